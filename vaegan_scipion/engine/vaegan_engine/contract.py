@@ -1,0 +1,280 @@
+"""The typed ``run.json`` between the Scipion plugin and the engine.
+
+Standard library only, Python 3.8 syntax: Scipion imports this file without torch.
+Every field has its unit in its name and its default here, and nowhere else.
+Unknown keys, wrong types and other contract versions are errors.
+Paths inside ``run.json`` are relative to the folder that holds it.
+"""
+from __future__ import annotations
+
+import dataclasses
+import json
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict, List, Literal, Tuple, Type, TypeVar, Union
+
+from .errors import ConfigError
+
+CONTRACT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which particles, and how they become training images."""
+
+    particles: str = ""  # RELION 3.0 or 3.1+ star file
+    max_images: int = 0  # use only the first rows; 0 = all
+    box_px: int = 32  # training box, even
+    crop_frac: float = 1.0  # central part of the original box that is kept
+    particle_radius_frac: float = 0.45  # radius of the particle circle / cropped box
+    resize: Literal["fourier", "lanczos5"] = "fourier"
+    normalization: Literal["background", "thesis"] = "background"
+    invert_contrast: bool = False  # True when the protein is dark (raw micrographs)
+    phase_flipped: bool = False  # True when CTF phases were already corrected
+    half_set: Literal[0, 1, 2] = 0  # 0 = all, 1 or 2 = one independent half
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Networks. z = [one-hot of n_categories, n_normal Gaussian coordinates]."""
+
+    generator: Literal["voxel", "siren", "dcgan"] = "voxel"
+    n_categories: int = 6  # more than expected: unused ones empty themselves
+    n_normal: int = 0
+    pose_prior: Literal["uniform", "camera"] = "uniform"
+    max_shift_frac: float = 0.05  # in-plane shift prior, uniform, fraction of the box
+    noise: Literal["radial", "scalar", "gaussian_map", "poisson_map", "none"] = "radial"
+    downsampling: Literal["aps", "maxpool"] = "aps"  # aps = exactly shift invariant
+    first_layer: Literal["conv", "gabor"] = "conv"
+    polar_encoder: bool = False
+    ctf_channels: bool = True  # networks also see the Wiener-filtered image
+    critic_width: int = 24
+    encoder_width: int = 24
+    generator_width: int = 128  # siren and dcgan
+    voxel_init: float = 0.02  # scale of the basis at the start
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Losses, optimisers and the clock, which counts images seen (kimg = 1,000)."""
+
+    total_kimg: float = 128.0
+    batch_size: int = 32
+    loss: Literal["rpgan", "wgan_gp"] = "rpgan"
+    gradient_penalty: float = 1.0  # gamma of R1 + R2, or lambda of WGAN-GP
+    encoder_objective: Literal["regression", "perceptual"] = "regression"
+    info_weight: float = 1.0  # generator's share of the regression loss
+    perceptual_weight: float = 0.2  # thesis, generator
+    kl_weight: float = 1.0  # thesis, encoder
+    diversity_weight: float = 0.02  # thesis, noise generator
+    critic_lr: float = 3e-4
+    generator_lr: float = 1e-3
+    voxel_lr: float = 1e-2
+    encoder_lr: float = 1e-3
+    adam_beta1: float = 0.0
+    adam_beta2: float = 0.9
+    lr_schedule: Literal["linear", "exponential"] = "linear"
+    lr_final_frac: float = 0.05  # linear: lr at the end / lr at the start
+    lr_decay: float = 0.96  # exponential: factor per lr_decay_kimg
+    lr_decay_kimg: float = 160.0
+    ema_half_life_kimg: float = 2.0
+    tick_kimg: float = 3.2  # log line, preview
+    checkpoint_kimg: float = 16.0
+
+
+@dataclass(frozen=True)
+class ComputeConfig:
+    """Where to run."""
+
+    device: str = "auto"  # auto, cpu, cuda, cuda:1
+    threads: int = 0  # CPU threads; 0 = as many as cores are free
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class TrainRun:
+    """``train2d`` and ``train3d``."""
+
+    command: Literal["train2d", "train3d"] = "train3d"
+    preset: str = "fast"
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    contract_version: int = CONTRACT_VERSION
+
+
+@dataclass(frozen=True)
+class EmbedRun:
+    """``embed``: the encoder mean of every particle of a finished run."""
+
+    command: Literal["embed"] = "embed"
+    run_dir: str = ""
+    particles: str = ""  # other particles than the run's own; empty = the run's own
+    batch_size: int = 256
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    contract_version: int = CONTRACT_VERSION
+
+
+@dataclass(frozen=True)
+class ClusterRun:
+    """``cluster``: UMAP, then density-based clustering (or k-means, Gaussian mixture)."""
+
+    command: Literal["cluster"] = "cluster"
+    embedding_dir: str = ""
+    run_dir: str = ""
+    method: Literal["hdbscan", "kmeans", "gmm"] = "hdbscan"
+    n_clusters: int = 3  # kmeans and gmm only
+    n_neighbors: int = 30
+    min_dist: float = 0.0
+    min_samples: int = 10
+    min_cluster_size: int = 0  # particles; 0 = min_cluster_frac of all, at most 900
+    min_cluster_frac: float = 0.05
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    contract_version: int = CONTRACT_VERSION
+
+
+@dataclass(frozen=True)
+class TraverseRun:
+    """``traverse``: PCA inside each cluster and maps (images) along it."""
+
+    command: Literal["traverse"] = "traverse"
+    clusters_dir: str = ""
+    run_dir: str = ""
+    n_components: int = 1
+    n_points: int = 4
+    low_percentile: float = 5.0
+    high_percentile: float = 95.0
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    contract_version: int = CONTRACT_VERSION
+
+
+@dataclass(frozen=True)
+class HalvesRun:
+    """``halves``: two independent trainings on half the particles each, and their FSC."""
+
+    command: Literal["halves"] = "halves"
+    clusters_dir: str = ""
+    run_dir: str = ""
+    total_kimg: float = 0.0  # per half; 0 = as the run
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    contract_version: int = CONTRACT_VERSION
+
+
+AnyRun = Union[TrainRun, EmbedRun, ClusterRun, TraverseRun, HalvesRun]
+RUN_TYPES: Dict[str, Type[Any]] = {
+    "train2d": TrainRun, "train3d": TrainRun, "embed": EmbedRun, "cluster": ClusterRun,
+    "traverse": TraverseRun, "halves": HalvesRun,
+}
+PATH_FIELDS = ("particles", "run_dir", "embedding_dir", "clusters_dir")
+
+T = TypeVar("T")
+
+
+def from_dict(cls: Type[T], values: Dict[str, Any], where: str = "run.json") -> T:
+    """Build a config dataclass from plain JSON values, strictly.
+
+    Raises ConfigError on an unknown key, a wrong type or a value outside its choices.
+    """
+    if not isinstance(values, dict):
+        raise ConfigError(f"{where}: expected an object, got {type(values).__name__}.",
+                          "Write the section as a JSON object { ... }.")
+    hints = typing.get_type_hints(cls)
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        raise ConfigError(f"{where}: unknown key '{unknown[0]}'.",
+                          f"Known keys: {', '.join(sorted(hints))}.")
+    kwargs = {key: _checked(hints[key], value, f"{where}: {key}")
+              for key, value in values.items()}
+    return cls(**kwargs)
+
+
+def _checked(kind: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(kind):
+        return from_dict(typing.cast(Any, kind), value, where)
+    if typing.get_origin(kind) is Literal:
+        choices = typing.get_args(kind)
+        if value not in choices or isinstance(value, bool) != isinstance(choices[0], bool):
+            raise ConfigError(f"{where} is {value!r}.",
+                              f"Choose one of {', '.join(map(repr, choices))}.")
+        return value
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not kind:
+        raise ConfigError(f"{where} is {value!r}, of type {type(value).__name__}.",
+                          f"Give a value of type {kind.__name__}.")
+    return value
+
+
+def to_dict(run: Any) -> Dict[str, Any]:
+    """Plain JSON values of a config dataclass (inverse of ``from_dict``)."""
+    return dataclasses.asdict(run)
+
+
+def merged(values: Dict[str, Any], changes: Dict[str, Any]) -> Dict[str, Any]:
+    """``values`` with the nested ``changes`` laid over it; neither is changed."""
+    result = dict(values)
+    for key, value in changes.items():
+        old = result.get(key)
+        result[key] = (merged(old, value) if isinstance(old, dict) and isinstance(value, dict)
+                       else value)
+    return result
+
+
+def read_run(path: Union[str, Path]) -> AnyRun:
+    """Read a ``run.json`` and make its paths absolute. Raises ConfigError."""
+    path = Path(path)
+    try:
+        values = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: cannot be read as JSON ({error}).",
+                          "Give the path of a run.json written by the plugin or by vaegan.") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected a JSON object.", "See docs/contract.rst.")
+    version = values.get("contract_version")
+    if version != CONTRACT_VERSION:
+        raise ConfigError(f"{path}: contract_version is {version!r}, this engine reads {CONTRACT_VERSION}.",
+                          "Use a plugin and an engine of the same release.")
+    command = values.get("command")
+    if command not in RUN_TYPES:
+        raise ConfigError(f"{path}: command is {command!r}.",
+                          f"Choose one of {', '.join(sorted(RUN_TYPES))}.")
+    return typing.cast(AnyRun, _with_paths(
+        from_dict(RUN_TYPES[command], values, str(path)), path.parent.resolve()))
+
+
+def write_run(run: AnyRun, path: Union[str, Path]) -> Path:
+    """Write ``run`` as JSON, paths relative to its folder, atomically. Returns the path."""
+    import os
+
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    relative = _with_paths(run, path.parent.resolve(), relative=True)
+    part = path.with_name(path.name + ".tmp")
+    part.write_text(json.dumps(to_dict(relative), indent=2) + "\n")
+    os.replace(part, path)
+    return path
+
+
+def _with_paths(node: Any, base: Path, relative: bool = False) -> Any:
+    import os
+
+    changes: Dict[str, Any] = {}
+    for item in dataclasses.fields(node):
+        value = getattr(node, item.name)
+        if dataclasses.is_dataclass(value):
+            changes[item.name] = _with_paths(value, base, relative)
+        elif item.name in PATH_FIELDS and value:
+            absolute = value if os.path.isabs(value) else str(base / value)
+            absolute = os.path.normpath(absolute)
+            changes[item.name] = os.path.relpath(absolute, base) if relative else absolute
+    return dataclasses.replace(node, **changes)
+
+
+def field_table(cls: Type[Any]) -> List[Tuple[str, str, Any]]:
+    """(name, type, default) of each field, for documentation and forms."""
+    instance = cls()
+    return [(item.name, str(item.type), getattr(instance, item.name))
+            for item in dataclasses.fields(cls)]

@@ -1,0 +1,130 @@
+"""Projection of density maps by the Fourier slice theorem, differentiable in map and rotation.
+
+Conventions (RELION's): a map is an array z, y, x with its centre at voxel ``d // 2``; ``A`` is
+RELION's Euler matrix, whose rows 0 and 1 are the image's x and y axes in the map's (x, y, z)
+frame; the image's centre is pixel ``d // 2``. Slices are stored as half planes
+``(n, d, d//2 + 1)`` (rfft layout) with the phase origin at the image centre.
+
+Equation: ``FT2[ sum_z V(R^T r) ](k) = FT3[V](k_x A_0 + k_y A_1)``. The 3D transform is sampled
+by trilinear interpolation on a grid padded ``pad`` times; the map is divided first by the
+interpolation kernel's transform ``sinc(x / (pad d))**2`` per axis.
+"""
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+
+@lru_cache(maxsize=16)
+def _gridding_correction(d: int, pad: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    x = (torch.arange(d, device=device, dtype=dtype) - d // 2) / (pad * d)
+    s = torch.sinc(x) ** 2
+    return 1.0 / (s[:, None, None] * s[None, :, None] * s[None, None, :])
+
+
+@lru_cache(maxsize=16)
+def half_plane_points(d: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Frequencies inside the Nyquist circle of a ``d`` px half plane.
+
+    Returns
+    -------
+    index : ``(p,)`` int64 positions in the flattened ``(d, d//2 + 1)`` half plane.
+    kxy : ``(p, 2)`` frequencies (x, y) in cycles per box.
+    """
+    ky = torch.fft.fftfreq(d, 1.0 / d, device=device, dtype=dtype)
+    kx = torch.arange(d // 2 + 1, device=device, dtype=dtype)
+    grid = torch.stack(torch.broadcast_tensors(kx[None, :], ky[:, None]), -1).reshape(-1, 2)
+    index = torch.nonzero(grid.square().sum(-1) < (d / 2) ** 2).squeeze(-1)
+    return index, grid[index]
+
+
+def volume_to_fourier(volumes: Tensor, pad: int = 2) -> Tensor:
+    """Padded, gridding-corrected transform of maps, phase origin at the map's centre.
+
+    ``(v, d, d, d)`` real to ``(v, pad*d, pad*d, pad*d//2 + 1)`` complex.
+    """
+    d = volumes.shape[-1]
+    size = pad * d
+    corrected = volumes * _gridding_correction(d, pad, volumes.device, volumes.dtype)
+    before = size // 2 - d // 2
+    padded = torch.nn.functional.pad(corrected, (before, size - d - before) * 3)
+    return torch.fft.rfftn(torch.fft.ifftshift(padded, dim=(-3, -2, -1)), dim=(-3, -2, -1))
+
+
+def sample_half_volume(volume_ft: Tensor, index: Tensor, points: Tensor) -> Tensor:
+    """Trilinear samples of half transforms at ``points``.
+
+    Parameters
+    ----------
+    volume_ft : ``(v, s, s, s//2 + 1)`` complex, Hermitian half transforms.
+    index : ``(n,)`` which transform each row of points reads.
+    points : ``(n, p, 3)`` frequencies (x, y, z) in grid units, |k| < s/2.
+
+    Returns
+    -------
+    ``(n, p)`` complex samples. Differentiable in ``volume_ft`` and ``points``.
+    """
+    size, half = volume_ft.shape[1], volume_ft.shape[3]
+    negative = points[..., 0:1] < 0
+    points = torch.where(negative, -points, points)
+    floor = points.detach().floor()
+    frac = points - floor
+    low = floor.long()
+    x = torch.stack((low[..., 0], low[..., 0] + 1), -1).clamp_(max=half - 1)
+    y = torch.stack((low[..., 1], low[..., 1] + 1), -1) % size
+    z = torch.stack((low[..., 2], low[..., 2] + 1), -1) % size
+    wx, wy, wz = (torch.stack((1 - frac[..., i], frac[..., i]), -1) for i in range(3))
+    plane = z[..., :, None] * size + y[..., None, :]  # (n, p, 2, 2)
+    plane = plane + index[:, None, None, None] * (size * size)
+    rows = plane[..., None] * half + x[..., None, None, :]  # (n, p, 2, 2, 2)
+    weights = wz[..., :, None, None] * wy[..., None, :, None] * wx[..., None, None, :]
+    table = torch.view_as_real(volume_ft).reshape(-1, 2)
+    n, p = points.shape[:2]
+    corners = torch.nn.functional.embedding(rows.reshape(n, p, 8), table)
+    values = (corners * weights.reshape(n, p, 8, 1)).sum(2)
+    sign = torch.where(negative, -1.0, 1.0).to(values.dtype)
+    return torch.complex(values[..., 0], values[..., 1] * sign[..., 0])
+
+
+def extract_slices(volume_ft: Tensor, index: Tensor, A: Tensor, box_px: int) -> Tensor:
+    """Central slices ``(n, d, d//2 + 1)`` complex of maps ``index`` seen along ``A``.
+
+    ``volume_ft`` comes from ``volume_to_fourier``; ``A`` is ``(n, 3, 3)``. Frequencies outside
+    the Nyquist circle are zero.
+    """
+    pad = volume_ft.shape[1] // box_px
+    flat, kxy = half_plane_points(box_px, A.device, A.dtype)
+    points = pad * torch.einsum("pi,nij->npj", kxy, A[:, :2, :])
+    samples = sample_half_volume(volume_ft, index, points)
+    plane = samples.new_zeros(len(A), box_px * (box_px // 2 + 1))
+    plane = plane.index_copy(1, flat, samples)
+    return plane.reshape(len(A), box_px, box_px // 2 + 1)
+
+
+def shift_slices(slices: Tensor, shifts_px: Tensor) -> Tensor:
+    """Move the image content by ``shifts_px`` ``(n, 2)`` (x, y): ``exp(-2 pi i k.s / d)``."""
+    d = slices.shape[-2]
+    ky = torch.fft.fftfreq(d, 1.0 / d, device=slices.device, dtype=shifts_px.dtype)
+    kx = torch.arange(d // 2 + 1, device=slices.device, dtype=shifts_px.dtype)
+    angle = (-2 * torch.pi / d) * (shifts_px[:, 0, None, None] * kx[None, None, :]
+                                   + shifts_px[:, 1, None, None] * ky[None, :, None])
+    return slices * torch.polar(torch.ones_like(angle), angle)
+
+
+def slices_to_images(slices: Tensor) -> Tensor:
+    """Images ``(n, d, d)``, centre at ``d // 2``, of half planes ``(n, d, d//2 + 1)``."""
+    d = slices.shape[-2]
+    return torch.fft.fftshift(torch.fft.irfft2(slices, s=(d, d)), dim=(-2, -1))
+
+
+def images_to_slices(images: Tensor) -> Tensor:
+    """Inverse of ``slices_to_images``."""
+    return torch.fft.rfft2(torch.fft.ifftshift(images, dim=(-2, -1)))
+
+
+def project(volumes: Tensor, index: Tensor, A: Tensor, pad: int = 2) -> Tensor:
+    """Images ``(n, d, d)`` of maps ``volumes[index]`` ``(v, d, d, d)`` seen along ``A``."""
+    return slices_to_images(
+        extract_slices(volume_to_fourier(volumes, pad), index, A, volumes.shape[-1]))

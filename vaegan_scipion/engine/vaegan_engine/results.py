@@ -1,0 +1,133 @@
+"""File names of a results folder, atomic writers and readers.
+
+Standard library and numpy only, Python 3.8 syntax: Scipion reads results with this file.
+Every file is written as ``NAME.tmp`` and renamed; only ``log.jsonl`` is appended to.
+
+========================= ======================================================
+train folder
+========================= ======================================================
+``run.json``              the settings (contract)
+``status.json``           state, progress, newest checkpoint, versions, error
+``log.jsonl``             one object per tick
+``checkpoints/*.pt``      tensors and plain values; name = images seen
+``previews/*.png``        what the networks see and make, one per tick
+``cache/``                float16 training images and their table
+embed folder
+``latents.npz``           particle_id (n,) int64, z (n, k) float32, half_set (n,) uint8
+cluster folder
+``clusters.csv``          particle_id, label, probability, umap_1, umap_2 [, more umap_*]
+``clusters.json``         per cluster: label, n_particles, z (list), map file
+``maps/map_00.mrc``       one map (3D) or ``images.mrcs``: one image per cluster (2D)
+traverse folder
+``traversal.csv``         cluster, component, point, position, n_near, file, index, z_1..z_k
+``maps/*.mrc``            3D: one map per point; 2D: ``images.mrcs``
+halves folder
+``fsc.csv``               cluster, resolution_ang, spatial_frequency_per_ang, fsc
+``halves.json``           per cluster: resolution at 0.143 and 0.5, hand, correlation
+evaluate folder
+``evaluation.json``       clusters, NMI, AMI, ARI, per map resolution
+========================= ======================================================
+"""
+from __future__ import annotations
+
+import csv
+import json
+import os
+from pathlib import Path
+from typing import Any, Dict, Iterable, List, Mapping, Sequence, Union
+
+import numpy as np
+
+RUN_JSON = "run.json"
+STATUS_JSON = "status.json"
+LOG_JSONL = "log.jsonl"
+CHECKPOINTS = "checkpoints"
+PREVIEWS = "previews"
+CACHE = "cache"
+LATENTS_NPZ = "latents.npz"
+CLUSTERS_CSV = "clusters.csv"
+CLUSTERS_JSON = "clusters.json"
+MAPS = "maps"
+IMAGES_MRCS = "images.mrcs"
+TRAVERSAL_CSV = "traversal.csv"
+FSC_CSV = "fsc.csv"
+HALVES_JSON = "halves.json"
+EVALUATION_JSON = "evaluation.json"
+
+PathLike = Union[str, Path]
+
+
+def write_json(path: PathLike, values: Any) -> None:
+    """Write JSON atomically. NaN is refused: it is not JSON."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".tmp")
+    part.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n")
+    os.replace(part, path)
+
+
+def read_json(path: PathLike) -> Any:
+    """Read a JSON file."""
+    return json.loads(Path(path).read_text())
+
+
+def append_jsonl(path: PathLike, values: Mapping[str, Any]) -> None:
+    """Append one JSON object as one line."""
+    with open(path, "a") as stream:
+        stream.write(json.dumps(values) + "\n")
+
+
+def read_jsonl(path: PathLike) -> List[Dict[str, Any]]:
+    """All complete lines of a ``log.jsonl``; a line cut by a crash is left out."""
+    rows = []
+    if not Path(path).exists():
+        return rows
+    for line in Path(path).read_text().splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue
+    return rows
+
+
+def write_npz(path: PathLike, **arrays: np.ndarray) -> None:
+    """Write arrays atomically, without pickle."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".tmp")
+    with open(part, "wb") as stream:
+        np.savez(stream, **arrays)
+    os.replace(part, path)
+
+
+def read_npz(path: PathLike) -> Dict[str, np.ndarray]:
+    """Read arrays; pickled objects are refused."""
+    with np.load(path, allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}
+
+
+def write_csv(path: PathLike, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a table atomically."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".tmp")
+    with open(part, "w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(header)
+        writer.writerows(rows)
+    os.replace(part, path)
+
+
+def read_csv(path: PathLike) -> List[Dict[str, str]]:
+    """Rows of a table as dictionaries of strings."""
+    with open(path, newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def update_status(folder: PathLike, **values: Any) -> Dict[str, Any]:
+    """Merge ``values`` into ``status.json`` of ``folder`` and return the whole."""
+    path = Path(folder) / STATUS_JSON
+    status = read_json(path) if path.exists() else {}
+    status.update(values)
+    write_json(path, status)
+    return status
