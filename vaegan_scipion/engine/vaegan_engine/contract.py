@@ -24,6 +24,7 @@ class DataConfig:
     """Which particles, and how they become training images."""
 
     particles: str = ""  # RELION 3.0 or 3.1+ star file
+    stack: str = ""  # one stack that holds every image, in place of those the star file names
     max_images: int = 0  # use only the first rows; 0 = all
     box_px: int = 32  # training box, even
     crop_frac: float = 1.0  # central part of the original box that is kept
@@ -32,6 +33,7 @@ class DataConfig:
     normalization: Literal["background", "thesis"] = "background"
     invert_contrast: bool = False  # True when the protein is dark (raw micrographs)
     phase_flipped: bool = False  # True when CTF phases were already corrected
+    ignore_ctf: bool = False  # True for images without CTF columns: a CTF of 1 everywhere
     half_set: Literal[0, 1, 2] = 0  # 0 = all, 1 or 2 = one independent half
 
 
@@ -168,7 +170,7 @@ RUN_TYPES: Dict[str, Type[Any]] = {
     "train2d": TrainRun, "train3d": TrainRun, "embed": EmbedRun, "cluster": ClusterRun,
     "traverse": TraverseRun, "halves": HalvesRun,
 }
-PATH_FIELDS = ("particles", "run_dir", "embedding_dir", "clusters_dir")
+PATH_FIELDS = ("particles", "stack", "run_dir", "embedding_dir", "clusters_dir")
 
 T = TypeVar("T")
 
