@@ -63,6 +63,7 @@ class TrainingConfig:
     """Losses, optimisers and the clock, which counts images seen (kimg = 1,000)."""
 
     total_kimg: float = 128.0
+    encoder_kimg: float = 32.0  # then the encoder alone, on images of the averaged generator
     batch_size: int = 32
     loss: Literal["rpgan", "wgan_gp"] = "rpgan"
     gradient_penalty: float = 1.0  # gamma of R1 + R2, or lambda of WGAN-GP

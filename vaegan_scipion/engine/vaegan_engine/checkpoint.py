@@ -1,0 +1,66 @@
+"""Checkpoints: tensors and plain values only, atomic, named by images seen."""
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from . import results
+from .errors import DataError
+from .trainer import Trainer
+
+
+def save(trainer: Trainer, folder: Path) -> Path:
+    """Write ``checkpoints/ckpt_<images>.pt`` and keep the newest two."""
+    folder = folder / results.CHECKPOINTS
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"ckpt_{trainer.images_seen:010d}.pt"
+    state = {
+        "images_seen": trainer.images_seen,
+        "box_px": trainer.box_px,
+        "pixel_size_ang": trainer.pixel_size_ang,
+        "modules": {name: module.state_dict() for name, module in trainer.modules().items()},
+        "optimizers": {name: o.state_dict() for name, o in trainer.optimizers.items()},
+        "rng": trainer.rng.get_state(),
+    }
+    part = path.with_name(path.name + ".tmp")
+    try:
+        torch.save(state, part)
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise DataError(f"{path}: the checkpoint could not be written ({error.strerror or error}).",
+                        "Free disk space or choose another folder, then continue with --resume.") from error
+    for old in sorted(folder.glob("ckpt_*.pt"))[:-2]:
+        old.unlink()
+    return path
+
+
+def read(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """The stored state; code in the file is never run."""
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError) as error:
+        raise DataError(f"{path}: the checkpoint cannot be read ({error}).",
+                        "Delete it and continue from the one before, or train again.") from error
+
+
+def newest(folder: Path) -> Path | None:
+    """Newest checkpoint of a results folder, by the record in ``status.json``."""
+    status = folder / results.STATUS_JSON
+    if not status.exists():
+        return None
+    name = results.read_json(status).get("checkpoint")
+    return folder / results.CHECKPOINTS / name if name else None
+
+
+def restore(trainer: Trainer, state: dict[str, Any]) -> None:
+    """Put a stored state back, random numbers included."""
+    for name, module in trainer.modules().items():
+        module.load_state_dict(state["modules"][name])
+    for name, optimizer in trainer.optimizers.items():
+        optimizer.load_state_dict(state["optimizers"][name])
+    trainer.rng.set_state(state["rng"].cpu())
+    trainer.images_seen = state["images_seen"]

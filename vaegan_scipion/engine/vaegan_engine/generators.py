@@ -1,0 +1,217 @@
+"""Generators: z (and a rotation) to clean images in Fourier space, and z to maps or images.
+
+Every generator has ``slices(z, A)``: half planes ``(n, d, d//2 + 1)``, phase origin at the image
+centre, and ``decode(z)``: maps ``(n, d, d, d)`` (3D) or images ``(n, d, d)`` (2D).
+"""
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .contract import ModelConfig
+from .latent import z_dim
+from .networks import DcGan
+from .projection import (
+    extract_slices,
+    half_plane_points,
+    images_to_slices,
+    slices_to_images,
+    volume_to_fourier,
+)
+
+SHARPNESS = 4.0  # of the softplus that keeps densities positive
+
+
+def _radius_px(d: int) -> Tensor:
+    x = torch.arange(d) - d // 2.0
+    return (x[:, None, None] ** 2 + x[None, :, None] ** 2 + x[None, None, :] ** 2).sqrt()
+
+
+class VoxelGenerator(nn.Module):
+    """Low-rank voxel basis.
+
+    One positive map per category, ``V_c = a m softplus(s (b + b_c)) / s``, and one signed map per
+    Gaussian coordinate, ``B_k = a m b_k``: ``V(z) = sum_c z_c V_c + sum_k z_k B_k``, with soft
+    spherical mask m and amplitude a. Without categories ``V_0`` is the one positive map.
+    All maps are transformed once per step; each image then costs one central slice per map
+    it uses, which for one-hot categories is one.
+    """
+
+    mask: Tensor
+    amplitude: Tensor
+
+    def __init__(self, model: ModelConfig, box_px: int, particle_radius_frac: float,
+                 rng: torch.Generator) -> None:
+        super().__init__()
+        self.model, self.box_px = model, box_px
+        radius = _radius_px(box_px)
+        limit = box_px / 2 - 1
+        self.register_buffer("mask", torch.sigmoid((limit - 1 - radius) * 2))
+        self.register_buffer("amplitude", torch.ones(()))
+        ball = torch.sigmoid((0.7 * particle_radius_frac * box_px - radius))
+        self.base = nn.Parameter(1.2 * ball - 0.6 + 0.1 * self._smooth_noise(1, box_px, rng)[0])
+        self.basis = nn.Parameter(model.voxel_init * self._smooth_noise(z_dim(model), box_px, rng))
+
+    @staticmethod
+    def _smooth_noise(n: int, d: int, rng: torch.Generator) -> Tensor:
+        """Noise of unit variance, low-passed to a quarter of Nyquist: it breaks the symmetry."""
+        noise = torch.randn(n, d, d, d, generator=rng)
+        k = torch.fft.fftfreq(d) ** 2
+        kx = torch.fft.rfftfreq(d) ** 2
+        weight = torch.exp(-(k[:, None, None] + k[None, :, None] + kx) / (2 * 0.06**2))
+        smooth = torch.fft.irfftn(torch.fft.rfftn(noise, dim=(1, 2, 3)) * weight, s=(d, d, d),
+                                  dim=(1, 2, 3))
+        return smooth / smooth.std(dim=(1, 2, 3), keepdim=True)
+
+    def volumes(self) -> tuple[Tensor, Tensor]:
+        """Positive maps ``(max(c, 1), d, d, d)`` and signed maps ``(k, d, d, d)``."""
+        c = self.model.n_categories
+        density = self.base + self.basis[:c] if c else self.base[None]
+        scale = self.amplitude * self.mask
+        return (scale * functional.softplus(SHARPNESS * density) / SHARPNESS,
+                scale * self.basis[c:])
+
+    def slices(self, z: Tensor, A: Tensor, one_hot: bool = True) -> Tensor:
+        positive, signed = self.volumes()
+        c, n = self.model.n_categories, len(z)
+        transforms = volume_to_fourier(torch.cat((positive, signed)))
+        if c == 0:
+            first = torch.zeros(n, dtype=torch.long, device=z.device)
+            result = extract_slices(transforms, first, A, self.box_px)
+        elif one_hot:
+            result = extract_slices(transforms, z[:, :c].argmax(1), A, self.box_px)
+        else:
+            result = self._mixed(transforms[:c], z[:, :c], A)
+        if self.model.n_normal:
+            result = result + self._mixed(transforms[max(c, 1):], z[:, c:], A)
+        return result
+
+    def _mixed(self, transforms: Tensor, weights: Tensor, A: Tensor) -> Tensor:
+        n, k = weights.shape
+        index = torch.arange(k, device=A.device).repeat(n)
+        each = extract_slices(transforms, index, A.repeat_interleave(k, 0), self.box_px)
+        return (each.reshape(n, k, *each.shape[1:]) * weights[:, :, None, None]).sum(1)
+
+    def decode(self, z: Tensor) -> Tensor:
+        positive, signed = self.volumes()
+        c = self.model.n_categories
+        maps = (torch.einsum("nc,cxyz->nxyz", z[:, :c], positive) if c
+                else positive.expand(len(z), -1, -1, -1))
+        if self.model.n_normal:
+            maps = maps + torch.einsum("nk,kxyz->nxyz", z[:, c:], signed)
+        return maps
+
+
+class SirenGenerator(nn.Module):
+    """SIREN in Fourier space with one FiLM layer (pi-GAN with a single injection; thesis).
+
+    A trainable coordinate grid ``(3, d, d, d)`` is sampled trilinearly on the rotated central
+    slice (half plane only: the other half is its Hermitian mate), then
+    ``h1 = sin(W1 x)``, ``h2 = sin(g(z) * (W2 h1) + b(z))``, ``h3 = sin(W3 h2)``, and a linear layer
+    gives the real and imaginary part of each coefficient. ``g, b`` come from a mapping network
+    (linear, leaky ReLU). Weights start in U(-1/width, 1/width).
+    Sources: Sitzmann et al., NeurIPS 2020; Chan et al., CVPR 2021.
+    """
+
+    amplitude: Tensor
+
+    def __init__(self, model: ModelConfig, box_px: int, rng: torch.Generator) -> None:
+        super().__init__()
+        self.box_px, width = box_px, model.generator_width
+        axis = (torch.arange(box_px) - box_px // 2) / (box_px / 2)
+        z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
+        self.coordinates = nn.Parameter(torch.stack((x, y, z)))
+        self.first, self.second = nn.Linear(3, width), nn.Linear(width, width)
+        self.third, self.last = nn.Linear(width, width), nn.Linear(width, 2)
+        self.mapping = nn.Sequential(nn.Linear(z_dim(model), width), nn.LeakyReLU(0.2),
+                                     nn.Linear(width, 2 * width))
+        self.register_buffer("amplitude", torch.ones(()))
+        with torch.no_grad():
+            for layer in (self.first, self.second, self.third, self.last):
+                layer.weight.uniform_(-1 / width, 1 / width, generator=rng)
+                layer.bias.uniform_(-1 / width, 1 / width, generator=rng)
+            self.first.weight.uniform_(-1 / 3, 1 / 3, generator=rng)
+        self.omega = 30.0
+
+    def _coefficients(self, coordinates: Tensor, z: Tensor) -> Tensor:
+        """``(n, p, 3)`` coordinates to ``(n, p)`` complex coefficients."""
+        scale, shift = self.mapping(z)[:, None].chunk(2, dim=-1)
+        h = torch.sin(self.omega * self.first(coordinates))
+        h = torch.sin((1 + scale) * self.omega * self.second(h) + shift)
+        h = torch.sin(self.omega * self.third(h))
+        parts = self.last(h) * self.amplitude
+        return torch.complex(parts[..., 0], parts[..., 1])
+
+    def _sample(self, points: Tensor) -> Tensor:
+        """Coordinate grid at frequencies ``(n, p, 3)`` (x, y, z; cycles per box)."""
+        d = self.box_px
+        where = (2 * (points + d // 2) + 1) / d - 1
+        grid = where.reshape(1, -1, 1, 1, 3)
+        found = functional.grid_sample(self.coordinates[None], grid, align_corners=False,
+                                       padding_mode="border")
+        return found.reshape(3, -1).T.reshape(*points.shape)
+
+    def slices(self, z: Tensor, A: Tensor, one_hot: bool = True) -> Tensor:
+        del one_hot  # every z costs the same here
+        flat, kxy = half_plane_points(self.box_px, A.device, A.dtype)
+        points = torch.einsum("pi,nij->npj", kxy, A[:, :2, :])
+        values = self._coefficients(self._sample(points), z)
+        d = self.box_px
+        plane = values.new_zeros(len(z), d * (d // 2 + 1)).index_copy(1, flat, values)
+        return plane.reshape(len(z), d, d // 2 + 1)
+
+    def decode(self, z: Tensor) -> Tensor:
+        d = self.box_px
+        k = torch.fft.fftfreq(d, 1.0 / d, device=z.device)
+        kz, ky, kx = torch.meshgrid(k, k, torch.arange(d // 2 + 1.0, device=z.device), indexing="ij")
+        points = torch.stack((kx, ky, kz), -1).reshape(1, -1, 3)
+        inside = points.square().sum(-1) < (d / 2) ** 2
+        coordinates = self._sample(points)
+        maps = []
+        for row in z:
+            values = self._coefficients(coordinates, row[None]) * inside
+            half = values.reshape(d, d, d // 2 + 1)
+            maps.append(torch.fft.fftshift(torch.fft.irfftn(half, s=(d, d, d))))
+        return torch.stack(maps)
+
+
+class ImageGenerator(nn.Module):
+    """2D model: a DC-GAN makes the class image itself; there is no pose."""
+
+    amplitude: Tensor
+
+    def __init__(self, model: ModelConfig, box_px: int) -> None:
+        super().__init__()
+        self.net = DcGan(z_dim(model), max(8, model.generator_width // 4), box_px)
+        self.register_buffer("amplitude", torch.ones(()))
+
+    def slices(self, z: Tensor, A: Tensor | None = None, one_hot: bool = True) -> Tensor:
+        del A, one_hot
+        return images_to_slices(self.decode(z))
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self.net(z) * self.amplitude
+
+
+Generator = VoxelGenerator | SirenGenerator | ImageGenerator
+
+
+def build_generator(model: ModelConfig, box_px: int, particle_radius_frac: float,
+                    rng: torch.Generator) -> Generator:
+    """The generator that the config names."""
+    if model.generator == "voxel":
+        return VoxelGenerator(model, box_px, particle_radius_frac, rng)
+    if model.generator == "siren":
+        return SirenGenerator(model, box_px, rng)
+    return ImageGenerator(model, box_px)
+
+
+@torch.no_grad()
+def match_amplitude(generator: Generator, z: Tensor, A: Tensor | None, ctf: Tensor,
+                    signal_variance: float) -> None:
+    """Scale the generator so that its CTF-modulated images have the data's signal variance."""
+    clean = slices_to_images(generator.slices(z, A) * ctf)
+    generator.amplitude *= math.sqrt(signal_variance / max(float(clean.var()), 1e-20))

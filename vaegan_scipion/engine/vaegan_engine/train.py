@@ -1,0 +1,215 @@
+"""``train2d`` and ``train3d``: the loop, from star file to checkpoints, read top to bottom."""
+from __future__ import annotations
+
+import math
+import signal
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import __version__, checkpoint, compute, contract, latent, presets, results
+from .batches import Batches
+from .cache import ParticleCache, open_cache
+from .contract import TrainRun
+from .errors import DataError, DivergedError, EngineError, OutOfMemoryError, StoppedError
+from .generators import match_amplitude
+from .preview import Preview
+from .progress import progress_bar
+from .trained import write_components
+from .trainer import Trainer
+
+N_PREVIEW = 8
+N_STATISTICS = 2000  # images that the signal variance is measured on
+
+
+def signal_variance(images: np.ndarray) -> float:
+    """Variance of the signal, given background-normalised images: total minus noise (= 1).
+
+    At least 0.01: below that nothing distinguishes signal from noise and training starts small.
+    """
+    rows = np.linspace(0, len(images) - 1, min(len(images), N_STATISTICS)).astype(int)
+    return max(float(np.asarray(images[rows], np.float32).var()) - 1.0, 0.01)
+
+
+@contextmanager
+def stop_requests() -> Iterator[list[int]]:
+    """Collect SIGTERM and SIGINT in a list instead of dying in the middle of a step."""
+    caught: list[int] = []
+    previous = {number: signal.signal(number, lambda n, _: caught.append(n))
+                for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield caught
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+class Averages:
+    """Sums of a tick's statistics on the device; read once per tick (a synchronisation)."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.count = 0
+
+    def add(self, stats: dict[str, Tensor]) -> None:
+        self.count += 1
+        for name, value in stats.items():
+            self.sums[name] = self.sums[name] + value if name in self.sums else value.clone()
+
+    def read(self) -> dict[str, float]:
+        means = {name: float(value) / self.count for name, value in self.sums.items()}
+        self.sums, self.count = {}, 0
+        return means
+
+
+def run_train(run: TrainRun, out_dir: Path, resume: bool = False) -> dict[str, Any]:
+    """Train a run into ``out_dir`` and return its status.
+
+    Raises DataError, ConfigError, DivergedError, OutOfMemoryError or StoppedError; each leaves
+    ``status.json`` with the reason, and the last good checkpoint.
+    """
+    presets.check(run)
+    device = compute.prepare_device(run.compute)
+    out_dir = Path(out_dir)
+    cache = open_cache(run.data, out_dir / results.CACHE)
+    if len(cache.images) < run.training.batch_size:
+        run = replace(run, training=replace(run.training, batch_size=max(2, len(cache.images))))
+    check_cache(run, cache)
+    contract.write_run(run, out_dir / results.RUN_JSON)
+    trainer = Trainer(run, cache.box_px, cache.pixel_size_ang, device)
+    batches = Batches(cache.images, cache.ctf, run.training.batch_size, run.compute.seed, device)
+    start(trainer, batches, cache, out_dir, resume)
+    print(f"{run.command}: {len(cache.images)} particles, {cache.box_px} px, "
+          f"{cache.pixel_size_ang:.3f} A/px, on {compute.describe(device)}", flush=True)
+    try:
+        with stop_requests() as stops:
+            loop(trainer, batches, out_dir, stops)
+        write_components(trainer, out_dir)
+    except torch.cuda.OutOfMemoryError as error:
+        problem = OutOfMemoryError(f"The GPU ran out of memory ({error}).",
+                                   "Use a smaller batch_size or box_px, then continue with --resume.")
+        fail(out_dir, "failed", problem)
+        raise problem from error
+    except EngineError as error:
+        fail(out_dir, "stopped" if isinstance(error, StoppedError) else "failed", error)
+        raise
+    return results.update_status(out_dir, state="finished", seconds_left=0.0)
+
+
+def check_cache(run: TrainRun, cache: ParticleCache) -> None:
+    """Refuse particles that cannot be trained on."""
+    if len(cache.images) < 2:
+        raise DataError(f"{run.data.particles}: {len(cache.images)} particles are left to train on.",
+                        "Give at least 2 particles.")
+
+
+def start(trainer: Trainer, batches: Batches, cache: ParticleCache, out_dir: Path,
+          resume: bool) -> None:
+    """Continue from the newest checkpoint, or begin anew."""
+    run = trainer.run
+    stored = checkpoint.newest(out_dir) if resume else None
+    if stored is not None:
+        state = checkpoint.read(stored, trainer.device)
+        try:
+            checkpoint.restore(trainer, state)
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise DataError(f"{stored}: the checkpoint belongs to other settings ({error}).",
+                            "Continue with the settings it was made with, or train into a new folder.") from error
+        print(f"continuing from {stored.name}", flush=True)
+    else:
+        for name in (results.LOG_JSONL, results.STATUS_JSON):
+            (out_dir / name).unlink(missing_ok=True)
+        real, table = batches.read(0)
+        z = latent.sample_prior(len(real), trainer.model, trainer.rng, trainer.device)
+        rotations, _ = trainer.sample_poses(len(real))
+        variance = signal_variance(cache.images)
+        match_amplitude(trainer.generator, z, rotations, trainer.ctf(table), variance)
+        trainer.generator_ema.load_state_dict(trainer.generator.state_dict())
+    results.update_status(
+        out_dir, state="running", command=run.command, device=compute.describe(trainer.device),
+        seed=run.compute.seed, n_particles=len(cache.images), pixel_size_ang=cache.pixel_size_ang,
+        box_px=cache.box_px, versions={"engine": __version__, "torch": torch.__version__},
+        images_seen=trainer.images_seen, total_images=total_images(run), error=None)
+
+
+def total_images(run: TrainRun) -> int:
+    """Images a whole training sees: batches are whole."""
+    total = (run.training.total_kimg + run.training.encoder_kimg) * 1000
+    return math.ceil(total / run.training.batch_size) * run.training.batch_size
+
+
+def loop(trainer: Trainer, batches: Batches, out_dir: Path, stops: list[int]) -> None:
+    """Train to the end, with ticks, checkpoints and stops."""
+    run, config = trainer.run, trainer.run.training
+    total, seen = total_images(run), trainer.images_seen
+    next_tick = seen + config.tick_kimg * 1000
+    next_checkpoint = seen + config.checkpoint_kimg * 1000
+    preview = Preview(trainer, *(x[:N_PREVIEW] for x in batches.read(0)))
+    averages, tick_start, tick_seen = Averages(), time.monotonic(), seen
+    with progress_bar(total, run.command, "img", enabled=True) as bar:
+        bar.update(seen)
+        while trainer.images_seen < total:
+            real, table = batches.read(trainer.images_seen)
+            averages.add(trainer.step(real, table))
+            bar.update(len(real))
+            seen = trainer.images_seen
+            done = seen >= total or bool(stops)
+            if seen < next_tick and not done:
+                continue
+            means = averages.read()  # waits for the device
+            seconds = time.monotonic() - tick_start
+            rate = (seen - tick_seen) / max(seconds, 1e-9)
+            check_finite(means, trainer, out_dir)
+            results.append_jsonl(out_dir / results.LOG_JSONL, log_row(trainer, means, rate))
+            preview.write(out_dir / results.PREVIEWS / f"tick_{seen:010d}.png")
+            results.update_status(out_dir, images_seen=seen, images_per_second=round(rate, 1),
+                                  seconds_left=round((total - seen) / max(rate, 1e-9), 1))
+            if seen >= next_checkpoint or done:
+                stored = checkpoint.save(trainer, out_dir)
+                results.update_status(out_dir, checkpoint=stored.name)
+                next_checkpoint = seen + config.checkpoint_kimg * 1000
+            next_tick = seen + config.tick_kimg * 1000
+            tick_start, tick_seen = time.monotonic(), seen
+            if stops:
+                name = signal.Signals(stops[0]).name
+                raise StoppedError(f"Stopped by {name} after {seen} of {total} images; "
+                                   f"the checkpoint is kept.", "Continue with --resume.", stops[0])
+
+
+def log_row(trainer: Trainer, means: dict[str, float], rate: float) -> dict[str, Any]:
+    """One line of ``log.jsonl``."""
+    row: dict[str, Any] = {"kimg": trainer.images_seen / 1000, "images_per_second": round(rate, 1),
+                           "lr_factor": round(trainer.lr_factor(trainer.images_seen), 6)}
+    row.update({name: round(value, 6) for name, value in means.items()})
+    if trainer.device.type == "cuda":
+        row["peak_gb"] = round(torch.cuda.max_memory_allocated(trainer.device) / 2**30, 3)
+    if hasattr(trainer.noise, "log_sigma"):
+        row["noise_sigma"] = round(float(trainer.noise.log_sigma.detach().exp().mean()), 4)
+    return row
+
+
+def check_finite(means: dict[str, float], trainer: Trainer, out_dir: Path) -> None:
+    """Stop at a loss or a weight that is not a number; the checkpoint before it stays."""
+    bad = [name for name, value in means.items() if not math.isfinite(value)]
+    if not bad and not all(bool(torch.isfinite(p).all()) for p in trainer.generator.parameters()):
+        bad = ["generator weights"]
+    if bad:
+        kept = checkpoint.newest(out_dir)
+        raise DivergedError(
+            f"{bad[0]} is not finite after {trainer.images_seen} images; "
+            + (f"the last good checkpoint is {kept.name}." if kept else "no checkpoint was made yet."),
+            "Continue from it with smaller learning rates, or raise gradient_penalty.")
+
+
+def fail(out_dir: Path, state: str, error: EngineError) -> None:
+    """Record why a run ended."""
+    print(str(error), file=sys.stderr, flush=True)
+    results.update_status(out_dir, state=state, error={
+        "code": error.exit_code, "message": error.message, "hint": error.hint})

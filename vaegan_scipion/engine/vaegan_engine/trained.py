@@ -1,0 +1,106 @@
+"""A finished (or stopped) run, read back: encode particles, decode latents."""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import checkpoint, contract, latent, results
+from .contract import TrainRun
+from .errors import DataError
+from .networks import input_channels
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
+
+
+class TrainedRun:
+    """The averaged generator and encoder of a run's newest checkpoint."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer, self.run = trainer, trainer.run
+        self.box_px, self.pixel_size_ang = trainer.box_px, trainer.pixel_size_ang
+        self.is_3d = trainer.run.command == "train3d"
+        self.z_dim = latent.z_dim(trainer.model)
+        for module in trainer.modules().values():
+            module.eval().requires_grad_(False)
+
+    @classmethod
+    def load(cls, run_dir: str | Path, device: str | torch.device = "cpu") -> TrainedRun:
+        """Read ``run.json`` and the newest checkpoint of ``run_dir``. Raises DataError."""
+        from .trainer import Trainer
+
+        run_dir, device = Path(run_dir), torch.device(device)
+        stored = checkpoint.newest(run_dir)
+        if stored is None or not stored.exists():
+            raise DataError(f"{run_dir}: there is no checkpoint of a training.",
+                            "Give the --out folder of train3d or train2d, after its first checkpoint.")
+        run = contract.read_run(run_dir / results.RUN_JSON)
+        if not isinstance(run, TrainRun):
+            raise DataError(f"{run_dir}: its run.json is a '{run.command}', not a training.",
+                            "Give the --out folder of train3d or train2d.")
+        state = checkpoint.read(stored, device)
+        trainer = Trainer(run, state["box_px"], state["pixel_size_ang"], device)
+        checkpoint.restore(trainer, state)
+        return cls(trainer)
+
+    @torch.no_grad()
+    def encode_head(self, images: Tensor, ctf_table: Tensor) -> Tensor:
+        """Raw encoder head ``(n, c + 2 k)`` of images ``(n, d, d)`` with CTF rows ``(n, 7)``."""
+        trainer = self.trainer
+        images, ctf_table = images.to(trainer.device), ctf_table.to(trainer.device)
+        channels = input_channels(images.float(), trainer.ctf(ctf_table), trainer.model)
+        return trainer.encoder_ema(channels)
+
+    def encode(self, images: Tensor, ctf_table: Tensor) -> Tensor:
+        """Posterior mean of z ``(n, k)``."""
+        return latent.posterior_mean(self.encode_head(images, ctf_table), self.trainer.model)
+
+    def decode(self, z: Tensor | np.ndarray) -> np.ndarray:
+        """Maps ``(n, d, d, d)`` (3D) or images ``(n, d, d)`` (2D) at latents ``(n, k)``, float32."""
+        return decode(self.trainer, z)
+
+
+@torch.no_grad()
+def decode(trainer: Trainer, z: Tensor | np.ndarray) -> np.ndarray:
+    """What the averaged generator makes of latents ``(n, k)``, one at a time (bounded memory)."""
+    trainer.generator_ema.eval()
+    values = torch.as_tensor(np.asarray(z, np.float32), device=trainer.device)
+    return np.concatenate([trainer.generator_ema.decode(row[None]).float().cpu().numpy()
+                           for row in values])
+
+
+def component_latents(run: TrainRun, seed: int = 0) -> np.ndarray:
+    """Latents that show what a run learned: each category, or six samples of the prior."""
+    model = run.model
+    if model.n_categories:
+        return np.eye(model.n_categories, latent.z_dim(model), dtype=np.float32)
+    return np.random.default_rng(seed).standard_normal((6, model.n_normal)).astype(np.float32)
+
+
+def write_components(trainer: Trainer, out_dir: Path) -> list[dict[str, Any]]:
+    """Write ``components.json`` with ``maps/component_00.mrc`` ... (3D) or ``images.mrcs`` (2D)."""
+    from .mrc_io import write_map, write_stack
+
+    z = component_latents(trainer.run)
+    made = decode(trainer, z)
+    folder = out_dir / results.MAPS
+    folder.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, Any]] = []
+    for index, array in enumerate(made):
+        name = (f"{results.MAPS}/component_{index:02d}.mrc" if array.ndim == 3
+                else f"{results.MAPS}/{results.IMAGES_MRCS}")
+        if array.ndim == 3:
+            write_map(out_dir / name, array, trainer.pixel_size_ang)
+        rows.append({"index": index, "z": z[index].tolist(), "file": name,
+                     "share": 1.0 / len(made)})
+    if made.ndim == 3:
+        write_stack(out_dir / results.MAPS / results.IMAGES_MRCS, made, trainer.pixel_size_ang)
+    results.write_json(out_dir / "components.json", rows)
+    return rows
+
+
+

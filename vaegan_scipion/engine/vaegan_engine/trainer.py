@@ -1,0 +1,272 @@
+"""One training step of the VAE-GAN. No files, no prints, no host synchronisation here."""
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from . import latent, losses
+from .contract import TrainRun
+from .ctf import ctf_2d
+from .generators import Generator, build_generator
+from .networks import Critic, NoiseGenerator, build_encoder, input_channels
+from .projection import shift_slices, slices_to_images
+from .rotations import random_rotations
+
+
+@dataclass
+class Fakes:
+    """Generated images with what they were made from."""
+
+    images: Tensor
+    z: Tensor
+    diversity: Tensor | None
+
+
+class Trainer:
+    """Networks, optimisers and averages of one run.
+
+    ``step`` runs a critic step and a generator + encoder step; schedules are pure functions
+    of the number of images seen.
+    """
+
+    def __init__(self, run: TrainRun, box_px: int, pixel_size_ang: float,
+                 device: torch.device) -> None:
+        self.run, self.model, self.config = run, run.model, run.training
+        self.box_px, self.pixel_size_ang, self.device = box_px, pixel_size_ang, device
+        seed_rng = torch.Generator().manual_seed(run.compute.seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(run.compute.seed)
+            self.generator: Generator = build_generator(
+                self.model, box_px, run.data.particle_radius_frac, seed_rng).to(device)
+            self.noise = NoiseGenerator(self.model.noise, box_px,
+                                        max(8, self.model.generator_width // 4)).to(device)
+            self.critic = Critic(self.model, box_px).to(device)
+            self.encoder = build_encoder(self.model, latent.encoder_outputs(self.model),
+                                         box_px).to(device)
+        self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
+        self.encoder_ema = copy.deepcopy(self.encoder).requires_grad_(False)
+        self.noise_ema = copy.deepcopy(self.noise).requires_grad_(False)
+        self.rng = torch.Generator(device).manual_seed(run.compute.seed + 1)
+        self.optimizers = self._build_optimizers()
+        self.images_seen = 0
+
+    def _build_optimizers(self) -> dict[str, torch.optim.Adam]:
+        c = self.config
+        betas = (c.adam_beta1, c.adam_beta2)
+        generator_lr = c.voxel_lr if self.model.generator == "voxel" else c.generator_lr
+        groups = [{"params": list(self.generator.parameters()), "lr": generator_lr}]
+        noise = list(self.noise.parameters())
+        if noise:
+            groups.append({"params": noise, "lr": c.generator_lr})
+        optimizers = {
+            "generator": torch.optim.Adam(groups, betas=betas, eps=1e-8),
+            "critic": torch.optim.Adam(self.critic.parameters(), lr=c.critic_lr, betas=betas),
+            "encoder": torch.optim.Adam(self.encoder.parameters(), lr=c.encoder_lr, betas=(0.9, 0.99)
+                                        if c.encoder_objective == "regression" else betas),
+        }
+        for optimizer in optimizers.values():
+            for group in optimizer.param_groups:
+                group["initial_lr"] = group["lr"]
+        return optimizers
+
+    def lr_factor(self, images_seen: int) -> float:
+        """Learning rate / its start: linear to ``lr_final_frac``, or exponential."""
+        c, kimg = self.config, images_seen / 1000
+        if c.lr_schedule == "exponential":
+            return c.lr_decay ** (kimg / c.lr_decay_kimg)
+        if kimg >= c.total_kimg:  # the encoder alone begins again at half speed
+            left = 0.5 * max(0.0, 1 - (kimg - c.total_kimg) / max(c.encoder_kimg, 1e-9))
+        else:
+            left = 1 - kimg / c.total_kimg
+        return c.lr_final_frac + (1 - c.lr_final_frac) * left
+
+    def sample_poses(self, n: int) -> tuple[Tensor | None, Tensor]:
+        """Rotations from the uniform prior (None in 2D) and in-plane shifts (px)."""
+        shifts = (torch.rand(n, 2, generator=self.rng, device=self.device) * 2 - 1)
+        shifts = shifts * (self.model.max_shift_frac * self.box_px)
+        if self.run.command == "train2d":
+            return None, shifts
+        return random_rotations(n, generator=self.rng, device=self.device,
+                                dtype=torch.float32), shifts
+
+    def ctf(self, table: Tensor) -> Tensor:
+        """CTF half planes of table rows ``(n, 7)``; ones where no CTF is applied."""
+        ctf = ctf_2d(table, self.box_px, self.pixel_size_ang)
+        return ctf.abs() if self.run.data.phase_flipped else ctf
+
+    def render(self, generator: Generator, noise: NoiseGenerator, z: Tensor, ctf: Tensor,
+               one_hot: bool = True) -> Fakes:
+        """Noisy images: ``noise + IFT[ CTF shift G(z, R) ]`` at random poses."""
+        rotations, shifts = self.sample_poses(len(z))
+        clean = generator.slices(z, rotations, one_hot) * ctf  # type: ignore[arg-type]
+        signal = slices_to_images(shift_slices(clean, shifts))
+        added, diversity = noise(signal, self.rng)
+        return Fakes(signal + added, z, diversity)
+
+    def step(self, real: Tensor, ctf_table: Tensor) -> dict[str, Tensor]:
+        """Train on a batch ``real (n, d, d)`` with its CTF rows ``(n, 7)``.
+
+        Returns detached scalars on the device; reading them is the caller's synchronisation.
+        """
+        factor = self.lr_factor(self.images_seen)
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * factor
+        ctf = self.ctf(ctf_table)
+        if self.images_seen >= self.config.total_kimg * 1000:
+            stats = self._encoder_step_averaged(ctf)
+            averaged: list[tuple[nn.Module, nn.Module]] = [(self.encoder_ema, self.encoder)]
+            self.images_seen += len(real)
+            self._update_averages(averaged, len(real))
+            return stats
+        stats = self._critic_step(real, ctf)
+        if self.config.encoder_objective == "regression":
+            stats |= self._generator_step_regression(real, ctf)
+        else:
+            stats |= self._encoder_step_perceptual(real, ctf)
+            stats |= self._generator_step_perceptual(real, ctf)
+        self.images_seen += len(real)
+        self._update_averages([(self.encoder_ema, self.encoder), (self.noise_ema, self.noise),
+                               (self.generator_ema, self.generator)], len(real))
+        return stats
+
+    def _score(self, images: Tensor, ctf: Tensor) -> tuple[Tensor, Tensor]:
+        return self.critic(input_channels(images, ctf, self.model))
+
+    def _encode(self, images: Tensor, ctf: Tensor) -> Tensor:
+        return self.encoder(input_channels(images, ctf, self.model))
+
+    def _prior(self, n: int) -> Tensor:
+        return latent.sample_prior(n, self.model, self.rng, self.device)
+
+    def _critic_step(self, real: Tensor, ctf: Tensor) -> dict[str, Tensor]:
+        n = len(real)
+        with torch.no_grad():
+            fake = self.render(self.generator, self.noise, self._prior(n), ctf).images
+        optimizer = self.optimizers["critic"]
+        optimizer.zero_grad(set_to_none=True)
+        if self.config.loss == "rpgan":
+            both = torch.cat((real, fake)).requires_grad_(True)
+            scores, _ = self._score(both, torch.cat((ctf, ctf)))
+            real_score, fake_score = scores.chunk(2)
+            adversarial = losses.relativistic_critic(real_score, fake_score)
+            penalty = 2 * losses.squared_gradient(scores, both)  # R1 + R2: means over halves
+            loss = adversarial + 0.5 * self.config.gradient_penalty * penalty
+        else:
+            scores, _ = self._score(torch.cat((real, fake)), torch.cat((ctf, ctf)))
+            real_score, fake_score = scores.chunk(2)
+            adversarial = fake_score.mean() - real_score.mean()
+            between = losses.interpolate(real, fake, self.rng).requires_grad_(True)
+            penalty = losses.wasserstein_penalty(self._score(between, ctf)[0], between)
+            loss = adversarial + self.config.gradient_penalty * penalty
+        loss.backward()
+        optimizer.step()
+        return {"critic_loss": adversarial.detach(), "gradient_penalty": penalty.detach(),
+                "score_real": real_score.detach().mean(), "score_fake": fake_score.detach().mean()}
+
+    def _adversarial(self, real: Tensor, fake_score: Tensor, ctf: Tensor) -> Tensor:
+        if self.config.loss == "rpgan":
+            with torch.no_grad():
+                real_score, _ = self._score(real, ctf)
+            return losses.relativistic_generator(real_score, fake_score)
+        return -fake_score.mean()
+
+    def _generator_step_regression(self, real: Tensor, ctf: Tensor) -> dict[str, Tensor]:
+        """Generator and encoder together: the encoder reads z back from generated images.
+
+        The generator shares the loss with weight ``info_weight`` (InfoGAN, Chen et al. 2016).
+        """
+        fakes = self.render(self.generator, self.noise, self._prior(len(real)), ctf)
+        self.critic.requires_grad_(False)
+        score, _ = self._score(fakes.images, ctf)
+        adversarial = self._adversarial(real, score, ctf)
+        self.critic.requires_grad_(True)
+        regression = latent.regression_loss(self._encode(fakes.images, ctf), fakes.z, self.model)
+        loss = adversarial + self.config.info_weight * regression
+        if fakes.diversity is not None:
+            loss = loss - self.config.diversity_weight * fakes.diversity
+        for name in ("generator", "encoder"):
+            self.optimizers[name].zero_grad(set_to_none=True)
+        loss.backward()
+        for name in ("generator", "encoder"):
+            self.optimizers[name].step()
+        return {"generator_loss": adversarial.detach(), "encoder_loss": regression.detach()}
+
+    def _encoder_step_averaged(self, ctf: Tensor) -> dict[str, Tensor]:
+        """The encoder alone reads z back from images of the averaged, now fixed, generator."""
+        with torch.no_grad():
+            fakes = self.render(self.generator_ema, self.noise_ema, self._prior(len(ctf)), ctf)
+        regression = latent.regression_loss(self._encode(fakes.images, ctf), fakes.z, self.model)
+        optimizer = self.optimizers["encoder"]
+        optimizer.zero_grad(set_to_none=True)
+        regression.backward()
+        optimizer.step()
+        return {"encoder_loss": regression.detach()}
+
+    def _reconstruct(self, real: Tensor, ctf: Tensor, head: Tensor) -> Fakes:
+        z = latent.sample_posterior(head, self.model, self.rng)
+        return self.render(self.generator, self.noise, z, ctf, one_hot=False)
+
+    def _encoder_step_perceptual(self, real: Tensor, ctf: Tensor) -> dict[str, Tensor]:
+        """Thesis: ``KL(q(z|x), prior) + |F(x) - F(G(z))|``, F = the critic's last feature maps."""
+        for part in (self.critic, self.generator, self.noise):
+            part.requires_grad_(False)
+        head = self._encode(real, ctf)
+        kl = latent.kl_divergence(head, self.model)
+        reconstruction = self._reconstruct(real, ctf, head).images
+        with torch.no_grad():
+            _, target = self._score(real, ctf)
+        _, features = self._score(reconstruction, ctf)
+        perceptual = losses.feature_distance(features, target)
+        optimizer = self.optimizers["encoder"]
+        optimizer.zero_grad(set_to_none=True)
+        (self.config.kl_weight * kl + perceptual).backward()
+        optimizer.step()
+        for part in (self.critic, self.generator, self.noise):
+            part.requires_grad_(True)
+        return {"kl": kl.detach(), "encoder_loss": perceptual.detach()}
+
+    def _generator_step_perceptual(self, real: Tensor, ctf: Tensor) -> dict[str, Tensor]:
+        """Thesis: ``-C(fake) - C(rec) - 0.02 diversity + 0.2 perceptual``."""
+        c = self.config
+        fakes = self.render(self.generator, self.noise, self._prior(len(real)), ctf)
+        with torch.no_grad():
+            head = self._encode(real, ctf)
+        rebuilt = self._reconstruct(real, ctf, head)
+        self.critic.requires_grad_(False)
+        with torch.no_grad():
+            _, target = self._score(real, ctf)
+        fake_score, _ = self._score(fakes.images, ctf)
+        rebuilt_score, features = self._score(rebuilt.images, ctf)
+        adversarial = (self._adversarial(real, fake_score, ctf)
+                       + self._adversarial(real, rebuilt_score, ctf))
+        perceptual = losses.feature_distance(features, target)
+        loss = adversarial + c.perceptual_weight * perceptual
+        if fakes.diversity is not None:
+            loss = loss - c.diversity_weight * fakes.diversity
+        optimizer = self.optimizers["generator"]
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        self.critic.requires_grad_(True)
+        return {"generator_loss": adversarial.detach(), "perceptual": perceptual.detach()}
+
+    @torch.no_grad()
+    def _update_averages(self, pairs: list[tuple[nn.Module, nn.Module]], n: int) -> None:
+        """``ema <- b ema + (1 - b) now``, b = 0.5^(batch / half-life); half-life in images."""
+        beta = 0.5 ** (n / max(self.config.ema_half_life_kimg * 1000, 1e-8))
+        for average, now in pairs:
+            targets = list(average.parameters())
+            if targets:
+                torch._foreach_lerp_(targets, [p.detach() for p in now.parameters()], 1 - beta)
+            for target, source in zip(average.buffers(), now.buffers(), strict=True):
+                target.copy_(source)
+
+    def modules(self) -> dict[str, nn.Module]:
+        """Everything a checkpoint holds."""
+        return {"generator": self.generator, "noise": self.noise, "critic": self.critic,
+                "encoder": self.encoder, "generator_ema": self.generator_ema,
+                "encoder_ema": self.encoder_ema, "noise_ema": self.noise_ema}
