@@ -68,7 +68,7 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
 
 def train_settings(args: argparse.Namespace) -> TrainRun:
     """Settings of a training from the command line. Raises ConfigError."""
-    from .presets import build_run
+    from .presets import build_run, parse_setting
 
     changes: dict[str, Any] = {}
     if args.config:
@@ -88,19 +88,6 @@ def train_settings(args: argparse.Namespace) -> TrainRun:
     for setting in args.set:
         changes = contract.merged(changes, parse_setting(setting))
     return build_run(args.command, args.preset, changes)
-
-
-def parse_setting(text: str) -> dict[str, Any]:
-    """``training.total_kimg=64`` to ``{"training": {"total_kimg": 64}}``."""
-    name, sep, value = text.partition("=")
-    section, dot, key = name.partition(".")
-    if not (sep and dot and key):
-        raise ConfigError(f"--set {text!r} is not SECTION.KEY=VALUE.", "Write for example training.total_kimg=64.")
-    try:
-        parsed = json.loads(value)
-    except ValueError:
-        parsed = value
-    return {section: {key: parsed}}
 
 
 def run_file(args: argparse.Namespace) -> None:

@@ -1,6 +1,7 @@
 """Named settings over one base, and the check that a config can be run."""
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from .contract import TrainRun, from_dict, merged, to_dict
@@ -38,6 +39,19 @@ def build_run(command: str, preset: str, changes: dict[str, Any]) -> TrainRun:
     run = from_dict(TrainRun, values, "settings")
     check(run)
     return run
+
+
+def parse_setting(text: str) -> dict[str, Any]:
+    """``training.total_kimg=64`` to ``{"training": {"total_kimg": 64}}``."""
+    name, sep, value = text.partition("=")
+    section, dot, key = name.partition(".")
+    if not (sep and dot and key):
+        raise ConfigError(f"--set {text!r} is not SECTION.KEY=VALUE.", "Write for example training.total_kimg=64.")
+    try:
+        parsed = json.loads(value)
+    except ValueError:
+        parsed = value
+    return {section: {key: parsed}}
 
 
 def check(run: TrainRun) -> None:
