@@ -40,8 +40,7 @@ class ParticleTable:
     half_set: np.ndarray  # (n,) uint8, 1 or 2
     pixel_size_ang: float
     box_px: int
-    ctf_present: bool
-    notes: tuple[str, ...] = ()  # choices made for the user, to be shown
+    ctf_present: bool  # False: the CTF columns were ignored and ctf means 1 everywhere
 
     def __len__(self) -> int:
         return len(self.particle_id)
@@ -61,21 +60,20 @@ def load_particles(star: str | Path, stack: str | Path = "", max_images: int = 0
     half_set : 0 = all, 1 or 2 = that half of these rows
     ignore_ctf : use a CTF of 1 in place of the CTF columns
 
-    Where every stack in use is missing and a stack of the star file's own name lies beside it,
-    that one is taken as ``stack`` and a note says so. Raises DataError.
+    Raises DataError.
     """
     star = Path(star)
     table = read_star(star)
     particle_id = _particle_ids(table)
     halves = half_sets(table, particle_id)
     rows = _chosen_rows(table, halves, max_images, half_set)
-    headers, stack_index, slice_index, notes = _images(table, rows, str(stack))
+    headers, stack_index, slice_index = _images(table, rows, str(stack))
     check_slices(headers, stack_index, slice_index, rows + 1, star)
     box_px = common_box_px(headers)
     _check_image_size(table, rows, headers, box_px)
     ctf = _unit_ctf(len(rows)) if ignore_ctf else _ctf(table)[rows]
     return ParticleTable(star, particle_id[rows], rows + 1, headers, stack_index, slice_index, ctf,
-                         halves[rows], _pixel_size_ang(table, rows), box_px, not ignore_ctf, notes)
+                         halves[rows], _pixel_size_ang(table, rows), box_px, not ignore_ctf)
 
 
 def _particle_ids(table: RelionTable) -> np.ndarray:
@@ -121,7 +119,7 @@ def _chosen_rows(table: RelionTable, halves: np.ndarray, max_images: int, half_s
 
 
 def _images(table: RelionTable, rows: np.ndarray, stack: str) -> tuple[
-        tuple[StackHeader, ...], np.ndarray, np.ndarray, tuple[str, ...]]:
+        tuple[StackHeader, ...], np.ndarray, np.ndarray]:
     """Stack headers, and stack and slice of each chosen row."""
     all_names, all_slices = _split_image_names(table)
     stack_index, unique_names = pd.factorize(all_names[rows])
@@ -130,25 +128,11 @@ def _images(table: RelionTable, rows: np.ndarray, stack: str) -> tuple[
     if stack:
         header = read_header(Path(stack))
         slices = _slices_in_one_stack(table.star, all_names, all_slices, header)
-        return (header,), np.zeros(len(rows), np.int64), slices[rows], ()
+        return (header,), np.zeros(len(rows), np.int64), slices[rows]
     found, folders = locate_stacks(names, table.star)
-    if not any(found):
-        own = _own_stack(table.star)
-        if own is not None:
-            header = read_header(own)
-            slices = _slices_in_one_stack(table.star, all_names, all_slices, header)
-            if int(slices.max()) < header.n_images:
-                note = (f"{table.star}: none of the {len(names)} stacks it names is there, the first is "
-                        f"{names[0]}; {own}, of the star file's own name, is read instead.")
-                return (header,), np.zeros(len(rows), np.int64), slices[rows], (note,)
     if not all(found):
         raise missing_stacks(names, found, folders, table.star)
-    return tuple(read_header(path) for path in found if path), stack_index, slice_index, ()
-
-
-def _own_stack(star: Path) -> Path | None:
-    return next((path for path in (star.with_suffix(".mrcs"), star.with_suffix(".mrc")) if path.is_file()),
-                None)
+    return tuple(read_header(path) for path in found if path), stack_index, slice_index
 
 
 def _slices_in_one_stack(star: Path, names: np.ndarray, slices: np.ndarray,

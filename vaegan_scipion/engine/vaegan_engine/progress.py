@@ -8,8 +8,9 @@ from typing import Any
 from tqdm import tqdm
 
 LOG_INTERVAL_S = 10.0
-_TERMINAL_FORMAT = "{desc}: {percentage:3.0f} %|{bar}| {n_fmt}/{total_fmt}{unit}, {rate_fmt}, {remaining} left{postfix}"
-_LOG_FORMAT = "{desc}: {percentage:.0f} %, {n_fmt}/{total_fmt}{unit}, {rate_fmt}, {remaining} left{postfix}"
+_STATE_FORMAT = "{n_fmt}/{total_fmt}{unit}, {rate_fmt}, {remaining} left{postfix}"
+_TERMINAL_FORMAT = "{desc}: {percentage:3.0f} %|{bar}| " + _STATE_FORMAT
+_LOG_FORMAT = "{desc}: {percentage:.0f} %, " + _STATE_FORMAT
 
 
 class _LogProgress(tqdm):

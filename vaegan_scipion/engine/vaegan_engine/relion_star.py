@@ -141,5 +141,6 @@ def _optics_rows(star: Path, particles: pd.DataFrame, optics: pd.DataFrame | Non
     if len(unknown):
         raise DataError(f"{star}: particle row {unknown[0] + 1} has {OPTICS_GROUP} "
                         f"{particles[OPTICS_GROUP].iloc[unknown[0]]}, the optics block has "
-                        f"{', '.join(map(str, groups[:10]))}.", "Add the optics group or remove these particles.")
+                        f"{', '.join(map(str, groups[:10]))}.",
+                        "Add the optics group or remove these particles.")
     return np.asarray(rows, np.int64)
