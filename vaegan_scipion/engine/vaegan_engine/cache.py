@@ -41,7 +41,6 @@ TABLE_NPZ = "table.npz"
 META_JSON = "meta.json"
 BLOCK_BYTES = 2 ** 25  # of float32 source images held at a time
 SPARE_BYTES = 2 ** 20
-SMALLEST_BACKGROUND_STD_FRAC = 1e-6  # of the whole image's standard deviation
 # settings that shape the images (``particles`` and ``stack`` count by content)
 _FIELDS = ("max_images", "box_px", "crop_frac", "particle_radius_frac", "resize", "normalization",
            "invert_contrast", "ignore_ctf", "half_set")
@@ -228,7 +227,7 @@ def _write_images(stream: BinaryIO, data: DataConfig, table: ParticleTable, prog
             rows = slice(start, start + rows_per_block)
             source = read_images(table.headers, table.stack_index[rows], table.slice_index[rows])
             images, divisor = prepare(source)
-            _check_images(table, start, images, divisor, source, data)
+            _check_images(table, start, images, divisor, data)
             stream.write(images.astype("<f2").tobytes())
             bar.update(len(images))
 
@@ -261,12 +260,11 @@ class ImagePreparation:
 
 
 def _check_images(table: ParticleTable, start: int, images: np.ndarray, divisor: np.ndarray,
-                  source: np.ndarray, data: DataConfig) -> None:
+                  data: DataConfig) -> None:
     """Refuse images that cannot be normalised or that float16 cannot hold."""
+    limit = float(np.finfo(np.float16).max)
     largest = np.maximum(images.max(axis=(1, 2)), -images.min(axis=(1, 2)))
-    spread = source.std(axis=(1, 2))
-    bad = np.flatnonzero(~(largest <= np.finfo(np.float16).max)
-                         | ~(np.abs(divisor) > SMALLEST_BACKGROUND_STD_FRAC * spread))
+    bad = np.flatnonzero(~(largest <= limit))  # NaN where the divisor was 0
     if len(bad) == 0:
         return
     row = start + int(bad[0])
@@ -274,10 +272,11 @@ def _check_images(table: ParticleTable, start: int, images: np.ndarray, divisor:
     value = f"{divisor[bad[0]]:.3g}"
     if data.normalization == "thesis":
         raise DataError(f"{where} has a signal mean minus background mean of {value}, too near 0 to divide "
-                        "by (thesis normalization).", "Use normalization background.")
-    if not divisor[bad[0]] > SMALLEST_BACKGROUND_STD_FRAC * spread[bad[0]]:
+                        "by (thesis normalization).", "Set data.normalization to background.")
+    if not divisor[bad[0]] > 0:
         raise DataError(f"{where} has a background standard deviation of {value} outside "
                         f"particle_radius_frac {data.particle_radius_frac:g}, it must be greater than 0.",
-                        "Remove blank images; particles must not be masked.")
+                        "Remove blank images from the star file; particles must not be masked.")
     raise DataError(f"{where} has a pixel {largest[bad[0]]:.3g} background standard deviations from the mean"
-                    f", the limit is {np.finfo(np.float16).max:.0f}.", "Remove that image from the star file.")
+                    f", the limit is {limit:.0f}.",
+                    "Remove that image from the star file; particles must not be masked.")

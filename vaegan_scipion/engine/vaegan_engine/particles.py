@@ -186,7 +186,7 @@ def _ctf(table: RelionTable) -> np.ndarray:
     missing = [name for name in CTF_RELION if name not in CTF_OPTIONAL and not table.has(name)]
     if missing:
         error = missing_columns(table.star, missing)
-        raise DataError(error.message, error.hint + " Particles without any CTF need --ignore-ctf.")
+        raise DataError(error.message, error.hint + " To train without a CTF set data.ignore_ctf to true.")
     ctf = np.stack([table.numbers(name) if table.has(name) else np.zeros(len(table))
                     for name in CTF_RELION], axis=1)
     _check_range(table.star, "rlnVoltage", ctf[:, 3], *VOLTAGE_LIMITS_KV, unit=" kV")
