@@ -9,11 +9,10 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "vaegan_scipion" / "engine"))
 
 
-def pytest_configure(config):
+def pytest_configure():
     import torch
 
     torch.set_num_threads(1)
-    config.addinivalue_line("markers", "slow: takes more than a few seconds")
 
 
 @pytest.fixture(scope="session")
