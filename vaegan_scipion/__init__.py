@@ -1,0 +1,142 @@
+"""Scipion plugin: VAE-GAN on uncurated cryo-EM particles, clusters and one map per cluster."""
+import os
+import shlex
+import shutil
+
+import pwem
+import pyworkflow.utils as pwutils
+from pyworkflow import VarTypes
+
+from .constants import (CONDA_FLAG, CONDA_PYTHON, DEFAULT_TORCH_SPEC, ENV_NAME, ENV_VERSION, PACKAGE,
+                        VAEGAN_ENV_ACTIVATION, VAEGAN_HOME, VAEGAN_PYTHON, VAEGAN_TORCH_SPEC,
+                        VENV_FLAG, VENV_PYTHONS)
+
+__version__ = "0.1.0"
+_logo = "icon.png"
+_references = ["Larsen2016", "Gupta2021"]
+
+
+class Plugin(pwem.Plugin):
+    """Variables, the engine's environment and the command that runs the engine in it."""
+
+    _homeVar = VAEGAN_HOME
+    _supportedVersions = [ENV_VERSION]
+    _url = "https://pypi.org/project/scipion-em-vaegan"
+    _processingField = ["SPA", "FLEXIBILITY"]
+
+    @classmethod
+    def _defineVariables(cls):
+        cls._defineEmVar(VAEGAN_HOME, ENV_NAME, var_type=VarTypes.FOLDER,
+                         description="Folder of the engine's environment.")
+        cls._defineVar(VAEGAN_ENV_ACTIVATION, cls.findActivation(), var_type=VarTypes.STRING,
+                       description="Shell command that activates the engine's environment, "
+                                   "such as '. /path/env/bin/activate' or 'conda activate NAME'.")
+        cls._defineVar(VAEGAN_PYTHON, cls.findPython(), var_type=VarTypes.STRING,
+                       description="Python (3.10 or newer) that a virtual environment of the engine is "
+                                   "made with, where there is no conda.")
+        cls._defineVar(VAEGAN_TORCH_SPEC, DEFAULT_TORCH_SPEC, var_type=VarTypes.STRING,
+                       description="What pip installs as torch; options such as --index-url may precede it.")
+
+    # ------------------------------- the engine's environment -------------------------------
+    @staticmethod
+    def getEngineRoot():
+        """Folder that alone is the engine process's PYTHONPATH."""
+        return os.path.join(os.path.dirname(os.path.abspath(__file__)), "engine")
+
+    @classmethod
+    def findActivation(cls):
+        """Activation of the environment that `installb` made, by what is on disk; '' if none is."""
+        activate = cls.getHome("env", "bin", "activate")
+        if os.path.exists(cls.getHome(VENV_FLAG)) and os.path.exists(activate):
+            return ". " + shlex.quote(activate)
+        if os.path.exists(cls.getHome(CONDA_FLAG)):
+            return "conda activate " + ENV_NAME
+        return ""
+
+    @staticmethod
+    def findPython():
+        """First Python on PATH that torch supports, preferring tried versions."""
+        return next((name for name in VENV_PYTHONS if shutil.which(name)), "python3")
+
+    @classmethod
+    def getActivation(cls):
+        """Shell command that activates the engine's environment ('' when there is none)."""
+        return (os.environ.get(VAEGAN_ENV_ACTIVATION) or cls.getVar(VAEGAN_ENV_ACTIVATION)
+                or cls.findActivation()).strip()
+
+    @classmethod
+    def getEngineProgram(cls, gpu):
+        """Shell text that comes before the engine's arguments.
+
+        gpu: put Scipion's `%(GPU)s` there. Scipion then %-formats the text, so a literal % is doubled.
+        """
+        activation = cls.getActivation()
+        if "conda " in activation and not activation.startswith((".", "eval")):
+            activation = f"{cls.getCondaActivationCmd() or ''} {activation}".strip()
+        if gpu:
+            return f"{activation.replace('%', '%%')} && CUDA_VISIBLE_DEVICES=%(GPU)s python -m vaegan_engine"
+        return f"{activation} && CUDA_VISIBLE_DEVICES= python -m vaegan_engine"
+
+    @classmethod
+    def getEnviron(cls):
+        """The process environment of the engine: its source root is the whole PYTHONPATH."""
+        environ = pwutils.Environ(os.environ)
+        environ.pop("PYTHONHOME", None)
+        environ["PYTHONPATH"] = cls.getEngineRoot()
+        environ["PYTHONNOUSERSITE"] = "1"
+        return environ
+
+    @classmethod
+    def validateInstallation(cls):
+        """Say what is missing and the command that mends it."""
+        activation = cls.getActivation()
+        mend = (f"Run 'scipion3 installb {PACKAGE}', or set {VAEGAN_ENV_ACTIVATION} in scipion.conf "
+                f"to the command that activates an environment with engine/requirements.txt installed.")
+        if not activation:
+            return [f"The engine's environment is missing in {cls.getHome()}. {mend}"]
+        words = shlex.split(activation)
+        if words[0] == "source":
+            return [f"{VAEGAN_ENV_ACTIVATION} is '{activation}', but Scipion's shell does not know "
+                    f"'source'. Write '. {' '.join(words[1:])}'."]
+        if words[0] == "." and not (len(words) > 1 and os.path.exists(words[1])):
+            return [f"{VAEGAN_ENV_ACTIVATION} is '{activation}', but there is no such file. {mend}"]
+        return []
+
+    # ------------------------------- installation -------------------------------
+    @classmethod
+    def defineBinaries(cls, env):
+        conda = cls.hasConda()
+        commands = cls.condaCommands() if conda else cls.venvCommands()
+        env.addPackage(PACKAGE, version=ENV_VERSION, tar="void.tgz", commands=commands,
+                       neededProgs=[], default=True, vars={"PATH": os.environ.get("PATH", "")})
+
+    @classmethod
+    def hasConda(cls):
+        """Whether conda can be used: Scipion's activation command or `conda` on PATH."""
+        return bool(pwem.Config.CONDA_ACTIVATION_CMD) or bool(shutil.which("conda"))
+
+    @classmethod
+    def pipCommand(cls, python):
+        """Install torch as asked for, then the other requirements.
+
+        The requirements' own torch line is left out, so that it cannot contradict VAEGAN_TORCH_SPEC.
+        """
+        requirements = shlex.quote(os.path.join(cls.getEngineRoot(), "requirements.txt"))
+        return (f"{python} -m pip install {cls.getVar(VAEGAN_TORCH_SPEC)} && "
+                f"grep -v '^torch[=<>~! ]' {requirements} > requirements.txt && "
+                f"{python} -m pip install -r requirements.txt && {python} -c 'import torch'")
+
+    @classmethod
+    def condaCommands(cls):
+        """(command, flag file) pairs that make a conda environment."""
+        activate = f"{cls.getCondaActivationCmd() or ''} "
+        return [(f"{activate}conda create -y -n {ENV_NAME} python={CONDA_PYTHON} && "
+                 f"conda activate {ENV_NAME} && {cls.pipCommand('python')} && touch {CONDA_FLAG}",
+                 CONDA_FLAG)]
+
+    @classmethod
+    def venvCommands(cls):
+        """(command, flag file) pairs that make a virtual environment."""
+        python = shlex.quote(cls.getVar(VAEGAN_PYTHON))
+        return [(f"rm -rf env && {python} -m venv env && {cls.pipCommand('./env/bin/python')} && "
+                 f"touch {VENV_FLAG}", VENV_FLAG)]

@@ -1,0 +1,257 @@
+"""Scipion sets to the engine's star file, and the engine's results to Scipion sets.
+
+Rows are joined by particle id, never by order. Pixel sizes are in A/px, angles in degrees,
+defocus in A, as in RELION. A cluster with label l >= 0 is class l + 1; the noise label -1 is the
+last class.
+"""
+import io
+import os
+from typing import Any, Dict, Iterable, List, NamedTuple, Sequence, Tuple
+
+import numpy as np
+from emtable import Table
+from pwem.objects import Particle, ParticleFlex, Volume
+from pyworkflow.object import CsvList, Float, Integer
+
+from .constants import NOISE_LABEL, PROGRAM_NAME
+from .engine.vaegan_engine import results
+from .engine_run import EngineError, result_file
+
+READABLE_STACKS = (".mrc", ".mrcs")
+HALF_SET_ATTRIBUTE = "_rlnRandomSubset"
+OPTICS_ATTRIBUTE = "_rlnOpticsGroup"
+MICROSCOPE_COLUMNS = ["rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast"]
+OPTICS_COLUMNS = (["rlnOpticsGroupName", "rlnOpticsGroup"] + MICROSCOPE_COLUMNS
+                  + ["rlnImagePixelSize", "rlnImageSize", "rlnImageDimensionality"])
+IMAGE_COLUMNS = ["rlnImageName", "rlnOpticsGroup", "vaeParticleId"]
+CTF_COLUMNS = ["rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle", "rlnPhaseShift"]
+
+
+class Picture(NamedTuple):
+    """A map file, or one image (index from 1) of a stack (index 0 = the file is one map)."""
+
+    index: int
+    path: str
+
+
+class Clusters(NamedTuple):
+    """Clustering of n particles; the arrays share their order, `particle_id` names the rows."""
+
+    particle_id: np.ndarray  # (n,) int64
+    label: np.ndarray  # (n,) int64, -1 = noise
+    probability: np.ndarray  # (n,) float64
+    umap: np.ndarray  # (n, 2 or more) float64
+
+
+# ------------------------------- Scipion to engine -------------------------------
+def write_particles_star(particles: Any, star: str) -> List[int]:
+    """Write the enabled particles as RELION 3.1 star file, ordered by id; returns their ids.
+
+    Image names are those of the set: relative to the project, where the engine is run.
+    Raises ValueError for a stack that the engine does not read.
+    """
+    has_ctf = particles.hasCTF()
+    first = particles.getFirstItem()
+    has_halves = first.getAttributeValue(HALF_SET_ATTRIBUTE) in (1, 2)
+    columns = (IMAGE_COLUMNS + (CTF_COLUMNS if has_ctf else [])
+               + (["rlnRandomSubset"] if has_halves else []))
+    known = stored_optics(particles)
+    table, optics, ids = Table(columns=columns), {}, []
+    for particle in particles.iterItems(orderBy="id", direction="ASC"):
+        if not particle.isEnabled():
+            continue
+        key = optics_of(particle, particles, known)
+        group = optics.setdefault(key, len(optics) + 1)
+        row = [image_name(particle), group, particle.getObjId()]
+        if has_ctf:
+            row += ctf_values(particle)
+        if has_halves:
+            row.append(int(particle.getAttributeValue(HALF_SET_ATTRIBUTE)))
+        table.addRow(*row)
+        ids.append(particle.getObjId())
+    optics_table = Table(columns=OPTICS_COLUMNS)
+    for (_, voltage, cs, contrast), number in optics.items():
+        optics_table.addRow(f"opticsGroup{number}", number, voltage, cs, contrast,
+                            float(particles.getSamplingRate()), int(particles.getXDim()), 2)
+    part = star + ".tmp"
+    with open(part, "w") as stream:
+        optics_table.writeStar(stream, tableName="optics")
+        table.writeStar(stream, tableName="particles")
+    os.replace(part, star)
+    return ids
+
+
+def image_name(particle: Any) -> str:
+    """RELION's `index@path`; quoted when the path has a space."""
+    index, path = particle.getLocation()
+    if not path.lower().endswith(READABLE_STACKS):
+        raise ValueError(f"{path}: particle {particle.getObjId()} is in a file that is not MRC. "
+                         "Convert the particles to .mrcs, for example with 'relion - preprocess particles'.")
+    name = f"{max(index, 1):06d}@{path}"
+    return f'"{name}"' if " " in name else name
+
+
+def ctf_values(particle: Any) -> List[float]:
+    """Defocus U and V (A), angle (deg) and phase shift (deg) of a particle."""
+    ctf = particle.getCTF()
+    return [float(ctf.getDefocusU()), float(ctf.getDefocusV()), float(ctf.getDefocusAngle()),
+            float(ctf.getPhaseShift() or 0.0)]
+
+
+def stored_optics(particles: Any) -> Dict[int, Tuple[float, float, float]]:
+    """Optics groups that an import from RELION left in the set: number -> (kV, Cs in mm, contrast)."""
+    text = particles.getAcquisition().opticsGroupInfo.get()
+    if not text:
+        return {}
+    table = Table()
+    table.readStar(io.StringIO(text), tableName="optics")
+    if not table.hasAllColumns(["rlnOpticsGroup"] + MICROSCOPE_COLUMNS):
+        return {}
+    return {int(row.rlnOpticsGroup): (float(row.rlnVoltage), float(row.rlnSphericalAberration),
+                                      float(row.rlnAmplitudeContrast)) for row in table}
+
+
+def optics_of(particle: Any, particles: Any,
+              known: Dict[int, Tuple[float, float, float]]) -> Tuple[int, float, float, float]:
+    """Optics group of a particle as (number in the import, kV, Cs in mm, amplitude contrast).
+
+    The import's optics group counts first, then the particle's own values, then those of the set.
+    """
+    number = int(particle.getAttributeValue(OPTICS_ATTRIBUTE, 1))
+    if number in known:
+        return (number, *known[number])
+    acquisition = particle.getAcquisition()
+    if acquisition is None or acquisition.getVoltage() is None:
+        acquisition = particles.getAcquisition()
+    return (number, float(acquisition.getVoltage()), float(acquisition.getSphericalAberration()),
+            float(acquisition.getAmplitudeContrast()))
+
+
+# ------------------------------- engine to Python -------------------------------
+def read_clusters(folder: str) -> Clusters:
+    """`clusters.csv` of a cluster folder, sorted by particle id. Raises EngineError."""
+    rows = results.read_csv(result_file(folder, results.CLUSTERS_CSV))
+    if not rows:
+        raise EngineError(f"{folder}/{results.CLUSTERS_CSV}: no particle was clustered. Run again with Restart.")
+    axes = [name for name in rows[0] if name.startswith("umap_")]
+    particle_id = np.array([int(row["particle_id"]) for row in rows])
+    order = np.argsort(particle_id)
+    return Clusters(particle_id[order],
+                    np.array([int(row["label"]) for row in rows])[order],
+                    np.array([float(row["probability"]) for row in rows])[order],
+                    np.array([[float(row[name]) for name in axes] for row in rows])[order])
+
+
+def read_latents(folder: str) -> Tuple[np.ndarray, np.ndarray]:
+    """(particle_id (n,), z (n, k)) of an embed folder, sorted by id. Raises EngineError."""
+    stored = results.read_npz(result_file(folder, results.LATENTS_NPZ))
+    order = np.argsort(stored["particle_id"])
+    z = stored["z"][order]
+    if not np.isfinite(z).all():
+        raise EngineError(f"{folder}/{results.LATENTS_NPZ}: some latent vectors are not finite. "
+                          "Train again with smaller learning rates.")
+    return stored["particle_id"][order], z
+
+
+def check_ids(expected: Sequence[int], found: Sequence[int], what: str) -> None:
+    """Raise EngineError unless `found` holds every expected id once and no other."""
+    expected_ids, found_ids = sorted(map(int, expected)), sorted(map(int, found))
+    if expected_ids == found_ids:
+        return
+    differing = sorted(set(expected_ids) ^ set(found_ids)) or found_ids
+    raise EngineError(f"{what} holds {len(found_ids)} particles, the input set {len(expected_ids)}; "
+                      f"the first particle id that differs is {differing[0]}. Run again with Restart.")
+
+
+def class_ids(labels: Iterable[int]) -> Dict[int, int]:
+    """Class id of each label: label + 1, and the noise after the last cluster."""
+    present = sorted(set(map(int, labels)))
+    last = max(present, default=NOISE_LABEL)
+    return {label: label + 1 if label != NOISE_LABEL else last + 2 for label in present}
+
+
+# ------------------------------- engine to Scipion -------------------------------
+def fill_classes(classes: Any, clusters: Clusters, pictures: Dict[int, Picture],
+                 sampling_rate: float) -> None:
+    """Classify the images of `classes` by cluster.
+
+    pictures: label -> representative; sampling_rate: of the representatives, in A/px.
+    """
+    numbers = class_ids(clusters.label)
+    label_of = dict(zip(clusters.particle_id.tolist(), clusters.label.tolist()))
+    label_of_class = {number: label for label, number in numbers.items()}
+
+    def set_class(particle: Any, _row: Any) -> None:
+        particle.setClassId(numbers[label_of[particle.getObjId()]])
+
+    def set_representative(item: Any) -> None:
+        label = label_of_class[item.getObjId()]
+        item._vaeganLabel = Integer(label)
+        item.setObjLabel("noise" if label == NOISE_LABEL else f"cluster {label + 1}")
+        representative = item.getRepresentative()
+        representative.setSamplingRate(sampling_rate)
+        if label in pictures:
+            set_location(representative, pictures[label])
+
+    classes.classifyItems(updateItemCallback=set_class, updateClassCallback=set_representative,
+                          iterParams={"orderBy": "id"})
+
+
+def set_location(image: Any, picture: Picture) -> None:
+    """Point a Scipion image or volume at a picture of the engine."""
+    if picture.index:
+        image.setLocation(picture.index, picture.path)
+    else:
+        image.setFileName(picture.path)
+
+
+def fill_flexible(flexible: Any, particles: Any, clusters: Clusters, z: np.ndarray, run_dir: str) -> None:
+    """Copy the enabled particles with z, 2D embedding, cluster and probability.
+
+    z: (n, k), rows in the order of `clusters`; run_dir: folder of the trained networks.
+    """
+    row_of = {particle_id: row for row, particle_id in enumerate(clusters.particle_id.tolist())}
+    numbers = class_ids(clusters.label)
+    flexible.copyInfo(particles)
+    flexible.setHasCTF(particles.hasCTF())  # copyInfo of the flexible set leaves it out
+    flexible.getFlexInfo().setProgName(PROGRAM_NAME)
+    flexible.getFlexInfo().setAttr("_vaeganRun", run_dir)
+    for particle in particles.iterItems(orderBy="id", direction="ASC"):
+        if not particle.isEnabled():
+            continue
+        row = row_of[particle.getObjId()]
+        item = ParticleFlex(progName=PROGRAM_NAME)
+        item.copyInfo(particle)
+        item.setObjId(particle.getObjId())
+        item.setZFlex(z[row].tolist())
+        item.setZRed(clusters.umap[row].tolist())
+        item.setClassId(numbers[int(clusters.label[row])])
+        item._vaeganLabel = Integer(int(clusters.label[row]))
+        item._vaeganProbability = Float(float(clusters.probability[row]))
+        flexible.append(item)
+
+
+def new_picture_item(volumetric: bool, picture: Picture, sampling_rate: float, label: str,
+                     **columns: Any) -> Any:
+    """A Volume, or an Average of 2D images, with extra columns.
+
+    columns: name -> float, int or sequence of floats; stored as `_vaegan<Name>`.
+    """
+    item = Volume() if volumetric else Particle()
+    set_location(item, picture)
+    item.setSamplingRate(sampling_rate)
+    item.setObjLabel(label)
+    for name, value in columns.items():
+        setattr(item, "_vaegan" + name[0].upper() + name[1:], as_column(value))
+    return item
+
+
+def as_column(value: Any) -> Any:
+    """A value as Scipion attribute."""
+    if isinstance(value, int):
+        return Integer(value)
+    if isinstance(value, float):
+        return Float(value)
+    column = CsvList(pType=float)
+    column.set([float(x) for x in value])
+    return column

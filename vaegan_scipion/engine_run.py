@@ -1,0 +1,134 @@
+"""One call of the engine: its request, its command line, and its end as one sentence."""
+import shlex
+import shutil
+from pathlib import Path
+from subprocess import CalledProcessError
+from typing import Any, Dict, Optional, Tuple
+
+from . import Plugin
+from .engine.vaegan_engine import contract, errors, results
+
+EXIT_SENTENCES = {
+    1: "The engine stopped with an error of its own; the last lines of the run's log show it.",
+    errors.EXIT_CONFIG: "The engine refused the settings, or its environment could not be activated.",
+    errors.EXIT_DATA: "The engine could not use the input files.",
+    errors.EXIT_DIVERGED: "The training diverged: a loss is not finite.",
+    errors.EXIT_OUT_OF_MEMORY: "The GPU ran out of memory.",
+    126: "The engine's program may not be executed.",
+    127: "The engine's program was not found.",
+    errors.EXIT_SIGINT: "The engine was interrupted.",
+    137: "The engine was killed, most likely for want of memory.",
+    errors.EXIT_SIGTERM: "The engine was stopped.",
+}
+EXIT_REMEDIES = {
+    1: "Please report it with the log.",
+    errors.EXIT_CONFIG: "Check VAEGAN_ENV_ACTIVATION and the form.",
+    errors.EXIT_DATA: "Check the particles and their files.",
+    errors.EXIT_DIVERGED: "Continue with smaller learning rates.",
+    errors.EXIT_OUT_OF_MEMORY: "Use a smaller box or batch.",
+    126: "Check VAEGAN_ENV_ACTIVATION.",
+    127: "Check VAEGAN_ENV_ACTIVATION, or run 'scipion3 installb vaegan'.",
+    errors.EXIT_SIGINT: "Continue the run when you like.",
+    137: "Use a smaller box, or a machine with more memory.",
+    errors.EXIT_SIGTERM: "Continue the run when you like.",
+}
+
+
+class EngineError(Exception):
+    """The engine's end as one sentence, with a remedy."""
+
+
+class EngineRun:
+    """Writes a request, builds the command that runs it, and explains how that ended.
+
+    Parameters
+    ----------
+    settings : a run dataclass of the contract
+    request : path of the JSON file to write the settings to
+    out_dir : results folder; the engine writes nowhere else
+    """
+
+    def __init__(self, settings: Any, request: str, out_dir: str) -> None:
+        self.settings = settings
+        self.request = Path(request)
+        self.out_dir = Path(out_dir)
+
+    @property
+    def is_training(self) -> bool:
+        """Whether the engine keeps checkpoints for this command."""
+        return isinstance(self.settings, contract.TrainRun)
+
+    def prepare(self) -> bool:
+        """Write the request and make the results folder; True when a training can be resumed.
+
+        A training resumes when a checkpoint is there and the earlier request asked for the same,
+        apart from where to compute. Everything else starts in an empty folder, so that no result
+        of other settings is ever read.
+        """
+        resume = self.is_training and self._has_checkpoint() and self._asks_for_the_same()
+        if not resume:
+            shutil.rmtree(self.out_dir, ignore_errors=True)
+        self.out_dir.mkdir(parents=True, exist_ok=True)
+        contract.write_run(self.settings, self.request)
+        return resume
+
+    def _has_checkpoint(self) -> bool:
+        return any((self.out_dir / results.CHECKPOINTS).glob("*.pt"))
+
+    def _asks_for_the_same(self) -> bool:
+        try:
+            before = contract.to_dict(contract.read_run(self.request))
+        except errors.ConfigError:
+            return False
+        absolute = self.request.with_name(self.request.name + ".new")
+        try:
+            now = contract.to_dict(contract.read_run(contract.write_run(self.settings, absolute)))
+        finally:
+            absolute.unlink()
+        for values in (before, now):
+            values["compute"] = {"seed": values["compute"]["seed"]}
+        return bool(before == now)
+
+    def command(self, gpu: bool, resume: bool) -> Tuple[str, str]:
+        """(program, arguments) for Scipion's `runJob`; with `gpu` both are %-formatted by it."""
+        words = ["run", str(self.request), "--out", str(self.out_dir)] + (["--resume"] if resume else [])
+        arguments = " ".join(shlex.quote(word) for word in words)
+        return Plugin.getEngineProgram(gpu), arguments.replace("%", "%%") if gpu else arguments
+
+    def run(self, protocol: Any, gpu: bool) -> Dict[str, Any]:
+        """Run the engine as a job of `protocol`; returns its status. Raises EngineError."""
+        program, arguments = self.command(gpu, self.prepare())
+        try:
+            protocol.runJob(program, arguments, env=Plugin.getEnviron(), numberOfMpi=1)
+        except CalledProcessError as error:
+            raise EngineError(self.explain(error.returncode)) from None
+        return self.status()
+
+    def status(self) -> Dict[str, Any]:
+        """What the engine last said about itself; empty when it said nothing."""
+        return read_status(self.out_dir)
+
+    def explain(self, code: int) -> str:
+        """One sentence, what and remedy, for an exit code other than 0."""
+        if code < 0:
+            code = 128 - code
+        told: Optional[Dict[str, Any]] = self.status().get("error")
+        if told and told.get("code") == code:
+            return f"{told['message']} {told.get('hint', '')}".strip()
+        what = EXIT_SENTENCES.get(code, f"The engine ended with exit code {code}.")
+        return f"{what} {EXIT_REMEDIES.get(code, EXIT_REMEDIES[1])}"
+
+
+def read_status(folder: Any) -> Dict[str, Any]:
+    """`status.json` of a results folder; empty when there is none."""
+    path = Path(folder) / results.STATUS_JSON
+    return dict(results.read_json(path)) if path.exists() else {}
+
+
+def result_file(folder: Any, *names: str) -> Path:
+    """Path of a result that must be there. Raises EngineError."""
+    path = Path(folder).joinpath(*names)
+    if not path.exists():
+        raise EngineError(f"{path}: the engine finished without writing this result. "
+                          "Use a plugin and an engine of the same release, and run again with Restart.")
+    return path

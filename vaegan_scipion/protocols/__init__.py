@@ -1,0 +1,7 @@
+"""Protocols of the plugin, one file each."""
+from .protocol_cluster import VaeganProtCluster
+from .protocol_train_2d import VaeganProtTrain2D
+from .protocol_train_3d import VaeganProtTrain3D
+from .protocol_traverse import VaeganProtTraverse
+
+__all__ = ["VaeganProtCluster", "VaeganProtTrain2D", "VaeganProtTrain3D", "VaeganProtTraverse"]

@@ -1,0 +1,275 @@
+"""Embed particles with a trained model and cluster them."""
+import json
+import os
+from enum import Enum
+from typing import Any, Dict, List, Type, get_args, get_type_hints
+
+import pyworkflow.protocol.params as params
+from pwem.objects import (FSC, SetOfClasses2D, SetOfClasses3D, SetOfFSCs, SetOfParticlesFlex,
+                          SetOfVolumes)
+from pwem.protocols import ProtFlexBase
+
+from ..constants import CLUSTERS_DIR, EMBEDDING_DIR, HALVES_DIR, NOISE_LABEL, PARTICLES_STAR, PROGRAM_NAME
+from ..convert import (Clusters, Picture, check_ids, class_ids, fill_classes, fill_flexible,
+                       new_picture_item, read_clusters, read_latents)
+from ..engine.vaegan_engine import contract, results
+from ..engine_run import read_status, result_file
+from .protocol_base import VaeganProtBase, set_digest, validate_particles
+
+METHODS = list(get_args(get_type_hints(contract.ClusterRun)["method"]))
+FIXED_NUMBER = " or ".join(f"method == {METHODS.index(name)}" for name in ("kmeans", "gmm"))
+DENSITY = f"method == {METHODS.index('hdbscan')}"
+
+
+class VaeganProtCluster3DOutputs(Enum):
+    """Outputs after a 3D training."""
+
+    outputClasses = SetOfClasses3D
+    outputVolumes = SetOfVolumes
+    outputParticles = SetOfParticlesFlex
+    outputFSCs = SetOfFSCs
+
+
+class VaeganProtCluster2DOutputs(Enum):
+    """Outputs after a 2D training."""
+
+    outputClasses = SetOfClasses2D
+    outputParticles = SetOfParticlesFlex
+
+
+class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
+    """Embed particles with a trained VAE-GAN, cluster them, and make one map or image per cluster.
+
+    The encoder gives every particle a latent vector, UMAP lays them out in a plane, and HDBSCAN
+    finds the dense groups; their number need not be known. Particles in no group are a class of
+    their own, the last one, and none is dropped. The maps come from the generator at the
+    clusters' latent vectors: they show what was learned and are not reconstructions from poses.
+
+    Outputs: classes of the input particles, maps, particles with latent vector and embedding,
+    and, when asked for, the FSC between two halves of the data trained apart.
+    """
+
+    _label = "embed and cluster"
+    _possibleOutputs = VaeganProtCluster3DOutputs
+
+    # --------------------------- DEFINE param functions ---------------------------
+    def _defineParams(self, form: Any) -> None:
+        default = contract.ClusterRun()
+        form.addSection(label="Input")
+        form.addParam("inputTraining", params.PointerParam, pointerClass="VaeganProtTrain3D,VaeganProtTrain2D",
+                      important=True, label="Training", help="A finished run of train 3D or train 2D.")
+        form.addParam("inputParticles", params.PointerParam, pointerClass="SetOfParticles", allowsNull=True,
+                      label="Other particles", help="Leave empty to cluster the particles of the training. "
+                                                    "Others must be of the same kind and pixel size.")
+        form.addParam("method", params.EnumParam, choices=METHODS, default=METHODS.index(default.method),
+                      label="Clustering", help="hdbscan finds the number of clusters; kmeans and gmm are given it.")
+        form.addParam("nClusters", params.IntParam, default=default.n_clusters, condition=FIXED_NUMBER,
+                      label="Number of clusters", help="At least 2.")
+        form.addParam("minClusterFrac", params.FloatParam, default=default.min_cluster_frac, condition=DENSITY,
+                      label="Smallest cluster / all", help="Smallest share of the particles that is a cluster, "
+                                                           "0 to 0.5; never more than 900 particles.")
+        form.addParam("nNeighbors", params.IntParam, default=default.n_neighbors, label="UMAP neighbours",
+                      help="More shows the large picture, fewer the detail; 5 to 200.")
+        form.addParam("doHalves", params.BooleanParam, default=False, label="Two independent halves (FSC)",
+                      help="Train on each half of the data anew and compare the maps. Takes about as long as "
+                           "the training. 3D only.")
+        self._defineAdvancedParams(form, default)
+        self._defineComputeParams(form)
+
+    def _defineAdvancedParams(self, form: Any, default: contract.ClusterRun) -> None:
+        advanced = params.LEVEL_ADVANCED
+        form.addParam("minDist", params.FloatParam, default=default.min_dist, expertLevel=advanced,
+                      label="UMAP minimal distance", help="0 packs clusters tightly, which suits clustering.")
+        form.addParam("minSamples", params.IntParam, default=default.min_samples, expertLevel=advanced,
+                      condition=DENSITY, label="HDBSCAN samples", help="More leaves more particles as noise.")
+        form.addParam("minClusterSize", params.IntParam, default=default.min_cluster_size, expertLevel=advanced,
+                      condition=DENSITY, label="Smallest cluster (particles)",
+                      help="Replaces the share above. 0 = use the share.")
+        form.addParam("halvesKimg", params.FloatParam, default=contract.HalvesRun().total_kimg,
+                      expertLevel=advanced, condition="doHalves", label="Training length per half (kimg)",
+                      help="0 = as long as the training itself.")
+
+    # --------------------------- INSERT steps functions ---------------------------
+    def _insertAllSteps(self) -> None:
+        digest = set_digest(self.getParticlesPointer().get())
+        embed, cluster, halves = map(_as_text, (self._getEmbedSettings(), self._getClusterSettings(),
+                                                self._getHalvesSettings() if self.doHalves else None))
+        trained = json.dumps(read_status(self.inputTraining.get().getRunDir()), sort_keys=True)
+        self._insertFunctionStep(self.convertInputStep, digest, needsGPU=False)
+        self._insertFunctionStep(self.embedStep, digest, trained, embed)
+        self._insertFunctionStep(self.clusterStep, digest, trained, embed, cluster)
+        if self.doHalves:
+            self._insertFunctionStep(self.halvesStep, digest, trained, embed, cluster, halves)
+        self._insertFunctionStep(self.createOutputStep, digest, trained, embed, cluster, halves, needsGPU=False)
+
+    # --------------------------- STEPS functions ---------------------------
+    def convertInputStep(self, digest: str) -> None:
+        self._writeParticles(self.getParticlesPointer().get())
+
+    def embedStep(self, *digests: str) -> None:
+        self._runEngine(self._getEmbedSettings(), "embed", EMBEDDING_DIR)
+
+    def clusterStep(self, *digests: str) -> None:
+        self._runEngine(self._getClusterSettings(), "cluster", CLUSTERS_DIR)
+
+    def halvesStep(self, *digests: str) -> None:
+        self._runEngine(self._getHalvesSettings(), "halves", HALVES_DIR)
+
+    def createOutputStep(self, *digests: str) -> None:
+        pointer, training = self.getParticlesPointer(), self.inputTraining.get()
+        particles, rate = pointer.get(), training.getTrainingPixelSize()
+        clusters = read_clusters(self.getClustersDir())
+        z_ids, z = read_latents(self._getExtraPath(EMBEDDING_DIR))
+        enabled = [item.getObjId() for item in particles.iterItems() if item.isEnabled()]
+        check_ids(enabled, clusters.particle_id, results.CLUSTERS_CSV)
+        check_ids(enabled, z_ids, results.LATENTS_NPZ)
+
+        pictures, made = self.readPictures(), {}
+        classes = (self._createSetOfClasses3D(pointer) if self.isVolumetric()
+                   else self._createSetOfClasses2D(pointer))
+        fill_classes(classes, clusters, pictures, rate)
+        made["outputClasses"] = classes
+        if self.isVolumetric():
+            made["outputVolumes"] = self._makeVolumes(clusters, pictures, rate)
+        flexible = self._createSetOfParticlesFlex(progName=PROGRAM_NAME)
+        fill_flexible(flexible, particles, clusters, z, training.getRunDir())
+        made["outputParticles"] = flexible
+        if self.doHalves:
+            made["outputFSCs"] = self._makeFSCs()
+        elif self.hasAttribute("outputFSCs"):  # left by an earlier run of this protocol
+            self.deleteOutput(self.outputFSCs)
+        self._defineOutputs(**made)
+        for output in made.values():
+            self._defineSourceRelation(pointer, output)
+
+    def _makeVolumes(self, clusters: Clusters, pictures: Dict[int, Picture], rate: float) -> Any:
+        volumes = self._createSetOfVolumes()
+        volumes.setSamplingRate(rate)
+        for label in sorted(pictures):
+            if label != NOISE_LABEL:
+                volumes.append(new_picture_item(True, pictures[label], rate, f"cluster {label + 1}", label=label,
+                                                particles=int((clusters.label == label).sum())))
+        return volumes
+
+    def _makeFSCs(self) -> Any:
+        curves: Dict[int, List[List[float]]] = {}
+        for row in results.read_csv(result_file(self._getExtraPath(HALVES_DIR), results.FSC_CSV)):
+            frequency = float(row["spatial_frequency_per_ang"])
+            if frequency > 0:
+                curves.setdefault(int(row["cluster"]), []).append([frequency, float(row["fsc"])])
+        fscs = self._createSetOfFSCs()
+        for label, points in sorted(curves.items()):
+            frequencies, values = zip(*sorted(points))
+            fsc = FSC(objLabel=f"cluster {label + 1}")
+            fsc.setData(list(frequencies), list(values))
+            fscs.append(fsc)
+        return fscs
+
+    # --------------------------- INFO functions ---------------------------
+    def _validate(self) -> List[str]:
+        problems, training = self._validateCompute(), self.inputTraining.get()
+        if training is None:
+            return problems
+        if read_status(training.getRunDir()).get("state") != "finished":
+            problems.append(f"The run '{training.getRunName()}' has no finished training. Finish it first.")
+        particles = self.getParticlesPointer().get()
+        if particles is None:
+            return problems + ["The training has no input particles any more. Give the particles here."]
+        problems += validate_particles(particles, not training.ignoreCtf.get(), 2)
+        n_particles = particles.getSize()
+        if self.nNeighbors.get() < 2 or self.nNeighbors.get() >= n_particles:
+            problems.append(f"UMAP neighbours is {self.nNeighbors.get()}; use 2 to {n_particles - 1}.")
+        fixed = METHODS[self.method.get()] != "hdbscan"
+        if fixed and not 2 <= self.nClusters.get() <= n_particles:
+            problems.append(f"Number of clusters is {self.nClusters.get()}; use 2 to {n_particles}.")
+        if not fixed and not 0 < self.minClusterFrac.get() <= 0.5:
+            problems.append(f"Smallest cluster / all is {self.minClusterFrac.get()}; use above 0, up to 0.5.")
+        if self.doHalves and not training.isVolumetric():
+            problems.append("Two independent halves (FSC) is Yes after a 2D training. Set it to No.")
+        trained_on = training.inputParticles.get()
+        if trained_on is not None and abs(trained_on.getSamplingRate() - particles.getSamplingRate()) > 1e-3:
+            problems.append(f"The particles have {particles.getSamplingRate():.3f} A/px, those of the training "
+                            f"{trained_on.getSamplingRate():.3f}. Give particles of the same pixel size.")
+        return problems
+
+    def _summary(self) -> List[str]:
+        if not self.hasAttribute("outputClasses"):
+            return ["The clusters are not made yet."]
+        clusters = read_clusters(self.getClustersDir())
+        total = len(clusters.label)
+        found = sorted(set(clusters.label.tolist()) - {NOISE_LABEL})
+        lines = [f"{len(found)} clusters of {total} particles"]
+        for label in found + [NOISE_LABEL]:
+            count = int((clusters.label == label).sum())
+            if count:
+                name = "noise" if label == NOISE_LABEL else f"cluster {label + 1}"
+                lines.append(f"{name}: {count} particles ({100 * count / total:.1f} %), "
+                             f"class {class_ids(clusters.label)[label]}")
+        if self.hasAttribute("outputFSCs"):
+            lines += [f"{fsc.getObjLabel()}: {fsc.calculateResolution(precision=1)} A (FSC 0.143, halves)"
+                      for fsc in self.outputFSCs]
+        return lines
+
+    def _methods(self) -> List[str]:
+        if not self.hasAttribute("outputClasses"):
+            return []
+        return [f"Particles were embedded by the VAE-GAN's encoder, projected with UMAP "
+                f"({self.nNeighbors.get()} neighbours, minimal distance {self.minDist.get():g}) and clustered "
+                f"with {METHODS[self.method.get()]} into {len(self.readPictures())} clusters."]
+
+    def _citations(self) -> List[str]:
+        return ["Larsen2016", "McInnes2018", "Campello2013", "McInnes2017"]
+
+    # --------------------------- UTILS functions ---------------------------
+    def getPossibleOutputs(self) -> Type[Enum]:
+        """Outputs of the kind of the training; without FSC unless it was asked for."""
+        return VaeganProtCluster3DOutputs if self.isVolumetric() else VaeganProtCluster2DOutputs
+
+    def isVolumetric(self) -> bool:
+        """Whether the clusters have maps (3D) rather than images (2D)."""
+        training = self.inputTraining.get()
+        return training is None or training.isVolumetric()
+
+    def getParticlesPointer(self) -> Any:
+        """Pointer to the particles that are clustered."""
+        return (self.inputParticles if self.inputParticles.get() is not None
+                else self.inputTraining.get().inputParticles)
+
+    def getClustersDir(self) -> str:
+        """Results folder of the clustering."""
+        return str(self._getExtraPath(CLUSTERS_DIR))
+
+    def readPictures(self) -> Dict[int, Picture]:
+        """Label -> map (3D) or image (2D), by `clusters.json`."""
+        folder = result_file(self.getClustersDir(), results.CLUSTERS_JSON).parent
+        pictures = {}
+        for row in results.read_json(folder / results.CLUSTERS_JSON):
+            if row["file"]:
+                index = 0 if self.isVolumetric() else row["index"] + 1
+                pictures[row["label"]] = Picture(index, str(result_file(folder, row["file"])))
+        return pictures
+
+    def _getRunDirFromExtra(self) -> str:
+        """Folder of the training, relative to extra/ (where the requests are)."""
+        return os.path.relpath(self.inputTraining.get().getRunDir(), self._getExtraPath())
+
+    def _getEmbedSettings(self) -> contract.EmbedRun:
+        return contract.EmbedRun(run_dir=self._getRunDirFromExtra(), particles=PARTICLES_STAR,
+                                 compute=self._getCompute())
+
+    def _getClusterSettings(self) -> contract.ClusterRun:
+        return contract.ClusterRun(
+            embedding_dir=EMBEDDING_DIR, run_dir=self._getRunDirFromExtra(),
+            method=METHODS[self.method.get()], n_clusters=self.nClusters.get(),
+            n_neighbors=self.nNeighbors.get(), min_dist=self.minDist.get(), min_samples=self.minSamples.get(),
+            min_cluster_size=self.minClusterSize.get(), min_cluster_frac=self.minClusterFrac.get(),
+            compute=self._getCompute())
+
+    def _getHalvesSettings(self) -> contract.HalvesRun:
+        return contract.HalvesRun(clusters_dir=CLUSTERS_DIR, run_dir=self._getRunDirFromExtra(),
+                                  total_kimg=self.halvesKimg.get(), compute=self._getCompute())
+
+
+def _as_text(settings: Any) -> str:
+    """Settings as the text that Scipion compares between runs; empty when there are none."""
+    return "" if settings is None else json.dumps(contract.to_dict(settings), sort_keys=True)
