@@ -1,0 +1,82 @@
+"""Rotations: uniform random ones, RELION's Euler angles, an even grid of SO(3).
+
+A rotation is a matrix ``A`` ``(..., 3, 3)`` as RELION's ``Euler_angles2matrix`` makes it: its rows
+are the rotated frame's x, y and z axes in the map's (x, y, z) frame, so an image seen along ``A``
+has rows 0 and 1 as its x and y axes and looks along row 2.
+"""
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+# Constants of Alexa, "Super-Fibonacci Spirals", CVPR 2022: sqrt(2) and the root of psi^4 = psi + 4.
+_PHI = math.sqrt(2.0)
+_PSI = 1.533751168755204288118041
+
+
+def quaternion_to_matrix(quaternions: Tensor) -> Tensor:
+    """Rotation matrices ``(..., 3, 3)`` of quaternions ``(..., 4)`` (w, x, y, z) of any length > 0."""
+    w, x, y, z = (quaternions / quaternions.norm(dim=-1, keepdim=True)).unbind(-1)
+    rows = (1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w),
+            2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w),
+            2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y))
+    return torch.stack(rows, -1).unflatten(-1, (3, 3))
+
+
+def random_rotations(n: int, generator: torch.Generator | None = None,
+                     device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Tensor:
+    """``(n, 3, 3)`` rotations, uniform on SO(3).
+
+    A quaternion of four independent normal numbers has a uniform direction on the 3-sphere.
+    ``generator`` must live on ``device``.
+    """
+    return quaternion_to_matrix(torch.randn(n, 4, generator=generator, device=device, dtype=dtype))
+
+
+def euler_to_matrix(rot_deg: Tensor, tilt_deg: Tensor, psi_deg: Tensor) -> Tensor:
+    """RELION's Euler matrix ``A = Rz(psi) Ry(tilt) Rz(rot)`` of angles in degrees.
+
+    The elementary matrices rotate the frame: ``Rz(a) = [[cos a, sin a, 0], [-sin a, cos a, 0],
+    [0, 0, 1]]`` and ``Ry(b) = [[cos b, 0, -sin b], [0, 1, 0], [sin b, 0, cos b]]``.
+    Angles of shape ``(...)`` give ``(..., 3, 3)``.
+    """
+    rot, tilt, psi = (torch.deg2rad(angle) for angle in (rot_deg, tilt_deg, psi_deg))
+    ca, sa, cb, sb, cg, sg = rot.cos(), rot.sin(), tilt.cos(), tilt.sin(), psi.cos(), psi.sin()
+    rows = (cg * cb * ca - sg * sa, cg * cb * sa + sg * ca, -cg * sb,
+            -sg * cb * ca - cg * sa, -sg * cb * sa + cg * ca, sg * sb,
+            sb * ca, sb * sa, cb)
+    return torch.stack(torch.broadcast_tensors(*rows), -1).unflatten(-1, (3, 3))
+
+
+def matrix_to_euler(A: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """RELION's angles (rot, tilt, psi) in degrees of ``A`` ``(..., 3, 3)``; tilt in [0, 180].
+
+    At tilt 0 and 180, where only rot + psi or rot - psi is defined, rot is 0 as in RELION.
+    """
+    sin_tilt = torch.hypot(A[..., 0, 2], A[..., 1, 2])
+    tilt = torch.atan2(sin_tilt, A[..., 2, 2])
+    pole = sin_tilt < 16 * torch.finfo(A.dtype).eps
+    side = torch.sign(A[..., 2, 2])
+    rot = torch.where(pole, 0.0, torch.atan2(A[..., 2, 1], A[..., 2, 0]))
+    psi = torch.where(pole, torch.atan2(-side * A[..., 1, 0], side * A[..., 0, 0]),
+                      torch.atan2(A[..., 1, 2], -A[..., 0, 2]))
+    return torch.rad2deg(rot), torch.rad2deg(tilt), torch.rad2deg(psi)
+
+
+def super_fibonacci_rotations(n: int, device: torch.device | str = "cpu",
+                              dtype: torch.dtype = torch.float32) -> Tensor:
+    """``(n, 3, 3)`` evenly spread rotations: the super-Fibonacci spiral (Alexa, CVPR 2022)."""
+    s = torch.arange(n, dtype=torch.float64) + 0.5
+    inner, outer = (s / n).sqrt(), (1 - s / n).sqrt()
+    alpha, beta = 2 * math.pi * s / _PHI, 2 * math.pi * s / _PSI
+    quaternions = torch.stack((outer * beta.cos(), inner * alpha.sin(), inner * alpha.cos(),
+                               outer * beta.sin()), -1)
+    return quaternion_to_matrix(quaternions).to(device=device, dtype=dtype)
+
+
+def rotation_distance_deg(A: Tensor, B: Tensor) -> Tensor:
+    """Angle in degrees between rotations ``(..., 3, 3)``: ``|A - B|_F = 2 sqrt(2) sin(angle / 2)``."""
+    sine = (A - B).flatten(-2).norm(dim=-1) / (2 * math.sqrt(2.0))
+    return torch.rad2deg(2 * torch.asin(sine.clamp(max=1.0)))
