@@ -231,7 +231,7 @@ def fill_flexible(flexible: Any, particles: Any, clusters: Clusters, z: np.ndarr
         flexible.append(item)
 
 
-def new_picture_item(volumetric: bool, picture: Picture, sampling_rate: float, label: str,
+def new_picture_item(volumetric: bool, picture: Picture, sampling_rate: float, title: str,
                      **columns: Any) -> Any:
     """A Volume, or an Average of 2D images, with extra columns.
 
@@ -240,7 +240,7 @@ def new_picture_item(volumetric: bool, picture: Picture, sampling_rate: float, l
     item = Volume() if volumetric else Particle()
     set_location(item, picture)
     item.setSamplingRate(sampling_rate)
-    item.setObjLabel(label)
+    item.setObjLabel(title)
     for name, value in columns.items():
         setattr(item, "_vaegan" + name[0].upper() + name[1:], as_column(value))
     return item

@@ -1,0 +1,1 @@
+"""Tests of the Scipion side; run with `scipion3 tests vaegan_scipion.tests.<module>`."""

@@ -1,0 +1,209 @@
+"""A stand-in for the engine that honours the contract in well under a second.
+
+Called as the real one: `python -m vaegan_engine run REQUEST --out FOLDER [--resume]`, with the engine's
+source root as PYTHONPATH. Needs numpy and the standard library. Results are functions of the
+particle id alone: label = id % 3, but -1 (noise) when id % 10 == 0.
+
+Environment variables ask for trouble:
+VAEGAN_FAKE_EXIT  COMMAND:CODE  that command fails with this exit code and its status.json
+VAEGAN_FAKE_MUTE  COMMAND:CODE  the same, without a word in status.json
+VAEGAN_FAKE_DROP  COMMAND       that command leaves out the particle with the highest id
+"""
+import os
+import struct
+import sys
+from pathlib import Path
+
+import numpy as np
+from vaegan_engine import contract, results
+
+BOX_PX = 16
+
+
+def main(words):
+    """Run one request, as `run REQUEST --out FOLDER`."""
+    assert words[:3] == ["-m", "vaegan_engine", "run"], words
+    run = contract.read_run(words[3])
+    out_dir = Path(words[words.index("--out") + 1])
+    fail_on_request(run.command, out_dir)
+    commands = {"train2d": train, "train3d": train, "embed": embed, "cluster": cluster,
+                "traverse": traverse, "halves": halves}
+    commands[run.command](run, out_dir)
+    if run.command.startswith("train"):
+        results.update_status(out_dir, resumed="--resume" in words,
+                              visible_gpus=os.environ.get("CUDA_VISIBLE_DEVICES"))
+    print(f"fake {run.command} done")
+
+
+def fail_on_request(command, out_dir):
+    """Leave with the exit code that the environment asks for."""
+    for name in ("VAEGAN_FAKE_EXIT", "VAEGAN_FAKE_MUTE"):
+        asked, _, code = os.environ.get(name, "").partition(":")
+        if asked != command:
+            continue
+        if command.startswith("train"):
+            write_checkpoint(out_dir, 1600)
+        if name == "VAEGAN_FAKE_EXIT":
+            results.update_status(out_dir, state="failed", error={
+                "code": int(code), "message": f"fake message {code}.", "hint": "Fake hint."})
+        sys.exit(int(code))
+
+
+def train(run, out_dir):
+    """Components, one log line per tick, one checkpoint."""
+    star = read_star(run.data.particles)
+    box_px, rate = run.data.box_px, pixel_size(star) * box_size(star) * run.data.crop_frac / run.data.box_px
+    contract.write_run(run, out_dir / results.RUN_JSON)
+    for tick in range(1, 4):
+        results.append_jsonl(out_dir / results.LOG_JSONL, {
+            "kimg": 3.2 * tick, "images_per_second": 100.0, "critic_loss": 1.0 / tick, "generator_loss": tick})
+    write_checkpoint(out_dir, 9600)
+    volumetric, rows = run.command == "train3d", []
+    for index in range(run.model.n_categories):
+        file = f"maps/component_{index:02d}.mrc" if volumetric else "maps/images.mrcs"
+        rows.append({"index": index, "z": one_hot(index, run.model.n_categories), "file": file, "share": 1 / 6})
+    write_pictures(out_dir, [row["file"] for row in rows], volumetric, rate)
+    results.write_json(out_dir / "components.json", rows)
+    results.update_status(out_dir, state="finished", command=run.command, device=run.compute.device,
+                          seed=run.compute.seed, n_particles=len(star["particles"]), pixel_size_ang=rate,
+                          box_px=box_px, images_seen=9600, total_images=9600, images_per_second=100.0,
+                          checkpoint="ckpt_000009600.pt", error=None)
+
+
+def embed(run, out_dir):
+    """A latent vector per particle: (id, label)."""
+    ids = wanted_ids(run, particle_ids(run.particles))
+    z = np.array([[i, label_of(i)] for i in ids], np.float32)
+    results.write_npz(out_dir / results.LATENTS_NPZ, particle_id=np.array(ids, np.int64), z=z,
+                      half_set=np.array([i % 2 + 1 for i in ids], np.uint8))
+
+
+def cluster(run, out_dir):
+    """Rows in falling order of id, so that nobody can join by order."""
+    stored = results.read_npz(Path(run.embedding_dir) / results.LATENTS_NPZ)
+    ids = wanted_ids(run, sorted(stored["particle_id"].tolist(), reverse=True))
+    results.write_csv(out_dir / results.CLUSTERS_CSV,
+                      ["particle_id", "label", "probability", "umap_1", "umap_2"],
+                      [[i, label_of(i), 0.5, 0.25 * i, -0.5 * label_of(i)] for i in ids])
+    volumetric, rate = training_of(run)
+    labels = sorted({label_of(i) for i in ids} - {-1})
+    rows = [{"label": label, "n_particles": sum(label_of(i) == label for i in ids), "z": [0.0, float(label)],
+             "file": f"maps/map_{label:02d}.mrc" if volumetric else "maps/images.mrcs", "index": label}
+            for label in labels]
+    write_pictures(out_dir, [row["file"] for row in rows], volumetric, rate)
+    results.write_json(out_dir / results.CLUSTERS_JSON, rows)
+
+
+def traverse(run, out_dir):
+    """n_points points on each component of each cluster."""
+    volumetric, rate = training_of(run)
+    rows, files = [], []
+    for label in range(3):
+        for component in range(run.n_components):
+            for point in range(run.n_points):
+                file = (f"maps/map_{label:02d}_{component:02d}_{point:02d}.mrc" if volumetric
+                        else "maps/images.mrcs")
+                rows.append([label, component, point, float(point), 10 + point, file, len(files), 0.0, 1.0])
+                files.append(file)
+    write_pictures(out_dir, files, volumetric, rate)
+    results.write_csv(out_dir / results.TRAVERSAL_CSV,
+                      ["cluster", "component", "point", "position", "n_near", "file", "index", "z_1", "z_2"], rows)
+
+
+def halves(run, out_dir):
+    """A straight FSC from 1 at zero frequency to 0 at Nyquist, per cluster."""
+    rows = []
+    for label in range(3):
+        for shell in range(9):
+            frequency = shell / 8 * 0.05
+            rows.append([label, 1 / frequency if shell else "inf", frequency, 1 - shell / 8])
+    results.write_csv(out_dir / results.FSC_CSV,
+                      ["cluster", "resolution_ang", "spatial_frequency_per_ang", "fsc"], rows)
+    results.write_json(out_dir / results.HALVES_JSON, [{"cluster": label} for label in range(3)])
+
+
+def label_of(particle_id):
+    """Cluster of a particle."""
+    return -1 if particle_id % 10 == 0 else particle_id % 3
+
+
+def one_hot(index, size):
+    """Latent of one component."""
+    return [float(i == index) for i in range(size)]
+
+
+def wanted_ids(run, ids):
+    """All ids, but for the highest where the environment asks for that."""
+    if os.environ.get("VAEGAN_FAKE_DROP") == run.command:
+        return [i for i in ids if i != max(ids)]
+    return ids
+
+
+def training_of(run):
+    """(is it 3D, pixel size in A) of the training behind a request."""
+    status = results.read_json(Path(run.run_dir) / results.STATUS_JSON)
+    return status["command"] == "train3d", status["pixel_size_ang"]
+
+
+def write_checkpoint(out_dir, images_seen):
+    """Something that looks like a checkpoint."""
+    folder = out_dir / results.CHECKPOINTS
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"ckpt_{images_seen:09d}.pt").write_bytes(b"fake")
+
+
+def write_pictures(out_dir, files, volumetric, pixel_size_ang):
+    """Maps, or one stack, of seeded noise."""
+    (out_dir / results.MAPS).mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    if volumetric:
+        for file in files:
+            write_mrc(out_dir / file, rng.normal(size=(BOX_PX,) * 3).astype(np.float32), pixel_size_ang, 1)
+    elif files:
+        stack = rng.normal(size=(len(files), BOX_PX, BOX_PX)).astype(np.float32)
+        write_mrc(out_dir / files[0], stack, pixel_size_ang, 0)
+
+
+def write_mrc(path, data, pixel_size_ang, space_group):
+    """Minimal MRC2014, mode 2, little-endian."""
+    nz, ny, nx = data.shape
+    header = bytearray(1024)
+    struct.pack_into("<10i", header, 0, nx, ny, nz, 2, 0, 0, 0, nx, ny, nz if space_group else 1)
+    struct.pack_into("<6f", header, 40, *(n * pixel_size_ang for n in (nx, ny, nz if space_group else 1)), 90, 90, 90)
+    struct.pack_into("<3i", header, 64, 1, 2, 3)
+    struct.pack_into("<3fi", header, 76, float(data.min()), float(data.max()), float(data.mean()), space_group)
+    header[208:216] = b"MAP DA\0\0"
+    Path(path).write_bytes(bytes(header) + data.astype("<f4").tobytes())
+
+
+def read_star(path):
+    """{table: rows as dictionaries of strings} of a star file with loops only."""
+    tables, rows, columns = {}, None, []
+    for line in Path(path).read_text().splitlines():
+        line = line.strip()
+        if line.startswith("data_"):
+            rows, columns = tables.setdefault(line[5:], []), []
+        elif line.startswith("_"):
+            columns.append(line.split()[0][1:])
+        elif line and not line.startswith(("#", "loop_")):
+            rows.append(dict(zip(columns, line.split())))
+    return tables
+
+
+def particle_ids(path):
+    """Ids in the order of the star file."""
+    return [int(row["vaeParticleId"]) for row in read_star(path)["particles"]]
+
+
+def pixel_size(star):
+    """Pixel size of the images in A."""
+    return float(star["optics"][0]["rlnImagePixelSize"])
+
+
+def box_size(star):
+    """Box of the images in px."""
+    return int(star["optics"][0]["rlnImageSize"])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,154 @@
+"""Small seeded particle sets in a Scipion project, and the fake engine's environment."""
+import os
+import shlex
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+from pwem.objects import Acquisition, CTFModel, Particle
+from pwem.protocols import EMProtocol, ProtImportParticles
+from pyworkflow.object import Integer
+from pyworkflow.protocol import STATUS_FINISHED
+from pyworkflow.tests import BaseTest, setupTestProject
+
+from vaegan_scipion import Plugin
+from vaegan_scipion.constants import VAEGAN_ENV_ACTIVATION
+
+BOX_PX = 32
+SAMPLING_RATE_ANG = 3.5
+ALL_IDS = [i for i in range(3, 83) if i % 7]  # not consecutive, not from 1
+DISABLED_IDS = [5, 40, 80]
+ENABLED_IDS = [i for i in ALL_IDS if i not in DISABLED_IDS]
+OTHER_OPTICS_IDS = [i for i in ALL_IDS if i > 60]  # a second microscope
+
+
+def label_of(particle_id):
+    """The cluster that the fake engine puts a particle in."""
+    return -1 if particle_id % 10 == 0 else particle_id % 3
+
+
+def import_phantom(project, with_ctf=True):
+    """A finished import in `project`: seeded noise with a blob, CTF values that tell the id.
+
+    The set is made in this process, in the folder of an import that is never launched, because only
+    protocols of plugins can be launched and none of pwem's imports reads a CTF.
+    """
+    protocol = project.newProtocol(ProtImportParticles)
+    project.saveProtocol(protocol)
+    protocol.makePathsAndClean()
+    stack = protocol._getExtraPath("phantom.mrcs")
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:BOX_PX, :BOX_PX] - BOX_PX // 2
+    images = rng.normal(size=(len(ALL_IDS), BOX_PX, BOX_PX)) + 3 * np.exp(-(x**2 + 2 * y**2) / 30)
+    with mrcfile.new(stack) as mrc:
+        mrc.set_data(images.astype(np.float32))
+        mrc.set_image_stack()
+    particles = protocol._createSetOfParticles()
+    particles.setSamplingRate(SAMPLING_RATE_ANG)
+    particles.setAcquisition(acquisition(300.0))
+    particles.setHasCTF(with_ctf)
+    for index, particle_id in enumerate(ALL_IDS, start=1):
+        particles.append(make_particle(particle_id, index, stack, with_ctf))
+    protocol._defineOutputs(outputParticles=particles)
+    protocol.setStatus(STATUS_FINISHED)
+    project._storeProtocol(protocol)
+    return protocol
+
+
+def acquisition(voltage_kv):
+    """A microscope."""
+    return Acquisition(magnification=50000.0, voltage=voltage_kv, sphericalAberration=2.7,
+                       amplitudeContrast=0.1 if voltage_kv == 300.0 else 0.07)
+
+
+def make_particle(particle_id, index, stack, with_ctf):
+    """A particle whose values tell its id."""
+    particle = Particle()
+    particle.setObjId(particle_id)
+    particle.setLocation(index, stack)
+    particle.setSamplingRate(SAMPLING_RATE_ANG)
+    particle.setAcquisition(acquisition(200.0 if particle_id in OTHER_OPTICS_IDS else 300.0))
+    if with_ctf:
+        ctf = CTFModel(defocusU=10000.0 + particle_id, defocusV=9000.0 + particle_id,
+                       defocusAngle=particle_id % 180)
+        ctf.setPhaseShift(particle_id / 2)
+        particle.setCTF(ctf)
+    particle._rlnRandomSubset = Integer(particle_id % 2 + 1)
+    particle.setEnabled(particle_id not in DISABLED_IDS)
+    return particle
+
+
+def make_fake_environment(folder):
+    """An 'environment' whose python is the fake engine; returns the command that activates it."""
+    folder = Path(folder)
+    (folder / "bin").mkdir(parents=True, exist_ok=True)
+    script = Path(__file__).with_name("fake_engine.py")
+    python = folder / "bin" / "python"
+    python.write_text(f"#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(str(script))} \"$@\"\n")
+    python.chmod(0o755)
+    activate = folder / "bin" / "activate"
+    activate.write_text(f"PATH={shlex.quote(str(folder / 'bin'))}:$PATH\nexport PATH\n")
+    return ". " + shlex.quote(str(activate))
+
+
+@contextmanager
+def environment(**values):
+    """Set environment variables of the test and of the runs it starts, for a while."""
+    before = {name: os.environ.get(name) for name in values}
+    try:
+        for name, value in values.items():
+            os.environ[name] = value
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name)
+            else:
+                os.environ[name] = value
+
+
+class ProjectTest(BaseTest):
+    """A project with phantom particles and the fake engine."""
+
+    @classmethod
+    def setUpClass(cls):
+        setupTestProject(cls)
+        cls.activation = make_fake_environment(os.path.abspath("fake env"))
+        cls.before = os.environ.get(VAEGAN_ENV_ACTIVATION)
+        os.environ[VAEGAN_ENV_ACTIVATION] = cls.activation
+        assert Plugin.getActivation() == cls.activation
+        cls.imported = import_phantom(cls.proj)
+
+    @classmethod
+    def tearDownClass(cls):
+        if cls.before is None:
+            os.environ.pop(VAEGAN_ENV_ACTIVATION)
+        else:
+            os.environ[VAEGAN_ENV_ACTIVATION] = cls.before
+
+    @classmethod
+    def run_protocol(cls, protocol_class, wait_ok=True, **values):
+        """Run a protocol to its end; a value that is (protocol, output name) becomes a pointer."""
+        protocol = cls.newProtocol(protocol_class, **{
+            name: value for name, value in values.items() if not isinstance(value, (tuple, EMProtocol))})
+        for name, value in values.items():
+            if isinstance(value, EMProtocol):
+                getattr(protocol, name).set(value)
+            elif isinstance(value, tuple):
+                getattr(protocol, name).set(value[0])
+                getattr(protocol, name).setExtended(value[1])
+        if protocol.hasAttribute("useGpu") and "useGpu" not in values:
+            protocol.useGpu.set(False)
+        return cls.launch(protocol, wait_ok)
+
+    @classmethod
+    def launch(cls, protocol, wait_ok=True):
+        """Run (again) and check that it ended as expected."""
+        cls.proj.launchProtocol(protocol, wait=True)
+        if wait_ok:
+            assert protocol.isFinished(), protocol.getErrorMessage()
+        else:
+            assert protocol.isFailed(), protocol.getStatus()
+        return protocol

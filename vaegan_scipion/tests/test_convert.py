@@ -1,0 +1,112 @@
+"""Per-row round trips of ids, CTF and optics; joins by id; classes and flexible particles."""
+import os
+
+import numpy as np
+from emtable import Table
+from pyworkflow.tests import BaseTest, setupTestProject
+
+from vaegan_scipion.convert import (Clusters, Picture, as_column, check_ids, class_ids, image_name,
+                                    read_clusters, write_particles_star)
+from vaegan_scipion.engine.vaegan_engine import results
+from vaegan_scipion.engine_run import EngineError
+from vaegan_scipion.tests.phantom import (BOX_PX, DISABLED_IDS, ENABLED_IDS, OTHER_OPTICS_IDS,
+                                          SAMPLING_RATE_ANG, import_phantom)
+
+OPTICS = """data_optics
+
+loop_
+_rlnOpticsGroupName
+_rlnOpticsGroup
+_rlnVoltage
+_rlnSphericalAberration
+_rlnAmplitudeContrast
+a 1 120.0 1.2 0.15
+"""
+
+
+class TestConvert(BaseTest):
+    """Sets to star files and results to sets."""
+
+    @classmethod
+    def setUpClass(cls):
+        setupTestProject(cls)
+        cls.particles = import_phantom(cls.proj).outputParticles
+        cls.star = os.path.abspath("particles.star")
+        cls.ids = write_particles_star(cls.particles, cls.star)
+
+    def test_rows_are_enabled_particles_by_id(self):
+        self.assertEqual(self.ids, ENABLED_IDS)
+        table = Table(fileName=self.star, tableName="particles")
+        self.assertEqual([row.vaeParticleId for row in table], ENABLED_IDS)
+        self.assertFalse(set(DISABLED_IDS) & {row.vaeParticleId for row in table})
+
+    def test_every_row_has_its_own_values(self):
+        locations = {item.getObjId(): item.getLocation() for item in self.particles}
+        for row in Table(fileName=self.star, tableName="particles"):
+            particle_id = row.vaeParticleId
+            self.assertEqual(row.rlnDefocusU, 10000 + particle_id)
+            self.assertEqual(row.rlnDefocusV, 9000 + particle_id)
+            self.assertEqual(row.rlnDefocusAngle, particle_id % 180)
+            self.assertEqual(row.rlnPhaseShift, particle_id / 2)
+            self.assertEqual(row.rlnRandomSubset, particle_id % 2 + 1)
+            self.assertEqual(row.rlnOpticsGroup, 2 if particle_id in OTHER_OPTICS_IDS else 1)
+            index, path = row.rlnImageName.split("@")
+            self.assertEqual((int(index), path), locations[particle_id])
+            self.assertTrue(os.path.exists(path))  # the project is the working folder
+
+    def test_optics_groups(self):
+        first, second = Table(fileName=self.star, tableName="optics")
+        self.assertEqual((first.rlnVoltage, first.rlnSphericalAberration, first.rlnAmplitudeContrast),
+                         (300, 2.7, 0.1))
+        self.assertEqual((second.rlnVoltage, second.rlnAmplitudeContrast), (200, 0.07))
+        for group in (first, second):
+            self.assertEqual((group.rlnImagePixelSize, group.rlnImageSize), (SAMPLING_RATE_ANG, BOX_PX))
+
+    def test_optics_of_a_relion_import_count_first(self):
+        particles = import_phantom(self.proj).outputParticles
+        particles.getAcquisition().opticsGroupInfo.set(OPTICS)
+        star = os.path.abspath("relion.star")
+        write_particles_star(particles, star)
+        group, = Table(fileName=star, tableName="optics")
+        self.assertEqual((group.rlnVoltage, group.rlnSphericalAberration, group.rlnAmplitudeContrast),
+                         (120, 1.2, 0.15))
+
+    def test_without_ctf_there_are_no_ctf_columns(self):
+        star = os.path.abspath("no_ctf.star")
+        write_particles_star(import_phantom(self.proj, with_ctf=False).outputParticles, star)
+        self.assertFalse(Table(fileName=star, tableName="particles").hasColumn("rlnDefocusU"))
+
+    def test_image_names(self):
+        particle = self.particles.getFirstItem().clone()
+        particle.setLocation(7, "a folder/x.mrcs")
+        self.assertEqual(image_name(particle), '"000007@a folder/x.mrcs"')
+        particle.setLocation(7, "x.spi")
+        with self.assertRaisesRegex(ValueError, "x.spi: particle 3 is in a file that is not MRC"):
+            image_name(particle)
+
+    def test_ids_must_agree(self):
+        check_ids([3, 1, 2], [1, 2, 3], "x")
+        for found, words in (([1, 2], "holds 2 particles, the input set 3; .* is 3"),
+                             ([1, 2, 4], "is 3"), ([1, 2, 3, 3], "holds 4 particles")):
+            with self.assertRaisesRegex(EngineError, words):
+                check_ids([1, 2, 3], found, "x")
+
+    def test_class_ids_put_noise_last(self):
+        self.assertEqual(class_ids([2, 0, -1, 0, 1]), {0: 1, 1: 2, 2: 3, -1: 4})
+        self.assertEqual(class_ids([0, 2]), {0: 1, 2: 3})
+        self.assertEqual(class_ids([-1, -1]), {-1: 1})
+
+    def test_clusters_are_sorted_by_id(self):
+        results.write_csv("clusters.csv", ["particle_id", "label", "probability", "umap_1", "umap_2"],
+                          [[9, 1, 0.5, 9.0, -9.0], [4, -1, 0.0, 4.0, -4.0]])
+        clusters = read_clusters(".")
+        self.assertIsInstance(clusters, Clusters)
+        np.testing.assert_array_equal(clusters.particle_id, [4, 9])
+        np.testing.assert_array_equal(clusters.label, [-1, 1])
+        np.testing.assert_array_equal(clusters.umap, [[4, -4], [9, -9]])
+
+    def test_columns(self):
+        self.assertEqual(as_column(3).get(), 3)
+        self.assertEqual(as_column(0.5).get(), 0.5)
+        self.assertEqual(list(as_column(np.array([1, 2.5]))), [1.0, 2.5])
+        self.assertEqual(Picture(2, "a.mrcs").index, 2)

@@ -1,0 +1,183 @@
+"""The command, what it resumes from, and each exit code's sentence."""
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import unittest
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+from pyworkflow.utils.process import buildRunCommand
+
+from vaegan_scipion import Plugin
+from vaegan_scipion.constants import VAEGAN_ENV_ACTIVATION
+from vaegan_scipion.engine.vaegan_engine import contract, results
+from vaegan_scipion.engine_run import EXIT_REMEDIES, EXIT_SENTENCES, EngineError, EngineRun, result_file
+from vaegan_scipion.tests.phantom import environment, make_fake_environment
+
+STAR = """data_optics
+
+loop_
+_rlnOpticsGroup
+_rlnImagePixelSize
+_rlnImageSize
+1 2.0 32
+
+data_particles
+
+loop_
+_rlnImageName
+_vaeParticleId
+1@a.mrcs 4
+2@a.mrcs 9
+"""
+
+
+class TestEngineRun(unittest.TestCase):
+    """Everything about one call of the engine that needs no project."""
+
+    def setUp(self):
+        self.folder = Path(tempfile.mkdtemp(prefix="100% $HOME 'q\" x "))
+        (self.folder / "particles.star").write_text(STAR)
+        self.settings = contract.TrainRun(data=contract.DataConfig(particles="particles.star", box_px=16))
+
+    def engine_run(self, settings=None):
+        return EngineRun(settings or self.settings, str(self.folder / "train3d.json"), str(self.folder / "run"))
+
+    def run_in_shell(self, run, gpu):
+        """Run as Scipion does, with a shell and its own replacement of the GPU list."""
+        class Job:
+            @staticmethod
+            def runJob(program, arguments, env, numberOfMpi):
+                command = buildRunCommand(program, arguments, numberOfMpi, env=env, gpuList=[3] if gpu else [])
+                subprocess.check_call(command, shell=True, env=env, stdout=subprocess.DEVNULL,
+                                      stderr=subprocess.DEVNULL)
+
+        with environment(**{VAEGAN_ENV_ACTIVATION: make_fake_environment(self.folder / "env"),
+                            "PYTHONHOME": sys.prefix}):
+            return run.run(Job, gpu)
+
+    def test_command_survives_any_path(self):
+        for gpu, seen in ((False, ""), (True, "3")):
+            status = self.run_in_shell(self.engine_run(), gpu)
+            self.assertEqual(status["state"], "finished")
+            self.assertEqual(status["visible_gpus"], seen)
+            self.assertEqual(status["n_particles"], 2)
+
+    def test_gpu_placeholder_only_with_a_gpu(self):
+        run = self.engine_run()
+        self.assertNotIn("%(GPU)s", "".join(run.command(False, False)))
+        self.assertIn("CUDA_VISIBLE_DEVICES=%(GPU)s", run.command(True, False)[0])
+        words = shlex.split(run.command(False, True)[1])
+        self.assertEqual(words, ["run", str(run.request), "--out", str(run.out_dir), "--resume"])
+
+    def test_environment_is_the_engines_source_alone(self):
+        with environment(PYTHONPATH="/somewhere", PYTHONHOME="/elsewhere"):
+            environ = Plugin.getEnviron()
+        self.assertEqual(environ["PYTHONPATH"], Plugin.getEngineRoot())
+        self.assertNotIn("PYTHONHOME", environ)
+        self.assertTrue(os.path.exists(os.path.join(environ["PYTHONPATH"], "vaegan_engine", "contract.py")))
+
+    def test_request_is_the_settings(self):
+        run = self.engine_run()
+        run.prepare()
+        read = contract.read_run(run.request)
+        self.assertEqual(read.data.particles, str(self.folder.resolve() / "particles.star"))
+        self.assertEqual(replace(read, data=replace(read.data, particles="particles.star")), self.settings)
+
+    def test_resumes_only_the_same_training(self):
+        run = self.engine_run()
+        self.assertFalse(run.prepare())
+        self.run_in_shell(run, False)
+        self.assertTrue(self.engine_run().prepare())
+        elsewhere = replace(self.settings, compute=contract.ComputeConfig(device="cpu", threads=7))
+        self.assertTrue(self.engine_run(elsewhere).prepare())
+        longer = replace(self.settings, training=contract.TrainingConfig(total_kimg=1.0))
+        self.assertFalse(self.engine_run(longer).prepare())
+        self.assertEqual(list(run.out_dir.iterdir()), [])
+
+    def test_an_embedding_never_resumes(self):
+        run = EngineRun(contract.EmbedRun(run_dir="run"), str(self.folder / "embed.json"), str(self.folder / "e"))
+        run.prepare()
+        (run.out_dir / results.LATENTS_NPZ).write_text("old")
+        self.assertFalse(run.prepare())
+        self.assertFalse((run.out_dir / results.LATENTS_NPZ).exists())
+
+    def test_every_exit_code_is_a_sentence_with_a_remedy(self):
+        run = self.engine_run()
+        run.prepare()
+        self.assertEqual(set(EXIT_SENTENCES), set(EXIT_REMEDIES))
+        for code, sentence in EXIT_SENTENCES.items():
+            self.assertEqual(run.explain(code), f"{sentence} {EXIT_REMEDIES[code]}")
+        self.assertIn("exit code 77", run.explain(77))
+        self.assertIn("killed", run.explain(-9))
+        results.update_status(run.out_dir, error={"code": 3, "message": "a.mrcs is cut.", "hint": "Copy it again."})
+        self.assertEqual(run.explain(3), "a.mrcs is cut. Copy it again.")
+        self.assertEqual(run.explain(4), f"{EXIT_SENTENCES[4]} {EXIT_REMEDIES[4]}")  # not that error
+
+    def test_failures_raise_the_sentence(self):
+        for code in (1, 2, 3, 4, 5, 130, 137, 143):
+            with environment(VAEGAN_FAKE_EXIT=f"train3d:{code}"):
+                with self.assertRaisesRegex(EngineError, f"fake message {code}. Fake hint."):
+                    self.run_in_shell(self.engine_run(), False)
+            with environment(VAEGAN_FAKE_MUTE=f"train3d:{code}"):
+                with self.assertRaisesRegex(EngineError, EXIT_SENTENCES[code]):
+                    self.run_in_shell(self.engine_run(replace(self.settings, preset=f"x{code}")), False)
+
+    def test_a_missing_result_is_named(self):
+        with self.assertRaisesRegex(EngineError, "clusters.csv: the engine finished without"):
+            result_file(self.folder, results.CLUSTERS_CSV)
+
+
+class TestEnvironmentRecipes(unittest.TestCase):
+    """Which environment is made and found, by what is there."""
+
+    def setUp(self):
+        self.home = Path(tempfile.mkdtemp())
+        self.variables = dict(Plugin.getVars())
+        Plugin.getVars()["VAEGAN_HOME"] = str(self.home)
+
+    def tearDown(self):
+        Plugin.getVars().update(self.variables)
+
+    def test_activation_is_what_is_on_disk(self):
+        self.assertEqual(Plugin.findActivation(), "")
+        (self.home / "conda-env-ready").touch()
+        self.assertEqual(Plugin.findActivation(), "conda activate vaegan-0.1")
+        (self.home / "env" / "bin").mkdir(parents=True)
+        (self.home / "env" / "bin" / "activate").touch()
+        (self.home / "venv-ready").touch()
+        self.assertEqual(Plugin.findActivation(), f". {self.home}/env/bin/activate")
+
+    def test_recipes_use_the_one_requirements_file_and_the_torch_asked_for(self):
+        Plugin.getVars()["VAEGAN_TORCH_SPEC"] = "--index-url X torch==2.11.0"
+        for commands in (Plugin.condaCommands(), Plugin.venvCommands()):
+            (command, flag), = commands
+            self.assertIn("pip install --index-url X torch==2.11.0 &&", command)
+            self.assertIn(os.path.join(Plugin.getEngineRoot(), "requirements.txt"), command)
+            self.assertTrue(command.endswith(f"touch {flag}"))
+        self.assertIn("conda activate vaegan-0.1", Plugin.condaCommands()[0][0])
+
+    def test_conda_is_used_only_where_it_is(self):
+        added = {}
+        env = SimpleNamespace(addPackage=lambda name, **values: added.update(values, name=name))
+        for present, word in ((True, "conda create"), (False, "-m venv")):
+            original = Plugin.hasConda
+            Plugin.hasConda = classmethod(lambda cls, present=present: present)
+            try:
+                Plugin.defineBinaries(env)
+            finally:
+                Plugin.hasConda = original
+            self.assertIn(word, added["commands"][0][0])
+            self.assertEqual(added["name"], "vaegan")
+
+    def test_conda_activation_uses_scipions_command(self):
+        with environment(**{VAEGAN_ENV_ACTIVATION: "conda activate x"}):
+            original, Plugin._condaActivationCmd = Plugin._condaActivationCmd, "eval hook&&"
+            try:
+                self.assertEqual(Plugin.getEngineProgram(False),
+                                 "eval hook&& conda activate x && CUDA_VISIBLE_DEVICES= python -m vaegan_engine")
+            finally:
+                Plugin._condaActivationCmd = original

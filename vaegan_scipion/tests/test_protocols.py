@@ -1,0 +1,242 @@
+"""Whole protocols on the fake engine: ids, sizes, sampling rates, continue, restart, error sentences."""
+import inspect
+import json
+import os
+
+import numpy as np
+from pyworkflow.protocol import LEVEL_ADVANCED, MODE_RESTART, MODE_RESUME
+
+from vaegan_scipion import Plugin
+from vaegan_scipion.constants import VAEGAN_ENV_ACTIVATION
+from vaegan_scipion.engine.vaegan_engine import results
+from vaegan_scipion.protocols import (VaeganProtCluster, VaeganProtTrain2D, VaeganProtTrain3D,
+                                      VaeganProtTraverse)
+from vaegan_scipion.tests.phantom import (ALL_IDS, BOX_PX, DISABLED_IDS, ENABLED_IDS, SAMPLING_RATE_ANG,
+                                          ProjectTest, environment, import_phantom, label_of)
+
+TRAINING_BOX_PX = 16
+TRAINING_RATE_ANG = SAMPLING_RATE_ANG * BOX_PX / TRAINING_BOX_PX
+N_COMPONENTS = 4
+
+
+class TestProtocols(ProjectTest):
+    """Workflows that end well, and runs that must not start or must fail with a sentence."""
+
+    @classmethod
+    def train(cls, protocol_class=VaeganProtTrain3D, **values):
+        settings = {"boxPx": TRAINING_BOX_PX, "nCategories": N_COMPONENTS, **values}
+        return cls.run_protocol(protocol_class, inputParticles=(cls.imported, "outputParticles"), **settings)
+
+    def check_images(self, output, size, rate=TRAINING_RATE_ANG):
+        """Size, sampling rate of the set and its items, readable files."""
+        self.assertEqual(output.getSize(), size)
+        self.assertAlmostEqual(output.getSamplingRate(), rate, 3)
+        for item in output:
+            self.assertAlmostEqual(item.getSamplingRate(), rate, 3)
+            self.assertTrue(os.path.exists(item.getFileName()), item.getFileName())
+
+    def check_classes(self, classes):
+        """Every enabled particle is in the class of its own label, noise last, none is lost."""
+        found = {}
+        for item in classes:
+            label = item._vaeganLabel.get()
+            self.assertEqual(item.getObjId(), 4 if label == -1 else label + 1)
+            rows = [particle.getObjId() for particle in item]
+            self.assertEqual(item.getSize(), len(rows))
+            found.update({particle_id: label for particle_id in rows})
+            if label != -1:
+                self.assertAlmostEqual(item.getRepresentative().getSamplingRate(), TRAINING_RATE_ANG, 3)
+                self.assertTrue(os.path.exists(item.getRepresentative().getFileName()))
+        self.assertEqual(found, {i: label_of(i) for i in ENABLED_IDS})
+        self.assertEqual(classes.getSize(), 4)
+
+    def test_3d(self):
+        training = self.train()
+        self.check_images(training.outputVolumes, N_COMPONENTS)
+        self.assertEqual(training.outputVolumes.getDim(), (16, 16, 16))
+        z = training.outputVolumes.getFirstItem()._vaeganZ
+        self.assertEqual([float(value) for value in z], [1, 0, 0, 0])
+        status = results.read_json(os.path.join(training.getRunDir(), results.STATUS_JSON))
+        self.assertEqual(status["n_particles"], len(ENABLED_IDS))
+        self.assertEqual(status["visible_gpus"], "")
+        self.assertIn("9.6 of 9.6 kimg", "\n".join(training._summary()))
+        self.assertIn(str(len(ENABLED_IDS)), training._methods()[0])
+
+        clustering = self.run_protocol(VaeganProtCluster, inputTraining=training, doHalves=True, nNeighbors=5)
+        self.check_classes(clustering.outputClasses)
+        self.check_images(clustering.outputVolumes, 3)
+        for volume in clustering.outputVolumes:
+            label = volume._vaeganLabel.get()
+            self.assertEqual(volume._vaeganParticles.get(), sum(label_of(i) == label for i in ENABLED_IDS))
+            self.assertEqual(os.path.basename(volume.getFileName()), f"map_{label:02d}.mrc")
+        self.check_flexible(clustering)
+        self.assertEqual(clustering.outputFSCs.getSize(), 3)
+        x, y = clustering.outputFSCs.getFirstItem().getData()
+        np.testing.assert_allclose(x, np.arange(1, 9) / 8 * 0.05)
+        np.testing.assert_allclose(y, 1 - np.arange(1, 9) / 8)
+        self.assertIn(f"3 clusters of {len(ENABLED_IDS)} particles", clustering._summary())
+
+        traversal = self.run_protocol(VaeganProtTraverse, inputClusters=clustering, nPoints=3, nComponents=2)
+        self.check_images(traversal.outputVolumes, 3 * 2 * 3)
+        near = [volume._vaeganNear.get() for volume in traversal.outputVolumes]
+        self.assertEqual(near, [10, 11, 12] * 6)
+        self.assertFalse(traversal.hasAttribute("outputAverages"))
+        self.assertIn("Particles near a point: 10 to 12", traversal._summary())
+
+    def check_flexible(self, clustering):
+        """z and the embedding of each particle are its own, joined by id."""
+        flexible = clustering.outputParticles
+        self.assertEqual([item.getObjId() for item in flexible.iterItems(orderBy="id")], ENABLED_IDS)
+        self.assertAlmostEqual(flexible.getSamplingRate(), SAMPLING_RATE_ANG, 3)
+        self.assertTrue(flexible.hasCTF())
+        self.assertEqual(flexible.getFlexInfo().getProgName(), "VAE-GAN")
+        self.assertTrue(os.path.isdir(flexible.getFlexInfo()._vaeganRun.get()))
+        for item in flexible:
+            particle_id = item.getObjId()
+            np.testing.assert_allclose(item.getZFlex(), [particle_id, label_of(particle_id)])
+            np.testing.assert_allclose(item.getZRed(), [0.25 * particle_id, -0.5 * label_of(particle_id)])
+            self.assertEqual(item.getCTF().getDefocusU(), 10000 + particle_id)
+
+    def test_2d(self):
+        training = self.train(VaeganProtTrain2D)
+        self.check_images(training.outputAverages, N_COMPONENTS)
+        self.assertEqual([item.getIndex() for item in training.outputAverages], [1, 2, 3, 4])
+        clustering = self.run_protocol(VaeganProtCluster, inputTraining=training, nNeighbors=5)
+        self.check_classes(clustering.outputClasses)
+        self.assertEqual({c.getRepresentative().getIndex() for c in clustering.outputClasses
+                          if c._vaeganLabel.get() != -1}, {1, 2, 3})
+        self.assertFalse(clustering.hasAttribute("outputVolumes"))
+        traversal = self.run_protocol(VaeganProtTraverse, inputClusters=clustering, nPoints=2)
+        self.check_images(traversal.outputAverages, 6)
+
+    def test_continue_with_another_setting_leaves_nothing_stale(self):
+        training = self.train()
+        first = training.outputVolumes.getFileName()
+        training.nCategories.set(3)
+        training.runMode.set(MODE_RESUME)
+        self.launch(training)
+        self.assertEqual(training.outputVolumes.getSize(), 3)
+        self.assertEqual(training.outputVolumes.getFileName(), first)
+        status = results.read_json(os.path.join(training.getRunDir(), results.STATUS_JSON))
+        self.assertFalse(status["resumed"])  # another model: the old checkpoint is of no use
+        names = os.listdir(os.path.join(training.getRunDir(), results.MAPS))
+        self.assertEqual(len(names), 3)
+
+        clustering = self.run_protocol(VaeganProtCluster, inputTraining=training, doHalves=True, nNeighbors=5)
+        self.assertTrue(clustering.hasAttribute("outputFSCs"))
+        clustering.doHalves.set(False)
+        clustering.nNeighbors.set(6)
+        clustering.runMode.set(MODE_RESUME)
+        self.launch(clustering)
+        request = json.load(open(clustering._getExtraPath("cluster.json")))
+        self.assertEqual(request["n_neighbors"], 6)
+        self.check_classes(clustering.outputClasses)
+        again = self.proj.getProtocol(clustering.getObjId(), fromRuns=False)
+        self.assertFalse(again.hasAttribute("outputFSCs"))
+
+    def test_continue_after_a_stop_resumes(self):
+        with environment(VAEGAN_FAKE_EXIT="train3d:143"):
+            training = self.run_protocol(VaeganProtTrain3D, wait_ok=False, boxPx=TRAINING_BOX_PX,
+                                         inputParticles=(self.imported, "outputParticles"))
+        self.assertIn("fake message 143. Fake hint.", training.getErrorMessage())
+        training.runMode.set(MODE_RESUME)
+        self.launch(training)
+        self.assertTrue(results.read_json(os.path.join(training.getRunDir(), results.STATUS_JSON))["resumed"])
+        training.runMode.set(MODE_RESTART)
+        self.launch(training)
+        self.assertFalse(results.read_json(os.path.join(training.getRunDir(), results.STATUS_JSON))["resumed"])
+
+    def test_a_failure_is_one_sentence(self):
+        for variable, words in (("VAEGAN_FAKE_EXIT", "fake message 4. Fake hint."),
+                                ("VAEGAN_FAKE_MUTE", "The training diverged: a loss is not finite.")):
+            with environment(**{variable: "train3d:4"}):
+                failed = self.run_protocol(VaeganProtTrain3D, wait_ok=False, boxPx=TRAINING_BOX_PX,
+                                           inputParticles=(self.imported, "outputParticles"))
+            self.assertIn(words, failed.getErrorMessage())
+            self.assertFalse(failed.hasAttribute("outputVolumes"))
+
+    def test_a_lost_particle_is_an_error(self):
+        training = self.train()
+        for command in ("embed", "cluster"):
+            with environment(VAEGAN_FAKE_DROP=command):
+                failed = self.run_protocol(VaeganProtCluster, wait_ok=False, inputTraining=training, nNeighbors=5)
+            self.assertIn(f"holds {len(ENABLED_IDS) - 1} particles, the input set {len(ENABLED_IDS)}; "
+                          f"the first particle id that differs is {ENABLED_IDS[-1]}", failed.getErrorMessage())
+            self.assertFalse(failed.hasAttribute("outputClasses"))
+
+    def test_other_particles(self):
+        training, other = self.train(), import_phantom(self.proj)
+        clustering = self.run_protocol(VaeganProtCluster, inputTraining=training, nNeighbors=5,
+                                       inputParticles=(other, "outputParticles"))
+        self.check_classes(clustering.outputClasses)
+        self.assertEqual(clustering.outputClasses.getImages().getObjId(), other.outputParticles.getObjId())
+
+    def validate(self, protocol_class, message, imported=None, **values):
+        """The form refuses these values with this text."""
+        protocol = self.newProtocol(protocol_class, **values)
+        protocol.inputParticles.set(imported or self.imported)
+        protocol.inputParticles.setExtended("outputParticles")
+        self.assertIn(message, "\n".join(protocol._validate()))
+
+    def test_train_form_refuses(self):
+        self.validate(VaeganProtTrain3D, "have no CTF", import_phantom(self.proj, with_ctf=False))
+        self.validate(VaeganProtTrain3D, "data.box_px is 33", boxPx=33)
+        self.validate(VaeganProtTrain3D, "64 px, more than the 32 px kept", boxPx=64)
+        self.validate(VaeganProtTrain3D, "more than the 16 px kept", boxPx=24, cropFrac=0.5)
+        self.validate(VaeganProtTrain3D, "data.crop_frac is 2.0", cropFrac=2.0)
+        self.validate(VaeganProtTrain3D, "generator is 'dcgan' in a 3D", extraSettings="model.generator=dcgan")
+        self.validate(VaeganProtTrain2D, "unknown key 'nonsense'", extraSettings="model.nonsense=1")
+        self.validate(VaeganProtTrain2D, "is not SECTION.KEY=VALUE", extraSettings="nonsense")
+        self.validate(VaeganProtTrain3D, "the engine uses one GPU", gpuList="0 1")
+
+    def test_train_form_accepts(self):
+        protocol = self.newProtocol(VaeganProtTrain3D, boxPx=16)
+        protocol.inputParticles.set(self.imported)
+        protocol.inputParticles.setExtended("outputParticles")
+        self.assertEqual(protocol.validate(), [])
+        self.assertIn(f"{len(ALL_IDS)} particles", "\n".join(protocol._warnings()))
+
+    def test_sampling_rate_of_zero_is_refused(self):
+        imported = import_phantom(self.proj)
+        imported.outputParticles.setSamplingRate(0)
+        self.validate(VaeganProtTrain3D, "sampling rate is 0", imported, boxPx=16)
+
+    def test_cluster_form_refuses(self):
+        untrained = self.newProtocol(VaeganProtTrain3D)
+        untrained.inputParticles.set(self.imported)
+        untrained.inputParticles.setExtended("outputParticles")
+        self.proj.saveProtocol(untrained)
+        for message, values in (("no finished training", {}), ("UMAP neighbours is 500", {"nNeighbors": 500}),
+                                ("Number of clusters is 1", {"method": 1, "nClusters": 1}),
+                                ("Smallest cluster / all is 0.9", {"minClusterFrac": 0.9})):
+            protocol = self.newProtocol(VaeganProtCluster, **values)
+            protocol.inputTraining.set(untrained)
+            self.assertIn(message, "\n".join(protocol._validate()))
+
+    def test_missing_environment_is_refused_with_its_cure(self):
+        with environment(**{VAEGAN_ENV_ACTIVATION: ". /nowhere/bin/activate"}):
+            self.assertIn("installb vaegan", Plugin.validateInstallation()[0])
+        with environment(**{VAEGAN_ENV_ACTIVATION: "source /nowhere/bin/activate"}):
+            self.assertIn("'. /nowhere/bin/activate'", Plugin.validateInstallation()[0])
+        self.assertEqual(Plugin.validateInstallation(), [])
+
+    def test_forms_are_small_and_explained(self):
+        for protocol_class in (VaeganProtTrain2D, VaeganProtTrain3D, VaeganProtCluster, VaeganProtTraverse):
+            protocol = self.newProtocol(protocol_class)
+            section = protocol._definition.getSection("Input") or protocol._definition._sectionList[1]
+            shown = [(name, param) for name, param in section.iterParams()
+                     if param.expertLevel.get() < LEVEL_ADVANCED]
+            self.assertLessEqual(len(shown), 12, protocol_class.__name__)
+            for name, param in section.iterParams():
+                self.assertTrue(param.help.get(), name)
+                self.assertLessEqual(len(param.help.get()), 3 * 100, name)
+            self.assertTrue(inspect.getdoc(protocol_class))
+            citations = set(protocol._citations())
+            self.assertLessEqual(citations, set(protocol._package._bibtex), citations)
+
+    def test_disabled_particles_are_left_out(self):
+        training = self.train()
+        star = open(training._getExtraPath("particles.star")).read()
+        rows = [line.split() for line in star.split("data_particles")[1].splitlines() if "@" in line]
+        self.assertEqual([int(row[2]) for row in rows], ENABLED_IDS)
+        self.assertFalse({int(row[2]) for row in rows} & set(DISABLED_IDS))
