@@ -1,0 +1,33 @@
+"""Packaging of the Scipion plugin; the engine's sources travel as package data."""
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).resolve().parent
+SOURCE = (HERE / "vaegan_scipion" / "__init__.py").read_text(encoding="utf-8")
+# Not imported: the build environment has no Scipion.
+VERSION = re.search(r'^__version__ = "([^"]+)"', SOURCE, re.MULTILINE).group(1)
+
+setup(
+    name="scipion-em-vaegan",
+    version=VERSION,
+    description="Scipion plugin: VAE-GAN that sorts and reconstructs uncurated cryo-EM particles without poses",
+    long_description=(HERE / "README.rst").read_text(encoding="utf-8"),
+    long_description_content_type="text/x-rst",
+    license="GPL-3.0-or-later",
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Bio-Informatics",
+    ],
+    keywords="scipion electron-microscopy cryo-em heterogeneity gan",
+    python_requires=">=3.8",
+    install_requires=["scipion-em>=3.11", "scipion-em-relion>=5.0"],
+    packages=find_packages(include=["vaegan_scipion", "vaegan_scipion.*"]),
+    package_data={"vaegan_scipion": [
+        "protocols.conf", "icon.png", "templates/*", "engine/requirements.txt",
+    ]},
+    entry_points={"pyworkflow.plugin": "vaegan_scipion = vaegan_scipion"},
+)
