@@ -16,14 +16,16 @@ embed folder
 ``latents.npz``           particle_id (n,) int64, z (n, k) float32, half_set (n,) uint8
 cluster folder
 ``clusters.csv``          particle_id, label, probability, umap_1, umap_2 [, more umap_*]
-``clusters.json``         per cluster: label, n_particles, z (list), map file
-``maps/map_00.mrc``       one map (3D) or ``images.mrcs``: one image per cluster (2D)
+``clusters.json``         list, per cluster: label (-1 = noise), n_particles, z (list), file, index
+``clustering.json``       how: method, min_cluster_size, joins, number of clusters against it
+``maps/cluster_00.mrc``   one map per cluster (3D), or ``maps/images.mrcs``: image ``index`` of 0.. (2D)
 traverse folder
-``traversal.csv``         cluster, component, point, position, n_near, file, index, z_1..z_k
-``maps/*.mrc``            3D: one map per point; 2D: ``images.mrcs``
+``traversal.csv``         cluster, component, point, position, n_near, distance_z, file, index, z_1..z_k
+``maps/*.mrc``            3D: one map per point; 2D: ``maps/images.mrcs``
 halves folder
 ``fsc.csv``               cluster, resolution_ang, spatial_frequency_per_ang, fsc
-``halves.json``           per cluster: resolution at 0.143 and 0.5, hand, correlation
+``halves.json``           list, per cluster: resolution at 0.143 and 0.5, hand, correlation
+``half1``, ``half2``      the two trainings
 evaluate folder
 ``evaluation.json``       clusters, NMI, AMI, ARI, per map resolution
 ========================= ======================================================
@@ -47,6 +49,7 @@ CACHE = "cache"
 LATENTS_NPZ = "latents.npz"
 CLUSTERS_CSV = "clusters.csv"
 CLUSTERS_JSON = "clusters.json"
+CLUSTERING_JSON = "clustering.json"
 MAPS = "maps"
 IMAGES_MRCS = "images.mrcs"
 TRAVERSAL_CSV = "traversal.csv"
