@@ -134,10 +134,9 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         flexible = self._createSetOfParticlesFlex(progName=PROGRAM_NAME)
         fill_flexible(flexible, particles, clusters, z, training.getRunDir())
         made["outputParticles"] = flexible
-        if self.doHalves:
+        # the project keeps every output a run ever had: one that is not wanted any more is emptied
+        if self.doHalves or self.hasAttribute("outputFSCs"):
             made["outputFSCs"] = self._makeFSCs()
-        elif self.hasAttribute("outputFSCs"):  # left by an earlier run of this protocol
-            self.deleteOutput(self.outputFSCs)
         self._defineOutputs(**made)
         for output in made.values():
             self._defineSourceRelation(pointer, output)
@@ -153,7 +152,9 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
 
     def _makeFSCs(self) -> Any:
         curves: Dict[int, List[List[float]]] = {}
-        for row in results.read_csv(result_file(self._getExtraPath(HALVES_DIR), results.FSC_CSV)):
+        rows = (results.read_csv(result_file(self._getExtraPath(HALVES_DIR), results.FSC_CSV))
+                if self.doHalves else [])
+        for row in rows:
             frequency = float(row["spatial_frequency_per_ang"])
             if frequency > 0:
                 curves.setdefault(int(row["cluster"]), []).append([frequency, float(row["fsc"])])
@@ -205,7 +206,7 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
                 name = "noise" if label == NOISE_LABEL else f"cluster {label + 1}"
                 lines.append(f"{name}: {count} particles ({100 * count / total:.1f} %), "
                              f"class {class_ids(clusters.label)[label]}")
-        if self.hasAttribute("outputFSCs"):
+        if self.doHalves and self.hasAttribute("outputFSCs"):
             lines += [f"{fsc.getObjLabel()}: {fsc.calculateResolution(precision=1)} A (FSC 0.143, halves)"
                       for fsc in self.outputFSCs]
         return lines

@@ -132,7 +132,8 @@ class TestProtocols(ProjectTest):
         self.assertEqual(request["n_neighbors"], 6)
         self.check_classes(clustering.outputClasses)
         again = self.proj.getProtocol(clustering.getObjId(), fromRuns=False)
-        self.assertFalse(again.hasAttribute("outputFSCs"))
+        self.assertEqual(again.outputFSCs.getSize(), 0)
+        self.assertNotIn("FSC", "\n".join(again._summary()))
 
     def test_continue_after_a_stop_resumes(self):
         with environment(VAEGAN_FAKE_EXIT="train3d:143"):
