@@ -8,6 +8,7 @@ import pyworkflow.protocol.params as params
 from pwem.objects import (FSC, SetOfClasses2D, SetOfClasses3D, SetOfFSCs, SetOfParticlesFlex,
                           SetOfVolumes)
 from pwem.protocols import ProtFlexBase
+from pyworkflow.object import Integer
 
 from ..constants import CLUSTERS_DIR, EMBEDDING_DIR, HALVES_DIR, NOISE_LABEL, PARTICLES_STAR, PROGRAM_NAME
 from ..convert import (Clusters, Picture, check_ids, class_ids, fill_classes, fill_flexible,
@@ -163,6 +164,7 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
             frequencies, values = zip(*sorted(points))
             fsc = FSC(objLabel=f"cluster {label + 1}")
             fsc.setData(list(frequencies), list(values))
+            fsc._vaeganLabel = Integer(label)
             fscs.append(fsc)
         return fscs
 

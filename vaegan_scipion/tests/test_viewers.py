@@ -1,0 +1,169 @@
+"""Each plot draws the numbers it is given; each viewer finds its protocol and opens headless."""
+import os
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.image import imsave
+from pwem.viewers import EmPlotter
+from pyworkflow.config import Config
+from pyworkflow.viewer import DESKTOP_TKINTER, MessageView
+from unittest import TestCase
+
+from vaegan_scipion.engine.vaegan_engine import results
+from vaegan_scipion.protocols import (VaeganProtCluster, VaeganProtTrain2D, VaeganProtTrain3D,
+                                      VaeganProtTraverse)
+from vaegan_scipion.tests.phantom import ENABLED_IDS, ProjectTest, label_of
+from vaegan_scipion.viewers import (VaeganClusterViewer, VaeganTrainViewer, VaeganTraverseViewer, plots)
+
+
+class TestPlots(TestCase):
+    """Pure drawings."""
+
+    def test_umap_draws_every_particle_in_its_cluster(self):
+        umap = np.arange(24.0).reshape(12, 2)
+        labels = np.array([0, 1, -1, 0, 1, 2, 0, 1, -1, 0, 1, 11])
+        axes, = plots.draw_umap(Figure(), umap, labels).axes
+        self.assertEqual(len(axes.collections), 5)
+        for collection, label in zip(axes.collections, (-1, 0, 1, 2, 11)):
+            np.testing.assert_array_equal(collection.get_offsets(), umap[labels == label])
+            np.testing.assert_allclose(collection.get_facecolor()[0], plots.cluster_color(label))
+        texts = [text.get_text() for text in axes.get_legend().get_texts()]
+        self.assertEqual(texts, ["noise: 2", "cluster 1: 4", "cluster 2: 4", "cluster 3: 1", "cluster 12: 1"])
+
+    def test_umap_of_many_counts_all_and_draws_some(self):
+        n = plots.MAX_POINTS + 10
+        axes, = plots.draw_umap(Figure(), np.zeros((n, 2)), np.zeros(n, int)).axes
+        self.assertEqual(len(axes.collections[0].get_offsets()), plots.MAX_POINTS)
+        self.assertEqual(axes.get_legend().get_texts()[0].get_text(), f"cluster 1: {n}")
+
+    def test_colours_differ_and_do_not_depend_on_others(self):
+        colours = [plots.cluster_color(label) for label in range(-1, 30)]
+        self.assertEqual(len(set(colours)), len(colours))
+
+    def test_curves(self):
+        rows = [{"kimg": 1.0, "a_loss": 3.0, "lr_factor": 1.0}, {"kimg": 2.0, "a_loss": 2.0, "b": 7.0}]
+        first, second = plots.draw_curves(Figure(), rows).axes
+        np.testing.assert_array_equal(first.lines[0].get_xydata(), [[1, 3], [2, 2]])
+        np.testing.assert_array_equal(second.lines[0].get_xydata(), [[2, 7]])
+
+    def test_resolution_of_a_straight_fsc(self):
+        x = np.linspace(0.01, 0.1, 10)
+        curve = plots.Curve(0, x, 1 - 10 * x)  # fsc = t at frequency (1 - t) / 10
+        for threshold in plots.THRESHOLDS:
+            self.assertAlmostEqual(plots.resolution_ang(curve, threshold), 10 / (1 - threshold), 6)
+        self.assertAlmostEqual(plots.resolution_ang(plots.Curve(0, x, np.ones(10)), 0.5), 10)
+        self.assertEqual(plots.resolution_ang(plots.Curve(0, x, np.zeros(10)), 0.5), float("inf"))
+
+    def test_fsc_draws_curves_and_thresholds(self):
+        x = np.linspace(0.01, 0.1, 10)
+        axes, = plots.draw_fsc(Figure(), [plots.Curve(1, x, 1 - 10 * x)]).axes
+        np.testing.assert_allclose(axes.lines[0].get_ydata(), 1 - 10 * x)
+        self.assertEqual([line.get_ydata()[0] for line in axes.lines[1:]], [0.143, 0.5])
+        self.assertEqual(axes.get_legend().get_texts()[0].get_text(), "cluster 2: 11.7, 20.0 A")
+
+    def test_slices_are_the_central_sections(self):
+        array = np.random.default_rng(0).normal(size=(5, 5, 5))
+        figure = plots.draw_slices(Figure(), [array, array + 1], ["a", "b"])
+        drawn = [axes.images[0].get_array() for axes in figure.axes]
+        self.assertEqual(len(drawn), 6)
+        for section, expected in zip(drawn, (array[2], array[:, 2], array[:, :, 2])):
+            np.testing.assert_array_equal(section, expected)
+
+    def test_montage(self):
+        images = np.random.default_rng(0).normal(size=(3, 4, 4))
+        figure = plots.draw_montage(Figure(), images, "abc")
+        for axes, image, title in zip(figure.axes, images, "abc"):
+            np.testing.assert_array_equal(axes.images[0].get_array(), image)
+            self.assertEqual(axes.get_title(), title)
+
+    def test_traversal_is_ordered_and_says_how_many_are_near(self):
+        points = [plots.Point(0, 1, position, int(10 * position), np.full((2, 2), position))
+                  for position in (3.0, 1.0, 2.0)] + [plots.Point(2, 1, 0.5, 4, np.zeros((2, 2)))]
+        figure = plots.draw_traversal(Figure(), points)
+        self.assertEqual([axes.get_title() for axes in figure.axes],
+                         ["1.00: 10 near", "2.00: 20 near", "3.00: 30 near", "0.50: 4 near"])
+        self.assertEqual(figure.axes[3].get_ylabel(), "cluster 3\ncomponent 1")
+
+
+class TestViewers(ProjectTest):
+    """Forms of the viewers on runs of the fake engine."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.proj.port = 0
+        cls.runs = {}
+        for protocol_class in (VaeganProtTrain3D, VaeganProtTrain2D):
+            training = cls.run_protocol(protocol_class, boxPx=16, inputParticles=(cls.imported, "outputParticles"))
+            clustering = cls.run_protocol(VaeganProtCluster, inputTraining=training, nNeighbors=5,
+                                          doHalves=protocol_class is VaeganProtTrain3D)
+            traversal = cls.run_protocol(VaeganProtTraverse, inputClusters=clustering, nPoints=2)
+            cls.runs[protocol_class] = (training, clustering, traversal)
+
+    def open(self, viewer_class, protocol):
+        """Views of every button of a viewer, by name."""
+        viewer = viewer_class(project=self.proj, protocol=protocol)
+        viewer.setProtocol(protocol)
+        return viewer, {name: show(name) for name, show in viewer._getVisualizeDict().items()}
+
+    def figure(self, views):
+        """The one figure among views."""
+        self.assertEqual([type(view) for view in views], [EmPlotter])
+        figure = views[0].getFigure()
+        figure.canvas.draw()
+        return figure
+
+    def test_scipion_finds_the_viewers(self):
+        domain = Config.getDomain()
+        for protocol_class, viewer_class in ((VaeganProtTrain2D, VaeganTrainViewer),
+                                             (VaeganProtTrain3D, VaeganTrainViewer),
+                                             (VaeganProtCluster, VaeganClusterViewer),
+                                             (VaeganProtTraverse, VaeganTraverseViewer)):
+            found = domain.findViewers(protocol_class.__name__, DESKTOP_TKINTER)
+            self.assertIn(viewer_class.__name__, [viewer.__name__ for viewer in found])
+
+    def test_training(self):
+        for protocol_class, n_pictures in ((VaeganProtTrain3D, 18), (VaeganProtTrain2D, 6)):
+            training = self.runs[protocol_class][0]
+            _, views = self.open(VaeganTrainViewer, training)
+            curves = self.figure(views["showCurves"])
+            np.testing.assert_allclose(curves.axes[0].lines[0].get_ydata(), [1, 1 / 2, 1 / 3])
+            self.assertEqual(len(self.figure(views["showComponents"]).axes), n_pictures)
+            self.assertEqual(len(views["showTable"]), 1)
+            self.assertNotIsInstance(views["showTable"][0], MessageView)
+
+    def test_newest_preview(self):
+        training = self.runs[VaeganProtTrain3D][0]
+        self.assertIn("first tick", self.open(VaeganTrainViewer, training)[1]["showPreview"][0].getMessage())
+        folder = os.path.join(training.getRunDir(), results.PREVIEWS)
+        os.makedirs(folder)
+        for seen in (9000, 12000, 300):
+            imsave(os.path.join(folder, f"tick_{seen:010d}.png"), np.full((3, 3), float(seen)), vmin=0, vmax=12000,
+                   cmap="gray")
+        _, views = self.open(VaeganTrainViewer, training)
+        self.assertEqual(self.figure(views["showPreview"]).axes[0].images[0].get_array()[0, 0, 0], 1.0)
+
+    def test_clusters(self):
+        for protocol_class, n_pictures in ((VaeganProtTrain3D, 9), (VaeganProtTrain2D, 3)):
+            _, views = self.open(VaeganClusterViewer, self.runs[protocol_class][1])
+            axes, = self.figure(views["showUmap"]).axes
+            drawn = np.concatenate([collection.get_offsets() for collection in axes.collections])
+            expected = sorted((0.25 * i, -0.5 * label_of(i)) for i in ENABLED_IDS)
+            np.testing.assert_allclose(sorted(map(tuple, np.asarray(drawn))), expected)
+            self.assertEqual(len(self.figure(views["showPictures"]).axes), n_pictures)
+            self.assertNotIsInstance(views["showClasses"][0], MessageView)
+            if protocol_class is VaeganProtTrain3D:
+                axes, = self.figure(views["showFsc"]).axes
+                self.assertEqual(len(axes.lines), 3 + 2)
+            else:
+                self.assertIn("has no FSC", views["showFsc"][0].getMessage())
+
+    def test_traversal(self):
+        for protocol_class in self.runs:
+            viewer, views = self.open(VaeganTraverseViewer, self.runs[protocol_class][2])
+            self.assertEqual(len(self.figure(views["showStrips"]).axes), 6)
+            viewer.cluster.set(2)
+            figure = self.figure(viewer._strips())
+            self.assertEqual([axes.get_title() for axes in figure.axes], ["0.00: 10 near", "1.00: 11 near"])
+            viewer.cluster.set(9)
+            self.assertIn("no cluster 9", viewer._strips()[0].getMessage())

@@ -1,0 +1,56 @@
+"""Results of a training: curves, components, the newest preview."""
+from pathlib import Path
+from typing import Any, Callable, Dict, List
+
+import pyworkflow.protocol.params as params
+from matplotlib.image import imread
+
+from ..engine.vaegan_engine import results
+from ..protocols import VaeganProtTrain2D, VaeganProtTrain3D
+from . import plots
+from .viewer_base import VaeganViewer, read_picture
+
+
+class VaeganTrainViewer(VaeganViewer):
+    """Viewer of train 2D and train 3D."""
+
+    _label = "viewer training"
+    _targets = [VaeganProtTrain2D, VaeganProtTrain3D]
+
+    def _defineParams(self, form: Any) -> None:
+        form.addSection(label="Visualization")
+        form.addParam("showCurves", params.LabelParam, label="Losses and gradients",
+                      help="Everything in log.jsonl, against the images seen; also while training.")
+        form.addParam("showComponents", params.LabelParam, label="Components",
+                      help="Three sections of each map, or the images.")
+        form.addParam("showPreview", params.LabelParam, label="Newest preview",
+                      help="What the networks see and make, at the last tick.")
+        form.addParam("showTable", params.LabelParam, label="Components in Scipion's viewer",
+                      help="The output set as a table.")
+
+    def _getVisualizeDict(self) -> Dict[str, Callable[..., List[Any]]]:
+        return {"showCurves": self._curves, "showComponents": self._components,
+                "showPreview": self._preview, "showTable": self._table}
+
+    def _curves(self, _name: Any = None) -> List[Any]:
+        rows = results.read_jsonl(Path(self.protocol.getRunDir()) / results.LOG_JSONL)
+        if not rows:
+            return [self.errorMessage("The training has not finished its first tick.", "Nothing to show")]
+        return self.figure_view(plots.draw_curves, rows, title="Training", size_in=(11, 8))
+
+    def _components(self, _name: Any = None) -> List[Any]:
+        rows = self.protocol._readComponents()
+        titles = [f"component {row['index'] + 1}" for row in rows]
+        pictures = [read_picture(row["picture"]) for row in rows]
+        draw = plots.draw_slices if self.protocol.isVolumetric() else plots.draw_montage
+        return self.figure_view(draw, pictures, titles, title="Components", size_in=(6, 9))
+
+    def _preview(self, _name: Any = None) -> List[Any]:
+        # names hold the images seen, zero-padded: the last name is the newest
+        found = sorted((Path(self.protocol.getRunDir()) / results.PREVIEWS).glob("*.png"))
+        if not found:
+            return [self.errorMessage("The training has not finished its first tick.", "Nothing to show")]
+        return self.figure_view(plots.draw_picture, imread(found[-1]), title=found[-1].stem, size_in=(11, 6))
+
+    def _table(self, _name: Any = None) -> List[Any]:
+        return self.table_view("outputVolumes" if self.protocol.isVolumetric() else "outputAverages")
