@@ -1,0 +1,305 @@
+"""Simulated particles: ``particles.star``, ``particles.mrcs``, ``truth.csv``, ``simulation.json``.
+
+An image is ``shift(CTF * projection(map, pose)) + noise`` in RELION's conventions, protein white, in
+the maps' own units (a projection is the sum over voxels along the view). The signal-to-noise ratio is
+the variance of the clean CTF-modulated images over the noise variance, over the whole image; one
+noise level serves the whole set. Poses are uniform, images of all maps are shuffled.
+"""
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import starfile
+import torch
+from torch import Tensor
+
+from . import results
+from .compute import prepare_device
+from .contract import ComputeConfig
+from .ctf import CTF_COLUMNS, ctf_2d
+from .errors import ConfigError, DataError
+from .mrc_io import VOXEL_SIZE_TOLERANCE_FRAC, StackWriter, read_map
+from .particles import CTF_RELION, PARTICLE_ID
+from .phantom import PHANTOM_BOX_ANG, phantom_states
+from .preprocess import SMALLEST_BOX_PX, cropped_box_px, fourier_matrix
+from .progress import progress_bar
+from .projection import extract_slices, shift_slices, slices_to_images, volume_to_fourier
+from .rotations import matrix_to_euler, random_rotations
+
+STAR, STACK, TRUTH_CSV, SIMULATION_JSON = "particles.star", "particles.mrcs", "truth.csv", "simulation.json"
+TRUTH_COLUMNS = ("id", "map", "map_file", "rot_deg", "tilt_deg", "psi_deg", "shift_x_px", "shift_y_px")
+SNR_DEFINITION = ("Variance of the clean CTF-modulated images over the noise variance, over the whole image; "
+                  "one noise level for the whole set, from the mean variance of the clean images.")
+BLOCK_PX = 2 ** 20  # pixels made at a time
+# columns of a table of real CTFs (n, 9): box, A/px, U, V, angle, kV, Cs, amplitude contrast, phase shift
+_TABLE_COLUMNS = 9
+_TABLE_CTF = slice(2, 9)
+
+
+@dataclass(frozen=True)
+class SimulateOptions:
+    """What to simulate; ``maps`` or ``phantom`` (a number of states), not both."""
+
+    maps: tuple[str, ...] = ()
+    phantom: int = 0
+    per_map: int = 1000
+    box_px: int = 64
+    crop_frac: float = 1.0  # central part of the maps' box that is kept
+    snr: float = 0.1
+    defocus_low_ang: float = 10000.0
+    defocus_high_ang: float = 28000.0
+    astigmatism_ang: float = 500.0  # U - V is uniform from 0 to this
+    max_shift_frac: float = 0.05  # of the box, each axis, uniform
+    voltage_kv: float = 300.0
+    cs_mm: float = 2.7
+    amplitude_contrast: float = 0.1
+    ctf_table: str = ""  # npz of real CTFs, in place of the defocus range and the microscope
+    device: str = "auto"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What each of n images is made of, in the order of the stack."""
+
+    map_index: np.ndarray  # (n,) int64
+    A: Tensor  # (n, 3, 3) float32 RELION Euler matrices
+    shift_px: Tensor  # (n, 2) float32, x and y; the content moves by +shift
+    ctf: Tensor  # (n, 7) float32, columns as ctf.CTF_COLUMNS
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``vaegan simulate``."""
+    default = SimulateOptions()
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--maps", nargs="+", metavar="MRC", help="maps of one voxel size, protein positive")
+    source.add_argument("--phantom", type=int, metavar="N_STATES",
+                        help="states of the built-in asymmetric phantom")
+    parser.add_argument("--per-map", type=int, default=default.per_map, metavar="N", help="images of each map")
+    parser.add_argument("--box", type=int, default=default.box_px, metavar="PX", help="image side, even")
+    parser.add_argument("--crop-frac", type=float, default=default.crop_frac, metavar="F",
+                        help="central part of the maps' box that is kept before it is resized to --box")
+    parser.add_argument("--snr", type=float, default=default.snr,
+                        help="variance of the clean CTF-modulated images over the noise variance, over the "
+                             "whole image (default %(default)s)")
+    optics = parser.add_mutually_exclusive_group()
+    optics.add_argument("--defocus", type=float, nargs=2, metavar=("LOW", "HIGH"),
+                        default=(default.defocus_low_ang, default.defocus_high_ang),
+                        help="range of the mean defocus in A, uniform")
+    optics.add_argument("--ctf-table", metavar="NPZ", default="",
+                        help="draw real CTFs from array 'ctf' (n, 9): box, A/px, defocus U and V (A), angle, "
+                             "kV, Cs (mm), amplitude contrast, phase shift")
+    parser.add_argument("--astigmatism", type=float, default=default.astigmatism_ang, metavar="ANG",
+                        help="defocus U - V is uniform from 0 to this")
+    parser.add_argument("--max-shift-frac", type=float, default=default.max_shift_frac, metavar="F",
+                        help="largest shift along x and y, fraction of the box")
+    parser.add_argument("--voltage", type=float, default=default.voltage_kv, metavar="KV")
+    parser.add_argument("--cs", type=float, default=default.cs_mm, metavar="MM")
+    parser.add_argument("--amplitude-contrast", type=float, default=default.amplitude_contrast, metavar="W")
+    parser.add_argument("--device", default=default.device, help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--seed", type=int, default=default.seed)
+    parser.add_argument("--out", type=Path, required=True, help="results folder")
+
+
+def from_args(args: argparse.Namespace) -> SimulateOptions:
+    """Options of a parsed command line."""
+    return SimulateOptions(
+        maps=tuple(str(Path(path).absolute()) for path in args.maps or ()), phantom=args.phantom or 0,
+        per_map=args.per_map, box_px=args.box, crop_frac=args.crop_frac, snr=args.snr,
+        defocus_low_ang=args.defocus[0], defocus_high_ang=args.defocus[1],
+        astigmatism_ang=args.astigmatism, max_shift_frac=args.max_shift_frac, voltage_kv=args.voltage,
+        cs_mm=args.cs, amplitude_contrast=args.amplitude_contrast,
+        ctf_table=str(Path(args.ctf_table).absolute()) if args.ctf_table else "",
+        device=args.device, seed=args.seed)
+
+
+def main(args: argparse.Namespace) -> None:
+    """``vaegan simulate``."""
+    summary = run_simulate(from_args(args), args.out)
+    print(f"images {summary['n_images']}\nSNR {summary['options']['snr']:g} (noise standard deviation "
+          f"{summary['noise_std']:.4g})\nparticles {args.out / STAR}")
+
+
+def check_options(options: SimulateOptions) -> None:
+    """Refuse values that cannot be simulated. Raises ConfigError."""
+    checks = (
+        (bool(options.maps) == bool(options.phantom), "maps and phantom", (len(options.maps), options.phantom),
+         "exactly one of --maps and --phantom must be given"),
+        (options.per_map < 1, "--per-map", options.per_map, "it must be at least 1"),
+        (options.box_px < SMALLEST_BOX_PX or options.box_px % 2 == 1, "--box", options.box_px,
+         f"it must be even and at least {SMALLEST_BOX_PX}"),
+        (not 0 < options.crop_frac <= 1, "--crop-frac", options.crop_frac, "it must be above 0 and at most 1"),
+        (not 0 < options.snr < np.inf, "--snr", options.snr, "it must be above 0"),
+        (not 0 < options.defocus_low_ang <= options.defocus_high_ang, "--defocus",
+         (options.defocus_low_ang, options.defocus_high_ang), "it must be 0 < LOW <= HIGH, in A"),
+        (options.astigmatism_ang < 0, "--astigmatism", options.astigmatism_ang, "it must not be negative"),
+        (not 0 <= options.max_shift_frac < 0.5, "--max-shift-frac", options.max_shift_frac,
+         "it must be at least 0 and below 0.5"),
+        (not 10 <= options.voltage_kv <= 2000, "--voltage", options.voltage_kv, "it is in kV, 10 to 2000"),
+        (not 0 <= options.amplitude_contrast <= 1, "--amplitude-contrast", options.amplitude_contrast,
+         "it must lie between 0 and 1"),
+    )
+    for wrong, name, value, rule in checks:
+        if wrong:
+            raise ConfigError(f"{name} is {value}.", f"{rule[0].upper()}{rule[1:]}.")
+
+
+def load_maps(options: SimulateOptions) -> tuple[np.ndarray, float, list[str]]:
+    """Maps ``(v, d, d, d)`` float32 in the simulated box, their voxel size (A) and their names."""
+    if options.phantom:
+        voxel_size_ang = PHANTOM_BOX_ANG * options.crop_frac / options.box_px
+        return (phantom_states(options.phantom, options.box_px, voxel_size_ang), voxel_size_ang,
+                [f"phantom_{state}" for state in range(options.phantom)])
+    made, sizes = zip(*(_load_map(path, options) for path in options.maps), strict=True)
+    if max(sizes) > min(sizes) * (1 + VOXEL_SIZE_TOLERANCE_FRAC):
+        other = sizes.index(max(sizes)), sizes.index(min(sizes))
+        raise DataError(f"{options.maps[other[0]]} and {options.maps[other[1]]}: their voxels would be "
+                        f"{max(sizes):g} and {min(sizes):g} A wide in a box of {options.box_px} pixels; "
+                        "they must be equal.", "Give maps of one box and voxel size.")
+    return np.stack(made), float(np.mean(sizes)), list(options.maps)
+
+
+def _load_map(path: str, options: SimulateOptions) -> tuple[np.ndarray, float]:
+    array, voxel_size_ang = read_map(path)
+    cropped_px = cropped_box_px(len(array), options.crop_frac)
+    if options.box_px > cropped_px:
+        raise DataError(f"{path}: the box of {options.box_px} pixels is larger than the map's {cropped_px} "
+                        f"voxels (crop {options.crop_frac:g} of {len(array)}).",
+                        f"Use --box {cropped_px - cropped_px % 2} or less, or a larger --crop-frac.")
+    start = len(array) // 2 - cropped_px // 2
+    part = (slice(start, start + cropped_px),) * 3
+    matrix = fourier_matrix(cropped_px, options.box_px)
+    resized = np.einsum("ai,bj,ck,ijk->abc", matrix, matrix, matrix, array[part], optimize=True)
+    return resized.astype(np.float32), voxel_size_ang * cropped_px / options.box_px
+
+
+def draw_truth(options: SimulateOptions, n_maps: int) -> Truth:
+    """Maps, poses, shifts and CTFs of all images: a function of the seed alone, not of the device."""
+    n = n_maps * options.per_map
+    rng = np.random.default_rng([options.seed, 0])
+    map_index = rng.permutation(np.repeat(np.arange(n_maps), options.per_map))
+    limit_px = options.max_shift_frac * options.box_px
+    shift_px = rng.uniform(-limit_px, limit_px, (n, 2))
+    ctf = _ctf_from_table(options.ctf_table, n, rng) if options.ctf_table else _ctf_from_range(options, n, rng)
+    generator = torch.Generator().manual_seed(int(rng.integers(2 ** 62)))
+    return Truth(map_index, random_rotations(n, generator), torch.from_numpy(shift_px.astype(np.float32)),
+                 torch.from_numpy(ctf.astype(np.float32)))
+
+
+def _ctf_from_range(options: SimulateOptions, n: int, rng: np.random.Generator) -> np.ndarray:
+    mean = rng.uniform(options.defocus_low_ang, options.defocus_high_ang, n)
+    half_difference = rng.uniform(0, options.astigmatism_ang, n) / 2
+    fixed = (options.voltage_kv, options.cs_mm, options.amplitude_contrast, 0.0)
+    return np.column_stack((mean + half_difference, mean - half_difference, rng.uniform(0, 180, n),
+                            np.tile(fixed, (n, 1))))
+
+
+def _ctf_from_table(path: str, n: int, rng: np.random.Generator) -> np.ndarray:
+    try:
+        table = results.read_npz(path)["ctf"]
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{path}: no array 'ctf' can be read ({error}).",
+                        "Give an npz file with a 'ctf' array of 9 columns.") from error
+    if table.ndim != 2 or table.shape[1] != _TABLE_COLUMNS or len(table) == 0 or not np.isfinite(table).all():
+        raise DataError(f"{path}: array 'ctf' has shape {table.shape}, it must be (n, 9) of finite numbers.",
+                        "See vaegan simulate --help for the columns.")
+    return table[rng.integers(len(table), size=n), _TABLE_CTF]
+
+
+def clean_images(volume_ft: Tensor, truth: Truth, rows: slice, box_px: int, pixel_size_ang: float) -> Tensor:
+    """Noise-free images ``(m, d, d)`` of some rows, on the device of ``volume_ft``."""
+    device = volume_ft.device
+    index = torch.from_numpy(truth.map_index[rows]).to(device)
+    planes = extract_slices(volume_ft, index, truth.A[rows].to(device), box_px)
+    planes = planes * ctf_2d(truth.ctf[rows].to(device), box_px, pixel_size_ang)
+    return slices_to_images(shift_slices(planes, truth.shift_px[rows].to(device)))
+
+
+def run_simulate(options: SimulateOptions, out_dir: Path) -> dict[str, Any]:
+    """Write a simulated set into ``out_dir``; returns what ``simulation.json`` holds.
+
+    The clean images are made twice, first to measure their variance, so that memory stays bounded.
+    The star file is written last: a folder with one is complete.
+    """
+    check_options(options)
+    device = prepare_device(ComputeConfig(device=options.device, seed=options.seed))
+    maps, pixel_size_ang, names = load_maps(options)
+    truth = draw_truth(options, len(maps))
+    n, d = len(truth.map_index), options.box_px
+    step = max(1, BLOCK_PX // d ** 2)
+    blocks = [slice(start, min(n, start + step)) for start in range(0, n, step)]
+    noise_generator = torch.Generator(device).manual_seed(options.seed)
+    with torch.no_grad():
+        volume_ft = volume_to_fourier(torch.from_numpy(maps).to(device))
+
+        def clean(rows: slice) -> Tensor:
+            return clean_images(volume_ft, truth, rows, d, pixel_size_ang)
+
+        signal_variance = 0.0
+        with progress_bar(n, "measuring the signal", "images") as bar:
+            for rows in blocks:
+                signal_variance += float(clean(rows).double().var((1, 2), correction=0).sum()) / n
+                bar.update(rows.stop - rows.start)
+        if not signal_variance > 0:
+            raise DataError(f"{names[0]}: the projections have no signal (variance {signal_variance:g}).",
+                            "Give maps with density in their central part.")
+        noise_std = (signal_variance / options.snr) ** 0.5
+        _remove_star(out_dir)
+        with (StackWriter(out_dir / STACK, n, d, pixel_size_ang) as writer,
+              progress_bar(n, "simulating", "images") as bar):
+            for rows in blocks:
+                images = clean(rows)
+                noise = torch.randn(images.shape, generator=noise_generator, device=device)
+                writer.append((images + noise_std * noise).cpu().numpy())
+                bar.update(rows.stop - rows.start)
+    summary = {
+        "options": asdict(options), "n_images": n, "map_files": names, "pixel_size_ang": pixel_size_ang,
+        "signal_variance": signal_variance, "noise_variance": noise_std ** 2, "noise_std": noise_std,
+        "snr_definition": SNR_DEFINITION, "device": device.type, "torch": torch.__version__}
+    results.write_json(out_dir / SIMULATION_JSON, summary)
+    _write_truth(out_dir / TRUTH_CSV, truth, names)
+    _write_star(out_dir / STAR, truth, d, pixel_size_ang)
+    return summary
+
+
+def _remove_star(out_dir: Path) -> None:
+    """An older set in this folder is no longer complete from here on."""
+    (out_dir / STAR).unlink(missing_ok=True)
+
+
+def _write_truth(path: Path, truth: Truth, names: list[str]) -> None:
+    angles = np.stack([angle.numpy() for angle in matrix_to_euler(truth.A.double())], 1)
+    numbers = np.concatenate((angles, truth.shift_px.double().numpy()), 1)
+    rows = ([row + 1, int(index), Path(names[index]).name, *(f"{value:.6f}" for value in numbers[row])]
+            for row, index in enumerate(truth.map_index))
+    results.write_csv(path, TRUTH_COLUMNS, rows)
+
+
+def _write_star(path: Path, truth: Truth, box_px: int, pixel_size_ang: float) -> None:
+    """RELION 3.1 star file: one optics group per microscope setting, no poses."""
+    ctf = dict(zip(CTF_COLUMNS, truth.ctf.double().numpy().T, strict=True))
+    relion = dict(zip(CTF_COLUMNS, CTF_RELION, strict=True))
+    shared = ["voltage_kv", "cs_mm", "amplitude_contrast"]
+    settings, group = np.unique(np.stack([ctf[name] for name in shared], 1), axis=0, return_inverse=True)
+    optics = pd.DataFrame({"rlnOpticsGroup": np.arange(len(settings)) + 1})
+    optics["rlnOpticsGroupName"] = [f"opticsGroup{number}" for number in optics["rlnOpticsGroup"]]
+    for name, values in zip(shared, settings.T, strict=True):
+        optics[relion[name]] = np.round(values, 6)
+    optics["rlnImagePixelSize"] = pixel_size_ang
+    optics["rlnImageSize"] = box_px
+    optics["rlnImageDimensionality"] = 2
+    n = len(truth.map_index)
+    particles = pd.DataFrame({"rlnImageName": [f"{row:06d}@{STACK}" for row in range(1, n + 1)],
+                              "rlnOpticsGroup": group.ravel() + 1, PARTICLE_ID: np.arange(1, n + 1)})
+    for name in CTF_COLUMNS:
+        if name not in shared:
+            particles[relion[name]] = ctf[name]
+    part = path.with_name(path.name + ".tmp")
+    starfile.write({"optics": optics, "particles": particles}, part)
+    os.replace(part, path)
