@@ -7,9 +7,20 @@ import pwem
 import pyworkflow.utils as pwutils
 from pyworkflow import VarTypes
 
-from .constants import (CONDA_FLAG, CONDA_PYTHON, DEFAULT_TORCH_SPEC, ENV_NAME, ENV_VERSION, PACKAGE,
-                        VAEGAN_ENV_ACTIVATION, VAEGAN_HOME, VAEGAN_PYTHON, VAEGAN_TORCH_SPEC,
-                        VENV_FLAG, VENV_PYTHONS)
+from .constants import (
+    CONDA_FLAG,
+    CONDA_PYTHON,
+    DEFAULT_TORCH_SPEC,
+    ENV_NAME,
+    ENV_VERSION,
+    PACKAGE,
+    VAEGAN_ENV_ACTIVATION,
+    VAEGAN_HOME,
+    VAEGAN_PYTHON,
+    VAEGAN_TORCH_SPEC,
+    VENV_FLAG,
+    VENV_PYTHONS,
+)
 
 __version__ = "0.1.0"
 _logo = "icon.png"
@@ -31,9 +42,9 @@ class Plugin(pwem.Plugin):
         cls._defineVar(VAEGAN_ENV_ACTIVATION, cls.findActivation(), var_type=VarTypes.STRING,
                        description="Shell command that activates the engine's environment, "
                                    "such as '. /path/env/bin/activate' or 'conda activate NAME'.")
-        cls._defineVar(VAEGAN_PYTHON, cls.findPython(), var_type=VarTypes.STRING,
+        cls._defineVar(VAEGAN_PYTHON, "", var_type=VarTypes.STRING,
                        description="Python (3.10 or newer) that a virtual environment of the engine is "
-                                   "made with, where there is no conda.")
+                                   "made with, where there is no conda; empty = the first one that works.")
         cls._defineVar(VAEGAN_TORCH_SPEC, DEFAULT_TORCH_SPEC, var_type=VarTypes.STRING,
                        description="What pip installs as torch; options such as --index-url may precede it.")
 
@@ -52,11 +63,6 @@ class Plugin(pwem.Plugin):
         if os.path.exists(cls.getHome(CONDA_FLAG)):
             return "conda activate " + ENV_NAME
         return ""
-
-    @staticmethod
-    def findPython():
-        """First Python on PATH that torch supports, preferring tried versions."""
-        return next((name for name in VENV_PYTHONS if shutil.which(name)), "python3")
 
     @classmethod
     def getActivation(cls):
@@ -136,7 +142,15 @@ class Plugin(pwem.Plugin):
 
     @classmethod
     def venvCommands(cls):
-        """(command, flag file) pairs that make a virtual environment."""
-        python = shlex.quote(cls.getVar(VAEGAN_PYTHON))
-        return [(f"rm -rf env && {python} -m venv env && {cls.pipCommand('./env/bin/python')} && "
-                 f"touch {VENV_FLAG}", VENV_FLAG)]
+        """(command, flag file) pairs that make a virtual environment.
+
+        Each Python is tried by the command itself: a name on PATH may be a shim that does not run.
+        """
+        pythons = cls.getVar(VAEGAN_PYTHON) or ""
+        candidates = shlex.quote(pythons) if pythons else " ".join(VENV_PYTHONS)
+        probe = "import sys, ensurepip; sys.exit(sys.version_info < (3, 10))"
+        choose = (f'found=; for python in {candidates}; do if "$python" -c {shlex.quote(probe)} 2>/dev/null; '
+                  f'then found=$python; break; fi; done; '
+                  f': "${{found:?No Python 3.10 or newer with venv here. Set {VAEGAN_PYTHON} to one}}"')
+        return [(f"{choose} && rm -rf env && \"$found\" -m venv env && "
+                 f"{cls.pipCommand('./env/bin/python')} && touch {VENV_FLAG}", VENV_FLAG)]
