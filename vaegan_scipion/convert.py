@@ -6,7 +6,7 @@ last class.
 """
 import io
 import os
-from typing import Any, Dict, Iterable, List, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, NamedTuple, Tuple
 
 import numpy as np
 from emtable import Table
@@ -28,9 +28,9 @@ CTF_COLUMNS = ["rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle", "rlnPhaseShift"]
 
 
 class Picture(NamedTuple):
-    """A map file, or one image (index from 1) of a stack (index 0 = the file is one map)."""
+    """A map file (number 0), or one image (number from 1) of a stack."""
 
-    index: int
+    number: int
     path: str
 
 
@@ -56,7 +56,8 @@ def write_particles_star(particles: Any, star: str) -> List[int]:
     columns = (IMAGE_COLUMNS + (CTF_COLUMNS if has_ctf else [])
                + (["rlnRandomSubset"] if has_halves else []))
     known = stored_optics(particles)
-    table, optics, ids = Table(columns=columns), {}, []
+    table, ids = Table(columns=columns), []
+    optics: Dict[Tuple[int, float, float, float], int] = {}
     for particle in particles.iterItems(orderBy="id", direction="ASC"):
         if not particle.isEnabled():
             continue
@@ -153,7 +154,7 @@ def read_latents(folder: str) -> Tuple[np.ndarray, np.ndarray]:
     return stored["particle_id"][order], z
 
 
-def check_ids(expected: Sequence[int], found: Sequence[int], what: str) -> None:
+def check_ids(expected: Iterable[int], found: Iterable[int], what: str) -> None:
     """Raise EngineError unless `found` holds every expected id once and no other."""
     expected_ids, found_ids = sorted(map(int, expected)), sorted(map(int, found))
     if expected_ids == found_ids:
@@ -199,8 +200,8 @@ def fill_classes(classes: Any, clusters: Clusters, pictures: Dict[int, Picture],
 
 def set_location(image: Any, picture: Picture) -> None:
     """Point a Scipion image or volume at a picture of the engine."""
-    if picture.index:
-        image.setLocation(picture.index, picture.path)
+    if picture.number:
+        image.setLocation(picture.number, picture.path)
     else:
         image.setFileName(picture.path)
 

@@ -5,14 +5,22 @@ from enum import Enum
 from typing import Any, Dict, List, Type, get_args, get_type_hints
 
 import pyworkflow.protocol.params as params
-from pwem.objects import (FSC, SetOfClasses2D, SetOfClasses3D, SetOfFSCs, SetOfParticlesFlex,
-                          SetOfVolumes)
+from pwem.objects import FSC, SetOfClasses2D, SetOfClasses3D, SetOfFSCs, SetOfParticlesFlex, SetOfVolumes
 from pwem.protocols import ProtFlexBase
 from pyworkflow.object import Integer
 
 from ..constants import CLUSTERS_DIR, EMBEDDING_DIR, HALVES_DIR, NOISE_LABEL, PARTICLES_STAR, PROGRAM_NAME
-from ..convert import (Clusters, Picture, check_ids, class_ids, fill_classes, fill_flexible,
-                       new_picture_item, read_clusters, read_latents)
+from ..convert import (
+    Clusters,
+    Picture,
+    check_ids,
+    class_ids,
+    fill_classes,
+    fill_flexible,
+    new_picture_item,
+    read_clusters,
+    read_latents,
+)
 from ..engine.vaegan_engine import contract, results
 from ..engine_run import read_status, result_file
 from .protocol_base import VaeganProtBase, set_digest, validate_particles
@@ -86,6 +94,10 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         form.addParam("minClusterSize", params.IntParam, default=default.min_cluster_size, expertLevel=advanced,
                       condition=DENSITY, label="Smallest cluster (particles)",
                       help="Replaces the share above. 0 = use the share.")
+        form.addParam("joinValley", params.FloatParam, default=default.join_valley, expertLevel=advanced,
+                      condition=DENSITY, label="Join groups above this valley",
+                      help="Groups are joined unless the density between them falls below this part of the "
+                           "lower peak, 0 to 1. 0 = join none.")
         form.addParam("halvesKimg", params.FloatParam, default=contract.HalvesRun().total_kimg,
                       expertLevel=advanced, condition="doHalves", label="Training length per half (kimg)",
                       help="0 = as long as the training itself.")
@@ -218,7 +230,7 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
             return []
         return [f"Particles were embedded by the VAE-GAN's encoder, projected with UMAP "
                 f"({self.nNeighbors.get()} neighbours, minimal distance {self.minDist.get():g}) and clustered "
-                f"with {METHODS[self.method.get()]} into {len(self.readPictures())} clusters."]
+                f"with {METHODS[self.method.get()]} into {len(set(self.readPictures()) - {NOISE_LABEL})} clusters."]
 
     def _citations(self) -> List[str]:
         return ["Larsen2016", "McInnes2018", "Campello2013", "McInnes2017"]
@@ -257,7 +269,9 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         return os.path.relpath(self.inputTraining.get().getRunDir(), self._getExtraPath())
 
     def _getEmbedSettings(self) -> contract.EmbedRun:
-        return contract.EmbedRun(run_dir=self._getRunDirFromExtra(), particles=PARTICLES_STAR,
+        # all of the training's own particles are prepared already, in its cache
+        same = self.inputParticles.get() is None and self.inputTraining.get().maxImages.get() == 0
+        return contract.EmbedRun(run_dir=self._getRunDirFromExtra(), particles="" if same else PARTICLES_STAR,
                                  compute=self._getCompute())
 
     def _getClusterSettings(self) -> contract.ClusterRun:
@@ -266,6 +280,7 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
             method=METHODS[self.method.get()], n_clusters=self.nClusters.get(),
             n_neighbors=self.nNeighbors.get(), min_dist=self.minDist.get(), min_samples=self.minSamples.get(),
             min_cluster_size=self.minClusterSize.get(), min_cluster_frac=self.minClusterFrac.get(),
+            join_valley=self.joinValley.get(),
             compute=self._getCompute())
 
     def _getHalvesSettings(self) -> contract.HalvesRun:

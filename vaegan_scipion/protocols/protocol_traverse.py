@@ -72,7 +72,7 @@ class VaeganProtTraverse(VaeganProtBase):
                 volumetric, row["picture"], rate,
                 f"cluster {row['cluster'] + 1}, component {row['component'] + 1}, point {row['point'] + 1}",
                 label=row["cluster"], component=row["component"] + 1, point=row["point"] + 1,
-                position=row["position"], near=row["n_near"]))
+                position=row["position"], near=row["n_near"], distance=row["distance_z"]))
         name = (VaeganProtTraverseOutputs.outputVolumes if volumetric
                 else VaeganProtTraverseOutputs.outputAverages).name
         self._defineOutputs(**{name: made})
@@ -122,7 +122,7 @@ class VaeganProtTraverse(VaeganProtBase):
             index = 0 if volumetric else int(row["index"]) + 1
             rows.append({"cluster": int(row["cluster"]), "component": int(row["component"]),
                          "point": int(row["point"]), "position": float(row["position"]),
-                         "n_near": int(row["n_near"]),
+                         "n_near": int(row["n_near"]), "distance_z": float(row["distance_z"]),
                          "picture": Picture(index, str(result_file(folder, row["file"])))})
         return rows
 

@@ -72,7 +72,8 @@ def train(run, out_dir):
 
 def embed(run, out_dir):
     """A latent vector per particle: (id, label)."""
-    ids = wanted_ids(run, particle_ids(run.particles))
+    training = contract.read_run(Path(run.run_dir) / results.RUN_JSON)
+    ids = wanted_ids(run, particle_ids(run.particles or training.data.particles))
     z = np.array([[i, label_of(i)] for i in ids], np.float32)
     results.write_npz(out_dir / results.LATENTS_NPZ, particle_id=np.array(ids, np.int64), z=z,
                       half_set=np.array([i % 2 + 1 for i in ids], np.uint8))
@@ -86,10 +87,11 @@ def cluster(run, out_dir):
                       ["particle_id", "label", "probability", "umap_1", "umap_2"],
                       [[i, label_of(i), 0.5, 0.25 * i, -0.5 * label_of(i)] for i in ids])
     volumetric, rate = training_of(run)
-    labels = sorted({label_of(i) for i in ids} - {-1})
+    labels = sorted({label_of(i) for i in ids}, key=lambda label: (label < 0, label))
     rows = [{"label": label, "n_particles": sum(label_of(i) == label for i in ids), "z": [0.0, float(label)],
-             "file": f"maps/map_{label:02d}.mrc" if volumetric else "maps/images.mrcs", "index": label}
-            for label in labels]
+             "file": (f"maps/cluster_{'noise' if label < 0 else f'{label:02d}'}.mrc" if volumetric
+                      else "maps/images.mrcs"), "index": index}
+            for index, label in enumerate(labels)]
     write_pictures(out_dir, [row["file"] for row in rows], volumetric, rate)
     results.write_json(out_dir / results.CLUSTERS_JSON, rows)
 
@@ -103,11 +105,12 @@ def traverse(run, out_dir):
             for point in range(run.n_points):
                 file = (f"maps/map_{label:02d}_{component:02d}_{point:02d}.mrc" if volumetric
                         else "maps/images.mrcs")
-                rows.append([label, component, point, float(point), 10 + point, file, len(files), 0.0, 1.0])
+                rows.append([label, component, point, float(point), 10 + point, 0.5, file, len(files), 0.0, 1.0])
                 files.append(file)
     write_pictures(out_dir, files, volumetric, rate)
     results.write_csv(out_dir / results.TRAVERSAL_CSV,
-                      ["cluster", "component", "point", "position", "n_near", "file", "index", "z_1", "z_2"], rows)
+                      ["cluster", "component", "point", "position", "n_near", "distance_z", "file", "index",
+                       "z_1", "z_2"], rows)
 
 
 def halves(run, out_dir):

@@ -5,12 +5,25 @@ import numpy as np
 from emtable import Table
 from pyworkflow.tests import BaseTest, setupTestProject
 
-from vaegan_scipion.convert import (Clusters, Picture, as_column, check_ids, class_ids, image_name,
-                                    read_clusters, write_particles_star)
+from vaegan_scipion.convert import (
+    Clusters,
+    as_column,
+    check_ids,
+    class_ids,
+    image_name,
+    read_clusters,
+    write_particles_star,
+)
 from vaegan_scipion.engine.vaegan_engine import results
 from vaegan_scipion.engine_run import EngineError
-from vaegan_scipion.tests.phantom import (BOX_PX, DISABLED_IDS, ENABLED_IDS, OTHER_OPTICS_IDS,
-                                          SAMPLING_RATE_ANG, import_phantom)
+from vaegan_scipion.tests.phantom import (
+    BOX_PX,
+    DISABLED_IDS,
+    ENABLED_IDS,
+    OTHER_OPTICS_IDS,
+    SAMPLING_RATE_ANG,
+    import_phantom,
+)
 
 OPTICS = """data_optics
 
@@ -109,4 +122,3 @@ class TestConvert(BaseTest):
         self.assertEqual(as_column(3).get(), 3)
         self.assertEqual(as_column(0.5).get(), 0.5)
         self.assertEqual(list(as_column(np.array([1, 2.5]))), [1.0, 2.5])
-        self.assertEqual(Picture(2, "a.mrcs").index, 2)

@@ -9,10 +9,18 @@ from pyworkflow.protocol import LEVEL_ADVANCED, MODE_RESTART, MODE_RESUME
 from vaegan_scipion import Plugin
 from vaegan_scipion.constants import VAEGAN_ENV_ACTIVATION
 from vaegan_scipion.engine.vaegan_engine import results
-from vaegan_scipion.protocols import (VaeganProtCluster, VaeganProtTrain2D, VaeganProtTrain3D,
-                                      VaeganProtTraverse)
-from vaegan_scipion.tests.phantom import (ALL_IDS, BOX_PX, DISABLED_IDS, ENABLED_IDS, SAMPLING_RATE_ANG,
-                                          ProjectTest, environment, import_phantom, label_of)
+from vaegan_scipion.protocols import VaeganProtCluster, VaeganProtTrain2D, VaeganProtTrain3D, VaeganProtTraverse
+from vaegan_scipion.tests.phantom import (
+    ALL_IDS,
+    BOX_PX,
+    DISABLED_IDS,
+    ENABLED_IDS,
+    SAMPLING_RATE_ANG,
+    ProjectTest,
+    environment,
+    import_phantom,
+    label_of,
+)
 
 TRAINING_BOX_PX = 16
 TRAINING_RATE_ANG = SAMPLING_RATE_ANG * BOX_PX / TRAINING_BOX_PX
@@ -43,10 +51,9 @@ class TestProtocols(ProjectTest):
             self.assertEqual(item.getObjId(), 4 if label == -1 else label + 1)
             rows = [particle.getObjId() for particle in item]
             self.assertEqual(item.getSize(), len(rows))
-            found.update({particle_id: label for particle_id in rows})
-            if label != -1:
-                self.assertAlmostEqual(item.getRepresentative().getSamplingRate(), TRAINING_RATE_ANG, 3)
-                self.assertTrue(os.path.exists(item.getRepresentative().getFileName()))
+            found.update(dict.fromkeys(rows, label))
+            self.assertAlmostEqual(item.getRepresentative().getSamplingRate(), TRAINING_RATE_ANG, 3)
+            self.assertTrue(os.path.exists(item.getRepresentative().getFileName()))
         self.assertEqual(found, {i: label_of(i) for i in ENABLED_IDS})
         self.assertEqual(classes.getSize(), 4)
 
@@ -68,7 +75,7 @@ class TestProtocols(ProjectTest):
         for volume in clustering.outputVolumes:
             label = volume._vaeganLabel.get()
             self.assertEqual(volume._vaeganParticles.get(), sum(label_of(i) == label for i in ENABLED_IDS))
-            self.assertEqual(os.path.basename(volume.getFileName()), f"map_{label:02d}.mrc")
+            self.assertEqual(os.path.basename(volume.getFileName()), f"cluster_{label:02d}.mrc")
         self.check_flexible(clustering)
         self.assertEqual(clustering.outputFSCs.getSize(), 3)
         x, y = clustering.outputFSCs.getFirstItem().getData()
@@ -103,8 +110,7 @@ class TestProtocols(ProjectTest):
         self.assertEqual([item.getIndex() for item in training.outputAverages], [1, 2, 3, 4])
         clustering = self.run_protocol(VaeganProtCluster, inputTraining=training, nNeighbors=5)
         self.check_classes(clustering.outputClasses)
-        self.assertEqual({c.getRepresentative().getIndex() for c in clustering.outputClasses
-                          if c._vaeganLabel.get() != -1}, {1, 2, 3})
+        self.assertEqual([item.getRepresentative().getIndex() for item in clustering.outputClasses], [1, 2, 3, 4])
         self.assertFalse(clustering.hasAttribute("outputVolumes"))
         traversal = self.run_protocol(VaeganProtTraverse, inputClusters=clustering, nPoints=2)
         self.check_images(traversal.outputAverages, 6)

@@ -1,17 +1,16 @@
 """Arrays in, drawings on a matplotlib Figure out. No Scipion, no Tk, no files.
 
 Every function draws on the empty figure it is given and returns it. Maps are z, y, x arrays;
-images y, x. A cluster has the same colour in every drawing.
+images y, x. A cluster has the same colour in every drawing (the engine's too).
 """
 from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-NOISE_LABEL = -1
-NOISE_COLOR = (0.75, 0.75, 0.75, 1.0)
+from ..engine.vaegan_engine.palette import cluster_colour, cluster_name
+
 MAX_POINTS = 100_000
 THRESHOLDS = (0.143, 0.5)
 NOT_A_CURVE = ("kimg", "images_per_second", "lr_factor", "peak_gb")
@@ -36,18 +35,6 @@ class Point(NamedTuple):
     image: np.ndarray
 
 
-def cluster_color(label: int) -> Tuple[float, ...]:
-    """RGBA of a cluster; grey for noise. It depends on the label alone."""
-    if label == NOISE_LABEL:
-        return NOISE_COLOR
-    return tuple(colormaps["tab10" if label < 10 else "tab20b"](label % 10 if label < 10 else (label - 10) % 20))
-
-
-def cluster_name(label: int) -> str:
-    """Name of a cluster as the user reads it."""
-    return "noise" if label == NOISE_LABEL else f"cluster {label + 1}"
-
-
 def draw_umap(figure: Figure, umap: np.ndarray, labels: np.ndarray) -> Figure:
     """Embedding (n, 2 or more) coloured by label (n,); at most MAX_POINTS points, counts of all."""
     shown = np.arange(len(labels))
@@ -57,7 +44,7 @@ def draw_umap(figure: Figure, umap: np.ndarray, labels: np.ndarray) -> Figure:
     size = float(np.clip(20_000 / max(len(shown), 1), 1, 20))
     for label in sorted(set(labels.tolist())):
         rows = shown[labels[shown] == label]
-        axes.scatter(umap[rows, 0], umap[rows, 1], s=size, color=[cluster_color(label)], linewidths=0,
+        axes.scatter(umap[rows, 0], umap[rows, 1], s=size, color=cluster_colour(label), linewidths=0,
                      label=f"{cluster_name(label)}: {int((labels == label).sum())}")
     axes.set(xlabel="UMAP 1", ylabel="UMAP 2", title=f"{len(labels)} particles")
     axes.legend(markerscale=max(1.0, 6 / size**0.5), fontsize=8)
@@ -102,7 +89,7 @@ def draw_fsc(figure: Figure, curves: Sequence[Curve]) -> Figure:
     axes = figure.add_subplot()
     for curve in curves:
         text = ", ".join(f"{resolution_ang(curve, threshold):.1f}" for threshold in THRESHOLDS)
-        axes.plot(curve.frequency_per_ang, curve.fsc, color=cluster_color(curve.label),
+        axes.plot(curve.frequency_per_ang, curve.fsc, color=cluster_colour(curve.label),
                   label=f"{cluster_name(curve.label)}: {text} A")
     for threshold in THRESHOLDS:
         axes.axhline(threshold, color="black", lw=0.8, ls="--")
@@ -151,7 +138,7 @@ def draw_traversal(figure: Figure, points: Sequence[Point]) -> Figure:
             axes = figure.add_subplot(len(strips), n_columns, row * n_columns + column + 1)
             axes.imshow(point.image, cmap="gray", vmin=low, vmax=max(high, low + 1e-12), origin="lower")
             name = f"{cluster_name(cluster)}\ncomponent {component}" if column == 0 else ""
-            _bare(axes, f"{point.position:.2f}: {point.n_near} near", name, cluster_color(cluster))
+            _bare(axes, f"{point.position:.2f}: {point.n_near} near", name, cluster_colour(cluster))
     return figure
 
 

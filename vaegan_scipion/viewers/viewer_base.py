@@ -33,7 +33,7 @@ class VaeganViewer(ProtocolViewer):
 def read_picture(picture: Picture) -> np.ndarray:
     """A map (d, d, d), or one image (d, d) of a stack, as float32."""
     with mrcfile.mmap(picture.path, mode="r", permissive=True) as mrc:
-        data = mrc.data[picture.index - 1] if picture.index else mrc.data
+        data = mrc.data[picture.number - 1] if picture.number else mrc.data
         return np.array(data, np.float32)
 
 

@@ -1,0 +1,134 @@
+"""The whole workflow on the real engine: simulate, import, train, cluster, traverse, and the science."""
+import csv
+import os
+import subprocess
+import unittest
+
+import numpy as np
+from pwem.protocols import ProtImportParticles
+from pyworkflow.tests import BaseTest, setupTestProject
+
+from vaegan_scipion import Plugin
+from vaegan_scipion.convert import Picture
+from vaegan_scipion.protocols import VaeganProtCluster, VaeganProtTrain3D, VaeganProtTraverse
+from vaegan_scipion.viewers.viewer_base import read_picture
+
+N_STATES = 3
+N_PER_STATE = 500
+NMI_FLOOR = 0.6
+TOTAL_KIMG = 48.0
+ENCODER_KIMG = 12.0
+
+
+def engine_is_missing():
+    """Why the real engine cannot be run; empty when it can."""
+    problems = Plugin.validateInstallation()
+    if problems:
+        return problems[0]
+    tried = run_engine("--version")
+    return "" if tried.returncode == 0 else f"The engine does not start: {tried.stderr.strip()[-200:]}"
+
+
+def run_engine(arguments):
+    """Run the engine's command line in its environment."""
+    return subprocess.run(f"{Plugin.getEngineProgram(False)} {arguments}", shell=True, env=Plugin.getEnviron(),
+                          capture_output=True, text=True)
+
+
+def normalized_mutual_information(a, b):
+    """I(a; b) / mean of H(a) and H(b), of two labellings (n,)."""
+    joint = np.array([[np.mean((a == x) & (b == y)) for y in np.unique(b)] for x in np.unique(a)])
+    p, q = joint.sum(1), joint.sum(0)
+    used = joint > 0
+    information = (joint[used] * np.log(joint[used] / np.outer(p, q)[used])).sum()
+    entropy = -(p * np.log(p)).sum() - (q * np.log(q)).sum()
+    return 2 * information / entropy if entropy > 0 else 0.0
+
+
+class TestNmi(unittest.TestCase):
+    """The yardstick itself."""
+
+    def test_known_values(self):
+        a = np.array([0, 0, 1, 1])
+        self.assertAlmostEqual(normalized_mutual_information(a, 5 - a), 1)
+        self.assertAlmostEqual(normalized_mutual_information(a, np.array([0, 1, 0, 1])), 0)
+        self.assertEqual(normalized_mutual_information(a, np.zeros(4)), 0)
+
+
+@unittest.skipIf(os.environ.get("VAEGAN_SKIP_SLOW"), "slow: minutes on a CPU")
+class TestWorkflowOnTheRealEngine(BaseTest):
+    """An easy mixture of three states must come apart."""
+
+    @classmethod
+    def setUpClass(cls):
+        problem = engine_is_missing()
+        if problem:
+            raise unittest.SkipTest(problem)
+        try:
+            import relion  # noqa: F401
+        except ImportError:
+            raise unittest.SkipTest("scipion-em-relion is not installed; it imports the star file") from None
+        setupTestProject(cls)
+        cls.folder = os.path.abspath("simulated")
+        made = run_engine(f"simulate --phantom {N_STATES} --per-map {N_PER_STATE} --box 32 --snr 2 --seed 0 "
+                          f"--device cpu --out {cls.folder}")
+        assert made.returncode == 0, made.stderr
+        with open(os.path.join(cls.folder, "truth.csv"), newline="") as stream:
+            cls.truth = {int(row["id"]): int(row["map"]) for row in csv.DictReader(stream)}
+
+    def launch(self, protocol):
+        if protocol.hasAttribute("useGpu"):
+            protocol.useGpu.set(False)
+        self.proj.launchProtocol(protocol, wait=True)
+        self.assertTrue(protocol.isFinished(), protocol.getErrorMessage())
+        return protocol
+
+    def test_three_states_come_apart(self):
+        imported = self.launch(self.newProtocol(
+            ProtImportParticles, importFrom=ProtImportParticles.IMPORT_FROM_RELION, magnification=50000,
+            starFile=os.path.join(self.folder, "particles.star"), samplingRate=self.pixel_size_ang(),
+            haveDataBeenPhaseFlipped=False))
+        n = N_STATES * N_PER_STATE
+        self.assertEqual(imported.outputParticles.getSize(), n)
+
+        training = self.newProtocol(VaeganProtTrain3D, totalKimg=TOTAL_KIMG,
+                                    extraSettings=f"training.encoder_kimg={ENCODER_KIMG}")
+        training.inputParticles.set(imported)
+        training.inputParticles.setExtended("outputParticles")
+        self.launch(training)
+        clustering = self.newProtocol(VaeganProtCluster)
+        clustering.inputTraining.set(training)
+        self.launch(clustering)
+        self.check_science(imported.outputParticles, clustering)
+
+        traversal = self.newProtocol(VaeganProtTraverse, nPoints=3)
+        traversal.inputClusters.set(clustering)
+        self.launch(traversal)
+        self.assertEqual(traversal.outputVolumes.getSize(), 3 * clustering.outputVolumes.getSize())
+        for volume in traversal.outputVolumes:
+            self.assertTrue(np.isfinite(read_picture(Picture(0, volume.getFileName()))).all())
+            self.assertGreater(volume._vaeganNear.get(), 0)
+
+    def pixel_size_ang(self):
+        """Pixel size in the star file's optics table."""
+        from emtable import Table
+        optics = Table(fileName=os.path.join(self.folder, "particles.star"), tableName="optics")
+        return optics[0].rlnImagePixelSize
+
+    def check_science(self, particles, clustering):
+        """The number of clusters, the NMI with the truth, and maps that are maps."""
+        index_of = {item.getObjId(): item.getIndex() for item in particles}
+        found, truth = [], []
+        for item in clustering.outputClasses:
+            for particle in item:
+                found.append(item._vaeganLabel.get())
+                truth.append(self.truth[index_of[particle.getObjId()]])  # truth ids are places in the stack
+        self.assertEqual(len(found), N_STATES * N_PER_STATE)
+        nmi = normalized_mutual_information(np.array(found), np.array(truth))
+        print(f"clusters {clustering.outputVolumes.getSize()}, NMI {nmi:.3f}")
+        self.assertEqual(clustering.outputVolumes.getSize(), N_STATES)
+        self.assertGreaterEqual(nmi, NMI_FLOOR)
+        for volume in clustering.outputVolumes:
+            array = read_picture(Picture(0, volume.getFileName()))
+            self.assertTrue(np.isfinite(array).all())
+            self.assertGreater(array.std(), 0)
