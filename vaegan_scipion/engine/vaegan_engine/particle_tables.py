@@ -12,6 +12,7 @@ from .errors import DataError
 
 TRUTH_ID_COLUMNS = ("particle_id", "id")
 TRUTH_LABEL_COLUMNS = ("map", "label", "state")
+TRUTH_NAME_COLUMN = "map_file"  # what a state is called, where it is there
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def latents_of_clusters(clusters_dir: str | Path) -> tuple[Clusters, Latents]:
 
 
 def read_truth(path: str | Path) -> Truth:
-    """Columns particle_id (or id) and map (or label, state) of a ``truth.csv``. Raises DataError."""
+    """Columns id (or particle_id) and map (or label, state) of a ``truth.csv``. Raises DataError."""
     try:
         rows = results.read_csv(path)
     except (OSError, UnicodeDecodeError) as error:
@@ -123,16 +124,17 @@ def read_truth(path: str | Path) -> Truth:
     if ids is None or state is None:
         raise DataError(f"{path}: it has the columns {', '.join(columns) or '(none)'}.",
                         f"It needs one of {', '.join(TRUTH_ID_COLUMNS)} and one of {', '.join(TRUTH_LABEL_COLUMNS)}.")
-    names = sorted({row[state] for row in rows}, key=lambda name: (not name.isdigit(), int(name) if name.isdigit()
-                                                                   else 0, name))
-    index = {name: i for i, name in enumerate(names)}
+    states = sorted({row[state] for row in rows}, key=lambda x: (not x.isdigit(), int(x) if x.isdigit() else 0, x))
+    index = {name: i for i, name in enumerate(states)}
+    shown = {row[state]: row.get(TRUTH_NAME_COLUMN, row[state]) for row in rows}
     try:
         particle_id = np.array([int(row[ids]) for row in rows], np.int64)
     except (TypeError, ValueError) as error:
         raise DataError(f"{path}: a {ids} is no whole number ({error}).",
                         "Give every particle its own whole number.") from error
     _check_unique(particle_id, path)
-    return Truth(particle_id, np.array([index[row[state]] for row in rows], np.int64), names)
+    return Truth(particle_id, np.array([index[row[state]] for row in rows], np.int64),
+                 [shown[name] for name in states])
 
 
 def rows_of(table_ids: np.ndarray, wanted_ids: np.ndarray, where: str | Path) -> np.ndarray:

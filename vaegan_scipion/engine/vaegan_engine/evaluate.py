@@ -1,0 +1,146 @@
+"""``evaluate``: clusters and maps against the truth, with the supervised ceiling beside them."""
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import results
+from .arguments import add_folder
+from .clustering import NOISE
+from .errors import DataError
+from .mrc_io import read_map
+from .palette import cluster_name
+from .particle_tables import Truth, read_cluster_rows, read_clusters, read_truth, rows_of
+from .references import Reference, compare, read_references, reference_of_state
+from .scores import clustering_scores, contingency
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """What to evaluate, against what."""
+
+    clusters_dir: str
+    truth_csv: str
+    maps: tuple[str, ...] = ()
+    ceiling_json: str = ""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``vaegan evaluate``."""
+    add_folder(parser, "--clusters", "clusters_dir", "--out folder of cluster")
+    add_folder(parser, "--truth", "truth_csv", "truth.csv of simulate (columns id and map)")
+    parser.add_argument("--maps", nargs="+", default=[], metavar="MRC",
+                        help="reference maps; a simulated phantom needs none")
+    add_folder(parser, "--ceiling", "ceiling_json", "ceiling.json of vaegan ceiling", required=False)
+    parser.add_argument("--out", type=Path, help="results folder (default: the clusters folder)")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run ``vaegan evaluate``."""
+    options = EvaluateOptions(args.clusters_dir, args.truth_csv, tuple(args.maps), args.ceiling_json)
+    report(run_evaluate(options, args.out or Path(args.clusters_dir)))
+
+
+def run_evaluate(options: EvaluateOptions, out_dir: Path,
+                 align: Callable[..., Any] | None = None) -> dict[str, Any]:
+    """Compare and write ``evaluation.json`` into ``out_dir``; returns what it holds. Raises DataError."""
+    clusters, truth = read_clusters(options.clusters_dir), read_truth(options.truth_csv)
+    state = truth.label[rows_of(truth.particle_id, clusters.particle_id, options.truth_csv)]
+    values: dict[str, Any] = dict(clustering_scores(clusters.label, state))
+    values["states"] = truth.names
+    counts = contingency(clusters.label, state, len(truth.names))
+    values["contingency"] = {str(label): row for label, row in counts.items()}
+    if options.ceiling_json:
+        values["ceiling"] = read_ceiling(options.ceiling_json)
+        values["nmi_of_ceiling"] = values["nmi"] / max(values["ceiling"]["nmi"], 1e-12)
+    values["maps"] = evaluate_maps(options, counts, truth, align or default_align())
+    results.write_json(Path(out_dir) / results.EVALUATION_JSON, values)
+    return values
+
+
+def default_align() -> Callable[..., Any]:
+    """Alignment over rotation, shift and hand."""
+    from .alignment import align_map
+
+    return align_map
+
+
+def read_ceiling(path: str) -> dict[str, float]:
+    """Scores of a ``ceiling.json``. Raises DataError."""
+    try:
+        stored = results.read_json(path)
+        return {name: float(stored[name]) for name in ("accuracy", "nmi", "ami")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: the ceiling cannot be read ({error}).",
+                        "Give the ceiling.json that vaegan ceiling writes.") from error
+
+
+def evaluate_maps(options: EvaluateOptions, counts: dict[int, list[int]], truth: Truth,
+                  align: Callable[..., Any]) -> list[dict[str, Any]]:
+    """Each cluster's map against the references, aligned; [] without maps (2D) or references."""
+    folder = Path(options.clusters_dir)
+    rows = [row for row in read_cluster_rows(folder)
+            if row["label"] != NOISE and row["file"].endswith(".mrc")]
+    if not rows:
+        return []
+    first, voxel_size_ang = read_map(folder / rows[0]["file"])
+    references = read_references(list(options.maps), options.truth_csv, len(first), voxel_size_ang)
+    if not references:
+        return []
+    made = []
+    for row in rows:
+        state = int(np.argmax(counts[row["label"]]))
+        expected = reference_of_state(state, truth.names[state], references)
+        made.append(evaluate_map(read_map(folder / row["file"])[0], voxel_size_ang, references, expected, align)
+                    | {"label": row["label"], "n_particles": row["n_particles"],
+                       "majority_state": truth.names[state],
+                       "purity": max(counts[row["label"]]) / sum(counts[row["label"]])})
+    return made
+
+
+def evaluate_map(array: np.ndarray, voxel_size_ang: float, references: list[Reference], expected: int | None,
+                 align: Callable[..., Any]) -> dict[str, Any]:
+    """One map aligned to every reference in turn.
+
+    The figures are those against the reference of the majority's true state (``expected``), or
+    against the best correlated one where the state has none.
+    """
+    compared = []
+    for reference in references:
+        found = align(array, reference.map, voxel_size_ang)
+        compared.append({"reference": reference.name, "correlation": float(found.correlation),
+                         "mirrored": bool(found.mirrored),
+                         **compare(found.map, reference.map, voxel_size_ang)})
+    best = int(np.argmax([row["correlation"] for row in compared]))
+    chosen = compared[best if expected is None else expected]
+    return {"voxel_size_ang": voxel_size_ang, **chosen, "best_correlated": compared[best]["reference"],
+            "correlations": {row["reference"]: row["correlation"] for row in compared}}
+
+
+def report(values: dict[str, Any]) -> None:
+    """Print the figures, one per line."""
+    print(f"clusters {values['clusters']}")
+    for name in ("nmi", "ami", "ari"):
+        print(f"{name.upper()} {values[name]:.3f}")
+    print(f"noise fraction {values['noise_frac']:.3f}")
+    if "nmi_assigned" in values:
+        print(f"NMI of assigned {values['nmi_assigned']:.3f} (coverage {values['coverage']:.3f})")
+    if "ceiling" in values:
+        print(f"ceiling NMI {values['ceiling']['nmi']:.3f} (supervised, accuracy {values['ceiling']['accuracy']:.3f})")
+        print(f"NMI / ceiling {values['nmi_of_ceiling']:.3f}")
+    for row in values["maps"]:
+        print(map_line(row))
+
+
+def map_line(row: dict[str, Any]) -> str:
+    """One map in one line."""
+    parts = [f"{row[f'resolution_{name}_ang']:.1f} A at FSC {name} ({row[f'nyquist_frac_{name}']:.2f} of Nyquist)"
+             for name in ("0.5", "0.143")]
+    hand = "mirrored" if row["mirrored"] else "same hand"
+    return (f"{cluster_name(row['label'])} against {row['reference']}: {', '.join(parts)}, "
+            f"correlation {row['correlation']:.3f}, {hand}, purity {row['purity']:.2f}")

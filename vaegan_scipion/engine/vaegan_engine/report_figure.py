@@ -1,0 +1,211 @@
+"""``report``: one picture of a whole analysis: UMAP, maps, FSC, traversal and the numbers."""
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mrcfile
+import numpy as np
+from matplotlib.figure import Figure
+
+from . import contract, figures, results
+from .arguments import add_folder
+from .clustering import NOISE
+from .contract import TrainRun
+from .errors import DataError
+from .palette import cluster_colour, cluster_name
+from .particle_tables import Clusters, read_cluster_rows, read_clusters, read_truth, rows_of
+from .references import Reference, frequencies_per_ang, read_references
+
+SHOWN_CLUSTERS = 8  # the largest; the numbers name all
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """Result folders to show; empty ones are left out."""
+
+    run_dir: str
+    clusters_dir: str
+    traverse_dir: str = ""
+    halves_dir: str = ""
+    evaluation_json: str = ""
+    truth_csv: str = ""
+    maps: tuple[str, ...] = ()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``vaegan report``."""
+    add_folder(parser, "--run", "run_dir", "--out folder of the training")
+    add_folder(parser, "--clusters", "clusters_dir", "--out folder of cluster")
+    for name, dest, text in (("--traverse", "traverse_dir", "--out folder of traverse"),
+                             ("--halves", "halves_dir", "--out folder of halves"),
+                             ("--evaluation", "evaluation_json", "evaluation.json, or the folder that holds it"),
+                             ("--truth", "truth_csv", "truth.csv of simulate")):
+        add_folder(parser, name, dest, text, required=False)
+    parser.add_argument("--maps", nargs="+", default=[], metavar="MRC",
+                        help="reference maps (with --truth, a simulated phantom needs none)")
+    parser.add_argument("--out", type=Path, default=Path("demo_report.png"), help="the picture, PNG")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run ``vaegan report``."""
+    figure = demo_report(ReportOptions(args.run_dir, args.clusters_dir, args.traverse_dir, args.halves_dir,
+                                       args.evaluation_json, args.truth_csv, tuple(args.maps)))
+    print(figures.save_png(figure, args.out))
+
+
+def demo_report(options: ReportOptions) -> Figure:
+    """The picture of an analysis. Raises DataError when a folder named does not hold its results."""
+    clusters, rows = read_clusters(options.clusters_dir), read_cluster_rows(options.clusters_dir)
+    evaluation, halves = read_evaluation(options), read_halves(options)
+    run = contract.read_run(Path(options.run_dir) / results.RUN_JSON)
+    figure = figures.new_figure(17.0, 11.0)
+    panels: Any = figure.subfigures(2, 1, height_ratios=(1.0, 1.25))
+    top, bottom = panels
+    draw_plots(top, options, clusters, halves, evaluation, numbers(run, clusters, rows, evaluation, halves))
+    if options.traverse_dir:
+        left, right = bottom.subfigures(1, 2, width_ratios=(1.0, 1.5))
+        draw_traversal(right, options)
+    else:
+        left = bottom
+    draw_maps(left, options, rows, references_of(options, rows), evaluation)
+    return figure
+
+
+def read_evaluation(options: ReportOptions) -> dict[str, Any]:
+    """Values of ``evaluation.json``; {} where none is named."""
+    if not options.evaluation_json:
+        return {}
+    path = Path(options.evaluation_json)
+    return read_json(path / results.EVALUATION_JSON if path.is_dir() else path, "evaluate")
+
+
+def read_halves(options: ReportOptions) -> list[dict[str, Any]]:
+    """Rows of ``halves.json`` that were compared; [] where none is named."""
+    if not options.halves_dir:
+        return []
+    stored = read_json(Path(options.halves_dir) / results.HALVES_JSON, "halves")
+    return [row for row in stored if "fsc" in row]
+
+
+def read_json(path: Path, command: str) -> Any:
+    """A results file, or a DataError that says which command makes it."""
+    try:
+        return results.read_json(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: it cannot be read ({error}).", f"Run vaegan {command} first.") from error
+
+
+def references_of(options: ReportOptions, rows: list[dict[str, Any]]) -> list[Reference]:
+    """Reference maps in the box of the clusters' maps."""
+    if not (options.maps or options.truth_csv):
+        return []
+    made = [row["file"] for row in rows if row["file"].endswith(".mrc")]
+    if not made:
+        return []
+    with mrcfile.open(Path(options.clusters_dir) / made[0], permissive=True) as stored:
+        box_px, voxel_size_ang = int(stored.header.nx), float(stored.voxel_size.x)
+    return read_references(list(options.maps), options.truth_csv, box_px, voxel_size_ang)
+
+
+def read_picture(folder: str | Path, file: str, index: int) -> np.ndarray:
+    """A map ``(d, d, d)``, or image ``index`` of a stack ``(d, d)``."""
+    path = Path(folder) / file
+    try:
+        with mrcfile.mmap(path, mode="r", permissive=True) as stored:
+            data = np.array(stored.data[index] if path.suffix == ".mrcs" else stored.data, np.float32)
+    except (OSError, ValueError, IndexError) as error:
+        raise DataError(f"{path}: it cannot be read ({error}).", "Run the command that made it again.") from error
+    return data
+
+
+def numbers(run: Any, clusters: Clusters, rows: list[dict[str, Any]], evaluation: dict[str, Any],
+            halves: list[dict[str, Any]]) -> list[str]:
+    """Lines of the text panel."""
+    lines = [f"{len(clusters.label)} particles"]
+    if isinstance(run, TrainRun):
+        lines.append(f"{run.command}, preset {run.preset}, box {run.data.box_px} px, seed {run.compute.seed}, "
+                     f"{run.training.total_kimg + run.training.encoder_kimg:g} kimg")
+    lines += ["", f"clusters {int(clusters.label.max()) + 1}"]
+    lines += [f"  {cluster_name(row['label'])}: {row['n_particles']} ({100 * row['fraction']:.1f} %)" for row in rows]
+    for name in ("nmi", "ami", "ari"):
+        if name in evaluation:
+            lines.append(f"{name.upper()} {evaluation[name]:.3f}")
+    if "ceiling" in evaluation:
+        lines.append(f"supervised ceiling NMI {evaluation['ceiling']['nmi']:.3f}")
+    lines += [""] * bool(evaluation.get("maps")) + [
+        f"{cluster_name(row['label'])} vs {row['reference']}:\n"
+        f"  {row['resolution_0.5_ang']:.1f} Å (FSC 0.5), {row['resolution_0.143_ang']:.1f} Å (0.143), "
+        f"cc {row['correlation']:.2f}" for row in evaluation.get("maps", [])]
+    lines += [f"{cluster_name(row['cluster'])}, halves: {row['resolution_0.143_ang']:.1f} Å (0.143)" for row in halves]
+    return lines
+
+
+def draw_plots(panel: Any, options: ReportOptions, clusters: Clusters, halves: list[dict[str, Any]],
+               evaluation: dict[str, Any], lines: list[str]) -> None:
+    """UMAP by cluster, UMAP by truth, FSC, numbers."""
+    curves = fsc_curves(halves, evaluation)
+    n_plots = 2 + bool(options.truth_csv) + bool(curves)
+    axes = list(np.ravel(panel.subplots(1, n_plots)))
+    figures.draw_umap(axes.pop(0), clusters.umap, clusters.label, title="UMAP of z, by cluster")
+    if options.truth_csv:
+        truth = read_truth(options.truth_csv)
+        state = truth.label[rows_of(truth.particle_id, clusters.particle_id, options.truth_csv)]
+        names = {index: Path(name).stem for index, name in enumerate(truth.names)}
+        figures.draw_umap(axes.pop(0), clusters.umap, state, names, "the same, by true state")
+    if curves:
+        figures.draw_fsc(axes.pop(0), curves, "FSC")
+    figures.text_panel(axes.pop(0), lines)
+
+
+def fsc_curves(halves: list[dict[str, Any]], evaluation: dict[str, Any]
+               ) -> list[tuple[int, str, np.ndarray, np.ndarray]]:
+    """Curves against the references, then between the halves."""
+    found = [(row["label"], f"{cluster_name(row['label'])} vs {Path(row['reference']).stem}", row)
+             for row in evaluation.get("maps", [])]
+    found += [(row["cluster"], f"{cluster_name(row['cluster'])}, two halves", row) for row in halves]
+    return [(label, text, frequencies_per_ang(2 * (len(row["fsc"]) - 1), row["voxel_size_ang"]), np.array(row["fsc"]))
+            for label, text, row in found]
+
+
+def draw_maps(panel: Any, options: ReportOptions, rows: list[dict[str, Any]], references: list[Reference],
+              evaluation: dict[str, Any]) -> None:
+    """One row per cluster: its map and, where there is one, the reference it was compared with."""
+    shown = rows[:SHOWN_CLUSTERS]
+    compared = {row["label"]: row["reference"] for row in evaluation.get("maps", [])}
+    by_name = {reference.name: reference for reference in references}
+    axes = panel.subplots(len(shown), 1 + bool(references), squeeze=False)
+    panel.suptitle("maps per cluster: slices through the centre along z, y, x"
+                   + (" (right: reference, not aligned)" if references else ""), fontsize=10)
+    for (ax, *others), row in zip(axes, shown, strict=True):
+        figures.draw_density(ax, read_picture(options.clusters_dir, row["file"], row["index"]),
+                             f"{cluster_name(row['label'])}, {row['n_particles']} particles",
+                             cluster_colour(row["label"]))
+        for other in others:
+            reference = by_name.get(compared.get(row["label"], ""))
+            if reference is None:
+                other.axis("off")
+            else:
+                figures.draw_density(other, reference.map, Path(reference.name).stem)
+
+
+def draw_traversal(panel: Any, options: ReportOptions) -> None:
+    """First component of each cluster, with the number of particles near each point."""
+    path = Path(options.traverse_dir) / results.TRAVERSAL_CSV
+    if not path.exists():
+        raise DataError(f"{path} is not there.", "Run vaegan traverse first.")
+    rows = [row for row in results.read_csv(path) if int(row["component"]) == 0]
+    labels = sorted({int(row["cluster"]) for row in rows} - {NOISE})[:SHOWN_CLUSTERS]
+    columns = max((sum(int(row["cluster"]) == label for row in rows) for label in labels), default=1)
+    panel.suptitle("PC 1 inside each cluster: z slice, particles near the point", fontsize=10)
+    axes = panel.subplots(max(len(labels), 1), columns, squeeze=False)
+    for ax in axes.ravel():
+        ax.axis("off")
+    for ax_row, label in zip(axes, labels, strict=False):
+        line = sorted((row for row in rows if int(row["cluster"]) == label), key=lambda row: int(row["point"]))
+        for ax, row in zip(ax_row, line, strict=False):
+            array = read_picture(options.traverse_dir, row["file"], int(row["index"]))
+            figures.draw_density(ax, array[len(array) // 2] if array.ndim == 3 else array,
+                                 f"{float(row['position']):.2f}: {row['n_near']}", cluster_colour(label))
