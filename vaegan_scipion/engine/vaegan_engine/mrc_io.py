@@ -55,7 +55,7 @@ def read_map(path: str | Path) -> tuple[np.ndarray, float]:
                         "Pad or crop it to a cube, for example with relion_image_handler --new_box.")
     if sorted(axes) == [1, 2, 3]:
         data = np.transpose(data, [axes.index(axis) for axis in (3, 2, 1)])
-    array = np.ascontiguousarray(data, dtype=np.float32)
+    array = np.array(data, dtype=np.float32, order="C")  # a copy: the file's own array is read-only
     _check_finite(path, array)
     if max(sizes) > min(sizes) * (1 + VOXEL_SIZE_TOLERANCE_FRAC):
         raise DataError(f"{path}: the voxels are {sizes[0]:g} x {sizes[1]:g} x {sizes[2]:g} A, they must be "
@@ -138,12 +138,12 @@ class _SectionWriter:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
         try:
-            if kind is None:
-                if self._written != self.n:
-                    raise ValueError(f"{self._written} of {self.n} sections were written")
-                self._stream.seek(0)
-                self._stream.write(self._header())
-            self._stream.close()
+            with self._stream:
+                if kind is None:
+                    if self._written != self.n:
+                        raise ValueError(f"{self._written} of {self.n} sections were written")
+                    self._stream.seek(0)
+                    self._stream.write(self._header())
             if kind is None:
                 os.replace(self._part, self.path)
         except OSError as failure:
