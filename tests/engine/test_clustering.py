@@ -4,7 +4,7 @@ import pytest
 from fake_run import FakeTrained, load_fake, soft_one_hot, write_embedding
 from scipy.stats import norm
 from sklearn.metrics import adjusted_mutual_info_score
-from vaegan_engine import clustering, cluster, contract, results
+from vaegan_engine import cluster, clustering, contract, results
 from vaegan_engine.contract import ClusterRun, ComputeConfig
 from vaegan_engine.errors import ConfigError, DataError
 from vaegan_engine.mrc_io import read_map

@@ -28,6 +28,7 @@ class EvaluateOptions:
     truth_csv: str
     maps: tuple[str, ...] = ()
     ceiling_json: str = ""
+    all_references: bool = False  # align every map to every reference, not to the expected one alone
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,12 +38,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--maps", nargs="+", default=[], metavar="MRC",
                         help="reference maps; a simulated phantom needs none")
     add_folder(parser, "--ceiling", "ceiling_json", "ceiling.json of vaegan ceiling", required=False)
+    parser.add_argument("--all-references", action="store_true",
+                        help="align each map to every reference, not only to that of its majority's state")
     parser.add_argument("--out", type=Path, help="results folder (default: the clusters folder)")
 
 
 def main(args: argparse.Namespace) -> None:
     """Run ``vaegan evaluate``."""
-    options = EvaluateOptions(args.clusters_dir, args.truth_csv, tuple(args.maps), args.ceiling_json)
+    options = EvaluateOptions(args.clusters_dir, args.truth_csv, tuple(args.maps), args.ceiling_json,
+                              args.all_references)
     report(run_evaluate(options, args.out or Path(args.clusters_dir)))
 
 
@@ -96,19 +100,21 @@ def evaluate_maps(options: EvaluateOptions, counts: dict[int, list[int]], truth:
     for row in rows:
         state = int(np.argmax(counts[row["label"]]))
         expected = reference_of_state(state, truth.names[state], references)
-        made.append(evaluate_map(read_map(folder / row["file"])[0], voxel_size_ang, references, expected, align)
+        used = references if options.all_references or expected is None else [references[expected]]
+        name = None if expected is None else references[expected].name
+        made.append(evaluate_map(read_map(folder / row["file"])[0], voxel_size_ang, used, name, align)
                     | {"label": row["label"], "n_particles": row["n_particles"],
                        "majority_state": truth.names[state],
                        "purity": max(counts[row["label"]]) / sum(counts[row["label"]])})
     return made
 
 
-def evaluate_map(array: np.ndarray, voxel_size_ang: float, references: list[Reference], expected: int | None,
+def evaluate_map(array: np.ndarray, voxel_size_ang: float, references: list[Reference], expected: str | None,
                  align: Callable[..., Any]) -> dict[str, Any]:
-    """One map aligned to every reference in turn.
+    """One map aligned to each of ``references`` in turn.
 
-    The figures are those against the reference of the majority's true state (``expected``), or
-    against the best correlated one where the state has none.
+    The figures are those against the reference of the majority's true state (named ``expected``),
+    or against the best correlated one where the state has none.
     """
     compared = []
     for reference in references:
@@ -116,9 +122,9 @@ def evaluate_map(array: np.ndarray, voxel_size_ang: float, references: list[Refe
         compared.append({"reference": reference.name, "correlation": float(found.correlation),
                          "mirrored": bool(found.mirrored),
                          **compare(found.map, reference.map, voxel_size_ang)})
-    best = int(np.argmax([row["correlation"] for row in compared]))
-    chosen = compared[best if expected is None else expected]
-    return {"voxel_size_ang": voxel_size_ang, **chosen, "best_correlated": compared[best]["reference"],
+    best = max(compared, key=lambda row: row["correlation"])
+    chosen = next((row for row in compared if row["reference"] == expected), best)
+    return {"voxel_size_ang": voxel_size_ang, **chosen, "best_correlated": best["reference"],
             "correlations": {row["reference"]: row["correlation"] for row in compared}}
 
 
