@@ -169,6 +169,12 @@ def test_refused_maps(tmp_path):
         simulate.run_simulate(options(phantom=0, maps=(str(tmp_path / "empty.mrc"),), box_px=16), tmp_path / "out")
 
 
+def test_results_folder_that_is_a_file(tmp_path):
+    (tmp_path / "out").write_text("")
+    with pytest.raises(DataError, match="the results folder cannot be used"):
+        simulate.run_simulate(options(per_map=2), tmp_path / "out")
+
+
 def test_command_line():
     parser = argparse.ArgumentParser()
     simulate.add_arguments(parser)

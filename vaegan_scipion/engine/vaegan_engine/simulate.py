@@ -269,8 +269,12 @@ def run_simulate(options: SimulateOptions, out_dir: Path) -> dict[str, Any]:
 
 
 def _remove_star(out_dir: Path) -> None:
-    """An older set in this folder is no longer complete from here on."""
-    (out_dir / STAR).unlink(missing_ok=True)
+    """An older set in this folder is no longer complete from here on. Raises DataError."""
+    try:
+        (out_dir / STAR).unlink(missing_ok=True)
+    except OSError as error:
+        raise DataError(f"{out_dir}: the results folder cannot be used ({error.strerror or error}).",
+                        "Give a folder that you may write, with --out.") from error
 
 
 def _write_truth(path: Path, truth: Truth, names: list[str]) -> None:
