@@ -53,19 +53,15 @@ class EngineRun:
         self.request = Path(request)
         self.out_dir = Path(out_dir)
 
-    @property
-    def is_training(self) -> bool:
-        """Whether the engine keeps checkpoints for this command."""
-        return isinstance(self.settings, contract.TrainRun)
-
     def prepare(self) -> bool:
         """Write the request and make the results folder; True when a training can be resumed.
 
-        A training resumes when a checkpoint is there and the earlier request asked for the same,
-        apart from where to compute. Everything else starts in an empty folder, so that no result
-        of other settings is ever read.
+        A training (or the two of `halves`) resumes when a checkpoint is there and the earlier request
+        asked for the same, apart from where to compute. Everything else starts in an empty folder,
+        so that no result of other settings is ever read.
         """
-        resume = self.is_training and self._has_checkpoint() and self._asks_for_the_same()
+        trains = isinstance(self.settings, (contract.TrainRun, contract.HalvesRun))
+        resume = trains and self._has_checkpoint() and self._asks_for_the_same()
         if not resume:
             shutil.rmtree(self.out_dir, ignore_errors=True)
         self.out_dir.mkdir(parents=True, exist_ok=True)
@@ -73,7 +69,7 @@ class EngineRun:
         return resume
 
     def _has_checkpoint(self) -> bool:
-        return any((self.out_dir / results.CHECKPOINTS).glob("*.pt"))
+        return any(self.out_dir.glob(f"**/{results.CHECKPOINTS}/*.pt"))
 
     def _asks_for_the_same(self) -> bool:
         try:

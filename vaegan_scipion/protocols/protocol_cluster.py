@@ -1,6 +1,7 @@
 """Embed particles with a trained model and cluster them."""
 import json
 import os
+import shutil
 from enum import Enum
 from typing import Any, Dict, List, Type, get_args, get_type_hints
 
@@ -120,6 +121,7 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         self._writeParticles(self.getParticlesPointer().get())
 
     def embedStep(self, *digests: str) -> None:
+        shutil.rmtree(self._getExtraPath(HALVES_DIR), ignore_errors=True)  # they belong to the training before
         self._runEngine(self._getEmbedSettings(), "embed", EMBEDDING_DIR)
 
     def clusterStep(self, *digests: str) -> None:

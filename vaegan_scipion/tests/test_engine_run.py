@@ -105,6 +105,19 @@ class TestEngineRun(unittest.TestCase):
         self.assertFalse(run.prepare())
         self.assertFalse((run.out_dir / results.LATENTS_NPZ).exists())
 
+    def test_halves_resume(self):
+        def halves(kimg):
+            settings = contract.HalvesRun(run_dir="run", clusters_dir="clusters", total_kimg=kimg)
+            return EngineRun(settings, str(self.folder / "halves.json"), str(self.folder / "halves"))
+
+        self.assertFalse(halves(1.0).prepare())
+        checkpoints = self.folder / "halves" / "half1" / results.CHECKPOINTS
+        checkpoints.mkdir(parents=True)
+        (checkpoints / "ckpt_000000100.pt").touch()
+        self.assertTrue(halves(1.0).prepare())
+        self.assertFalse(halves(2.0).prepare())
+        self.assertFalse(checkpoints.exists())
+
     def test_every_exit_code_is_a_sentence_with_a_remedy(self):
         run = self.engine_run()
         run.prepare()
