@@ -26,7 +26,7 @@ class DataConfig:
     particles: str = ""  # RELION 3.0 or 3.1+ star file
     stack: str = ""  # one stack that holds every image, in place of those the star file names
     max_images: int = 0  # use only the first rows; 0 = all
-    box_px: int = 32  # training box, even
+    box_px: int = 48  # training box, a multiple of 8
     crop_frac: float = 1.0  # central part of the original box that is kept
     particle_radius_frac: float = 0.45  # radius of the particle circle / cropped box
     resize: Literal["fourier", "lanczos5"] = "fourier"
@@ -47,7 +47,8 @@ class ModelConfig:
     pose_prior: Literal["uniform", "camera"] = "uniform"
     max_shift_frac: float = 0.05  # in-plane shift prior, uniform, fraction of the box
     noise: Literal["radial", "scalar", "gaussian_map", "poisson_map", "none"] = "radial"
-    downsampling: Literal["aps", "maxpool"] = "aps"  # aps = exactly shift invariant
+    downsampling: Literal["blur_aps", "aps", "maxpool"] = "blur_aps"  # *aps: exactly shift invariant
+    pooling: Literal["mean_max", "mean"] = "mean_max"  # of the last feature maps
     first_layer: Literal["conv", "gabor"] = "conv"
     polar_encoder: bool = False
     ctf_channels: bool = True  # networks also see the Wiener-filtered image
@@ -55,6 +56,7 @@ class ModelConfig:
     encoder_width: int = 24
     generator_width: int = 128  # siren and dcgan
     voxel_init: float = 0.02  # scale of the basis at the start
+    voxel_smooth_shells: float = 3.0  # maps move easily below this Fourier shell, slowly above; 0 = off
     dropout: float = 0.0
 
 
@@ -62,19 +64,19 @@ class ModelConfig:
 class TrainingConfig:
     """Losses, optimisers and the clock, which counts images seen (kimg = 1,000)."""
 
-    total_kimg: float = 128.0
-    encoder_kimg: float = 32.0  # then the encoder alone, on images of the averaged generator
+    total_kimg: float = 96.0
+    encoder_kimg: float = 16.0  # then the encoder alone, on images of the averaged generator
     batch_size: int = 32
     loss: Literal["rpgan", "wgan_gp"] = "rpgan"
     gradient_penalty: float = 1.0  # gamma of R1 + R2, or lambda of WGAN-GP
     encoder_objective: Literal["regression", "perceptual"] = "regression"
-    info_weight: float = 1.0  # generator's share of the regression loss
+    info_weight: float = 0.1  # generator's share of the regression loss
     perceptual_weight: float = 0.2  # thesis, generator
     kl_weight: float = 1.0  # thesis, encoder
     diversity_weight: float = 0.02  # thesis, noise generator
     critic_lr: float = 3e-4
     generator_lr: float = 1e-3
-    voxel_lr: float = 1e-2
+    voxel_lr: float = 3e-2
     encoder_lr: float = 1e-3
     adam_beta1: float = 0.0
     adam_beta2: float = 0.9
@@ -83,6 +85,8 @@ class TrainingConfig:
     lr_decay: float = 0.96  # exponential: factor per lr_decay_kimg
     lr_decay_kimg: float = 160.0
     ema_half_life_kimg: float = 2.0
+    band_start_frac: float = 1.0  # frequencies seen at the start / Nyquist; 1 = all, always
+    band_full_kimg: float = 64.0  # until then the band grows to all of Nyquist
     tick_kimg: float = 3.2  # log line, preview
     checkpoint_kimg: float = 16.0
 

@@ -33,15 +33,23 @@ def _radius_px(d: int) -> Tensor:
 class VoxelGenerator(nn.Module):
     """Low-rank voxel basis.
 
-    One positive map per category, ``V_c = a m softplus(s (b + b_c)) / s``, and one signed map per
-    Gaussian coordinate, ``B_k = a m b_k``: ``V(z) = sum_c z_c V_c + sum_k z_k B_k``, with soft
-    spherical mask m and amplitude a. Without categories ``V_0`` is the one positive map.
+    One positive map per category, ``V_c = a m softplus(s (b0 + S*(b + b_c))) / s``, and one signed map
+    per Gaussian coordinate, ``B_k = a m S*b_k``: ``V(z) = sum_c z_c V_c + sum_k z_k B_k``, with a ball
+    ``b0`` to start from, soft spherical mask m and amplitude a. Without categories ``V_0`` is the
+    one positive map.
+
+    ``S`` multiplies the spectrum by ``1 / (1 + (k / k0)^2)``: Adam moves every voxel of ``b`` by about
+    its learning rate, also where the gradient is noise; through S such steps are smooth, so the
+    shape is found first and the detail later.
+
     All maps are transformed once per step; each image then costs one central slice per map
     it uses, which for one-hot categories is one.
     """
 
     mask: Tensor
     amplitude: Tensor
+    ball: Tensor
+    spectrum: Tensor
 
     def __init__(self, model: ModelConfig, box_px: int, particle_radius_frac: float,
                  rng: torch.Generator) -> None:
@@ -51,28 +59,38 @@ class VoxelGenerator(nn.Module):
         limit = box_px / 2 - 1
         self.register_buffer("mask", torch.sigmoid((limit - 1 - radius) * 2))
         self.register_buffer("amplitude", torch.ones(()))
-        ball = torch.sigmoid((0.7 * particle_radius_frac * box_px - radius))
-        self.base = nn.Parameter(1.2 * ball - 0.6 + 0.1 * self._smooth_noise(1, box_px, rng)[0])
-        self.basis = nn.Parameter(model.voxel_init * self._smooth_noise(z_dim(model), box_px, rng))
+        self.register_buffer("spectrum", self._smoothing(box_px, model.voxel_smooth_shells))
+        ball = torch.sigmoid(0.7 * particle_radius_frac * box_px - radius)
+        self.register_buffer("ball", 1.2 * ball - 0.6)
+        self.base = nn.Parameter(self._start(1, 0.1, rng)[0])
+        self.basis = nn.Parameter(self._start(z_dim(model), model.voxel_init, rng))
 
     @staticmethod
-    def _smooth_noise(n: int, d: int, rng: torch.Generator) -> Tensor:
-        """Noise of unit variance, low-passed to a quarter of Nyquist: it breaks the symmetry."""
+    def _smoothing(d: int, k0: float) -> Tensor:
+        """``1 / (1 + (k/k0)^2)`` over the half spectrum ``(d, d, d//2 + 1)``; ones for k0 = 0."""
+        k, kx = torch.fft.fftfreq(d, 1.0 / d), torch.arange(d // 2 + 1.0)
+        squared = k[:, None, None] ** 2 + k[None, :, None] ** 2 + kx**2
+        return 1 / (1 + squared / k0**2) if k0 > 0 else torch.ones_like(squared)
+
+    def _smooth(self, maps: Tensor) -> Tensor:
+        d = self.box_px
+        return torch.fft.irfftn(torch.fft.rfftn(maps, dim=(-3, -2, -1)) * self.spectrum,
+                                s=(d, d, d), dim=(-3, -2, -1))
+
+    def _start(self, n: int, scale: float, rng: torch.Generator) -> Tensor:
+        """White noise whose smoothed copy has standard deviation ``scale``: breaks the symmetry."""
+        d = self.box_px
         noise = torch.randn(n, d, d, d, generator=rng)
-        k = torch.fft.fftfreq(d) ** 2
-        kx = torch.fft.rfftfreq(d) ** 2
-        weight = torch.exp(-(k[:, None, None] + k[None, :, None] + kx) / (2 * 0.06**2))
-        smooth = torch.fft.irfftn(torch.fft.rfftn(noise, dim=(1, 2, 3)) * weight, s=(d, d, d),
-                                  dim=(1, 2, 3))
-        return smooth / smooth.std(dim=(1, 2, 3), keepdim=True)
+        return noise * (scale / self._smooth(noise).std(dim=(1, 2, 3), keepdim=True))
 
     def volumes(self) -> tuple[Tensor, Tensor]:
         """Positive maps ``(max(c, 1), d, d, d)`` and signed maps ``(k, d, d, d)``."""
         c = self.model.n_categories
-        density = self.base + self.basis[:c] if c else self.base[None]
+        smooth = self._smooth(torch.cat((self.base[None], self.basis)))
+        density = self.ball + smooth[:1] + (smooth[1:c + 1] if c else 0)
         scale = self.amplitude * self.mask
         return (scale * functional.softplus(SHARPNESS * density) / SHARPNESS,
-                scale * self.basis[c:])
+                scale * smooth[c + 1:])
 
     def slices(self, z: Tensor, A: Tensor, one_hot: bool = True) -> Tensor:
         positive, signed = self.volumes()

@@ -21,21 +21,30 @@ class AdaptivePolyphase(nn.Module):
     """Halve an image by keeping its polyphase component with the largest L2 norm.
 
     A cyclic shift of the input permutes the four components (each shifted cyclically), so a
-    global average afterwards is exactly unchanged by every whole-pixel cyclic shift.
-    ``(n, c, h, w)`` with h, w even to ``(n, c, h/2, w/2)``.
+    global pooling afterwards is exactly unchanged by every whole-pixel cyclic shift.
+    ``(n, c, h, w)`` with h, w even to ``(n, c, h/2, w/2)``. With ``blur`` the image is first
+    averaged over 2 x 2 px (cyclic, so as invariant): no pixel is thrown away, which matters
+    where the signal is weak.
     Source: Chaman and Dokmanic, Truly shift-invariant convolutional neural networks, CVPR 2021.
     """
 
+    def __init__(self, blur: bool) -> None:
+        super().__init__()
+        self.blur = blur
+
     def forward(self, x: Tensor) -> Tensor:
+        if self.blur:
+            x = x + x.roll(-1, 3)
+            x = 0.25 * (x + x.roll(-1, 2))
         parts = torch.stack([x[:, :, i::2, j::2] for i in (0, 1) for j in (0, 1)], dim=1)
         strongest = parts.detach().square().sum(dim=(2, 3, 4)).argmax(dim=1)
         return parts[torch.arange(len(x), device=x.device), strongest]
 
 
 def downsample(kind: str) -> nn.Module:
-    """``aps`` (exactly invariant) or ``maxpool`` (the thesis's variant)."""
-    if kind == "aps":
-        return AdaptivePolyphase()
+    """``blur_aps`` and ``aps`` (exactly invariant) or ``maxpool`` (the thesis's variant)."""
+    if kind in ("aps", "blur_aps"):
+        return AdaptivePolyphase(blur=kind == "blur_aps")
     if kind == "maxpool":
         return nn.MaxPool2d(2)
     raise ValueError(f"unknown downsampling {kind!r}")

@@ -15,17 +15,31 @@ def image_channels(model: ModelConfig) -> int:
     return 2 if model.ctf_channels else 1
 
 
-def input_channels(images: Tensor, ctf: Tensor, model: ModelConfig) -> Tensor:
+def band_pass(box_px: int, band_frac: float, device: torch.device) -> Tensor:
+    """Low-pass ``(d, d//2 + 1)``: 1 inside ``band_frac`` of Nyquist, a cosine edge of 2 shells, 0."""
+    ky = torch.fft.fftfreq(box_px, 1.0 / box_px, device=device)
+    kx = torch.arange(box_px // 2 + 1.0, device=device)
+    beyond = (torch.hypot(kx[None, :], ky[:, None]) - band_frac * box_px / 2) / 2
+    return 0.5 * (1 + torch.cos(torch.pi * beyond.clamp(0, 1)))
+
+
+def input_channels(images: Tensor, ctf: Tensor, model: ModelConfig, band_frac: float = 1.0) -> Tensor:
     """What the networks see: the image and, if asked for, its Wiener-filtered copy.
 
     ``images (n, d, d)``, ``ctf (n, d, d//2 + 1)`` to ``(n, c, d, d)``. The filter is
     ``CTF / (CTF^2 + 1/2)``: it flips phases and weighs frequencies by what the CTF left of
-    them, so that images of one object look alike whatever their defocus. Differentiable.
+    them, so that images of one object look alike whatever their defocus. Below ``band_frac = 1``
+    both are low-passed to that fraction of Nyquist. Differentiable.
     """
+    if band_frac >= 1 and not model.ctf_channels:
+        return images[:, None]
+    spectrum = torch.fft.rfft2(images)
+    if band_frac < 1:
+        spectrum = spectrum * band_pass(images.shape[-1], band_frac, images.device)
+        images = torch.fft.irfft2(spectrum, s=images.shape[-2:])
     if not model.ctf_channels:
         return images[:, None]
-    filtered = torch.fft.irfft2(torch.fft.rfft2(images) * (ctf / (ctf.square() + 0.5)),
-                                s=images.shape[-2:])
+    filtered = torch.fft.irfft2(spectrum * (ctf / (ctf.square() + 0.5)), s=images.shape[-2:])
     return torch.stack((images, filtered), dim=1)
 
 
@@ -34,7 +48,7 @@ class Trunk(nn.Module):
 
     def __init__(self, model: ModelConfig, width: int, polar: bool, box_px: int) -> None:
         super().__init__()
-        cyclic = model.downsampling == "aps"
+        cyclic = model.downsampling != "maxpool"
         channels = image_channels(model)
         first: nn.Module
         if model.first_layer == "gabor":
@@ -58,32 +72,46 @@ class Trunk(nn.Module):
         return self.layers(x)
 
 
+def pooled(features: Tensor, pooling: str) -> Tensor:
+    """Global average, or average and maximum, of feature maps: ``(n, f, h, w)`` to ``(n, f or 2 f)``."""
+    mean = features.mean((2, 3))
+    return mean if pooling == "mean" else torch.cat((mean, features.amax((2, 3))), dim=1)
+
+
+def pooled_size(n_features: int, pooling: str) -> int:
+    """Length of ``pooled``."""
+    return n_features * (1 if pooling == "mean" else 2)
+
+
 class Critic(nn.Module):
     """Score of an image and the feature maps before the global average."""
 
     def __init__(self, model: ModelConfig, box_px: int) -> None:
         super().__init__()
         self.trunk = Trunk(model, model.critic_width, False, box_px)
-        self.head = nn.Linear(self.trunk.n_features, 1)
+        self.pooling = model.pooling
+        self.head = nn.Linear(pooled_size(self.trunk.n_features, self.pooling), 1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """``(n, c, d, d)`` to scores ``(n,)`` and features ``(n, f, d/8, d/8)``."""
         features = self.trunk(x)
-        return self.head(features.mean((2, 3))).squeeze(1), features
+        return self.head(pooled(features, self.pooling)).squeeze(1), features
 
 
 class Encoder(nn.Module):
-    """Trunk, global average, one hidden layer, ``n_outputs`` numbers per image."""
+    """Trunk, global pooling, one hidden layer, ``n_outputs`` numbers per image."""
 
     def __init__(self, model: ModelConfig, n_outputs: int, box_px: int) -> None:
         super().__init__()
         self.trunk = Trunk(model, model.encoder_width, model.polar_encoder, box_px)
-        n_features = self.trunk.n_features
-        self.head = nn.Sequential(nn.Linear(n_features, n_features), nn.LeakyReLU(0.2),
-                                  nn.Linear(n_features, n_outputs))
+        self.pooling = model.pooling
+        n_hidden = 128
+        self.head = nn.Sequential(
+            nn.Linear(pooled_size(self.trunk.n_features, self.pooling), n_hidden),
+            nn.LeakyReLU(0.2), nn.Linear(n_hidden, n_outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.trunk(x).mean((2, 3)))
+        return self.head(pooled(self.trunk(x), self.pooling))
 
 
 def build_encoder(model: ModelConfig, n_outputs: int, box_px: int) -> Encoder:

@@ -83,6 +83,12 @@ class Trainer:
             left = 1 - kimg / c.total_kimg
         return c.lr_final_frac + (1 - c.lr_final_frac) * left
 
+    def band_frac(self, images_seen: int) -> float:
+        """Band that the networks see / Nyquist: grows linearly (frequency marching)."""
+        c = self.config
+        grown = min(1.0, images_seen / max(c.band_full_kimg * 1000, 1e-9))
+        return c.band_start_frac + (1 - c.band_start_frac) * grown
+
     def sample_poses(self, n: int) -> tuple[Tensor | None, Tensor]:
         """Rotations from the uniform prior (None in 2D) and in-plane shifts (px)."""
         shifts = (torch.rand(n, 2, generator=self.rng, device=self.device) * 2 - 1)
@@ -134,10 +140,10 @@ class Trainer:
         return stats
 
     def _score(self, images: Tensor, ctf: Tensor) -> tuple[Tensor, Tensor]:
-        return self.critic(input_channels(images, ctf, self.model))
+        return self.critic(input_channels(images, ctf, self.model, self.band_frac(self.images_seen)))
 
     def _encode(self, images: Tensor, ctf: Tensor) -> Tensor:
-        return self.encoder(input_channels(images, ctf, self.model))
+        return self.encoder(input_channels(images, ctf, self.model, self.band_frac(self.images_seen)))
 
     def _prior(self, n: int) -> Tensor:
         return latent.sample_prior(n, self.model, self.rng, self.device)
