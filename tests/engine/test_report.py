@@ -81,6 +81,7 @@ def test_slices_are_the_central_ones():
 def test_colours_are_one_each_and_noise_is_grey():
     colours = [palette.cluster_colour(label) for label in range(-1, 20)]
     assert len(set(colours)) == 21
+    assert not set(colours) & {palette.state_colour(state) for state in range(8)}
     assert colours[0] == palette.NOISE_COLOUR
     assert palette.cluster_colour(20) == palette.cluster_colour(0)
     assert (palette.cluster_name(0), palette.cluster_name(-1)) == ("cluster 1", "noise")

@@ -13,7 +13,7 @@ from . import results
 from .arguments import add_folder
 from .clustering import NOISE
 from .errors import DataError
-from .mrc_io import read_map
+from .mrc_io import read_map, write_map
 from .palette import cluster_name
 from .particle_tables import Truth, read_cluster_rows, read_clusters, read_truth, rows_of
 from .references import Reference, compare, read_references, reference_of_state
@@ -62,7 +62,7 @@ def run_evaluate(options: EvaluateOptions, out_dir: Path,
     if options.ceiling_json:
         values["ceiling"] = read_ceiling(options.ceiling_json)
         values["nmi_of_ceiling"] = values["nmi"] / max(values["ceiling"]["nmi"], 1e-12)
-    values["maps"] = evaluate_maps(options, counts, truth, align or default_align())
+    values["maps"] = evaluate_maps(options, counts, truth, Path(out_dir), align or default_align())
     results.write_json(Path(out_dir) / results.EVALUATION_JSON, values)
     return values
 
@@ -84,9 +84,12 @@ def read_ceiling(path: str) -> dict[str, float]:
                         "Give the ceiling.json that vaegan ceiling writes.") from error
 
 
-def evaluate_maps(options: EvaluateOptions, counts: dict[int, list[int]], truth: Truth,
+def evaluate_maps(options: EvaluateOptions, counts: dict[int, list[int]], truth: Truth, out_dir: Path,
                   align: Callable[..., Any]) -> list[dict[str, Any]]:
-    """Each cluster's map against the references, aligned; [] without maps (2D) or references."""
+    """Each cluster's map against the references; [] without maps (2D) or references.
+
+    The aligned map is written to ``maps/cluster_00_aligned.mrc`` in ``out_dir``.
+    """
     folder = Path(options.clusters_dir)
     rows = [row for row in read_cluster_rows(folder)
             if row["label"] != NOISE and row["file"].endswith(".mrc")]
@@ -102,30 +105,33 @@ def evaluate_maps(options: EvaluateOptions, counts: dict[int, list[int]], truth:
         expected = reference_of_state(state, truth.names[state], references)
         used = references if options.all_references or expected is None else [references[expected]]
         name = None if expected is None else references[expected].name
-        made.append(evaluate_map(read_map(folder / row["file"])[0], voxel_size_ang, used, name, align)
-                    | {"label": row["label"], "n_particles": row["n_particles"],
-                       "majority_state": truth.names[state],
-                       "purity": max(counts[row["label"]]) / sum(counts[row["label"]])})
+        values, aligned = evaluate_map(read_map(folder / row["file"])[0], voxel_size_ang, used, name, align)
+        file = f"{results.MAPS}/cluster_{row['label']:02d}_aligned.mrc"
+        write_map(out_dir / file, aligned, voxel_size_ang)
+        made.append(values | {"label": row["label"], "n_particles": row["n_particles"], "aligned_file": file,
+                              "majority_state": truth.names[state],
+                              "purity": max(counts[row["label"]]) / sum(counts[row["label"]])})
     return made
 
 
 def evaluate_map(array: np.ndarray, voxel_size_ang: float, references: list[Reference], expected: str | None,
-                 align: Callable[..., Any]) -> dict[str, Any]:
+                 align: Callable[..., Any]) -> tuple[dict[str, Any], np.ndarray]:
     """One map aligned to each of ``references`` in turn.
 
     The figures are those against the reference of the majority's true state (named ``expected``),
-    or against the best correlated one where the state has none.
+    or against the best correlated one where the state has none. Also returns the map aligned to it.
     """
-    compared = []
+    compared, aligned = [], {}
     for reference in references:
         found = align(array, reference.map, voxel_size_ang)
+        aligned[reference.name] = found.map
         compared.append({"reference": reference.name, "correlation": float(found.correlation),
                          "mirrored": bool(found.mirrored),
                          **compare(found.map, reference.map, voxel_size_ang)})
     best = max(compared, key=lambda row: row["correlation"])
     chosen = next((row for row in compared if row["reference"] == expected), best)
     return {"voxel_size_ang": voxel_size_ang, **chosen, "best_correlated": best["reference"],
-            "correlations": {row["reference"]: row["correlation"] for row in compared}}
+            "correlations": {row["reference"]: row["correlation"] for row in compared}}, aligned[chosen["reference"]]
 
 
 def report(values: dict[str, Any]) -> None:

@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -32,17 +33,27 @@ def save_png(figure: Figure, path: str | Path, dpi: int = 120) -> Path:
     return path
 
 
-def draw_umap(ax: Axes, points: np.ndarray, labels: np.ndarray, names: Mapping[int, str] | None = None,
-              title: str = "") -> None:
-    """Scatter ``(n, 2)`` points by label, with the number of particles of each; noise lies below."""
+@dataclass(frozen=True)
+class Curve:
+    """One FSC curve of a cluster."""
+
+    label: int
+    text: str
+    frequency_per_ang: np.ndarray
+    fsc: np.ndarray
+    style: str = "-"
+
+
+def draw_umap(ax: Axes, points: np.ndarray, labels: np.ndarray, title: str = "",
+              name: Callable[[int], str] = cluster_name, colour: Callable[[int], str] = cluster_colour) -> None:
+    """Scatter ``(n, 2)`` points by label, with the number of particles of each."""
     size = float(np.clip(6000 / max(len(points), 1), 1.0, 12.0))
     shown = np.random.default_rng(0).permutation(len(points))[:DOTS_AT_MOST]
     found = sorted(set(labels.tolist()), key=lambda label: (label < 0, label))
-    colours = np.array([cluster_colour(label) for label in labels[shown].tolist()])
-    ax.scatter(points[shown, 0], points[shown, 1], s=size, c=colours, linewidths=0)
+    ax.scatter(points[shown, 0], points[shown, 1], s=size, linewidths=0,
+               c=[colour(label) for label in labels[shown].tolist()])
     for label in found:
-        name = cluster_name(label) if names is None else names[label]
-        ax.scatter([], [], s=30, c=cluster_colour(label), label=f"{name} ({int((labels == label).sum())})")
+        ax.scatter([], [], s=30, color=colour(label), label=f"{name(label)} ({int((labels == label).sum())})")
     ax.legend(fontsize=8, loc="best", framealpha=0.8)
     ax.set(xlabel="UMAP 1", ylabel="UMAP 2", title=title)
 
@@ -66,11 +77,11 @@ def draw_density(ax: Axes, array: np.ndarray, title: str = "", colour: str = "bl
     ax.set_title(title, fontsize=8, color=colour)
 
 
-def draw_fsc(ax: Axes, curves: Sequence[tuple[int, str, np.ndarray, np.ndarray]], title: str = "") -> None:
-    """FSC curves: (cluster label, text, spatial frequency in 1/A, FSC), with both thresholds."""
-    for number, (label, text, frequency_per_ang, fsc) in enumerate(curves):
-        ax.plot(frequency_per_ang, fsc, color=cluster_colour(label), label=text, lw=1.6,
-                ls=("-", "--", ":")[number // 20 % 3])
+def draw_fsc(ax: Axes, curves: Sequence[Curve], title: str = "") -> None:
+    """FSC curves with both thresholds."""
+    for curve in curves:
+        ax.plot(curve.frequency_per_ang, curve.fsc, color=cluster_colour(curve.label), label=curve.text, lw=1.6,
+                ls=curve.style)
     for threshold in (0.143, 0.5):
         ax.axhline(threshold, color="0.6", lw=0.8, ls=":")
         ax.text(0.0, threshold + 0.01, f"{threshold:g}", fontsize=7, color="0.4",

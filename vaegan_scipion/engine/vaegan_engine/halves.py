@@ -164,7 +164,8 @@ def write(rows: list[dict[str, Any]], out_dir: Path) -> None:
         table += [[row["cluster"], "inf" if f == 0 else f"{1 / f:.6g}", f"{f:.8g}", f"{value:.6g}"]
                   for f, value in zip(frequency, fsc, strict=True)]
         resolution = row["resolution_0.143_ang"]
-        curves.append((row["cluster"], f"{cluster_name(row['cluster'])}: {resolution:.1f} Å", frequency, fsc))
+        curves.append(figures.Curve(row["cluster"], f"{cluster_name(row['cluster'])}: {resolution:.1f} Å",
+                                    frequency, fsc))
         print(f"{cluster_name(row['cluster'])}: halves agree to {resolution:.1f} A at FSC 0.143 "
               f"({row['nyquist_frac_0.143']:.2f} of Nyquist), {row['resolution_0.5_ang']:.1f} A at 0.5", flush=True)
     results.write_csv(out_dir / results.FSC_CSV,

@@ -10,6 +10,13 @@ CLUSTER_COLOURS = (
     "#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#bcbd22", "#17becf", "#5b5b5b",
     "#0d3b5c", "#9c4a00", "#145214", "#7a1516", "#4f2f70", "#4a2c25", "#8f2f75", "#636400", "#0a616b", "#2b2b2b",
 )
+# true states are no clusters: other colours
+STATE_COLOURS = ("#111111", "#00b3a4", "#d4a800", "#b300b3", "#7a8c00", "#005fa8", "#ff6b6b", "#6d5acf")
+
+
+def state_colour(state: int) -> str:
+    """Colour of a true state as #rrggbb. Repeats after 8 states."""
+    return STATE_COLOURS[state % len(STATE_COLOURS)]
 
 
 def cluster_colour(label: int) -> str:

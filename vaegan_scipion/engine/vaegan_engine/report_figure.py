@@ -15,7 +15,7 @@ from .arguments import add_folder
 from .clustering import NOISE
 from .contract import TrainRun
 from .errors import DataError
-from .palette import cluster_colour, cluster_name
+from .palette import cluster_colour, cluster_name, state_colour
 from .particle_tables import Clusters, read_cluster_rows, read_clusters, read_truth, rows_of
 from .references import Reference, frequencies_per_ang, read_references
 
@@ -153,38 +153,41 @@ def draw_plots(panel: Any, options: ReportOptions, clusters: Clusters, halves: l
     if options.truth_csv:
         truth = read_truth(options.truth_csv)
         state = truth.label[rows_of(truth.particle_id, clusters.particle_id, options.truth_csv)]
-        names = {index: Path(name).stem for index, name in enumerate(truth.names)}
-        figures.draw_umap(axes.pop(0), clusters.umap, state, names, "the same, by true state")
+        figures.draw_umap(axes.pop(0), clusters.umap, state, "the same, by true state",
+                          lambda index: Path(truth.names[index]).stem, state_colour)
     if curves:
         figures.draw_fsc(axes.pop(0), curves, "FSC")
     figures.text_panel(axes.pop(0), lines)
 
 
-def fsc_curves(halves: list[dict[str, Any]], evaluation: dict[str, Any]
-               ) -> list[tuple[int, str, np.ndarray, np.ndarray]]:
-    """Curves against the references, then between the halves."""
-    found = [(row["label"], f"{cluster_name(row['label'])} vs {Path(row['reference']).stem}", row)
+def fsc_curves(halves: list[dict[str, Any]], evaluation: dict[str, Any]) -> list[figures.Curve]:
+    """Curves against the references, then (dashed) between the halves."""
+    found = [(row["label"], f"{cluster_name(row['label'])} vs {Path(row['reference']).stem}", row, "-")
              for row in evaluation.get("maps", [])]
-    found += [(row["cluster"], f"{cluster_name(row['cluster'])}, two halves", row) for row in halves]
-    return [(label, text, frequencies_per_ang(2 * (len(row["fsc"]) - 1), row["voxel_size_ang"]), np.array(row["fsc"]))
-            for label, text, row in found]
+    found += [(row["cluster"], f"{cluster_name(row['cluster'])}, two halves", row, "--") for row in halves]
+    return [figures.Curve(label, text, frequencies_per_ang(2 * (len(row["fsc"]) - 1), row["voxel_size_ang"]),
+                          np.array(row["fsc"]), style) for label, text, row, style in found]
 
 
 def draw_maps(panel: Any, options: ReportOptions, rows: list[dict[str, Any]], references: list[Reference],
               evaluation: dict[str, Any]) -> None:
-    """One row per cluster: its map and, where there is one, the reference it was compared with."""
+    """One row per cluster: its map; where it was compared with a reference, aligned to it and beside it."""
     shown = rows[:SHOWN_CLUSTERS]
-    compared = {row["label"]: row["reference"] for row in evaluation.get("maps", [])}
+    compared = {row["label"]: row for row in evaluation.get("maps", [])}
     by_name = {reference.name: reference for reference in references}
     axes = panel.subplots(len(shown), 1 + bool(references), squeeze=False)
-    panel.suptitle("maps per cluster: slices through the centre along z, y, x"
-                   + (" (right: reference, not aligned)" if references else ""), fontsize=10)
+    panel.suptitle("map of each cluster" + (", its reference" if references else "")
+                   + ": central slices along z, y, x", fontsize=10)
+    folder = Path(options.evaluation_json)
+    folder = folder if folder.is_dir() else folder.parent
     for (ax, *others), row in zip(axes, shown, strict=True):
-        figures.draw_density(ax, read_picture(options.clusters_dir, row["file"], row["index"]),
-                             f"{cluster_name(row['label'])}, {row['n_particles']} particles",
+        found = compared.get(row["label"])
+        array = (read_picture(options.clusters_dir, row["file"], row["index"]) if found is None
+                 else read_picture(folder, found["aligned_file"], 0))
+        figures.draw_density(ax, array, f"{cluster_name(row['label'])}, {row['n_particles']} particles",
                              cluster_colour(row["label"]))
         for other in others:
-            reference = by_name.get(compared.get(row["label"], ""))
+            reference = by_name.get(found["reference"]) if found else None
             if reference is None:
                 other.axis("off")
             else:

@@ -28,6 +28,7 @@ halves folder
 ``half1``, ``half2``      the two trainings
 evaluate folder
 ``evaluation.json``       clusters, NMI, AMI, ARI, per map resolution
+``maps/*_aligned.mrc``    the cluster's map in the frame of its reference
 ========================= ======================================================
 """
 from __future__ import annotations
