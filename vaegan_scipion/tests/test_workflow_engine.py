@@ -15,6 +15,7 @@ from vaegan_scipion.viewers.viewer_base import read_picture
 
 N_STATES = 3
 N_PER_STATE = 500
+BOX_PX = 32
 NMI_FLOOR = 0.6
 TOTAL_KIMG = 48.0
 ENCODER_KIMG = 12.0
@@ -70,7 +71,7 @@ class TestWorkflowOnTheRealEngine(BaseTest):
             raise unittest.SkipTest("scipion-em-relion is not installed; it imports the star file") from None
         setupTestProject(cls)
         cls.folder = os.path.abspath("simulated")
-        made = run_engine(f"simulate --phantom {N_STATES} --per-map {N_PER_STATE} --box 32 --snr 2 --seed 0 "
+        made = run_engine(f"simulate --phantom {N_STATES} --per-map {N_PER_STATE} --box {BOX_PX} --snr 2 --seed 0 "
                           f"--device cpu --out {cls.folder}")
         assert made.returncode == 0, made.stderr
         with open(os.path.join(cls.folder, "truth.csv"), newline="") as stream:
@@ -91,7 +92,7 @@ class TestWorkflowOnTheRealEngine(BaseTest):
         n = N_STATES * N_PER_STATE
         self.assertEqual(imported.outputParticles.getSize(), n)
 
-        training = self.newProtocol(VaeganProtTrain3D, totalKimg=TOTAL_KIMG,
+        training = self.newProtocol(VaeganProtTrain3D, boxPx=BOX_PX, totalKimg=TOTAL_KIMG,
                                     extraSettings=f"training.encoder_kimg={ENCODER_KIMG}")
         training.inputParticles.set(imported)
         training.inputParticles.setExtended("outputParticles")
