@@ -30,7 +30,7 @@ class Batches:
         """Row numbers of the batch that begins at image ``start`` of the endless stream."""
         n = len(self.images)
         positions = np.arange(start, start + self.batch_size)
-        return np.array([self._order(p // n)[p % n] for p in positions])
+        return np.array([self._order(p // n)[p % n] for p in positions.tolist()])
 
     def read(self, start: int) -> tuple[Tensor, Tensor]:
         """Images ``(n, d, d)`` float32 and CTF rows ``(n, 7)`` on the device."""

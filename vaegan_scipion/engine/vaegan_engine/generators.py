@@ -6,6 +6,7 @@ centre, and ``decode(z)``: maps ``(n, d, d, d)`` (3D) or images ``(n, d, d)`` (2
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -231,5 +232,6 @@ def build_generator(model: ModelConfig, box_px: int, particle_radius_frac: float
 def match_amplitude(generator: Generator, z: Tensor, A: Tensor | None, ctf: Tensor,
                     signal_variance: float) -> None:
     """Scale the generator so that its CTF-modulated images have the data's signal variance."""
-    clean = slices_to_images(generator.slices(z, A) * ctf)
+    poses = cast("Tensor", A)  # a 2D generator takes None
+    clean = slices_to_images(generator.slices(z, poses) * ctf)
     generator.amplitude *= math.sqrt(signal_variance / max(float(clean.var()), 1e-20))

@@ -13,6 +13,7 @@ def conv(in_channels: int, out_channels: int, kernel_px: int, cyclic: bool) -> n
     layer = nn.Conv2d(in_channels, out_channels, kernel_px, padding=kernel_px // 2,
                       padding_mode="circular" if cyclic else "zeros")
     nn.init.kaiming_normal_(layer.weight, a=0.2, nonlinearity="leaky_relu")
+    assert layer.bias is not None
     nn.init.zeros_(layer.bias)
     return layer
 

@@ -138,6 +138,7 @@ class DcGan(nn.Module):
         for module in self.modules():
             if isinstance(module, (nn.ConvTranspose2d, nn.Linear)):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                assert module.bias is not None
                 nn.init.zeros_(module.bias)
 
     def forward(self, z: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ import csv
 import json
 import os
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Mapping, Sequence, Union
+from typing import Any, Dict, Iterable, List, Mapping, Sequence, Union, cast
 
 import numpy as np
 
@@ -83,7 +83,7 @@ def append_jsonl(path: PathLike, values: Mapping[str, Any]) -> None:
 
 def read_jsonl(path: PathLike) -> List[Dict[str, Any]]:
     """All complete lines of a ``log.jsonl``; a line cut by a crash is left out."""
-    rows = []
+    rows: List[Dict[str, Any]] = []
     if not Path(path).exists():
         return rows
     for line in Path(path).read_text().splitlines():
@@ -100,7 +100,7 @@ def write_npz(path: PathLike, **arrays: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".tmp")
     with open(part, "wb") as stream:
-        np.savez(stream, **arrays)
+        np.savez(stream, **cast(Any, arrays))
     os.replace(part, path)
 
 

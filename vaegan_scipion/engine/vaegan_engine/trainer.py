@@ -265,7 +265,7 @@ class Trainer:
         """``ema <- b ema + (1 - b) now``, b = 0.5^(batch / half-life); half-life in images."""
         beta = 0.5 ** (n / max(self.config.ema_half_life_kimg * 1000, 1e-8))
         for average, now in pairs:
-            targets = list(average.parameters())
+            targets: list[Tensor] = list(average.parameters())
             if targets:
                 torch._foreach_lerp_(targets, [p.detach() for p in now.parameters()], 1 - beta)
             for target, source in zip(average.buffers(), now.buffers(), strict=True):
