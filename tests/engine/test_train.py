@@ -1,0 +1,203 @@
+"""The training loop: resume, stops, divergence, presets, what it leaves on disk."""
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from vaegan_engine import checkpoint, contract, presets, results, train
+from vaegan_engine.errors import ConfigError, DataError, DivergedError, StoppedError
+from vaegan_engine.simulate import SimulateOptions, run_simulate
+from vaegan_engine.trained import TrainedRun
+from vaegan_engine.trainer import Trainer
+
+ENGINE_ROOT = Path(train.__file__).resolve().parents[1]
+TINY = {
+    "data": {"box_px": 16},
+    "model": {"critic_width": 4, "encoder_width": 4, "n_categories": 3, "generator_width": 32},
+    "training": {"batch_size": 8, "total_kimg": 0.08, "encoder_kimg": 0.032, "tick_kimg": 0.016,
+                 "checkpoint_kimg": 0.016},
+    "compute": {"device": "cpu", "threads": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def particles(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("particles")
+    run_simulate(SimulateOptions(phantom=2, per_map=30, box_px=16), folder)
+    return folder / "particles.star"
+
+
+def tiny(particles: Path, command: str = "train3d", preset: str = "fast", **changes) -> contract.TrainRun:
+    values = contract.merged(TINY, {"data": {"particles": str(particles)}})
+    if command == "train2d":
+        values = contract.merged(values, {"model": {"generator": "dcgan"}})
+    return presets.build_run(command, preset, contract.merged(values, changes))
+
+
+def final_state(folder: Path) -> dict:
+    return checkpoint.read(checkpoint.newest(folder))
+
+
+def assert_same(a, b) -> None:
+    if isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for key in a:
+            assert_same(a[key], b[key])
+    elif isinstance(a, list):
+        assert len(a) == len(b)
+        for x, y in zip(a, b, strict=True):
+            assert_same(x, y)
+    elif isinstance(a, torch.Tensor):
+        assert torch.equal(a, b)
+    else:
+        assert a == b
+
+
+@pytest.mark.parametrize("command", ["train3d", "train2d"])
+def test_resume_equals_an_uninterrupted_run_bitwise(particles, tmp_path, monkeypatch, command):
+    run = tiny(particles, command)
+    train.run_train(run, tmp_path / "whole")
+    step, count = Trainer.step, []
+
+    def step_then_signal(self, real, table):
+        count.append(1)
+        if len(count) == 5:  # in the middle of a tick
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, real, table)
+
+    monkeypatch.setattr(Trainer, "step", step_then_signal)
+    with pytest.raises(StoppedError) as stop:
+        train.run_train(run, tmp_path / "parts")
+    assert stop.value.exit_code == 143
+    assert results.read_json(tmp_path / "parts" / results.STATUS_JSON)["state"] == "stopped"
+    assert final_state(tmp_path / "parts")["images_seen"] == 40
+    train.run_train(run, tmp_path / "parts", resume=True)
+    assert_same(final_state(tmp_path / "whole"), final_state(tmp_path / "parts"))
+
+
+def test_a_finished_run_leaves_what_the_results_layout_names(particles, tmp_path):
+    train.run_train(tiny(particles), tmp_path)
+    status = results.read_json(tmp_path / results.STATUS_JSON)
+    assert status["state"] == "finished" and status["images_seen"] == status["total_images"] == 112
+    rows = results.read_jsonl(tmp_path / results.LOG_JSONL)
+    assert [row["kimg"] for row in rows] == [0.016, 0.032, 0.048, 0.064, 0.08, 0.096, 0.112]
+    assert "critic_loss" in rows[0] and "critic_loss" not in rows[-1]
+    pictures = sorted((tmp_path / results.PREVIEWS).glob("*.png"))
+    assert len(pictures) == 7
+    pixels = np.asarray(Image.open(pictures[-1]))
+    assert pixels.std() > 10
+    components = results.read_json(tmp_path / "components.json")
+    assert [row["index"] for row in components] == [0, 1, 2]
+    trained = TrainedRun.load(tmp_path)
+    maps = trained.decode(np.array([row["z"] for row in components]))
+    assert maps.shape == (3, 16, 16, 16) and np.isfinite(maps).all() and maps.std() > 0
+
+
+def test_encoding_does_not_depend_on_the_batch(particles, tmp_path):
+    train.run_train(tiny(particles), tmp_path)
+    trained = TrainedRun.load(tmp_path)
+    images = torch.randn(5, 16, 16)
+    table = torch.tensor([[15000.0, 14000, 20, 300, 2.7, 0.1, 0]]).repeat(5, 1)
+    together = trained.encode(images, table)
+    apart = torch.cat([trained.encode(images[i:i + 1], table[i:i + 1]) for i in range(5)])
+    assert torch.allclose(together, apart, atol=1e-5)
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_last_good_checkpoint(particles, tmp_path, monkeypatch):
+    step = Trainer.step
+
+    def poisoned(self, real, table):
+        stats = step(self, real, table)
+        return {**stats, "critic_loss": stats["critic_loss"] * float("nan")} if self.images_seen > 40 else stats
+
+    monkeypatch.setattr(Trainer, "step", poisoned)
+    with pytest.raises(DivergedError, match="critic_loss is not finite after 48 images") as stop:
+        train.run_train(tiny(particles), tmp_path)
+    assert stop.value.exit_code == 4
+    status = results.read_json(tmp_path / results.STATUS_JSON)
+    assert status["state"] == "failed" and status["error"]["code"] == 4
+    assert status["checkpoint"] == "ckpt_0000000032.pt"
+    assert final_state(tmp_path)["images_seen"] == 32
+
+
+def test_previews_do_not_change_the_training(particles, tmp_path, monkeypatch):
+    train.run_train(tiny(particles), tmp_path / "with")
+    monkeypatch.setattr("vaegan_engine.preview.Preview.write", lambda self, path: None)
+    train.run_train(tiny(particles), tmp_path / "without")
+    assert_same(final_state(tmp_path / "with"), final_state(tmp_path / "without"))
+
+
+def test_another_seed_gives_another_run(particles, tmp_path):
+    run = tiny(particles, training={"total_kimg": 0.016, "encoder_kimg": 0.0})
+    train.run_train(run, tmp_path / "a")
+    train.run_train(replace(run, compute=replace(run.compute, seed=1)), tmp_path / "b")
+    a, b = (final_state(tmp_path / x)["modules"]["critic"]["head.weight"] for x in "ab")
+    assert not torch.equal(a, b)
+
+
+@pytest.mark.parametrize("command", ["train3d", "train2d"])
+def test_thesis_preset_trains(particles, tmp_path, command):
+    """The thesis's parts work together; its own box and length are only set smaller."""
+    changes = {"data": {"particles": str(particles), "box_px": 16},
+               "model": {"critic_width": 8, "encoder_width": 8, "generator_width": 32},
+               "training": {"total_kimg": 0.032, "tick_kimg": 0.016, "batch_size": 8},
+               "compute": {"device": "cpu", "threads": 1}}
+    train.run_train(presets.build_run(command, "thesis", changes), tmp_path)
+    row = results.read_jsonl(tmp_path / results.LOG_JSONL)[-1]
+    assert {"kl", "perceptual", "critic_loss", "gradient_penalty"} <= row.keys()
+
+
+def test_thesis_preset_holds_the_thesis_numbers():
+    run = presets.build_run("train3d", "thesis", {})
+    c = run.training
+    assert (run.data.box_px, run.model.n_normal, c.batch_size, c.total_kimg) == (64, 10, 16, 4000.0)
+    assert (c.critic_lr, c.adam_beta1, c.adam_beta2, c.gradient_penalty) == (1e-5, 0.9, 0.999, 10.0)
+    assert (c.perceptual_weight, c.diversity_weight, c.lr_decay) == (0.2, 0.02, 0.96)
+    assert abs(0.5 ** (16 / (c.ema_half_life_kimg * 1000)) - 0.96) < 1e-3
+    assert presets.build_run("train2d", "thesis", {}).training.total_kimg == 3200.0
+
+
+@pytest.mark.parametrize(("changes", "word"), [
+    ({"model": {"pose_prior": "camera"}}, "camera"),
+    ({"data": {"box_px": 33}}, "33"),
+    ({"model": {"generator": "dcgan"}}, "dcgan"),
+    ({"model": {"n_categories": 1}}, "n_categories"),
+    ({"training": {"total_kimg": -1.0}}, "total_kimg"),
+    ({"training": {"no_such_key": 1}}, "no_such_key"),
+    ({"training": {"batch_size": True}}, "batch_size"),
+    ({"training": {"loss": "hinge"}}, "hinge"),
+])
+def test_settings_that_cannot_run_are_refused_by_name(changes, word):
+    with pytest.raises(ConfigError, match=word) as refusal:
+        presets.build_run("train3d", "fast", changes)
+    assert refusal.value.exit_code == 2 and refusal.value.hint
+
+
+def test_command_line_reports_bad_data_in_one_sentence(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "vaegan_engine", "train3d", "--particles", str(tmp_path / "none.star"),
+         "--out", str(tmp_path / "run")], env={**os.environ, "PYTHONPATH": str(ENGINE_ROOT)},
+        capture_output=True, text=True, check=False)
+    assert done.returncode == DataError.exit_code == 3
+    assert "none.star" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_run_json_comes_back_as_it_was(particles, tmp_path):
+    run = tiny(particles)
+    path = contract.write_run(run, tmp_path / "deep" / "run.json")
+    assert not os.path.isabs(json.loads(path.read_text())["data"]["particles"])
+    assert contract.read_run(path) == run
+
+
+def test_real_particles_train(shared_data, tmp_path):
+    for name in ("aspire_17/sample_relion_data.star", "filament_5/relion31.star"):
+        run = tiny(shared_data / "real_particles" / name,
+                   training={"total_kimg": 0.016, "encoder_kimg": 0.008}, data={"max_images": 200})
+        assert train.run_train(run, tmp_path / Path(name).parent.name)["state"] == "finished"
