@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("--kimg", type=float, default=0.0, help="training length; 0 = the preset's")
     parser.add_argument("--halves-kimg", type=float, default=24.0, help="training length of each half")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=min(os.cpu_count() or 1, 8))
+    parser.add_argument("--threads", type=int, default=min(len(os.sched_getaffinity(0)), 8))
     parser.add_argument("--gpu", action="store_true", help="train on a CUDA device")
     args = parser.parse_args()
     started = time.monotonic()
