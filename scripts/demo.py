@@ -68,11 +68,11 @@ def print_results(evaluation: dict[str, Any], halves: list[dict[str, Any]], fold
     print(f"clusters {evaluation['clusters']} (true states {len(evaluation['states'])})")
     print(f"NMI {evaluation['nmi']:.3f}  AMI {evaluation['ami']:.3f}  ARI {evaluation['ari']:.3f}")
     for row in evaluation["maps"]:
-        print(f"map of cluster {row['label']} ({row['n_particles']} particles) against {row['reference']}: "
+        print(f"map of cluster {row['label'] + 1} ({row['n_particles']} particles) against {row['reference']}: "
               f"{resolution(row)}")
     for row in halves:
         if "resolution_0.143_ang" in row:
-            print(f"two halves, cluster {row['cluster']}: {row['resolution_0.143_ang']:.1f} A at FSC 0.143")
+            print(f"two halves, cluster {row['cluster'] + 1}: {row['resolution_0.143_ang']:.1f} A at FSC 0.143")
     print(f"took {seconds / 60:.1f} min")
     print(f"Scipion project {folders['project']}")
     print(f"open it with    bin/scipion3 project {PROJECT}")
