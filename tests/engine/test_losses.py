@@ -65,3 +65,12 @@ def test_posterior_mean_lies_on_the_simplex():
     z = latent.posterior_mean(torch.randn(5, 7), model)
     assert z.shape == (5, 5)
     assert torch.allclose(z[:, :3].sum(1), torch.ones(5))
+
+
+def test_sharpening_undoes_the_temperature():
+    model = ModelConfig(n_categories=3, n_normal=1, temperature=3.0)
+    head = torch.randn(6, 5, generator=torch.Generator().manual_seed(0))
+    expected = torch.cat((head[:, :3].softmax(1), head[:, 3:4]), dim=1)
+    assert torch.allclose(latent.sharpened(latent.posterior_mean(head, model), model), expected, atol=1e-6)
+    one_hot = torch.eye(3, 4)
+    assert torch.allclose(latent.sharpened(one_hot, model), one_hot, atol=1e-6)

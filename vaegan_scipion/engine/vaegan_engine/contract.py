@@ -44,6 +44,7 @@ class ModelConfig:
     generator: Literal["voxel", "siren", "dcgan"] = "voxel"
     n_categories: int = 6  # more than expected: unused ones empty themselves
     n_normal: int = 0
+    temperature: float = 3.0  # of the posterior over categories: networks trained on generated images are too sure
     pose_prior: Literal["uniform", "camera"] = "uniform"
     max_shift_frac: float = 0.05  # in-plane shift prior, uniform, fraction of the box
     noise: Literal["radial", "scalar", "gaussian_map", "poisson_map", "none"] = "radial"
@@ -52,8 +53,8 @@ class ModelConfig:
     first_layer: Literal["conv", "gabor"] = "conv"
     polar_encoder: bool = False
     ctf_channels: bool = True  # networks also see the Wiener-filtered image
-    critic_width: int = 24
-    encoder_width: int = 24
+    critic_width: int = 16
+    encoder_width: int = 16
     generator_width: int = 128  # siren and dcgan
     voxel_init: float = 0.02  # scale of the basis at the start
     voxel_smooth_shells: float = 3.0  # maps move easily below this Fourier shell, slowly above; 0 = off
@@ -64,8 +65,8 @@ class ModelConfig:
 class TrainingConfig:
     """Losses, optimisers and the clock, which counts images seen (kimg = 1,000)."""
 
-    total_kimg: float = 96.0
-    encoder_kimg: float = 16.0  # then the encoder alone, on images of the averaged generator
+    total_kimg: float = 24.0
+    encoder_kimg: float = 96.0  # then the encoder alone, on images of the averaged generator
     batch_size: int = 32
     loss: Literal["rpgan", "wgan_gp"] = "rpgan"
     gradient_penalty: float = 1.0  # gamma of R1 + R2, or lambda of WGAN-GP
@@ -88,7 +89,7 @@ class TrainingConfig:
     band_start_frac: float = 1.0  # frequencies seen at the start / Nyquist; 1 = all, always
     band_full_kimg: float = 64.0  # until then the band grows to all of Nyquist
     tick_kimg: float = 3.2  # log line, preview
-    checkpoint_kimg: float = 16.0
+    checkpoint_kimg: float = 8.0
 
 
 @dataclass(frozen=True)

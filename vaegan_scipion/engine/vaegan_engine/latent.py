@@ -37,9 +37,22 @@ def split_head(head: Tensor, model: ModelConfig) -> tuple[Tensor, Tensor, Tensor
 
 
 def posterior_mean(head: Tensor, model: ModelConfig) -> Tensor:
-    """E[z | x] ``(n, k)``: probabilities of the categories, means of the coordinates."""
+    """z of a particle ``(n, k)``: tempered probabilities of the categories, means of the coordinates.
+
+    ``p_c ~ exp(logit_c / T)``: the encoder learns on generated images and is too sure of real ones;
+    without T the embedding falls into the corners of the simplex, whatever the groups are.
+    """
     logits, mean, _ = split_head(head, model)
-    return torch.cat((logits.softmax(1), mean), dim=1)
+    return torch.cat(((logits / model.temperature).softmax(1), mean), dim=1)
+
+
+def sharpened(z: Tensor, model: ModelConfig) -> Tensor:
+    """Undo the temperature of ``posterior_mean``: weights ``p_c^T``, normalised; for decoding."""
+    c = model.n_categories
+    if c == 0:
+        return z
+    weights = z[:, :c].clamp_min(1e-12) ** model.temperature
+    return torch.cat((weights / weights.sum(1, keepdim=True), z[:, c:]), dim=1)
 
 
 def regression_loss(head: Tensor, z: Tensor, model: ModelConfig) -> Tensor:

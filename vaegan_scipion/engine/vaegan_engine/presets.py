@@ -77,6 +77,7 @@ def check(run: TrainRun) -> None:
     limits = [("data.crop_frac", data.crop_frac, 0.1, 1.0),
               ("data.particle_radius_frac", data.particle_radius_frac, 0.05, 0.5),
               ("model.max_shift_frac", model.max_shift_frac, 0.0, 0.5),
+              ("model.temperature", model.temperature, 1.0, 100.0),
               ("training.batch_size", training.batch_size, 2, 4096),
               ("training.total_kimg", training.total_kimg, 1e-3, 1e7),
               ("training.tick_kimg", training.tick_kimg, 1e-3, 1e7)]

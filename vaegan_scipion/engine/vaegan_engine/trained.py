@@ -69,6 +69,7 @@ def decode(trainer: Trainer, z: Tensor | np.ndarray) -> np.ndarray:
     """What the averaged generator makes of latents ``(n, k)``, one at a time (bounded memory)."""
     trainer.generator_ema.eval()
     values = torch.as_tensor(np.asarray(z, np.float32), device=trainer.device)
+    values = latent.sharpened(values, trainer.model)
     return np.concatenate([trainer.generator_ema.decode(row[None]).float().cpu().numpy()
                            for row in values])
 
