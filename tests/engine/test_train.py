@@ -166,7 +166,6 @@ def test_thesis_preset_holds_the_thesis_numbers():
 
 @pytest.mark.parametrize(("changes", "word"), [
     ({"model": {"pose_prior": "camera"}}, "camera"),
-    ({"data": {"box_px": 33}}, "33"),
     ({"model": {"generator": "dcgan"}}, "dcgan"),
     ({"model": {"n_categories": 1}}, "n_categories"),
     ({"training": {"total_kimg": -1.0}}, "total_kimg"),
@@ -178,6 +177,22 @@ def test_settings_that_cannot_run_are_refused_by_name(changes, word):
     with pytest.raises(ConfigError, match=word) as refusal:
         presets.build_run("train3d", "fast", changes)
     assert refusal.value.exit_code == 2 and refusal.value.hint
+
+
+@pytest.mark.parametrize("box_px", [33, 8, 1024])
+def test_a_box_that_the_networks_cannot_halve_is_bad_data(box_px):
+    with pytest.raises(DataError, match=str(box_px)) as refusal:
+        presets.build_run("train3d", "fast", {"data": {"box_px": box_px}})
+    assert refusal.value.exit_code == 3 and "multiple of 8" in refusal.value.hint
+
+
+def test_a_results_folder_that_cannot_be_made_is_reported_in_one_sentence(particles, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    done = subprocess.run(
+        [sys.executable, "-m", "vaegan_engine", "train3d", "--particles", str(particles), "--box-px", "16",
+         "--out", str(tmp_path / "file" / "run")], env={**os.environ, "PYTHONPATH": str(ENGINE_ROOT)},
+        capture_output=True, text=True, check=False)
+    assert done.returncode == 3 and "Traceback" not in done.stderr and "file" in done.stderr
 
 
 def test_command_line_reports_bad_data_in_one_sentence(tmp_path):

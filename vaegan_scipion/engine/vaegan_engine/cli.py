@@ -4,13 +4,14 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from . import __version__, contract, results
 from .contract import TrainRun
-from .errors import EXIT_DATA, EXIT_DONE, EXIT_SIGINT, ConfigError, EngineError
+from .errors import EXIT_DATA, EXIT_DONE, EXIT_SIGINT, ConfigError, DataError, EngineError
 
 # command -> (module, one line of help); each module has add_arguments(parser) and main(args)
 COMMANDS = {
@@ -124,9 +125,11 @@ def main(argv: list[str] | None = None) -> int:
         print(f"vaegan {args.command}: {error}", file=sys.stderr)
         record_failure(args, error)
         return error.exit_code
-    except PermissionError as error:
-        print(f"vaegan {args.command}: {error.filename}: no permission. Give a folder or file that you may "
-              "read and write.", file=sys.stderr)
+    except OSError as error:
+        problem = DataError(f"{error.filename or 'a file'}: {error.strerror or error}.",
+                            "Give files and folders that can be read and written, with disk space left.")
+        print(f"vaegan {args.command}: {problem}", file=sys.stderr)
+        record_failure(args, problem)
         return EXIT_DATA
     except KeyboardInterrupt:
         return EXIT_SIGINT
@@ -138,6 +141,6 @@ def record_failure(args: argparse.Namespace, error: EngineError) -> None:
     if args.command != "run":
         return
     folder = args.out or args.run_json.resolve().parent
-    if Path(folder).is_dir():
+    if Path(folder).is_dir() and os.access(folder, os.W_OK):
         results.update_status(folder, state="failed", error={
             "code": error.exit_code, "message": error.message, "hint": error.hint})

@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from .contract import TrainRun, from_dict, merged, to_dict
-from .errors import ConfigError
+from .errors import ConfigError, DataError
 
 THESIS_3D: dict[str, Any] = {
     "data": {"box_px": 64, "resize": "lanczos5"},
@@ -66,8 +66,8 @@ def check(run: TrainRun) -> None:
         raise ConfigError("model.pose_prior is 'camera', which this release does not have.",
                           "Use 'uniform'.")
     if data.box_px % 8 or not 16 <= data.box_px <= 512:
-        raise ConfigError(f"data.box_px is {data.box_px}; the networks halve it three times.",
-                          "Use a multiple of 8 from 16 to 512.")
+        raise DataError(f"data.box_px is {data.box_px}; the networks halve the training box three times.",
+                        "Use a multiple of 8 from 16 to 512; the particles' own box may be odd or even.")
     if model.n_categories + model.n_normal < 1 or model.n_categories == 1:
         raise ConfigError(f"model.n_categories is {model.n_categories} and n_normal {model.n_normal}.",
                           "Use at least 2 categories, or none and at least 1 normal coordinate.")
