@@ -42,7 +42,7 @@ def build_project(folder: Path, data: Path, args: argparse.Namespace) -> dict[st
     request, answer = folder / "project_request.json", folder / "project.json"
     train: dict[str, Any] = {"boxPx": args.box, "seed": args.seed, "numberOfThreads": args.threads}
     if args.kimg:
-        train |= {"totalKimg": args.kimg, "extraSettings": f"training.encoder_kimg={args.kimg / 4:g}"}
+        train |= {"totalKimg": args.kimg, "extraSettings": f"training.encoder_kimg={3 * args.kimg:g}"}
     request.write_text(json.dumps({
         "project": PROJECT, "star": str(data / "particles.star"), "pixel_size_ang": simulation["pixel_size_ang"],
         "answer": str(answer), "train": train,
@@ -86,9 +86,9 @@ def main() -> None:
     parser.add_argument("--states", type=int, default=3)
     parser.add_argument("--per-map", type=int, default=800)
     parser.add_argument("--box", type=int, default=32)
-    parser.add_argument("--snr", type=float, default=1.0)
-    parser.add_argument("--kimg", type=float, default=0.0, help="training length; 0 = the preset's")
-    parser.add_argument("--halves-kimg", type=float, default=24.0, help="training length of each half")
+    parser.add_argument("--snr", type=float, default=2.0)
+    parser.add_argument("--kimg", type=float, default=16.0, help="training length; 0 = the preset's")
+    parser.add_argument("--halves-kimg", type=float, default=8.0, help="training length of each half")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=min(len(os.sched_getaffinity(0)), 8))
     parser.add_argument("--gpu", action="store_true", help="train on a CUDA device")

@@ -14,11 +14,11 @@ from vaegan_scipion.protocols import VaeganProtCluster, VaeganProtTrain3D, Vaega
 from vaegan_scipion.viewers.viewer_base import read_picture
 
 N_STATES = 3
-N_PER_STATE = 500
+N_PER_STATE = 800
 BOX_PX = 32
-NMI_FLOOR = 0.6
-TOTAL_KIMG = 48.0
-ENCODER_KIMG = 12.0
+NMI_FLOOR = 0.5
+TOTAL_KIMG = 16.0
+ENCODER_KIMG = 48.0
 
 
 def engine_is_missing():
