@@ -100,7 +100,7 @@ def run_train(run: TrainRun, out_dir: Path, resume: bool = False) -> dict[str, A
     except EngineError as error:
         fail(out_dir, "stopped" if isinstance(error, StoppedError) else "failed", error)
         raise
-    return results.update_status(out_dir, state="finished", seconds_left=0.0)
+    return results.update_status(out_dir, state="finished", stage_seconds_left=0.0)
 
 
 def check_cache(run: TrainRun, cache: ParticleCache) -> None:
@@ -139,38 +139,58 @@ def start(trainer: Trainer, batches: Batches, cache: ParticleCache, out_dir: Pat
         images_seen=trainer.images_seen, total_images=total_images(run), error=None)
 
 
+def stages(run: TrainRun) -> list[tuple[str, int]]:
+    """Name and last image of each stage (the encoder alone comes second); batches are whole."""
+    config, batch = run.training, run.training.batch_size
+
+    def whole(kimg: float) -> int:
+        return math.ceil(kimg * 1000 / batch) * batch
+
+    first = whole(config.total_kimg)
+    found = [(run.command, first)]
+    if config.encoder_kimg > 0:
+        found.append((f"{run.command}, encoder", max(first, whole(config.total_kimg + config.encoder_kimg))))
+    return found
+
+
 def total_images(run: TrainRun) -> int:
-    """Images a whole training sees: batches are whole."""
-    total = (run.training.total_kimg + run.training.encoder_kimg) * 1000
-    return math.ceil(total / run.training.batch_size) * run.training.batch_size
+    """Images a whole training sees."""
+    return stages(run)[-1][1]
 
 
 def loop(trainer: Trainer, batches: Batches, out_dir: Path, stops: list[int]) -> None:
-    """Train to the end, with ticks, checkpoints and stops."""
-    run, config = trainer.run, trainer.run.training
-    total, seen = total_images(run), trainer.images_seen
+    """Train to the end, stage by stage."""
+    preview = Preview(trainer, *(x[:N_PREVIEW] for x in batches.read(0)))
+    start_image = 0
+    for name, end in stages(trainer.run):
+        if trainer.images_seen < end:
+            run_stage(trainer, batches, out_dir, stops, preview, name, start_image, end)
+        start_image = end
+
+
+def run_stage(trainer: Trainer, batches: Batches, out_dir: Path, stops: list[int], preview: Preview,
+              name: str, start_image: int, end: int) -> None:
+    """Train until ``end`` images were seen, with ticks, checkpoints and stops."""
+    config, seen = trainer.run.training, trainer.images_seen
     next_tick = seen + config.tick_kimg * 1000
     next_checkpoint = seen + config.checkpoint_kimg * 1000
-    preview = Preview(trainer, *(x[:N_PREVIEW] for x in batches.read(0)))
     averages, tick_start, tick_seen = Averages(), time.monotonic(), seen
-    with progress_bar(total, run.command, "img", enabled=True) as bar:
-        bar.update(seen)
-        while trainer.images_seen < total:
+    with progress_bar(end - start_image, name, "img", initial=seen - start_image) as bar:
+        while trainer.images_seen < end:
             real, table = batches.read(trainer.images_seen)
             averages.add(trainer.step(real, table))
             bar.update(len(real))
             seen = trainer.images_seen
-            done = seen >= total or bool(stops)
+            done = seen >= end or bool(stops)
             if seen < next_tick and not done:
                 continue
             means = averages.read()  # waits for the device
-            seconds = time.monotonic() - tick_start
-            rate = (seen - tick_seen) / max(seconds, 1e-9)
+            rate = (seen - tick_seen) / max(time.monotonic() - tick_start, 1e-9)
             check_finite(means, trainer, out_dir)
             results.append_jsonl(out_dir / results.LOG_JSONL, log_row(trainer, means, rate))
             preview.write(out_dir / results.PREVIEWS / f"tick_{seen:010d}.png")
-            results.update_status(out_dir, images_seen=seen, images_per_second=round(rate, 1),
-                                  seconds_left=round((total - seen) / max(rate, 1e-9), 1))
+            results.update_status(out_dir, stage=name, images_seen=seen, images_per_second=round(rate, 1),
+                                  stage_seconds_left=round((end - seen) / max(rate, 1e-9), 1))
             if seen >= next_checkpoint or done:
                 stored = checkpoint.save(trainer, out_dir)
                 results.update_status(out_dir, checkpoint=stored.name)
@@ -178,8 +198,8 @@ def loop(trainer: Trainer, batches: Batches, out_dir: Path, stops: list[int]) ->
             next_tick = seen + config.tick_kimg * 1000
             tick_start, tick_seen = time.monotonic(), seen
             if stops:
-                name = signal.Signals(stops[0]).name
-                raise StoppedError(f"Stopped by {name} after {seen} of {total} images; "
+                signal_name = signal.Signals(stops[0]).name
+                raise StoppedError(f"Stopped by {signal_name} after {seen} of {total_images(trainer.run)} images; "
                                    f"the checkpoint is kept.", "Continue with --resume.", stops[0])
 
 
