@@ -147,7 +147,7 @@ def stages(run: TrainRun) -> list[tuple[str, int]]:
         return math.ceil(kimg * 1000 / batch) * batch
 
     first = whole(config.total_kimg)
-    found = [(run.command, first)]
+    found: list[tuple[str, int]] = [(run.command, first)]
     if config.encoder_kimg > 0:
         found.append((f"{run.command}, encoder", max(first, whole(config.total_kimg + config.encoder_kimg))))
     return found
