@@ -95,7 +95,7 @@ class VaeganProtTrain(VaeganProtBase):
         problems = self._validateCompute()
         try:
             settings = self._getSettings()
-        except errors.ConfigError as error:
+        except errors.EngineError as error:
             return problems + [str(error)]
         particles = self.inputParticles.get()
         if particles is None:
@@ -148,7 +148,7 @@ class VaeganProtTrain(VaeganProtBase):
         return presets.build_run(cls.COMMAND, name, {})
 
     def _getSettings(self) -> contract.TrainRun:
-        """The form as settings of the engine, paths relative to extra/. Raises ConfigError."""
+        """The form as settings of the engine, paths relative to extra/. Raises ConfigError or DataError."""
         particles = self.inputParticles.get()
         changes: Dict[str, Dict[str, Any]] = {
             "data": {"particles": PARTICLES_STAR, "crop_frac": self.cropFrac.get(),
