@@ -139,7 +139,7 @@ class ClusterRun:
     min_dist: float = 0.0
     min_samples: int = 10
     min_cluster_size: int = 0  # particles; 0 = min_cluster_frac of all, at most 900
-    min_cluster_frac: float = 0.05
+    min_cluster_frac: float = 0.03  # 900 of 30,000, the fraction of the original work
     join_valley: float = 0.5  # hdbscan: join groups parted by a shallower density valley in z; 0 = never
     compute: ComputeConfig = field(default_factory=ComputeConfig)
     contract_version: int = CONTRACT_VERSION
