@@ -92,7 +92,7 @@ class TestWorkflowOnTheRealEngine(BaseTest):
         n = N_STATES * N_PER_STATE
         self.assertEqual(imported.outputParticles.getSize(), n)
 
-        training = self.newProtocol(VaeganProtTrain3D, boxPx=BOX_PX, totalKimg=TOTAL_KIMG,
+        training = self.newProtocol(VaeganProtTrain3D, boxPx=BOX_PX, totalKimg=TOTAL_KIMG, numberOfThreads=1,
                                     extraSettings=f"training.encoder_kimg={ENCODER_KIMG}")
         training.inputParticles.set(imported)
         training.inputParticles.setExtended("outputParticles")
