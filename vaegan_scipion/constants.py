@@ -23,5 +23,7 @@ EMBEDDING_DIR = "embedding"
 CLUSTERS_DIR = "clusters"
 TRAVERSAL_DIR = "traversal"
 HALVES_DIR = "halves"
+SELECTED_IDS_TXT = "selected_ids.txt"
+SELECTED_STAR = "selected.star"
 
 NOISE_LABEL = -1

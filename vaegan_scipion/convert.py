@@ -232,6 +232,16 @@ def fill_flexible(flexible: Any, particles: Any, clusters: Clusters, z: np.ndarr
         flexible.append(item)
 
 
+def copy_particles(subset: Any, particles: Any, ids: Iterable[int]) -> None:
+    """Copy the particles with these ids, whole, and what the set knows of all of them."""
+    subset.copyInfo(particles)
+    subset.setHasCTF(particles.hasCTF())  # copyInfo of the flexible set leaves it out
+    wanted = set(ids)
+    for particle in particles.iterItems(orderBy="id", direction="ASC"):
+        if particle.getObjId() in wanted:
+            subset.append(particle)
+
+
 def new_picture_item(volumetric: bool, picture: Picture, sampling_rate: float, title: str,
                      **columns: Any) -> Any:
     """A Volume, or an Average of 2D images, with extra columns.

@@ -1,7 +1,8 @@
 """Protocols of the plugin, one file each."""
 from .protocol_cluster import VaeganProtCluster
+from .protocol_select import VaeganProtSelect
 from .protocol_train_2d import VaeganProtTrain2D
 from .protocol_train_3d import VaeganProtTrain3D
 from .protocol_traverse import VaeganProtTraverse
 
-__all__ = ["VaeganProtCluster", "VaeganProtTrain2D", "VaeganProtTrain3D", "VaeganProtTraverse"]
+__all__ = ["VaeganProtCluster", "VaeganProtSelect", "VaeganProtTrain2D", "VaeganProtTrain3D", "VaeganProtTraverse"]

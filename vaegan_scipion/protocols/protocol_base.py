@@ -72,6 +72,14 @@ def set_digest(items: Any) -> str:
     return f"{items.getObjId()} {items.getSize()} {changed:.3f}"
 
 
+def file_digest(path: Any) -> str:
+    """Text that changes when a file is written again; empty when it is not there."""
+    if not os.path.exists(path):
+        return ""
+    found = os.stat(path)
+    return f"{found.st_size} {found.st_mtime_ns}"
+
+
 def validate_particles(particles: Any, ctf_needed: bool, n_min: int) -> List[str]:
     """What keeps a set of particles from being used, one sentence each."""
     errors = []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import mrcfile
 import numpy as np
-from pwem.objects import Acquisition, CTFModel, Particle
+from pwem.objects import Acquisition, CTFModel, Particle, Transform
 from pwem.protocols import EMProtocol, ProtImportParticles
 from pyworkflow.object import Integer
 from pyworkflow.protocol import STATUS_FINISHED
@@ -23,14 +23,32 @@ DISABLED_IDS = [5, 40, 80]
 ENABLED_IDS = [i for i in ALL_IDS if i not in DISABLED_IDS]
 OTHER_OPTICS_IDS = [i for i in ALL_IDS if i > 60]  # a second microscope
 
+OPTICS = """data_optics
+
+loop_
+_rlnOpticsGroupName
+_rlnOpticsGroup
+_rlnVoltage
+_rlnSphericalAberration
+_rlnAmplitudeContrast
+_rlnImagePixelSize
+_rlnImageSize
+_rlnImageDimensionality
+a 1 300.0 2.7 0.1 3.5 32 2
+b 2 200.0 2.7 0.07 3.5 32 2
+"""
+
 
 def label_of(particle_id):
     """The cluster that the fake engine puts a particle in."""
     return -1 if particle_id % 10 == 0 else particle_id % 3
 
 
-def import_phantom(project, with_ctf=True):
+def import_phantom(project, with_ctf=True, poses=False, defocus_offset_ang=0.0):
     """A finished import in `project`: seeded noise with a blob, CTF values that tell the id.
+
+    poses: with projection alignment (tilt = 10 + id degrees) and two optics groups, as an import from RELION leaves
+    them; defocus_offset_ang is added to each defocus, as if the ids named other particles.
 
     The set is made in this process, in the folder of an import that is never launched, because only
     protocols of plugins can be launched and none of pwem's imports reads a CTF.
@@ -49,12 +67,27 @@ def import_phantom(project, with_ctf=True):
     particles.setSamplingRate(SAMPLING_RATE_ANG)
     particles.setAcquisition(acquisition(300.0))
     particles.setHasCTF(with_ctf)
+    if poses:
+        particles.setAlignmentProj()
+        particles.getAcquisition().opticsGroupInfo.set(OPTICS)
     for index, particle_id in enumerate(ALL_IDS, start=1):
-        particles.append(make_particle(particle_id, index, stack, with_ctf))
+        particle = make_particle(particle_id, index, stack, with_ctf)
+        if with_ctf:
+            particle.getCTF().setDefocusU(particle.getCTF().getDefocusU() + defocus_offset_ang)
+        if poses:
+            particle.setTransform(Transform(pose_matrix(10 + particle_id)))
+            particle._rlnOpticsGroup = Integer(2 if particle_id in OTHER_OPTICS_IDS else 1)
+        particles.append(particle)
     protocol._defineOutputs(outputParticles=particles)
     protocol.setStatus(STATUS_FINISHED)
     project._storeProtocol(protocol)
     return protocol
+
+
+def pose_matrix(tilt_deg):
+    """Scipion's projection matrix (4, 4) of RELION's (rot, tilt, psi) = (0, tilt, 0): a turn about y."""
+    c, s = np.cos(np.radians(tilt_deg)), np.sin(np.radians(tilt_deg))
+    return np.array([[c, 0, -s, 0], [0, 1, 0, 0], [s, 0, c, 0], [0, 0, 0, 1]])
 
 
 def acquisition(voltage_kv):
@@ -146,6 +179,8 @@ class ProjectTest(BaseTest):
     @classmethod
     def launch(cls, protocol, wait_ok=True):
         """Run (again) and check that it ended as expected."""
+        for _, output in protocol.iterOutputAttributes():
+            output.close()  # an open set would go on reading the file that the run replaces
         cls.proj.launchProtocol(protocol, wait=True)
         if wait_ok:
             assert protocol.isFinished(), protocol.getErrorMessage()

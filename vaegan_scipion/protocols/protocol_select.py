@@ -1,0 +1,188 @@
+"""A subset of the original particles: clusters, or the ids of a file."""
+import hashlib
+import os
+from enum import Enum
+from importlib.util import find_spec
+from typing import Any, List, Set, Tuple
+
+import pyworkflow.protocol.params as params
+from pwem.constants import ALIGN_3D, ALIGN_NONE
+from pwem.objects import SetOfParticles, SetOfParticlesFlex
+from pwem.protocols import EMProtocol, ProtFlexBase
+from pyworkflow import BETA
+
+from ..constants import SELECTED_IDS_TXT, SELECTED_STAR
+from ..convert import copy_particles, read_clusters
+from ..engine.vaegan_engine import results
+from ..selection import (
+    SelectionError,
+    check_same_particles,
+    ids_of_clusters,
+    parse_cluster_labels,
+    read_particle_ids,
+    select,
+)
+from .protocol_base import file_digest, set_digest
+
+BY_CLUSTERS, BY_FILE = 0, 1
+
+
+class VaeganProtSelectOutputs(Enum):
+    """Outputs of the protocol."""
+
+    outputParticles = SetOfParticles
+
+
+class VaeganProtSelect(EMProtocol, ProtFlexBase):
+    """Select particles by cluster, or by a file of ids, at their full resolution.
+
+    The subset holds the original particles, not the small images that were trained on: ids, optics groups, CTFs,
+    coordinates and, where they are known, poses stay as they were, so that RELION, cryoSPARC and every other
+    protocol can go on with them. It can be written as RELION star file too.
+
+    From a script or a viewer: set `inputClusters`, `selectBy` to BY_FILE and `selectionFile` to a text file of
+    particle ids (the ids of the clustered set; parted by spaces, commas or new lines; # begins a comment line).
+    The ids that were taken are kept in the run's extra/selected_ids.txt, one line, in the same format.
+    """
+
+    _label = "select and export"
+    _devStatus = BETA
+    _possibleOutputs = VaeganProtSelectOutputs
+
+    # --------------------------- DEFINE param functions ---------------------------
+    def _defineParams(self, form: Any) -> None:
+        form.addSection(label="Input")
+        form.addParam("inputClusters", params.PointerParam, pointerClass="VaeganProtCluster", important=True,
+                      label="Clusters", help="A finished run of embed and cluster.")
+        form.addParam("selectBy", params.EnumParam, choices=["clusters", "file of ids"], default=BY_CLUSTERS,
+                      label="Select by", help="clusters: by their numbers. file of ids: what the lasso in the UMAP "
+                                              "or the report has saved.")
+        form.addParam("clusterNumbers", params.StringParam, default="1", condition=f"selectBy == {BY_CLUSTERS}",
+                      label="Clusters to take", help="Numbers as in the summary and the pictures: 1 3-5 takes four. "
+                                                     "The particles in no cluster are 'noise'.")
+        form.addParam("selectionFile", params.FileParam, default="", condition=f"selectBy == {BY_FILE}",
+                      label="File of particle ids", help="Text: whole numbers parted by spaces, commas or new lines.")
+        form.addParam("invertSelection", params.BooleanParam, default=False, label="Take all others?",
+                      help="Yes: take every particle that is not selected, to leave a junk cluster out.")
+        form.addParam("exportStar", params.BooleanParam, default=False, label="Write a RELION star file?",
+                      help="Also writes extra/selected.star, with optics groups and known poses; image paths are "
+                           "relative to the project. Needs scipion-em-relion.")
+        form.addParam("minProbability", params.FloatParam, default=0.0, expertLevel=params.LEVEL_ADVANCED,
+                      condition=f"selectBy == {BY_CLUSTERS}", label="Least membership",
+                      help="Leaves out particles that belong to their cluster with less than this, 0 to 1. 0 = none.")
+        form.addParam("inputParticles", params.PointerParam, pointerClass="SetOfParticles", allowsNull=True,
+                      expertLevel=params.LEVEL_ADVANCED, label="Take them from other particles",
+                      help="A set with the same ids, such as the particles before they were downsampled. "
+                           "Empty = the clustered ones.")
+
+    # --------------------------- INSERT steps functions ---------------------------
+    def _insertAllSteps(self) -> None:
+        table = os.path.join(self.inputClusters.get().getClustersDir(), results.CLUSTERS_CSV)
+        chosen = self.selectionFile.get() if self.selectBy.get() == BY_FILE else ""
+        digests = [set_digest(self.getParticlesPointer().get()), file_digest(table),
+                   hashlib.sha256(open(chosen, "rb").read()).hexdigest() if chosen else "",
+                   repr([self.selectBy.get(), self.clusterNumbers.get(), self.minProbability.get(),
+                         self.invertSelection.get(), self.exportStar.get()])]
+        self._insertFunctionStep(self.createOutputStep, *digests)
+
+    # --------------------------- STEPS functions ---------------------------
+    def createOutputStep(self, *digests: str) -> None:
+        pointer = self.getParticlesPointer()
+        particles, clustered = pointer.get(), self.inputClusters.get().getParticlesPointer().get()
+        wanted, what = self._wantedIds()
+        disabled = {item.getObjId() for item in particles.iterItems(where="enabled=0")}
+        chosen = select(wanted, particles.getIdSet(), disabled, self.invertSelection.get(), what)
+        if particles.getObjId() != clustered.getObjId():
+            check_same_particles(clustered, particles, sorted(set(chosen.ids) & clustered.getIdSet()))
+        with open(self._getExtraPath(SELECTED_IDS_TXT), "w") as stream:
+            stream.write(" ".join(map(str, chosen.ids)) + "\n")
+        flexible = isinstance(particles, SetOfParticlesFlex)
+        subset = self._createSetOfParticlesFlex() if flexible else self._createSetOfParticles()
+        copy_particles(subset, particles, chosen.ids)
+        self._defineOutputs(outputParticles=subset)
+        self._defineTransformRelation(pointer, subset)
+        self._writeStar(subset)
+        self.info(f"{len(chosen.ids)} of {particles.getSize()} particles selected; {chosen.n_disabled} more are "
+                  "disabled in the set and were left out")
+
+    def _writeStar(self, subset: Any) -> None:
+        star = self._getExtraPath(SELECTED_STAR)
+        if os.path.exists(star):
+            os.remove(star)
+        if not self.exportStar:
+            return
+        from relion.convert import writeSetOfParticles
+
+        def add_id(particle: Any, row: Any) -> None:
+            row["vaeParticleId"] = particle.getObjId()
+
+        align = subset.getAlignment()
+        writeSetOfParticles(subset, star + ".tmp", postprocessImageRow=add_id,
+                            alignType=ALIGN_NONE if align == ALIGN_3D else align)
+        os.replace(star + ".tmp", star)
+
+    # --------------------------- INFO functions ---------------------------
+    def _validate(self) -> List[str]:
+        clustering = self.inputClusters.get()
+        if clustering is None:
+            return []
+        if not clustering.hasAttribute("outputClasses"):
+            return [f"The run '{clustering.getRunName()}' has no clusters. Finish it first."]
+        particles = self.getParticlesPointer().get()
+        if particles is None:
+            return ["The clustered particles are gone. Give the particles here."]
+        problems = []
+        if not 0 <= self.minProbability.get() <= 1:
+            problems.append(f"Least membership is {self.minProbability.get():g}; use 0 to 1.")
+        if self.exportStar and find_spec("relion") is None:
+            problems.append("The star file needs scipion-em-relion. Install it, or set 'Write a RELION star "
+                            "file?' to No.")
+        try:
+            wanted, what = self._wantedIds()
+            select(wanted, particles.getIdSet(), set(), self.invertSelection.get(), what)
+        except SelectionError as error:
+            problems.append(str(error))
+        return problems
+
+    def _summary(self) -> List[str]:
+        if not self.hasAttribute("outputParticles"):
+            return ["No particles are selected yet."]
+        taken, total = self.outputParticles.getSize(), self.getParticlesPointer().get().getSize()
+        lines = [f"{taken} of {total} particles ({100 * taken / total:.1f} %), {self._selectionText()}",
+                 f"{self.outputParticles.getXDim()} px, {self.outputParticles.getSamplingRate():.3f} A/px"]
+        if os.path.exists(self._getExtraPath(SELECTED_STAR)):
+            lines.append(f"Star file: {self._getExtraPath(SELECTED_STAR)}")
+        return lines
+
+    def _methods(self) -> List[str]:
+        if not self.hasAttribute("outputParticles"):
+            return []
+        return [f"{self.outputParticles.getSize()} of {self.getParticlesPointer().get().getSize()} particles were "
+                f"selected, {self._selectionText()}, from the clusters of a VAE-GAN's latent space."]
+
+    def _citations(self) -> List[str]:
+        return ["Larsen2016"]
+
+    # --------------------------- UTILS functions ---------------------------
+    def getParticlesPointer(self) -> Any:
+        """Pointer to the particles that the subset is taken from."""
+        return (self.inputParticles if self.inputParticles.get() is not None
+                else self.inputClusters.get().getParticlesPointer())
+
+    def _wantedIds(self) -> Tuple[Set[int], str]:
+        """Ids that the form names, and the name of the field. Raises SelectionError."""
+        if self.selectBy.get() == BY_FILE:
+            path = (self.selectionFile.get() or "").strip()
+            if not path:
+                raise SelectionError("File of particle ids is empty. Choose the file.")
+            return read_particle_ids(path), path
+        clusters = read_clusters(self.inputClusters.get().getClustersDir())
+        labels = parse_cluster_labels(self.clusterNumbers.get() or "", clusters.label)
+        return ids_of_clusters(clusters, labels, self.minProbability.get()), "Clusters to take"
+
+    def _selectionText(self) -> str:
+        taken = "all but" if self.invertSelection else "those of"
+        if self.selectBy.get() == BY_FILE:
+            return f"{taken} the ids in {os.path.basename(self.selectionFile.get())}"
+        sure = f" with membership from {self.minProbability.get():g}" if self.minProbability.get() > 0 else ""
+        return f"{taken} cluster {self.clusterNumbers.get().strip()}{sure}"

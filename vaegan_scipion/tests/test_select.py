@@ -1,0 +1,209 @@
+"""Selecting particles: text to labels and ids, and subsets whose ids and values are exactly those asked for."""
+import os
+import tempfile
+import unittest
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from emtable import Table
+from pwem.constants import ALIGN_PROJ
+from pwem.objects import SetOfParticlesFlex
+from pyworkflow.protocol import MODE_RESUME
+
+from vaegan_scipion.constants import SELECTED_IDS_TXT, SELECTED_STAR
+from vaegan_scipion.convert import Clusters
+from vaegan_scipion.protocols import VaeganProtCluster, VaeganProtSelect, VaeganProtTrain3D
+from vaegan_scipion.protocols.protocol_select import BY_CLUSTERS, BY_FILE
+from vaegan_scipion.selection import (
+    SelectionError,
+    ids_of_clusters,
+    parse_cluster_labels,
+    read_particle_ids,
+    select,
+)
+from vaegan_scipion.tests.phantom import (
+    DISABLED_IDS,
+    ENABLED_IDS,
+    SAMPLING_RATE_ANG,
+    ProjectTest,
+    import_phantom,
+    label_of,
+)
+
+NEEDS_RELION = unittest.skipIf(find_spec("relion") is None, "scipion-em-relion is not installed; it writes the star file")
+
+
+class TestText(unittest.TestCase):
+    """What users type."""
+
+    def test_cluster_numbers(self):
+        present = [-1, 0, 1, 2, 4]
+        for text, labels in (("1", {0}), ("1 3", {0, 2}), ("1-3,5", {0, 1, 2, 4}), (" 2 ; Noise ", {1, -1})):
+            self.assertEqual(parse_cluster_labels(text, present), labels)
+        for text, words in (("", "empty"), ("4", "not there"), ("0", "not there"), ("0-1", "not there"),
+                            ("3-1", "not there"), ("one", "not a number"), ("-1", "not a number")):
+            with self.assertRaisesRegex(SelectionError, words) as caught:
+                parse_cluster_labels(text, present)
+            self.assertIn("1, 2, 3, 5, noise", str(caught.exception))
+        with self.assertRaisesRegex(SelectionError, "not there"):
+            parse_cluster_labels("noise", [0])
+
+    def test_file_of_ids(self):
+        path = Path(tempfile.mkdtemp()) / "ids.txt"
+        path.write_text("# lasso of 3\n5 7,9\n\n  12;\t5\n")
+        self.assertEqual(read_particle_ids(str(path)), {5, 7, 9, 12})
+        for text, words in (("# nothing\n", "no particle id"), ("1 2\n3 x4 5\n", "line 2: 'x4'"), ("1.5", "'1.5'"),
+                            ("-3", "'-3'")):
+            path.write_text(text)
+            with self.assertRaisesRegex(SelectionError, words):
+                read_particle_ids(str(path))
+        with self.assertRaisesRegex(SelectionError, "cannot be read"):
+            read_particle_ids(str(path) + ".no")
+
+    def test_membership(self):
+        clusters = Clusters(np.array([2, 4, 6, 8]), np.array([0, 0, 1, -1]), np.array([0.2, 0.9, 1.0, 0.0]),
+                            np.zeros((4, 2)))
+        self.assertEqual(ids_of_clusters(clusters, {0, -1}, 0.0), {2, 4, 8})
+        self.assertEqual(ids_of_clusters(clusters, {0, -1}, 0.5), {4, 8})
+
+    def test_sets(self):
+        self.assertEqual(select({3, 9, 4}, {3, 4, 9, 11}, {4}, False, "x"), ([3, 9], 1))
+        self.assertEqual(select({3, 9}, {3, 4, 9, 11}, {4}, True, "x"), ([11], 1))
+        with self.assertRaisesRegex(SelectionError, "1 of 2 particle ids are not in .* first is 5"):
+            select({3, 5}, {3}, set(), False, "x")
+        with self.assertRaisesRegex(SelectionError, "no enabled particle"):
+            select({4}, {3, 4}, {4}, False, "x")
+
+
+class TestSelect(ProjectTest):
+    """Subset runs."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        training = cls.run_protocol(VaeganProtTrain3D, boxPx=16, inputParticles=(cls.imported, "outputParticles"))
+        cls.clustering = cls.run_protocol(VaeganProtCluster, inputTraining=training, nNeighbors=5)
+
+    def check(self, run, ids):
+        """Exactly these ids, each with the values of the original particle."""
+        subset, original = run.outputParticles, self.imported.outputParticles
+        self.assertEqual([item.getObjId() for item in subset.iterItems(orderBy="id")], sorted(ids))
+        self.assertEqual(subset.getSize(), len(ids))
+        self.assertEqual(subset.getSamplingRate(), SAMPLING_RATE_ANG)
+        self.assertTrue(subset.hasCTF())
+        for item in subset:
+            source = original[item.getObjId()]
+            self.assertTrue(item.isEnabled())
+            self.assertEqual(item.getLocation(), source.getLocation())
+            self.assertEqual(item.getSamplingRate(), SAMPLING_RATE_ANG)
+            self.assertEqual(item.getCTF().getDefocusU(), 10000 + item.getObjId())
+            self.assertEqual(item.getAcquisition().getVoltage(), source.getAcquisition().getVoltage())
+            self.assertEqual(item._rlnRandomSubset.get(), source._rlnRandomSubset.get())
+        with open(run._getExtraPath(SELECTED_IDS_TXT)) as stream:
+            self.assertEqual([int(word) for word in stream.readline().split()], sorted(ids))
+
+    def write(self, text):
+        """A file of ids; returns its path."""
+        handle, path = tempfile.mkstemp(suffix=".txt")
+        with os.fdopen(handle, "w") as stream:
+            stream.write(text)
+        return path
+
+    def test_clusters_then_all_others(self):
+        first = [i for i in ENABLED_IDS if label_of(i) in (0, -1)]
+        run = self.run_protocol(VaeganProtSelect, inputClusters=self.clustering, clusterNumbers="1 noise")
+        self.check(run, first)
+        self.assertIn(f"{len(first)} of", run._summary()[0])
+        self.assertIn("cluster 1 noise", run._methods()[0])
+        run.invertSelection.set(True)
+        run.runMode.set(MODE_RESUME)
+        self.launch(run)
+        self.check(run, sorted(set(ENABLED_IDS) - set(first)))
+
+    def test_every_field_is_heard_on_continue(self):
+        one, two = self.write("8 11\n"), self.write("9 12 13")
+        run = self.run_protocol(VaeganProtSelect, inputClusters=self.clustering, clusterNumbers="2")
+        wanted = {
+            "clusterNumbers": ("3", [i for i in ENABLED_IDS if label_of(i) == 2]),
+            "minProbability": (0.4, [i for i in ENABLED_IDS if label_of(i) == 2]),
+            "invertSelection": (True, [i for i in ENABLED_IDS if label_of(i) != 2]),
+            "selectionFile": (one, [i for i in ENABLED_IDS if label_of(i) != 2]),
+            "selectBy": (BY_FILE, [i for i in ENABLED_IDS if i not in (8, 11)]),
+        }
+        for name, (value, ids) in wanted.items():
+            getattr(run, name).set(value)
+            run.runMode.set(MODE_RESUME)
+            self.launch(run)
+            self.check(run, ids)
+        run.invertSelection.set(False)
+        for path, ids in ((one, [8, 11]), (two, [9, 12, 13])):
+            run.selectionFile.set(path)
+            run.runMode.set(MODE_RESUME)
+            self.launch(run)
+            self.check(run, ids)
+        with open(two, "w") as stream:  # the same name, other ids
+            stream.write("15")
+        self.launch(run)
+        self.check(run, [15])
+
+    def test_disabled_particles_stay_out(self):
+        path = self.write(f"{DISABLED_IDS[0]} 9 8")
+        run = self.run_protocol(VaeganProtSelect, inputClusters=self.clustering, selectBy=BY_FILE, selectionFile=path)
+        self.check(run, [8, 9])
+
+    @NEEDS_RELION
+    def test_full_resolution_poses_and_optics(self):
+        """From another set with the same ids: its own images, poses and optics groups come along."""
+        other = import_phantom(self.proj, poses=True)
+        run = self.run_protocol(VaeganProtSelect, inputClusters=self.clustering, clusterNumbers="1", exportStar=True,
+                                inputParticles=(other, "outputParticles"))
+        ids = [i for i in ENABLED_IDS if label_of(i) == 0]
+        subset = run.outputParticles
+        self.assertEqual(subset.getAlignment(), ALIGN_PROJ)
+        self.assertEqual([item.getObjId() for item in subset.iterItems(orderBy="id")], ids)
+        for item in subset:
+            source = other.outputParticles[item.getObjId()]
+            np.testing.assert_allclose(item.getTransform().getMatrix(), source.getTransform().getMatrix())
+            self.assertIn(os.path.basename(other._getPath()), item.getFileName())
+        table = Table(fileName=run._getExtraPath(SELECTED_STAR), tableName="particles")
+        self.assertEqual([row.vaeParticleId for row in table], ids)
+        for row in table:
+            self.assertAlmostEqual(row.rlnAngleTilt, 10 + row.vaeParticleId, 3)
+            self.assertEqual(row.rlnDefocusU, 10000 + row.vaeParticleId)
+            self.assertEqual(row.rlnOpticsGroup, 2 if row.vaeParticleId > 60 else 1)
+        optics = Table(fileName=run._getExtraPath(SELECTED_STAR), tableName="optics")
+        self.assertEqual([(row.rlnOpticsGroup, row.rlnVoltage) for row in optics], [(1, 300.0), (2, 200.0)])
+        run.exportStar.set(False)
+        run.runMode.set(MODE_RESUME)
+        self.launch(run)
+        self.assertFalse(os.path.exists(run._getExtraPath(SELECTED_STAR)))
+
+    def test_flexible_particles_stay_flexible(self):
+        run = self.run_protocol(VaeganProtSelect, inputClusters=self.clustering, clusterNumbers="2",
+                                inputParticles=(self.clustering, "outputParticles"))
+        self.assertIsInstance(run.outputParticles, SetOfParticlesFlex)
+        self.assertEqual(run.outputParticles.getFlexInfo().getProgName(), "VAE-GAN")
+        for item in run.outputParticles:
+            np.testing.assert_allclose(item.getZFlex(), [item.getObjId(), label_of(item.getObjId())])
+
+    def test_other_particles_of_the_same_ids_are_refused(self):
+        other = import_phantom(self.proj, defocus_offset_ang=5000.0)
+        run = self.run_protocol(VaeganProtSelect, wait_ok=False, inputClusters=self.clustering,
+                                inputParticles=(other, "outputParticles"))
+        self.assertIn("the ids name other particles", run.getErrorMessage())
+
+    def test_form_refuses(self):
+        unknown = self.write("8 9999")
+        for message, values in (("names a cluster that is not there", {"clusterNumbers": "7"}),
+                                ("not a number", {"clusterNumbers": "a"}),
+                                ("Least membership is 2", {"minProbability": 2.0}),
+                                ("is empty. Choose the file", {"selectBy": BY_FILE}),
+                                ("cannot be read", {"selectBy": BY_FILE, "selectionFile": "/no/such.txt"}),
+                                ("1 of 2 particle ids are not in", {"selectBy": BY_FILE, "selectionFile": unknown})):
+            run = self.newProtocol(VaeganProtSelect, **values)
+            run.inputClusters.set(self.clustering)
+            self.assertIn(message, "\n".join(run._validate()))
+        run = self.newProtocol(VaeganProtSelect, selectBy=BY_CLUSTERS, clusterNumbers="1-3")
+        run.inputClusters.set(self.clustering)
+        self.assertEqual(run.validate(), [])
