@@ -61,8 +61,8 @@ def resolution(row: dict[str, Any]) -> str:
             f"{row['resolution_0.143_ang']:.1f} A at 0.143")
 
 
-def print_results(evaluation: dict[str, Any], halves: list[dict[str, Any]], folders: dict[str, str], picture: Path,
-                  seconds: float) -> None:
+def print_results(evaluation: dict[str, Any], halves: list[dict[str, Any]], folders: dict[str, str],
+                  reports: tuple[Path, ...], seconds: float) -> None:
     """What was found, from the files that hold it."""
     print("\n================ demo ================")
     print(f"clusters {evaluation['clusters']} (true states {len(evaluation['states'])})")
@@ -76,7 +76,7 @@ def print_results(evaluation: dict[str, Any], halves: list[dict[str, Any]], fold
     print(f"took {seconds / 60:.1f} min")
     print(f"Scipion project {folders['project']}")
     print(f"open it with    bin/scipion3 project {PROJECT}")
-    print(f"report          {picture}")
+    print(f"report          {', '.join(map(str, reports))}")
 
 
 def main() -> None:
@@ -98,7 +98,8 @@ def main() -> None:
     out = args.out.resolve()
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    data, evaluation_dir, picture = out / "data", out / "evaluation", out / "demo_report.png"
+    data, evaluation_dir, picture, page = (out / name for name in (
+        "data", "evaluation", "demo_report.png", "demo_report.html"))
     simulate(data, args)
     folders = build_project(out, data, args)
     truth = data / "truth.csv"
@@ -106,9 +107,12 @@ def main() -> None:
     run([VAEGAN, "report", "--run", folders["run"], "--clusters", folders["clusters"],
          "--traverse", folders["traverse"], "--halves", folders["halves"], "--evaluation", evaluation_dir,
          "--truth", truth, "--out", picture])
+    run([VAEGAN, "report", "--run", folders["run"], "--clusters", folders["clusters"],
+         "--traverse", folders["traverse"], "--halves", folders["halves"], "--evaluation", evaluation_dir,
+         "--title", "Demo: particles of the built-in phantom", "--out", page])
     print_results(json.loads((evaluation_dir / "evaluation.json").read_text()),
                   json.loads(Path(folders["halves"], "halves.json").read_text()),
-                  folders, picture, time.monotonic() - started)
+                  folders, (picture, page), time.monotonic() - started)
 
 
 if __name__ == "__main__":

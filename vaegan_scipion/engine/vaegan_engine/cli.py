@@ -24,7 +24,8 @@ COMMANDS = {
     "halves": ("halves", "train two independent halves and compare them (FSC)"),
     "evaluate": ("evaluate", "compare clusters and maps with the truth"),
     "ceiling": ("ceiling", "what a supervised classifier reaches on the same images"),
-    "report": ("report_figure", "one picture of a whole analysis"),
+    "report": ("report", "a whole analysis as one HTML file, or as one picture"),
+    "counterpart": ("counterpart", "one particle beside what the generator makes at its z"),
 }
 
 

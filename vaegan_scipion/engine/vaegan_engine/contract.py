@@ -172,12 +172,40 @@ class HalvesRun:
     contract_version: int = CONTRACT_VERSION
 
 
-AnyRun = Union[TrainRun, EmbedRun, ClusterRun, TraverseRun, HalvesRun]
+@dataclass(frozen=True)
+class ReportRun:
+    """``report``: one HTML file about an analysis. Folders that are not named are left out."""
+
+    command: Literal["report"] = "report"
+    run_dir: str = ""
+    clusters_dir: str = ""
+    traverse_dir: str = ""
+    halves_dir: str = ""
+    evaluation_dir: str = ""
+    title: str = ""  # heading; empty = the command of the training
+    contract_version: int = CONTRACT_VERSION
+
+
+@dataclass(frozen=True)
+class CounterpartRun:
+    """``counterpart``: one particle as the networks see it, beside what the generator makes at its z."""
+
+    command: Literal["counterpart"] = "counterpart"
+    run_dir: str = ""
+    embedding_dir: str = ""
+    particle_id: int = 1
+    n_orientations: int = 2000  # tried for the projection that resembles the particle most
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    contract_version: int = CONTRACT_VERSION
+
+
+AnyRun = Union[TrainRun, EmbedRun, ClusterRun, TraverseRun, HalvesRun, ReportRun, CounterpartRun]
 RUN_TYPES: Dict[str, Type[Any]] = {
     "train2d": TrainRun, "train3d": TrainRun, "embed": EmbedRun, "cluster": ClusterRun,
-    "traverse": TraverseRun, "halves": HalvesRun,
+    "traverse": TraverseRun, "halves": HalvesRun, "report": ReportRun, "counterpart": CounterpartRun,
 }
-PATH_FIELDS = ("particles", "stack", "run_dir", "embedding_dir", "clusters_dir")
+PATH_FIELDS = ("particles", "stack", "run_dir", "embedding_dir", "clusters_dir", "traverse_dir", "halves_dir",
+               "evaluation_dir")
 
 T = TypeVar("T")
 

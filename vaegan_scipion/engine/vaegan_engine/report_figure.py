@@ -1,7 +1,6 @@
-"""``report``: one picture of a whole analysis: UMAP, maps, FSC, traversal and the numbers."""
+"""One picture of a whole analysis: UMAP, maps, FSC, traversal and the numbers."""
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from . import contract, figures, results
-from .arguments import add_folder
 from .clustering import NOISE
 from .contract import TrainRun
 from .errors import DataError
@@ -33,27 +31,6 @@ class ReportOptions:
     evaluation_json: str = ""
     truth_csv: str = ""
     maps: tuple[str, ...] = ()
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of ``vaegan report``."""
-    add_folder(parser, "--run", "run_dir", "--out folder of the training")
-    add_folder(parser, "--clusters", "clusters_dir", "--out folder of cluster")
-    for name, dest, text in (("--traverse", "traverse_dir", "--out folder of traverse"),
-                             ("--halves", "halves_dir", "--out folder of halves"),
-                             ("--evaluation", "evaluation_json", "evaluation.json, or the folder that holds it"),
-                             ("--truth", "truth_csv", "truth.csv of simulate")):
-        add_folder(parser, name, dest, text, required=False)
-    parser.add_argument("--maps", nargs="+", default=[], metavar="MRC",
-                        help="reference maps (with --truth, a simulated phantom needs none)")
-    parser.add_argument("--out", type=Path, default=Path("demo_report.png"), help="the picture, PNG")
-
-
-def main(args: argparse.Namespace) -> None:
-    """Run ``vaegan report``."""
-    figure = demo_report(ReportOptions(args.run_dir, args.clusters_dir, args.traverse_dir, args.halves_dir,
-                                       args.evaluation_json, args.truth_csv, tuple(args.maps)))
-    print(figures.save_png(figure, args.out))
 
 
 def demo_report(options: ReportOptions) -> Figure:

@@ -29,6 +29,11 @@ halves folder
 evaluate folder
 ``evaluation.json``       clusters, NMI, AMI, ARI, per map resolution
 ``maps/*_aligned.mrc``    the cluster's map in the frame of its reference
+report folder
+``report.html``           everything in one file, for a browser
+counterpart folder
+``counterpart.json``      particle, correlation with the generated image, shift (px), orientation (deg)
+``counterpart.mrcs``      particle, generated image with CTF, the same without; training box
 ========================= ======================================================
 """
 from __future__ import annotations
@@ -57,6 +62,9 @@ TRAVERSAL_CSV = "traversal.csv"
 FSC_CSV = "fsc.csv"
 HALVES_JSON = "halves.json"
 EVALUATION_JSON = "evaluation.json"
+REPORT_HTML = "report.html"
+COUNTERPART_JSON = "counterpart.json"
+COUNTERPART_MRCS = "counterpart.mrcs"
 
 PathLike = Union[str, Path]
 

@@ -1,0 +1,234 @@
+"""The HTML report: self-contained, true to the files, and alive in a browser."""
+import base64
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from fake_run import align_nothing, load_fake, write_clusters, write_embedding, write_truth
+from vaegan_engine import cli, contract, evaluate, palette, report, report_page, results, traverse
+from vaegan_engine.contract import ReportRun, TrainRun, TraverseRun
+from vaegan_engine.errors import ConfigError, DataError
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+IDS = np.arange(3, 203) * 7  # not rows
+
+
+@pytest.fixture
+def analysis(tmp_path):
+    """Folders of an analysis of 200 particles, on a line: umap = (row, -row)."""
+    label = np.repeat([0, 1, 2, -1], (80, 60, 50, 10))
+    state = np.where(label < 0, 0, label)
+    z = np.eye(3)[state] + 0.05 * np.random.default_rng(0).normal(size=(200, 3))
+    line = np.arange(200.0)
+    emb = write_embedding(tmp_path / "emb", z, particle_id=IDS)
+    clu = write_clusters(tmp_path / "clu", label, particle_id=IDS, umap=np.stack((line, -line), 1), embedding_dir=emb)
+    results.write_json(clu / results.CLUSTERING_JSON, {"method": "hdbscan", "sweep": [
+        {"min_cluster_size": 15, "hdbscan_clusters": 3, "clusters": 3, "noise_frac": 0.05, "ami": 0.987}]})
+    truth = write_truth(tmp_path / "truth.csv", state, particle_id=IDS)
+    (tmp_path / "simulation.json").write_text(json.dumps(
+        {"options": {"phantom": 3}, "map_files": ["phantom_0", "phantom_1", "phantom_2"]}))
+    evaluate.run_evaluate(evaluate.EvaluateOptions(str(clu), str(truth)), tmp_path / "eva", align_nothing)
+    traverse.run_traverse(TraverseRun(clusters_dir=str(clu)), tmp_path / "tra", load_fake())
+    contract.write_run(TrainRun(training=contract.TrainingConfig(critic_lr=0.00123)),
+                       tmp_path / "run" / results.RUN_JSON)
+    results.update_status(tmp_path / "run", command="train3d", box_px=16, pixel_size_ang=4.5, device="CPU <1 & 2>",
+                          versions={"engine": "0.1.0", "torch": "9.8.7"}, n_particles=200)
+    for tick in range(1, 4):
+        results.append_jsonl(tmp_path / "run" / results.LOG_JSONL, {"kimg": tick, "critic_loss": 1 / tick})
+    results.write_json(tmp_path / "hal" / results.HALVES_JSON, [
+        {"cluster": 0, "n_half1": 40, "n_half2": 40, "fsc": np.linspace(1, 0, 9).tolist(), "voxel_size_ang": 4.5,
+         "resolution_0.143_ang": 12.34, "resolution_0.5_ang": 18.0, "nyquist_frac_0.143": 0.73},
+        {"cluster": 1, "n_half1": 3, "n_half2": 3, "note": "3 particles in one half, fewer than 10: not compared"}])
+    return ReportRun(
+        run_dir=str(tmp_path / "run"), clusters_dir=str(clu), traverse_dir=str(tmp_path / "tra"),
+        halves_dir=str(tmp_path / "hal"), evaluation_dir=str(tmp_path / "eva"), title="A <b>title</b>")
+
+
+class Reader(HTMLParser):
+    """Text, references and images of a page."""
+
+    def __init__(self):
+        super().__init__()
+        self.text, self.references, self.images, self.open_tags = [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        values = dict(attrs)
+        if tag not in ("meta", "img", "input"):
+            self.open_tags.append(tag)
+        self.references += [value for name, value in attrs if name in ("src", "href") and not value.startswith("#")]
+        if tag == "img":
+            self.images.append(values)
+
+    def handle_endtag(self, tag):
+        assert self.open_tags.pop() == tag
+
+    def handle_data(self, data):
+        if self.open_tags and self.open_tags[-1] not in ("script", "style"):
+            self.text.append(data)
+
+
+def read(path):
+    reader = Reader()
+    reader.feed(path.read_text())
+    assert reader.open_tags == []
+    return reader, " ".join(" ".join(reader.text).split())
+
+
+def test_the_page_asks_nothing_from_outside(tmp_path, analysis):
+    path = report_page.write_report(analysis, tmp_path / "out" / "report.html")
+    reader, _ = read(path)
+    assert reader.references
+    assert all(value.startswith("data:image/png;base64,") for value in reader.references)
+    for image in reader.images:
+        assert base64.b64decode(image["src"].split(",")[1]).startswith(b"\x89PNG")
+        assert image["alt"]
+    source = path.read_text()
+    assert not re.search(r"https?://|@import|url\(", source)
+    assert [entry.name for entry in path.parent.iterdir()] == ["report.html"]
+
+
+def test_the_page_says_what_the_files_say(tmp_path, analysis):
+    reader, text = read(report_page.write_report(analysis, tmp_path / "report.html"))
+    values = results.read_json(tmp_path / "eva" / results.EVALUATION_JSON)
+    for words in ("A <b>title</b>", "200 particles, 3 clusters", "Nyquist 9.0", "CPU <1 & 2>", "9.8.7",
+                  "80 (40.0 %)", "190 particles are in a cluster, 10 are noise", "0.99", f"{values['nmi']:.3f}",
+                  "12.3 Å at FSC 0.143", "fewer than 10: not compared", "0.00123", "No verdict was stored",
+                  "phantom_2", "cluster 3, component 1"):
+        assert words in text, words
+    # six views of each of four groups, four points of three clusters, FSC and curves
+    assert len(reader.images) == 6 * 4 + 4 * 3 + 1 + 1
+    near = re.findall(r"(\d+) near", text)
+    assert near == [row["n_near"] for row in results.read_csv(tmp_path / "tra" / results.TRAVERSAL_CSV)]
+
+
+def test_the_embedding_is_whole(tmp_path, analysis):
+    source = report_page.write_report(analysis, tmp_path / "report.html").read_text()
+    stored = json.loads(re.search(r'id="umap-data">(.*?)</script>', source, re.DOTALL).group(1))
+
+    def array(name, kind):
+        return np.frombuffer(base64.b64decode(stored[name]), kind)
+
+    np.testing.assert_array_equal(array("id", "<f8"), IDS)
+    np.testing.assert_array_equal(array("x", "<f4"), np.arange(200))
+    np.testing.assert_array_equal(array("label", "<i2"), np.repeat([0, 1, 2, -1], (80, 60, 50, 10)))
+    assert [(g["label"], g["colour"], g["count"]) for g in stored["groups"]] == [
+        (label, palette.cluster_colour(label), n) for label, n in ((0, 80), (1, 60), (2, 50), (-1, 10))]
+
+
+def test_a_verdict_that_was_stored_is_shown(tmp_path, analysis):
+    path = tmp_path / "clu" / results.CLUSTERING_JSON
+    results.write_json(path, {**results.read_json(path), "verdict": {
+        "sentence": "No structure was found.", "dip_p": 0.31}})
+    _, text = read(report_page.write_report(analysis, tmp_path / "report.html"))
+    assert "No structure was found. dip_p 0.31" in text
+    assert "No verdict" not in text
+
+
+def test_only_the_folders_that_are_named(tmp_path, analysis):
+    least = ReportRun(run_dir=analysis.run_dir, clusters_dir=analysis.clusters_dir)
+    _, text = read(report_page.write_report(least, tmp_path / "report.html"))
+    assert "VAE-GAN train3d" in text
+    assert "component 1" not in text
+    assert "truth" not in text
+    with pytest.raises(ConfigError, match="no run_dir or no clusters_dir"):
+        report_page.write_report(ReportRun(run_dir=analysis.run_dir), tmp_path / "report.html")
+    with pytest.raises(DataError, match="Run vaegan traverse first"):
+        report_page.write_report(ReportRun(run_dir=analysis.run_dir, clusters_dir=analysis.clusters_dir,
+                                           traverse_dir=str(tmp_path)), tmp_path / "report.html")
+
+
+def test_by_request_and_by_command_line(tmp_path, analysis, monkeypatch):
+    request = contract.write_run(analysis, tmp_path / "request" / results.RUN_JSON)
+    assert contract.read_run(request) == analysis
+    assert cli.main(["run", str(request), "--out", str(tmp_path / "a")]) == 0
+    by_request = (tmp_path / "a" / results.REPORT_HTML).read_text()
+    monkeypatch.chdir(tmp_path)
+    options = ["report", "--run", "run", "--clusters", "clu", "--traverse", "tra", "--halves", "hal", "--evaluation",
+               "eva", "--title", analysis.title]
+    assert cli.main([*options, "--out", "b.html"]) == 0
+    assert (tmp_path / "b.html").read_text() == by_request
+    assert cli.main([*options, "--out", "b.pdf"]) == 2
+    assert cli.main([*options, "--out", "b.html", "--truth", "truth.csv"]) == 2
+    assert report.SUFFIXES == (".html", ".png")
+
+
+# What a person does, as events: draw around the first cluster, save; zoom; select all of one cluster.
+ROBOT = """
+<script>
+const canvas = document.getElementById("umap-canvas"), box = canvas.getBoundingClientRect();
+const told = {};
+let saved = null;
+URL.createObjectURL = (blob) => { saved = blob; return "#"; };
+HTMLAnchorElement.prototype.click = function () { told.file = this.download; };
+function send(target, kind, x, y, more) {
+  target.dispatchEvent(new PointerEvent(kind, {clientX: box.left + x, clientY: box.top + y, bubbles: true, ...more}));
+}
+function pixels() {
+  const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+  let sum = 0;
+  for (let i = 3; i < data.length; i += 4) { sum += data[i] > 0; }
+  return sum;
+}
+const w = canvas.clientWidth, h = canvas.clientHeight;
+told.drawn = pixels();
+told.size = [w, h];
+send(canvas, "pointermove", w / 2, h / 2);
+told.hover = document.getElementById("umap-hover").textContent;
+// rows run from the upper left to the lower right: a box over the upper left part
+const corners = [[0, 0], [w * 0.45, 0], [w * 0.45, h * 0.45], [0, h * 0.45]];
+send(canvas, "pointerdown", ...corners[0]);
+corners.forEach((corner) => send(canvas, "pointermove", ...corner));
+send(window, "pointerup", ...corners[3]);
+told.info = document.getElementById("umap-info").textContent;
+document.getElementById("umap-save-ids").click();
+const before = pixels();
+canvas.dispatchEvent(new WheelEvent("wheel", {deltaY: -800, clientX: box.left + w / 2, clientY: box.top + h / 2}));
+told.zoomed = pixels() < before;
+send(canvas, "pointermove", w / 2 , h / 2);
+told.hoverZoomed = document.getElementById("umap-hover").textContent;
+document.querySelectorAll("#umap-legend a")[1].dispatchEvent(new MouseEvent("click"));
+told.second = document.getElementById("umap-info").textContent;
+saved.text().then((text) => {
+  told.ids = text;
+  const out = document.createElement("pre");
+  out.id = "told";
+  out.textContent = JSON.stringify(told);
+  document.body.append(out);
+});
+</script>
+</body>
+"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt-get install chromium)")
+def test_the_page_in_a_browser(tmp_path, analysis):
+    """Zoom, lasso and export answer to the mouse, and what is exported is what lies inside the lasso."""
+    path = report_page.write_report(analysis, tmp_path / "report.html")
+    path.write_text(path.read_text().replace("</body>", ROBOT))
+    made = subprocess.run(
+        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
+         "--window-size=1200,900", "--virtual-time-budget=5000", "--dump-dom", path.as_uri()],
+        capture_output=True, text=True, timeout=120)
+    found = re.search(r'<pre id="told">(.*?)</pre>', made.stdout, re.DOTALL)
+    assert found, made.stdout[-500:] + made.stderr[-1000:]
+    told = json.loads(found.group(1).replace("&amp;", "&"))
+    assert told["drawn"] > 200
+    assert told["file"] == "particle_ids.txt"
+    ids = [int(line) for line in told["ids"].split()]
+    # row 99.5 stands in the middle, 24 px are left at the edges, and both axes have one scale
+    wide, high = told["size"]
+    scale = min(wide - 48, high - 48) / 199
+    n = len(ids)
+    expected = sum(99.5 - row > 0.05 * max(wide, high) / scale for row in range(200))
+    assert abs(n - expected) <= 1  # mouse positions are whole pixels, less than half a row
+    assert ids == IDS[:n].tolist()
+    assert told["info"] == f"{n} of 200 particles selected (cluster 1: 80, cluster 2: {n - 80})"
+    assert told["zoomed"]
+    centre = re.fullmatch(r"particle (\d+), cluster 2", told["hover"])
+    assert int(centre.group(1)) in IDS[95:105]
+    assert told["hoverZoomed"] in ("", told["hover"])
+    assert told["second"] == "60 of 200 particles selected (cluster 2: 60)"

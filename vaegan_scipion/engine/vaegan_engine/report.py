@@ -1,0 +1,54 @@
+"""``report``: a whole analysis as one HTML file, or as one picture, by the suffix of ``--out``."""
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from . import contract, figures, report_page, results
+from .arguments import add_folder, run_of
+from .contract import ReportRun
+from .errors import ConfigError
+from .report_figure import ReportOptions, demo_report
+
+SUFFIXES = (".html", ".png")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``vaegan report``."""
+    add_folder(parser, "--run", "run_dir", "--out folder of the training")
+    add_folder(parser, "--clusters", "clusters_dir", "--out folder of cluster")
+    for name, dest, text in (("--traverse", "traverse_dir", "--out folder of traverse"),
+                             ("--halves", "halves_dir", "--out folder of halves"),
+                             ("--evaluation", "evaluation_dir", "--out folder of evaluate"),
+                             ("--truth", "truth_csv", "truth.csv of simulate (picture only)")):
+        add_folder(parser, name, dest, text, required=False)
+    parser.add_argument("--maps", nargs="+", default=[], metavar="MRC",
+                        help="reference maps, picture only (with --truth, a simulated phantom needs none)")
+    parser.add_argument("--title", default="", help="heading of the HTML file")
+    parser.add_argument("--out", type=Path, default=Path(results.REPORT_HTML),
+                        help="FILE.html: one self-contained page; FILE.png: one picture (default: report.html)")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run ``vaegan report``. Raises ConfigError for another suffix."""
+    if args.out.suffix == ".png":
+        figure = demo_report(ReportOptions(args.run_dir, args.clusters_dir, args.traverse_dir, args.halves_dir,
+                                           args.evaluation_dir, args.truth_csv, tuple(args.maps)))
+        print(figures.save_png(figure, args.out))
+        return
+    if args.out.suffix != ".html":
+        raise ConfigError(f"--out is {args.out}.", f"Name a file that ends in {' or '.join(SUFFIXES)}.")
+    for option, value in (("--truth", args.truth_csv), ("--maps", args.maps)):
+        if value:
+            raise ConfigError(f"{option} is given for {args.out}.",
+                              "The page shows the truth by --evaluation; the picture takes both.")
+    print(report_page.write_report(run_of(ReportRun, args), args.out))
+
+
+def run_report(run: ReportRun, out_dir: Path) -> dict[str, Any]:
+    """Write ``report.html`` into ``out_dir``, for ``vaegan run``. Returns the status. Raises DataError."""
+    out_dir = Path(out_dir)
+    contract.write_run(run, out_dir / results.RUN_JSON)
+    report_page.write_report(run, out_dir / results.REPORT_HTML)
+    return results.update_status(out_dir, state="finished", command=run.command, error=None)
