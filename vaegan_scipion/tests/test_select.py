@@ -31,7 +31,7 @@ from vaegan_scipion.tests.phantom import (
     label_of,
 )
 
-NEEDS_RELION = unittest.skipIf(find_spec("relion") is None, "scipion-em-relion is not installed; it writes the star file")
+NEEDS_RELION = unittest.skipIf(find_spec("relion") is None, "scipion-em-relion is missing; it writes the star file")
 
 
 class TestText(unittest.TestCase):
