@@ -1,4 +1,4 @@
-"""Fourier shell correlation, the resolution read from it, and a soft spherical mask."""
+"""Fourier shell (ring) correlation, the resolution read from it, and a soft spherical mask."""
 from __future__ import annotations
 
 from functools import lru_cache
@@ -18,11 +18,11 @@ class Resolution(NamedTuple):
 
 
 @lru_cache(maxsize=4)
-def _shells(box_px: int) -> tuple[np.ndarray, np.ndarray]:
+def _shells(box_px: int, ndim: int) -> tuple[np.ndarray, np.ndarray]:
     """Shell ``round(|k|)`` of each coefficient of ``rfftn`` and its weight (2 = stands for two)."""
     k = np.fft.fftfreq(box_px, 1 / box_px)
     kx = np.arange(box_px // 2 + 1)
-    radius = np.sqrt(k[:, None, None] ** 2 + k[None, :, None] ** 2 + kx[None, None, :] ** 2)
+    radius = np.sqrt(sum(axis ** 2 for axis in np.meshgrid(*[k] * (ndim - 1), kx, indexing="ij")))
     weight = np.full(radius.shape, 2.0)
     weight[..., 0] = 1.0
     if box_px % 2 == 0:
@@ -33,13 +33,15 @@ def _shells(box_px: int) -> tuple[np.ndarray, np.ndarray]:
 def fourier_shell_correlation(map_a: np.ndarray, map_b: np.ndarray) -> np.ndarray:
     """FSC of two maps ``(d, d, d)``: ``(d//2 + 1,)`` float64, shell s at ``s / (d voxel)`` 1/A.
 
+    Of two images ``(d, d)`` it is the Fourier ring correlation.
+
     ``FSC(s) = sum_shell Re(A conj B) / sqrt(sum_shell |A|^2 sum_shell |B|^2)`` (Harauz and van Heel
     1986); shell s holds the coefficients with ``round(|k|) = s``. A shell without power gives 0.
     """
     if map_a.shape != map_b.shape or len(set(map_a.shape)) != 1:
         raise ValueError(f"maps of shape {map_a.shape} and {map_b.shape} cannot be compared")
     box_px = map_a.shape[0]
-    shell, weight = _shells(box_px)
+    shell, weight = _shells(box_px, map_a.ndim)
     a, b = (np.fft.rfftn(np.asarray(array, dtype=np.float64)).ravel() for array in (map_a, map_b))
 
     def summed(values: np.ndarray) -> np.ndarray:

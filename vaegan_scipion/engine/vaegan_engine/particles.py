@@ -64,7 +64,7 @@ def load_particles(star: str | Path, stack: str | Path = "", max_images: int = 0
     """
     star = Path(star)
     table = read_star(star)
-    particle_id = _particle_ids(table)
+    particle_id = particle_ids(table)
     halves = half_sets(table, particle_id)
     rows = _chosen_rows(table, halves, max_images, half_set)
     headers, stack_index, slice_index = _images(table, rows, str(stack))
@@ -76,7 +76,8 @@ def load_particles(star: str | Path, stack: str | Path = "", max_images: int = 0
                          halves[rows], _pixel_size_ang(table, rows), box_px, not ignore_ctf)
 
 
-def _particle_ids(table: RelionTable) -> np.ndarray:
+def particle_ids(table: RelionTable) -> np.ndarray:
+    """(n,) int64: ``vaeParticleId``, else the row number from 1. Raises DataError."""
     if not table.has(PARTICLE_ID):
         return np.arange(1, len(table) + 1, dtype=np.int64)
     values = table.numbers(PARTICLE_ID)
