@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from fake_run import FakeTrained, align_nothing, write_clusters, write_truth
 from vaegan_engine import evaluate, references, results, scores
+from vaegan_engine.contract import EvaluateRun
 from vaegan_engine.errors import DataError
 from vaegan_engine.evaluate import EvaluateOptions
 from vaegan_engine.mrc_io import write_map
@@ -128,6 +129,41 @@ def test_missing_ids_are_an_error(tmp_path, analysis):
     short = write_truth(tmp_path / "truth.csv", state[:150])
     with pytest.raises(DataError, match=r"particle \d+ is not there \(50 of 200 are missing\)"):
         evaluate.run_evaluate(EvaluateOptions(str(clu), str(short)), tmp_path / "eva", align_nothing)
+
+
+def test_a_run_json_may_leave_particles_without_label_out(tmp_path, analysis):
+    clu, _, label, state = analysis
+    short = write_truth(tmp_path / "truth.csv", state[:150])
+    run = EvaluateRun(clusters_dir=str(clu), truth_csv=str(short), partial_labels=True)
+    values = evaluate.run_evaluate(run, tmp_path / "eva", align_nothing)
+    assert values["nmi"] == pytest.approx(scores.agreement(label[:150], state[:150])["nmi"])
+    assert values["unlabelled"] == 50
+    assert sum(map(sum, values["contingency"].values())) == 150
+    strangers = write_truth(tmp_path / "strangers.csv", [0, 1], particle_id=[1001, 1002])
+    with pytest.raises(DataError, match="0 of the 200 clustered particles are in it"):
+        evaluate.run_evaluate(EvaluateRun(clusters_dir=str(clu), truth_csv=str(strangers), partial_labels=True),
+                              tmp_path / "eva", align_nothing)
+
+
+def test_maps_alone_are_compared_with_every_reference(tmp_path, analysis):
+    clu = analysis[0]
+    fake = FakeTrained()
+    for name, array in zip("bca", fake.states, strict=True):
+        write_map(tmp_path / "maps" / f"{name}.mrc", array, fake.pixel_size_ang)
+    run = EvaluateRun(clusters_dir=str(clu), maps_dir=str(tmp_path / "maps"))
+    values = evaluate.run_evaluate(run, tmp_path / "eva", align_nothing)
+    assert [row["reference"] for row in values["maps"]] == ["b.mrc", "c.mrc", "a.mrc"]
+    assert all(list(row["correlations"]) == ["a.mrc", "b.mrc", "c.mrc"] for row in values["maps"])
+    assert "nmi" not in values and "purity" not in values["maps"][0]
+    assert "purity" not in evaluate.map_line(values["maps"][0])
+
+
+def test_a_run_json_with_nothing_to_compare_with_is_refused(tmp_path, analysis):
+    clu = str(analysis[0])
+    with pytest.raises(DataError, match="both empty"):
+        evaluate.run_evaluate(EvaluateRun(clusters_dir=clu), tmp_path, align_nothing)
+    with pytest.raises(DataError, match=r"there is no \*\.mrc"):
+        evaluate.run_evaluate(EvaluateRun(clusters_dir=clu, maps_dir=str(tmp_path / "eva")), tmp_path, align_nothing)
 
 
 def test_unusable_truth_and_ceiling_are_named(tmp_path, analysis):

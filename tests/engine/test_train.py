@@ -134,6 +134,33 @@ def test_previews_do_not_change_the_training(particles, tmp_path, monkeypatch):
     assert_same(final_state(tmp_path / "with"), final_state(tmp_path / "without"))
 
 
+def test_a_new_run_starts_with_the_networks_of_an_old_one(particles, tmp_path):
+    old = tmp_path / "old"
+    train.run_train(tiny(particles), old)
+    still = {"training": {"critic_lr": 0.0, "generator_lr": 0.0, "voxel_lr": 0.0, "encoder_lr": 0.0,
+                          "continue_from": str(old)}, "compute": {"seed": 5}}
+    train.run_train(tiny(particles, **still), tmp_path / "new")  # another seed: only the old networks can be the same
+    assert_same(final_state(tmp_path / "new")["modules"]["critic"], final_state(old)["modules"]["critic"])
+    assert_same(final_state(tmp_path / "new")["modules"]["generator"], final_state(old)["modules"]["generator"])
+    assert final_state(tmp_path / "new")["images_seen"] == final_state(old)["images_seen"]  # counted anew
+    stored = contract.read_run(tmp_path / "new" / results.RUN_JSON)
+    assert stored.training.continue_from == str(old)
+    assert json.loads((tmp_path / "new" / results.RUN_JSON).read_text())["training"]["continue_from"] == "../old"
+
+
+def test_networks_of_another_kind_or_size_are_refused(particles, tmp_path):
+    train.run_train(tiny(particles), tmp_path / "old")
+    from_old = {"continue_from": str(tmp_path / "old")}
+    with pytest.raises(DataError, match="another kind"):
+        train.run_train(tiny(particles, training=from_old, model={"n_categories": 4}), tmp_path / "new")
+    state = final_state(tmp_path / "old")
+    torch.save({**state, "pixel_size_ang": 20.0}, checkpoint.newest(tmp_path / "old"))
+    with pytest.raises(DataError, match=r"for 16 px of 20\.000 A, the training is for 16 px of 18\.000 A"):
+        train.run_train(tiny(particles, training=from_old), tmp_path / "new")
+    with pytest.raises(DataError, match="there is no checkpoint in it"):
+        train.run_train(tiny(particles, training={"continue_from": str(tmp_path / "none")}), tmp_path / "new")
+
+
 def test_another_seed_gives_another_run(particles, tmp_path):
     run = tiny(particles, training={"total_kimg": 0.016, "encoder_kimg": 0.0})
     train.run_train(run, tmp_path / "a")

@@ -56,6 +56,31 @@ def newest(folder: Path) -> Path | None:
     return folder / results.CHECKPOINTS / name if name else None
 
 
+def take_networks(trainer: Trainer, folder: Path) -> Path:
+    """Start with the networks of another training, averages included; returns the checkpoint they came from.
+
+    Optimisers, random numbers and the count of images begin anew. Raises DataError where there is no
+    checkpoint or its networks are of another size.
+    """
+    stored = newest(folder)
+    if stored is None or not stored.exists():
+        raise DataError(f"training.continue_from is {folder}: there is no checkpoint in it.",
+                        "Give the folder of a training that has made one.")
+    state = read(stored, trainer.device)
+    size, pixel_ang = state["box_px"], state["pixel_size_ang"]
+    if size != trainer.box_px or abs(pixel_ang - trainer.pixel_size_ang) > 1e-3 * trainer.pixel_size_ang:
+        raise DataError(f"{stored}: its networks are for {size} px of {pixel_ang:.3f} A, the training is for "
+                        f"{trainer.box_px} px of {trainer.pixel_size_ang:.3f} A.",
+                        "Train at the same box and pixel size, or from scratch.")
+    try:
+        for name, module in trainer.modules().items():
+            module.load_state_dict(state["modules"][name])
+    except (RuntimeError, KeyError) as error:
+        raise DataError(f"{stored}: its networks are of another kind ({' '.join(str(error).split())[:200]}).",
+                        "Use the model settings of that training, or train from scratch.") from error
+    return stored
+
+
 def restore(trainer: Trainer, state: dict[str, Any]) -> None:
     """Put a stored state back, random numbers included."""
     for name, module in trainer.modules().items():

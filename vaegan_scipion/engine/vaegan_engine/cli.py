@@ -66,6 +66,7 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, help="CPU threads (default: as many as cores are free)")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--resume", action="store_true", help="continue from the newest checkpoint")
+    parser.add_argument("--continue-from", metavar="RUN", help="start with the networks of another training's folder")
 
 
 def train_settings(args: argparse.Namespace) -> TrainRun:
@@ -85,6 +86,8 @@ def train_settings(args: argparse.Namespace) -> TrainRun:
                "compute": {"device": args.device, "threads": args.threads, "seed": args.seed}}
     if args.stack:
         options["data"]["stack"] = str(Path(args.stack).absolute())
+    if args.continue_from:
+        options["training"] = {"continue_from": str(Path(args.continue_from).absolute())}
     for section, values in options.items():
         changes = contract.merged(changes, {section: {k: v for k, v in values.items() if v is not None}})
     for setting in args.set:

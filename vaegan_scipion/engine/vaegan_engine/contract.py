@@ -90,6 +90,7 @@ class TrainingConfig:
     band_full_kimg: float = 64.0  # until then the band grows to all of Nyquist
     tick_kimg: float = 3.2  # log line, preview
     checkpoint_kimg: float = 8.0
+    continue_from: str = ""  # train folder whose newest checkpoint the networks start from; empty = from scratch
 
 
 @dataclass(frozen=True)
@@ -173,6 +174,19 @@ class HalvesRun:
 
 
 @dataclass(frozen=True)
+class EvaluateRun:
+    """``evaluate``: clusters against labels of the particles, maps against reference maps; one of them or both."""
+
+    command: Literal["evaluate"] = "evaluate"
+    clusters_dir: str = ""
+    truth_csv: str = ""  # columns id and label (or map, state); empty = no labels
+    maps_dir: str = ""  # reference maps *.mrc in the order of their names; empty = none
+    partial_labels: bool = False  # True: particles without a label are left out of the scores; False: an error
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    contract_version: int = CONTRACT_VERSION
+
+
+@dataclass(frozen=True)
 class ReportRun:
     """``report``: one HTML file about an analysis. Folders that are not named are left out."""
 
@@ -199,13 +213,14 @@ class CounterpartRun:
     contract_version: int = CONTRACT_VERSION
 
 
-AnyRun = Union[TrainRun, EmbedRun, ClusterRun, TraverseRun, HalvesRun, ReportRun, CounterpartRun]
+AnyRun = Union[TrainRun, EmbedRun, ClusterRun, TraverseRun, HalvesRun, EvaluateRun, ReportRun, CounterpartRun]
 RUN_TYPES: Dict[str, Type[Any]] = {
     "train2d": TrainRun, "train3d": TrainRun, "embed": EmbedRun, "cluster": ClusterRun,
-    "traverse": TraverseRun, "halves": HalvesRun, "report": ReportRun, "counterpart": CounterpartRun,
+    "traverse": TraverseRun, "halves": HalvesRun, "evaluate": EvaluateRun, "report": ReportRun,
+    "counterpart": CounterpartRun,
 }
 PATH_FIELDS = ("particles", "stack", "run_dir", "embedding_dir", "clusters_dir", "traverse_dir", "halves_dir",
-               "evaluation_dir")
+               "evaluation_dir", "truth_csv", "maps_dir", "continue_from")
 
 T = TypeVar("T")
 

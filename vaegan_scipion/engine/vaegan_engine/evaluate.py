@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from . import results
+from . import compute, results
 from .arguments import add_folder
 from .clustering import NOISE
+from .contract import EvaluateRun
 from .errors import DataError
 from .mrc_io import read_map, write_map
 from .palette import cluster_name
@@ -25,10 +26,11 @@ class EvaluateOptions:
     """What to evaluate, against what."""
 
     clusters_dir: str
-    truth_csv: str
+    truth_csv: str = ""
     maps: tuple[str, ...] = ()
     ceiling_json: str = ""
     all_references: bool = False  # align every map to every reference, not to the expected one alone
+    partial_labels: bool = False  # leave particles without a label out
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,21 +52,54 @@ def main(args: argparse.Namespace) -> None:
     report(run_evaluate(options, args.out or Path(args.clusters_dir)))
 
 
-def run_evaluate(options: EvaluateOptions, out_dir: Path,
+def options_of(run: EvaluateRun) -> EvaluateOptions:
+    """Options of a run.json. Raises DataError."""
+    maps = sorted(str(path) for path in Path(run.maps_dir).glob("*.mrc")) if run.maps_dir else []
+    if run.maps_dir and not maps:
+        raise DataError(f"{run.maps_dir}: there is no *.mrc in it.", "Give a folder with at least 1 reference map.")
+    if not (run.truth_csv or maps):
+        raise DataError("truth_csv and maps_dir are both empty: there is nothing to compare with.",
+                        "Give labels, reference maps or both.")
+    return EvaluateOptions(run.clusters_dir, run.truth_csv, tuple(maps), all_references=not run.truth_csv,
+                           partial_labels=run.partial_labels)
+
+
+def run_evaluate(options: EvaluateOptions | EvaluateRun, out_dir: Path,
                  align: Callable[..., Any] | None = None) -> dict[str, Any]:
     """Compare and write ``evaluation.json`` into ``out_dir``; returns what it holds. Raises DataError."""
-    clusters, truth = read_clusters(options.clusters_dir), read_truth(options.truth_csv)
-    state = truth.label[rows_of(truth.particle_id, clusters.particle_id, options.truth_csv)]
-    values: dict[str, Any] = dict(clustering_scores(clusters.label, state))
-    values["states"] = truth.names
-    counts = contingency(clusters.label, state, len(truth.names))
-    values["contingency"] = {str(label): row for label, row in counts.items()}
+    if isinstance(options, EvaluateRun):
+        compute.prepare_device(options.compute)
+        options = options_of(options)
+    values: dict[str, Any] = {}
+    truth, counts = None, None
+    if options.truth_csv:
+        truth = read_truth(options.truth_csv)
+        scores, counts = evaluate_labels(options, truth)
+        values.update(scores)
     if options.ceiling_json:
         values["ceiling"] = read_ceiling(options.ceiling_json)
         values["nmi_of_ceiling"] = values["nmi"] / max(values["ceiling"]["nmi"], 1e-12)
     values["maps"] = evaluate_maps(options, counts, truth, Path(out_dir), align or default_align())
     results.write_json(Path(out_dir) / results.EVALUATION_JSON, values)
     return values
+
+
+def evaluate_labels(options: EvaluateOptions, truth: Truth) -> tuple[dict[str, Any], dict[int, list[int]]]:
+    """Scores of the clusters against the labels, and the particles of each state in each cluster."""
+    clusters = read_clusters(options.clusters_dir)
+    used = np.ones(len(clusters.label), bool)
+    if options.partial_labels:
+        used = np.isin(clusters.particle_id, truth.particle_id)
+        if used.sum() < 2:
+            raise DataError(f"{options.truth_csv}: {int(used.sum())} of the {len(used)} clustered particles are in it.",
+                            "Give labels of the same particles, at least 2.")
+    label, ids = clusters.label[used], clusters.particle_id[used]
+    state = truth.label[rows_of(truth.particle_id, ids, options.truth_csv)]
+    counts = contingency(label, state, len(truth.names))
+    values: dict[str, Any] = {**clustering_scores(label, state), "unlabelled": int((~used).sum()),
+                              "states": truth.names,
+                              "contingency": {str(name): row for name, row in counts.items()}}
+    return values, counts
 
 
 def default_align() -> Callable[..., Any]:
@@ -84,9 +119,11 @@ def read_ceiling(path: str) -> dict[str, float]:
                         "Give the ceiling.json that vaegan ceiling writes.") from error
 
 
-def evaluate_maps(options: EvaluateOptions, counts: dict[int, list[int]], truth: Truth, out_dir: Path,
+def evaluate_maps(options: EvaluateOptions, counts: dict[int, list[int]] | None, truth: Truth | None, out_dir: Path,
                   align: Callable[..., Any]) -> list[dict[str, Any]]:
     """Each cluster's map against the references; [] without maps (2D) or references.
+
+    Without labels (``truth`` None) every map is compared with every reference.
 
     The aligned map is written to ``maps/cluster_00_aligned.mrc`` in ``out_dir``.
     """
@@ -101,16 +138,19 @@ def evaluate_maps(options: EvaluateOptions, counts: dict[int, list[int]], truth:
         return []
     made = []
     for row in rows:
-        state = int(np.argmax(counts[row["label"]]))
-        expected = reference_of_state(state, truth.names[state], references)
+        labelled, expected = {}, None
+        if truth is not None and counts is not None and row["label"] in counts:
+            of_state = counts[row["label"]]
+            state = int(np.argmax(of_state))
+            expected = reference_of_state(state, truth.names[state], references)
+            labelled = {"majority_state": truth.names[state], "purity": max(of_state) / sum(of_state)}
         used = references if options.all_references or expected is None else [references[expected]]
         name = None if expected is None else references[expected].name
         values, aligned = evaluate_map(read_map(folder / row["file"])[0], voxel_size_ang, used, name, align)
         file = f"{results.MAPS}/cluster_{row['label']:02d}_aligned.mrc"
         write_map(out_dir / file, aligned, voxel_size_ang)
         made.append(values | {"label": row["label"], "n_particles": row["n_particles"], "aligned_file": file,
-                              "majority_state": truth.names[state],
-                              "purity": max(counts[row["label"]]) / sum(counts[row["label"]])})
+                              **labelled})
     return made
 
 
@@ -154,5 +194,6 @@ def map_line(row: dict[str, Any]) -> str:
     parts = [f"{row[f'resolution_{name}_ang']:.1f} A at FSC {name} ({row[f'nyquist_frac_{name}']:.2f} of Nyquist)"
              for name in ("0.5", "0.143")]
     hand = "mirrored" if row["mirrored"] else "same hand"
+    purity = f", purity {row['purity']:.2f}" if "purity" in row else ""
     return (f"{cluster_name(row['label'])} against {row['reference']}: {', '.join(parts)}, "
-            f"correlation {row['correlation']:.3f}, {hand}, purity {row['purity']:.2f}")
+            f"correlation {row['correlation']:.3f}, {hand}{purity}")

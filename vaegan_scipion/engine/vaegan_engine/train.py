@@ -126,17 +126,25 @@ def start(trainer: Trainer, batches: Batches, cache: ParticleCache, out_dir: Pat
     else:
         for name in (results.LOG_JSONL, results.STATUS_JSON):
             (out_dir / name).unlink(missing_ok=True)
-        real, table = batches.read(0)
-        z = latent.sample_prior(len(real), trainer.model, trainer.rng, trainer.device)
-        rotations, _ = trainer.sample_poses(len(real))
-        variance = signal_variance(cache.images)
-        match_amplitude(trainer.generator, z, rotations, trainer.ctf(table), variance)
-        trainer.generator_ema.load_state_dict(trainer.generator.state_dict())
+        if run.training.continue_from:
+            taken = checkpoint.take_networks(trainer, Path(run.training.continue_from))
+            print(f"starting with the networks of {taken}", flush=True)
+        else:
+            start_from_scratch(trainer, batches, cache)
     results.update_status(
         out_dir, state="running", command=run.command, device=compute.describe(trainer.device),
         seed=run.compute.seed, n_particles=len(cache.images), pixel_size_ang=cache.pixel_size_ang,
         box_px=cache.box_px, versions={"engine": __version__, "torch": torch.__version__},
         images_seen=trainer.images_seen, total_images=total_images(run), error=None)
+
+
+def start_from_scratch(trainer: Trainer, batches: Batches, cache: ParticleCache) -> None:
+    """Give the new generator the signal power of the particles."""
+    real, table = batches.read(0)
+    z = latent.sample_prior(len(real), trainer.model, trainer.rng, trainer.device)
+    rotations, _ = trainer.sample_poses(len(real))
+    match_amplitude(trainer.generator, z, rotations, trainer.ctf(table), signal_variance(cache.images))
+    trainer.generator_ema.load_state_dict(trainer.generator.state_dict())
 
 
 def stages(run: TrainRun) -> list[tuple[str, int]]:
