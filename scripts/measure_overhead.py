@@ -1,0 +1,138 @@
+"""What the cluster protocol itself costs on a large set: seconds per step and peak memory, the engine's time apart.
+
+``bin/scipion3 python scripts/measure_overhead.py [--particles 200000]``. The set is generated (metadata with CTF,
+optics and half sets; images of 16 px in a sparse stack that nobody reads) and the engine is the stand-in of the tests,
+which writes results for every particle. Prints one line per figure; exit code 1 beyond 180 s or 2 GiB.
+"""
+import argparse
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+
+import mrcfile
+from pwem.objects import Acquisition, CTFModel, Particle
+from pwem.protocols import ProtImportParticles
+from pyworkflow.object import Integer
+from pyworkflow.project import Manager
+from pyworkflow.protocol import STATUS_FINISHED
+
+from vaegan_scipion.constants import VAEGAN_ENV_ACTIVATION
+from vaegan_scipion.convert import write_particles_star
+from vaegan_scipion.protocols import VaeganProtCluster, VaeganProtSelect, VaeganProtTrain3D
+from vaegan_scipion.tests.phantom import make_fake_environment
+
+BOX_PX = 16
+PIXEL_SIZE_ANG = 3.5
+LIMIT_S = 180.0
+LIMIT_GIB = 2.0
+OWN_STEPS = ("convertInputStep", "createOutputStep")
+
+
+def timed(what, work):
+    """Result of `work`, its seconds printed."""
+    started = time.monotonic()
+    made = work()
+    print(f"{what}: {time.monotonic() - started:.1f} s", flush=True)
+    return made
+
+
+def import_particles(project, n_particles):
+    """A finished import of generated particles, ids rising by two: never row numbers."""
+    protocol = project.newProtocol(ProtImportParticles)
+    project.saveProtocol(protocol)
+    protocol.makePathsAndClean()
+    stack = protocol._getExtraPath("generated.mrcs")
+    with mrcfile.new_mmap(stack, shape=(n_particles, BOX_PX, BOX_PX), mrc_mode=2) as mrc:  # a hole in the file
+        mrc.set_image_stack()
+        mrc.voxel_size = PIXEL_SIZE_ANG
+    microscope = Acquisition(magnification=50000.0, voltage=300.0, sphericalAberration=2.7, amplitudeContrast=0.1)
+    particles = protocol._createSetOfParticles()
+    particles.setSamplingRate(PIXEL_SIZE_ANG)
+    particles.setAcquisition(microscope)
+    particles.setHasCTF(True)
+    for index in range(1, n_particles + 1):
+        particle = Particle()
+        particle.setObjId(2 * index)
+        particle.setLocation(index, stack)
+        particle.setSamplingRate(PIXEL_SIZE_ANG)
+        particle.setAcquisition(microscope)
+        defocus_ang = 10000.0 + index % 7000
+        particle.setCTF(CTFModel(defocusU=defocus_ang, defocusV=defocus_ang - 100, defocusAngle=index % 180))
+        particle._rlnRandomSubset = Integer(index % 2 + 1)
+        particles.append(particle)
+    protocol._defineOutputs(outputParticles=particles)
+    protocol.setStatus(STATUS_FINISHED)
+    project._storeProtocol(protocol)
+    return protocol
+
+
+def launch(project, protocol):
+    """Run to the end; stop with its error when it fails."""
+    if protocol.hasAttribute("useGpu"):
+        protocol.useGpu.set(False)
+    started = time.monotonic()
+    project.launchProtocol(protocol, wait=True)
+    if not protocol.isFinished():
+        sys.exit(f"{protocol.getRunName()} failed: {protocol.getErrorMessage()}")
+    return time.monotonic() - started
+
+
+def step_seconds(protocol):
+    """Seconds of each step of a finished run."""
+    return {step.funcName.get(): step.getElapsedTime().total_seconds() for step in protocol.loadSteps()}
+
+
+def parse():
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--particles", type=int, default=200_000)
+    parser.add_argument("--project", default="vaegan_overhead", help="name of the Scipion project, which is replaced")
+    parser.add_argument("--profile", action="store_true", help="show where writing the star file spends its time")
+    return parser.parse_args()
+
+
+def main():
+    """Build the project, run, print, judge."""
+    args = parse()
+    manager = Manager()
+    if manager.hasProject(args.project):
+        manager.deleteProject(args.project)
+    project = manager.createProject(args.project)
+    os.chdir(project.getPath())
+    os.environ[VAEGAN_ENV_ACTIVATION] = make_fake_environment(Path("fake_env").absolute())
+    imported = timed("generate the set", lambda: import_particles(project, args.particles))
+    training = project.newProtocol(VaeganProtTrain3D, boxPx=BOX_PX)
+    training.inputParticles.set(imported)
+    training.inputParticles.setExtended("outputParticles")
+    print(f"train 3D, all of it: {launch(project, training):.1f} s")
+
+    clustering = project.newProtocol(VaeganProtCluster)
+    clustering.inputTraining.set(training)
+    timed("cluster: validate the form", clustering.validate)
+    whole = launch(project, clustering)
+    seconds = step_seconds(clustering)
+    for name, value in seconds.items():
+        print(f"cluster: {name} {value:.1f} s")
+    engine = sum(value for name, value in seconds.items() if name not in OWN_STEPS)
+    peak_gib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+    timed("cluster: summary", clustering._summary)
+
+    selection = project.newProtocol(VaeganProtSelect, clusterNumbers="1-2")
+    selection.inputClusters.set(clustering)
+    print(f"select, all of it: {launch(project, selection):.1f} s for {selection.outputParticles.getSize()} particles")
+
+    print(f"{args.particles} particles: the cluster protocol's own overhead {whole - engine:.1f} s "
+          f"(limit {LIMIT_S:.0f}), peak {peak_gib:.2f} GiB (limit {LIMIT_GIB:g})")
+    if args.profile:
+        import cProfile
+        import pstats
+        profile = cProfile.Profile()
+        profile.runcall(write_particles_star, imported.outputParticles, "profiled.star")
+        pstats.Stats(profile).sort_stats("cumulative").print_stats(25)
+    sys.exit(0 if whole - engine < LIMIT_S and peak_gib < LIMIT_GIB else 1)
+
+
+if __name__ == "__main__":
+    main()
