@@ -6,7 +6,7 @@ VAEGAN_PYTHON = "VAEGAN_PYTHON"
 VAEGAN_TORCH_SPEC = "VAEGAN_TORCH_SPEC"
 
 PACKAGE = "vaegan"
-ENV_VERSION = "0.1"  # raise it when engine/requirements.txt changes
+ENV_VERSION = "0.2"  # raise it when engine/requirements.txt changes
 ENV_NAME = f"{PACKAGE}-{ENV_VERSION}"
 CONDA_FLAG = "conda-env-ready"
 VENV_FLAG = "venv-ready"

@@ -24,6 +24,10 @@ COMMANDS = {
     "halves": ("halves", "train two independent halves and compare them (FSC)"),
     "evaluate": ("evaluate", "compare clusters and maps with the truth"),
     "ceiling": ("ceiling", "what a supervised classifier reaches on the same images"),
+    "count": ("count", "how many clusters the criteria without density would choose"),
+    "centroids": ("centroids", "k-means inside each cluster, the nearest particles decoded"),
+    "homogeneity": ("homogeneity", "k-means groups of everything, each aligned by RELION as one class"),
+    "match": ("match", "correlation of maps with reference maps or atomic models"),
     "report": ("report", "a whole analysis as one HTML file, or as one picture"),
     "counterpart": ("counterpart", "one particle beside what the generator makes at its z"),
 }
