@@ -27,7 +27,7 @@ def main(words):
     out_dir = Path(words[words.index("--out") + 1])
     fail_on_request(run.command, out_dir)
     commands = {"train2d": train, "train3d": train, "embed": embed, "cluster": cluster,
-                "traverse": traverse, "halves": halves}
+                "traverse": traverse, "halves": halves, "report": report, "counterpart": counterpart}
     commands[run.command](run, out_dir)
     if run.command.startswith("train"):
         results.update_status(out_dir, resumed="--resume" in words,
@@ -123,6 +123,23 @@ def halves(run, out_dir):
     results.write_csv(out_dir / results.FSC_CSV,
                       ["cluster", "resolution_ang", "spatial_frequency_per_ang", "fsc"], rows)
     results.write_json(out_dir / results.HALVES_JSON, [{"cluster": label} for label in range(3)])
+
+
+def report(run, out_dir):
+    """A page that names what it was asked to show."""
+    folders = [run.run_dir, run.clusters_dir, run.traverse_dir, run.halves_dir]
+    missing = [folder for folder in folders if folder and not (Path(folder)).is_dir()]
+    assert not missing, missing
+    (out_dir / results.REPORT_HTML).write_text("\n".join(["<p>" + run.title, *folders]))
+
+
+def counterpart(run, out_dir):
+    """Three images whose values tell the particle: id, id + 1, id + 2."""
+    stored = results.read_npz(Path(run.embedding_dir) / results.LATENTS_NPZ)
+    assert run.particle_id in stored["particle_id"]
+    images = np.arange(3, dtype=np.float32)[:, None, None] + np.full((3, BOX_PX, BOX_PX), run.particle_id, np.float32)
+    write_mrc(out_dir / results.COUNTERPART_MRCS, images, 1.0, 0)
+    results.write_json(out_dir / results.COUNTERPART_JSON, {"particle_id": run.particle_id, "correlation": 0.25})
 
 
 def label_of(particle_id):

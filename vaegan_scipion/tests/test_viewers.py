@@ -1,9 +1,12 @@
 """Each plot draws the numbers it is given; each viewer finds its protocol and opens headless."""
 import os
+import re
+from pathlib import Path
 from unittest import TestCase
+from unittest.mock import patch
 
 import numpy as np
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
 from pwem.viewers import EmPlotter
@@ -24,17 +27,33 @@ class TestPlots(TestCase):
         labels = np.array([0, 1, -1, 0, 1, 2, 0, 1, -1, 0, 1, 11])
         axes, = plots.draw_umap(Figure(), umap, labels).axes
         self.assertEqual(len(axes.collections), 5)
+        # the noise lowest, then from large to small
         for collection, label in zip(axes.collections, (-1, 0, 1, 2, 11)):
             np.testing.assert_array_equal(collection.get_offsets(), umap[labels == label])
             self.assertEqual(to_hex(collection.get_facecolor()[0]), plots.cluster_colour(label))
-        texts = [text.get_text() for text in axes.get_legend().get_texts()]
-        self.assertEqual(texts, ["noise: 2", "cluster 1: 4", "cluster 2: 4", "cluster 3: 1", "cluster 12: 1"])
+        legend = axes.get_legend()
+        self.assertEqual([text.get_text() for text in legend.get_texts()],
+                         ["cluster 1: 4", "cluster 2: 4", "cluster 3: 1", "cluster 12: 1", "noise: 2"])
+        self.assertEqual([to_hex(handle.get_facecolor()[0]) for handle in legend.legend_handles],
+                         [plots.cluster_colour(label) for label in (0, 1, 2, 11, -1)])
 
-    def test_umap_of_many_counts_all_and_draws_some(self):
+    def test_umap_of_many_is_a_density_of_all(self):
         n = plots.MAX_POINTS + 10
-        axes, = plots.draw_umap(Figure(), np.zeros((n, 2)), np.zeros(n, int)).axes
-        self.assertEqual(len(axes.collections[0].get_offsets()), plots.MAX_POINTS)
-        self.assertEqual(axes.get_legend().get_texts()[0].get_text(), f"cluster 1: {n}")
+        umap = np.random.default_rng(0).normal(size=(n, 2))
+        axes, = plots.draw_umap(Figure(), umap, np.arange(n) % 2).axes
+        self.assertEqual(len(axes.images), 1)
+        texts = [text.get_text() for text in axes.get_legend().get_texts()]
+        self.assertEqual(texts, [f"cluster 1: {n // 2}", f"cluster 2: {n // 2}"])
+
+    def test_density_counts_and_mixes(self):
+        umap = np.array([[0.0, 0.0]] * 7 + [[1.0, 1.0]] * 3)
+        labels = np.array([0] * 7 + [1] * 2 + [2])
+        picture, extent = plots.density_image(umap, labels, n_bins=2)
+        np.testing.assert_allclose(extent, [-0.02, 1.02, -0.02, 1.02])
+        np.testing.assert_allclose(picture[0, 0], [*to_rgb(plots.cluster_colour(0)), 1.0])
+        mixed = (2 * np.array(to_rgb(plots.cluster_colour(1))) + np.array(to_rgb(plots.cluster_colour(2)))) / 3
+        np.testing.assert_allclose(picture[1, 1], [*mixed, 0.2 + 0.8 * np.log(4) / np.log(8)])
+        np.testing.assert_array_equal(picture[[0, 1], [1, 0], 3], 0)
 
     def test_curves(self):
         rows = [{"kimg": 1.0, "a_loss": 3.0, "lr_factor": 1.0}, {"kimg": 2.0, "a_loss": 2.0, "b": 7.0}]
@@ -104,7 +123,8 @@ class TestViewers(ProjectTest):
 
     def figure(self, views):
         """The one figure among views."""
-        self.assertEqual([type(view) for view in views], [EmPlotter])
+        self.assertEqual(len(views), 1)
+        self.assertIsInstance(views[0], EmPlotter)
         figure = views[0].getFigure()
         figure.canvas.draw()
         return figure
@@ -139,27 +159,113 @@ class TestViewers(ProjectTest):
         _, views = self.open(VaeganTrainViewer, training)
         self.assertEqual(self.figure(views["showPreview"]).axes[0].images[0].get_array()[0, 0, 0], 1.0)
 
+    def test_live_curves_of_a_run(self):
+        training = self.runs[VaeganProtTrain3D][0]
+        views = VaeganTrainViewer(project=self.proj, protocol=training)._curves()
+        self.assertFalse(views[0].content.update())  # it has finished
+        self.assertIn("finished, 9.6 of 9.6 thousand images, 100 images/s", views[0].getFigure()._suptitle.get_text())
+
     def test_clusters(self):
         for protocol_class, n_pictures in ((VaeganProtTrain3D, 12), (VaeganProtTrain2D, 4)):
-            _, views = self.open(VaeganClusterViewer, self.runs[protocol_class][1])
-            axes, = self.figure(views["showUmap"]).axes
-            drawn = np.concatenate([collection.get_offsets() for collection in axes.collections])
-            expected = sorted((0.25 * i, -0.5 * label_of(i)) for i in ENABLED_IDS)
-            np.testing.assert_allclose(sorted(map(tuple, np.asarray(drawn))), expected)
+            training, clustering, _ = self.runs[protocol_class]
+            with patch("webbrowser.open") as opened:
+                _, views = self.open(VaeganClusterViewer, clustering)
+                views["showReport"][0].show()
+            self.check_umap(self.figure(views["showUmap"]).axes[0])
+            self.assertEqual(len(self.figure(views["showDensity"]).axes[0].images), 1)
             self.assertEqual(len(self.figure(views["showPictures"]).axes), n_pictures)
             self.assertNotIsInstance(views["showClasses"][0], MessageView)
+            page = Path(opened.call_args[0][0][len("file://"):].replace("%20", " "))
+            self.assertIn(training.getRunDir(), page.read_text())
             if protocol_class is VaeganProtTrain3D:
                 axes, = self.figure(views["showFsc"]).axes
                 self.assertEqual(len(axes.lines), 3 + 2)
             else:
                 self.assertIn("has no FSC", views["showFsc"][0].getMessage())
 
+    def check_umap(self, axes):
+        drawn = np.concatenate([collection.get_offsets() for collection in axes.collections])
+        expected = sorted((0.25 * i, -0.5 * label_of(i)) for i in ENABLED_IDS)
+        np.testing.assert_allclose(sorted(map(tuple, np.asarray(drawn))), expected)
+
+    def test_cards(self):
+        for protocol_class in self.runs:
+            viewer = VaeganClusterViewer(project=self.proj, protocol=self.runs[protocol_class][1])
+            cards = viewer.read_cards()
+            self.assertEqual([card.label for card in cards], [0, 1, 2, -1])
+            for card in cards:
+                self.assertEqual(card.n_particles, sum(label_of(i) == card.label for i in ENABLED_IDS))
+                self.assertEqual([point.n_near for point in card.strip], [10, 11] if card.label >= 0 else [])
+                self.assertEqual(card.curve is not None, protocol_class is VaeganProtTrain3D and card.label >= 0)
+            n_views = 3 if protocol_class is VaeganProtTrain3D else 1
+            n_curves = 3 if protocol_class is VaeganProtTrain3D else 0
+            figure = self.figure(viewer._cards())
+            self.assertEqual(len(figure.axes), 4 + 4 * n_views + 3 * 2 + n_curves)
+
+    def explorer(self, protocol_class=VaeganProtTrain3D):
+        """The content of an explorer window on the fake run."""
+        viewer = VaeganClusterViewer(project=self.proj, protocol=self.runs[protocol_class][1])
+        return viewer, self.keep(viewer._umap())
+
+    def keep(self, views):
+        """The content of a window, which stays open until the end of the test."""
+        self.windows = getattr(self, "windows", []) + views
+        return views[0].content
+
+    def test_a_click_shows_the_particle_and_its_counterpart(self):
+        _, explorer = self.explorer()
+        row = ENABLED_IDS.index(8)
+        explorer.on_lasso([(0.25 * 8, -0.5 * label_of(8))])
+        self.assertEqual(explorer.shown, row)
+        self.assertEqual(explorer.particle_axes.get_title(), "particle 8")
+        explorer._pending.result(60)
+        explorer.poll()
+        self.assertIn("particle 8, r = 0.25", explorer.generated_axes.get_title())
+        np.testing.assert_array_equal(explorer.generated_axes.images[0].get_array(), 9)  # the generated one: id + 1
+
+    def test_a_lasso_is_a_finished_subset(self):
+        """What a mouse does is in test_gui; here the polygon, the ids and the run."""
+        viewer, explorer = self.explorer()
+        explorer.on_create()
+        self.assertIn("Nothing is selected", explorer.status.get_text())
+        explorer.on_lasso([(4.9, 0.1), (10.1, 0.1), (10.1, -0.6), (4.9, -0.6)])
+        expected = [i for i in ENABLED_IDS if 20 <= i <= 40 and label_of(i) in (0, 1)]
+        self.assertEqual(explorer.selected_ids, expected)
+        self.assertIn(f"{len(expected)} particles selected", explorer.status.get_text())
+        with patch.object(self.proj, "launchProtocol", side_effect=self.proj.launchProtocol) as launched:
+            launched.side_effect = lambda protocol: type(self.proj).launchProtocol(self.proj, protocol, wait=True)
+            explorer.on_create()
+        self.assertIn(f"subset of {len(expected)} particles is being made", explorer.status.get_text())
+        selection = launched.call_args[0][0]
+        self.assertTrue(selection.isFinished(), selection.getErrorMessage())
+        self.assertEqual([particle.getObjId() for particle in selection.outputParticles], expected)
+        explorer.on_clear()
+        self.assertEqual(explorer.selected_ids, [])
+        self.assertIn("not in the particles", viewer.create_subset([10 ** 6]))
+
     def test_traversal(self):
         for protocol_class in self.runs:
-            viewer, views = self.open(VaeganTraverseViewer, self.runs[protocol_class][2])
+            with patch("webbrowser.open"):
+                viewer, views = self.open(VaeganTraverseViewer, self.runs[protocol_class][2])
             self.assertEqual(len(self.figure(views["showStrips"]).axes), 6)
+            self.assertIn(".gif", views["saveMovie"][0].getMessage())
             viewer.cluster.set(2)
             figure = self.figure(viewer._strips())
             self.assertEqual([axes.get_title() for axes in figure.axes], ["0.00: 10 near", "1.00: 11 near"])
+            views = viewer._movie()
+            movie = views[0].content
+            self.assertEqual([frame.cluster for frame in movie.frames], [1, 1])
+            message = viewer._chimera()[0].getMessage()
+            if protocol_class is VaeganProtTrain3D:
+                self.assertIn("Set CHIMERA_HOME", message)
+                script = Path(self.runs[protocol_class][2]._getExtraPath("chimerax", "cluster_02_component_1.cxc"))
+                opened, = [line for line in script.read_text().splitlines() if line.startswith("open ")]
+                names = re.findall('"([^"]+)"', opened)
+                self.assertEqual([os.path.basename(name) for name in names],
+                                 ["map_01_00_00.mrc", "map_01_00_01.mrc"])
+                self.assertTrue(all(os.path.exists(name) for name in names))
+            else:
+                self.assertIn("images, not maps", message)
             viewer.cluster.set(9)
             self.assertIn("no cluster 9", viewer._strips()[0].getMessage())
+            self.assertIn("no cluster 9", viewer._movie()[0].getMessage())

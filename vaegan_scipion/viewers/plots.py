@@ -6,12 +6,15 @@ images y, x. A cluster has the same colour in every drawing (the engine's too).
 from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from ..engine.vaegan_engine.palette import cluster_colour, cluster_name
 
 MAX_POINTS = 100_000
+DENSITY_BINS = (100, 400)  # fewest and most, along each axis
+FAINTEST = 0.2  # opacity of nearly nothing
 THRESHOLDS = (0.143, 0.5)
 NOT_A_CURVE = ("kimg", "images_per_second", "lr_factor", "peak_gb")
 PLANES = (("z", 0), ("y", 1), ("x", 2))  # normal of the section, axis of the array
@@ -35,24 +38,85 @@ class Point(NamedTuple):
     image: np.ndarray
 
 
+def sorted_labels(labels: np.ndarray) -> List[int]:
+    """The clusters in use by number, the noise last."""
+    return sorted(set(labels.tolist()), key=lambda label: (label < 0, label))
+
+
 def draw_umap(figure: Figure, umap: np.ndarray, labels: np.ndarray) -> Figure:
-    """Embedding (n, 2 or more) coloured by label (n,); at most MAX_POINTS points, counts of all."""
-    shown = np.arange(len(labels))
-    if len(shown) > MAX_POINTS:
-        shown = np.sort(np.random.default_rng(0).choice(shown, MAX_POINTS, replace=False))
-    axes = figure.add_subplot()
-    size = float(np.clip(20_000 / max(len(shown), 1), 1, 20))
-    for label in sorted(set(labels.tolist())):
-        rows = shown[labels[shown] == label]
-        axes.scatter(umap[rows, 0], umap[rows, 1], s=size, color=cluster_colour(label), linewidths=0,
-                     label=f"{cluster_name(label)}: {int((labels == label).sum())}")
-    axes.set(xlabel="UMAP 1", ylabel="UMAP 2", title=f"{len(labels)} particles")
-    axes.legend(markerscale=max(1.0, 6 / size**0.5), fontsize=8)
+    """Embedding (n, 2 or more) coloured by label (n,); a density above MAX_POINTS."""
+    fill_umap(figure.add_subplot(), umap, labels)
     return figure
 
 
-def draw_curves(figure: Figure, rows: Sequence[Dict[str, Any]]) -> Figure:
+def fill_umap(axes: Any, umap: np.ndarray, labels: np.ndarray) -> None:
+    """A dot per particle, the noise lowest, small clusters above large ones; a density above MAX_POINTS."""
+    if len(labels) > MAX_POINTS:
+        fill_density(axes, umap, labels)
+        return
+    size = float(np.clip(20_000 / max(len(labels), 1), 3, 20))
+    names = sorted_labels(labels)
+    counts = {label: int((labels == label).sum()) for label in names}
+    for label in sorted(names, key=lambda label: (label >= 0, -counts[label])):
+        rows = labels == label
+        axes.scatter(umap[rows, 0], umap[rows, 1], s=size, color=cluster_colour(label), linewidths=0,
+                     label=f"{cluster_name(label)}: {counts[label]}")
+    _finish_umap(axes, names, counts)
+
+
+def draw_density(figure: Figure, umap: np.ndarray, labels: np.ndarray) -> Figure:
+    """How many particles are where: every one counts, however many there are."""
+    fill_density(figure.add_subplot(), umap, labels)
+    return figure
+
+
+def density_image(umap: np.ndarray, labels: np.ndarray, n_bins: int) -> Tuple[np.ndarray, List[float]]:
+    """(n_bins, n_bins, 4) RGBA picture, row 0 lowest, and its extent (x0, x1, y0, y1).
+
+    A pixel with particles has the mean of their cluster colours, and the opacity
+    ``0.2 + 0.8 log(1 + count) / log(1 + largest count)``.
+    """
+    low, high = umap[:, :2].min(axis=0), umap[:, :2].max(axis=0)
+    margin = np.where(high > low, 0.02 * (high - low), 0.5)
+    low, high = low - margin, high + margin
+    bins = [np.linspace(low[axis], high[axis], n_bins + 1) for axis in range(2)]
+    total, mixed = np.zeros((n_bins, n_bins)), np.zeros((n_bins, n_bins, 3))
+    for label in sorted_labels(labels):
+        rows = labels == label
+        counts = np.histogram2d(umap[rows, 1], umap[rows, 0], bins=(bins[1], bins[0]))[0]
+        total += counts
+        mixed += counts[..., None] * np.array(to_rgb(cluster_colour(label)))
+    picture = np.zeros((n_bins, n_bins, 4))
+    picture[..., :3] = mixed / np.maximum(total, 1)[..., None]
+    opacity = FAINTEST + (1 - FAINTEST) * np.log1p(total) / np.log1p(max(total.max(), 1))
+    picture[..., 3] = np.where(total > 0, opacity, 0)
+    return picture, [low[0], high[0], low[1], high[1]]
+
+
+def fill_density(axes: Any, umap: np.ndarray, labels: np.ndarray) -> None:
+    """The picture of `density_image` with a legend of all counts."""
+    picture, extent = density_image(umap, labels, int(np.clip(1.5 * np.sqrt(len(labels)), *DENSITY_BINS)))
+    axes.imshow(picture, origin="lower", extent=extent, aspect="auto", interpolation="nearest")
+    names = sorted_labels(labels)
+    counts = {label: int((labels == label).sum()) for label in names}
+    for label in names:
+        axes.scatter([], [], s=20, color=cluster_colour(label), label=f"{cluster_name(label)}: {counts[label]}")
+    _finish_umap(axes, names, counts)
+
+
+def _finish_umap(axes: Any, names: Sequence[int], counts: Dict[int, int]) -> None:
+    total = sum(counts.values())
+    axes.set(xlabel="UMAP 1", ylabel="UMAP 2", title=f"{total} particles")
+    shown = dict(zip(*reversed(axes.get_legend_handles_labels())))
+    texts = [f"{cluster_name(label)}: {counts[label]}" for label in names]
+    legend = axes.legend([shown[text] for text in texts], texts, fontsize=8, framealpha=0.85, loc="best")
+    for handle in legend.legend_handles:
+        handle.set_sizes([36])
+
+
+def draw_curves(figure: Figure, rows: Sequence[Dict[str, Any]], title: str = "") -> Figure:
     """One panel per quantity of `log.jsonl`, against thousands of images seen."""
+    figure.suptitle(title, fontsize=10)
     names = sorted({name for row in rows for name in row} - set(NOT_A_CURVE))
     n_columns = max(1, int(np.ceil(np.sqrt(len(names)))))
     n_rows = max(1, int(np.ceil(len(names) / n_columns)))
@@ -102,7 +166,13 @@ def draw_fsc(figure: Figure, curves: Sequence[Curve]) -> Figure:
     return figure
 
 
-def draw_slices(figure: Figure, maps: Sequence[np.ndarray], titles: Sequence[str]) -> Figure:
+def slices_size_in(n_maps: int) -> Tuple[float, float]:
+    """Width and height of `draw_slices` for so many maps."""
+    return 6.6, 2.0 * max(n_maps, 1) + 0.5
+
+
+def draw_slices(figure: Figure, maps: Sequence[np.ndarray], titles: Sequence[str],
+                colours: Sequence[str] = ()) -> Figure:
     """Central sections of each map (d, d, d), one row per map: across z, y and x."""
     for row, (array, title) in enumerate(zip(maps, titles)):
         low, high = np.percentile(array, (1, 99.8))
@@ -110,11 +180,14 @@ def draw_slices(figure: Figure, maps: Sequence[np.ndarray], titles: Sequence[str
             axes = figure.add_subplot(len(maps), len(PLANES), row * len(PLANES) + column + 1)
             section = np.take(array, array.shape[axis] // 2, axis=axis)
             axes.imshow(section, cmap="gray", vmin=low, vmax=max(high, low + 1e-12), origin="lower")
-            _bare(axes, f"section across {name}" if row == 0 else "", title if column == 0 else "")
+            _bare(axes, f"section across {name}" if row == 0 else "", title if column == 0 else "",
+                  colours[row] if colours else "black")
+    figure.tight_layout()
     return figure
 
 
-def draw_montage(figure: Figure, images: Sequence[np.ndarray], titles: Sequence[str]) -> Figure:
+def draw_montage(figure: Figure, images: Sequence[np.ndarray], titles: Sequence[str],
+                 colours: Sequence[str] = ()) -> Figure:
     """Images (d, d) in a grid, each with its own contrast."""
     n_columns = max(1, int(np.ceil(np.sqrt(len(images)))))
     n_rows = max(1, int(np.ceil(len(images) / n_columns)))
@@ -122,7 +195,17 @@ def draw_montage(figure: Figure, images: Sequence[np.ndarray], titles: Sequence[
         axes = figure.add_subplot(n_rows, n_columns, number)
         axes.imshow(image, cmap="gray", origin="lower")
         _bare(axes, title, "")
+        axes.title.set_color(colours[number - 1] if colours else "black")
+    figure.tight_layout()
     return figure
+
+
+def traversal_size_in(points: Sequence[Point]) -> Tuple[float, float]:
+    """Width and height of `draw_traversal` for these points."""
+    strips: Dict[Tuple[int, int], int] = {}
+    for point in points:
+        strips[point.cluster, point.component] = strips.get((point.cluster, point.component), 0) + 1
+    return 1.9 * max(strips.values(), default=1) + 0.7, 2.0 * max(len(strips), 1) + 0.3
 
 
 def draw_traversal(figure: Figure, points: Sequence[Point]) -> Figure:
@@ -132,13 +215,13 @@ def draw_traversal(figure: Figure, points: Sequence[Point]) -> Figure:
         strips.setdefault((point.cluster, point.component), []).append(point)
     n_columns = max((len(strip) for strip in strips.values()), default=1)
     for row, ((cluster, component), strip) in enumerate(sorted(strips.items())):
-        low = min(float(point.image.min()) for point in strip)
-        high = max(float(point.image.max()) for point in strip)
+        low, high = np.percentile(np.stack([point.image for point in strip]), (1, 99.8))
         for column, point in enumerate(sorted(strip, key=lambda point: point.position)):
             axes = figure.add_subplot(len(strips), n_columns, row * n_columns + column + 1)
             axes.imshow(point.image, cmap="gray", vmin=low, vmax=max(high, low + 1e-12), origin="lower")
             name = f"{cluster_name(cluster)}\ncomponent {component}" if column == 0 else ""
             _bare(axes, f"{point.position:.2f}: {point.n_near} near", name, cluster_colour(cluster))
+    figure.tight_layout()
     return figure
 
 

@@ -1,13 +1,19 @@
 """What the viewers share: figures in Scipion's windows, maps and images read from disk."""
-from typing import Any, Callable, List
+from typing import Any, Callable, List, Optional
 
 import mrcfile
 import numpy as np
 from pwem.viewers import EmPlotter
 from pwem.viewers.mdviewer.viewer import MDViewer
 from pyworkflow.viewer import DESKTOP_TKINTER, ProtocolViewer
+from scipy.ndimage import gaussian_filter
 
 from ..convert import Picture
+from ..engine_run import EngineError
+from ..protocols import VaeganProtTraverse
+from .engine_views import BrowserView, make_report
+
+SHOWN_DETAIL_PX = 64  # a particle is smoothed to this many pixels: its noise hides it otherwise
 
 
 class VaeganViewer(ProtocolViewer):
@@ -17,9 +23,12 @@ class VaeganViewer(ProtocolViewer):
 
     def figure_view(self, draw: Callable[..., Any], *arguments: Any, title: str = "",
                     size_in: Any = (8, 6)) -> List[Any]:
-        """A window with a new figure that `draw(figure, *arguments)` fills."""
-        plotter = EmPlotter(windowTitle=title, figsize=size_in)
-        draw(plotter.getFigure(), *arguments)
+        """A window with a new figure that `draw(figure, *arguments)` fills.
+
+        What `draw` returns lives as long as the window: matplotlib drops widgets that nobody holds.
+        """
+        plotter = FilledPlotter(windowTitle=title, figsize=size_in)
+        plotter.content = draw(plotter.getFigure(), *arguments)
         return [plotter]
 
     def table_view(self, output_name: str) -> List[Any]:
@@ -29,6 +38,22 @@ class VaeganViewer(ProtocolViewer):
             return [self.errorMessage(f"This run has no {output_name}.", "Nothing to show")]
         return list(MDViewer(project=self.getProject(), protocol=self.protocol)._visualize(output))
 
+    def report_view(self, clustering: Any, traversal: Any = None) -> List[Any]:
+        """The HTML report in the browser; a message when it cannot be made."""
+        try:
+            return [BrowserView(make_report(clustering, traversal))]
+        except EngineError as error:
+            return [self.errorMessage(str(error), "No report")]
+
+
+class FilledPlotter(EmPlotter):
+    """Scipion's figure window, whose drawing keeps its own layout."""
+
+    content: Any = None
+
+    def tightLayout(self) -> None:
+        """Nothing: the drawings place their axes themselves."""
+
 
 def read_picture(picture: Picture) -> np.ndarray:
     """A map (d, d, d), or one image (d, d) of a stack, as float32."""
@@ -37,6 +62,22 @@ def read_picture(picture: Picture) -> np.ndarray:
         return np.array(data, np.float32)
 
 
+def read_particle(particle: Any, dark_protein: bool) -> np.ndarray:
+    """A particle's image (d, d), smoothed for the eye, protein white."""
+    index, path = particle.getLocation()
+    with mrcfile.mmap(path, mode="r", permissive=True) as mrc:
+        image = np.array(mrc.data[max(index, 1) - 1] if mrc.data.ndim == 3 else mrc.data, np.float32)
+    smooth = gaussian_filter(image, max(image.shape) / SHOWN_DETAIL_PX)
+    return -smooth if dark_protein else smooth
+
+
 def central_section(array: np.ndarray) -> np.ndarray:
     """The image itself, or the section of a map across z through its centre."""
     return array[len(array) // 2] if array.ndim == 3 else array
+
+
+def newest_traversal(project: Any, clustering: Any) -> Optional[Any]:
+    """The last finished traversal of a clustering in the project, if there is one."""
+    found = [run for run in project.getRuns() if isinstance(run, VaeganProtTraverse) and run.isFinished()
+             and run.inputClusters.get() is not None and run.inputClusters.get().getObjId() == clustering.getObjId()]
+    return found[-1] if found else None

@@ -1,12 +1,20 @@
-"""Results of embed and cluster: UMAP, maps or images, FSC, classes."""
+"""Results of embed and cluster: UMAP to select in, cards, maps or images, FSC, classes, report."""
+import os
 from typing import Any, Callable, Dict, List
 
 import pyworkflow.protocol.params as params
 
 from ..convert import read_clusters
-from ..protocols import VaeganProtCluster
-from . import plots
-from .viewer_base import VaeganViewer, read_picture
+from ..engine.vaegan_engine import results
+from ..engine_run import result_file
+from ..protocols import VaeganProtCluster, VaeganProtSelect
+from ..protocols.protocol_select import BY_FILE
+from . import cards, plots
+from .engine_views import Counterpart, make_counterpart
+from .umap_explorer import UmapExplorer
+from .viewer_base import VaeganViewer, central_section, newest_traversal, read_particle, read_picture
+
+SELECTIONS_DIR = "selections"
 
 
 class VaeganClusterViewer(VaeganViewer):
@@ -17,30 +25,103 @@ class VaeganClusterViewer(VaeganViewer):
 
     def _defineParams(self, form: Any) -> None:
         form.addSection(label="Visualization")
-        form.addParam("showUmap", params.LabelParam, label="UMAP by cluster",
-                      help="The embedding of all particles; noise is grey.")
+        form.addParam("showUmap", params.LabelParam, label="UMAP: look and select",
+                      help="Rest on a dot to see its particle, click it for its generated counterpart, draw around "
+                           "dots to make a subset. Above 100,000 particles the density is shown.")
+        form.addParam("showDensity", params.LabelParam, label="UMAP: density",
+                      help="How many particles are where, in the colours of the clusters.")
+        form.addParam("showCards", params.LabelParam, label="Cards of the clusters",
+                      help="Size, map or image, the newest finished traversal and the FSC of each cluster.")
         form.addParam("showPictures", params.LabelParam, label="Maps or images of the clusters",
                       help="Three sections of each map, or the images.")
         form.addParam("showFsc", params.LabelParam, label="FSC between halves",
                       help="When 'Two independent halves' was on.")
         form.addParam("showClasses", params.LabelParam, label="Classes in Scipion's viewer",
                       help="Classes of the input particles; the last one is the noise, if any.")
+        form.addParam("showReport", params.LabelParam, label="Report in the browser",
+                      help="One HTML file to keep or to send: extra/report/report.html.")
 
     def _getVisualizeDict(self) -> Dict[str, Callable[..., List[Any]]]:
-        return {"showUmap": self._umap, "showPictures": self._pictures, "showFsc": self._fsc,
-                "showClasses": self._classes}
+        return {"showUmap": self._umap, "showDensity": self._density, "showCards": self._cards,
+                "showPictures": self._pictures, "showFsc": self._fsc, "showClasses": self._classes,
+                "showReport": self._report}
 
     def _umap(self, _name: Any = None) -> List[Any]:
         clusters = read_clusters(self.protocol.getClustersDir())
-        return self.figure_view(plots.draw_umap, clusters.umap, clusters.label, title="UMAP")
+        particles = self.protocol.getParticlesPointer().get()
+        dark = self.protocol.inputTraining.get().invertContrast.get()
+        pictures = {label: central_section(read_picture(picture))
+                    for label, picture in self.protocol.readPictures().items()}
+
+        def image_of(particle_id: int) -> Any:
+            return read_particle(particles[particle_id], dark)
+
+        def counterpart_of(particle_id: int) -> Counterpart:
+            return make_counterpart(self.protocol, particle_id)
+
+        return self.figure_view(UmapExplorer, clusters, image_of, pictures, counterpart_of, self.create_subset,
+                                title="UMAP", size_in=(12, 7.5))
+
+    def create_subset(self, ids: List[int]) -> str:
+        """Start a run of 'select and export' with these particle ids; returns what was done as a sentence."""
+        folder = self.protocol._getExtraPath(SELECTIONS_DIR)
+        os.makedirs(folder, exist_ok=True)
+        path = os.path.join(folder, f"lasso_{len(os.listdir(folder)) + 1:03d}.txt")
+        with open(path, "w") as stream:
+            stream.write(" ".join(map(str, ids)) + "\n")
+        project = self.getProject()
+        selection = project.newProtocol(VaeganProtSelect, selectBy=BY_FILE, selectionFile=path)
+        selection.inputClusters.set(self.protocol)
+        selection.setObjLabel(f"lasso: {len(ids)} particles")
+        problems = selection.validate()
+        if problems:
+            return " ".join(problems)
+        project.launchProtocol(selection)
+        return f"A subset of {len(ids)} particles is being made: run {selection.getObjId()}, '{selection.getRunName()}'."
+
+    def _density(self, _name: Any = None) -> List[Any]:
+        clusters = read_clusters(self.protocol.getClustersDir())
+        return self.figure_view(plots.draw_density, clusters.umap, clusters.label, title="UMAP density")
+
+    def _cards(self, _name: Any = None) -> List[Any]:
+        made = self.read_cards()
+        return self.figure_view(cards.draw_cards, made, title="Clusters", size_in=cards.cards_size_in(len(made)))
+
+    def read_cards(self) -> List[cards.Card]:
+        """A card per group, in the order of `clusters.json`."""
+        clusters = read_clusters(self.protocol.getClustersDir())
+        pictures, strips = self.protocol.readPictures(), self._strips()
+        fscs = getattr(self.protocol, "outputFSCs", None) or []
+        curves = {curve.label: curve for curve in map(fsc_curve, fscs)}
+        made = []
+        for row in results.read_json(result_file(self.protocol.getClustersDir(), results.CLUSTERS_JSON)):
+            label = row["label"]
+            inside = clusters.label == label
+            made.append(cards.Card(
+                label, int(inside.sum()), float(inside.mean()), float(clusters.probability[inside].mean()),
+                read_picture(pictures[label]) if label in pictures else None, row.get("stability"),
+                strips.get(label, ()), curves.get(label)))
+        return made
+
+    def _strips(self) -> Dict[int, List[plots.Point]]:
+        traversal = newest_traversal(self.getProject(), self.protocol)
+        strips: Dict[int, List[plots.Point]] = {}
+        for row in traversal.readPoints() if traversal else ():
+            if row["component"] == 0:
+                strips.setdefault(row["cluster"], []).append(plots.Point(
+                    row["cluster"], 1, row["position"], row["n_near"], central_section(read_picture(row["picture"]))))
+        return strips
 
     def _pictures(self, _name: Any = None) -> List[Any]:
         pictures = self.protocol.readPictures()
-        labels = sorted(pictures)
+        labels = sorted(pictures, key=lambda label: (label < 0, label))
         arrays = [read_picture(pictures[label]) for label in labels]
-        draw = plots.draw_slices if self.protocol.isVolumetric() else plots.draw_montage
-        return self.figure_view(draw, arrays, [plots.cluster_name(label) for label in labels],
-                                title="Clusters", size_in=(6, 9))
+        volumetric = self.protocol.isVolumetric()
+        draw = plots.draw_slices if volumetric else plots.draw_montage
+        names = [plots.cluster_name(label) for label in labels]
+        colours = [plots.cluster_colour(label) for label in labels]
+        return self.figure_view(draw, arrays, names, colours, title="Clusters",
+                                size_in=plots.slices_size_in(len(labels)) if volumetric else (8, 8))
 
     def _fsc(self, _name: Any = None) -> List[Any]:
         output = getattr(self.protocol, "outputFSCs", None)
@@ -51,6 +132,9 @@ class VaeganClusterViewer(VaeganViewer):
 
     def _classes(self, _name: Any = None) -> List[Any]:
         return self.table_view("outputClasses")
+
+    def _report(self, _name: Any = None) -> List[Any]:
+        return self.report_view(self.protocol, newest_traversal(self.getProject(), self.protocol))
 
 
 def fsc_curve(fsc: Any) -> plots.Curve:

@@ -6,8 +6,10 @@ import pyworkflow.protocol.params as params
 from matplotlib.image import imread
 
 from ..engine.vaegan_engine import results
+from ..engine_run import read_status
 from ..protocols import VaeganProtTrain2D, VaeganProtTrain3D
 from . import plots
+from .moving import LiveCurves
 from .viewer_base import VaeganViewer, read_picture
 
 
@@ -20,7 +22,7 @@ class VaeganTrainViewer(VaeganViewer):
     def _defineParams(self, form: Any) -> None:
         form.addSection(label="Visualization")
         form.addParam("showCurves", params.LabelParam, label="Losses and gradients",
-                      help="Everything in log.jsonl, against the images seen; also while training.")
+                      help="Everything in log.jsonl, against the images seen; drawn anew while it trains.")
         form.addParam("showComponents", params.LabelParam, label="Components",
                       help="Three sections of each map, or the images.")
         form.addParam("showPreview", params.LabelParam, label="Newest preview",
@@ -33,17 +35,23 @@ class VaeganTrainViewer(VaeganViewer):
                 "showPreview": self._preview, "showTable": self._table}
 
     def _curves(self, _name: Any = None) -> List[Any]:
-        rows = results.read_jsonl(Path(self.protocol.getRunDir()) / results.LOG_JSONL)
-        if not rows:
+        folder = Path(self.protocol.getRunDir())
+
+        def read_rows() -> List[Dict[str, Any]]:
+            return results.read_jsonl(folder / results.LOG_JSONL)
+
+        if not read_rows():
             return [self.errorMessage("The training has not finished its first tick.", "Nothing to show")]
-        return self.figure_view(plots.draw_curves, rows, title="Training", size_in=(11, 8))
+        return self.figure_view(LiveCurves, read_rows, lambda: read_status(folder), title="Training", size_in=(11, 8))
 
     def _components(self, _name: Any = None) -> List[Any]:
         rows = self.protocol._readComponents()
         titles = [f"component {row['index'] + 1}" for row in rows]
         pictures = [read_picture(row["picture"]) for row in rows]
-        draw = plots.draw_slices if self.protocol.isVolumetric() else plots.draw_montage
-        return self.figure_view(draw, pictures, titles, title="Components", size_in=(6, 9))
+        volumetric = self.protocol.isVolumetric()
+        draw = plots.draw_slices if volumetric else plots.draw_montage
+        return self.figure_view(draw, pictures, titles, title="Components",
+                                size_in=plots.slices_size_in(len(rows)) if volumetric else (8, 8))
 
     def _preview(self, _name: Any = None) -> List[Any]:
         # names hold the images seen, zero-padded: the last name is the newest

@@ -1,13 +1,18 @@
-"""Results of a PCA traversal: strips of sections with the particles near each point."""
-from typing import Any, Callable, Dict, List
+"""Results of a PCA traversal: strips, movie, ChimeraX series, table, report."""
+import os
+from typing import Any, Callable, Dict, List, Sequence
 
 import pyworkflow.protocol.params as params
+from pwem.viewers import Chimera, ChimeraView
 
 from ..protocols import VaeganProtTraverse
 from . import plots
+from .moving import Frame, TraversalMovie
 from .viewer_base import VaeganViewer, central_section, read_picture
 
 ALL_CLUSTERS = 0
+CHIMERA_DIR = "chimerax"
+MOVIES_DIR = "movies"
 
 
 class VaeganTraverseViewer(VaeganViewer):
@@ -19,14 +24,25 @@ class VaeganTraverseViewer(VaeganViewer):
     def _defineParams(self, form: Any) -> None:
         form.addSection(label="Visualization")
         form.addParam("cluster", params.IntParam, default=ALL_CLUSTERS, label="Cluster",
-                      help="Number of the cluster to show. 0 = all.")
+                      help="Number of the cluster to show. 0 = all; the movie and ChimeraX then show the first.")
+        form.addParam("component", params.IntParam, default=1, label="Component",
+                      help="Number of the component that the movie and ChimeraX show.")
         form.addParam("showStrips", params.LabelParam, label="Along the components",
                       help="Central sections (3D) or images (2D), with the number of particles near each.")
+        form.addParam("showMovie", params.LabelParam, label="Movie",
+                      help="Sections (3D) or images (2D), one point after the other; a slider picks one.")
+        form.addParam("saveMovie", params.LabelParam, label="Save the movie as GIF",
+                      help="Into extra/movies of this run.")
+        form.addParam("showChimera", params.LabelParam, label="Maps as series in ChimeraX",
+                      help="A volume series with its slider; 3D only. Needs ChimeraX (CHIMERA_HOME in scipion.conf).")
         form.addParam("showTable", params.LabelParam, label="Points in Scipion's viewer",
                       help="The output set as a table, with cluster, component, position and particles near.")
+        form.addParam("showReport", params.LabelParam, label="Report in the browser",
+                      help="One HTML file to keep or to send: extra/report/report.html.")
 
     def _getVisualizeDict(self) -> Dict[str, Callable[..., List[Any]]]:
-        return {"showStrips": self._strips, "showTable": self._table}
+        return {"showStrips": self._strips, "showMovie": self._movie, "saveMovie": self._save_movie,
+                "showChimera": self._chimera, "showTable": self._table, "showReport": self._report}
 
     def _strips(self, _name: Any = None) -> List[Any]:
         wanted = self.cluster.get()
@@ -35,8 +51,81 @@ class VaeganTraverseViewer(VaeganViewer):
                   for row in self.protocol.readPoints() if wanted in (ALL_CLUSTERS, row["cluster"] + 1)]
         if not points:
             return [self.errorMessage(f"There is no cluster {wanted} in this traversal.", "Nothing to show")]
-        return self.figure_view(plots.draw_traversal, points, title="Traversal", size_in=(10, 8))
+        return self.figure_view(plots.draw_traversal, points, title="Traversal",
+                                size_in=plots.traversal_size_in(points))
+
+    def chosen_rows(self) -> List[Dict[str, Any]]:
+        """Points of the cluster and component of the form, in order; [] where there are none."""
+        rows = [row for row in self.protocol.readPoints() if row["component"] + 1 == self.component.get()]
+        wanted = self.cluster.get()
+        if wanted == ALL_CLUSTERS and rows:
+            wanted = min(row["cluster"] for row in rows) + 1
+        return sorted((row for row in rows if row["cluster"] + 1 == wanted), key=lambda row: row["point"])
+
+    def _nothing(self) -> List[Any]:
+        return [self.errorMessage(f"There is no cluster {self.cluster.get()} with a component {self.component.get()} "
+                                  "in this traversal.", "Nothing to show")]
+
+    def _movie(self, _name: Any = None) -> List[Any]:
+        rows = self.chosen_rows()
+        if not rows:
+            return self._nothing()
+        size_in = (9, 4.2) if self.isVolumetric() else (5, 5.4)
+        return self.figure_view(TraversalMovie, frames_of(rows), title="Traversal movie", size_in=size_in)
+
+    def _save_movie(self, _name: Any = None) -> List[Any]:
+        views = self._movie()
+        if not hasattr(views[0], "content"):
+            return views
+        row = self.chosen_rows()[0]
+        path = self.protocol._getExtraPath(
+            MOVIES_DIR, f"cluster_{row['cluster'] + 1:02d}_component_{row['component'] + 1}.gif")
+        views[0].content.save_gif(path)
+        views[0].close()
+        return [self.infoMessage(f"The movie is in {os.path.abspath(path)}", "Saved")]
+
+    def _chimera(self, _name: Any = None) -> List[Any]:
+        if not self.isVolumetric():
+            return [self.errorMessage("A traversal of a 2D training has images, not maps. Use the movie.",
+                                      "Nothing to show")]
+        rows = self.chosen_rows()
+        if not rows:
+            return self._nothing()
+        script = self.protocol._getExtraPath(
+            CHIMERA_DIR, f"cluster_{rows[0]['cluster'] + 1:02d}_component_{rows[0]['component'] + 1}.cxc")
+        os.makedirs(os.path.dirname(script), exist_ok=True)
+        with open(script, "w") as stream:
+            stream.write(series_commands([row["picture"].path for row in rows]))
+        program = Chimera.getProgram()
+        if not program or not os.path.exists(program):
+            return [self.errorMessage(
+                f"ChimeraX was not found ({program or 'no program'}). Set CHIMERA_HOME in scipion.conf to its folder "
+                f"(scipion-em-chimera installs it). The series is in {os.path.abspath(script)}: any ChimeraX opens it.",
+                "No ChimeraX")]
+        return [ChimeraView(script)]
+
+    def isVolumetric(self) -> bool:
+        """Whether the points have maps."""
+        return bool(self.protocol.inputClusters.get().isVolumetric())
 
     def _table(self, _name: Any = None) -> List[Any]:
-        volumetric = self.protocol.inputClusters.get().isVolumetric()
-        return self.table_view("outputVolumes" if volumetric else "outputAverages")
+        return self.table_view("outputVolumes" if self.isVolumetric() else "outputAverages")
+
+    def _report(self, _name: Any = None) -> List[Any]:
+        return self.report_view(self.protocol.inputClusters.get(), self.protocol)
+
+
+def frames_of(rows: Sequence[Dict[str, Any]]) -> List[Frame]:
+    """Points with their maps or images read."""
+    return [Frame(row["cluster"], row["component"] + 1, row["position"], row["n_near"], read_picture(row["picture"]))
+            for row in rows]
+
+
+def series_commands(paths: Sequence[str]) -> str:
+    """ChimeraX commands that open maps as one volume series and play it."""
+    names = " ".join(f'"{os.path.abspath(path)}"' for path in paths)
+    return (f"open {names} vseries true\n"
+            "volume #1 style surface\n"
+            "vseries play #1 loop true direction oscillate maxFrameRate 4\n"
+            "vseries slider #1\n"
+            "view\n")

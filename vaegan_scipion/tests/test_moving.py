@@ -1,0 +1,146 @@
+"""Figures that move and that answer the mouse: events in, drawn numbers out. No Scipion project."""
+import os
+import tempfile
+from unittest import TestCase
+
+import numpy as np
+from matplotlib.backend_bases import MouseButton, MouseEvent
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from vaegan_scipion.convert import Clusters
+from vaegan_scipion.viewers.cards import Card, chosen, draw_cards, facts
+from vaegan_scipion.viewers.moving import Frame, LiveCurves, TraversalMovie, headline
+from vaegan_scipion.viewers.plots import Curve, Point
+from vaegan_scipion.viewers.umap_explorer import Counterpart, UmapExplorer
+
+SPIRAL = 150  # particles
+
+
+def new_figure(width_in=10, height_in=7):
+    figure = Figure(figsize=(width_in, height_in))
+    FigureCanvasAgg(figure)
+    return figure
+
+
+class TestExplorer(TestCase):
+    """Mouse events as the window sends them."""
+
+    def setUp(self):
+        turn = np.linspace(0, 12, SPIRAL)
+        umap = np.stack((turn * np.cos(turn), turn * np.sin(turn)), 1)
+        self.clusters = Clusters(np.arange(SPIRAL) * 3 + 5, np.arange(SPIRAL) % 3 - 1, np.ones(SPIRAL), umap)
+        self.created, self.asked = [], []
+        self.explorer = UmapExplorer(new_figure(), self.clusters, self.image_of, {0: np.zeros((4, 4))},
+                                     self.counterpart_of, self.create)
+        self.explorer.figure.canvas.draw()
+
+    def image_of(self, particle_id):
+        return np.full((4, 4), particle_id)
+
+    def counterpart_of(self, particle_id):
+        self.asked.append(particle_id)
+        if particle_id == 5:
+            raise ValueError("no such luck")
+        return Counterpart(np.full((4, 4), -particle_id), 0.5)
+
+    def create(self, ids):
+        self.created.append(ids)
+        return "done"
+
+    def send(self, name, point, button=None):
+        """A mouse event at data coordinates."""
+        x, y = self.explorer.axes.transData.transform(point)
+        canvas = self.explorer.figure.canvas
+        canvas.callbacks.process(name, MouseEvent(name, canvas, x, y, button))
+
+    def drag(self, corners):
+        self.send("button_press_event", corners[0], MouseButton.LEFT)
+        for corner in corners:
+            self.send("motion_notify_event", corner, MouseButton.LEFT)
+        self.send("button_release_event", corners[-1], MouseButton.LEFT)
+
+    def test_hover(self):
+        self.send("motion_notify_event", self.clusters.umap[40])
+        self.assertEqual(self.explorer.shown, 40)
+        np.testing.assert_array_equal(self.explorer.particle_axes.images[0].get_array(), 125)
+        self.send("motion_notify_event", (0.0, 11.9))  # nothing is near
+        self.assertEqual(self.explorer.shown, 40)
+
+    def test_lasso(self):
+        corners = np.array([(-1, -6), (9, -6), (9, 6), (-1, 6)], float)
+        self.drag(corners)
+        x, y = self.clusters.umap.T
+        inside = (x > -1) & (x < 9) & (y > -6) & (y < 6)
+        self.assertEqual(self.explorer.selected_ids, self.clusters.particle_id[inside].tolist())
+        self.assertIn(f"{inside.sum()} particles selected", self.explorer.status.get_text())
+        self.explorer.on_create()
+        self.assertEqual(self.created, [self.clusters.particle_id[inside].tolist()])
+        self.assertEqual(self.explorer.status.get_text(), "done")
+
+    def test_a_click_is_no_lasso(self):
+        self.drag([self.clusters.umap[70]])
+        self.assertEqual(self.explorer.selected_ids, [])
+        self.explorer._pending.result(10)
+        self.explorer.poll()
+        np.testing.assert_array_equal(self.explorer.generated_axes.images[0].get_array(), -215)
+        self.drag([(0.0, 11.9)])  # where no dot is
+        self.assertEqual(self.asked, [215])
+
+    def test_a_counterpart_that_fails_says_why(self):
+        self.explorer.show_counterpart(0)
+        self.explorer._pending.exception(10)
+        self.explorer.poll()
+        self.assertEqual(self.explorer.status.get_text(), "no such luck")
+
+
+class TestMoving(TestCase):
+    """Live curves and movies."""
+
+    def test_curves_follow_the_training(self):
+        rows, status = [{"kimg": 1.0, "loss": 3.0}], {"state": "running", "images_seen": 1000, "total_images": 4000,
+                                                      "images_per_second": 50.0, "seconds_left": 60.0}
+        figure = new_figure()
+        live = LiveCurves(figure, lambda: rows, lambda: status)
+        self.assertIn("running, 1.0 of 4.0 thousand images, 50 images/s, 1 min left", headline(status))
+        rows.append({"kimg": 2.0, "loss": 1.0})
+        self.assertTrue(live.update())
+        np.testing.assert_array_equal(figure.axes[0].lines[0].get_ydata(), [3, 1])
+        status["state"] = "finished"
+        self.assertFalse(live.update())
+        self.assertIn("finished", figure._suptitle.get_text())
+
+    def test_movie(self):
+        frames = [Frame(1, 2, float(i), 10 * i, np.full((4, 4, 4), float(i))) for i in (2, 0, 1)]
+        figure = new_figure()
+        movie = TraversalMovie(figure, frames)
+        self.assertEqual(len(movie.pictures), 3)
+        seen = []
+        for _ in range(4):
+            seen.append(float(movie.pictures[0].get_array()[0, 0]))
+            movie.advance()
+        self.assertEqual(seen, [0, 1, 2, 0])
+        movie.on_slider(3)
+        self.assertFalse(movie.playing)
+        self.assertEqual(float(movie.pictures[2].get_array()[0, 0]), 2)
+        self.assertIn("cluster 2, component 2: point 3 of 3, position 2.00, 20 particles near",
+                      movie.title.get_text())
+        with tempfile.TemporaryDirectory() as folder:
+            with Image.open(movie.save_gif(os.path.join(folder, "a", "movie.gif"))) as gif:
+                self.assertEqual(gif.n_frames, 4)  # forth and back
+
+    def test_cards(self):
+        rng = np.random.default_rng(0)
+        x = np.linspace(0.01, 0.1, 10)
+        strip = [Point(0, 1, float(i), i, rng.normal(size=(4, 4))) for i in range(9)]
+        cards = [Card(0, 60, 0.6, 0.9, rng.normal(size=(4, 4, 4)), 0.75, strip, Curve(0, x, 1 - 10 * x)),
+                 Card(-1, 40, 0.4, 0.0, None)]
+        figure = draw_cards(new_figure(), cards)
+        self.assertEqual(len(figure.axes), (1 + 3 + 5 + 1) + 1)
+        near = [axes.get_title() for axes in figure.axes if "near" in axes.get_title()]
+        self.assertEqual(near, [f"{i} near" for i in (0, 2, 4, 6, 8)])
+        self.assertEqual(facts(cards[0]), ["60 particles (60.0 %)", "mean membership 0.90", "stability 0.75",
+                                           "halves agree to 11.7 A"])
+        self.assertEqual(facts(cards[1]), ["40 particles (40.0 %)"])
+        self.assertEqual(chosen("abc", 5), ["a", "b", "c"])

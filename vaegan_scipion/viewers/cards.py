@@ -1,0 +1,107 @@
+"""Cards of clusters: everything about a group in one row. Arrays in, drawings on a matplotlib Figure out."""
+from typing import Any, List, NamedTuple, Optional, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from ..engine.vaegan_engine.palette import cluster_colour, cluster_name
+from . import plots
+
+CARD_HEIGHT_IN = 1.75
+CARD_WIDTH_IN = 13.0
+STRIP_POINTS = 5  # of a longer traversal: evenly chosen ones
+
+
+class Card(NamedTuple):
+    """What is known about a cluster; parts that are None or empty are left out."""
+
+    label: int
+    n_particles: int
+    fraction: float
+    probability: float  # mean of membership
+    picture: Optional[np.ndarray]  # map (d, d, d) or class image (d, d)
+    stability: Optional[float] = None
+    strip: Sequence[plots.Point] = ()
+    curve: Optional[plots.Curve] = None
+
+
+def cards_size_in(n_cards: int) -> Any:
+    """Width and height of the figure for so many cards."""
+    return CARD_WIDTH_IN, CARD_HEIGHT_IN * max(n_cards, 1) + 0.4
+
+
+def draw_cards(figure: Figure, cards: Sequence[Card]) -> Figure:
+    """One row per cluster: numbers, sections of its map (or its image), traversal strip, FSC."""
+    height = 1 / max(len(cards), 1)
+    for number, card in enumerate(cards):
+        draw_card(figure, card, 1 - (number + 1) * height, height)
+    return figure
+
+
+def draw_card(figure: Figure, card: Card, bottom: float, height: float) -> None:
+    """One card, in figure coordinates from `bottom` up."""
+    colour = cluster_colour(card.label)
+    bar = figure.add_axes((0.004, bottom + 0.06 * height, 0.006, 0.88 * height))
+    bar.set(facecolor=colour, xticks=[], yticks=[])
+    figure.text(0.016, bottom + 0.90 * height, cluster_name(card.label), color=colour, fontsize=11, weight="bold",
+                va="top")
+    figure.text(0.016, bottom + 0.72 * height, "\n".join(facts(card)), fontsize=8.5, va="top", linespacing=1.4)
+    left = 0.165
+    if card.picture is not None:
+        views = sections(card.picture)
+        low, high = np.percentile(card.picture, (1, 99.8))
+        for name, view in views:
+            _image(figure, (left, bottom, 0.095, height), view, low, high, name)
+            left += 0.098
+    left = 0.165 + 3 * 0.098 + 0.012
+    strip = chosen(sorted(card.strip, key=lambda point: point.position), STRIP_POINTS)
+    if strip:
+        stacked = np.stack([point.image for point in strip])
+        low, high = np.percentile(stacked, (1, 99.8))
+        for point in strip:
+            _image(figure, (left, bottom, 0.07, height), point.image, low, high, f"{point.n_near} near")
+            left += 0.072
+    if card.curve is not None:
+        axes = figure.add_axes((0.865, bottom + 0.24 * height, 0.125, 0.60 * height))
+        axes.plot(card.curve.frequency_per_ang, card.curve.fsc, color=colour, lw=1.3)
+        for threshold in plots.THRESHOLDS:
+            axes.axhline(threshold, color="black", lw=0.6, ls="--")
+        axes.set(ylim=(-0.1, 1.05), xlim=(0, None))
+        axes.set_xlabel("1/A", fontsize=7, labelpad=1)
+        axes.set_title("FSC of halves", fontsize=8, pad=2)
+        axes.tick_params(labelsize=6)
+
+
+def facts(card: Card) -> List[str]:
+    """The numbers of a card, a line each."""
+    lines = [f"{card.n_particles} particles ({100 * card.fraction:.1f} %)"]
+    if card.label >= 0:
+        lines.append(f"mean membership {card.probability:.2f}")
+    if card.stability is not None:
+        lines.append(f"stability {card.stability:.2f}")
+    if card.curve is not None:
+        resolution = plots.resolution_ang(card.curve, plots.THRESHOLDS[0])
+        lines.append(f"halves agree to {resolution:.1f} A")
+    return lines
+
+
+def sections(picture: np.ndarray) -> List[Any]:
+    """(name, image): central sections of a map, or the image itself."""
+    if picture.ndim == 2:
+        return [("class image", picture)]
+    return [(f"across {name}", np.take(picture, picture.shape[axis] // 2, axis=axis)) for name, axis in plots.PLANES]
+
+
+def chosen(points: Sequence[Any], at_most: int) -> List[Any]:
+    """All points, or `at_most` evenly spread ones with the first and the last."""
+    if len(points) <= at_most:
+        return list(points)
+    return [points[int(i)] for i in np.linspace(0, len(points) - 1, at_most).round()]
+
+
+def _image(figure: Figure, place: Any, image: np.ndarray, low: float, high: float, title: str) -> None:
+    left, bottom, width, height = place
+    axes = figure.add_axes((left, bottom + 0.06 * height, width, 0.78 * height))
+    axes.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-12), origin="lower")
+    axes.set(xticks=[], yticks=[])
+    axes.set_title(title, fontsize=8, pad=2)

@@ -1,0 +1,76 @@
+"""What viewers ask the engine for: the report and the counterpart of a particle. Runs outside of a protocol."""
+import subprocess
+from pathlib import Path
+from typing import Any, Dict
+
+import mrcfile
+import numpy as np
+from pyworkflow.viewer import View
+
+from .. import Plugin
+from ..constants import CLUSTERS_DIR, EMBEDDING_DIR, HALVES_DIR, TRAVERSAL_DIR
+from ..engine.vaegan_engine import contract, results
+from ..engine_run import EngineError, EngineRun, result_file
+from .umap_explorer import Counterpart
+
+REPORT_DIR = "report"
+COUNTERPART_DIR = "counterpart"
+GENERATED = 1  # image of counterpart.mrcs, from 0: with CTF and shift
+
+
+def call_engine(settings: Any, request: str, out_dir: str) -> Dict[str, Any]:
+    """Run the engine on the CPU and wait; returns its status. Raises EngineError with one sentence."""
+    problems = Plugin.validateInstallation()
+    if problems:
+        raise EngineError(problems[0])
+    run = EngineRun(settings, request, out_dir)
+    program, arguments = run.command(False, run.prepare())
+    made = subprocess.run(f"{program} {arguments}", shell=True, env=Plugin.getEnviron(), capture_output=True, text=True)
+    if made.returncode:
+        raise EngineError(run.explain(made.returncode))
+    return run.status()
+
+
+def make_counterpart(clustering: Any, particle_id: int) -> Counterpart:
+    """What the generator makes at a particle's z, for a finished run of embed and cluster."""
+    folder = clustering._getTmpPath(COUNTERPART_DIR)
+    settings = contract.CounterpartRun(
+        run_dir=str(Path(clustering.inputTraining.get().getRunDir()).absolute()),
+        embedding_dir=str(Path(clustering._getExtraPath(EMBEDDING_DIR)).absolute()), particle_id=particle_id,
+        compute=contract.ComputeConfig(device="cpu", threads=clustering.numberOfThreads.get()))
+    call_engine(settings, folder + ".json", folder)
+    with mrcfile.open(result_file(folder, results.COUNTERPART_MRCS), permissive=True) as mrc:
+        image = np.array(mrc.data[GENERATED], np.float32)
+    found = results.read_json(result_file(folder, results.COUNTERPART_JSON))
+    return Counterpart(image, float(found["correlation"]))
+
+
+def make_report(clustering: Any, traversal: Any = None) -> str:
+    """Write the HTML report of a clustering, with a traversal of it if there is one; returns the path."""
+    owner = traversal or clustering
+    halves = Path(clustering._getExtraPath(HALVES_DIR))
+
+    def absolute(path: Any) -> str:
+        return str(Path(path).absolute())
+
+    settings = contract.ReportRun(
+        run_dir=absolute(clustering.inputTraining.get().getRunDir()),
+        clusters_dir=absolute(clustering._getExtraPath(CLUSTERS_DIR)),
+        traverse_dir=absolute(traversal._getExtraPath(TRAVERSAL_DIR)) if traversal else "",
+        halves_dir=absolute(halves) if (halves / results.HALVES_JSON).exists() else "",
+        title=f"{clustering.getProject().getShortName()}: {owner.getRunName()}")
+    folder = owner._getExtraPath(REPORT_DIR)
+    call_engine(settings, folder + ".json", folder)
+    return str(result_file(folder, results.REPORT_HTML))
+
+
+class BrowserView(View):
+    """A file in the user's browser."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def show(self) -> None:
+        import webbrowser
+
+        webbrowser.open(Path(self.path).absolute().as_uri())
