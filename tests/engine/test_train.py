@@ -1,4 +1,4 @@
-"""The training loop: resume, stops, divergence, presets, what it leaves on disk."""
+"""The training loop: resume, stops, divergence, what it leaves on disk."""
 import json
 import os
 import signal
@@ -169,36 +169,15 @@ def test_another_seed_gives_another_run(particles, tmp_path):
     assert not torch.equal(a, b)
 
 
-@pytest.mark.parametrize("command", ["train3d", "train2d"])
-def test_thesis_preset_trains(particles, tmp_path, command):
-    """The thesis's parts work together; its own box and length are only set smaller."""
-    changes = {"data": {"particles": str(particles), "box_px": 16},
-               "model": {"critic_width": 8, "encoder_width": 8, "generator_width": 32},
-               "training": {"total_kimg": 0.032, "tick_kimg": 0.016, "batch_size": 8},
-               "compute": {"device": "cpu", "threads": 1}}
-    train.run_train(presets.build_run(command, "thesis", changes), tmp_path)
-    row = results.read_jsonl(tmp_path / results.LOG_JSONL)[-1]
-    assert {"kl", "perceptual", "critic_loss", "gradient_penalty"} <= row.keys()
-
-
-def test_thesis_preset_holds_the_thesis_numbers():
-    run = presets.build_run("train3d", "thesis", {})
-    c = run.training
-    assert (run.data.box_px, run.model.n_normal, c.batch_size, c.total_kimg) == (64, 10, 16, 4000.0)
-    assert (c.critic_lr, c.adam_beta1, c.adam_beta2, c.gradient_penalty) == (1e-5, 0.9, 0.999, 10.0)
-    assert (c.perceptual_weight, c.diversity_weight, c.lr_decay) == (0.2, 0.02, 0.96)
-    assert abs(0.5 ** (16 / (c.ema_half_life_kimg * 1000)) - 0.96) < 1e-3
-    assert presets.build_run("train2d", "thesis", {}).training.total_kimg == 3200.0
-
-
 @pytest.mark.parametrize(("changes", "word"), [
-    ({"model": {"pose_prior": "camera"}}, "camera"),
+    ({"model": {"homogeneous": True}}, "homogeneous"),
+    ({"training": {"critic_reconstructions": True}}, "critic_reconstructions"),
     ({"model": {"generator": "dcgan"}}, "dcgan"),
     ({"model": {"n_categories": 1}}, "n_categories"),
     ({"training": {"total_kimg": -1.0}}, "total_kimg"),
     ({"training": {"no_such_key": 1}}, "no_such_key"),
     ({"training": {"batch_size": True}}, "batch_size"),
-    ({"training": {"loss": "hinge"}}, "hinge"),
+    ({"training": {"loss": "ncvae"}}, "ncvae"),
 ])
 def test_settings_that_cannot_run_are_refused_by_name(changes, word):
     with pytest.raises(ConfigError, match=word) as refusal:

@@ -18,11 +18,13 @@ COMMANDS = {
     "simulate": ("simulate", "simulate particles from maps (or the built-in phantom)"),
     "train3d": ("", "train the 3D model on particles without poses"),
     "train2d": ("", "train the 2D model on particles without poses"),
+    "presets": ("presets", "list the presets of train3d and train2d"),
     "embed": ("embed", "encode every particle with a trained model"),
     "cluster": ("cluster", "UMAP and density clustering; one map per cluster"),
     "traverse": ("traverse", "PCA inside each cluster and maps along it"),
     "halves": ("halves", "train two independent halves and compare them (FSC)"),
     "evaluate": ("evaluate", "compare clusters and maps with the truth"),
+    "scf": ("scf", "how completely the poses of a star file or of a trained camera fill Fourier space"),
     "ceiling": ("ceiling", "what a supervised classifier reaches on the same images"),
     "count": ("count", "how many clusters the criteria without density would choose"),
     "centroids": ("centroids", "k-means inside each cluster, the nearest particles decoded"),
@@ -58,7 +60,7 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``train2d`` and ``train3d``; everything else by ``--config`` or ``--set``."""
     parser.add_argument("--particles", required=True, help="RELION star file")
     parser.add_argument("--out", type=Path, required=True, help="results folder")
-    parser.add_argument("--preset", default="fast", help="fast (default) or thesis")
+    parser.add_argument("--preset", default="fast", help="fast (default) or another of 'vaegan presets'")
     parser.add_argument("--config", type=Path, help="JSON file with sections data, model, training, compute")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE",
                         help="one setting, for example training.total_kimg=64; may be repeated")

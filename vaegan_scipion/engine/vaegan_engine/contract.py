@@ -44,10 +44,11 @@ class ModelConfig:
     generator: Literal["voxel", "siren", "dcgan"] = "voxel"
     n_categories: int = 6  # more than expected: unused ones empty themselves
     n_normal: int = 0
+    homogeneous: bool = False  # one structure: no encoder, z is a constant vector of n_normal ones
     temperature: float = 3.0  # of the posterior over categories: networks trained on generated images are too sure
-    pose_prior: Literal["uniform", "camera"] = "uniform"
+    pose_prior: Literal["uniform", "camera"] = "uniform"  # camera: a network trained with the generator
     max_shift_frac: float = 0.05  # in-plane shift prior, uniform, fraction of the box
-    noise: Literal["radial", "scalar", "gaussian_map", "poisson_map", "none"] = "radial"
+    noise: Literal["radial", "scalar", "gaussian_map", "poisson_map", "none"] = "radial"  # of generated images
     downsampling: Literal["blur_aps", "aps", "maxpool"] = "blur_aps"  # *aps: exactly shift invariant
     pooling: Literal["mean_max", "mean"] = "mean_max"  # of the last feature maps
     first_layer: Literal["conv", "gabor"] = "conv"
@@ -55,7 +56,7 @@ class ModelConfig:
     ctf_channels: bool = True  # networks also see the Wiener-filtered image
     critic_width: int = 16
     encoder_width: int = 16
-    generator_width: int = 128  # siren and dcgan
+    generator_width: int = 128  # siren, dcgan and camera
     voxel_init: float = 0.02  # scale of the basis at the start
     voxel_smooth_shells: float = 3.0  # maps move easily below this Fourier shell, slowly above; 0 = off
     dropout: float = 0.0
@@ -68,8 +69,9 @@ class TrainingConfig:
     total_kimg: float = 24.0
     encoder_kimg: float = 96.0  # then the encoder alone, on images of the averaged generator
     batch_size: int = 32
-    loss: Literal["rpgan", "wgan_gp"] = "rpgan"
-    gradient_penalty: float = 1.0  # gamma of R1 + R2, or lambda of WGAN-GP
+    loss: Literal["rpgan", "wgan_gp", "hinge"] = "rpgan"
+    gradient_penalty: float = 1.0  # gamma of R1 + R2 (rpgan, hinge), or lambda of WGAN-GP
+    critic_reconstructions: bool = False  # the critic is shown reconstructions too (thesis, algorithm 3)
     encoder_objective: Literal["regression", "perceptual"] = "regression"
     info_weight: float = 0.1  # generator's share of the regression loss
     perceptual_weight: float = 0.2  # thesis, generator

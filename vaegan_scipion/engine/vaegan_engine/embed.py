@@ -18,6 +18,7 @@ from .contract import ComputeConfig, EmbedRun
 from .decoded import load_trained
 from .errors import ConfigError, DataError
 from .progress import progress_bar
+from .trained import no_encoder
 
 HELPS = {"particles": "other particles than the run's own (RELION star file)", "batch_size": "images at a time"}
 
@@ -45,6 +46,8 @@ def run_embed(run: EmbedRun, out_dir: Path,
     if run.batch_size < 1:
         raise ConfigError(f"batch_size is {run.batch_size}.", "Use at least 1.")
     trained = load(run.run_dir, run.compute)
+    if trained.run.model.homogeneous:
+        raise no_encoder(run.run_dir)
     cache = particles_of(run, trained, out_dir)
     contract.write_run(run, out_dir / results.RUN_JSON)
     z = encode_all(trained, cache, run.batch_size)

@@ -1,4 +1,7 @@
-"""The latent vector z = [one-hot of n_categories, n_normal Gaussian coordinates]."""
+"""The latent vector z = [one-hot of n_categories, n_normal Gaussian coordinates].
+
+In a homogeneous model z is a constant vector of ones and there is no encoder.
+"""
 from __future__ import annotations
 
 import torch
@@ -20,11 +23,13 @@ def encoder_outputs(model: ModelConfig) -> int:
 
 def sample_prior(n: int, model: ModelConfig, rng: torch.Generator, device: torch.device) -> Tensor:
     """``(n, k)`` samples: a uniform category (balanced in the batch) and N(0, 1) coordinates."""
+    if model.homogeneous:
+        return torch.ones(n, z_dim(model), device=device)
     parts = []
     if model.n_categories:
         start = torch.randint(model.n_categories, (1,), generator=rng, device=device)
         category = (torch.arange(n, device=device) + start) % model.n_categories
-        parts.append(functional.one_hot(category, model.n_categories).float())
+        parts.append(functional.one_hot(category, model.n_categories).to(torch.get_default_dtype()))
     if model.n_normal:
         parts.append(torch.randn(n, model.n_normal, generator=rng, device=device))
     return torch.cat(parts, dim=1)

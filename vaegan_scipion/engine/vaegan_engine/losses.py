@@ -16,6 +16,14 @@ def relativistic_generator(real: Tensor, fake: Tensor) -> Tensor:
     return functional.softplus(real - fake).mean()
 
 
+def hinge_critic(real: Tensor, fake: Tensor) -> Tensor:
+    """``mean max(0, 1 - C(real)) + mean max(0, 1 + C(fake))`` (Lim and Ye 2017).
+
+    The generator's loss is ``-mean C(fake)``, as with WGAN-GP.
+    """
+    return functional.relu(1 - real).mean() + functional.relu(1 + fake).mean()
+
+
 def squared_gradient(scores: Tensor, images: Tensor) -> Tensor:
     """``mean_i |d C(x_i) / d x_i|^2`` (R1 on real, R2 on generated images), differentiable."""
     (gradient,) = torch.autograd.grad(scores.sum(), images, create_graph=True)

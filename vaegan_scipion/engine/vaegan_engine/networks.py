@@ -154,7 +154,8 @@ class NoiseGenerator(nn.Module):
 
     ``scalar``: white, one learned sigma. ``radial``: learned spectrum, one sigma per Fourier
     shell. ``gaussian_map``: sigma map from a DC-GAN of a 100-D vector (thesis); ``poisson_map``:
-    the same times ``sqrt(|signal|)``. ``none``: no noise. eps is standard normal throughout.
+    the same times ``sqrt(|S|)``, S the image before the CTF (equation 37). ``none``: no noise.
+    eps is standard normal throughout.
     """
 
     shell: Tensor
@@ -180,7 +181,8 @@ class NoiseGenerator(nn.Module):
     def forward(self, signal: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor | None]:
         """Noise ``(n, d, d)`` for ``signal`` and the diversity loss (None where there is none).
 
-        Diversity: ``|s(z1) - s(z2)| / |z1 - z2|``, mean over pairs, to be made large (thesis).
+        Diversity: ``|s(z1) - s(z2)| / |z1 - z2|``, mean over pairs (neighbours in the batch), to be made
+        large (thesis, equation 39); ``|.|`` is the mean absolute value over a map or a vector.
         """
         if self.kind == "none":
             return torch.zeros_like(signal), None
@@ -193,7 +195,7 @@ class NoiseGenerator(nn.Module):
         z = torch.randn(len(signal), NOISE_LATENT, generator=rng, device=signal.device,
                         dtype=signal.dtype)
         sigma = self.sigma_map(z)
-        distance = (z - z.roll(1, 0)).norm(dim=1).clamp_min(1e-6)
+        distance = (z - z.roll(1, 0)).abs().mean(1).clamp_min(1e-6)
         diversity = ((sigma - sigma.roll(1, 0)).abs().mean((1, 2)) / distance).mean()
         if self.kind == "poisson_map":
             return eps * sigma * signal.abs().clamp_min(1e-6).sqrt(), diversity

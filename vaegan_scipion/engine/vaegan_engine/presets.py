@@ -1,13 +1,28 @@
-"""Named settings over one base, and the check that a config can be run."""
+"""Named settings over one base, the command that lists them, and the check that a config can be run.
+
+Standard library only, Python 3.8 syntax: Scipion imports this file without torch.
+"""
 from __future__ import annotations
 
+import argparse
 import json
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Dict
 
 from .contract import TrainRun, from_dict, merged, to_dict
 from .errors import ConfigError, DataError
 
-THESIS_3D: dict[str, Any] = {
+
+@dataclass(frozen=True)
+class Preset:
+    """What a preset is for, in one line, and what it changes in the defaults of the contract."""
+
+    purpose: str
+    changes: Dict[str, Any]
+
+
+# Steps of 16 images: 250,000 are 4,000 kimg, 10,000 are 160 kimg, an average of 0.96 per step halves in 0.2717 kimg.
+THESIS_3D: Dict[str, Any] = {
     "data": {"box_px": 64, "resize": "lanczos5"},
     "model": {"generator": "siren", "n_categories": 0, "n_normal": 10, "noise": "gaussian_map",
               "first_layer": "gabor", "downsampling": "aps", "pooling": "mean", "ctf_channels": False,
@@ -20,29 +35,63 @@ THESIS_3D: dict[str, Any] = {
                  "lr_schedule": "exponential", "lr_decay": 0.96, "lr_decay_kimg": 160.0,
                  "ema_half_life_kimg": 0.2717, "tick_kimg": 16.0, "checkpoint_kimg": 160.0},
 }
-PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    "train3d": {"fast": {}, "thesis": THESIS_3D},
+THESIS_2D = merged(THESIS_3D, {
+    "model": {"generator": "dcgan", "first_layer": "conv", "polar_encoder": True},
+    "training": {"total_kimg": 3200.0}})
+NO_NOISE: Dict[str, Any] = {"model": {"noise": "none"}}
+VARIANT: Dict[str, Any] = {"model": {"downsampling": "maxpool", "first_layer": "conv", "polar_encoder": False}}
+CAMERA: Dict[str, Any] = {"model": {"pose_prior": "camera"}}
+HOMOGENEOUS: Dict[str, Any] = {"model": {"homogeneous": True}}
+
+PRESETS: Dict[str, Dict[str, Preset]] = {
+    "train3d": {
+        "fast": Preset("species and maps in minutes to hours (the default)", {}),
+        "thesis-3d": Preset("the thesis in 3D: uniform poses, invariant critic and encoder, noise generator",
+                            THESIS_3D),
+        "thesis-3d-camera": Preset("thesis-3d with the trained camera in place of uniform poses",
+                                   merged(THESIS_3D, CAMERA)),
+        "thesis-3d-no-noise": Preset("ablation: thesis-3d without the noise generator", merged(THESIS_3D, NO_NOISE)),
+        "thesis-3d-variant": Preset("ablation: thesis-3d without invariance (max pooling, zero padding, no Gabor)",
+                                    merged(THESIS_3D, VARIANT)),
+        "thesis-3d-homogeneous": Preset("one structure: thesis-3d without an encoder, z constant",
+                                        merged(THESIS_3D, HOMOGENEOUS)),
+    },
     "train2d": {
-        "fast": {"model": {"generator": "dcgan"}},
-        "thesis": merged(THESIS_3D, {
-            "model": {"generator": "dcgan", "first_layer": "conv", "polar_encoder": True},
-            "training": {"total_kimg": 3200.0}}),
+        "fast": Preset("class images in minutes to hours (the default)", {"model": {"generator": "dcgan"}}),
+        "thesis-2d": Preset("the thesis in 2D: DC-GAN, invariant critic, polar encoder, noise generator", THESIS_2D),
+        "thesis-2d-no-noise": Preset("ablation: thesis-2d without the noise generator", merged(THESIS_2D, NO_NOISE)),
+        "thesis-2d-variant": Preset("ablation: thesis-2d without invariance (max pooling, zero padding, no polar warp)",
+                                    merged(THESIS_2D, VARIANT)),
     },
 }
 
 
-def build_run(command: str, preset: str, changes: dict[str, Any]) -> TrainRun:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``vaegan presets``: none."""
+    del parser
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run ``vaegan presets``: name, command and purpose of each, one per line."""
+    del args
+    for command, presets in PRESETS.items():
+        for name, preset in presets.items():
+            print(f"{name:22} {command:8} {preset.purpose}")
+
+
+def build_run(command: str, preset: str, changes: Dict[str, Any]) -> TrainRun:
     """Defaults, then the preset, then ``changes``; checked. Raises ConfigError."""
     if preset not in PRESETS[command]:
-        raise ConfigError(f"preset is '{preset}'.", f"Choose one of {', '.join(PRESETS[command])}.")
+        raise ConfigError(f"preset is '{preset}'.",
+                          f"Presets of {command}: {', '.join(PRESETS[command])} ('vaegan presets' explains them).")
     values = merged(to_dict(TrainRun()), {"command": command, "preset": preset})
-    values = merged(merged(values, PRESETS[command][preset]), changes)
+    values = merged(merged(values, PRESETS[command][preset].changes), changes)
     run = from_dict(TrainRun, values, "settings")
     check(run)
     return run
 
 
-def parse_setting(text: str) -> dict[str, Any]:
+def parse_setting(text: str) -> Dict[str, Any]:
     """``training.total_kimg=64`` to ``{"training": {"total_kimg": 64}}``."""
     name, sep, value = text.partition("=")
     section, dot, key = name.partition(".")
@@ -57,23 +106,11 @@ def parse_setting(text: str) -> dict[str, Any]:
 
 def check(run: TrainRun) -> None:
     """Refuse settings that cannot be run, by name, value, limit and remedy."""
+    check_parts(run)
     data, model, training = run.data, run.model, run.training
-    if run.command == "train2d" and model.generator != "dcgan":
-        raise ConfigError(f"model.generator is '{model.generator}' in a 2D training.", "Use 'dcgan'.")
-    if run.command == "train3d" and model.generator == "dcgan":
-        raise ConfigError("model.generator is 'dcgan' in a 3D training.", "Use 'voxel' or 'siren'.")
-    if model.pose_prior == "camera":
-        raise ConfigError("model.pose_prior is 'camera', which this release does not have.",
-                          "Use 'uniform'.")
     if data.box_px % 8 or not 16 <= data.box_px <= 512:
         raise DataError(f"data.box_px is {data.box_px}; the networks halve the training box three times.",
                         "Use a multiple of 8 from 16 to 512; the particles' own box may be odd or even.")
-    if model.n_categories + model.n_normal < 1 or model.n_categories == 1:
-        raise ConfigError(f"model.n_categories is {model.n_categories} and n_normal {model.n_normal}.",
-                          "Use at least 2 categories, or none and at least 1 normal coordinate.")
-    if training.encoder_objective == "perceptual" and training.encoder_kimg > 0:
-        raise ConfigError(f"training.encoder_kimg is {training.encoder_kimg} with the perceptual encoder, "
-                          "which has no stage of its own.", "Use encoder_kimg 0.")
     limits = [("data.crop_frac", data.crop_frac, 0.1, 1.0),
               ("data.particle_radius_frac", data.particle_radius_frac, 0.05, 0.5),
               ("model.max_shift_frac", model.max_shift_frac, 0.0, 0.5),
@@ -84,3 +121,31 @@ def check(run: TrainRun) -> None:
     for name, value, low, high in limits:
         if not low <= value <= high:
             raise ConfigError(f"{name} is {value}.", f"Use a value from {low} to {high}.")
+
+
+def check_parts(run: TrainRun) -> None:
+    """Refuse parts of the model and the training that do not go together."""
+    model, training = run.model, run.training
+    if run.command == "train2d" and model.generator != "dcgan":
+        raise ConfigError(f"model.generator is '{model.generator}' in a 2D training.", "Use 'dcgan'.")
+    if run.command == "train3d" and model.generator == "dcgan":
+        raise ConfigError("model.generator is 'dcgan' in a 3D training.", "Use 'voxel' or 'siren'.")
+    if run.command == "train2d" and model.pose_prior == "camera":
+        raise ConfigError("model.pose_prior is 'camera' in a 2D training, which has no poses.", "Use 'uniform'.")
+    if model.n_categories + model.n_normal < 1 or model.n_categories == 1:
+        raise ConfigError(f"model.n_categories is {model.n_categories} and n_normal {model.n_normal}.",
+                          "Use at least 2 categories, or none and at least 1 normal coordinate.")
+    if model.homogeneous and model.n_categories:
+        raise ConfigError(f"model.n_categories is {model.n_categories} with model.homogeneous, which has one "
+                          "structure.", "Use n_categories 0 and n_normal 10.")
+    if model.homogeneous and training.encoder_kimg > 0:
+        raise ConfigError(f"training.encoder_kimg is {training.encoder_kimg} with model.homogeneous, which has "
+                          "no encoder.", "Use encoder_kimg 0.")
+    if training.encoder_objective == "perceptual" and training.encoder_kimg > 0:
+        raise ConfigError(f"training.encoder_kimg is {training.encoder_kimg} with the perceptual encoder, "
+                          "which has no stage of its own.", "Use encoder_kimg 0.")
+    if training.critic_reconstructions and (model.homogeneous or training.encoder_objective != "perceptual"
+                                            or training.loss == "rpgan"):
+        raise ConfigError("training.critic_reconstructions is true where nothing is reconstructed, or with the "
+                          "loss 'rpgan', which pairs images.",
+                          "Use encoder_objective 'perceptual' and loss 'wgan_gp' or 'hinge'.")

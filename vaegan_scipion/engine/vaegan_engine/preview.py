@@ -52,7 +52,7 @@ class Preview:
         self.z = latent.sample_prior(len(real), trainer.model, rng, trainer.device)
         c = trainer.model.n_categories
         self.map_z = (torch.eye(c, latent.z_dim(trainer.model), device=trainer.device) if c
-                      else self.z[:6])
+                      else self.z[:1 if trainer.model.homogeneous else 6])
 
     @torch.no_grad()
     def write(self, path: Path) -> None:

@@ -63,6 +63,7 @@ FSC_CSV = "fsc.csv"
 HALVES_JSON = "halves.json"
 EVALUATION_JSON = "evaluation.json"
 REPORT_HTML = "report.html"
+SCF_JSON = "scf.json"
 COUNTERPART_JSON = "counterpart.json"
 COUNTERPART_MRCS = "counterpart.mrcs"
 

@@ -22,6 +22,7 @@ from .errors import DataError, DivergedError, EngineError, OutOfMemoryError, Sto
 from .generators import match_amplitude
 from .preview import Preview
 from .progress import progress_bar
+from .scf import N_TRACKED, camera_completeness, collapse_warning
 from .trained import write_components
 from .trainer import Trainer
 
@@ -195,7 +196,9 @@ def run_stage(trainer: Trainer, batches: Batches, out_dir: Path, stops: list[int
             means = averages.read()  # waits for the device
             rate = (seen - tick_seen) / max(time.monotonic() - tick_start, 1e-9)
             check_finite(means, trainer, out_dir)
-            results.append_jsonl(out_dir / results.LOG_JSONL, log_row(trainer, means, rate))
+            row = log_row(trainer, means, rate)
+            results.append_jsonl(out_dir / results.LOG_JSONL, row)
+            watch_poses(row, out_dir)
             preview.write(out_dir / results.PREVIEWS / f"tick_{seen:010d}.png")
             results.update_status(out_dir, stage=name, images_seen=seen, images_per_second=round(rate, 1),
                                   stage_seconds_left=round((end - seen) / max(rate, 1e-9), 1))
@@ -220,7 +223,19 @@ def log_row(trainer: Trainer, means: dict[str, float], rate: float) -> dict[str,
         row["peak_gb"] = round(torch.cuda.max_memory_allocated(trainer.device) / 2**30, 3)
     if hasattr(trainer.noise, "log_sigma"):
         row["noise_sigma"] = round(float(trainer.noise.log_sigma.detach().exp().mean()), 4)
+    if trainer.camera is not None:
+        row["scf"] = round(camera_completeness(trainer.camera, N_TRACKED).scf, 4)
     return row
+
+
+def watch_poses(row: dict[str, Any], out_dir: Path) -> None:
+    """Say once that the camera has collapsed, and keep it in ``status.json`` (``warning``; None when it recovers)."""
+    if "scf" not in row:
+        return
+    warning = collapse_warning(row["scf"])
+    if warning and not results.read_json(out_dir / results.STATUS_JSON).get("warning"):
+        print(warning, file=sys.stderr, flush=True)
+    results.update_status(out_dir, scf=row["scf"], warning=warning)
 
 
 def check_finite(means: dict[str, float], trainer: Trainer, out_dir: Path) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from . import checkpoint, contract, latent, results
 from .contract import TrainRun
-from .errors import DataError
+from .errors import ConfigError, DataError
 from .networks import input_channels
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ class TrainedRun:
     def encode_head(self, images: Tensor, ctf_table: Tensor) -> Tensor:
         """Raw encoder head ``(n, c + 2 k)`` of images ``(n, d, d)`` with CTF rows ``(n, 7)``."""
         trainer = self.trainer
+        if trainer.encoder_ema is None:
+            raise no_encoder("this run")
         images, ctf_table = images.to(trainer.device), ctf_table.to(trainer.device)
         channels = input_channels(images.float(), trainer.ctf(ctf_table), trainer.model)
         return trainer.encoder_ema(channels)
@@ -74,9 +76,18 @@ def decode(trainer: Trainer, z: Tensor | np.ndarray) -> np.ndarray:
                            for row in values])
 
 
+def no_encoder(where: str) -> ConfigError:
+    """What to say where particles of a homogeneous run were to be encoded."""
+    return ConfigError(f"{where}: the training is homogeneous (model.homogeneous): it has one structure and no "
+                       "encoder, so particles cannot be embedded.",
+                       "Its map is in the folder maps; train with an encoder, for example the preset thesis-3d.")
+
+
 def component_latents(run: TrainRun, seed: int = 0) -> np.ndarray:
-    """Latents that show what a run learned: each category, or six samples of the prior."""
+    """Latents that show what a run learned: each category, or six samples of the prior (homogeneous: the one)."""
     model = run.model
+    if model.homogeneous:
+        return np.ones((1, latent.z_dim(model)), np.float32)
     if model.n_categories:
         return np.eye(model.n_categories, latent.z_dim(model), dtype=np.float32)
     return np.random.default_rng(seed).standard_normal((6, model.n_normal)).astype(np.float32)
