@@ -1,6 +1,7 @@
-"""What every protocol of the plugin shares: the engine, GPU and CPU, digests of inputs."""
+"""What every protocol of the plugin shares: the engine, GPU and CPU, digests and checks of inputs."""
 import os
-from typing import Any, List
+import shutil
+from typing import Any, List, Tuple
 
 import pyworkflow.protocol.params as params
 from pwem.protocols import EMProtocol
@@ -12,6 +13,8 @@ from ..convert import READABLE_STACKS, write_particles_star
 from ..engine.vaegan_engine import contract
 from ..engine_run import EngineRun
 
+N_FILES_CHECKED = 200
+
 
 class VaeganProtBase(EMProtocol):
     """Runs commands of the engine; no form of its own beyond GPU, threads and seed."""
@@ -19,14 +22,17 @@ class VaeganProtBase(EMProtocol):
     _devStatus = BETA
 
     # --------------------------- DEFINE param functions ---------------------------
-    def _defineComputeParams(self, form: Any) -> None:
-        form.addParam("seed", params.IntParam, default=contract.ComputeConfig().seed,
-                      expertLevel=params.LEVEL_ADVANCED, label="Seed",
-                      help="Start of all random numbers. Another seed gives another result of the same worth.")
-        form.addHidden(params.USE_GPU, params.BooleanParam, default=True, label="Use GPU?",
-                       help="Yes: run on the GPU below. No: run on the CPU, about 30 times slower.")
-        form.addHidden(params.GPU_LIST, params.StringParam, default="0", label="GPU ID",
-                       help="Number of the GPU. The engine uses one.")
+    def _defineComputeParams(self, form: Any, gpu: bool = True) -> None:
+        """Seed, GPU (where the command uses one) and threads."""
+        if gpu:
+            form.addParam("seed", params.IntParam, default=contract.ComputeConfig().seed,
+                          expertLevel=params.LEVEL_ADVANCED, label="Seed",
+                          help="Start of all random numbers, any number from 0. Another seed gives another result of "
+                               "the same worth.")
+            form.addHidden(params.USE_GPU, params.BooleanParam, default=True, label="Use GPU?",
+                           help="Yes: run on the GPU below. No: run on the CPU, about 30 times slower.")
+            form.addHidden(params.GPU_LIST, params.StringParam, default="0", label="GPU ID",
+                           help="Number of the GPU. The engine uses one.")
         form.addParallelSection(threads=2, mpi=0)
 
     # --------------------------- STEPS functions ---------------------------
@@ -56,10 +62,18 @@ class VaeganProtBase(EMProtocol):
             errors.append(f"Threads is {self.numberOfThreads.get()}: at least 1 is needed.")
         return errors
 
+    def _warnCompute(self) -> List[str]:
+        # with a queue the run starts on another machine
+        if self.usesGpu() and not self.useQueue() and shutil.which("nvidia-smi") is None:
+            return ["No NVIDIA driver is seen on this machine (there is no nvidia-smi), but 'Use GPU' is Yes. "
+                    "The engine stops at once where it finds no GPU."]
+        return []
+
     # --------------------------- UTILS functions ---------------------------
     def _getCompute(self) -> contract.ComputeConfig:
+        seed = self.seed.get() if self.hasAttribute("seed") else contract.ComputeConfig().seed
         return contract.ComputeConfig(device="cuda" if self.usesGpu() else "cpu",
-                                      threads=self.numberOfThreads.get(), seed=self.seed.get())
+                                      threads=self.numberOfThreads.get(), seed=seed)
 
     def _getEnviron(self) -> Any:
         return Plugin.getEnviron()
@@ -80,18 +94,50 @@ def file_digest(path: Any) -> str:
     return f"{found.st_size} {found.st_mtime_ns}"
 
 
+def count_enabled(particles: Any) -> int:
+    """Particles of a set that are not disabled: those that are used."""
+    return len(particles.getUniqueValues("id", where="enabled=1"))
+
+
+def particle_files(particles: Any) -> Tuple[List[str], List[str]]:
+    """Image files of a set, and those of the first 200 that are not there."""
+    files = sorted(particles.getFiles() - {particles.getFileName()})
+    return files, [path for path in files[:N_FILES_CHECKED] if not os.path.exists(path)]
+
+
 def validate_particles(particles: Any, ctf_needed: bool, n_min: int) -> List[str]:
     """What keeps a set of particles from being used, one sentence each."""
     errors = []
     if ctf_needed and not particles.hasCTF():
         errors.append("The input particles have no CTF. Assign one, or set 'Images without a CTF' to Yes.")
-    size, rate = particles.getSize(), particles.getSamplingRate()
+    size, rate = count_enabled(particles), particles.getSamplingRate()
     if size < n_min:
-        errors.append(f"The input set has {size} particles; at least {n_min} are needed.")
+        errors.append(f"The input set has {size} enabled particles; at least {n_min} are needed.")
     if not rate or rate <= 0:
         errors.append(f"The input set's sampling rate is {rate} A/px; it must be above 0. "
                       "Import the particles with their sampling rate.")
-    first = particles.getFirstItem()
-    if first is not None and not first.getFileName().lower().endswith(READABLE_STACKS):
-        errors.append(f"{first.getFileName()} is not an MRC stack. Convert the particles to .mrcs first.")
+    files, missing = particle_files(particles)
+    unreadable = [path for path in files if not path.lower().endswith(READABLE_STACKS)]
+    if unreadable:
+        errors.append(f"{unreadable[0]} is not an MRC stack. Convert the particles to .mrcs first.")
+    elif missing:
+        errors.append(f"{missing[0]}: {len(missing)} image files of the input set are not there. "
+                      "Bring them back, or import the particles again.")
+    dimensions = particles.getDim()
+    if dimensions and dimensions[0] != dimensions[1]:
+        errors.append(f"The images are {dimensions[0]} x {dimensions[1]} px; the engine needs square ones. "
+                      "Extract the particles again.")
     return errors
+
+
+def warn_particles(particles: Any, n_few: int) -> List[str]:
+    """What is doubtful about a set of particles, one sentence each."""
+    notes, size, box_px = [], count_enabled(particles), particles.getXDim()
+    if size < n_few:
+        notes.append(f"The input set has {size} enabled particles; below {n_few} a training seldom separates species.")
+    if particles.isPhaseFlipped():
+        notes.append("The particles are marked as phase-flipped: the CTF is applied without its sign. If they are not "
+                     "flipped, import them again with 'Have data been phase-flipped' set to No.")
+    if box_px and box_px % 2:
+        notes.append(f"The particles' box is {box_px} px, an odd number. The engine takes it; RELION does not.")
+    return notes

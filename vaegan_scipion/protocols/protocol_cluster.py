@@ -9,6 +9,7 @@ import pyworkflow.protocol.params as params
 from pwem.objects import FSC, SetOfClasses2D, SetOfClasses3D, SetOfFSCs, SetOfParticlesFlex, SetOfVolumes
 from pwem.protocols import ProtFlexBase
 from pyworkflow.object import Integer
+from pyworkflow.protocol import MODE_RESTART
 
 from ..constants import CLUSTERS_DIR, EMBEDDING_DIR, HALVES_DIR, NOISE_LABEL, PARTICLES_STAR, PROGRAM_NAME
 from ..convert import (
@@ -24,10 +25,14 @@ from ..convert import (
 )
 from ..engine.vaegan_engine import contract, results
 from ..engine_run import read_status, result_file
-from .protocol_base import VaeganProtBase, set_digest, validate_particles
+from .protocol_base import VaeganProtBase, count_enabled, set_digest, validate_particles, warn_particles
 
 METHODS = list(get_args(get_type_hints(contract.ClusterRun)["method"]))
 FIXED_NUMBER = " or ".join(f"method == {METHODS.index(name)}" for name in ("kmeans", "gmm"))
+N_NEIGHBORS_MAX = 1000  # the engine's limit
+N_PARTICLES_MIN = 30  # two of the smallest clusters that the engine looks for
+N_PARTICLES_FEW = 500
+PIXEL_TOLERANCE = 0.01
 DENSITY = f"method == {METHODS.index('hdbscan')}"
 
 
@@ -74,12 +79,13 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         form.addParam("method", params.EnumParam, choices=METHODS, default=METHODS.index(default.method),
                       label="Clustering", help="hdbscan finds the number of clusters; kmeans and gmm are given it.")
         form.addParam("nClusters", params.IntParam, default=default.n_clusters, condition=FIXED_NUMBER,
-                      label="Number of clusters", help="At least 2.")
+                      label="Number of clusters", help="From 2 up; every particle is put in one of them.")
         form.addParam("minClusterFrac", params.FloatParam, default=default.min_cluster_frac, condition=DENSITY,
                       label="Smallest cluster / all", help="Smallest share of the particles that is a cluster, "
-                                                           "0 to 0.5; never more than 900 particles.")
+                                                           "0.001 to 0.5; at least 15 particles, at most 900.")
         form.addParam("nNeighbors", params.IntParam, default=default.n_neighbors, label="UMAP neighbours",
-                      help="More shows the large picture, fewer the detail; 5 to 200.")
+                      help="Particles that each one is laid next to. More shows the large picture, fewer the detail; "
+                           "5 to 200.")
         form.addParam("doHalves", params.BooleanParam, default=False, label="Two independent halves (FSC)",
                       help="Train on each half of the data anew and compare the maps. Takes about as long as "
                            "the training. 3D only.")
@@ -89,19 +95,22 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
     def _defineAdvancedParams(self, form: Any, default: contract.ClusterRun) -> None:
         advanced = params.LEVEL_ADVANCED
         form.addParam("minDist", params.FloatParam, default=default.min_dist, expertLevel=advanced,
-                      label="UMAP minimal distance", help="0 packs clusters tightly, which suits clustering.")
+                      label="UMAP minimal distance",
+                      help="0 packs clusters tightly, which suits clustering; up to 1 spreads them.")
         form.addParam("minSamples", params.IntParam, default=default.min_samples, expertLevel=advanced,
-                      condition=DENSITY, label="HDBSCAN samples", help="More leaves more particles as noise.")
+                      condition=DENSITY, label="HDBSCAN samples",
+                      help="Neighbours that make a region dense. More leaves more particles as noise; "
+                           "1 to 1000, usually 5 to 50.")
         form.addParam("minClusterSize", params.IntParam, default=default.min_cluster_size, expertLevel=advanced,
                       condition=DENSITY, label="Smallest cluster (particles)",
-                      help="Replaces the share above. 0 = use the share.")
+                      help="Replaces the share above; 2 to half of the particles. 0 = use the share.")
         form.addParam("joinValley", params.FloatParam, default=default.join_valley, expertLevel=advanced,
                       condition=DENSITY, label="Join groups above this valley",
                       help="Groups are joined unless the density between them falls below this part of the "
                            "lower peak, 0 to 1. 0 = join none.")
         form.addParam("halvesKimg", params.FloatParam, default=contract.HalvesRun().total_kimg,
                       expertLevel=advanced, condition="doHalves", label="Training length per half (kimg)",
-                      help="0 = as long as the training itself.")
+                      help="Thousands of images that each half sees. 0 = as long as the training itself.")
 
     # --------------------------- INSERT steps functions ---------------------------
     def _insertAllSteps(self) -> None:
@@ -187,41 +196,62 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         problems, training = self._validateCompute(), self.inputTraining.get()
         if training is None:
             return problems
+        if self.hasAttribute("outputClasses") and self.runMode.get() != MODE_RESTART \
+                and isinstance(self.outputClasses, SetOfClasses3D) != training.isVolumetric():
+            problems.append("This run has clusters of the other kind (2D or 3D). Use Restart, or a new run.")
         if read_status(training.getRunDir()).get("state") != "finished":
             problems.append(f"The run '{training.getRunName()}' has no finished training. Finish it first.")
+        elif training.isHomogeneous():
+            problems.append(f"The run '{training.getRunName()}' learned one structure and has no encoder: there is "
+                            "nothing to cluster. Train with another preset.")
         particles = self.getParticlesPointer().get()
         if particles is None:
             return problems + ["The training has no input particles any more. Give the particles here."]
-        problems += validate_particles(particles, not training.ignoreCtf.get(), 2)
-        n_particles = particles.getSize()
-        if self.nNeighbors.get() < 2 or self.nNeighbors.get() >= n_particles:
-            problems.append(f"UMAP neighbours is {self.nNeighbors.get()}; use 2 to {n_particles - 1}.")
+        problems += validate_particles(particles, not training.ignoreCtf.get(), N_PARTICLES_MIN)
+        n_particles = count_enabled(particles)
         fixed = METHODS[self.method.get()] != "hdbscan"
-        if fixed and not 2 <= self.nClusters.get() <= n_particles:
-            problems.append(f"Number of clusters is {self.nClusters.get()}; use 2 to {n_particles}.")
-        if not fixed and not 0 < self.minClusterFrac.get() <= 0.5:
-            problems.append(f"Smallest cluster / all is {self.minClusterFrac.get()}; use above 0, up to 0.5.")
+        limits = [("UMAP neighbours", self.nNeighbors.get(), 2, min(N_NEIGHBORS_MAX, n_particles - 1)),
+                  ("UMAP minimal distance", self.minDist.get(), 0, 1)]
+        if fixed:
+            limits.append(("Number of clusters", self.nClusters.get(), 2, n_particles))
+        else:
+            limits += [("Smallest cluster / all", self.minClusterFrac.get(), 0.001, 0.5),
+                       ("HDBSCAN samples", self.minSamples.get(), 1, 1000),
+                       ("Smallest cluster (particles)", self.minClusterSize.get(), 0, n_particles // 2),
+                       ("Join groups above this valley", self.joinValley.get(), 0, 1)]
+        if self.doHalves:
+            limits.append(("Training length per half (kimg)", self.halvesKimg.get(), 0, 1e7))
+        problems += [f"{name} is {value:g}; use {low:g} to {high:g}." for name, value, low, high in limits
+                     if not low <= value <= high]
         if self.doHalves and not training.isVolumetric():
             problems.append("Two independent halves (FSC) is Yes after a 2D training. Set it to No.")
         trained_on = training.inputParticles.get()
-        if trained_on is not None and abs(trained_on.getSamplingRate() - particles.getSamplingRate()) > 1e-3:
-            problems.append(f"The particles have {particles.getSamplingRate():.3f} A/px, those of the training "
-                            f"{trained_on.getSamplingRate():.3f}. Give particles of the same pixel size.")
+        if self.inputParticles.get() is not None and trained_on is not None:
+            problems += validate_same_kind(particles, trained_on)
         return problems
+
+    def _warnings(self) -> List[str]:
+        training, notes = self.inputTraining.get(), self._warnCompute()
+        if training is None or self.getParticlesPointer().get() is None:
+            return notes
+        particles = self.getParticlesPointer().get()
+        notes += warn_particles(particles, N_PARTICLES_FEW)
+        if self.inputParticles.get() is None and training.maxImages.get() > 0:
+            notes.append(f"The training saw only the first {training.maxImages.get()} particles; all "
+                         f"{count_enabled(particles)} are embedded.")
+        return notes
 
     def _summary(self) -> List[str]:
         if not self.hasAttribute("outputClasses"):
             return ["The clusters are not made yet."]
-        clusters = read_clusters(self.getClustersDir())
-        total = len(clusters.label)
-        found = sorted(set(clusters.label.tolist()) - {NOISE_LABEL})
-        lines = [f"{len(found)} clusters of {total} particles"]
-        for label in found + [NOISE_LABEL]:
-            count = int((clusters.label == label).sum())
-            if count:
-                name = "noise" if label == NOISE_LABEL else f"cluster {label + 1}"
-                lines.append(f"{name}: {count} particles ({100 * count / total:.1f} %), "
-                             f"class {class_ids(clusters.label)[label]}")
+        rows = sorted(self.readClusterRows(), key=lambda row: (row["label"] == NOISE_LABEL, row["label"]))
+        total = sum(row["n_particles"] for row in rows)
+        numbers = class_ids([row["label"] for row in rows])
+        lines = [f"{sum(row['label'] != NOISE_LABEL for row in rows)} clusters of {total} particles"]
+        for row in rows:
+            name = "noise" if row["label"] == NOISE_LABEL else f"cluster {row['label'] + 1}"
+            lines.append(f"{name}: {row['n_particles']} particles ({100 * row['n_particles'] / total:.1f} %), "
+                         f"class {numbers[row['label']]}")
         if self.doHalves and self.hasAttribute("outputFSCs"):
             lines += [f"{fsc.getObjLabel()}: {fsc.calculateResolution(precision=1)} A (FSC 0.143, halves)"
                       for fsc in self.outputFSCs]
@@ -230,9 +260,14 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
     def _methods(self) -> List[str]:
         if not self.hasAttribute("outputClasses"):
             return []
-        return [f"Particles were embedded by the VAE-GAN's encoder, projected with UMAP "
-                f"({self.nNeighbors.get()} neighbours, minimal distance {self.minDist.get():g}) and clustered "
-                f"with {METHODS[self.method.get()]} into {len(set(self.readPictures()) - {NOISE_LABEL})} clusters."]
+        rows, method = self.readClusterRows(), METHODS[self.method.get()]
+        found = sum(row["label"] != NOISE_LABEL for row in rows)
+        noise = sum(row["n_particles"] for row in rows if row["label"] == NOISE_LABEL)
+        citation = " [Campello2013, McInnes2017]" if method == "hdbscan" else ""
+        return [f"{sum(row['n_particles'] for row in rows)} particles were embedded by the encoder of a VAE-GAN "
+                f"[Larsen2016], projected with UMAP [McInnes2018] ({self.nNeighbors.get()} neighbours, minimal "
+                f"distance {self.minDist.get():g}, seed {self.seed.get()}) and clustered with {method}{citation} into {found} "
+                f"clusters; {noise} particles belong to none."]
 
     def _citations(self) -> List[str]:
         return ["Larsen2016", "McInnes2018", "Campello2013", "McInnes2017"]
@@ -256,11 +291,14 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         """Results folder of the clustering."""
         return str(self._getExtraPath(CLUSTERS_DIR))
 
+    def readClusterRows(self) -> List[Dict[str, Any]]:
+        """Rows of `clusters.json`: label, n_particles, z, file, index."""
+        return list(results.read_json(result_file(self.getClustersDir(), results.CLUSTERS_JSON)))
+
     def readPictures(self) -> Dict[int, Picture]:
         """Label -> map (3D) or image (2D), by `clusters.json`."""
-        folder = result_file(self.getClustersDir(), results.CLUSTERS_JSON).parent
-        pictures = {}
-        for row in results.read_json(folder / results.CLUSTERS_JSON):
+        folder, pictures = self.getClustersDir(), {}
+        for row in self.readClusterRows():
             if row["file"]:
                 index = 0 if self.isVolumetric() else row["index"] + 1
                 pictures[row["label"]] = Picture(index, str(result_file(folder, row["file"])))
@@ -288,6 +326,21 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
     def _getHalvesSettings(self) -> contract.HalvesRun:
         return contract.HalvesRun(clusters_dir=CLUSTERS_DIR, run_dir=self._getRunDirFromExtra(),
                                   total_kimg=self.halvesKimg.get(), compute=self._getCompute())
+
+
+def validate_same_kind(particles: Any, trained_on: Any) -> List[str]:
+    """What keeps a model from embedding particles that it was not trained on: their pixel size or field of view."""
+    new, old = particles.getSamplingRate(), trained_on.getSamplingRate()
+    if abs(new - old) > PIXEL_TOLERANCE * old:
+        return [f"The particles have {new:.3f} A/px, those of the training {old:.3f}. "
+                "Give particles of the same pixel size."]
+    new, old = particles.getXDim(), trained_on.getXDim()
+    if new != old:
+        return [f"The particles' box is {new} px, that of the training {old} px. Give particles of the same box."]
+    if particles.isPhaseFlipped() != trained_on.isPhaseFlipped():
+        return ["Either the particles or those of the training are phase-flipped, but not both. Give particles of "
+                "the same kind."]
+    return []
 
 
 def _as_text(settings: Any) -> str:

@@ -1,6 +1,7 @@
 """Form, settings and steps that 2D and 3D training share."""
 import json
-from typing import Any, Dict, List
+import os
+from typing import Any, Callable, Dict, List
 
 import pyworkflow.protocol.params as params
 
@@ -8,7 +9,8 @@ from ..constants import PARTICLES_STAR, RUN_DIR
 from ..convert import Picture
 from ..engine.vaegan_engine import contract, errors, presets, results
 from ..engine_run import read_status, result_file
-from .protocol_base import VaeganProtBase, set_digest, validate_particles
+from ..sample_images import contrast_note, sample_images
+from .protocol_base import VaeganProtBase, set_digest, validate_particles, warn_particles
 
 AS_PRESET = 0  # box, length, batch
 CATEGORIES_AS_PRESET = -1
@@ -24,38 +26,45 @@ class VaeganProtTrain(VaeganProtBase):
 
     # --------------------------- DEFINE param functions ---------------------------
     def _defineParams(self, form: Any) -> None:
-        data, fast, thesis = contract.DataConfig(), self._preset("fast"), self._preset("thesis")
+        data = contract.DataConfig()
         form.addSection(label="Input")
         form.addParam("inputParticles", params.PointerParam, pointerClass="SetOfParticles",
                       important=True, label="Input particles",
                       help="Particles with CTF; no poses are needed. They may be uncurated.")
         form.addParam("preset", params.EnumParam, choices=self._presets(), default=0, label="Preset",
-                      help="fast: learns in minutes to hours. thesis: the numbers of the thesis.")
+                      help="fast: learns in minutes to hours. Others: settings of the original work and its ablations, "
+                           "days on a GPU; 'vaegan presets' explains each.")
         form.addParam("boxPx", params.IntParam, default=AS_PRESET, label="Training box (px)",
-                      help="Images are Fourier-cropped to this box, a multiple of 8. 0 = as the preset "
-                           f"(fast {fast.data.box_px}, thesis {thesis.data.box_px}).")
+                      help="Images are Fourier-cropped to this box, a multiple of 8 from 16; 32 to 128 is usual. "
+                           f"0 = as the preset ({self._by_preset(lambda run: run.data.box_px)}).")
         form.addParam("cropFrac", params.FloatParam, default=data.crop_frac, label="Part of the box kept",
-                      help="Central part of the image that is used, 0.1 to 1. Keep 1.3 particle diameters.")
+                      help="Central part of the image that is used, 0.1 to 1. Keep 1.3 particle diameters. The wizard "
+                           "shows it on your particles.")
+        form.addParam("particleRadiusFrac", params.FloatParam, default=data.particle_radius_frac,
+                      label="Particle radius / box",
+                      help="Circle that holds the particle, as fraction of the kept box, 0.05 to 0.5. Outside of it is "
+                           "background. The wizard shows it on your particles.")
         form.addParam("invertContrast", params.BooleanParam, default=data.invert_contrast,
                       label="Is the protein dark?",
                       help="Yes for particles from micrographs whose contrast was not inverted.")
         form.addParam("maxImages", params.IntParam, default=data.max_images, label="Particles to train on",
-                      help="Only the first ones, for a quick try. 0 = all.")
+                      help=f"Only the first ones, {N_PARTICLES_MIN} or more, for a quick try. 0 = all.")
         form.addParam("nCategories", params.IntParam, default=CATEGORIES_AS_PRESET,
                       label="Number of components",
-                      help="More than the species you expect; unused ones empty themselves. -1 = as the "
-                           f"preset (fast {fast.model.n_categories}, thesis {thesis.model.n_categories}).")
+                      help="More than the species you expect, 2 to 30; unused ones empty themselves. -1 = as the "
+                           f"preset ({self._by_preset(lambda run: run.model.n_categories)}).")
         form.addParam("totalKimg", params.FloatParam, default=AS_PRESET, label="Training length (kimg)",
-                      help="Thousands of images seen. 0 = as the preset "
-                           f"(fast {fast.training.total_kimg:g}, thesis {thesis.training.total_kimg:g}).")
-        self._defineAdvancedParams(form, fast, thesis)
+                      help="Thousands of images seen, above 0; longer is finer. 0 = as the preset "
+                           f"({self._by_preset(lambda run: run.training.total_kimg)}).")
+        form.addParam("continueFrom", params.PointerParam, pointerClass=type(self).__name__, allowsNull=True,
+                      label="Start from another training",
+                      help="Start with the networks of an older run instead of from scratch: to train longer, or on "
+                           "more particles. Box, part kept, preset and components must be those of that run.")
+        self._defineAdvancedParams(form)
         self._defineComputeParams(form)
 
-    def _defineAdvancedParams(self, form: Any, fast: contract.TrainRun, thesis: contract.TrainRun) -> None:
+    def _defineAdvancedParams(self, form: Any) -> None:
         data, advanced = contract.DataConfig(), params.LEVEL_ADVANCED
-        form.addParam("particleRadiusFrac", params.FloatParam, default=data.particle_radius_frac,
-                      expertLevel=advanced, label="Particle radius / box",
-                      help="Circle that holds the particle, as fraction of the kept box, 0.05 to 0.5.")
         form.addParam("maxShiftFrac", params.FloatParam, default=contract.ModelConfig().max_shift_frac,
                       expertLevel=advanced, label="Largest shift / box",
                       help="How far particles may be off centre, as fraction of the kept box, 0 to 0.5.")
@@ -63,8 +72,8 @@ class VaeganProtTrain(VaeganProtBase):
                       label="Images without a CTF",
                       help="Yes: take the CTF as 1, for class averages or negative stain.")
         form.addParam("batchSize", params.IntParam, default=AS_PRESET, expertLevel=advanced, label="Batch size",
-                      help="Images per step. 0 = as the preset "
-                           f"(fast {fast.training.batch_size}, thesis {thesis.training.batch_size}).")
+                      help="Images per step, 2 to 4096; more needs more memory. 0 = as the preset "
+                           f"({self._by_preset(lambda run: run.training.batch_size)}).")
         form.addParam("extraSettings", params.StringParam, default="", expertLevel=advanced,
                       label="Other settings",
                       help="SECTION.KEY=VALUE, separated by spaces, as on the engine's command line; "
@@ -74,7 +83,7 @@ class VaeganProtTrain(VaeganProtBase):
     def _insertAllSteps(self) -> None:
         digest = set_digest(self.inputParticles.get())
         # Continue compares the arguments of each step alone: whatever matters goes to all of them
-        settings = json.dumps(contract.to_dict(self._getSettings()), sort_keys=True)
+        settings = json.dumps([contract.to_dict(self._getSettings()), self._startDigest()], sort_keys=True)
         self._insertFunctionStep(self.convertInputStep, digest, needsGPU=False)
         self._insertFunctionStep(self.trainStep, digest, settings)
         self._insertFunctionStep(self.createOutputStep, digest, settings, needsGPU=False)
@@ -101,41 +110,97 @@ class VaeganProtTrain(VaeganProtBase):
         if particles is None:
             return problems
         problems += validate_particles(particles, not self.ignoreCtf.get(), N_PARTICLES_MIN)
+        if 0 != self.maxImages.get() < N_PARTICLES_MIN:
+            problems.append(f"Particles to train on is {self.maxImages.get()}; use 0 for all, or at least "
+                            f"{N_PARTICLES_MIN}.")
         box_px = particles.getXDim()
         kept_px = box_px * self.cropFrac.get()
         if settings.data.box_px > kept_px:
             problems.append(f"The training box is {settings.data.box_px} px, more than the {kept_px:.0f} px kept "
                             f"of the images ({box_px} px). Use a smaller training box.")
-        return problems
+        return problems + self._validateStart(settings)
+
+    def _validateStart(self, settings: contract.TrainRun) -> List[str]:
+        """What keeps the networks of the older run from being used."""
+        older = self.continueFrom.get()
+        if older is None:
+            return []
+        name = older.getRunName()
+        if older.getObjId() == self.getObjId():
+            return ["A training cannot start from itself. Use Continue, or another run."]
+        if not read_status(older.getRunDir()).get("checkpoint"):
+            return [f"The run '{name}' has no checkpoint. Let it train for a while first."]
+        try:
+            before = contract.read_run(os.path.join(older.getRunDir(), results.RUN_JSON))
+        except errors.EngineError as error:
+            return [str(error)]
+        pairs = [("data", key) for key in ("box_px", "crop_frac")]
+        pairs += [("model", key) for key in contract.to_dict(settings.model)]
+        for section, key in pairs:
+            old, new = getattr(getattr(before, section), key), getattr(getattr(settings, section), key)
+            if old != new:
+                return [f"{section}.{key} is {new} here and was {old} in the run '{name}': its networks do not fit. "
+                        "Give the same value, or start from scratch."]
+        return []
 
     def _warnings(self) -> List[str]:
-        particles, notes = self.inputParticles.get(), []
-        if particles is not None and particles.getSize() < N_PARTICLES_FEW:
-            notes.append(f"The input set has {particles.getSize()} particles; below {N_PARTICLES_FEW} "
-                         "a training seldom separates species.")
-        return notes
+        particles, notes = self.inputParticles.get(), self._warnCompute()
+        if particles is None:
+            return notes
+        notes += warn_particles(particles, N_PARTICLES_FEW)
+        older = self.continueFrom.get()
+        if older is not None and particles.getObjId() == older.inputParticles.get().getObjId() \
+                and self.seed.get() == older.seed.get():
+            notes.append("The seed is that of the older run: the same images come in the same order again. "
+                         "Take another seed.")
+        try:
+            images = sample_images(particles).images
+        except (OSError, ValueError) as error:
+            return notes + [f"The particles cannot be looked at ({error})."]
+        if not all(map(bool, images.shape)):
+            return notes
+        radius_frac = self.particleRadiusFrac.get() * self.cropFrac.get()
+        contrast = contrast_note(images, radius_frac, self.invertContrast.get())
+        return notes + ([contrast] if contrast else [])
 
     def _summary(self) -> List[str]:
         status = read_status(self._getExtraPath(RUN_DIR))
         if "images_seen" not in status:
             return ["The training has not begun."]
-        lines = [f"{status['images_seen'] / 1000:.1f} of {status['total_images'] / 1000:.1f} kimg seen, "
-                 f"{status['n_particles']} particles, on {status['device']}",
+        seen, total = status["images_seen"], status["total_images"]
+        lines = [f"{seen / 1000:.1f} of {total / 1000:.1f} kimg seen ({100 * seen / max(total, 1):.0f} %), "
+                 f"{status['n_particles']} particles, on {status['device']}", self._pace(status),
                  f"Box {status['box_px']} px, {status['pixel_size_ang']:.3f} A/px "
                  f"(Nyquist {2 * status['pixel_size_ang']:.1f} A)"]
-        if "images_per_second" in status:
-            lines.append(f"{status['images_per_second']:g} images/s")
+        if self.continueFrom.get() is not None:
+            lines.append(f"Started with the networks of '{self.continueFrom.get().getRunName()}'")
         if status.get("error"):
             lines.append(f"{status['error']['message']} {status['error']['hint']}")
-        return lines
+        return [line for line in lines if line]
+
+    def _pace(self, status: Dict[str, Any]) -> str:
+        """Images per second and, while it runs, the time left in the stage."""
+        if "images_per_second" not in status:
+            return ""
+        pace = f"{status['images_per_second']:g} images/s"
+        if status.get("state") != "running":
+            return pace
+        if not self.isActive():
+            return f"{pace}; stopped, Continue goes on from {status.get('checkpoint', 'the start')}"
+        left = time_text(status.get("stage_seconds_left", 0.0))
+        return f"{pace}, {left} left in this stage ({status.get('stage', self.COMMAND)})"
 
     def _methods(self) -> List[str]:
         status = read_status(self._getExtraPath(RUN_DIR))
         if status.get("state") != "finished":
             return []
+        run = contract.read_run(os.path.join(self.getRunDir(), results.RUN_JSON))
         kind = "3D" if self.COMMAND == "train3d" else "2D"
-        return [f"A {kind} VAE-GAN was trained without poses on {status['n_particles']} particles of "
-                f"{status['box_px']} px ({status['pixel_size_ang']:.2f} A/px) for "
+        parts = (f"{run.model.n_categories} components" if run.model.n_categories
+                 else f"a latent vector of {run.model.n_normal} numbers")
+        return [f"A {kind} VAE-GAN [Larsen2016] with {parts} (preset {run.preset}, loss {run.training.loss}, batch "
+                f"{run.training.batch_size}, seed {status['seed']}) was trained without poses on "
+                f"{status['n_particles']} particles of {status['box_px']} px ({status['pixel_size_ang']:.2f} A/px) for "
                 f"{status['images_seen'] / 1000:.0f} thousand images."]
 
     # --------------------------- UTILS functions ---------------------------
@@ -144,12 +209,17 @@ class VaeganProtTrain(VaeganProtBase):
         return list(presets.PRESETS[cls.COMMAND])
 
     @classmethod
-    def _preset(cls, name: str) -> contract.TrainRun:
-        return presets.build_run(cls.COMMAND, name, {})
+    def _by_preset(cls, value_of: Callable[[contract.TrainRun], Any]) -> str:
+        """What a setting is in each preset, as text: "fast 48, others 64" where the others agree."""
+        values = {name: value_of(presets.build_run(cls.COMMAND, name, {})) for name in cls._presets()}
+        first, *others = values
+        if len({values[name] for name in others}) == 1:
+            return f"{first} {values[first]:g}, others {values[others[0]]:g}"
+        return ", ".join(f"{name} {value:g}" for name, value in values.items())
 
     def _getSettings(self) -> contract.TrainRun:
         """The form as settings of the engine, paths relative to extra/. Raises ConfigError or DataError."""
-        particles = self.inputParticles.get()
+        particles, older = self.inputParticles.get(), self.continueFrom.get()
         changes: Dict[str, Dict[str, Any]] = {
             "data": {"particles": PARTICLES_STAR, "crop_frac": self.cropFrac.get(),
                      "particle_radius_frac": self.particleRadiusFrac.get(),
@@ -158,6 +228,8 @@ class VaeganProtTrain(VaeganProtBase):
                      "phase_flipped": bool(particles is not None and particles.isPhaseFlipped())},
             "model": {"max_shift_frac": self.maxShiftFrac.get()},
             "training": {}, "compute": vars(self._getCompute())}
+        if older is not None:
+            changes["training"]["continue_from"] = os.path.relpath(older.getRunDir(), self._getExtraPath())
         for section, key, value, as_preset in (
                 ("data", "box_px", self.boxPx.get(), AS_PRESET),
                 ("model", "n_categories", self.nCategories.get(), CATEGORIES_AS_PRESET),
@@ -168,6 +240,14 @@ class VaeganProtTrain(VaeganProtBase):
         for text in (self.extraSettings.get() or "").split():
             changes = contract.merged(changes, presets.parse_setting(text))
         return presets.build_run(self.COMMAND, self.getEnumText("preset"), changes)
+
+    def _startDigest(self) -> str:
+        """Which networks an older run gives; empty when there is none."""
+        older = self.continueFrom.get()
+        if older is None:
+            return ""
+        status = read_status(older.getRunDir())
+        return f"{older.getObjId()} {status.get('checkpoint')} {status.get('n_particles')} {status.get('seed')}"
 
     def getRunDir(self) -> str:
         """Results folder of the training."""
@@ -181,6 +261,11 @@ class VaeganProtTrain(VaeganProtBase):
         """Whether the trained model makes maps (3D) rather than images (2D)."""
         return self.COMMAND == "train3d"
 
+    def isHomogeneous(self) -> bool:
+        """Whether the trained model is one structure, without an encoder: there is nothing to cluster."""
+        path = os.path.join(self.getRunDir(), results.RUN_JSON)
+        return os.path.exists(path) and bool(results.read_json(path)["model"].get("homogeneous", False))
+
     def _readComponents(self) -> List[Dict[str, Any]]:
         """What the training says each component looks like: picture and latent."""
         folder = result_file(self.getRunDir(), COMPONENTS_JSON).parent
@@ -189,3 +274,11 @@ class VaeganProtTrain(VaeganProtBase):
             path = str(result_file(folder, row["file"]))
             row["picture"] = Picture(0 if self.isVolumetric() else row["index"] + 1, path)
         return list(rows)
+
+
+def time_text(seconds: float) -> str:
+    """Seconds as "1 h 05 min", "12 min" or "40 s"."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"

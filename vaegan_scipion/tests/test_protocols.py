@@ -11,7 +11,6 @@ from vaegan_scipion.constants import VAEGAN_ENV_ACTIVATION
 from vaegan_scipion.engine.vaegan_engine import results
 from vaegan_scipion.protocols import VaeganProtCluster, VaeganProtTrain2D, VaeganProtTrain3D, VaeganProtTraverse
 from vaegan_scipion.tests.phantom import (
-    ALL_IDS,
     BOX_PX,
     DISABLED_IDS,
     ENABLED_IDS,
@@ -201,7 +200,7 @@ class TestProtocols(ProjectTest):
         protocol.inputParticles.set(self.imported)
         protocol.inputParticles.setExtended("outputParticles")
         self.assertEqual(protocol.validate(), [])
-        self.assertIn(f"{len(ALL_IDS)} particles", "\n".join(protocol._warnings()))
+        self.assertIn(f"{len(ENABLED_IDS)} enabled particles", "\n".join(protocol._warnings()))
 
     def test_sampling_rate_of_zero_is_refused(self):
         imported = import_phantom(self.proj)
