@@ -30,6 +30,7 @@ COMMANDS = {
     "centroids": ("centroids", "k-means inside each cluster, the nearest particles decoded"),
     "homogeneity": ("homogeneity", "k-means groups of everything, each aligned by RELION as one class"),
     "match": ("match", "correlation of maps with reference maps or atomic models"),
+    "reproduce": ("reproduce", "run an experiment of the thesis again: data, trainings, table, figure"),
     "report": ("report", "a whole analysis as one HTML file, or as one picture"),
     "counterpart": ("counterpart", "one particle beside what the generator makes at its z"),
 }

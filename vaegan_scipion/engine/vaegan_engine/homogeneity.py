@@ -172,8 +172,8 @@ def draw(frequency: np.ndarray, curves: list[np.ndarray], mean: np.ndarray, pict
          groups: list[int], path: Path) -> None:
     """Ring correlations of all groups with their mean, and eight averages."""
     figure = figures.new_figure(11, 4)
-    left, right = figure.subfigures(1, 2)
-    ax = left.subplots()
+    grid = figure.add_gridspec(2, 8)
+    ax = figure.add_subplot(grid[:, :4])
     for curve in curves:
         ax.plot(frequency, curve, color="0.75", lw=0.7)
     ax.plot(frequency, mean, color="#1f77b4", lw=2, label=f"mean of {len(curves)} groups")
@@ -181,10 +181,6 @@ def draw(frequency: np.ndarray, curves: list[np.ndarray], mean: np.ndarray, pict
         ax.axhline(threshold, color="0.6", lw=0.8, ls=":")
     ax.set(xlabel="spatial frequency (1/Å)", ylabel="Fourier ring correlation", ylim=(-0.2, 1.05))
     ax.legend(fontsize=8)
-    axes = right.subplots(2, 4)
-    for place, cell in enumerate(axes.flat):
-        if place < len(pictures):
-            figures.draw_density(cell, pictures[place], f"group {groups[place]}")
-        else:
-            cell.axis("off")
+    for place, (group, picture) in enumerate(zip(groups[:8], pictures, strict=False)):
+        figures.draw_density(figure.add_subplot(grid[place // 4, 4 + place % 4]), picture, f"group {group}")
     figures.save_png(figure, path)
