@@ -266,8 +266,8 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         citation = " [Campello2013, McInnes2017]" if method == "hdbscan" else ""
         return [f"{sum(row['n_particles'] for row in rows)} particles were embedded by the encoder of a VAE-GAN "
                 f"[Larsen2016], projected with UMAP [McInnes2018] ({self.nNeighbors.get()} neighbours, minimal "
-                f"distance {self.minDist.get():g}, seed {self.seed.get()}) and clustered with {method}{citation} into {found} "
-                f"clusters; {noise} particles belong to none."]
+                f"distance {self.minDist.get():g}, seed {self.seed.get()}) and clustered with {method}{citation} into "
+                f"{found} clusters; {noise} particles belong to none."]
 
     def _citations(self) -> List[str]:
         return ["Larsen2016", "McInnes2018", "Campello2013", "McInnes2017"]

@@ -27,7 +27,8 @@ def main(words):
     out_dir = Path(words[words.index("--out") + 1])
     fail_on_request(run.command, out_dir)
     commands = {"train2d": train, "train3d": train, "embed": embed, "cluster": cluster,
-                "traverse": traverse, "halves": halves, "report": report, "counterpart": counterpart}
+                "traverse": traverse, "halves": halves, "evaluate": evaluate, "report": report,
+                "counterpart": counterpart}
     commands[run.command](run, out_dir)
     if run.command.startswith("train"):
         results.update_status(out_dir, resumed="--resume" in words,
@@ -123,6 +124,36 @@ def halves(run, out_dir):
     results.write_csv(out_dir / results.FSC_CSV,
                       ["cluster", "resolution_ang", "spatial_frequency_per_ang", "fsc"], rows)
     results.write_json(out_dir / results.HALVES_JSON, [{"cluster": label} for label in range(3)])
+
+
+def evaluate(run, out_dir):
+    """Scores that tell what was compared: NMI = labelled share of the particles; one map per reference."""
+    known = {i for i in clustered_ids(run) if i in labels_of(run)}
+    values = {"maps": []}
+    if run.truth_csv:
+        share = len(known) / len(clustered_ids(run))
+        values.update(nmi=share, ami=share, ari=share, clusters=3, n_particles=len(known),
+                      unlabelled=len(clustered_ids(run)) - len(known), states=sorted(set(labels_of(run).values())))
+    for label, path in enumerate(sorted(Path(run.maps_dir).glob("*.mrc")) if run.maps_dir else []):
+        header = struct.unpack_from("<10i6f", path.read_bytes(), 0)
+        voxel_ang = header[10] / header[0]
+        file = f"maps/cluster_{label:02d}_aligned.mrc"
+        write_pictures(out_dir, [file], True, voxel_ang)
+        values["maps"].append({"label": label, "n_particles": 5, "voxel_size_ang": voxel_ang, "aligned_file": file,
+                               "reference": path.name, "correlation": 0.5, "mirrored": label == 1,
+                               "fsc": [1 - k / 8 for k in range(9)], "resolution_0.5_ang": 4 * voxel_ang,
+                               "resolution_0.143_ang": 3 * voxel_ang})
+    results.write_json(out_dir / results.EVALUATION_JSON, values)
+
+
+def clustered_ids(run):
+    """Ids of the clustering behind a request."""
+    return [int(row["particle_id"]) for row in results.read_csv(Path(run.clusters_dir) / results.CLUSTERS_CSV)]
+
+
+def labels_of(run):
+    """Particle id -> label of the table of a request."""
+    return {int(row["id"]): row["label"] for row in results.read_csv(run.truth_csv)} if run.truth_csv else {}
 
 
 def report(run, out_dir):

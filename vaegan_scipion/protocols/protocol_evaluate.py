@@ -1,0 +1,245 @@
+"""Compare clusters with labels of the particles, and their maps with reference maps."""
+import csv
+import json
+import os
+import shutil
+from enum import Enum
+from typing import Any, Dict, List
+
+import mrcfile
+import numpy as np
+import pyworkflow.protocol.params as params
+from pwem.emlib.image import ImageHandler
+from pwem.objects import FSC, SetOfFSCs, SetOfVolumes, Volume
+from pyworkflow.object import Integer
+
+from ..constants import EVALUATION_DIR, LABELS_CSV, REFERENCES_DIR
+from ..convert import Picture, new_picture_item
+from ..engine.vaegan_engine import contract, results
+from ..engine_run import result_file
+from .protocol_base import VaeganProtBase, file_digest, set_digest
+
+NO_LABELS, FROM_CLASSES, FROM_FILE = 0, 1, 2
+ID_COLUMNS = ("id", "particle_id")
+LABEL_COLUMNS = ("map", "label", "state")
+
+
+class VaeganProtEvaluateOutputs(Enum):
+    """Outputs, where reference maps were given."""
+
+    outputVolumes = SetOfVolumes
+    outputFSCs = SetOfFSCs
+
+
+class VaeganProtEvaluate(VaeganProtBase):
+    """Compare clusters with labels of the particles, their maps with reference maps, or both.
+
+    Labels are another classification of the same particles (a RELION or cryoSPARC job, a second run of this plugin
+    with another seed) or a table of known species. The agreement is given as NMI, AMI and ARI; the two last are
+    corrected for chance. Each map is aligned to a reference over rotation, shift and hand, and compared by FSC.
+
+    Outputs, where reference maps were given: the maps in the frame of their references, and the FSCs.
+    """
+
+    _label = "evaluate"
+    _possibleOutputs = VaeganProtEvaluateOutputs
+
+    # --------------------------- DEFINE param functions ---------------------------
+    def _defineParams(self, form: Any) -> None:
+        form.addSection(label="Input")
+        form.addParam("inputClusters", params.PointerParam, pointerClass="VaeganProtCluster", important=True,
+                      label="Clusters", help="A finished run of embed and cluster.")
+        form.addParam("labelsFrom", params.EnumParam, choices=["no labels", "classes", "file"], default=FROM_CLASSES,
+                      label="Labels from",
+                      help="What each particle is known or thought to be: classes of this project, or a table.")
+        form.addParam("inputClasses", params.PointerParam, pointerClass="SetOfClasses", allowsNull=True,
+                      condition=f"labelsFrom == {FROM_CLASSES}", label="Classes",
+                      help="Another classification of the same particles. Particles in no class are left out.")
+        form.addParam("labelsFile", params.FileParam, default="", condition=f"labelsFrom == {FROM_FILE}",
+                      label="File of labels",
+                      help="CSV with the columns id and label, such as truth.csv of a simulation. Ids are those of the clustered set.")
+        form.addParam("inputReferences", params.PointerParam, pointerClass="SetOfVolumes,Volume", allowsNull=True,
+                      label="Reference maps",
+                      help="Maps to align to and compare with; in the order of the labels, where there are both. "
+                           "Voxels no larger than those of the clusters' maps.")
+        self._defineComputeParams(form, gpu=False)
+
+    # --------------------------- INSERT steps functions ---------------------------
+    def _insertAllSteps(self) -> None:
+        digest = json.dumps([self._clustersDigest(), self._labelsDigest(), self._referencesDigest()])
+        self._insertFunctionStep(self.convertInputStep, digest)
+        self._insertFunctionStep(self.evaluateStep, digest, self.numberOfThreads.get())
+        self._insertFunctionStep(self.createOutputStep, digest, self.numberOfThreads.get())
+
+    # --------------------------- STEPS functions ---------------------------
+    def convertInputStep(self, digest: str) -> None:
+        labels, folder = self._getExtraPath(LABELS_CSV), self._getExtraPath(REFERENCES_DIR)
+        shutil.rmtree(folder, ignore_errors=True)
+        if os.path.exists(labels):
+            os.remove(labels)
+        if self.labelsFrom.get() == FROM_CLASSES and self.inputClasses.get() is not None:
+            rows = [(particle_id, item.getObjId()) for item in self.inputClasses.get()
+                    for particle_id in sorted(item.getIdSet())]
+            results.write_csv(labels, ["id", "label"], rows)
+        elif self.labelsFrom.get() == FROM_FILE:
+            shutil.copyfile(self.labelsFile.get().strip(), labels)
+        for number, volume in enumerate(self._references(), start=1):
+            os.makedirs(folder, exist_ok=True)
+            write_reference(volume, os.path.join(folder, f"reference_{number:02d}.mrc"))
+
+    def evaluateStep(self, digest: str, _threads: int) -> None:
+        self._runEngine(self._getSettings(), "evaluate", EVALUATION_DIR)
+
+    def createOutputStep(self, digest: str, _threads: int) -> None:
+        rows, made = self.readEvaluation()["maps"], {}
+        # the project keeps every output a run ever had: one that is not wanted any more is emptied
+        if rows or self.hasAttribute("outputVolumes"):
+            made = {"outputVolumes": self._makeVolumes(rows), "outputFSCs": self._makeFSCs(rows)}
+        self._defineOutputs(**made)
+        for output in made.values():
+            self._defineSourceRelation(self.inputClusters, output)
+
+    def _makeVolumes(self, rows: List[Dict[str, Any]]) -> Any:
+        volumes = self._createSetOfVolumes()
+        volumes.setSamplingRate(self.inputClusters.get().inputTraining.get().getTrainingPixelSize())
+        for row in rows:
+            path = str(result_file(self._getExtraPath(EVALUATION_DIR), row["aligned_file"]))
+            volumes.append(new_picture_item(True, Picture(0, path), row["voxel_size_ang"], self._title(row),
+                                            label=row["label"], correlation=float(row["correlation"]),
+                                            particles=row["n_particles"]))
+        return volumes
+
+    def _makeFSCs(self, rows: List[Dict[str, Any]]) -> Any:
+        fscs = self._createSetOfFSCs()
+        for row in rows:
+            frequencies = fsc_frequencies(len(row["fsc"]), row["voxel_size_ang"])
+            fsc = FSC(objLabel=self._title(row))
+            fsc.setData(frequencies[1:].tolist(), [float(x) for x in row["fsc"][1:]])
+            fsc._vaeganLabel = Integer(row["label"])
+            fscs.append(fsc)
+        return fscs
+
+    # --------------------------- INFO functions ---------------------------
+    def _validate(self) -> List[str]:
+        problems, clustering = self._validateCompute(), self.inputClusters.get()
+        if clustering is None:
+            return problems
+        if not clustering.hasAttribute("outputClasses"):
+            return [*problems, f"The run '{clustering.getRunName()}' has no clusters. Finish it first."]
+        references = self._references()
+        if self.labelsFrom.get() == NO_LABELS and not references:
+            problems.append("There is nothing to compare with. Give labels, reference maps or both.")
+        if self.labelsFrom.get() == FROM_CLASSES and self.inputClasses.get() is None:
+            problems.append("Labels come from classes, but there are none. Give the classes, or choose 'no labels'.")
+        if self.labelsFrom.get() == FROM_FILE:
+            problems += validate_labels((self.labelsFile.get() or "").strip())
+        if references and not clustering.isVolumetric():
+            problems.append("Reference maps are of no use after a 2D training. Leave them empty.")
+        elif references:
+            rate = clustering.inputTraining.get().getTrainingPixelSize()
+            problems += [f"{volume.getFileName()} has voxels of {volume.getSamplingRate():.3f} A, larger than those of "
+                         f"the clusters' maps ({rate:.3f} A). Give a finer reference."
+                         for volume in references if volume.getSamplingRate() > 1.001 * rate]
+        return problems
+
+    def _summary(self) -> List[str]:
+        values = self._evaluationOrNone()
+        if values is None:
+            return ["Nothing is compared yet."]
+        lines = []
+        if "nmi" in values:
+            lines.append(f"NMI {values['nmi']:.3f}, AMI {values['ami']:.3f}, ARI {values['ari']:.3f}: "
+                         f"{values['clusters']} clusters against {len(values['states'])} labels, {values['n_particles']} particles")
+            if values.get("unlabelled"):
+                lines.append(f"{values['unlabelled']} particles without a label were left out")
+        lines += [f"{self._title(row)}: {row['resolution_0.5_ang']:.1f} A at FSC 0.5, "
+                  f"{row['resolution_0.143_ang']:.1f} A at 0.143, correlation {row['correlation']:.2f}" + (", other hand" if row["mirrored"] else "")
+                  for row in values["maps"]]
+        return lines
+
+    def _methods(self) -> List[str]:
+        values, text = self._evaluationOrNone(), []
+        if values is not None and "nmi" in values:
+            text.append(f"The clusters agree with the labels to a normalised mutual information of {values['nmi']:.2f} "
+                        f"(adjusted {values['ami']:.2f}; adjusted Rand index {values['ari']:.2f}).")
+        if values is not None and values["maps"]:
+            best = min(row["resolution_0.5_ang"] for row in values["maps"])
+            text.append(f"{len(values['maps'])} maps were aligned to reference maps over rotation, shift and hand; the "
+                        f"best agrees to {best:.1f} A at FSC 0.5.")
+        return text
+
+    def _citations(self) -> List[str]:
+        return ["Larsen2016"]
+
+    # --------------------------- UTILS functions ---------------------------
+    def readEvaluation(self) -> Dict[str, Any]:
+        """`evaluation.json` of the run."""
+        return dict(results.read_json(result_file(self._getExtraPath(EVALUATION_DIR), results.EVALUATION_JSON)))
+
+    def _evaluationOrNone(self) -> Any:
+        path = self._getExtraPath(EVALUATION_DIR, results.EVALUATION_JSON)
+        return results.read_json(path) if os.path.exists(path) else None
+
+    def _title(self, row: Dict[str, Any]) -> str:
+        """ "cluster 1 against ribosome": a reference by its label in the project where it has one."""
+        names = [volume.getObjLabel() or os.path.basename(volume.getFileName()) for volume in self._references()]
+        stem = os.path.splitext(row["reference"])[0].rsplit("_", 1)
+        known = len(stem) == 2 and stem[0] == "reference" and 0 < int(stem[1]) <= len(names)
+        return f"cluster {row['label'] + 1} against {names[int(stem[1]) - 1] if known else row['reference']}"
+
+    def _references(self) -> List[Any]:
+        """Reference volumes, in the order of their ids."""
+        given = self.inputReferences.get()
+        if given is None:
+            return []
+        if isinstance(given, Volume):
+            return [given]
+        return [volume.clone() for volume in given.iterItems(orderBy="id") if volume.isEnabled()]
+
+    def _clustersDigest(self) -> str:
+        return file_digest(os.path.join(self.inputClusters.get().getClustersDir(), results.CLUSTERS_CSV))
+
+    def _labelsDigest(self) -> str:
+        if self.labelsFrom.get() == FROM_CLASSES and self.inputClasses.get() is not None:
+            return "classes " + set_digest(self.inputClasses.get())
+        return f"file {file_digest(self.labelsFile.get().strip())}" if self.labelsFrom.get() == FROM_FILE else ""
+
+    def _referencesDigest(self) -> List[str]:
+        return [f"{volume.getFileName()} {volume.getSamplingRate():g} {file_digest(volume.getFileName())}"
+                for volume in self._references()]
+
+    def _getSettings(self) -> contract.EvaluateRun:
+        clustering, extra = self.inputClusters.get(), self._getExtraPath()
+        return contract.EvaluateRun(
+            clusters_dir=os.path.relpath(clustering.getClustersDir(), extra),
+            truth_csv=LABELS_CSV if os.path.exists(self._getExtraPath(LABELS_CSV)) else "",
+            maps_dir=REFERENCES_DIR if os.path.isdir(self._getExtraPath(REFERENCES_DIR)) else "",
+            partial_labels=True, compute=self._getCompute())
+
+
+def write_reference(volume: Any, path: str) -> None:
+    """A Scipion volume as MRC file whose header has the volume's sampling rate."""
+    array = np.squeeze(np.asarray(ImageHandler().read(volume).getData(), np.float32))
+    with mrcfile.new(path, overwrite=True) as mrc:
+        mrc.set_data(array)
+        mrc.voxel_size = volume.getSamplingRate()
+
+
+def fsc_frequencies(n_shells: int, voxel_size_ang: float) -> np.ndarray:
+    """Spatial frequency (1/A) of each shell of an FSC that ends at Nyquist, (n_shells,)."""
+    return np.arange(n_shells) / (2 * (n_shells - 1) * voxel_size_ang)
+
+
+def validate_labels(path: str) -> List[str]:
+    """What keeps a table of labels from being used."""
+    if not path:
+        return ["File of labels is empty. Choose the file, or 'no labels'."]
+    try:
+        with open(path, newline="") as stream:
+            columns = next(csv.reader(stream), [])
+    except (OSError, UnicodeDecodeError) as error:
+        return [f"{path}: the labels cannot be read ({error}). Give a CSV file."]
+    if not (set(columns) & set(ID_COLUMNS) and set(columns) & set(LABEL_COLUMNS)):
+        return [f"{path}: it has the columns {', '.join(columns) or '(none)'}. It needs one of {', '.join(ID_COLUMNS)} "
+                f"and one of {', '.join(LABEL_COLUMNS)}."]
+    return []

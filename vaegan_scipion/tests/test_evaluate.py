@@ -1,0 +1,103 @@
+"""The evaluate protocol: labels by id, reference maps with their pixel size, what the form refuses."""
+import os
+import tempfile
+
+import mrcfile
+import numpy as np
+from pwem.objects import Volume
+from pyworkflow.protocol import MODE_RESUME
+
+from vaegan_scipion.convert import Picture
+from vaegan_scipion.protocols import VaeganProtCluster, VaeganProtEvaluate, VaeganProtTrain2D, VaeganProtTrain3D
+from vaegan_scipion.protocols.protocol_evaluate import FROM_FILE, NO_LABELS, fsc_frequencies, write_reference
+from vaegan_scipion.tests.phantom import ENABLED_IDS, ProjectTest
+from vaegan_scipion.viewers.viewer_base import read_picture
+
+
+class TestEvaluate(ProjectTest):
+    """Runs on the fake engine, whose NMI is the share of particles that have a label."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        particles = (cls.imported, "outputParticles")
+        cls.training = cls.run_protocol(VaeganProtTrain3D, boxPx=16, nCategories=3, inputParticles=particles)
+        cls.clustering = cls.run_protocol(VaeganProtCluster, inputTraining=cls.training, nNeighbors=5)
+
+    def write(self, text):
+        """A file; returns its path."""
+        handle, path = tempfile.mkstemp(suffix=".csv")
+        with os.fdopen(handle, "w") as stream:
+            stream.write(text)
+        return path
+
+    def test_classes_of_the_project_as_labels(self):
+        run = self.run_protocol(VaeganProtEvaluate, inputClusters=self.clustering,
+                                inputClasses=(self.clustering, "outputClasses"))
+        self.assertEqual(run.readEvaluation()["nmi"], 1.0)
+        self.assertFalse(run.hasAttribute("outputVolumes"))
+        self.assertIn(f"against 4 labels, {len(ENABLED_IDS)} particles", run._summary()[0])
+        self.assertIn("1.00", run._methods()[0])
+
+    def test_references_then_labels_in_a_file(self):
+        run = self.run_protocol(VaeganProtEvaluate, inputClusters=self.clustering, labelsFrom=NO_LABELS,
+                                inputReferences=(self.training, "outputVolumes"))
+        rate = self.training.getTrainingPixelSize()
+        self.assertEqual(run.outputVolumes.getSize(), 3)
+        self.assertAlmostEqual(run.outputVolumes.getSamplingRate(), rate, 3)
+        for volume in run.outputVolumes:
+            with mrcfile.open(volume.getFileName(), header_only=True) as mrc:
+                self.assertAlmostEqual(float(mrc.voxel_size.x), rate, 3)
+        self.assertIn("cluster 2 against component 2", run._summary()[1])
+        self.assertIn("other hand", run._summary()[1])
+        x, y = run.outputFSCs.getFirstItem().getData()
+        np.testing.assert_allclose(x, np.arange(1, 9) / (16 * rate), rtol=1e-5)
+        np.testing.assert_allclose(y, 1 - np.arange(1, 9) / 8)
+
+        half = ENABLED_IDS[::2]
+        run.labelsFrom.set(FROM_FILE)
+        run.labelsFile.set(self.write("id,label\n" + "".join(f"{i},{i % 3}\n" for i in half)))
+        run.inputReferences.set(None)
+        run.runMode.set(MODE_RESUME)
+        self.launch(run)
+        self.assertAlmostEqual(run.readEvaluation()["nmi"], len(half) / len(ENABLED_IDS))
+        self.assertIn(f"{len(ENABLED_IDS) - len(half)} particles without a label", run._summary()[1])
+        again = self.proj.getProtocol(run.getObjId(), fromRuns=False)
+        self.assertEqual(again.outputVolumes.getSize(), 0)  # nothing of the references is left
+        self.assertEqual(again.outputFSCs.getSize(), 0)
+
+    def test_reference_is_written_with_the_sampling_rate_of_the_set(self):
+        folder = tempfile.mkdtemp()
+        source, path = os.path.join(folder, "in.mrc"), os.path.join(folder, "out.mrc")
+        array = np.arange(64, dtype=np.float32).reshape(4, 4, 4)
+        with mrcfile.new(source) as mrc:
+            mrc.set_data(array)
+            mrc.voxel_size = 9.0  # headers are often wrong: the set decides
+        volume = Volume(location=source)
+        volume.setSamplingRate(2.5)
+        write_reference(volume, path)
+        np.testing.assert_array_equal(read_picture(Picture(0, path)), array)
+        with mrcfile.open(path) as mrc:
+            self.assertAlmostEqual(float(mrc.voxel_size.x), 2.5, 5)
+
+    def test_frequencies_end_at_nyquist(self):
+        self.assertAlmostEqual(fsc_frequencies(9, 3.0)[-1], 1 / 6)
+        self.assertAlmostEqual(fsc_frequencies(9, 3.0)[1], 1 / 48)
+
+    def test_form_refuses(self):
+        flat = self.run_protocol(VaeganProtCluster, nNeighbors=5, inputTraining=self.run_protocol(
+            VaeganProtTrain2D, boxPx=16, inputParticles=(self.imported, "outputParticles")))
+        for message, clustering, reference, values in (
+                ("nothing to compare with", self.clustering, None, {"labelsFrom": NO_LABELS}),
+                ("there are none", self.clustering, None, {}),
+                ("is empty", self.clustering, None, {"labelsFrom": FROM_FILE}),
+                ("cannot be read", self.clustering, None, {"labelsFrom": FROM_FILE, "labelsFile": "/no/such.csv"}),
+                ("it has the columns a, b", self.clustering, None,
+                 {"labelsFrom": FROM_FILE, "labelsFile": self.write("a,b\n1,2\n")}),
+                ("of no use after a 2D", flat, (self.training, "outputVolumes"), {"labelsFrom": NO_LABELS})):
+            run = self.newProtocol(VaeganProtEvaluate, **values)
+            run.inputClusters.set(clustering)
+            if reference:
+                run.inputReferences.set(reference[0])
+                run.inputReferences.setExtended(reference[1])
+            self.assertIn(message, "\n".join(run._validate()))
