@@ -57,7 +57,8 @@ class VaeganProtEvaluate(VaeganProtBase):
                       help="Another classification of the same particles. Particles in no class are left out.")
         form.addParam("labelsFile", params.FileParam, default="", condition=f"labelsFrom == {FROM_FILE}",
                       label="File of labels",
-                      help="CSV with the columns id and label, such as truth.csv of a simulation. Ids are those of the clustered set.")
+                      help="CSV with the columns id and label, such as truth.csv of a simulation. "
+                           "Ids are those of the clustered set.")
         form.addParam("inputReferences", params.PointerParam, pointerClass="SetOfVolumes,Volume", allowsNull=True,
                       label="Reference maps",
                       help="Maps to align to and compare with; in the order of the labels, where there are both. "
@@ -149,11 +150,13 @@ class VaeganProtEvaluate(VaeganProtBase):
         lines = []
         if "nmi" in values:
             lines.append(f"NMI {values['nmi']:.3f}, AMI {values['ami']:.3f}, ARI {values['ari']:.3f}: "
-                         f"{values['clusters']} clusters against {len(values['states'])} labels, {values['n_particles']} particles")
+                         f"{values['clusters']} clusters against {len(values['states'])} labels, "
+                         f"{values['n_particles']} particles")
             if values.get("unlabelled"):
                 lines.append(f"{values['unlabelled']} particles without a label were left out")
         lines += [f"{self._title(row)}: {row['resolution_0.5_ang']:.1f} A at FSC 0.5, "
-                  f"{row['resolution_0.143_ang']:.1f} A at 0.143, correlation {row['correlation']:.2f}" + (", other hand" if row["mirrored"] else "")
+                  f"{row['resolution_0.143_ang']:.1f} A at 0.143, "
+                  f"correlation {row['correlation']:.2f}" + (", other hand" if row["mirrored"] else "")
                   for row in values["maps"]]
         return lines
 
