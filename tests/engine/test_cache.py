@@ -73,6 +73,29 @@ def test_thesis_normalisation(data, tmp_path):
     np.testing.assert_allclose(values[:, ~mask].mean(1), 1, atol=2e-3)
 
 
+@pytest.mark.parametrize("resize", ["fourier", "lanczos5"])
+@pytest.mark.parametrize("normalization", ["background", "thesis"])
+def test_every_normalisation_goes_with_every_resize(tmp_path, normalization, resize):
+    """Resize and normalise by hand, in the stated order: equation 49 before the resize, RELION's after it."""
+    d, box_px = 24, 16
+    shape = np.where(preprocess.background_mask(d, 0.45 * d), 0.0, 5.0)
+    images = (noise_images(4, d) + shape).astype(np.float32)
+    star = write_particles(tmp_path / "t", 4, d, images)
+    made = open_cache(DataConfig(particles=str(star), box_px=box_px, normalization=normalization, resize=resize),
+                      tmp_path / "c", False)
+    matrix = preprocess.resize_matrix(resize, d, box_px)
+    expected = []
+    for image in images.astype(np.float64):
+        small, mask = matrix @ image @ matrix.T, preprocess.background_mask(box_px, 0.45 * box_px)
+        if normalization == "thesis":
+            full = preprocess.background_mask(d, 0.45 * d)
+            background = image[full].mean()
+            expected.append(matrix @ ((image - background) / (image[~full].mean() - background)) @ matrix.T)
+        else:
+            expected.append((small - small[mask].mean()) / small[mask].std())
+    np.testing.assert_allclose(np.asarray(made.images, np.float64), expected, rtol=2e-3, atol=5e-3)
+
+
 def test_blocks_give_the_same_as_one_block_and_keep_shuffled_ids(tmp_path, monkeypatch):
     n, d = 23, 16
     rng = np.random.default_rng(0)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from vaegan_engine import checkpoint, contract, presets, results, train
+from vaegan_engine import checkpoint, contract, preprocess, presets, results, train
 from vaegan_engine.errors import ConfigError, DataError, DivergedError, StoppedError
 from vaegan_engine.simulate import SimulateOptions, run_simulate
 from vaegan_engine.trained import TrainedRun
@@ -167,6 +167,16 @@ def test_another_seed_gives_another_run(particles, tmp_path):
     train.run_train(replace(run, compute=replace(run.compute, seed=1)), tmp_path / "b")
     a, b = (final_state(tmp_path / x)["modules"]["critic"]["head.weight"] for x in "ab")
     assert not torch.equal(a, b)
+
+
+@pytest.mark.parametrize(("normalization", "scale"), [("background", 1.0), ("thesis", 7.0)])
+def test_signal_variance_is_that_of_the_signal(normalization, scale):
+    """A disc of known power in white noise, in whatever units equation 49 leaves them."""
+    d, mask = 32, preprocess.background_mask(32, 0.45 * 32)
+    signal = np.where(mask, 0.0, np.random.default_rng(1).choice([-0.8, 0.8], (200, d, d)))
+    images = scale * (signal + np.random.default_rng(0).normal(size=(200, d, d)))
+    found = train.signal_variance(images, contract.DataConfig(normalization=normalization))
+    assert abs(found / (scale**2 * signal.var()) - 1) < 0.05
 
 
 @pytest.mark.parametrize(("changes", "word"), [

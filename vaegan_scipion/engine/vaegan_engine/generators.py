@@ -127,11 +127,18 @@ class VoxelGenerator(nn.Module):
 class SirenGenerator(nn.Module):
     """SIREN in Fourier space with one FiLM layer (pi-GAN with a single injection; thesis).
 
-    A trainable coordinate grid ``(3, d, d, d)`` is sampled trilinearly on the rotated central
-    slice (half plane only: the other half is its Hermitian mate), then
-    ``h1 = sin(W1 x)``, ``h2 = sin(g(z) * (W2 h1) + b(z))``, ``h3 = sin(W3 h2)``, and a linear layer
-    gives the real and imaginary part of each coefficient. ``g, b`` come from a mapping network
-    (linear, leaky ReLU). Weights start in U(-1/width, 1/width).
+    A trainable grid gives the coordinates ``x (3)`` of each frequency ``k`` (cycles per box); it starts as
+    ``x = k``. It is sampled trilinearly on the central slice rotated by ``A``, then
+    ``h1 = sin(w W1 x)``, ``h2 = sin((1 + g(z)) w W2 h1 + b(z))``, ``h3 = sin(w W3 h2)``, and a linear layer
+    gives the real and the imaginary part of ``F(k)``; w = 30, and every W comes with a bias. A mapping
+    network (linear, leaky ReLU, linear) makes g and b of z. All weights and biases of the SIREN start in
+    U(-1/width, 1/width): with coordinates up to d/2 = 32 and width 128, 7.5 rad in the first
+    layer and Sitzmann's own range in the others. Those of the mapping network are He-normal (in the
+    SIREN's range z would scale the layer by 0.001).
+
+    Hermitian symmetry: a real map has ``F(-k) = conj F(k)``. The network is evaluated on one half of Fourier space
+    only (``half_space``), and the grid holds that half: ``(3, d + 1, d + 1, d/2 + 1)``, axes z, y,
+    x, from -d/2 (x from 0) to d/2. Every slice and the map see the same F.
     Sources: Sitzmann et al., NeurIPS 2020; Chan et al., CVPR 2021.
     """
 
@@ -140,61 +147,75 @@ class SirenGenerator(nn.Module):
     def __init__(self, model: ModelConfig, box_px: int, rng: torch.Generator) -> None:
         super().__init__()
         self.box_px, width = box_px, model.generator_width
-        axis = (torch.arange(box_px) - box_px // 2) / (box_px / 2)
-        z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
+        axis = torch.arange(box_px + 1.0) - box_px // 2
+        z, y, x = torch.meshgrid(axis, axis, axis[box_px // 2:], indexing="ij")
         self.coordinates = nn.Parameter(torch.stack((x, y, z)))
         self.first, self.second = nn.Linear(3, width), nn.Linear(width, width)
         self.third, self.last = nn.Linear(width, width), nn.Linear(width, 2)
         self.mapping = nn.Sequential(nn.Linear(z_dim(model), width), nn.LeakyReLU(0.2),
                                      nn.Linear(width, 2 * width))
         self.register_buffer("amplitude", torch.ones(()))
-        with torch.no_grad():
-            for layer in (self.first, self.second, self.third, self.last):
-                layer.weight.uniform_(-1 / width, 1 / width, generator=rng)
-                layer.bias.uniform_(-1 / width, 1 / width, generator=rng)
-            self.first.weight.uniform_(-1 / 3, 1 / 3, generator=rng)
+        for layer in (self.first, self.second, self.third, self.last):
+            nn.init.uniform_(layer.weight, -1 / width, 1 / width, generator=rng)
+            nn.init.uniform_(layer.bias, -1 / width, 1 / width, generator=rng)
+        for part in self.mapping:
+            if isinstance(part, nn.Linear):
+                nn.init.kaiming_normal_(part.weight, a=0.2, nonlinearity="leaky_relu", generator=rng)
+                nn.init.zeros_(part.bias)
         self.omega = 30.0
 
     def _coefficients(self, coordinates: Tensor, z: Tensor) -> Tensor:
-        """``(n, p, 3)`` coordinates to ``(n, p)`` complex coefficients."""
+        """``(n, p, 3)`` coordinates to real and imaginary parts ``(n, p, 2)``."""
         scale, shift = self.mapping(z)[:, None].chunk(2, dim=-1)
         h = torch.sin(self.omega * self.first(coordinates))
         h = torch.sin((1 + scale) * self.omega * self.second(h) + shift)
         h = torch.sin(self.omega * self.third(h))
-        parts = self.last(h) * self.amplitude
-        return torch.complex(parts[..., 0], parts[..., 1])
+        return self.last(h) * self.amplitude
 
     def _sample(self, points: Tensor) -> Tensor:
-        """Coordinate grid at frequencies ``(n, p, 3)`` (x, y, z; cycles per box)."""
-        d = self.box_px
-        where = (2 * (points + d // 2) + 1) / d - 1
-        grid = where.reshape(1, -1, 1, 1, 3)
-        found = functional.grid_sample(self.coordinates[None], grid, align_corners=False,
-                                       padding_mode="border")
+        """Coordinate grid at frequencies ``(n, p, 3)`` (x >= 0, y, z; cycles per box): trilinear."""
+        where = 2 * points / self.box_px  # -1 .. 1 from the first to the last node
+        where = torch.cat((2 * where[..., :1] - 1, where[..., 1:]), -1)
+        found = functional.grid_sample(self.coordinates[None], where.reshape(1, -1, 1, 1, 3), align_corners=True)
         return found.reshape(3, -1).T.reshape(*points.shape)
+
+    def fourier(self, points: Tensor, z: Tensor) -> Tensor:
+        """``F (n, p)`` complex at frequencies ``(n, p, 3)``, |k| <= d/2, of latents ``(n, k)``."""
+        points, sign = half_space(points)
+        parts = self._coefficients(self._sample(points), z)
+        return torch.complex(parts[..., 0], parts[..., 1] * sign)
 
     def slices(self, z: Tensor, A: Tensor, one_hot: bool = True) -> Tensor:
         del one_hot  # every z costs the same here
         flat, kxy = half_plane_points(self.box_px, A.device, A.dtype)
-        points = torch.einsum("pi,nij->npj", kxy, A[:, :2, :])
-        values = self._coefficients(self._sample(points), z)
+        values = self.fourier(torch.einsum("pi,nij->npj", kxy, A[:, :2, :]), z)
         d = self.box_px
         plane = values.new_zeros(len(z), d * (d // 2 + 1)).index_copy(1, flat, values)
         return plane.reshape(len(z), d, d // 2 + 1)
 
     def decode(self, z: Tensor) -> Tensor:
         d = self.box_px
-        k = torch.fft.fftfreq(d, 1.0 / d, device=z.device)
-        kz, ky, kx = torch.meshgrid(k, k, torch.arange(d // 2 + 1.0, device=z.device), indexing="ij")
+        k = torch.fft.fftfreq(d, 1.0 / d, device=z.device, dtype=z.dtype)
+        kx = torch.arange(d // 2 + 1, device=z.device, dtype=z.dtype)
+        kz, ky, kx = torch.meshgrid(k, k, kx, indexing="ij")
         points = torch.stack((kx, ky, kz), -1).reshape(1, -1, 3)
         inside = points.square().sum(-1) < (d / 2) ** 2
-        coordinates = self._sample(points)
         maps = []
         for row in z:
-            values = self._coefficients(coordinates, row[None]) * inside
-            half = values.reshape(d, d, d // 2 + 1)
+            half = (self.fourier(points, row[None]) * inside).reshape(d, d, d // 2 + 1)
             maps.append(torch.fft.fftshift(torch.fft.irfftn(half, s=(d, d, d))))
         return torch.stack(maps)
+
+
+def half_space(points: Tensor) -> tuple[Tensor, Tensor]:
+    """Frequencies ``(..., 3)`` (x, y, z) or their opposites, x >= 0, and the sign of the imaginary part there.
+
+    The half holds x > 0; on the plane x = 0, y > 0; on its line y = 0, z > 0. Sign ``(...)``: 1 in it, -1 where
+    the opposite is taken (``F(-k) = conj F(k)``), 0 at the origin, where F is real.
+    """
+    sign = points.detach().sign()
+    sign = torch.where(sign[..., 0] != 0, sign[..., 0], torch.where(sign[..., 1] != 0, sign[..., 1], sign[..., 2]))
+    return torch.where(sign[..., None] < 0, -points, points), sign
 
 
 class ImageGenerator(nn.Module):

@@ -76,7 +76,7 @@ def completeness(views: np.ndarray, shell_px: float = SHELL_PX, n_points: int = 
 def views_of_star(star: str | Path) -> np.ndarray:
     """Directions of view ``(n, 3)`` of a star file with RELION's angles. Raises DataError."""
     table = read_star(Path(star))
-    angles = [torch.from_numpy(table.numbers(name)) for name in ANGLES]
+    angles = [torch.tensor(table.numbers(name)) for name in ANGLES]
     return views_of(euler_to_matrix(*angles))
 
 

@@ -17,9 +17,10 @@ from torch import Tensor
 from . import __version__, checkpoint, compute, contract, latent, presets, results
 from .batches import Batches
 from .cache import ParticleCache, open_cache
-from .contract import TrainRun
+from .contract import DataConfig, TrainRun
 from .errors import DataError, DivergedError, EngineError, OutOfMemoryError, StoppedError
 from .generators import match_amplitude
+from .preprocess import background_mask
 from .preview import Preview
 from .progress import progress_bar
 from .scf import N_TRACKED, camera_completeness, collapse_warning
@@ -30,13 +31,20 @@ N_PREVIEW = 8
 N_STATISTICS = 2000  # images that the signal variance is measured on
 
 
-def signal_variance(images: np.ndarray) -> float:
-    """Variance of the signal, given background-normalised images: total minus noise (= 1).
+def signal_variance(images: np.ndarray, data: DataConfig) -> float:
+    """Variance of the signal: that of whole images minus that of the noise.
 
-    At least 0.01: below that nothing distinguishes signal from noise and training starts small.
+    The noise's is 1 after background normalisation; after the thesis's equation 49 it is measured outside
+    the particle circle. At least 0.01 of the noise's: below that nothing distinguishes signal from
+    noise and training starts small.
     """
     rows = np.linspace(0, len(images) - 1, min(len(images), N_STATISTICS)).astype(int)
-    return max(float(np.asarray(images[rows], np.float32).var()) - 1.0, 0.01)
+    chosen = np.asarray(images[rows], np.float32)
+    noise = 1.0
+    if data.normalization == "thesis":
+        box_px = chosen.shape[-1]
+        noise = float(chosen[:, background_mask(box_px, data.particle_radius_frac * box_px)].var())
+    return max(float(chosen.var()) - noise, 0.01 * noise)
 
 
 @contextmanager
@@ -144,7 +152,8 @@ def start_from_scratch(trainer: Trainer, batches: Batches, cache: ParticleCache)
     real, table = batches.read(0)
     z = latent.sample_prior(len(real), trainer.model, trainer.rng, trainer.device)
     rotations, _ = trainer.sample_poses(len(real))
-    match_amplitude(trainer.generator, z, rotations, trainer.ctf(table), signal_variance(cache.images))
+    variance = signal_variance(cache.images, trainer.run.data)
+    match_amplitude(trainer.generator, z, rotations, trainer.ctf(table), variance)
     trainer.generator_ema.load_state_dict(trainer.generator.state_dict())
 
 
