@@ -162,7 +162,7 @@ class TestViewers(ProjectTest):
     def test_live_curves_of_a_run(self):
         training = self.runs[VaeganProtTrain3D][0]
         views = VaeganTrainViewer(project=self.proj, protocol=training)._curves()
-        self.assertFalse(views[0].content.update())  # it has finished
+        self.assertFalse(views[0].getFigure().content.update())  # it has finished
         self.assertIn("finished, 9.6 of 9.6 thousand images, 100 images/s", views[0].getFigure()._suptitle.get_text())
 
     def test_clusters(self):
@@ -210,7 +210,7 @@ class TestViewers(ProjectTest):
     def keep(self, views):
         """The content of a window, which stays open until the end of the test."""
         self.windows = getattr(self, "windows", []) + views
-        return views[0].content
+        return views[0].getFigure().content
 
     def test_a_click_shows_the_particle_and_its_counterpart(self):
         _, explorer = self.explorer()
@@ -253,7 +253,7 @@ class TestViewers(ProjectTest):
             figure = self.figure(viewer._strips())
             self.assertEqual([axes.get_title() for axes in figure.axes], ["0.00: 10 near", "1.00: 11 near"])
             views = viewer._movie()
-            movie = views[0].content
+            movie = views[0].getFigure().content
             self.assertEqual([frame.cluster for frame in movie.frames], [1, 1])
             message = viewer._chimera()[0].getMessage()
             if protocol_class is VaeganProtTrain3D:

@@ -25,10 +25,11 @@ class VaeganViewer(ProtocolViewer):
                     size_in: Any = (8, 6)) -> List[Any]:
         """A window with a new figure that `draw(figure, *arguments)` fills.
 
-        What `draw` returns lives as long as the window: matplotlib drops widgets that nobody holds.
+        What `draw` returns lives as long as the figure, as its `content`: nobody else holds the widgets.
         """
         plotter = FilledPlotter(windowTitle=title, figsize=size_in)
-        plotter.content = draw(plotter.getFigure(), *arguments)
+        figure = plotter.getFigure()
+        figure.content = draw(figure, *arguments)
         return [plotter]
 
     def table_view(self, output_name: str) -> List[Any]:
@@ -47,12 +48,10 @@ class VaeganViewer(ProtocolViewer):
 
 
 class FilledPlotter(EmPlotter):
-    """Scipion's figure window, whose drawing keeps its own layout."""
-
-    content: Any = None
+    """Scipion's figure window; the drawings place their axes themselves."""
 
     def tightLayout(self) -> None:
-        """Nothing: the drawings place their axes themselves."""
+        """Nothing."""
 
 
 def read_picture(picture: Picture) -> np.ndarray:

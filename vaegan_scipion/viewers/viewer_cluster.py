@@ -77,7 +77,7 @@ class VaeganClusterViewer(VaeganViewer):
         if problems:
             return " ".join(problems)
         project.launchProtocol(selection)
-        return f"A subset of {len(ids)} particles is being made: run {selection.getObjId()}, '{selection.getRunName()}'."
+        return f"A subset of {len(ids)} particles is being made: run {selection.getObjId()}, {selection.getRunName()}."
 
     def _density(self, _name: Any = None) -> List[Any]:
         clusters = read_clusters(self.protocol.getClustersDir())

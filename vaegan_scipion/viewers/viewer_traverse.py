@@ -75,12 +75,12 @@ class VaeganTraverseViewer(VaeganViewer):
 
     def _save_movie(self, _name: Any = None) -> List[Any]:
         views = self._movie()
-        if not hasattr(views[0], "content"):
+        if not self.chosen_rows():
             return views
         row = self.chosen_rows()[0]
         path = self.protocol._getExtraPath(
             MOVIES_DIR, f"cluster_{row['cluster'] + 1:02d}_component_{row['component'] + 1}.gif")
-        views[0].content.save_gif(path)
+        views[0].getFigure().content.save_gif(path)
         views[0].close()
         return [self.infoMessage(f"The movie is in {os.path.abspath(path)}", "Saved")]
 
@@ -99,8 +99,8 @@ class VaeganTraverseViewer(VaeganViewer):
         program = Chimera.getProgram()
         if not program or not os.path.exists(program):
             return [self.errorMessage(
-                f"ChimeraX was not found ({program or 'no program'}). Set CHIMERA_HOME in scipion.conf to its folder "
-                f"(scipion-em-chimera installs it). The series is in {os.path.abspath(script)}: any ChimeraX opens it.",
+                f"ChimeraX was not found. Set CHIMERA_HOME in scipion.conf to its folder (scipion-em-chimera installs "
+                f"it). Any ChimeraX opens the series: {script}",
                 "No ChimeraX")]
         return [ChimeraView(script)]
 

@@ -1,0 +1,313 @@
+"""What ``gui.py`` does in the GUI: project window, every form, every viewer, a lasso by mouse.
+
+``bin/scipion3 python scripts/gui_session.py PICTURES SCALE [PROJECT]`` on an X display. Exit code 1 when a window does
+not come up, a picture is blank, a run does not finish, or the subset is not what lies inside the lasso.
+"""
+import os
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from gui_driver import Driver, GuiError, with_text
+from pyworkflow.gui.project import ProjectWindow
+from pyworkflow.gui.project.viewprotocols import FormWindow
+from pyworkflow.project import Manager
+
+import vaegan_scipion.protocols
+from vaegan_scipion.constants import VAEGAN_ENV_ACTIVATION
+from vaegan_scipion.protocols import VaeganProtCluster, VaeganProtSelect, VaeganProtTrain3D, VaeganProtTraverse
+from vaegan_scipion.tests.phantom import import_phantom, make_fake_environment
+
+PROJECT = "vaegan_gui"
+RUN_S = 120
+ANALYZE = "Analyze results"
+CLOSES = ("Close", "OK", "Cancel")
+VIEWS = {  # button of a viewer -> name of the picture
+    VaeganProtTrain3D: {"showCurves": "curves", "showComponents": "components"},
+    VaeganProtCluster: {"showDensity": "density", "showCards": "cards", "showPictures": "maps", "showFsc": "fsc"},
+    VaeganProtTraverse: {"showStrips": "strips", "showMovie": "movie"},
+}
+
+
+def make_project():
+    """A project with a run of each kind, made by the stand-in engine of the tests."""
+    manager = Manager()
+    if manager.hasProject(PROJECT):
+        manager.deleteProject(PROJECT)
+    project = manager.createProject(PROJECT)
+    os.chdir(project.getPath())
+    os.environ[VAEGAN_ENV_ACTIVATION] = make_fake_environment(os.path.abspath("stand-in engine"))
+    imported = import_phantom(project)
+
+    def run(protocol_class, label, **values):
+        protocol = project.newProtocol(protocol_class, **values)
+        protocol.setObjLabel(label)
+        protocol.useGpu.set(False)
+        return protocol
+
+    training = run(VaeganProtTrain3D, "train 3D", boxPx=16, nCategories=4)
+    training.inputParticles.set(imported)
+    training.inputParticles.setExtended("outputParticles")
+    clustering = run(VaeganProtCluster, "embed and cluster", nNeighbors=5, doHalves=True)
+    clustering.inputTraining.set(training)
+    traversal = run(VaeganProtTraverse, "PCA traversal")
+    traversal.inputClusters.set(clustering)
+    for protocol in (training, clustering, traversal):
+        project.launchProtocol(protocol, wait=True)
+        if not protocol.isFinished():
+            sys.exit(f"gui: {protocol.getObjLabel()} failed: {protocol.getErrorMessage()}")
+    return project.getPath()
+
+
+class Session:
+    """The steps, in order."""
+
+    def __init__(self, window, driver):
+        self.window, self.driver, self.forms = window, driver, []
+        original = FormWindow.__init__
+
+        def remembering(form, *args, **kwargs):
+            self.forms.append(form)
+            original(form, *args, **kwargs)
+
+        FormWindow.__init__ = remembering
+
+    # ------------------------------- parts -------------------------------
+    def protocols_view(self):
+        """The view of runs in the project window."""
+        return self.window.viewWidget
+
+    def newest_run(self, protocol_class):
+        """The last run of a kind in the project."""
+        found = [run for run in self.driver.ask(lambda: self.window.project.getRuns(refresh=True))
+                 if type(run) is protocol_class]
+        if not found:
+            raise GuiError(f"the project has no run of {protocol_class.__name__}")
+        return found[-1]
+
+    def new_form(self, count_before):
+        """The form that was opened last, once it can be seen."""
+        return self.driver.wait(lambda: len(self.forms) > count_before and self.forms[-1].root.winfo_viewable()
+                                and self.forms[-1], "a form")
+
+    def close(self, toplevel):
+        """Press a window's Close button."""
+        button = self.driver.wait(lambda: with_text(toplevel, *CLOSES), "a Close button")
+        self.driver.click_widget(button)
+        self.driver.wait(lambda: not toplevel.winfo_exists(), "the window to close")
+
+    def select_run(self, run):
+        """Click a run's box in the tree."""
+        view = self.protocols_view()
+        self.driver.ask(view.refreshRuns)
+        canvas = view.runsGraphCanvas
+
+        def place():
+            for item in canvas.items.values():
+                node = getattr(item, "node", None)
+                if node is not None and node.run is not None and node.run.getObjId() == run.getObjId():
+                    left, top, right, bottom = canvas.bbox(item.id)
+                    return (canvas.winfo_rootx() + (left + right) / 2 - canvas.canvasx(0),
+                            canvas.winfo_rooty() + (top + bottom) / 2 - canvas.canvasy(0))
+            return None
+
+        self.driver.click(*self.driver.wait(place, f"the box of {run.getObjLabel()}"))
+        chosen = self.driver.ask(view.getSelectedProtocol)
+        if chosen is None or chosen.getObjId() != run.getObjId():
+            raise GuiError(f"a click on the box did not select run {run.getObjId()}")
+
+    def open_viewer(self, protocol_class):
+        """Select a run, press Analyze Results, return the viewer's form."""
+        self.select_run(self.newest_run(protocol_class))
+        count = len(self.forms)
+        self.driver.click_widget(self.driver.wait(lambda: with_text(self.window.root, ANALYZE), ANALYZE))
+        return self.new_form(count)
+
+    def press_eye(self, viewer, name):
+        """Press the button of one line of a viewer's form."""
+        buttons = self.driver.ask(lambda: viewer.widgetDict[name].btnFrame.winfo_children())
+        self.driver.click_widget(buttons[0])
+
+    def open_figure(self, viewer, name):
+        """Press a line's button and return the number of the figure that comes up."""
+        before = set(self.driver.ask(plt.get_fignums))
+        self.press_eye(viewer, name)
+        number = self.driver.wait(lambda: next(iter(set(plt.get_fignums()) - before), None), f"the figure of {name}")
+        self.driver.wait(lambda: plt.figure(number).canvas.manager.window.winfo_viewable(), f"the window of {name}")
+        time.sleep(1.0)
+        return number
+
+    # ------------------------------- steps -------------------------------
+    def forms_of_all(self):
+        """The form of every protocol of the plugin."""
+        for name in vaegan_scipion.protocols.__all__:
+            protocol_class = getattr(vaegan_scipion.protocols, name)
+            count = len(self.forms)
+            self.driver.root.after(0, lambda kind=protocol_class: self.protocols_view()._openProtocolForm(
+                self.window.project.newProtocol(kind)))
+            form = self.new_form(count)
+            self.driver.picture("form_" + name.replace("VaeganProt", "").lower(), form.root)
+            self.close(form.root)
+
+    def figures_of(self, protocol_class):
+        """Every figure of a viewer."""
+        viewer = self.open_viewer(protocol_class)
+        self.driver.picture("viewer_" + protocol_class.__name__.replace("VaeganProt", "").lower(), viewer.root)
+        for button, name in VIEWS[protocol_class].items():
+            self.one_figure(viewer, button, name)
+        return viewer
+
+    def one_figure(self, viewer, button, name):
+        """Open a figure, keep its picture, close it."""
+        number = self.open_figure(viewer, button)
+        self.driver.picture(name, self.driver.ask(lambda: plt.figure(number).canvas.manager.window))
+        self.driver.ask(lambda: plt.close(number))
+
+    def chimera_says_what_is_missing(self, viewer):
+        """Without ChimeraX a message names the variable to set."""
+        self.press_eye(viewer, "showChimera")
+
+        def message():
+            return next((widget for widget in viewer.root.winfo_children() if widget.winfo_class() == "Toplevel"
+                         and widget.winfo_viewable()), None)
+
+        dialog = self.driver.wait(message, "the message about ChimeraX")
+        self.driver.picture("no_chimerax", dialog)
+        self.close(dialog)
+
+    def report(self, viewer, clustering):
+        """The report's file is there after its button was pressed."""
+        folder = Path(clustering._getExtraPath("report"))
+        self.press_eye(viewer, "showReport")
+        self.driver.wait(lambda: (folder / "report.html").exists() or list(
+            Path("Runs").glob("*/extra/report/report.html")), "report.html", RUN_S)
+
+    def table(self, viewer):
+        """Classes in Scipion's metadata viewer, a program of its own."""
+        self.press_eye(viewer, "showClasses")
+        found = self.driver.x_window("Metadata viewer|SetOfClasses|classes", 40)
+        time.sleep(2)
+        self.driver.save("classes", found)
+        self.driver.mouse("windowactivate", "--sync", found, "key", "alt+F4")
+
+    def lasso(self, viewer, clustering):
+        """Draw around dots, press Create subset, compare the run's ids with the dots inside."""
+        number = self.open_figure(viewer, "showUmap")
+        explorer = self.driver.ask(lambda: plt.figure(number).content)
+        canvas = self.driver.ask(lambda: plt.figure(number).canvas.get_tk_widget())
+        window = self.driver.ask(lambda: plt.figure(number).canvas.manager.window)
+
+        def on_screen(points):
+            """Screen pixels of points in display coordinates, whose y runs upwards."""
+            return [(round(canvas.winfo_rootx() + x), round(canvas.winfo_rooty() + canvas.winfo_height() - y))
+                    for x, y in points]
+
+        umap, ids = explorer.clusters.umap[:, :2], explorer.clusters.particle_id
+        first = explorer.clusters.label == 0
+        dots = self.driver.ask(lambda: explorer.axes.transData.transform(umap))
+        self.driver.mouse("mousemove", *self.driver.ask(lambda: on_screen([dots[np.flatnonzero(first)[0]]]))[0])
+        self.driver.wait(lambda: explorer.shown is not None, "the particle under the mouse")
+        box = self.driver.ask(lambda: explorer.axes.bbox.extents)
+        corners = polygon_around(dots[first], box)
+        screen = self.driver.ask(lambda: on_screen(corners))
+        # whole pixels, as the mouse knows them
+        pixels = [(x - self.driver.ask(canvas.winfo_rootx), self.driver.ask(canvas.winfo_height)
+                   - (y - self.driver.ask(canvas.winfo_rooty))) for x, y in screen]
+        expected = sorted(int(i) for i, dot in zip(ids, dots, strict=True) if inside(dot, pixels))
+        if not 0 < len(expected) < len(ids):
+            raise GuiError(f"the lasso holds {len(expected)} of {len(ids)} particles: it proves nothing")
+        self.driver.drag(screen)
+        self.driver.wait(lambda: explorer.selected_ids, "a selection")
+        self.driver.picture("umap_lasso", window)
+        before = self.driver.ask(lambda: {run.getObjId() for run in self.window.project.getRuns(refresh=True)})
+        middle = self.driver.ask(lambda: explorer.create_button.ax.bbox.extents)
+        self.driver.click(*self.driver.ask(lambda: on_screen([((middle[0] + middle[2]) / 2,
+                                                               (middle[1] + middle[3]) / 2)]))[0])
+
+        def new_run():
+            found = [run for run in self.window.project.getRuns(refresh=True) if run.getObjId() not in before]
+            return found[0] if found and not found[0].isActive() else None
+
+        run = self.driver.wait(new_run, "the run of the lasso", RUN_S)
+        self.driver.picture("umap_created", window)
+        self.driver.ask(lambda: plt.close(number))
+        if type(run) is not VaeganProtSelect or not run.isFinished():
+            raise GuiError(f"the lasso's run is {type(run).__name__}, {run.getStatus()}: {run.getErrorMessage()}")
+        made = self.driver.ask(lambda: [particle.getObjId() for particle in run.outputParticles])
+        if made != expected:
+            raise GuiError(f"the subset holds {len(made)} particles, {len(expected)} lie inside the lasso; they differ "
+                           f"in {sorted(set(made) ^ set(expected))[:10]}")
+        print(f"lasso: {len(made)} of {len(ids)} particles, exactly those inside the polygon", flush=True)
+
+    def run(self):
+        """All steps."""
+        driver = self.driver
+        driver.wait(lambda: self.protocols_view() is not None and self.window.root.winfo_viewable(), "project window")
+        time.sleep(2)
+        clustering = self.newest_run(VaeganProtCluster)
+        self.select_run(clustering)
+        driver.picture("project", self.window.root)
+        self.forms_of_all()
+        self.close(self.figures_of(VaeganProtTrain3D).root)
+        viewer = self.figures_of(VaeganProtTraverse)
+        self.chimera_says_what_is_missing(viewer)
+        self.close(viewer.root)
+        viewer = self.figures_of(VaeganProtCluster)
+        self.table(viewer)
+        self.report(viewer, clustering)
+        self.lasso(viewer, clustering)
+        self.close(viewer.root)
+        driver.ask(self.protocols_view().refreshRuns)
+        driver.picture("project_after", self.window.root)
+
+
+def polygon_around(dots, box):
+    """Corners (display px) of a slanted quadrilateral over about half of the dots, inside the axes' box."""
+    middle, spread = np.median(dots, axis=0), np.maximum(np.ptp(dots, axis=0) * 0.3, 30)
+    corners = middle + spread * np.array([(-1.0, -0.8), (0.9, -1.0), (1.0, 0.8), (-0.8, 1.0)])
+    return np.clip(corners, np.array(box[:2]) + 3, np.array(box[2:]) - 3)
+
+
+def inside(dot, corners):
+    """Whether a dot lies in a polygon: an odd number of edges lie to its right."""
+    x, y = dot
+    odd = False
+    for (ax, ay), (bx, by) in zip(corners, [*corners[1:], corners[0]], strict=True):
+        if (ay > y) != (by > y) and x < (bx - ax) * (y - ay) / (by - ay) + ax:
+            odd = not odd
+    return odd
+
+
+def main():
+    """Open the project, drive it, leave with the outcome."""
+    folder, scale = sys.argv[1], float(sys.argv[2])
+    path = Manager().getProjectPath(sys.argv[3]) if len(sys.argv) > 3 else make_project()
+    window = ProjectWindow(path)
+    driver = Driver(window.root, folder, scale)
+    session = Session(window, driver)
+
+    def work():
+        code = 1
+        try:
+            session.run()
+            code = 0
+        except Exception:
+            traceback.print_exc()
+            try:
+                driver.picture("failed")
+            except Exception:
+                traceback.print_exc()
+        finally:
+            print(f"gui: {'done' if code == 0 else 'FAILED'}", flush=True)
+            os._exit(code)  # the GUI's own threads do not end
+
+    threading.Thread(target=work, daemon=True).start()
+    window.show()
+
+
+if __name__ == "__main__":
+    main()
