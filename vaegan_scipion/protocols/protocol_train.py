@@ -209,6 +209,11 @@ class VaeganProtTrain(VaeganProtBase):
         return list(presets.PRESETS[cls.COMMAND])
 
     @classmethod
+    def _defaults(cls) -> contract.TrainRun:
+        """What the engine does when nothing is asked for."""
+        return presets.build_run(cls.COMMAND, cls._presets()[0], {})
+
+    @classmethod
     def _by_preset(cls, value_of: Callable[[contract.TrainRun], Any]) -> str:
         """What a setting is in each preset, as text: "fast 48, others 64" where the others agree."""
         values = {name: value_of(presets.build_run(cls.COMMAND, name, {})) for name in cls._presets()}

@@ -9,9 +9,11 @@ VAEGAN_FAKE_EXIT  COMMAND:CODE  that command fails with this exit code and its s
 VAEGAN_FAKE_MUTE  COMMAND:CODE  the same, without a word in status.json
 VAEGAN_FAKE_DROP  COMMAND       that command leaves out the particle with the highest id
 """
+import json
 import os
 import struct
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +95,8 @@ def cluster(run, out_dir):
              "file": (f"maps/cluster_{'noise' if label < 0 else f'{label:02d}'}.mrc" if volumetric
                       else "maps/images.mrcs"), "index": index}
             for index, label in enumerate(labels)]
-    write_pictures(out_dir, [row["file"] for row in rows], volumetric, rate)
+    asked = json.dumps(contract.to_dict(run), sort_keys=True)
+    write_pictures(out_dir, [row["file"] for row in rows], volumetric, rate, seed=zlib.crc32(asked.encode()))
     results.write_json(out_dir / results.CLUSTERS_JSON, rows)
 
 
@@ -203,10 +206,10 @@ def write_checkpoint(out_dir, images_seen):
     (folder / f"ckpt_{images_seen:09d}.pt").write_bytes(b"fake")
 
 
-def write_pictures(out_dir, files, volumetric, pixel_size_ang):
+def write_pictures(out_dir, files, volumetric, pixel_size_ang, seed=0):
     """Maps, or one stack, of seeded noise."""
     (out_dir / results.MAPS).mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     if volumetric:
         for file in files:
             write_mrc(out_dir / file, rng.normal(size=(BOX_PX,) * 3).astype(np.float32), pixel_size_ang, 1)
