@@ -128,7 +128,7 @@ def analysed_2d(options: ReproduceOptions, run_dir: Path, star: Path, maps: list
     run_centroids(CentroidOptions(str(clusters_dir), str(run_dir), compute=options.compute),
                   run_dir.parent / "centroids")
     small = options.scale == "small"
-    fid = run_fid(FidOptions(str(run_dir), labels=str(truth_of(star)), width=16 if small else 64,
+    fid = run_fid(FidOptions(str(run_dir), labels=str(truth_of(star)), particles=str(star), width=16 if small else 64,
                              steps=400 if small else 20000, n_images=2000 if small else 10000,
                              network=str(run_dir.parent.parent / "feature_network.pt"), compute=options.compute),
                   run_dir.parent / "fid")

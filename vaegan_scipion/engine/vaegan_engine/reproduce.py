@@ -15,7 +15,11 @@ from .presets import parse_setting
 
 # experiment -> (module with run(options, out_dir), one line of help)
 EXPERIMENTS = {
+    "shift-invariance": ("experiment_invariance", "features of digits under all 4,096 cyclic shifts"),
+    "rotation-invariance": ("experiment_invariance", "features of digits under rotation by 0 to 355 degrees"),
+    "noise-generator": ("experiment_noise", "a GAN on one image: known noise of sigma 0.5 to 1.5, noise generator"),
     "ribosome-3d": ("experiment_ribosome", "three ribosome states in 3D: full model, camera, no noise, variant"),
+    "ribosome-2d": ("experiment_ribosome", "the same images in 2D: full model, no noise, variant"),
 }
 NEEDS = """\
 A training on another machine (a GPU), here for ribosome-3d; every step may be stopped and called again:
