@@ -30,6 +30,8 @@ COMMANDS = {
     "centroids": ("centroids", "k-means inside each cluster, the nearest particles decoded"),
     "homogeneity": ("homogeneity", "k-means groups of everything, each aligned by RELION as one class"),
     "match": ("match", "correlation of maps with reference maps or atomic models"),
+    "psnr": ("psnr", "reconstructions of simulated particles against their clean images"),
+    "fid": ("fid", "Frechet distance of generated images, features of the data set's own classifier"),
     "reproduce": ("reproduce", "run an experiment of the thesis again: data, trainings, table, figure"),
     "report": ("report", "a whole analysis as one HTML file, or as one picture"),
     "counterpart": ("counterpart", "one particle beside what the generator makes at its z"),
