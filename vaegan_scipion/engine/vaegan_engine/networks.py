@@ -54,7 +54,7 @@ class Trunk(nn.Module):
         if model.first_layer == "gabor":
             n_filters = width // channels
             first = nn.Sequential(GaborConv(channels, n_filters, 7, cyclic),
-                                  nn.Conv2d(channels * n_filters, width, 1))
+                                  conv(channels * n_filters, width, 1, cyclic))
         else:
             first = conv(channels, width, 5, cyclic)
         layers: list[nn.Module] = [PolarWarp(box_px)] if polar else []

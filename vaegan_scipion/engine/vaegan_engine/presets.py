@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import dataclass
+from math import log
 from typing import Any, Dict
 
 from .contract import TrainRun, from_dict, merged, to_dict
@@ -21,7 +22,7 @@ class Preset:
     changes: Dict[str, Any]
 
 
-# Steps of 16 images: 250,000 are 4,000 kimg, 10,000 are 160 kimg, an average of 0.96 per step halves in 0.2717 kimg.
+# Steps of 16 images: 250,000 are 4,000 kimg, 10,000 are 160 kimg, an average of 0.96 per step halves in 17.
 THESIS_3D: Dict[str, Any] = {
     "data": {"box_px": 64, "resize": "lanczos5"},
     "model": {"generator": "siren", "n_categories": 0, "n_normal": 10, "noise": "gaussian_map",
@@ -33,7 +34,7 @@ THESIS_3D: Dict[str, Any] = {
                  "diversity_weight": 0.02, "critic_lr": 1e-5, "generator_lr": 1e-5,
                  "encoder_lr": 1e-5, "adam_beta1": 0.9, "adam_beta2": 0.999,
                  "lr_schedule": "exponential", "lr_decay": 0.96, "lr_decay_kimg": 160.0,
-                 "ema_half_life_kimg": 0.2717, "tick_kimg": 16.0, "checkpoint_kimg": 160.0},
+                 "ema_half_life_kimg": 0.016 * log(0.5) / log(0.96), "tick_kimg": 16.0, "checkpoint_kimg": 160.0},
 }
 THESIS_2D = merged(THESIS_3D, {
     "model": {"generator": "dcgan", "first_layer": "conv", "polar_encoder": True},
