@@ -16,6 +16,7 @@ from gui_driver import Driver, GuiError, with_text
 from pyworkflow.gui.project import ProjectWindow
 from pyworkflow.gui.project.viewprotocols import FormWindow
 from pyworkflow.project import Manager
+from pyworkflow.protocol import getProtocolFromDb
 
 import vaegan_scipion.protocols
 from vaegan_scipion.constants import VAEGAN_ENV_ACTIVATION
@@ -230,7 +231,11 @@ class Session:
 
         def new_run():
             found = [run for run in self.window.project.getRuns(refresh=True) if run.getObjId() not in before]
-            return found[0] if found and not found[0].isActive() else None
+            if not found or not os.path.exists(found[0].getDbPath()):
+                return None
+            # as the run's own process wrote it: the GUI calls a run failed that ends between two of its looks
+            stored = getProtocolFromDb(self.window.project.getPath(), found[0].getDbPath(), found[0].getObjId())
+            return None if stored.isActive() else stored
 
         run = self.driver.wait(new_run, "the run of the lasso", RUN_S)
         self.driver.picture("umap_created", window)

@@ -11,7 +11,8 @@ from vaegan_scipion import protocols
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "gui.py"
 PICTURES = ("project", "viewer_train3d", "viewer_cluster", "viewer_traverse", "curves", "components", "density",
-            "cards", "maps", "fsc", "strips", "movie", "no_chimerax", "classes", "umap_lasso", "umap_created", "project_after")
+            "cards", "maps", "fsc", "strips", "movie", "no_chimerax", "classes", "umap_lasso", "umap_created",
+            "project_after")
 
 
 def reason_to_skip():

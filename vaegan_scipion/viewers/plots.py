@@ -16,6 +16,7 @@ MAX_POINTS = 100_000
 DENSITY_BINS = (100, 400)  # fewest and most, along each axis
 FAINTEST = 0.2  # opacity of nearly nothing
 THRESHOLDS = (0.143, 0.5)
+FEW_TICKS = 5  # a line of one point cannot be seen
 NOT_A_CURVE = ("kimg", "images_per_second", "lr_factor", "peak_gb")
 PLANES = (("z", 0), ("y", 1), ("x", 2))  # normal of the section, axis of the array
 
@@ -123,7 +124,8 @@ def draw_curves(figure: Figure, rows: Sequence[Dict[str, Any]], title: str = "")
     for number, name in enumerate(names, start=1):
         axes = figure.add_subplot(n_rows, n_columns, number)
         having = [row for row in rows if name in row]
-        axes.plot([row["kimg"] for row in having], [row[name] for row in having], lw=1)
+        axes.plot([row["kimg"] for row in having], [row[name] for row in having], lw=1,
+                  marker="o" if len(having) < FEW_TICKS else None, ms=3)
         axes.set_title(name.replace("_", " "), fontsize=8)
         axes.tick_params(labelsize=7)
         if number > len(names) - n_columns:

@@ -16,6 +16,7 @@ PLANES = (("z", 0), ("y", 1), ("x", 2))  # normal of the section, axis of the ar
 SIDE_PX = 144  # small maps are enlarged to about this
 NOT_A_CURVE = ("kimg", "images_per_second", "lr_factor", "peak_gb")
 CURVE_COLUMNS = 3
+FEW_TICKS = 5  # a line of one point cannot be seen
 
 
 def data_uri(png: bytes) -> str:
@@ -78,7 +79,8 @@ def curves_uri(rows: Sequence[dict[str, Any]]) -> str:
         ax.axis("off")
     for ax, name in zip(axes.ravel(), names, strict=False):
         having = [row for row in rows if name in row]
-        ax.plot([row["kimg"] for row in having], [row[name] for row in having], lw=1.2)
+        ax.plot([row["kimg"] for row in having], [row[name] for row in having], lw=1.2,
+                marker="o" if len(having) < FEW_TICKS else None, ms=3)
         ax.set_title(name.replace("_", " "), fontsize=9)
         ax.tick_params(labelsize=8)
         ax.set_xlabel("thousand images", fontsize=8)
