@@ -25,7 +25,7 @@ r"""
 }
 @article{Huang2024,
   title = {The {GAN} is dead; long live the {GAN}! A modern {GAN} baseline},
-  author = {Huang, Y. and Gokaslan, A. and Kuleshov, V. and Tompkin, J.},
+  author = {Huang, N. and Gokaslan, A. and Kuleshov, V. and Tompkin, J.},
   journal = {Advances in Neural Information Processing Systems 37},
   year = {2024},
   url = {https://arxiv.org/abs/2501.05441}
@@ -42,6 +42,7 @@ r"""
   title = {Implicit neural representations with periodic activation functions},
   author = {Sitzmann, V. and Martel, J. N. P. and Bergman, A. W. and Lindell, D. B. and Wetzstein, G.},
   journal = {Advances in Neural Information Processing Systems 33},
+  pages = {7462-7473},
   year = {2020},
   url = {https://arxiv.org/abs/2006.09661}
 }
@@ -83,6 +84,7 @@ r"""
   author = {Zhong, E. D. and Bepler, T. and Berger, B. and Davis, J. H.},
   journal = {Nature Methods},
   volume = {18},
+  number = {2},
   pages = {176-185},
   year = {2021},
   doi = {10.1038/s41592-020-01049-4}
