@@ -1,0 +1,108 @@
+"""The particle size wizard: the sample of real particles, the contrast, the picture, and the dialog on a display."""
+import os
+import subprocess
+import sys
+import unittest
+from shutil import which
+
+import mrcfile
+import numpy as np
+from matplotlib.figure import Figure
+from pyworkflow.config import Config
+from pyworkflow.viewer import DESKTOP_TKINTER
+
+from vaegan_scipion.protocols import VaeganProtTrain3D
+from vaegan_scipion.sample_images import contrast_note, contrast_sigma, low_passed, sample_images
+from vaegan_scipion.tests.phantom import ENABLED_IDS, ProjectTest
+from vaegan_scipion.wizards.size_picture import SizePicture, size_text
+
+DIALOG = """
+import tkinter as tk
+import numpy as np
+from vaegan_scipion.sample_images import Sample
+from vaegan_scipion.wizards.wizard_particle_size import ParticleSizeDialog
+
+root = tk.Tk()
+
+def press():
+    dialog, = [child for child in root.winfo_children() if isinstance(child, ParticleSizeDialog)]
+    dialog.radius_scale.set(0.21)
+    dialog.crop_scale.set(0.7)
+    dialog.update()
+    dialog._handleResult(dialog.buttons[0][1])
+
+root.after(1500, press)
+images = np.random.default_rng(0).normal(size=(8, 24, 24)).astype("f")
+chosen = ParticleSizeDialog(root, Sample(list(range(8)), images), 2.0, 0.02, 0.9)
+print("chosen", chosen.resultYes(), round(chosen.crop_frac, 3), round(chosen.radius_frac, 3))
+"""
+
+
+class TestSample(ProjectTest):
+    """Images by id, from real files."""
+
+    def test_images_belong_to_their_ids(self):
+        particles = self.imported.outputParticles
+        sample = sample_images(particles, 9)
+        self.assertEqual(len(sample.ids), 9)
+        self.assertEqual((sample.ids[0], sample.ids[-1]), (ENABLED_IDS[0], ENABLED_IDS[-1]))
+        self.assertLessEqual(set(sample.ids), set(ENABLED_IDS))
+        with mrcfile.open(particles.getFirstItem().getFileName()) as stack:
+            for particle_id, image in zip(*sample):
+                np.testing.assert_array_equal(image, stack.data[particles[particle_id].getIndex() - 1])
+
+    def test_contrast_of_the_form(self):
+        sample = sample_images(self.imported.outputParticles)
+        self.assertGreater(contrast_sigma(sample.images, 0.2), 5)
+        protocol = self.newProtocol(VaeganProtTrain3D, boxPx=16, particleRadiusFrac=0.2)
+        protocol.inputParticles.set(self.imported)
+        protocol.inputParticles.setExtended("outputParticles")
+        self.assertNotIn("dark", " ".join(protocol._warnings()))
+        protocol.invertContrast.set(True)
+        self.assertIn("most likely the answer is No", " ".join(protocol._warnings()))
+
+    def test_scipion_finds_the_wizard_for_both_fields(self):
+        found = Config.getDomain().findWizards(self.newProtocol(VaeganProtTrain3D), DESKTOP_TKINTER)
+        self.assertEqual({name for name, wizard in found.items() if wizard.__name__ == "VaeganParticleSizeWizard"},
+                         {"cropFrac", "particleRadiusFrac"})
+
+
+class TestPicture(unittest.TestCase):
+    """Arrays in, drawing out."""
+
+    def test_contrast_needs_evidence(self):
+        rng = np.random.default_rng(0)
+        noise = rng.normal(size=(50, 16, 16))
+        self.assertLess(abs(contrast_sigma(noise, 0.25)), 4)
+        self.assertEqual(contrast_note(noise, 0.25, True), "")
+        y, x = np.mgrid[:16, :16] - 8
+        dark = noise - (np.hypot(x, y) < 4)
+        self.assertLess(contrast_sigma(dark, 0.25), -5)
+        self.assertIn("darker", contrast_note(dark, 0.25, False))
+        self.assertEqual(contrast_note(dark, 0.25, True), "")
+        self.assertEqual(contrast_sigma(np.ones((3, 8, 8)), 0.25), 0)
+
+    def test_low_pass_keeps_the_mean_and_damps_as_its_equation(self):
+        x = np.arange(32)
+        wave = np.cos(2 * np.pi * 4 * x / 32)[None, None] * np.ones((1, 32, 1))  # a quarter of Nyquist
+        np.testing.assert_allclose(low_passed(wave + 3.0, 0.25), 3 + np.exp(-0.5) * wave, atol=1e-5)
+
+    def test_marks_are_where_the_numbers_say(self):
+        images = np.random.default_rng(0).normal(size=(7, 20, 20))
+        picture = SizePicture(Figure(), images, 2.5)
+        text = picture.update(0.5, 0.4)
+        self.assertEqual(len(picture.marks), 6)
+        for kept, circle in picture.marks:
+            self.assertEqual(kept.get_bbox().bounds, (5.0, 5.0, 10.0, 10.0))
+            self.assertEqual((circle.center, circle.radius), ((10, 10), 4.0))
+        self.assertIn("kept box 10 px, 25 A", text)
+        self.assertIn("particle 8 px, 20 A across", text)
+        self.assertNotIn("is better", size_text(20, 2.5, 1.0, 0.38))
+        self.assertIn("1.11 particle diameters wide", size_text(20, 2.5, 1.0, 0.45))
+
+    @unittest.skipIf(which("xvfb-run") is None, "xvfb is not installed")
+    def test_dialog_on_a_display(self):
+        environment = {**os.environ, "MPLBACKEND": "TkAgg"}
+        done = subprocess.run(["xvfb-run", "-a", sys.executable, "-c", DIALOG], capture_output=True, text=True,
+                              env=environment, timeout=120)
+        self.assertIn("chosen True 0.7 0.21", done.stdout, done.stderr[-2000:])

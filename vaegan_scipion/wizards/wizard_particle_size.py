@@ -1,0 +1,76 @@
+"""Wizard of the training forms: part of the box kept and particle radius, on real particles."""
+import tkinter as tk
+from typing import Any
+
+from matplotlib.backends.backend_tkagg import FigureCanvasTkAgg
+from matplotlib.figure import Figure
+from pwem.wizards import EmWizard
+from pyworkflow.gui import dialog
+from pyworkflow.viewer import DESKTOP_TKINTER
+
+from ..protocols import VaeganProtTrain2D, VaeganProtTrain3D
+from ..sample_images import Sample, sample_images
+from .size_picture import SizePicture, clipped
+
+CROP_LIMITS = (0.1, 1.0)  # of presets.check
+RADIUS_LIMITS = (0.05, 0.5)
+STEP = 0.01
+
+
+class ParticleSizeDialog(dialog.Dialog):
+    """Two sliders under the picture; OK leaves their values in `crop_frac` and `radius_frac`."""
+
+    def __init__(self, parent: Any, sample: Sample, pixel_size_ang: float, crop_frac: float,
+                 radius_frac: float) -> None:
+        self.sample, self.pixel_size_ang = sample, pixel_size_ang
+        self.crop_frac, self.radius_frac = clipped(crop_frac, CROP_LIMITS), clipped(radius_frac, RADIUS_LIMITS)
+        super().__init__(parent, "Box and particle size")
+
+    def body(self, bodyFrame: Any) -> None:
+        """The picture and its sliders."""
+        figure = Figure(figsize=(8, 5.5))
+        self.picture = SizePicture(figure, self.sample.images, self.pixel_size_ang)
+        self.canvas = FigureCanvasTkAgg(figure, bodyFrame)
+        self.canvas.get_tk_widget().grid(row=0, column=0, columnspan=2, sticky="news")
+        self.crop_scale = self._slider(bodyFrame, 1, "Part of the box kept", CROP_LIMITS, self.crop_frac)
+        self.radius_scale = self._slider(bodyFrame, 2, "Particle radius / kept box", RADIUS_LIMITS, self.radius_frac)
+        self._moved()
+
+    def _slider(self, frame: Any, row: int, text: str, limits: Any, value: float) -> Any:
+        tk.Label(frame, text=text).grid(row=row, column=0, sticky="e", padx=5)
+        scale = tk.Scale(frame, from_=limits[0], to=limits[1], resolution=STEP, orient=tk.HORIZONTAL, length=400)
+        scale.set(value)
+        scale.config(command=self._moved)
+        scale.grid(row=row, column=1, sticky="we")
+        return scale
+
+    def _moved(self, _value: Any = None) -> None:
+        self.crop_frac, self.radius_frac = float(self.crop_scale.get()), float(self.radius_scale.get())
+        self.picture.update(self.crop_frac, self.radius_frac)
+        self.canvas.draw_idle()
+
+
+class VaeganParticleSizeWizard(EmWizard):
+    """Opens the dialog and puts both values into the form."""
+
+    _environments = [DESKTOP_TKINTER]
+    _targets = [(VaeganProtTrain2D, ["cropFrac", "particleRadiusFrac"]),
+                (VaeganProtTrain3D, ["cropFrac", "particleRadiusFrac"])]
+
+    def show(self, form: Any, *_params: Any) -> None:
+        """Show the particles of the form's input."""
+        protocol = form.protocol
+        particles = protocol.inputParticles.get()
+        if particles is None:
+            dialog.showWarning("No particles", "Choose the input particles first.", form.root)
+            return
+        try:
+            sample = sample_images(particles)
+        except (OSError, ValueError) as error:
+            dialog.showError("No picture", f"The particles cannot be read ({error}).", form.root)
+            return
+        chosen = ParticleSizeDialog(form.root, sample, particles.getSamplingRate(), protocol.cropFrac.get(),
+                                    protocol.particleRadiusFrac.get())
+        if chosen.resultYes():
+            form.setVar("cropFrac", chosen.crop_frac)
+            form.setVar("particleRadiusFrac", chosen.radius_frac)
