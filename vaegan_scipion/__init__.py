@@ -71,16 +71,19 @@ class Plugin(pwem.Plugin):
                 or cls.findActivation()).strip()
 
     @classmethod
-    def getEngineProgram(cls, gpu):
+    def getEngineProgram(cls, gpu, queue=False):
         """Shell text that comes before the engine's arguments.
 
         gpu: put Scipion's `%(GPU)s` there. Scipion then %-formats the text, so a literal % is doubled.
+        queue: the run is a job of a queue, whose own CUDA_VISIBLE_DEVICES, if it sets one, counts. (Scipion numbers the
+        GPUs of a job from 0; the job's GPU may be another.)
         """
         activation = cls.getActivation()
         if "conda " in activation and not activation.startswith((".", "eval")):
             activation = f"{cls.getCondaActivationCmd() or ''} {activation}".strip()
         if gpu:
-            return f"{activation.replace('%', '%%')} && CUDA_VISIBLE_DEVICES=%(GPU)s python -m vaegan_engine"
+            visible = "${CUDA_VISIBLE_DEVICES:-%(GPU)s}" if queue else "%(GPU)s"
+            return f"{activation.replace('%', '%%')} && CUDA_VISIBLE_DEVICES={visible} python -m vaegan_engine"
         return f"{activation} && CUDA_VISIBLE_DEVICES= python -m vaegan_engine"
 
     @classmethod

@@ -85,15 +85,18 @@ class EngineRun:
             values["compute"] = {"seed": values["compute"]["seed"]}
         return bool(before == now)
 
-    def command(self, gpu: bool, resume: bool) -> Tuple[str, str]:
-        """(program, arguments) for Scipion's `runJob`; with `gpu` both are %-formatted by it."""
+    def command(self, gpu: bool, resume: bool, queue: bool = False) -> Tuple[str, str]:
+        """(program, arguments) for Scipion's `runJob`; with `gpu` both are %-formatted by it.
+
+        queue: the run is a job of a queue.
+        """
         words = ["run", str(self.request), "--out", str(self.out_dir)] + (["--resume"] if resume else [])
         arguments = " ".join(shlex.quote(word) for word in words)
-        return Plugin.getEngineProgram(gpu), arguments.replace("%", "%%") if gpu else arguments
+        return Plugin.getEngineProgram(gpu, queue), arguments.replace("%", "%%") if gpu else arguments
 
     def run(self, protocol: Any, gpu: bool) -> Dict[str, Any]:
         """Run the engine as a job of `protocol`; returns its status. Raises EngineError."""
-        program, arguments = self.command(gpu, self.prepare())
+        program, arguments = self.command(gpu, self.prepare(), protocol.useQueue())
         try:
             protocol.runJob(program, arguments, env=Plugin.getEnviron(), numberOfMpi=1)
         except CalledProcessError as error:

@@ -8,11 +8,13 @@ Environment variables ask for trouble:
 VAEGAN_FAKE_EXIT  COMMAND:CODE  that command fails with this exit code and its status.json
 VAEGAN_FAKE_MUTE  COMMAND:CODE  the same, without a word in status.json
 VAEGAN_FAKE_DROP  COMMAND       that command leaves out the particle with the highest id
+VAEGAN_FAKE_WAIT  COMMAND       that training reports a third of its images, with a checkpoint, and then waits
 """
 import json
 import os
 import struct
 import sys
+import time
 import zlib
 from pathlib import Path
 
@@ -28,6 +30,8 @@ def main(words):
     run = contract.read_run(words[3])
     out_dir = Path(words[words.index("--out") + 1])
     fail_on_request(run.command, out_dir)
+    if os.environ.get("VAEGAN_FAKE_WAIT") == run.command:
+        wait_in_the_middle(run, out_dir)
     commands = {"train2d": train, "train3d": train, "embed": embed, "cluster": cluster,
                 "traverse": traverse, "halves": halves, "evaluate": evaluate, "report": report,
                 "counterpart": counterpart}
@@ -50,6 +54,18 @@ def fail_on_request(command, out_dir):
             results.update_status(out_dir, state="failed", error={
                 "code": int(code), "message": f"fake message {code}.", "hint": "Fake hint."})
         sys.exit(int(code))
+
+
+def wait_in_the_middle(run, out_dir):
+    """A training that is a third done and goes on for longer than any test."""
+    contract.write_run(run, out_dir / results.RUN_JSON)
+    write_checkpoint(out_dir, 3200)
+    print("fake training: 33 %, 3200/9600 img, 80.0 img/s, 01:20 left", file=sys.stderr, flush=True)
+    results.update_status(out_dir, state="running", stage=run.command, command=run.command, device="fake", seed=0,
+                          n_particles=66, pixel_size_ang=7.0, box_px=run.data.box_px, images_seen=3200,
+                          total_images=9600, images_per_second=80.0, stage_seconds_left=80.0,
+                          checkpoint="ckpt_000003200.pt", error=None)
+    time.sleep(600)
 
 
 def train(run, out_dir):
@@ -137,6 +153,8 @@ def evaluate(run, out_dir):
         share = len(known) / len(clustered_ids(run))
         values.update(nmi=share, ami=share, ari=share, clusters=3, n_particles=len(known),
                       unlabelled=len(clustered_ids(run)) - len(known), states=sorted(set(labels_of(run).values())))
+        values["contingency"] = {str(label): [sum(label_of(i) == label and labels_of(run)[i] == state for i in known)
+                                              for state in values["states"]] for label in (0, 1, 2, -1)}
     for label, path in enumerate(sorted(Path(run.maps_dir).glob("*.mrc")) if run.maps_dir else []):
         header = struct.unpack_from("<10i6f", path.read_bytes(), 0)
         voxel_ang = header[10] / header[0]

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from pyworkflow.utils.process import buildRunCommand
 
 from vaegan_scipion import Plugin
-from vaegan_scipion.constants import VAEGAN_ENV_ACTIVATION
+from vaegan_scipion.constants import ENV_NAME, VAEGAN_ENV_ACTIVATION
 from vaegan_scipion.engine.vaegan_engine import contract, results
 from vaegan_scipion.engine_run import EXIT_REMEDIES, EXIT_SENTENCES, EngineError, EngineRun, result_file
 from vaegan_scipion.tests.phantom import environment, make_fake_environment
@@ -50,6 +50,10 @@ class TestEngineRun(unittest.TestCase):
         """Run as Scipion does, with a shell and its own replacement of the GPU list."""
         class Job:
             @staticmethod
+            def useQueue():
+                return False
+
+            @staticmethod
             def runJob(program, arguments, env, numberOfMpi):
                 command = buildRunCommand(program, arguments, numberOfMpi, env=env, gpuList=[3] if gpu else [])
                 subprocess.check_call(command, shell=True, env=env, stdout=subprocess.DEVNULL,
@@ -70,6 +74,7 @@ class TestEngineRun(unittest.TestCase):
         run = self.engine_run()
         self.assertNotIn("%(GPU)s", "".join(run.command(False, False)))
         self.assertIn("CUDA_VISIBLE_DEVICES=%(GPU)s", run.command(True, False)[0])
+        self.assertIn("CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES:-%(GPU)s}", run.command(True, False, queue=True)[0])
         words = shlex.split(run.command(False, True)[1])
         self.assertEqual(words, ["run", str(run.request), "--out", str(run.out_dir), "--resume"])
 
@@ -158,7 +163,7 @@ class TestEnvironmentRecipes(unittest.TestCase):
     def test_activation_is_what_is_on_disk(self):
         self.assertEqual(Plugin.findActivation(), "")
         (self.home / "conda-env-ready").touch()
-        self.assertEqual(Plugin.findActivation(), "conda activate vaegan-0.1")
+        self.assertEqual(Plugin.findActivation(), f"conda activate {ENV_NAME}")
         (self.home / "env" / "bin").mkdir(parents=True)
         (self.home / "env" / "bin" / "activate").touch()
         (self.home / "venv-ready").touch()
@@ -171,7 +176,7 @@ class TestEnvironmentRecipes(unittest.TestCase):
             self.assertIn("pip install --index-url X torch==2.11.0 &&", command)
             self.assertIn(os.path.join(Plugin.getEngineRoot(), "requirements.txt"), command)
             self.assertTrue(command.endswith(f"touch {flag}"))
-        self.assertIn("conda activate vaegan-0.1", Plugin.condaCommands()[0][0])
+        self.assertIn(f"conda activate {ENV_NAME}", Plugin.condaCommands()[0][0])
 
     def test_conda_is_used_only_where_it_is(self):
         added = {}

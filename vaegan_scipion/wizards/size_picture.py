@@ -9,6 +9,7 @@ from matplotlib.patches import Circle, Rectangle
 from ..sample_images import low_passed
 
 N_SINGLE = 5
+MEAN_SIGMA_FRAC = 0.3  # of Nyquist; a mean has less noise
 KEPT_COLOUR, CIRCLE_COLOUR = "#ffb000", "#00c2ff"
 MARGIN_MIN = 1.3  # kept box / particle diameter
 
@@ -26,7 +27,7 @@ class SizePicture:
     def __init__(self, figure: Figure, images: np.ndarray, pixel_size_ang: float) -> None:
         self.box_px, self.pixel_size_ang = images.shape[-1], pixel_size_ang
         self.marks: List[Tuple[Rectangle, Circle]] = []
-        shown = [images.mean(axis=0), *low_passed(images[:N_SINGLE])]
+        shown = [*low_passed(images.mean(axis=0)[None], MEAN_SIGMA_FRAC), *low_passed(images[:N_SINGLE])]
         titles = [f"mean of {len(images)}"] + [f"particle {i + 1}" for i in range(len(shown) - 1)]
         self.text = figure.suptitle("")
         for number, (image, title) in enumerate(zip(shown, titles), start=1):

@@ -1,0 +1,124 @@
+"""While it runs: progress in log and summary, stop and continue as the GUI does it, a queue, the choice of GPU."""
+import json
+import os
+import time
+
+import psutil
+from pyworkflow.protocol import MODE_RESUME, STATUS_ABORTED
+
+from vaegan_scipion.engine.vaegan_engine import results
+from vaegan_scipion.engine_run import read_status
+from vaegan_scipion.protocols import VaeganProtTrain3D
+from vaegan_scipion.protocols.protocol_train import time_text
+from vaegan_scipion.tests.phantom import ProjectTest, environment
+
+PATIENCE_S = 60
+HOSTS = """[localhost]
+PARALLEL_COMMAND = mpirun -np %_(JOB_NODES)d %_(COMMAND)s
+NAME = TEST
+MANDATORY = False
+SUBMIT_COMMAND = sh %_(JOB_SCRIPT)s > %_(JOB_LOGS)s.queue 2>&1 & echo Submitted batch job 4242
+CANCEL_COMMAND = true %_(JOB_ID)s
+CHECK_COMMAND = echo RUNNING %_(JOB_ID)s
+SUBMIT_TEMPLATE = #!/bin/sh
+    ##SBATCH --job-name=%_(JOB_NAME)s --gres=gpu:%_(GPU_COUNT)d --cpus-per-task=%_(JOB_THREADS)d
+    echo hours %_(JOB_HOURS)s
+    export CUDA_VISIBLE_DEVICES=%_(GPU_OF_THE_JOB)s
+    %_(JOB_COMMAND)s
+QUEUES = { "default": [["JOB_HOURS", "24", "Time (hours)", "Longest time of the job", 0]] }
+"""
+
+
+def wait_until(condition, what):
+    """Poll until `condition()` holds."""
+    end = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < end, what
+        time.sleep(0.3)
+
+
+class TestRunning(ProjectTest):
+    """Runs that are not waited for."""
+
+    def start(self, **values):
+        """A saved training of the fake engine."""
+        protocol = self.newProtocol(VaeganProtTrain3D, boxPx=16, **values)
+        protocol.inputParticles.set(self.imported)
+        protocol.inputParticles.setExtended("outputParticles")
+        return protocol
+
+    def engines_of(self, protocol):
+        """Processes of the engine that work for a run."""
+        folder = protocol.getRunDir()
+        return [process for process in psutil.process_iter(["cmdline"])
+                if folder in (process.info["cmdline"] or []) and "vaegan_engine" in process.info["cmdline"]]
+
+    def test_progress_stop_and_continue(self):
+        protocol = self.start()
+        protocol.useGpu.set(False)
+        self.assertEqual(protocol._summary(), ["The training has not begun."])
+        with environment(VAEGAN_FAKE_WAIT="train3d"):
+            self.proj.launchProtocol(protocol, wait=False)
+            wait_until(lambda: read_status(protocol.getRunDir()).get("images_seen"), "the engine did not start")
+        self.proj._updateProtocol(protocol)
+        self.assertTrue(protocol.isActive())
+        summary = "\n".join(protocol._summary())
+        self.assertIn("3.2 of 9.6 kimg seen (33 %)", summary)
+        self.assertIn("80 images/s, 1 min left in this stage (train3d)", summary)
+        logs = "".join(open(path).read() for path in protocol.getLogPaths() if os.path.exists(path))
+        self.assertIn("33 %, 3200/9600 img, 80.0 img/s, 01:20 left", logs)
+
+        self.assertEqual(len(self.engines_of(protocol)), 1)
+        self.proj.stopProtocol(protocol)
+        wait_until(lambda: not self.engines_of(protocol), "the engine goes on after Stop")
+        self.assertEqual(protocol.getStatus(), STATUS_ABORTED)
+        self.assertIn("stopped, Continue goes on from ckpt_000003200.pt", "\n".join(protocol._summary()))
+
+        protocol.runMode.set(MODE_RESUME)
+        self.launch(protocol)
+        status = read_status(protocol.getRunDir())
+        self.assertTrue(status["resumed"])
+        self.assertEqual(status["state"], "finished")
+        self.assertIn("9.6 of 9.6 kimg seen (100 %)", "\n".join(protocol._summary()))
+        self.assertGreater(protocol.outputVolumes.getSize(), 0)
+
+    def test_queue_of_the_hosts_file(self):
+        with open("hosts.conf", "w") as stream:
+            stream.write(HOSTS)
+        self.proj._loadHosts(os.path.abspath("hosts.conf"))  # as for a project of a cluster
+        for given, seen in (("5", "5"), ("", "0")):  # the queue's own choice counts; else GPU 0 of the job
+            self.check_job(given, seen)
+
+    def check_job(self, given, seen):
+        """One job whose queue sets CUDA_VISIBLE_DEVICES to `given`; the engine sees `seen`."""
+        protocol = self.start(gpuList="3", numberOfThreads=1)
+        protocol._useQueue.set(True)
+        protocol._queueParams.set(json.dumps(["default", {"JOB_HOURS": "24", "GPU_OF_THE_JOB": given}]))
+        self.proj.launchProtocol(protocol, wait=False)
+        self.assertEqual(int(protocol.getJobIds()[0]), 4242)
+
+        def ended():
+            self.proj._updateProtocol(protocol)
+            return protocol.isFinished() or protocol.isFailed()
+
+        wait_until(ended, "the job did not end")
+        self.assertTrue(protocol.isFinished(), protocol.getErrorMessage())
+        status = read_status(protocol.getRunDir())
+        self.assertEqual(status["visible_gpus"], seen)
+        self.assertEqual(results.read_json(os.path.join(protocol.getRunDir(), results.RUN_JSON))["compute"]["device"],
+                         "cuda")
+        script, = [os.path.join(folder, name) for folder, _, names in os.walk(protocol._getLogsPath()) for name in names
+                   if name.endswith(".job")]
+        with open(script) as stream:
+            text = stream.read()
+        self.assertIn("--gres=gpu:1 --cpus-per-task=1", text)
+        self.assertIn("hours 24", text)
+
+    def test_gpu_of_the_form_without_a_queue(self):
+        protocol = self.launch(self.start(gpuList="3"))
+        self.assertEqual(read_status(protocol.getRunDir())["visible_gpus"], "3")
+
+    def test_time_is_said_as_people_do(self):
+        for seconds, text in ((0, "0 s"), (59.4, "59 s"), (60, "1 min"), (3540, "59 min"), (3600, "1 h 00 min"),
+                              (9300, "2 h 35 min")):
+            self.assertEqual(time_text(seconds), text)
