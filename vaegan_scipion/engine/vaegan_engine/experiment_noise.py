@@ -131,8 +131,8 @@ def average(averaged: nn.Module, network: nn.Module) -> None:
     """``a <- 0.96 a + 0.04 p`` for weights; buffers are copied."""
     for a, p in zip(averaged.parameters(), network.parameters(), strict=True):
         a.lerp_(p, 1 - EMA)
-    for a, p in zip(averaged.buffers(), network.buffers(), strict=True):
-        a.copy_(p)
+    for kept, buffer in zip(averaged.buffers(), network.buffers(), strict=True):
+        kept.copy_(buffer)
 
 
 def run(options: ReproduceOptions, out_dir: Path) -> str:

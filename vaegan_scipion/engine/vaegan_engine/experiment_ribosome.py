@@ -35,6 +35,9 @@ from .references import compare, frequencies_per_ang, read_references
 MAPS = ["ribo50S_4states/maps/r50S_B_like_64.mrc", "ribo50S_4states/maps/r50S_C_or_D_like_a_64.mrc",
         "ribo50S_4states/maps/r50S_E_like_64.mrc"]
 SNR = 1.0  # the thesis adds noise of standard deviation 1 to normalised images
+# the feature network and the images of each kind; the original VGG-19 is 64 wide
+FID: dict[str, dict[str, int]] = {"small": {"width": 16, "steps": 400, "n_images": 2000},
+                                  "full": {"width": 64, "steps": 20000, "n_images": 10000}}
 CONFIGURATIONS = {
     "train3d": ("thesis-3d", "thesis-3d-camera", "thesis-3d-no-noise", "thesis-3d-variant"),
     "train2d": ("thesis-2d", "thesis-2d-no-noise", "thesis-2d-variant")}
@@ -127,9 +130,7 @@ def analysed_2d(options: ReproduceOptions, run_dir: Path, star: Path, maps: list
     embedding_dir, clusters_dir, scores = grouped(options, run_dir, star)
     run_centroids(CentroidOptions(str(clusters_dir), str(run_dir), compute=options.compute),
                   run_dir.parent / "centroids")
-    small = options.scale == "small"
-    fid = run_fid(FidOptions(str(run_dir), labels=str(truth_of(star)), particles=str(star), width=16 if small else 64,
-                             steps=400 if small else 20000, n_images=2000 if small else 10000,
+    fid = run_fid(FidOptions(str(run_dir), labels=str(truth_of(star)), particles=str(star), **FID[options.scale],
                              network=str(run_dir.parent.parent / "feature_network.pt"), compute=options.compute),
                   run_dir.parent / "fid")
     psnr = run_psnr(PsnrOptions(str(run_dir), str(embedding_dir), str(truth_of(star)), tuple(maps), n_images=50,

@@ -20,6 +20,8 @@ EXPERIMENTS = {
     "noise-generator": ("experiment_noise", "a GAN on one image: known noise of sigma 0.5 to 1.5, noise generator"),
     "ribosome-3d": ("experiment_ribosome", "three ribosome states in 3D: full model, camera, no noise, variant"),
     "ribosome-2d": ("experiment_ribosome", "the same images in 2D: full model, no noise, variant"),
+    "glu-morph": ("experiment_motion", "frames of a motion, matched with maps on the first principal component"),
+    "rag": ("experiment_rag", "one structure without an encoder: real particles, or simulated"),
 }
 NEEDS = """\
 A training on another machine (a GPU), here for ribosome-3d; every step may be stopped and called again:
