@@ -49,6 +49,11 @@ class VaeganProtSelect(EMProtocol, ProtFlexBase):
     _devStatus = BETA
     _possibleOutputs = VaeganProtSelectOutputs
 
+    @classmethod
+    def validateInstallation(cls) -> List[str]:
+        """Nothing is needed: the engine is not called."""
+        return []
+
     # --------------------------- DEFINE param functions ---------------------------
     def _defineParams(self, form: Any) -> None:
         form.addSection(label="Input")

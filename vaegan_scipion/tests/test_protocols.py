@@ -1,14 +1,24 @@
 """Whole protocols on the fake engine: ids, sizes, sampling rates, continue, restart, error sentences."""
 import json
 import os
+from types import SimpleNamespace
 
+import mrcfile
 import numpy as np
 from pyworkflow.protocol import MODE_RESTART, MODE_RESUME
 
 from vaegan_scipion import Plugin
 from vaegan_scipion.constants import VAEGAN_ENV_ACTIVATION
-from vaegan_scipion.engine.vaegan_engine import results
-from vaegan_scipion.protocols import VaeganProtCluster, VaeganProtTrain2D, VaeganProtTrain3D, VaeganProtTraverse
+from vaegan_scipion.engine.vaegan_engine import contract, results
+from vaegan_scipion.protocols import (
+    VaeganProtCluster,
+    VaeganProtSelect,
+    VaeganProtTrain2D,
+    VaeganProtTrain3D,
+    VaeganProtTraverse,
+)
+from vaegan_scipion.protocols.protocol_base import warn_particles
+from vaegan_scipion.protocols.protocol_cluster import validate_same_kind
 from vaegan_scipion.tests.phantom import (
     BOX_PX,
     DISABLED_IDS,
@@ -25,6 +35,22 @@ TRAINING_RATE_ANG = SAMPLING_RATE_ANG * BOX_PX / TRAINING_BOX_PX
 N_COMPONENTS = 4
 
 
+class OddBox:
+    """As much of a set as the warnings look at."""
+
+    @staticmethod
+    def getUniqueValues(_name, where):
+        return [1, 2, 3]
+
+    @staticmethod
+    def getXDim():
+        return 33
+
+    @staticmethod
+    def isPhaseFlipped():
+        return False
+
+
 class TestProtocols(ProjectTest):
     """Workflows that end well, and runs that must not start or must fail with a sentence."""
 
@@ -33,13 +59,21 @@ class TestProtocols(ProjectTest):
         settings = {"boxPx": TRAINING_BOX_PX, "nCategories": N_COMPONENTS, **values}
         return cls.run_protocol(protocol_class, inputParticles=(cls.imported, "outputParticles"), **settings)
 
+    @classmethod
+    def trained(cls):
+        """A 3D training that several tests read and none changes."""
+        if not hasattr(cls, "_trained"):
+            cls._trained = cls.train()
+        return cls._trained
+
     def check_images(self, output, size, rate=TRAINING_RATE_ANG):
         """Size, sampling rate of the set and its items, readable files."""
         self.assertEqual(output.getSize(), size)
         self.assertAlmostEqual(output.getSamplingRate(), rate, 3)
         for item in output:
             self.assertAlmostEqual(item.getSamplingRate(), rate, 3)
-            self.assertTrue(os.path.exists(item.getFileName()), item.getFileName())
+            with mrcfile.open(item.getFileName(), header_only=True) as mrc:
+                self.assertAlmostEqual(float(mrc.voxel_size.x), rate, 3)
 
     def check_classes(self, classes):
         """Every enabled particle is in the class of its own label, noise last, none is lost."""
@@ -161,7 +195,7 @@ class TestProtocols(ProjectTest):
             self.assertFalse(failed.hasAttribute("outputVolumes"))
 
     def test_a_lost_particle_is_an_error(self):
-        training = self.train()
+        training = self.trained()
         for command in ("embed", "cluster"):
             with environment(VAEGAN_FAKE_DROP=command):
                 failed = self.run_protocol(VaeganProtCluster, wait_ok=False, inputTraining=training, nNeighbors=5)
@@ -170,11 +204,43 @@ class TestProtocols(ProjectTest):
             self.assertFalse(failed.hasAttribute("outputClasses"))
 
     def test_other_particles(self):
-        training, other = self.train(), import_phantom(self.proj)
+        training, other = self.trained(), import_phantom(self.proj)
         clustering = self.run_protocol(VaeganProtCluster, inputTraining=training, nNeighbors=5,
                                        inputParticles=(other, "outputParticles"))
         self.check_classes(clustering.outputClasses)
         self.assertEqual(clustering.outputClasses.getImages().getObjId(), other.outputParticles.getObjId())
+
+    def test_a_training_starts_with_the_networks_of_another(self):
+        old = self.trained()
+        new = self.train(continueFrom=old, seed=1, totalKimg=2.0)
+        run = contract.read_run(new._getExtraPath("train3d.json"))
+        self.assertEqual(run.training.continue_from, os.path.abspath(old.getRunDir()))
+        self.assertIn(f"Started with the networks of '{old.getRunName()}'", new._summary())
+        untrained = self.newProtocol(VaeganProtTrain3D)
+        self.proj.saveProtocol(untrained)
+        for message, older, values in (
+                ("", old, {}), ("has no checkpoint", untrained, {}),
+                ("data.crop_frac is 0.5 here and was 1.0", old, {"cropFrac": 0.5}),
+                (f"model.n_categories is 5 here and was {N_COMPONENTS}", old, {"nCategories": 5}),
+                ("data.box_px is 24 here and was 16", old, {"boxPx": 24})):
+            protocol = self.newProtocol(VaeganProtTrain3D, **{"boxPx": TRAINING_BOX_PX, "nCategories": N_COMPONENTS,
+                                                              **values})
+            protocol.inputParticles.set(self.imported)
+            protocol.inputParticles.setExtended("outputParticles")
+            protocol.continueFrom.set(older)
+            problems = protocol._validate()
+            self.assertEqual(bool(problems), bool(message), problems)
+            self.assertIn(message, "\n".join(problems))
+        self.assertIn("Take another seed", "\n".join(protocol._warnings()))
+
+    def test_one_structure_has_nothing_to_cluster(self):
+        names = VaeganProtTrain3D._presets()
+        training = self.train(preset=names.index("thesis-3d-homogeneous"), nCategories=-1)
+        self.assertTrue(training.isHomogeneous())
+        self.assertFalse(self.trained().isHomogeneous())
+        clustering = self.newProtocol(VaeganProtCluster)
+        clustering.inputTraining.set(training)
+        self.assertIn("learned one structure", "\n".join(clustering._validate()))
 
     def validate(self, protocol_class, message, imported=None, **values):
         """The form refuses these values with this text."""
@@ -193,6 +259,20 @@ class TestProtocols(ProjectTest):
         self.validate(VaeganProtTrain2D, "unknown key 'nonsense'", extraSettings="model.nonsense=1")
         self.validate(VaeganProtTrain2D, "is not SECTION.KEY=VALUE", extraSettings="nonsense")
         self.validate(VaeganProtTrain3D, "the engine uses one GPU", gpuList="0 1")
+        self.validate(VaeganProtTrain3D, "Particles to train on is 3", maxImages=3)
+        gone = import_phantom(self.proj)
+        os.rename(gone._getExtraPath("phantom.mrcs"), gone._getExtraPath("away.mrcs"))
+        self.validate(VaeganProtTrain3D, "image files of the input set are not there", gone, boxPx=16)
+
+    def test_doubtful_inputs_are_warned_of(self):
+        imported = import_phantom(self.proj)
+        imported.outputParticles.setIsPhaseFlipped(True)
+        protocol = self.newProtocol(VaeganProtTrain3D, boxPx=16)
+        protocol.inputParticles.set(imported)
+        protocol.inputParticles.setExtended("outputParticles")
+        self.assertIn("marked as phase-flipped", "\n".join(protocol._warnings()))
+        self.assertTrue(protocol._getSettings().data.phase_flipped)
+        self.assertIn("33 px, an odd number", "\n".join(warn_particles(OddBox, 2)))
 
     def test_train_form_accepts(self):
         protocol = self.newProtocol(VaeganProtTrain3D, boxPx=16)
@@ -213,20 +293,38 @@ class TestProtocols(ProjectTest):
         self.proj.saveProtocol(untrained)
         for message, values in (("no finished training", {}), ("UMAP neighbours is 500", {"nNeighbors": 500}),
                                 ("Number of clusters is 1", {"method": 1, "nClusters": 1}),
-                                ("Smallest cluster / all is 0.9", {"minClusterFrac": 0.9})):
+                                ("Smallest cluster / all is 0.9", {"minClusterFrac": 0.9}),
+                                (f"Smallest cluster (particles) is 40; use 0 to {len(ENABLED_IDS) // 2}",
+                                 {"minClusterSize": 40}), ("HDBSCAN samples is 0", {"minSamples": 0}),
+                                ("Join groups above this valley is 2", {"joinValley": 2.0})):
             protocol = self.newProtocol(VaeganProtCluster, **values)
             protocol.inputTraining.set(untrained)
             self.assertIn(message, "\n".join(protocol._validate()))
+
+    def test_particles_of_another_kind_are_refused(self):
+        ours = self.imported.outputParticles
+        self.assertEqual(validate_same_kind(ours, ours), [])
+        other = import_phantom(self.proj).outputParticles
+        other.setSamplingRate(2.0)
+        self.assertIn("2.000 A/px, those of the training 3.500", validate_same_kind(other, ours)[0])
+        self.assertIn("33 px, that of the training 32", validate_same_kind(
+            SimpleNamespace(getSamplingRate=lambda: SAMPLING_RATE_ANG, getXDim=lambda: 33), ours)[0])
+        other.setSamplingRate(SAMPLING_RATE_ANG)
+        other.setIsPhaseFlipped(True)
+        self.assertIn("phase-flipped, but not both", validate_same_kind(other, ours)[0])
 
     def test_missing_environment_is_refused_with_its_cure(self):
         with environment(**{VAEGAN_ENV_ACTIVATION: ". /nowhere/bin/activate"}):
             self.assertIn("installb vaegan", Plugin.validateInstallation()[0])
         with environment(**{VAEGAN_ENV_ACTIVATION: "source /nowhere/bin/activate"}):
             self.assertIn("'. /nowhere/bin/activate'", Plugin.validateInstallation()[0])
+            for protocol_class in (VaeganProtTrain3D, VaeganProtCluster):  # the form shows it
+                self.assertIn("'. /nowhere/bin/activate'", "\n".join(self.newProtocol(protocol_class).validate()))
+            self.assertEqual(VaeganProtSelect.validateInstallation(), [])
         self.assertEqual(Plugin.validateInstallation(), [])
 
     def test_disabled_particles_are_left_out(self):
-        training = self.train()
+        training = self.trained()
         star = open(training._getExtraPath("particles.star")).read()
         rows = [line.split() for line in star.split("data_particles")[1].splitlines() if "@" in line]
         self.assertEqual([int(row[2]) for row in rows], ENABLED_IDS)
