@@ -97,7 +97,8 @@ def test_the_page_says_what_the_files_say(tmp_path, analysis):
     for words in ("A <b>title</b>", "200 particles, 3 clusters", "Nyquist 9.0", "CPU <1 & 2>", "9.8.7",
                   "80 (40.0 %)", "190 particles are in a cluster, 10 are noise", "0.99", f"{values['nmi']:.3f}",
                   "12.3 Å at FSC 0.143", "fewer than 10: not compared", "0.00123", "No verdict was stored",
-                  "phantom_2", "cluster 3, component 1"):
+                  "phantom_2", "cluster 3, component 1",
+                  "particles of phantom_0 phantom_1 phantom_2 cluster 1 80 0 0 cluster 2 0 60 0"):
         assert words in text, words
     # six views of each of four groups, four points of three clusters, FSC and curves
     assert len(reader.images) == 6 * 4 + 4 * 3 + 1 + 1

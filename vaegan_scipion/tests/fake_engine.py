@@ -179,7 +179,7 @@ def labels_of(run):
 
 def report(run, out_dir):
     """A page that names what it was asked to show."""
-    folders = [run.run_dir, run.clusters_dir, run.traverse_dir, run.halves_dir]
+    folders = [run.run_dir, run.clusters_dir, run.traverse_dir, run.halves_dir, run.evaluation_dir]
     missing = [folder for folder in folders if folder and not (Path(folder)).is_dir()]
     assert not missing, missing
     (out_dir / results.REPORT_HTML).write_text("\n".join(["<p>" + run.title, *folders]))

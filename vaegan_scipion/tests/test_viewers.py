@@ -14,9 +14,22 @@ from pyworkflow.config import Config
 from pyworkflow.viewer import DESKTOP_TKINTER, MessageView
 
 from vaegan_scipion.engine.vaegan_engine import results
-from vaegan_scipion.protocols import VaeganProtCluster, VaeganProtTrain2D, VaeganProtTrain3D, VaeganProtTraverse
+from vaegan_scipion.protocols import (
+    VaeganProtCluster,
+    VaeganProtEvaluate,
+    VaeganProtTrain2D,
+    VaeganProtTrain3D,
+    VaeganProtTraverse,
+)
+from vaegan_scipion.protocols.protocol_evaluate import NO_LABELS
 from vaegan_scipion.tests.phantom import ENABLED_IDS, ProjectTest, label_of
-from vaegan_scipion.viewers import VaeganClusterViewer, VaeganTrainViewer, VaeganTraverseViewer, plots
+from vaegan_scipion.viewers import (
+    VaeganClusterViewer,
+    VaeganEvaluateViewer,
+    VaeganTrainViewer,
+    VaeganTraverseViewer,
+    plots,
+)
 
 
 class TestPlots(TestCase):
@@ -134,6 +147,7 @@ class TestViewers(ProjectTest):
         for protocol_class, viewer_class in ((VaeganProtTrain2D, VaeganTrainViewer),
                                              (VaeganProtTrain3D, VaeganTrainViewer),
                                              (VaeganProtCluster, VaeganClusterViewer),
+                                             (VaeganProtEvaluate, VaeganEvaluateViewer),
                                              (VaeganProtTraverse, VaeganTraverseViewer)):
             found = domain.findViewers(protocol_class.__name__, DESKTOP_TKINTER)
             self.assertIn(viewer_class.__name__, [viewer.__name__ for viewer in found])
@@ -242,6 +256,31 @@ class TestViewers(ProjectTest):
         explorer.on_clear()
         self.assertEqual(explorer.selected_ids, [])
         self.assertIn("not in the particles", viewer.create_subset([10 ** 6]))
+
+    def test_evaluation(self):
+        training, clustering, _ = self.runs[VaeganProtTrain3D]
+        labels = self.run_protocol(VaeganProtEvaluate, inputClusters=clustering,
+                                   inputClasses=(clustering, "outputClasses"))
+        maps = self.run_protocol(VaeganProtEvaluate, inputClusters=clustering, labelsFrom=NO_LABELS,
+                                 inputReferences=(training, "outputVolumes"))
+        with patch("webbrowser.open") as opened:
+            _, views = self.open(VaeganEvaluateViewer, labels)
+            views["showReport"][0].show()
+        page = Path(opened.call_args[0][0][len("file://"):].replace("%20", " "))
+        self.assertIn(labels._getExtraPath("evaluation"), page.read_text())
+        axes, = self.figure(views["showCounts"]).axes
+        drawn = np.array([int(text.get_text()) for text in axes.texts]).reshape(4, 4)
+        counts = [sum(label_of(i) == label for i in ENABLED_IDS) for label in (0, 1, 2, -1)]
+        self.assertEqual(sorted(drawn.sum(axis=1)), sorted(counts))
+        self.assertEqual(np.count_nonzero(drawn), 4)  # the classes are the clusters
+        self.assertEqual([tick.get_text() for tick in axes.get_yticklabels()],
+                         ["cluster 1", "cluster 2", "cluster 3", "noise"])
+        self.assertIn("labels only", views["showFsc"][0].getMessage())
+        _, views = self.open(VaeganEvaluateViewer, maps)
+        self.assertIn("maps only", views["showCounts"][0].getMessage())
+        self.assertEqual(len(self.figure(views["showFsc"]).axes[0].lines), len(maps.outputFSCs) + 2)
+        self.assertEqual(len(self.figure(views["showMaps"]).axes), 3 * len(maps.outputFSCs))
+        self.assertNotIsInstance(views["showTable"][0], MessageView)
 
     def test_traversal(self):
         for protocol_class in self.runs:

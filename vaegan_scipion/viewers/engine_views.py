@@ -8,7 +8,7 @@ import numpy as np
 from pyworkflow.viewer import View
 
 from .. import Plugin
-from ..constants import CLUSTERS_DIR, EMBEDDING_DIR, HALVES_DIR, TRAVERSAL_DIR
+from ..constants import CLUSTERS_DIR, EMBEDDING_DIR, EVALUATION_DIR, HALVES_DIR, TRAVERSAL_DIR
 from ..engine.vaegan_engine import contract, results
 from ..engine_run import EngineError, EngineRun, result_file
 from .umap_explorer import Counterpart
@@ -45,9 +45,11 @@ def make_counterpart(clustering: Any, particle_id: int) -> Counterpart:
     return Counterpart(image, float(found["correlation"]))
 
 
-def make_report(clustering: Any, traversal: Any = None) -> str:
-    """Write the HTML report of a clustering, with a traversal of it if there is one; returns the path."""
-    owner = traversal or clustering
+def make_report(clustering: Any, traversal: Any, evaluation: Any, owner: Any) -> str:
+    """Write the HTML report of a clustering into the run `owner`; returns the path. Raises EngineError.
+
+    traversal, evaluation: runs on this clustering, or None.
+    """
     halves = Path(clustering._getExtraPath(HALVES_DIR))
 
     def absolute(path: Any) -> str:
@@ -58,7 +60,8 @@ def make_report(clustering: Any, traversal: Any = None) -> str:
         clusters_dir=absolute(clustering._getExtraPath(CLUSTERS_DIR)),
         traverse_dir=absolute(traversal._getExtraPath(TRAVERSAL_DIR)) if traversal else "",
         halves_dir=absolute(halves) if (halves / results.HALVES_JSON).exists() else "",
-        title=f"{clustering.getProject().getShortName()}: {owner.getRunName()}")
+        evaluation_dir=absolute(evaluation._getExtraPath(EVALUATION_DIR)) if evaluation else "",
+        title=f"{clustering.getProject().getShortName()}: {clustering.getRunName()}")
     folder = owner._getExtraPath(REPORT_DIR)
     call_engine(settings, folder + ".json", folder)
     return str(result_file(folder, results.REPORT_HTML))

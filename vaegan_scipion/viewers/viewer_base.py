@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 from ..convert import Picture
 from ..engine_run import EngineError
-from ..protocols import VaeganProtTraverse
+from . import plots
 from .engine_views import BrowserView, make_report
 
 SHOWN_DETAIL_PX = 64  # a particle is smoothed to this many pixels: its noise hides it otherwise
@@ -39,10 +39,10 @@ class VaeganViewer(ProtocolViewer):
             return [self.errorMessage(f"This run has no {output_name}.", "Nothing to show")]
         return list(MDViewer(project=self.getProject(), protocol=self.protocol)._visualize(output))
 
-    def report_view(self, clustering: Any, traversal: Any = None) -> List[Any]:
-        """The HTML report in the browser; a message when it cannot be made."""
+    def report_view(self, clustering: Any, traversal: Any, evaluation: Any, owner: Any) -> List[Any]:
+        """The HTML report in the browser, kept in the run `owner`; a message when it cannot be made."""
         try:
-            return [BrowserView(make_report(clustering, traversal))]
+            return [BrowserView(make_report(clustering, traversal, evaluation, owner))]
         except EngineError as error:
             return [self.errorMessage(str(error), "No report")]
 
@@ -75,8 +75,15 @@ def central_section(array: np.ndarray) -> np.ndarray:
     return array[len(array) // 2] if array.ndim == 3 else array
 
 
-def newest_traversal(project: Any, clustering: Any) -> Optional[Any]:
-    """The last finished traversal of a clustering in the project, if there is one."""
-    found = [run for run in project.getRuns() if isinstance(run, VaeganProtTraverse) and run.isFinished()
+def newest_run(project: Any, kind: Any, clustering: Any) -> Optional[Any]:
+    """The last finished run of a class that takes this clustering, if there is one."""
+    found = [run for run in project.getRuns() if isinstance(run, kind) and run.isFinished()
              and run.inputClusters.get() is not None and run.inputClusters.get().getObjId() == clustering.getObjId()]
     return found[-1] if found else None
+
+
+def fsc_curve(fsc: Any) -> plots.Curve:
+    """A Scipion FSC of this plugin as curve of its cluster."""
+    frequency_per_ang, values = fsc.getData()
+    return plots.Curve(fsc._vaeganLabel.get(), [float(x) for x in frequency_per_ang],
+                       [float(y) for y in values])

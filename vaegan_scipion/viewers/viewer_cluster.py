@@ -7,12 +7,12 @@ import pyworkflow.protocol.params as params
 from ..convert import read_clusters
 from ..engine.vaegan_engine import results
 from ..engine_run import result_file
-from ..protocols import VaeganProtCluster, VaeganProtSelect
+from ..protocols import VaeganProtCluster, VaeganProtEvaluate, VaeganProtSelect, VaeganProtTraverse
 from ..protocols.protocol_select import BY_FILE
 from . import cards, plots
 from .engine_views import Counterpart, make_counterpart
 from .umap_explorer import UmapExplorer
-from .viewer_base import VaeganViewer, central_section, newest_traversal, read_particle, read_picture
+from .viewer_base import VaeganViewer, central_section, fsc_curve, newest_run, read_particle, read_picture
 
 SELECTIONS_DIR = "selections"
 
@@ -104,7 +104,7 @@ class VaeganClusterViewer(VaeganViewer):
         return made
 
     def _strips(self) -> Dict[int, List[plots.Point]]:
-        traversal = newest_traversal(self.getProject(), self.protocol)
+        traversal = newest_run(self.getProject(), VaeganProtTraverse, self.protocol)
         strips: Dict[int, List[plots.Point]] = {}
         for row in traversal.readPoints() if traversal else ():
             if row["component"] == 0:
@@ -134,11 +134,6 @@ class VaeganClusterViewer(VaeganViewer):
         return self.table_view("outputClasses")
 
     def _report(self, _name: Any = None) -> List[Any]:
-        return self.report_view(self.protocol, newest_traversal(self.getProject(), self.protocol))
-
-
-def fsc_curve(fsc: Any) -> plots.Curve:
-    """A Scipion FSC of this plugin as curve of its cluster."""
-    frequency_per_ang, values = fsc.getData()
-    return plots.Curve(fsc._vaeganLabel.get(), [float(x) for x in frequency_per_ang],
-                       [float(y) for y in values])
+        traversal, evaluation = (newest_run(self.getProject(), kind, self.protocol)
+                                 for kind in (VaeganProtTraverse, VaeganProtEvaluate))
+        return self.report_view(self.protocol, traversal, evaluation, owner=self.protocol)

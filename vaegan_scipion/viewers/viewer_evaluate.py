@@ -1,0 +1,72 @@
+"""Results of evaluate: clusters against labels, maps against references."""
+from typing import Any, Callable, Dict, List
+
+import numpy as np
+import pyworkflow.protocol.params as params
+
+from ..constants import EVALUATION_DIR
+from ..convert import Picture
+from ..engine_run import result_file
+from ..protocols import VaeganProtEvaluate, VaeganProtTraverse
+from . import plots
+from .viewer_base import VaeganViewer, fsc_curve, newest_run, read_picture
+
+
+class VaeganEvaluateViewer(VaeganViewer):
+    """Viewer of evaluate."""
+
+    _label = "viewer evaluation"
+    _targets = [VaeganProtEvaluate]
+
+    def _defineParams(self, form: Any) -> None:
+        form.addSection(label="Visualization")
+        form.addParam("showCounts", params.LabelParam, label="Clusters against labels",
+                      help="How many particles of each label are in each cluster.")
+        form.addParam("showFsc", params.LabelParam, label="FSC with the reference maps",
+                      help="Each cluster's map, aligned, against the reference that resembles it most.")
+        form.addParam("showMaps", params.LabelParam, label="Maps in the frame of their references",
+                      help="Three sections of each.")
+        form.addParam("showTable", params.LabelParam, label="Maps in Scipion's viewer",
+                      help="The output set as a table.")
+        form.addParam("showReport", params.LabelParam, label="Report in the browser",
+                      help="One HTML file to keep or to send: extra/report/report.html.")
+
+    def _getVisualizeDict(self) -> Dict[str, Callable[..., List[Any]]]:
+        return {"showCounts": self._counts, "showFsc": self._fsc, "showMaps": self._maps, "showTable": self._table,
+                "showReport": self._report}
+
+    def _counts(self, _name: Any = None) -> List[Any]:
+        values = self.protocol.readEvaluation()
+        if "contingency" not in values:
+            return [self.errorMessage("This run compared maps only, no labels.", "Nothing to show")]
+        labels = plots.sorted_labels(np.array([int(label) for label in values["contingency"]]))
+        counts = np.array([values["contingency"][str(label)] for label in labels])
+        return self.figure_view(plots.draw_counts, counts, labels, [str(name) for name in values["states"]],
+                                title="Clusters against labels", size_in=plots.counts_size_in(counts))
+
+    def _no_maps(self) -> List[Any]:
+        return [self.errorMessage("This run compared labels only, no maps.", "Nothing to show")]
+
+    def _fsc(self, _name: Any = None) -> List[Any]:
+        output = getattr(self.protocol, "outputFSCs", None)
+        if output is None or not output.getSize():
+            return self._no_maps()
+        return self.figure_view(plots.draw_fsc, [fsc_curve(fsc) for fsc in output], title="FSC with references")
+
+    def _maps(self, _name: Any = None) -> List[Any]:
+        rows = self.protocol.readEvaluation()["maps"]
+        if not rows:
+            return self._no_maps()
+        folder = self.protocol._getExtraPath(EVALUATION_DIR)
+        arrays = [read_picture(Picture(0, str(result_file(folder, row["aligned_file"])))) for row in rows]
+        names = [plots.cluster_name(row["label"]) for row in rows]
+        return self.figure_view(plots.draw_slices, arrays, names, [plots.cluster_colour(row["label"]) for row in rows],
+                                title="Aligned maps", size_in=plots.slices_size_in(len(rows)))
+
+    def _table(self, _name: Any = None) -> List[Any]:
+        return self.table_view("outputVolumes")
+
+    def _report(self, _name: Any = None) -> List[Any]:
+        clustering = self.protocol.inputClusters.get()
+        return self.report_view(clustering, newest_run(self.getProject(), VaeganProtTraverse, clustering),
+                                self.protocol, owner=self.protocol)
