@@ -174,6 +174,8 @@ class VaeganProtTrain(VaeganProtBase):
                  f"(Nyquist {2 * status['pixel_size_ang']:.1f} A)"]
         if self.continueFrom.get() is not None:
             lines.append(f"Started with the networks of '{self.continueFrom.get().getRunName()}'")
+        if status.get("warning"):
+            lines.append(status["warning"])
         if status.get("error"):
             lines.append(f"{status['error']['message']} {status['error']['hint']}")
         return [line for line in lines if line]
@@ -197,6 +199,7 @@ class VaeganProtTrain(VaeganProtBase):
         run = contract.read_run(os.path.join(self.getRunDir(), results.RUN_JSON))
         kind = "3D" if self.COMMAND == "train3d" else "2D"
         parts = (f"{run.model.n_categories} components" if run.model.n_categories
+                 else "one structure" if run.model.homogeneous
                  else f"a latent vector of {run.model.n_normal} numbers")
         return [f"A {kind} VAE-GAN [Larsen2016] with {parts} (preset {run.preset}, loss {run.training.loss}, batch "
                 f"{run.training.batch_size}, seed {status['seed']}) was trained without poses on "

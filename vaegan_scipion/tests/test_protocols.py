@@ -100,6 +100,8 @@ class TestProtocols(ProjectTest):
         self.assertEqual(status["visible_gpus"], "")
         self.assertIn("9.6 of 9.6 kimg", "\n".join(training._summary()))
         self.assertIn(str(len(ENABLED_IDS)), training._methods()[0])
+        results.update_status(training.getRunDir(), warning="The camera has collapsed.")
+        self.assertIn("The camera has collapsed.", training._summary())
 
         clustering = self.run_protocol(VaeganProtCluster, inputTraining=training, doHalves=True, nNeighbors=5)
         self.check_classes(clustering.outputClasses)
