@@ -195,7 +195,7 @@ def fill_classes(classes: Any, clusters: Clusters, pictures: Dict[int, Picture],
             set_location(representative, pictures[label])
 
     classes.classifyItems(updateItemCallback=set_class, updateClassCallback=set_representative,
-                          iterParams={"orderBy": "id"})
+                          iterParams={"orderBy": "id"}, doClone=False)  # a clone per row would take half of the time
 
 
 def set_location(image: Any, picture: Picture) -> None:
@@ -217,19 +217,33 @@ def fill_flexible(flexible: Any, particles: Any, clusters: Clusters, z: np.ndarr
     flexible.setHasCTF(particles.hasCTF())  # copyInfo of the flexible set leaves it out
     flexible.getFlexInfo().setProgName(PROGRAM_NAME)
     flexible.getFlexInfo().setAttr("_vaeganRun", run_dir)
+    item, source = ParticleFlex(progName=PROGRAM_NAME), None
+    item._vaeganLabel, item._vaeganProbability = Integer(), Float()
     for particle in particles.iterItems(orderBy="id", direction="ASC"):
         if not particle.isEnabled():
             continue
+        if particle is not source:  # Scipion fills one object again for each row, or makes a new one: its setting
+            share_attributes(item, particle)
+            source = particle
         row = row_of[particle.getObjId()]
-        item = ParticleFlex(progName=PROGRAM_NAME)
-        item.copyInfo(particle)
         item.setObjId(particle.getObjId())
-        item.setZFlex(z[row].tolist())
-        item.setZRed(clusters.umap[row].tolist())
+        item._zFlex.set(z[row].tolist())
+        item._zRed.set(clusters.umap[row].tolist())
         item.setClassId(numbers[int(clusters.label[row])])
-        item._vaeganLabel = Integer(int(clusters.label[row]))
-        item._vaeganProbability = Float(float(clusters.probability[row]))
+        item._vaeganLabel.set(int(clusters.label[row]))
+        item._vaeganProbability.set(float(clusters.probability[row]))
         flexible.append(item)
+
+
+def share_attributes(item: Any, particle: Any) -> None:
+    """Let `item` have the very attributes of `particle`, so that it follows when they are filled anew."""
+    for name, attribute in particle.getAttributes():
+        setattr(item, name, attribute)
+
+
+def enabled_ids(particles: Any) -> List[int]:
+    """Ids of the particles that are not disabled, rising; asked of the set's table, no particle is built."""
+    return sorted(int(i) for i in particles.getUniqueValues("id", where="enabled=1"))
 
 
 def copy_particles(subset: Any, particles: Any, ids: Iterable[int]) -> None:

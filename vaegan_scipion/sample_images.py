@@ -4,6 +4,8 @@ from typing import Any, List, NamedTuple
 import mrcfile
 import numpy as np
 
+from .convert import enabled_ids
+
 N_SAMPLE = 200
 LOW_PASS_SIGMA_FRAC = 0.08  # of Nyquist; what the eye can follow at a low SNR
 CONTRAST_MIN_SIGMA = 5.0
@@ -18,7 +20,7 @@ class Sample(NamedTuple):
 
 def sample_images(particles: Any, n: int = N_SAMPLE) -> Sample:
     """Up to `n` enabled particles, evenly spread over the set. Raises OSError or ValueError for unreadable files."""
-    ids = sorted(particles.getUniqueValues("id", where="enabled=1"))
+    ids = enabled_ids(particles)
     chosen = [ids[int(i)] for i in np.linspace(0, len(ids) - 1, min(n, len(ids)))]
     items = {i: particles[i].getLocation() for i in chosen}
     images = []

@@ -9,7 +9,7 @@ from pyworkflow import BETA
 
 from .. import Plugin
 from ..constants import PARTICLES_STAR
-from ..convert import READABLE_STACKS, write_particles_star
+from ..convert import READABLE_STACKS, enabled_ids, write_particles_star
 from ..engine.vaegan_engine import contract
 from ..engine_run import EngineRun
 
@@ -96,7 +96,7 @@ def file_digest(path: Any) -> str:
 
 def count_enabled(particles: Any) -> int:
     """Particles of a set that are not disabled: those that are used."""
-    return len(particles.getUniqueValues("id", where="enabled=1"))
+    return len(enabled_ids(particles))
 
 
 def particle_files(particles: Any) -> Tuple[List[str], List[str]]:

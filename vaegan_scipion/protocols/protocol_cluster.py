@@ -17,6 +17,7 @@ from ..convert import (
     Picture,
     check_ids,
     class_ids,
+    enabled_ids,
     fill_classes,
     fill_flexible,
     new_picture_item,
@@ -144,7 +145,7 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         particles, rate = pointer.get(), training.getTrainingPixelSize()
         clusters = read_clusters(self.getClustersDir())
         z_ids, z = read_latents(self._getExtraPath(EMBEDDING_DIR))
-        enabled = [item.getObjId() for item in particles.iterItems() if item.isEnabled()]
+        enabled = enabled_ids(particles)
         check_ids(enabled, clusters.particle_id, results.CLUSTERS_CSV)
         check_ids(enabled, z_ids, results.LATENTS_NPZ)
 
