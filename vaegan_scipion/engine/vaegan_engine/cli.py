@@ -23,6 +23,7 @@ COMMANDS = {
     "cluster": ("cluster", "UMAP and density clustering; one map per cluster"),
     "traverse": ("traverse", "PCA inside each cluster and maps along it"),
     "halves": ("halves", "train two independent halves and compare them (FSC)"),
+    "refine": ("refine", "states, poses and maps beyond the clusters (expectation maximisation)"),
     "evaluate": ("evaluate", "compare clusters and maps with the truth"),
     "scf": ("scf", "how completely the poses of a star file or of a trained camera fill Fourier space"),
     "ceiling": ("ceiling", "what a supervised classifier reaches on the same images"),

@@ -176,6 +176,25 @@ class HalvesRun:
 
 
 @dataclass(frozen=True)
+class RefineRun:
+    """``refine``: states, poses and maps by expectation maximisation over poses."""
+
+    command: Literal["refine"] = "refine"
+    run_dir: str = ""
+    clusters_dir: str = ""  # start from its maps; empty = n_starts random maps
+    n_starts: int = 3
+    start_shells: float = 4.0  # shells = box size / resolution
+    search_shells: float = 6.0
+    class_shells: float = 8.0
+    start_steps: int = 60
+    search_steps: int = 30
+    batch_size: int = 256
+    smallest_frac: float = 0.03  # smallest state / all particles, at least 50 particles
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    contract_version: int = CONTRACT_VERSION
+
+
+@dataclass(frozen=True)
 class EvaluateRun:
     """``evaluate``: clusters against labels of the particles, maps against reference maps; one of them or both."""
 
@@ -215,10 +234,11 @@ class CounterpartRun:
     contract_version: int = CONTRACT_VERSION
 
 
-AnyRun = Union[TrainRun, EmbedRun, ClusterRun, TraverseRun, HalvesRun, EvaluateRun, ReportRun, CounterpartRun]
+AnyRun = Union[TrainRun, EmbedRun, ClusterRun, TraverseRun, HalvesRun, RefineRun, EvaluateRun, ReportRun,
+               CounterpartRun]
 RUN_TYPES: Dict[str, Type[Any]] = {
     "train2d": TrainRun, "train3d": TrainRun, "embed": EmbedRun, "cluster": ClusterRun,
-    "traverse": TraverseRun, "halves": HalvesRun, "evaluate": EvaluateRun, "report": ReportRun,
+    "traverse": TraverseRun, "halves": HalvesRun, "refine": RefineRun, "evaluate": EvaluateRun, "report": ReportRun,
     "counterpart": CounterpartRun,
 }
 PATH_FIELDS = ("particles", "stack", "run_dir", "embedding_dir", "clusters_dir", "traverse_dir", "halves_dir",

@@ -153,7 +153,13 @@ def compare_halves(label: int, clusters: Clusters, latents: list[Latents], decod
 
 
 def write(rows: list[dict[str, Any]], out_dir: Path) -> None:
-    """Write ``fsc.csv``, ``halves.json`` and ``fsc.png``, and print the resolutions."""
+    """Write ``halves.json`` and the curves."""
+    write_fsc(rows, out_dir, "Two halves trained apart")
+    results.write_json(out_dir / results.HALVES_JSON, rows)
+
+
+def write_fsc(rows: list[dict[str, Any]], out_dir: Path, title: str) -> None:
+    """Write ``fsc.csv`` and ``fsc.png`` of rows as ``compare_halves`` makes them, and print the resolutions."""
     table, curves = [], []
     for row in rows:
         if "fsc" not in row:
@@ -170,7 +176,6 @@ def write(rows: list[dict[str, Any]], out_dir: Path) -> None:
               f"({row['nyquist_frac_0.143']:.2f} of Nyquist), {row['resolution_0.5_ang']:.1f} A at 0.5", flush=True)
     results.write_csv(out_dir / results.FSC_CSV,
                       ["cluster", "resolution_ang", "spatial_frequency_per_ang", "fsc"], table)
-    results.write_json(out_dir / results.HALVES_JSON, rows)
     figure = figures.new_figure(6.0, 4.2)
-    figures.draw_fsc(figure.subplots(), curves, "Two halves trained apart")
+    figures.draw_fsc(figure.subplots(), curves, title)
     figures.save_png(figure, out_dir / "fsc.png")

@@ -31,7 +31,7 @@ class Clusters:
     particle_id: np.ndarray  # (n,) int64
     label: np.ndarray  # (n,) int64, -1 = noise
     probability: np.ndarray  # (n,)
-    umap: np.ndarray  # (n, 2)
+    umap: np.ndarray  # (n, 2); (n, 0) after refine
 
     @property
     def labels(self) -> list[int]:
@@ -76,10 +76,11 @@ def read_clusters(clusters_dir: str | Path) -> Clusters:
     path = Path(clusters_dir) / results.CLUSTERS_CSV
     try:
         rows = results.read_csv(path)
+        axes = [name for name in ("umap_1", "umap_2") if rows and name in rows[0]]
         clusters = Clusters(np.array([int(r["particle_id"]) for r in rows], np.int64),
                             np.array([int(r["label"]) for r in rows], np.int64),
                             np.array([float(r["probability"]) for r in rows]),
-                            np.array([[float(r["umap_1"]), float(r["umap_2"])] for r in rows]).reshape(-1, 2))
+                            np.array([[float(r[name]) for name in axes] for r in rows]).reshape(-1, len(axes)))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: the clusters cannot be read ({error}).",
                         "Give the --out folder of a finished cluster.") from error

@@ -18,7 +18,8 @@ from torch import Tensor
 
 
 @lru_cache(maxsize=16)
-def _gridding_correction(d: int, pad: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+def gridding_correction(d: int, pad: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """``1 / sinc(x / (pad d))**2`` per axis ``(d, d, d)``: undoes trilinear interpolation in Fourier space."""
     x = (torch.arange(d, device=device, dtype=dtype) - d // 2) / (pad * d)
     s = torch.sinc(x) ** 2
     return 1.0 / (s[:, None, None] * s[None, :, None] * s[None, None, :])
@@ -47,7 +48,7 @@ def volume_to_fourier(volumes: Tensor, pad: int = 2) -> Tensor:
     """
     d = volumes.shape[-1]
     size = pad * d
-    corrected = volumes * _gridding_correction(d, pad, volumes.device, volumes.dtype)
+    corrected = volumes * gridding_correction(d, pad, volumes.device, volumes.dtype)
     before = size // 2 - d // 2
     padded = torch.nn.functional.pad(corrected, (before, size - d - before) * 3)
     return torch.fft.rfftn(torch.fft.ifftshift(padded, dim=(-3, -2, -1)), dim=(-3, -2, -1))

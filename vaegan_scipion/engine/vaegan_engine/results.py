@@ -26,6 +26,14 @@ halves folder
 ``fsc.csv``               cluster, resolution_ang, spatial_frequency_per_ang, fsc
 ``halves.json``           list, per cluster: resolution at 0.143 and 0.5, hand, correlation
 ``half1``, ``half2``      the two trainings
+refine folder
+``refine.json``           verdict and its evidence: log likelihood of unseen images, pairs, refused splits
+``particles.csv``         particle_id, label, probability, rot, tilt, psi (deg), shift x, y (A), half_set
+``particles.star``        the particles' own star file with poses, class and half set, for other programs
+``clusters.csv``          particle_id, label, probability: as of cluster, without UMAP
+``clusters.json``         as of cluster, with resolutions and half maps
+``maps/cluster_00*.mrc``  map of all images and ``_half1``, ``_half2``
+``fsc.csv``               as of halves
 evaluate folder
 ``evaluation.json``       clusters, NMI, AMI, ARI, per map resolution
 ``maps/*_aligned.mrc``    the cluster's map in the frame of its reference
@@ -61,6 +69,9 @@ IMAGES_MRCS = "images.mrcs"
 TRAVERSAL_CSV = "traversal.csv"
 FSC_CSV = "fsc.csv"
 HALVES_JSON = "halves.json"
+REFINE_JSON = "refine.json"
+PARTICLES_CSV = "particles.csv"
+PARTICLES_STAR = "particles.star"
 EVALUATION_JSON = "evaluation.json"
 REPORT_HTML = "report.html"
 SCF_JSON = "scf.json"

@@ -1,0 +1,135 @@
+"""How many states are in a class: it is split in two as long as two halves of the images agree on the split.
+
+A class with known poses is split by ``heterogeneity.split_in_two`` twice, from two disjoint halves of its
+images. Each result labels *all* images. A split is kept when
+
+* both labellings agree (adjusted mutual information at least ``SMALLEST_AGREEMENT``): noise and overfitting do
+  not repeat in images that were not used, and
+* the preferences, each image's from the half that did not see it, have a valley between the two sides
+  (``clustering.valley_ratio`` at most ``LARGEST_VALLEY``): a continuous family also repeats, without a valley, and
+* both sides hold at least ``smallest`` images.
+
+The children are tried again. Every trial is recorded, kept or not.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .abinitio import Images
+from .band import Band, make_band
+from .clustering import valley_ratio
+from .heterogeneity import Posed, posed, preference, residual_noise, split_in_two, weighted_map
+from .local_poses import refine_poses
+from .projection import volume_to_fourier
+from .slices import PAD
+
+SMALLEST_AGREEMENT = 0.5  # adjusted mutual information of the labels from two halves
+LARGEST_VALLEY = 0.6
+_SETTLE_ROUNDS = 3  # map and poses in turn before a split
+_POSE_ITERATIONS = 3
+
+
+@dataclass
+class State:
+    """One class: its images (row numbers of the data), their poses and its map."""
+
+    rows: np.ndarray  # (n,) int64
+    A: Tensor  # (n, 3, 3)
+    shifts_px: Tensor  # (n, 2)
+    volume: Tensor  # (d, d, d)
+    root: int = 0  # states of one root share a coordinate frame
+    trials: list[dict[str, Any]] = field(default_factory=list)  # the splits that led here, and the one refused
+
+    def part(self, chosen: np.ndarray) -> State:
+        """The same state with some of its images (mask)."""
+        at = torch.from_numpy(np.flatnonzero(chosen)).to(self.A.device)
+        return State(self.rows[chosen], self.A[at], self.shifts_px[at], self.volume, self.root, list(self.trials))
+
+
+def settled(data: Images, state: State, band: Band, mask: Tensor, rounds: int = _SETTLE_ROUNDS
+            ) -> tuple[State, Posed, Tensor]:
+    """Map from poses and poses from map in turn. Returns the state, its images in the band, the precision (p,)."""
+    transforms, ctf = data.coefficients(state.rows, band)
+    class_ = torch.zeros(len(state.rows), dtype=torch.long, device=data.device)
+    A, shifts, volume, precision = state.A, state.shifts_px, state.volume, torch.ones_like(band.weight)
+    for turn in range(rounds + 1):
+        images = posed(transforms, ctf, A, shifts, band)
+        volume = weighted_map(images, torch.ones(len(A), device=A.device), precision, mask)
+        precision = band.weight / residual_noise(images, volume)[band.shell]
+        if turn < rounds:
+            A, shifts, _ = refine_poses(volume_to_fourier(volume[None], PAD), class_, transforms, ctf, A, shifts,
+                                        precision, band, _POSE_ITERATIONS)
+    return State(state.rows, A, shifts, volume, state.root, state.trials), images, precision
+
+
+def separation(first: Tensor, second: Tensor, unseen: Tensor) -> dict[str, Any]:
+    """Evidence that two maps are two states.
+
+    ``first``, ``second``: every image's preference (n,) by maps from one half of the images and from the other;
+    ``unseen``: the preference by the half that did not hold the image.
+    """
+    from sklearn.metrics import adjusted_mutual_info_score
+
+    side = (unseen > 0).cpu().numpy()
+    values = unseen.cpu().numpy()[:, None].astype(np.float64)
+    bound = np.quantile(np.abs(values), 0.95)
+    values = values.clip(-bound, bound)  # a few extreme images must not set the scale
+    found = side.any() and not side.all()
+    return {
+        "n_particles": len(side), "n_second": int(side.sum()),
+        "agreement": float(adjusted_mutual_info_score((first > 0).cpu().numpy(), (second > 0).cpu().numpy())),
+        "valley": valley_ratio(values[~side], values[side]) if found else 1.0,
+        "median_preference": float(np.median(np.abs(values))),
+    }
+
+
+def is_separate(evidence: dict[str, Any]) -> bool:
+    """Whether the evidence of ``separation`` speaks for two states."""
+    return bool(evidence["agreement"] >= SMALLEST_AGREEMENT and evidence["valley"] <= LARGEST_VALLEY)
+
+
+def try_split(images: Posed, volume: Tensor, precision: Tensor, mask: Tensor, rng: torch.Generator
+              ) -> tuple[np.ndarray, Tensor, dict[str, Any]]:
+    """Side of each image (bool), the two maps ``(2, d, d, d)``, and the evidence."""
+    n = len(images.A)
+    order = torch.randperm(n, generator=rng).to(images.A.device)
+    halves = order[:n // 2], order[n // 2:]
+    splits = [split_in_two(images.part(half), volume, precision, mask, rng) for half in halves]
+    odds = [preference(images, split.maps, precision) for split in splits]
+    if float(((odds[0] > 0) == (odds[1] > 0)).float().mean()) < 0.5:  # the second half numbers its sides otherwise
+        odds[1], splits[1] = -odds[1], splits[1]._replace(maps=splits[1].maps.flip(0))
+    unseen = torch.empty(n, device=odds[0].device)
+    unseen[halves[0]], unseen[halves[1]] = odds[1][halves[0]], odds[0][halves[1]]
+    return (unseen > 0).cpu().numpy(), 0.5 * (splits[0].maps + splits[1].maps), separation(odds[0], odds[1], unseen)
+
+
+def divide(data: Images, root: State, radius: float, mask: Tensor, smallest: int, rng: torch.Generator,
+           report: Any = None) -> list[State]:
+    """Leaves of the tree of splits under one class; ``report(evidence)`` sees every trial."""
+    band = make_band(data.box_px, radius, data.device)
+    open_states, leaves = [root], []
+    while open_states:
+        state, images, precision = settled(data, open_states.pop(), band, mask)
+        if len(state.rows) < 2 * smallest:
+            leaves.append(state)
+            continue
+        side, maps, evidence = try_split(images, state.volume, precision, mask, rng)
+        large = min(int(side.sum()), int((~side).sum())) >= smallest
+        kept = large and is_separate(evidence)
+        evidence.update(kept=kept, root=state.root)
+        state.trials.append(evidence)
+        if report:
+            report(evidence)
+        if not kept:
+            leaves.append(state)
+            continue
+        for chosen, volume in ((~side, maps[0]), (side, maps[1])):
+            child = state.part(chosen)
+            child.volume = volume
+            open_states.append(child)
+    return sorted(leaves, key=lambda leaf: -len(leaf.rows))

@@ -1,0 +1,212 @@
+"""All images against all states: classes and poses settled together, then detail from independent halves.
+
+Every image keeps a pose in every class, so that it can change class without a new search. Maps of a half set
+come only from that half's images and poses, after the joint maps were cut at the radius where the halves begin
+(RELION's convention of a low-passed common start).
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .abinitio import Images, image_power, low_passed, search_all
+from .band import Band, make_band
+from .divide import State, is_separate, separation
+from .fsc import fourier_shell_correlation
+from .heterogeneity import posed, project, residual_noise, weighted_map
+from .local_poses import refine_poses
+from .mixture import MapMixture
+from .projection import volume_to_fourier
+from .slices import PAD
+
+_POSE_ITERATIONS = 2
+_HALF_ITERATIONS = 3
+
+
+@dataclass
+class Assignment:
+    """Class of every image, its pose in every class, and the maps."""
+
+    class_: np.ndarray  # (n,) int64
+    posterior: np.ndarray  # (n, c) float32
+    A: Tensor  # (n, c, 3, 3)
+    shifts_px: Tensor  # (n, c, 2)
+    volumes: Tensor  # (c, d, d, d)
+    noise: Tensor  # (d//2 + 1,) variance per coefficient
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+        return len(self.volumes)
+
+    def poses(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Rotations and shifts of images in the frame of their own class."""
+        at, own = torch.from_numpy(rows), torch.from_numpy(self.class_[rows])
+        return self.A[at, own], self.shifts_px[at, own]
+
+    def members(self, c: int) -> np.ndarray:
+        """Row numbers of class c."""
+        return np.flatnonzero(self.class_ == c)
+
+    def without(self, c: int) -> Assignment:
+        """Class c dissolved: its images go to the most probable of the others."""
+        kept = [k for k in range(self.n_classes) if k != c]
+        posterior = self.posterior[:, kept]
+        class_ = np.where(self.class_ == c, posterior.argmax(1), self.class_ - (self.class_ > c))
+        return Assignment(class_, posterior, self.A[:, kept], self.shifts_px[:, kept], self.volumes[kept], self.noise)
+
+
+def searched(data: Images, states: list[State], radius: float, n_rotations: int, largest_shift_px: float,
+             mask: Tensor, progress: Callable[[int], None] | None = None) -> Assignment:
+    """A global pose search of all images in all states' maps, so that no image stays where a split left it."""
+    band, total = make_band(data.box_px, radius, data.device), 0
+    power = image_power(data)
+    noise = torch.zeros_like(power)
+    for state in states:
+        transforms, ctf = data.coefficients(state.rows, band)
+        noise += len(state.rows) * residual_noise(posed(transforms, ctf, state.A, state.shifts_px, band), state.volume)
+        total += len(state.rows)
+    shell = torch.arange(len(power), device=data.device)
+    noise = torch.where(shell <= radius, noise / total, power)
+    maps = low_passed(torch.stack([state.volume for state in states]), radius)
+    found = search_all(data, MapMixture(maps, noise, mask), np.arange(len(data)), radius, n_rotations,
+                       largest_shift_px, progress=progress)
+    evidence = torch.from_numpy(found.log_evidence)
+    return Assignment(found.log_evidence.argmax(1), evidence.softmax(1).numpy(), found.A, found.shifts_px, maps, noise)
+
+
+def class_map(data: Images, found: Assignment, rows: np.ndarray, band: Band, precision: Tensor, mask: Tensor
+              ) -> tuple[Tensor, Tensor]:
+    """Reconstruction from some images at their poses, and its residual noise per shell."""
+    transforms, ctf = data.coefficients(rows, band)
+    images = posed(transforms, ctf, *found.poses(rows), band)
+    volume = weighted_map(images, torch.ones(len(rows), device=data.device), precision, mask)
+    return volume, residual_noise(images, volume)
+
+
+def reassign(data: Images, found: Assignment, radius: float, mask: Tensor, rounds: int, smallest: int) -> Assignment:
+    """Maps, then poses and class of every image by the smallest misfit over all classes; repeated.
+
+    A class that falls below ``smallest`` images is dissolved, the least one first.
+    """
+    band = make_band(data.box_px, radius, data.device)
+    transforms, ctf = data.coefficients(np.arange(len(data)), band)
+    precision = torch.ones_like(band.weight)
+    for _ in range(rounds):
+        sizes = np.bincount(found.class_, minlength=found.n_classes)
+        while found.n_classes > 1 and sizes.min() < smallest:
+            found = found.without(int(sizes.argmin()))
+            sizes = np.bincount(found.class_, minlength=found.n_classes)
+        made = [class_map(data, found, found.members(c), band, precision, mask) for c in range(found.n_classes)]
+        volumes = torch.stack([volume for volume, _ in made])
+        noise = sum(noise * (size / len(data)) for (_, noise), size in zip(made, sizes, strict=True))
+        assert isinstance(noise, Tensor)
+        precision = band.weight / noise[band.shell]
+        volumes_ft = volume_to_fourier(volumes, PAD)
+        A, shifts, costs = found.A.clone(), found.shifts_px.clone(), []
+        for c in range(found.n_classes):
+            class_ = torch.full((len(data),), c, dtype=torch.long, device=data.device)
+            A[:, c], shifts[:, c], cost = refine_poses(volumes_ft, class_, transforms, ctf, A[:, c], shifts[:, c],
+                                                       precision, band, _POSE_ITERATIONS)
+            costs.append(cost)
+        log_share = torch.from_numpy(np.log(np.maximum(sizes, 1) / len(data))).to(precision)
+        posterior = (log_share - torch.stack(costs, 1)).softmax(1)
+        found = Assignment(posterior.argmax(1).cpu().numpy(), posterior.cpu().numpy(), A, shifts, volumes, noise)
+    return found
+
+
+def pair_evidence(data: Images, found: Assignment, radius: float, mask: Tensor, rng: torch.Generator
+                  ) -> list[dict[str, Any]]:
+    """``divide.separation`` of every pair of classes, by maps made from two halves of the images."""
+    band = make_band(data.box_px, radius, data.device)
+    transforms, ctf = data.coefficients(np.arange(len(data)), band)
+    precision = band.weight / found.noise[band.shell]
+    half = torch.randperm(len(data), generator=rng).numpy() % 2
+    costs = np.empty((2, len(data), found.n_classes), np.float32)
+    for h in (0, 1):
+        for c in range(found.n_classes):
+            rows = found.members(c)
+            volume, _ = class_map(data, found, rows[half[rows] == h], band, precision, mask)
+            images = posed(transforms, ctf, found.A[:, c], found.shifts_px[:, c], band)
+            costs[h, :, c] = (0.5 * (precision * (images.moved - project(images, volume)).abs().square()).sum(1)
+                              ).cpu().numpy()
+    pairs = []
+    for a in range(found.n_classes):
+        for b in range(a + 1, found.n_classes):
+            rows = np.flatnonzero((found.class_ == a) | (found.class_ == b))
+            odds = torch.from_numpy(costs[:, rows, a] - costs[:, rows, b])
+            unseen = torch.where(torch.from_numpy(half[rows]) == 0, odds[1], odds[0])
+            pairs.append({"classes": [a, b], **separation(odds[0], odds[1], unseen)})
+    return pairs
+
+
+def merge_same(data: Images, found: Assignment, radius: float, mask: Tensor, smallest: int, rng: torch.Generator,
+               report: Callable[[dict[str, Any]], None] | None = None) -> tuple[Assignment, list[dict[str, Any]]]:
+    """Join classes that two halves of the images cannot tell apart. Returns the evidence of the pairs that stay."""
+    while True:
+        found = reassign(data, found, radius, mask, 1, smallest)
+        if found.n_classes == 1:
+            return found, []
+        sizes = np.bincount(found.class_, minlength=found.n_classes)
+        if sizes.min() < smallest:
+            found = found.without(int(sizes.argmin()))
+            continue
+        pairs = pair_evidence(data, found, radius, mask, rng)
+        worst = min(pairs, key=lambda pair: (is_separate(pair), pair["agreement"]))
+        if is_separate(worst):
+            return found, pairs
+        if report:
+            report({**worst, "joined": True})
+        found = found.without(min(worst["classes"], key=lambda c: int(sizes[c])))
+
+
+@dataclass
+class Halves:
+    """Maps of one class from two disjoint halves, and their FSC."""
+
+    maps: np.ndarray  # (2, d, d, d) float32
+    full: np.ndarray  # (d, d, d) float32, all images
+    fsc: np.ndarray  # (d//2 + 1,)
+
+
+def refine_halves(data: Images, found: Assignment, c: int, half_set: np.ndarray, start_radius: float, mask: Tensor,
+                  rounds: int, threshold: float = 0.143) -> Halves:
+    """Detail of class c: two halves refined apart, the band growing with their FSC; poses are kept in ``found``.
+
+    The band of the next round reaches two shells past the FSC's fall below ``threshold``, at most Nyquist.
+    """
+    d, radius = data.box_px, start_radius
+    rows = found.members(c)
+    members = [rows[half_set[rows] == half] for half in (1, 2)]
+    volumes = [low_passed(found.volumes[c][None], start_radius)[0]] * 2
+    fsc = np.ones(d // 2 + 1)
+    for _ in range(rounds):
+        band = make_band(d, radius, data.device)
+        made = []
+        for rows, volume in zip(members, volumes, strict=True):
+            transforms, ctf = data.coefficients(rows, band)
+            A, shifts = found.poses(rows)
+            images = posed(transforms, ctf, A, shifts, band)
+            precision = band.weight / residual_noise(images, volume)[band.shell]
+            class_ = torch.zeros(len(rows), dtype=torch.long, device=data.device)
+            A, shifts, _ = refine_poses(volume_to_fourier(volume[None], PAD), class_, transforms, ctf, A, shifts,
+                                        precision, band, _HALF_ITERATIONS)
+            at = torch.from_numpy(rows)
+            found.A[at, c], found.shifts_px[at, c] = A, shifts
+            wide = make_band(d, min(d / 2, radius + 4), data.device)
+            made.append(class_map(data, found, rows, wide, torch.ones_like(wide.weight), mask)[0])
+        volumes = made
+        fsc = fourier_shell_correlation(*(v.cpu().numpy() for v in volumes))
+        below = np.flatnonzero(fsc[1:] < threshold)
+        reached = (below[0] + 1) if len(below) else d // 2
+        radius = float(min(d / 2, max(radius, reached + 2)))
+    wide = make_band(d, d / 2, data.device)
+    flat = torch.ones_like(wide.weight)
+    maps = [class_map(data, found, rows, wide, flat, mask)[0].cpu().numpy() for rows in members]
+    full, _ = class_map(data, found, np.concatenate(members), wide, flat, mask)
+    return Halves(np.stack(maps), full.cpu().numpy(), fourier_shell_correlation(*maps))

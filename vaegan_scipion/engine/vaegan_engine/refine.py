@@ -1,0 +1,263 @@
+"""``refine``: states, poses and maps from particles without poses, beyond what the VAE-GAN's clusters say.
+
+1. *Ab initio* (``abinitio``): a few maps at coarse resolution, from the clusters' maps or from random blobs.
+2. *Divide* (``divide``): each class is split while two halves of its images agree on the split.
+3. *Settle* (``polish``): all images are searched in all states' maps; states that two halves of the images
+   cannot tell apart are joined, small ones dissolved. Steps 2 and 3 run twice, the second time at finer detail.
+4. *Detail*: per state, two halves refined apart, the band growing with their FSC.
+
+Some images take no part in step 1; whether maps made without them explain them better than an empty map
+decides if there is structure at all.
+"""
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import compute, contract, refine_output, results
+from .abinitio import Batches, Images, Stage, run_stage, search_all, spread_rows, start
+from .arguments import add_compute, add_fields, add_folder, add_out, run_of
+from .cache import ParticleCache, open_cache
+from .clustering import NOISE
+from .contract import RefineRun, TrainRun
+from .divide import State, divide
+from .errors import ConfigError, DataError
+from .fsc import soft_sphere_mask
+from .mixture import MapMixture
+from .particle_tables import read_cluster_rows
+from .polish import Assignment, Halves, merge_same, reassign, refine_halves, searched
+from .progress import progress_bar
+
+HELPS = {
+    "n_starts": "random maps to start from, where --clusters is not given",
+    "start_shells": "resolution of the start, in shells (box size / resolution)",
+    "search_shells": "resolution of the pose search",
+    "class_shells": "resolution at which states are told apart",
+    "start_steps": "steps at the resolution of the start",
+    "search_steps": "steps at the resolution of the pose search",
+    "batch_size": "images per step",
+    "smallest_frac": "smallest state / all particles",
+}
+ROTATIONS = 1152, 2304  # of the grids at the start and in the pose search, about 22 and 18 degrees apart
+SMALLEST_STATE = 50  # particles
+SMALLEST_SHARE = 0.03  # of the images: a class below it after the start is dropped
+HELD_OUT_FRAC, MOST_HELD_OUT = 0.1, 300
+LEAST_EVIDENCE = 1.0  # mean log likelihood ratio of an unseen image, maps against no particle
+FINER_SHELLS = 2.0  # added for the second round
+DETAIL_ROUNDS = 5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``vaegan refine``."""
+    add_folder(parser, "--run", "run_dir", "--out folder of train3d")
+    add_folder(parser, "--clusters", "clusters_dir", "--out folder of cluster: start from its maps", required=False)
+    add_out(parser)
+    add_fields(parser, RefineRun, HELPS)
+    add_compute(parser)
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run ``vaegan refine``."""
+    run_refine(run_of(RefineRun, args), args.out)
+
+
+def check(run: RefineRun, train: TrainRun, n: int, box_px: int) -> None:
+    """Refuse settings that cannot be run, by name, value, limit and remedy."""
+    if train.command != "train3d":
+        raise ConfigError(f"{run.run_dir} is a {train.command}; refine makes maps.",
+                          "Give the --out folder of train3d.")
+    limits = [("start_shells", run.start_shells, 2, box_px / 2), ("search_shells", run.search_shells, 2, box_px / 2),
+              ("class_shells", run.class_shells, 2, box_px / 2), ("n_starts", run.n_starts, 1, 32),
+              ("start_steps", run.start_steps, 1, 10**6), ("search_steps", run.search_steps, 1, 10**6),
+              ("batch_size", run.batch_size, 2, 10**5), ("smallest_frac", run.smallest_frac, 0.0, 0.5)]
+    for name, value, low, high in limits:
+        if not low <= value <= high:
+            raise ConfigError(f"{name} is {value:g}.", f"Use a value from {low:g} to {high:g}.")
+    if not run.start_shells <= run.search_shells <= run.class_shells:
+        raise ConfigError(f"start_shells {run.start_shells:g}, search_shells {run.search_shells:g} and class_shells "
+                          f"{run.class_shells:g} do not rise.", "Give them in rising order.")
+    if n < 4 * SMALLEST_STATE:
+        raise DataError(f"{train.data.particles}: {n} particles are too few for maps.",
+                        f"Give at least {4 * SMALLEST_STATE} particles.")
+
+
+class Journal:
+    """What happened, in ``log.jsonl``, on the screen and in ``status.json``."""
+
+    def __init__(self, out_dir: Path) -> None:
+        self.out_dir, self.began = out_dir, time.time()
+        (out_dir / results.LOG_JSONL).unlink(missing_ok=True)
+
+    def stage(self, name: str, text: str) -> None:
+        """A new stage begins."""
+        print(f"{name}: {text}", flush=True)
+        results.update_status(self.out_dir, state="running", stage=name)
+
+    def note(self, **values: Any) -> None:
+        """One line of ``log.jsonl``."""
+        seconds = round(time.time() - self.began, 1)
+        results.append_jsonl(self.out_dir / results.LOG_JSONL, {"seconds": seconds, **values})
+
+
+def run_refine(run: RefineRun, out_dir: Path) -> dict[str, Any]:
+    """Refine into ``out_dir``; returns what ``refine.json`` holds. Raises ConfigError or DataError."""
+    out_dir = Path(out_dir)
+    device = compute.prepare_device(run.compute)
+    train = contract.read_run(Path(run.run_dir) / results.RUN_JSON)
+    if not isinstance(train, TrainRun):
+        raise DataError(f"{run.run_dir}: its run.json is a '{train.command}', not a training.",
+                        "Give the --out folder of train3d.")
+    cache = open_cache(train.data, Path(run.run_dir) / results.CACHE)
+    check(run, train, len(cache), cache.box_px)
+    contract.write_run(run, out_dir / results.RUN_JSON)
+    journal = Journal(out_dir)
+    print(f"{len(cache)} particles of {cache.box_px} px, {cache.pixel_size_ang:.3f} A/px, "
+          f"on {compute.describe(device)}")
+
+    data = Images(cache.images, cache.ctf, cache.pixel_size_ang, device)
+    d = data.box_px
+    mask = torch.from_numpy(soft_sphere_mask(d, train.data.particle_radius_frac * d - 0.05 * d, 0.08 * d)).to(device)
+    settings = replace(run, smallest_frac=max(run.smallest_frac, SMALLEST_STATE / len(data)))
+    largest_shift_px = train.model.max_shift_frac * d
+    model, unseen = ab_initio(run, data, cluster_maps(run, d, data.pixel_size_ang), mask, largest_shift_px, journal)
+    found, pairs, trials = states_of(settings, data, model, mask, largest_shift_px, unseen >= LEAST_EVIDENCE, journal)
+    halves = detail(settings, data, found, cache, mask, journal)
+    return refine_output.write(run, train, cache, found, halves, pairs, trials, unseen, LEAST_EVIDENCE, out_dir)
+
+
+def cluster_maps(run: RefineRun, box_px: int, voxel_size_ang: float) -> Tensor | None:
+    """Maps of the clusters ``(c, d, d, d)``, noise left out; None where no clusters are given."""
+    from .mrc_io import read_map
+
+    if not run.clusters_dir:
+        return None
+    maps = []
+    for row in read_cluster_rows(run.clusters_dir):
+        path = Path(run.clusters_dir) / row["file"]
+        if row["label"] == NOISE:
+            continue
+        array, size_ang = read_map(path)
+        if array.shape[0] != box_px or abs(size_ang / voxel_size_ang - 1) > 0.01:
+            raise DataError(f"{path}: {array.shape[0]} px of {size_ang:.3f} A, the run has {box_px} px of "
+                            f"{voxel_size_ang:.3f} A.", "Give clusters that were made with this run.")
+        maps.append(torch.from_numpy(array))
+    if not maps:
+        raise DataError(f"{run.clusters_dir}: there is no cluster map.", "Give the --out folder of cluster.")
+    return torch.stack(maps)
+
+
+def ab_initio(run: RefineRun, data: Images, maps: Tensor | None, mask: Tensor, largest_shift_px: float,
+              journal: Journal) -> tuple[MapMixture, float]:
+    """Coarse maps, and how much better than an empty map they explain images that took no part.
+
+    The latter is the mean log likelihood ratio per unseen image; pure noise gives 0 or less.
+    """
+    rng = torch.Generator().manual_seed(run.compute.seed)
+    held = spread_rows(len(data), min(MOST_HELD_OUT, int(HELD_OUT_FRAC * len(data))))
+    batches = Batches(np.setdiff1d(np.arange(len(data)), held), run.compute.seed)
+    maps = None if maps is None else maps.to(data.device)
+    model = start(data, maps, run.n_starts, run.start_shells, mask, rng)
+    stages = (Stage(run.start_shells, ROTATIONS[0], run.start_steps, run.batch_size),
+              Stage(run.search_shells, ROTATIONS[1], run.search_steps, run.batch_size))
+    journal.stage("ab initio", f"{model.n_classes} maps, {'random' if maps is None else 'from the clusters'}")
+    for stage in stages:
+        with progress_bar(stage.steps * stage.batch, f"ab initio, {stage.radius:g} shells", "images") as bar:
+            def after(values: dict[str, Any], stage: Stage = stage, bar: Any = bar) -> None:
+                bar.update(stage.batch)
+                journal.note(stage="ab initio", shells=stage.radius, **values)
+
+            run_stage(data, model, stage, batches, largest_shift_px, rng, after_step=after)
+    found = search_all(data, model, held, run.search_shells, ROTATIONS[1], largest_shift_px)
+    evidence = torch.from_numpy(found.log_evidence).logsumexp(1) - np.log(model.n_classes)
+    unseen = float(evidence.mean())
+    journal.note(stage="held out", n_images=len(held), log_evidence=unseen)
+    print(f"unseen images: log likelihood against an empty map {unseen:.1f} per image ({len(held)} images)")
+    return model, unseen
+
+
+def states_of(run: RefineRun, data: Images, model: MapMixture, mask: Tensor, largest_shift_px: float,
+              structured: bool, journal: Journal) -> tuple[Assignment, list[dict[str, Any]], list[dict[str, Any]]]:
+    """Divide, search, join, twice. Returns the assignment, the evidence of its pairs and of the last splits."""
+    rng = torch.Generator().manual_seed(run.compute.seed + 1)
+    smallest = int(run.smallest_frac * len(data))
+    model, states = first_states(run, data, model, largest_shift_px, journal)
+    trials: list[dict[str, Any]] = []
+    for turn in (0, 1):
+        radius = min(run.class_shells + turn * FINER_SHELLS, data.box_px / 2)
+        trials = []
+        if structured:
+            states, trials = divided(data, states, radius, mask, smallest, rng, journal)
+        journal.stage("settle", f"{len(states)} candidate states, every image in every map")
+        with progress_bar(len(data), "pose search", "images") as bar:
+            found = searched(data, states, run.search_shells, ROTATIONS[1], largest_shift_px, mask, bar.update)
+        found = reassign(data, found, run.class_shells, mask, 2, smallest)
+        found, pairs = merge_same(data, found, radius, mask, smallest, rng,
+                                  lambda pair: journal.note(stage="join", **pair))
+        found = reassign(data, found, radius, mask, 1, smallest)
+        states = [State(found.members(c), *found.poses(found.members(c)), found.volumes[c], c)
+                  for c in range(found.n_classes)]
+        print(f"{found.n_classes} states: {', '.join(str(len(state.rows)) for state in states)} particles", flush=True)
+        if not structured:
+            break
+    return found, pairs, trials
+
+
+def first_states(run: RefineRun, data: Images, model: MapMixture, largest_shift_px: float, journal: Journal
+                 ) -> tuple[MapMixture, list[State]]:
+    """All images searched in the coarse maps; maps with few images are dropped."""
+    journal.stage("pose search", f"{len(data)} particles in {model.n_classes} maps")
+    with progress_bar(len(data), "pose search", "images") as bar:
+        found = search_all(data, model, np.arange(len(data)), run.search_shells, ROTATIONS[1], largest_shift_px,
+                           progress=bar.update)
+    shares = np.bincount(found.log_evidence.argmax(1), minlength=model.n_classes) / len(data)
+    kept = [c for c in range(model.n_classes) if shares[c] > SMALLEST_SHARE]
+    journal.note(stage="pose search", shares=shares.round(4).tolist())
+    class_ = found.log_evidence[:, kept].argmax(1)
+    model.keep(kept)
+    states = []
+    for c, old in enumerate(kept):
+        rows = np.flatnonzero(class_ == c)
+        at = torch.from_numpy(rows).to(found.A.device)
+        states.append(State(rows, found.A[at, old], found.shifts_px[at, old], model.maps[c], c))
+    return model, states
+
+
+def divided(data: Images, states: list[State], radius: float, mask: Tensor, smallest: int, rng: torch.Generator,
+            journal: Journal) -> tuple[list[State], list[dict[str, Any]]]:
+    """The leaves of all states, and the evidence of the splits that were refused."""
+    journal.stage("divide", f"{len(states)} states at {radius:g} shells")
+    leaves: list[State] = []
+    refused: list[dict[str, Any]] = []
+
+    def report(evidence: dict[str, Any]) -> None:
+        journal.note(stage="split", **evidence)
+        print(f"  split of {evidence['n_particles']} into {evidence['n_particles'] - evidence['n_second']} + "
+              f"{evidence['n_second']}: agreement {evidence['agreement']:.2f}, valley {evidence['valley']:.2f}, "
+              f"{'kept' if evidence['kept'] else 'refused'}", flush=True)
+        if not evidence["kept"]:
+            refused.append(evidence)
+
+    for state in states:
+        leaves += divide(data, state, radius, mask, smallest, rng, report)
+    return leaves, refused
+
+
+def detail(run: RefineRun, data: Images, found: Assignment, cache: ParticleCache, mask: Tensor, journal: Journal
+           ) -> list[Halves]:
+    """Two halves of every state, refined apart."""
+    journal.stage("detail", f"{found.n_classes} states, two halves each")
+    made = []
+    with progress_bar(len(data), "detail", "images") as bar:
+        for c in range(found.n_classes):
+            made.append(refine_halves(data, found, c, cache.half_set, run.class_shells, mask, DETAIL_ROUNDS))
+            bar.update(len(found.members(c)))
+    return made
+
+
