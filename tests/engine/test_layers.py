@@ -29,6 +29,19 @@ def test_features_are_unchanged_by_every_cyclic_shift(first_layer, downsampling)
     assert (scores - scores[0]).abs().max() < 1e-12
 
 
+def test_all_4096_shifts_of_a_64_px_image_give_one_feature_vector():
+    """The encoder's trunk, which is the critic's; float64: equal to rounding."""
+    model = ModelConfig(ctf_channels=False, downsampling="aps", pooling="mean", encoder_width=1)
+    torch.manual_seed(0)
+    encoder = Encoder(model, 20, 64).double().eval()
+    image = random_images(1, 64, torch.float64)[0]
+    with torch.no_grad():
+        vectors = torch.cat([encoder(torch.stack([image.roll((i, j), (0, 1)) for j in range(64)])[:, None])
+                             for i in range(64)])
+    assert vectors.shape == (4096, 20) and float(vectors.abs().max()) > 0.01
+    assert float((vectors - vectors[0]).abs().max()) < 1e-13
+
+
 def test_max_pooling_is_not_shift_invariant():
     """The variant must show a difference, or the test above could not fail."""
     torch.manual_seed(0)

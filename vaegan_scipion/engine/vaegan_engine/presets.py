@@ -146,7 +146,7 @@ def check_parts(run: TrainRun) -> None:
         raise ConfigError(f"training.encoder_kimg is {training.encoder_kimg} with the perceptual encoder, "
                           "which has no stage of its own.", "Use encoder_kimg 0.")
     if training.critic_reconstructions and (model.homogeneous or training.encoder_objective != "perceptual"
-                                            or training.loss == "rpgan"):
-        raise ConfigError("training.critic_reconstructions is true where nothing is reconstructed, or with the "
-                          "loss 'rpgan', which pairs images.",
-                          "Use encoder_objective 'perceptual' and loss 'wgan_gp' or 'hinge'.")
+                                            or training.loss != "wgan_gp"):
+        raise ConfigError("training.critic_reconstructions is true where nothing is reconstructed, or with a loss "
+                          f"('{training.loss}') that pairs or balances images.",
+                          "Use encoder_objective 'perceptual' and loss 'wgan_gp'.")
