@@ -122,6 +122,12 @@ def test_noise_experiment_runs_one_configuration_and_keeps_it(tmp_path, monkeypa
     reproduce.run_reproduce(ReproduceOptions("noise-generator", only="sigma-0.5"), tmp_path)
 
 
+def test_an_image_is_shifted_back_onto_the_clean_one():
+    clean = np.random.default_rng(0).normal(size=(8, 8))
+    moved = np.roll(clean, (3, -2), (0, 1)) + 0.01
+    np.testing.assert_allclose(experiment_noise.shifted_onto(moved, clean), clean + 0.01)
+
+
 def test_psnr_of_known_error():
     clean = np.array([[0.0, 2.0], [1.0, 1.0]])
     assert experiment_noise.psnr_db(clean + 0.1, clean) == pytest.approx(10 * np.log10(4 / 0.01))

@@ -17,7 +17,7 @@ from .particle_tables import read_clusters, read_latents
 COUNT_CSV, COUNT_JSON, COUNT_PNG = "count.csv", "count.json", "count.png"
 TITLES = {"silhouette": "silhouette (largest)", "calinski_harabasz": "Calinski-Harabasz (largest)",
           "davies_bouldin": "Davies-Bouldin (smallest)", "gap": "gap (first within one error)",
-          "bic": "BIC of Gaussian mixtures (smallest)"}
+          "bic": "BIC of mixtures (smallest)"}
 
 
 @dataclass(frozen=True)
