@@ -102,8 +102,12 @@ class Driver:
     def save(self, name, window_id, crop=()):
         """Save a picture of an X window; a picture of one colour is an error."""
         path = self.folder / f"{name}.png"
-        subprocess.run(["import", "-window", str(window_id), *crop, "-resize", f"{100 * self.scale:g}%",
-                        "-colors", str(COLOURS), str(path)], check=True)
+        subprocess.run(["import", "-window", str(window_id), *crop, str(path)], check=True)
+        return self.shrink(path)
+
+    def shrink(self, path):
+        """Make a picture smaller, in pixels and colours; one that is blank is an error."""
+        subprocess.run(["mogrify", "-resize", f"{100 * self.scale:g}%", "-colors", str(COLOURS), str(path)], check=True)
         found = subprocess.run(["identify", "-format", "%k", str(path)], check=True, capture_output=True, text=True)
         if int(found.stdout) < 8:
             raise GuiError(f"{path}: the picture is blank")

@@ -4,7 +4,11 @@
 not come up, a picture is blank, a run does not finish, or the subset is not what lies inside the lasso.
 """
 import os
+import re
+import shutil
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -20,7 +24,13 @@ from pyworkflow.protocol import getProtocolFromDb
 
 import vaegan_scipion.protocols
 from vaegan_scipion.constants import VAEGAN_ENV_ACTIVATION
-from vaegan_scipion.protocols import VaeganProtCluster, VaeganProtSelect, VaeganProtTrain3D, VaeganProtTraverse
+from vaegan_scipion.protocols import (
+    VaeganProtCluster,
+    VaeganProtEvaluate,
+    VaeganProtSelect,
+    VaeganProtTrain3D,
+    VaeganProtTraverse,
+)
 from vaegan_scipion.tests.phantom import import_phantom, make_fake_environment
 
 PROJECT = "vaegan_gui"
@@ -31,6 +41,7 @@ VIEWS = {  # button of a viewer -> name of the picture
     VaeganProtTrain3D: {"showCurves": "curves", "showComponents": "components"},
     VaeganProtCluster: {"showDensity": "density", "showCards": "cards", "showPictures": "maps", "showFsc": "fsc"},
     VaeganProtTraverse: {"showStrips": "strips", "showMovie": "movie"},
+    VaeganProtEvaluate: {"showCounts": "counts"},
 }
 
 
@@ -47,7 +58,8 @@ def make_project():
     def run(protocol_class, label, **values):
         protocol = project.newProtocol(protocol_class, **values)
         protocol.setObjLabel(label)
-        protocol.useGpu.set(False)
+        if protocol.hasAttribute("useGpu"):
+            protocol.useGpu.set(False)
         return protocol
 
     training = run(VaeganProtTrain3D, "train 3D", boxPx=16, nCategories=4)
@@ -57,7 +69,11 @@ def make_project():
     clustering.inputTraining.set(training)
     traversal = run(VaeganProtTraverse, "PCA traversal")
     traversal.inputClusters.set(clustering)
-    for protocol in (training, clustering, traversal):
+    evaluation = run(VaeganProtEvaluate, "evaluate")
+    evaluation.inputClusters.set(clustering)
+    evaluation.inputClasses.set(clustering)
+    evaluation.inputClasses.setExtended("outputClasses")
+    for protocol in (training, clustering, traversal, evaluation):
         project.launchProtocol(protocol, wait=True)
         if not protocol.isFinished():
             sys.exit(f"gui: {protocol.getObjLabel()} failed: {protocol.getErrorMessage()}")
@@ -84,11 +100,15 @@ class Session:
 
     def newest_run(self, protocol_class):
         """The last run of a kind in the project."""
-        found = [run for run in self.driver.ask(lambda: self.window.project.getRuns(refresh=True))
-                 if type(run) is protocol_class]
+        found = self.runs_of(protocol_class)
         if not found:
             raise GuiError(f"the project has no run of {protocol_class.__name__}")
         return found[-1]
+
+    def runs_of(self, protocol_class):
+        """Runs of a kind in the project."""
+        return [run for run in self.driver.ask(lambda: self.window.project.getRuns(refresh=True))
+                if type(run) is protocol_class]
 
     def new_form(self, count_before):
         """The form that was opened last, once it can be seen."""
@@ -181,11 +201,20 @@ class Session:
         self.close(dialog)
 
     def report(self, viewer, clustering):
-        """The report's file is there after its button was pressed."""
-        folder = Path(clustering._getExtraPath("report"))
+        """The report is there after its button was pressed; its picture is made by chromium, where there is one."""
+        page = Path(clustering._getExtraPath("report", "report.html")).absolute()
+        before = page.stat().st_mtime if page.exists() else 0
         self.press_eye(viewer, "showReport")
-        self.driver.wait(lambda: (folder / "report.html").exists() or list(
-            Path("Runs").glob("*/extra/report/report.html")), "report.html", RUN_S)
+        self.driver.wait(lambda: page.exists() and page.stat().st_mtime > before, str(page), RUN_S)
+        if shutil.which("chromium") is None:
+            print("no chromium: no picture of the report", flush=True)
+            return
+        path = self.driver.folder / "report.png"
+        with tempfile.TemporaryDirectory() as profile:
+            subprocess.run(["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
+                            f"--user-data-dir={profile}", "--window-size=1250,1650", f"--screenshot={path}",
+                            page.as_uri()], check=True, capture_output=True)
+        self.driver.shrink(path)
 
     def table(self, viewer):
         """Classes in Scipion's metadata viewer, a program of its own."""
@@ -224,20 +253,20 @@ class Session:
         self.driver.drag(screen)
         self.driver.wait(lambda: explorer.selected_ids, "a selection")
         self.driver.picture("umap_lasso", window)
-        before = self.driver.ask(lambda: {run.getObjId() for run in self.window.project.getRuns(refresh=True)})
         middle = self.driver.ask(lambda: explorer.create_button.ax.bbox.extents)
         self.driver.click(*self.driver.ask(lambda: on_screen([((middle[0] + middle[2]) / 2,
                                                                (middle[1] + middle[3]) / 2)]))[0])
 
-        def new_run():
-            found = [run for run in self.window.project.getRuns(refresh=True) if run.getObjId() not in before]
-            if not found or not os.path.exists(found[0].getDbPath()):
-                return None
-            # as the run's own process wrote it: the GUI calls a run failed that ends between two of its looks
-            stored = getProtocolFromDb(self.window.project.getPath(), found[0].getDbPath(), found[0].getObjId())
-            return None if stored.isActive() else stored
+        told = self.driver.wait(lambda: re.search(r"run (\d+)", explorer.status.get_text()), "a run of the lasso")
+        project, run_id = Path(self.window.project.getPath()), int(told.group(1))
 
-        run = self.driver.wait(new_run, "the run of the lasso", RUN_S)
+        def ended():
+            # as the run's own process wrote it: a GUI that looks too often calls a run failed that has just ended
+            database = next(project.glob(f"Runs/{run_id:06d}_*/logs/run.db"), None)
+            stored = database and getProtocolFromDb(str(project), str(database.relative_to(project)), run_id)
+            return stored if stored is not None and not stored.isActive() else None
+
+        run = self.driver.wait(ended, "the end of the lasso's run", RUN_S)
         self.driver.picture("umap_created", window)
         self.driver.ask(lambda: plt.close(number))
         if type(run) is not VaeganProtSelect or not run.isFinished():
@@ -261,6 +290,8 @@ class Session:
         viewer = self.figures_of(VaeganProtTraverse)
         self.chimera_says_what_is_missing(viewer)
         self.close(viewer.root)
+        if self.runs_of(VaeganProtEvaluate):
+            self.close(self.figures_of(VaeganProtEvaluate).root)
         viewer = self.figures_of(VaeganProtCluster)
         self.table(viewer)
         self.report(viewer, clustering)
