@@ -89,6 +89,9 @@ def test_star_file_by_the_command(tmp_path, capsys):
     found = json.loads((tmp_path / "out" / results.SCF_JSON).read_text())
     assert found["n_views"] == n and abs(found["scf"] - 8 / math.pi**2) < 0.02
     assert "SCF 0.8" in capsys.readouterr().out
+    assert cli.main(["scf", "--particles", str(star), "--shell-px", "8"]) == 0
+    assert "shell of 8 voxels" in capsys.readouterr().out
+    assert cli.main(["scf", "--particles", str(star), "--shell-px", "0"]) == 2
     top = star_of(tmp_path / "top.star", np.zeros(50), np.zeros(50), np.arange(50))
     assert scf.completeness(scf.views_of_star(top)).scf == 0
 

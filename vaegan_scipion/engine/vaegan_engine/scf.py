@@ -64,8 +64,8 @@ def completeness(views: np.ndarray, shell_px: float = SHELL_PX, n_points: int = 
     """SCF of directions of view ``(N, 3)``: ``1 / SCF = <1 / S>`` over a Fourier shell.
 
     1 for uniform views, ``8 / pi^2`` for views from the side alone, 0 where part of the shell
-    is not sampled at all (one direction, a missing cone). Counting noise lowers it by about
-    ``2 r / N``. Source: Baldwin and Lyumkis, Prog. Biophys. Mol. Biol. 150 (2020) 160-183.
+    is not sampled at all (one direction, a missing cone, fewer views than fill the shell). Counting
+    noise lowers it by about ``2 r / N``. Symmetry is not applied. Source: Baldwin and Lyumkis, Prog. Biophys. Mol. Biol. 150 (2020) 160-183.
     """
     found = sampling(np.asarray(views, np.float64), shell_px, n_points)
     empty = float((found == 0).mean())
@@ -86,10 +86,10 @@ def views_of(rotations: Tensor) -> np.ndarray:
 
 
 @torch.no_grad()
-def camera_completeness(camera: CameraNetwork, n: int) -> Completeness:
+def camera_completeness(camera: CameraNetwork, n: int, shell_px: float = SHELL_PX) -> Completeness:
     """SCF of ``n`` poses of a camera, of the same latents at every call."""
     rng = torch.Generator(camera.last.weight.device).manual_seed(0)
-    return completeness(views_of(camera.sample(n, rng)))
+    return completeness(views_of(camera.sample(n, rng)), shell_px)
 
 
 def collapse_warning(scf: float) -> str | None:
@@ -104,6 +104,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``vaegan scf``."""
     parser.add_argument("--particles", help=f"RELION star file with {', '.join(ANGLES)}")
     parser.add_argument("--run", help="--out folder of a training with model.pose_prior camera")
+    parser.add_argument("--shell-px", type=float, default=SHELL_PX,
+                        help=f"radius in voxels of the Fourier shell that is looked at (default {SHELL_PX:g})")
     parser.add_argument("--out", type=Path, help="write scf.json into this folder")
 
 
@@ -111,8 +113,10 @@ def main(args: argparse.Namespace) -> None:
     """Run ``vaegan scf``. Raises ConfigError or DataError."""
     if bool(args.particles) == bool(args.run):
         raise ConfigError("scf takes its poses from one place.", "Give --particles STAR or --run FOLDER.")
+    if not 1 <= args.shell_px <= 1000:
+        raise ConfigError(f"shell_px is {args.shell_px:g}.", "Use a radius from 1 to 1000 voxels.")
     if args.particles:
-        found = completeness(views_of_star(args.particles))
+        found = completeness(views_of_star(args.particles), args.shell_px)
     else:
         from .trained import TrainedRun
 
@@ -120,8 +124,8 @@ def main(args: argparse.Namespace) -> None:
         if camera is None:
             raise ConfigError(f"{args.run}: the training has no camera; uniform poses are complete by construction.",
                               "Give a run with model.pose_prior camera, or a star file with --particles.")
-        found = camera_completeness(camera, N_REPORTED)
-    print(f"SCF {found.scf:.3f} of {found.n_views} views; {found.unsampled_frac:.1%} of Fourier space is not sampled",
-          flush=True)
+        found = camera_completeness(camera, N_REPORTED, args.shell_px)
+    print(f"SCF {found.scf:.3f} of {found.n_views} views; {found.unsampled_frac:.1%} of the Fourier shell of "
+          f"{args.shell_px:g} voxels is not sampled", flush=True)
     if args.out:
         results.write_json(args.out / results.SCF_JSON, asdict(found))
