@@ -63,9 +63,10 @@ def sampling(views: np.ndarray, shell_px: float = SHELL_PX, n_points: int = N_PO
 def completeness(views: np.ndarray, shell_px: float = SHELL_PX, n_points: int = N_POINTS) -> Completeness:
     """SCF of directions of view ``(N, 3)``: ``1 / SCF = <1 / S>`` over a Fourier shell.
 
-    1 for uniform views, ``8 / pi^2`` for views from the side alone, 0 where part of the shell
-    is not sampled at all (one direction, a missing cone, fewer views than fill the shell). Counting
-    noise lowers it by about ``2 r / N``. Symmetry is not applied. Source: Baldwin and Lyumkis, Prog. Biophys. Mol. Biol. 150 (2020) 160-183.
+    1 for uniform views, ``8 / pi^2`` for views from the side alone, 0 where part of the shell is not sampled
+    at all (one direction, a missing cone, fewer views than fill the shell). Counting noise lowers
+    it by about ``2 r / N``. Symmetry is not applied.
+    Source: Baldwin and Lyumkis, Prog. Biophys. Mol. Biol. 150 (2020) 160-183.
     """
     found = sampling(np.asarray(views, np.float64), shell_px, n_points)
     empty = float((found == 0).mean())
