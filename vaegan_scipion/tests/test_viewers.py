@@ -1,6 +1,7 @@
 """Each plot draws the numbers it is given; each viewer finds its protocol and opens headless."""
 import os
 import re
+import sys
 from pathlib import Path
 from unittest import TestCase
 from unittest.mock import patch
@@ -9,7 +10,7 @@ import numpy as np
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
-from pwem.viewers import EmPlotter
+from pwem.viewers import Chimera, EmPlotter
 from pyworkflow.config import Config
 from pyworkflow.viewer import DESKTOP_TKINTER, MessageView
 
@@ -303,6 +304,10 @@ class TestViewers(ProjectTest):
                 self.assertEqual([os.path.basename(name) for name in names],
                                  ["map_01_00_00.mrc", "map_01_00_01.mrc"])
                 self.assertTrue(all(os.path.exists(name) for name in names))
+                with patch.object(Chimera, "getProgram", return_value=sys.executable):  # as if it were there
+                    command = viewer._chimera()[0]._cmd
+                self.assertTrue(command.startswith(sys.executable), command)
+                self.assertIn(str(script), command)
             else:
                 self.assertIn("images, not maps", message)
             viewer.cluster.set(9)
