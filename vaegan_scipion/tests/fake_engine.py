@@ -33,7 +33,7 @@ def main(words):
     if os.environ.get("VAEGAN_FAKE_WAIT") == run.command:
         wait_in_the_middle(run, out_dir)
     commands = {"train2d": train, "train3d": train, "embed": embed, "cluster": cluster,
-                "traverse": traverse, "halves": halves, "evaluate": evaluate, "report": report,
+                "traverse": traverse, "halves": halves, "refine": refine, "evaluate": evaluate, "report": report,
                 "counterpart": counterpart}
     commands[run.command](run, out_dir)
     if run.command.startswith("train"):
@@ -143,6 +143,27 @@ def halves(run, out_dir):
     results.write_csv(out_dir / results.FSC_CSV,
                       ["cluster", "resolution_ang", "spatial_frequency_per_ang", "fsc"], rows)
     results.write_json(out_dir / results.HALVES_JSON, [{"cluster": label} for label in range(3)])
+
+
+def refine(run, out_dir):
+    """Two states by the parity of the id; angles and shifts that tell it."""
+    training = contract.read_run(Path(run.run_dir) / results.RUN_JSON)
+    rate = training_of(run)[1]
+    ids = sorted(particle_ids(training.data.particles), reverse=True)
+    results.write_csv(out_dir / results.PARTICLES_CSV,
+                      ["particle_id", "label", "probability", "rot_deg", "tilt_deg", "psi_deg", "shift_x_ang",
+                       "shift_y_ang", "half_set"],
+                      [[i, i % 2, 0.75, i % 170, 10 + i % 160, -(i % 90), 0.5 * i, -0.25 * i, i % 2 + 1] for i in ids])
+    rows = []
+    for label in range(2):
+        files = [f"maps/cluster_{label:02d}{suffix}.mrc" for suffix in ("", "_half1", "_half2")]
+        write_pictures(out_dir, files, True, rate)
+        rows.append({"label": label, "cluster": label, "n_particles": sum(i % 2 == label for i in ids), "z": [],
+                     "file": files[0], "files": files[1:], "index": label, "resolution_0.143_ang": 20.0 + label})
+    results.write_json(out_dir / results.CLUSTERS_JSON, rows)
+    results.write_json(out_dir / results.REFINE_JSON, {"clusters": 2, "verdict": "2 states"})
+    results.write_csv(out_dir / results.FSC_CSV, ["cluster", "resolution_ang", "spatial_frequency_per_ang", "fsc"],
+                      [[label, "inf", k / 160, 1 - k / 8] for label in range(2) for k in range(9)])
 
 
 def evaluate(run, out_dir):

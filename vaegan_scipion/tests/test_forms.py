@@ -14,6 +14,7 @@ from vaegan_scipion.engine.vaegan_engine import contract
 from vaegan_scipion.protocols import (
     VaeganProtCluster,
     VaeganProtEvaluate,
+    VaeganProtRefine,
     VaeganProtSelect,
     VaeganProtTrain2D,
     VaeganProtTrain3D,
@@ -177,6 +178,14 @@ class TestForms(ProjectTest):
                    "inputReferences": (self.training, "outputVolumes"), "numberOfThreads": 1}
         self.check_heard(protocol, changes, {**dict.fromkeys(changes, first), "numberOfThreads": "evaluateStep"},
                          ignored=("labelsFile",))  # its contents count: tested where it is read
+
+    def test_every_field_of_refine(self):
+        again = self.run_protocol(VaeganProtTrain3D, boxPx=16, seed=8, inputParticles=self.particles)
+        changes = {"inputTraining": again, "inputClusters": self.clustering, "nStarts": 2, "smallestFrac": 0.1,
+                   "startShells": 3.0, "searchShells": 7.0, "classShells": 9.0, "startSteps": 5, "searchSteps": 6,
+                   "batchSize": 64, "seed": 2, "numberOfThreads": 1}
+        self.check_heard(self.new(VaeganProtRefine, {"inputTraining": self.training}), changes,
+                         dict.fromkeys(changes, "refineStep"))
 
     def test_every_field_of_select(self):
         second = self.run_protocol(VaeganProtCluster, inputTraining=self.training, nNeighbors=7)

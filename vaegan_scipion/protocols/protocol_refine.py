@@ -1,0 +1,250 @@
+"""States, poses and maps beyond the clusters: the engine's refine, as classes that RELION and others go on with."""
+import json
+import os
+from enum import Enum
+from typing import Any, Dict, List
+
+import pyworkflow.protocol.params as params
+from pwem.objects import FSC, SetOfClasses3D, SetOfFSCs, SetOfParticles, SetOfVolumes, Transform
+from pyworkflow.object import Float, Integer
+
+from ..constants import REFINED_DIR
+from ..convert import Picture, enabled_ids, new_picture_item, set_location
+from ..engine.vaegan_engine import contract, results
+from ..engine_run import EngineError, read_status, result_file
+from ..poses import Pose, pose_matrix, read_poses
+from .protocol_base import VaeganProtBase, file_digest, set_digest
+
+N_PARTICLES_MIN = 200  # the engine's limit
+
+
+class VaeganProtRefineOutputs(Enum):
+    """Outputs of the protocol."""
+
+    outputClasses = SetOfClasses3D
+    outputVolumes = SetOfVolumes
+    outputParticles = SetOfParticles
+    outputFSCs = SetOfFSCs
+
+
+class VaeganProtRefine(VaeganProtBase):
+    """Find states, poses and maps of the training's particles by expectation maximisation over poses.
+
+    Starts from the clusters' maps, or from random ones, divides states while two halves of the images agree on the
+    division, joins those that cannot be told apart, and refines two halves of each state apart. A verdict says how
+    many states there are, or that no structure was found.
+
+    Outputs: classes whose particles carry class and projection alignment, maps with half maps, FSCs between the
+    halves, and all particles with their alignment: input for RELION's and cryoSPARC's refinements.
+    """
+
+    _label = "refine clusters"
+    _possibleOutputs = VaeganProtRefineOutputs
+
+    # --------------------------- DEFINE param functions ---------------------------
+    def _defineParams(self, form: Any) -> None:
+        default = contract.RefineRun()
+        form.addSection(label="Input")
+        form.addParam("inputTraining", params.PointerParam, pointerClass="VaeganProtTrain3D", important=True,
+                      label="Training", help="A finished run of train 3D; its particles are refined, at its box.")
+        form.addParam("inputClusters", params.PointerParam, pointerClass="VaeganProtCluster", allowsNull=True,
+                      label="Clusters to start from",
+                      help="Embed and cluster of that training: its maps are the start. Empty = random maps.")
+        form.addParam("nStarts", params.IntParam, default=default.n_starts, label="Random maps to start from",
+                      help="Used where no clusters are given, 1 to 32; 3 is usual. States are divided later.")
+        form.addParam("smallestFrac", params.FloatParam, default=default.smallest_frac, label="Smallest state / all",
+                      help="States below this share of the particles are dissolved, 0 to 0.5; always those below 50.")
+        self._defineAdvancedParams(form, default)
+        self._defineComputeParams(form)
+
+    def _defineAdvancedParams(self, form: Any, default: contract.RefineRun) -> None:
+        advanced = params.LEVEL_ADVANCED
+        shells = "Resolution as box size / resolution, in Fourier shells, 2 to half of the box"
+        form.addParam("startShells", params.FloatParam, default=default.start_shells, expertLevel=advanced,
+                      label="Shells at the start", help=f"{shells}. Lower is safer, higher sees more.")
+        form.addParam("searchShells", params.FloatParam, default=default.search_shells, expertLevel=advanced,
+                      label="Shells of the pose search", help=f"{shells}; not below the one above.")
+        form.addParam("classShells", params.FloatParam, default=default.class_shells, expertLevel=advanced,
+                      label="Shells that tell states apart", help=f"{shells}; not below the one above.")
+        form.addParam("startSteps", params.IntParam, default=default.start_steps, expertLevel=advanced,
+                      label="Steps at the start", help="1 or more; more is slower and steadier.")
+        form.addParam("searchSteps", params.IntParam, default=default.search_steps, expertLevel=advanced,
+                      label="Steps of the pose search", help="1 or more; more is slower and steadier.")
+        form.addParam("batchSize", params.IntParam, default=default.batch_size, expertLevel=advanced,
+                      label="Batch size", help="Images per step, from 2; more needs more memory.")
+
+    # --------------------------- INSERT steps functions ---------------------------
+    def _insertAllSteps(self) -> None:
+        training, clustering = self.inputTraining.get(), self.inputClusters.get()
+        status = read_status(training.getRunDir())
+        digest = json.dumps([
+            contract.to_dict(self._getSettings()), set_digest(training.inputParticles.get()), status.get("checkpoint"),
+            file_digest(os.path.join(clustering.getClustersDir(), results.CLUSTERS_JSON)) if clustering else ""])
+        self._insertFunctionStep(self.refineStep, digest)
+        self._insertFunctionStep(self.createOutputStep, digest, needsGPU=False)
+
+    # --------------------------- STEPS functions ---------------------------
+    def refineStep(self, digest: str) -> None:
+        self._runEngine(self._getSettings(), "refine", REFINED_DIR)
+
+    def createOutputStep(self, digest: str) -> None:
+        pointer, rate = self.inputTraining.get().inputParticles, self.inputTraining.get().getTrainingPixelSize()
+        particles, poses = pointer.get(), read_poses(self.getRefinedDir())
+        strangers = sorted(set(poses) - set(enabled_ids(particles)))
+        if strangers:
+            raise EngineError(f"{results.PARTICLES_CSV}: particle {strangers[0]} is not in the input set "
+                              f"({len(strangers)} such particles). Run again with Restart.")
+        rows = {row["label"]: row for row in self.readClusterRows()}
+        volumes = self._makeVolumes(rows, rate)
+        classes = self._createSetOfClasses3D(pointer)
+        self._fillClasses(classes, poses, rows, particles.getSamplingRate(), rate)
+        aligned = self._createSetOfParticles()
+        self._fillParticles(aligned, particles, poses)
+        made = {"outputClasses": classes, "outputVolumes": volumes, "outputParticles": aligned,
+                "outputFSCs": self._makeFSCs(rows)}
+        self._defineOutputs(**made)
+        for output in made.values():
+            self._defineSourceRelation(pointer, output)
+
+    def _makeVolumes(self, rows: Dict[int, Dict[str, Any]], rate: float) -> Any:
+        volumes = self._createSetOfVolumes()
+        volumes.setSamplingRate(rate)
+        for label, row in sorted(rows.items()):
+            volume = new_picture_item(True, Picture(0, self._path(row["file"])), rate, f"state {label + 1}",
+                                      label=label, particles=row["n_particles"])
+            volume.setHalfMaps([self._path(file) for file in row["files"]])
+            volumes.append(volume)
+        return volumes
+
+    def _fillClasses(self, classes: Any, poses: Dict[int, Pose], rows: Dict[int, Dict[str, Any]], particle_rate: float,
+                     map_rate: float) -> None:
+        def set_class(particle: Any, _row: Any) -> None:
+            pose = poses.get(particle.getObjId())
+            particle.setClassId(0 if pose is None else pose.label + 1)  # 0: took no part in the training
+            if pose is not None:
+                align(particle, pose, particle_rate)
+
+        def set_representative(item: Any) -> None:
+            label = item.getObjId() - 1
+            item.setAlignmentProj()
+            item.setObjLabel(f"state {label + 1}")
+            item._vaeganLabel = Integer(label)
+            item.getRepresentative().setSamplingRate(map_rate)
+            set_location(item.getRepresentative(), Picture(0, self._path(rows[label]["file"])))
+
+        classes.classifyItems(updateItemCallback=set_class, updateClassCallback=set_representative,
+                              iterParams={"orderBy": "id"}, doClone=False)
+
+    def _fillParticles(self, aligned: Any, particles: Any, poses: Dict[int, Pose]) -> None:
+        aligned.copyInfo(particles)
+        aligned.setHasCTF(particles.hasCTF())
+        aligned.setAlignmentProj()
+        rate = particles.getSamplingRate()
+        for particle in particles.iterItems(orderBy="id", direction="ASC"):
+            pose = poses.get(particle.getObjId())
+            if pose is None or not particle.isEnabled():
+                continue
+            align(particle, pose, rate)
+            particle.setClassId(pose.label + 1)
+            aligned.append(particle)
+
+    def _makeFSCs(self, rows: Dict[int, Dict[str, Any]]) -> Any:
+        curves: Dict[int, List[List[float]]] = {}
+        for row in results.read_csv(result_file(self.getRefinedDir(), results.FSC_CSV)):
+            frequency = float(row["spatial_frequency_per_ang"])
+            if frequency > 0:
+                curves.setdefault(int(row["cluster"]), []).append([frequency, float(row["fsc"])])
+        fscs = self._createSetOfFSCs()
+        for label in sorted(rows):
+            frequencies, values = zip(*sorted(curves[label]))
+            fsc = FSC(objLabel=f"state {label + 1}")
+            fsc.setData(list(frequencies), list(values))
+            fsc._vaeganLabel = Integer(label)
+            fscs.append(fsc)
+        return fscs
+
+    # --------------------------- INFO functions ---------------------------
+    def _validate(self) -> List[str]:
+        problems, training, clustering = self._validateCompute(), self.inputTraining.get(), self.inputClusters.get()
+        if training is None:
+            return problems
+        name = training.getRunName()
+        if read_status(training.getRunDir()).get("state") != "finished":
+            problems.append(f"The run '{name}' has no finished training. Finish it first.")
+        elif read_status(training.getRunDir())["n_particles"] < N_PARTICLES_MIN:
+            problems.append(f"The run '{name}' has {read_status(training.getRunDir())['n_particles']} particles; "
+                            f"at least {N_PARTICLES_MIN} are needed for maps.")
+        if training.inputParticles.get() is None:
+            problems.append(f"The particles of the run '{name}' are gone. Train again.")
+        if clustering is not None and not clustering.hasAttribute("outputClasses"):
+            problems.append(f"The run '{clustering.getRunName()}' has no clusters. Finish it first.")
+        if clustering is not None and clustering.inputTraining.get().getObjId() != training.getObjId():
+            problems.append(f"The clusters of '{clustering.getRunName()}' were made with another training. Give "
+                            f"those of '{name}', or none.")
+        shells = [self.startShells.get(), self.searchShells.get(), self.classShells.get()]
+        if not 2 <= shells[0] <= shells[1] <= shells[2]:
+            problems.append(f"The shells are {shells[0]:g}, {shells[1]:g} and {shells[2]:g}; use rising numbers "
+                            "from 2.")
+        limits = [("Random maps to start from", self.nStarts.get(), 1, 32),
+                  ("Smallest state / all", self.smallestFrac.get(), 0, 0.5),
+                  ("Steps at the start", self.startSteps.get(), 1, 10**6),
+                  ("Steps of the pose search", self.searchSteps.get(), 1, 10**6),
+                  ("Batch size", self.batchSize.get(), 2, 10**5)]
+        return problems + [f"{name} is {value:g}; use {low:g} to {high:g}." for name, value, low, high in limits
+                           if not low <= value <= high]
+
+    def _warnings(self) -> List[str]:
+        return self._warnCompute()
+
+    def _summary(self) -> List[str]:
+        if not self.hasAttribute("outputClasses"):
+            stage = read_status(self.getRefinedDir()).get("stage")
+            return [f"Running: {stage}" if stage and self.isActive() else "The states are not made yet."]
+        lines = [f"Verdict: {self._evidence().get('verdict', '')}"]
+        for row in sorted(self.readClusterRows(), key=lambda row: row["label"]):
+            resolution = row.get("resolution_0.143_ang")
+            lines.append(f"state {row['label'] + 1}: {row['n_particles']} particles"
+                         + (f", {resolution:.1f} A at FSC 0.143" if resolution else ""))
+        return lines
+
+    def _methods(self) -> List[str]:
+        if not self.hasAttribute("outputClasses"):
+            return []
+        return [f"States and poses of {self.outputParticles.getSize()} particles were found by expectation "
+                f"maximisation over poses, starting from {'cluster' if self.inputClusters.get() else 'random'} maps: "
+                f"{self._evidence().get('verdict', '')}."]
+
+    def _citations(self) -> List[str]:
+        return ["Scheres2012"]
+
+    # --------------------------- UTILS functions ---------------------------
+    def getRefinedDir(self) -> str:
+        """Results folder of the refinement."""
+        return str(self._getExtraPath(REFINED_DIR))
+
+    def readClusterRows(self) -> List[Dict[str, Any]]:
+        """Rows of its `clusters.json`."""
+        return list(results.read_json(result_file(self.getRefinedDir(), results.CLUSTERS_JSON)))
+
+    def _evidence(self) -> Dict[str, Any]:
+        return dict(results.read_json(result_file(self.getRefinedDir(), results.REFINE_JSON)))
+
+    def _path(self, file: str) -> str:
+        return str(result_file(self.getRefinedDir(), file))
+
+    def _getSettings(self) -> contract.RefineRun:
+        extra, clustering = self._getExtraPath(), self.inputClusters.get()
+        return contract.RefineRun(
+            run_dir=os.path.relpath(self.inputTraining.get().getRunDir(), extra),
+            clusters_dir=os.path.relpath(clustering.getClustersDir(), extra) if clustering is not None else "",
+            n_starts=self.nStarts.get(), start_shells=self.startShells.get(), search_shells=self.searchShells.get(),
+            class_shells=self.classShells.get(), start_steps=self.startSteps.get(),
+            search_steps=self.searchSteps.get(), batch_size=self.batchSize.get(),
+            smallest_frac=self.smallestFrac.get(), compute=self._getCompute())
+
+
+def align(particle: Any, pose: Pose, sampling_rate_ang: float) -> None:
+    """Give a particle its projection alignment, class probability and half set."""
+    particle.setTransform(Transform(pose_matrix(pose, sampling_rate_ang)))
+    particle._vaeganProbability = Float(pose.probability)
+    particle._rlnRandomSubset = Integer(pose.half_set)
