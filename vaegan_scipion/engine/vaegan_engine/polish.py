@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,9 +15,9 @@ from torch import Tensor
 
 from .abinitio import Images, image_power, low_passed, search_all
 from .band import Band, make_band
-from .divide import State, is_separate, separation
+from .divide import State
 from .fsc import fourier_shell_correlation
-from .heterogeneity import posed, project, residual_noise, weighted_map
+from .heterogeneity import posed, residual_noise, weighted_map
 from .local_poses import refine_poses
 from .mixture import MapMixture
 from .projection import volume_to_fourier
@@ -118,51 +117,6 @@ def reassign(data: Images, found: Assignment, radius: float, mask: Tensor, round
         posterior = (log_share - torch.stack(costs, 1)).softmax(1)
         found = Assignment(posterior.argmax(1).cpu().numpy(), posterior.cpu().numpy(), A, shifts, volumes, noise)
     return found
-
-
-def pair_evidence(data: Images, found: Assignment, radius: float, mask: Tensor, rng: torch.Generator
-                  ) -> list[dict[str, Any]]:
-    """``divide.separation`` of every pair of classes, by maps made from two halves of the images."""
-    band = make_band(data.box_px, radius, data.device)
-    transforms, ctf = data.coefficients(np.arange(len(data)), band)
-    precision = band.weight / found.noise[band.shell]
-    half = torch.randperm(len(data), generator=rng).numpy() % 2
-    costs = np.empty((2, len(data), found.n_classes), np.float32)
-    for h in (0, 1):
-        for c in range(found.n_classes):
-            rows = found.members(c)
-            volume, _ = class_map(data, found, rows[half[rows] == h], band, precision, mask)
-            images = posed(transforms, ctf, found.A[:, c], found.shifts_px[:, c], band)
-            costs[h, :, c] = (0.5 * (precision * (images.moved - project(images, volume)).abs().square()).sum(1)
-                              ).cpu().numpy()
-    pairs = []
-    for a in range(found.n_classes):
-        for b in range(a + 1, found.n_classes):
-            rows = np.flatnonzero((found.class_ == a) | (found.class_ == b))
-            odds = torch.from_numpy(costs[:, rows, a] - costs[:, rows, b])
-            unseen = torch.where(torch.from_numpy(half[rows]) == 0, odds[1], odds[0])
-            pairs.append({"classes": [a, b], **separation(odds[0], odds[1], unseen)})
-    return pairs
-
-
-def merge_same(data: Images, found: Assignment, radius: float, mask: Tensor, smallest: int, rng: torch.Generator,
-               report: Callable[[dict[str, Any]], None] | None = None) -> tuple[Assignment, list[dict[str, Any]]]:
-    """Join classes that two halves of the images cannot tell apart. Returns the evidence of the pairs that stay."""
-    while True:
-        found = reassign(data, found, radius, mask, 1, smallest)
-        if found.n_classes == 1:
-            return found, []
-        sizes = np.bincount(found.class_, minlength=found.n_classes)
-        if sizes.min() < smallest:
-            found = found.without(int(sizes.argmin()))
-            continue
-        pairs = pair_evidence(data, found, radius, mask, rng)
-        worst = min(pairs, key=lambda pair: (is_separate(pair), pair["agreement"]))
-        if is_separate(worst):
-            return found, pairs
-        if report:
-            report({**worst, "joined": True})
-        found = found.without(min(worst["classes"], key=lambda c: int(sizes[c])))
 
 
 @dataclass

@@ -2,8 +2,8 @@
 
 1. *Ab initio* (``abinitio``): a few maps at coarse resolution, from the clusters' maps or from random blobs.
 2. *Divide* (``divide``): each class is split while two halves of its images agree on the split.
-3. *Settle* (``polish``): all images are searched in all states' maps; states that two halves of the images
-   cannot tell apart are joined, small ones dissolved. Steps 2 and 3 run twice, the second time at finer detail.
+3. *Settle* (``polish``, ``merge``): all images are searched in all states' maps; states that two halves of the
+   images cannot tell apart are joined, small ones dissolved. Steps 2 and 3 run twice, the second time at finer detail.
 4. *Detail*: per state, two halves refined apart, the band growing with their FSC.
 
 Some images take no part in step 1; whether maps made without them explain them better than an empty map
@@ -30,9 +30,10 @@ from .contract import RefineRun, TrainRun
 from .divide import State, divide
 from .errors import ConfigError, DataError
 from .fsc import soft_sphere_mask
+from .merge import merge_same
 from .mixture import MapMixture
 from .particle_tables import read_cluster_rows
-from .polish import Assignment, Halves, merge_same, reassign, refine_halves, searched
+from .polish import Assignment, Halves, reassign, refine_halves, searched
 from .progress import progress_bar
 
 HELPS = {
@@ -49,7 +50,7 @@ ROTATIONS = 1152, 2304  # of the grids at the start and in the pose search, abou
 SMALLEST_STATE = 50  # particles
 SMALLEST_SHARE = 0.03  # of the images: a class below it after the start is dropped
 HELD_OUT_FRAC, MOST_HELD_OUT = 0.1, 300
-LEAST_EVIDENCE = 1.0  # mean log likelihood ratio of an unseen image, maps against no particle
+LEAST_EVIDENCE = 3.0  # mean log likelihood ratio of an unseen image, maps against no particle
 FINER_SHELLS = 2.0  # added for the second round
 DETAIL_ROUNDS = 5
 

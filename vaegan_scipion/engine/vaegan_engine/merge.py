@@ -1,0 +1,122 @@
+"""Join states that are the same: two halves of the images must tell them apart, at equally good poses.
+
+Two classes may hold one molecule in two frames or two hands. An image then prefers the class in which its
+pose happens to be better, whatever the maps are. So the maps of the most similar pairs are aligned first, and
+each image tries its pose of one class, carried over, in the other.
+
+With the alignment ``F_a(k) = F_b'(R k) exp(-2 pi i k.t / d)`` (``alignment``; b' is b or its mirror image in z),
+a pose (A, s) in a is ``(A R^T, s + A_xy t)`` in b', and its mirror image turns the z components of the rows.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .abinitio import Images, low_passed
+from .alignment import AlignedMap, align_map
+from .band import make_band
+from .divide import is_separate, separation
+from .heterogeneity import posed, project
+from .local_poses import refine_poses
+from .polish import Assignment, class_map, reassign
+from .projection import volume_to_fourier
+from .slices import PAD
+
+_CARRIED_ITERATIONS = 3
+
+
+def mirrored_rows(A: Tensor) -> Tensor:
+    """Rotations ``(n, 3, 3)`` whose slices of a map are those along ``A`` of its mirror image in z."""
+    rows = A[:, :2] * A.new_tensor([1.0, 1.0, -1.0])
+    return torch.cat((rows, torch.linalg.cross(rows[:, 0], rows[:, 1])[:, None]), 1)
+
+
+def carried(A: Tensor, shifts_px: Tensor, found: AlignedMap, forward: bool) -> tuple[Tensor, Tensor]:
+    """Poses in map b of poses in map a (``forward``), or the reverse; ``found``: b aligned to a."""
+    R = torch.from_numpy(np.asarray(found.rotation, np.float32)).to(A)
+    t = torch.from_numpy(np.asarray(found.shift_px, np.float32)).to(A)
+    if forward:
+        moved = A @ R.T
+        return (mirrored_rows(moved) if found.mirrored else moved), shifts_px + A[:, :2] @ t
+    own = (mirrored_rows(A) if found.mirrored else A) @ R
+    return own, shifts_px - own[:, :2] @ t
+
+
+def exchange_poses(data: Images, found: Assignment, a: int, b: int, radius: float) -> None:
+    """The images of a and b try their poses of one in the other and keep the better; changes ``found``."""
+    d = data.box_px
+    maps = low_passed(found.volumes[[a, b]], radius).cpu().numpy()
+    aligned = align_map(maps[1], maps[0], data.pixel_size_ang)
+    rows = np.flatnonzero((found.class_ == a) | (found.class_ == b))
+    at = torch.from_numpy(rows).to(found.A.device)
+    band = make_band(d, radius, data.device)
+    transforms, ctf = data.coefficients(rows, band)
+    precision = band.weight / found.noise[band.shell]
+    old = {c: (found.A[at, c], found.shifts_px[at, c]) for c in (a, b)}
+    for c, (A, shifts) in ((b, carried(*old[a], aligned, True)), (a, carried(*old[b], aligned, False))):
+        volume_ft = volume_to_fourier(found.volumes[c][None], PAD)
+        class_ = torch.zeros(len(rows), dtype=torch.long, device=data.device)
+        tried = refine_poses(volume_ft, class_, transforms, ctf, A, shifts, precision, band, _CARRIED_ITERATIONS)
+        kept = refine_poses(volume_ft, class_, transforms, ctf, *old[c], precision, band, 0)
+        better = tried[2] < kept[2]
+        found.A[at, c] = torch.where(better[:, None, None], tried[0], kept[0])
+        found.shifts_px[at, c] = torch.where(better[:, None], tried[1], kept[1])
+
+
+def pair_evidence(data: Images, found: Assignment, radius: float, mask: Tensor, rng: torch.Generator
+                  ) -> list[dict[str, Any]]:
+    """``divide.separation`` of every pair of classes, by maps made from two halves of the images."""
+    band = make_band(data.box_px, radius, data.device)
+    transforms, ctf = data.coefficients(np.arange(len(data)), band)
+    precision = band.weight / found.noise[band.shell]
+    half = torch.randperm(len(data), generator=rng).numpy() % 2
+    costs = np.empty((2, len(data), found.n_classes), np.float32)
+    for h in (0, 1):
+        for c in range(found.n_classes):
+            rows = found.members(c)
+            volume, _ = class_map(data, found, rows[half[rows] == h], band, precision, mask)
+            images = posed(transforms, ctf, found.A[:, c], found.shifts_px[:, c], band)
+            costs[h, :, c] = (0.5 * (precision * (images.moved - project(images, volume)).abs().square()).sum(1)
+                              ).cpu().numpy()
+    pairs = []
+    for a in range(found.n_classes):
+        for b in range(a + 1, found.n_classes):
+            rows = np.flatnonzero((found.class_ == a) | (found.class_ == b))
+            odds = torch.from_numpy(costs[:, rows, a] - costs[:, rows, b])
+            unseen = torch.where(torch.from_numpy(half[rows]) == 0, odds[1], odds[0])
+            pairs.append({"classes": [a, b], **separation(odds[0], odds[1], unseen)})
+    return pairs
+
+
+def nearest_pairs(pairs: list[dict[str, Any]], n_classes: int) -> list[tuple[int, int]]:
+    """Each class with the one that its images can best be mistaken for (smallest median preference)."""
+    nearest = {tuple(min((pair for pair in pairs if c in pair["classes"]),
+                         key=lambda pair: pair["median_preference"])["classes"]) for c in range(n_classes)}
+    return sorted((int(a), int(b)) for a, b in nearest)
+
+
+def merge_same(data: Images, found: Assignment, radius: float, mask: Tensor, smallest: int, rng: torch.Generator,
+               report: Callable[[dict[str, Any]], None] | None = None) -> tuple[Assignment, list[dict[str, Any]]]:
+    """Join classes that two halves of the images cannot tell apart. Returns the evidence of the pairs that stay."""
+    while True:
+        found = reassign(data, found, radius, mask, 1, smallest)
+        if found.n_classes == 1:
+            return found, []
+        sizes = np.bincount(found.class_, minlength=found.n_classes)
+        if sizes.min() < smallest:
+            found = found.without(int(sizes.argmin()))
+            continue
+        pairs = pair_evidence(data, found, radius, mask, rng)
+        for a, b in nearest_pairs(pairs, found.n_classes):
+            exchange_poses(data, found, a, b, radius)
+        pairs = pair_evidence(data, found, radius, mask, rng)
+        worst = min(pairs, key=lambda pair: (is_separate(pair), pair["agreement"]))
+        if is_separate(worst):
+            return found, pairs
+        if report:
+            report({**worst, "joined": True})
+        found = found.without(min(worst["classes"], key=lambda c: int(sizes[c])))
