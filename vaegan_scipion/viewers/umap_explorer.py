@@ -14,7 +14,7 @@ from . import plots
 NEAR_PX = 12  # a dot this near to the mouse is meant
 CLICK_PX = 4  # a drag that stays within is a click
 POLL_MS = 300
-RINGS_AT_MOST = 500  # more would hide the dots
+RINGS_AT_MOST = 100  # more would hide the dots
 HELP = "Draw around particles to select them. Rest on a dot to see its particle, click it for its counterpart."
 
 
