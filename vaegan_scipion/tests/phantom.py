@@ -1,9 +1,12 @@
 """Small seeded particle sets in a Scipion project, and the fake engine's environment."""
+import json
 import os
 import shlex
+import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 import mrcfile
 import numpy as np
@@ -142,6 +145,11 @@ def environment(**values):
                 os.environ[name] = value
 
 
+def run_in_shell(program, arguments, env, numberOfMpi):
+    """What Scipion's runJob does, without a log."""
+    subprocess.run(f"{program} {arguments}", shell=True, env=env, check=True, stdout=subprocess.DEVNULL)
+
+
 class ProjectTest(BaseTest):
     """A project with phantom particles and the fake engine."""
 
@@ -162,8 +170,8 @@ class ProjectTest(BaseTest):
             os.environ[VAEGAN_ENV_ACTIVATION] = cls.before
 
     @classmethod
-    def run_protocol(cls, protocol_class, wait_ok=True, **values):
-        """Run a protocol to its end; a value that is (protocol, output name) becomes a pointer."""
+    def filled(cls, protocol_class, **values):
+        """A form on the CPU; a value that is (protocol, output name) or a protocol becomes a pointer."""
         protocol = cls.newProtocol(protocol_class, **{
             name: value for name, value in values.items() if not isinstance(value, (tuple, EMProtocol))})
         for name, value in values.items():
@@ -174,7 +182,27 @@ class ProjectTest(BaseTest):
                 getattr(protocol, name).setExtended(value[1])
         if protocol.hasAttribute("useGpu") and "useGpu" not in values:
             protocol.useGpu.set(False)
-        return cls.launch(protocol, wait_ok)
+        return protocol
+
+    @classmethod
+    def run_protocol(cls, protocol_class, wait_ok=True, **values):
+        """Run a protocol to its end, as Scipion does."""
+        return cls.launch(cls.filled(protocol_class, **values), wait_ok)
+
+    @classmethod
+    def make(cls, protocol_class, **values):
+        """A finished run, its steps called in this process without validation: quick, for what comes before a test."""
+        protocol = cls.filled(protocol_class, **values)
+        cls.proj.saveProtocol(protocol)
+        protocol.makePathsAndClean()
+        protocol._steps = []
+        protocol._insertAllSteps()
+        with patch.object(protocol, "runJob", side_effect=run_in_shell):
+            for step in protocol._steps:
+                getattr(protocol, step.funcName.get())(*json.loads(step.argsStr.get()))
+        protocol.setStatus(STATUS_FINISHED)
+        cls.proj._storeProtocol(protocol)
+        return protocol
 
     @classmethod
     def launch(cls, protocol, wait_ok=True):

@@ -21,8 +21,8 @@ class TestEvaluate(ProjectTest):
     def setUpClass(cls):
         super().setUpClass()
         particles = (cls.imported, "outputParticles")
-        cls.training = cls.run_protocol(VaeganProtTrain3D, boxPx=16, nCategories=3, inputParticles=particles)
-        cls.clustering = cls.run_protocol(VaeganProtCluster, inputTraining=cls.training, nNeighbors=5)
+        cls.training = cls.make(VaeganProtTrain3D, boxPx=16, nCategories=3, inputParticles=particles)
+        cls.clustering = cls.make(VaeganProtCluster, inputTraining=cls.training, nNeighbors=5)
 
     def write(self, text):
         """A file; returns its path."""
@@ -85,7 +85,7 @@ class TestEvaluate(ProjectTest):
         self.assertAlmostEqual(fsc_frequencies(9, 3.0)[1], 1 / 48)
 
     def test_form_refuses(self):
-        flat = self.run_protocol(VaeganProtCluster, nNeighbors=5, inputTraining=self.run_protocol(
+        flat = self.make(VaeganProtCluster, nNeighbors=5, inputTraining=self.make(
             VaeganProtTrain2D, boxPx=16, inputParticles=(self.imported, "outputParticles")))
         for message, clustering, reference, values in (
                 ("nothing to compare with", self.clustering, None, {"labelsFrom": NO_LABELS}),

@@ -43,8 +43,8 @@ class TestForms(ProjectTest):
     def setUpClass(cls):
         super().setUpClass()
         cls.particles = (cls.imported, "outputParticles")
-        cls.training = cls.run_protocol(VaeganProtTrain3D, boxPx=16, inputParticles=cls.particles)
-        cls.clustering = cls.run_protocol(VaeganProtCluster, inputTraining=cls.training, nNeighbors=5)
+        cls.training = cls.make(VaeganProtTrain3D, boxPx=16, inputParticles=cls.particles)
+        cls.clustering = cls.make(VaeganProtCluster, inputTraining=cls.training, nNeighbors=5)
         cls.other = import_phantom(cls.proj)
 
     def test_at_most_twelve_visible_fields(self):
@@ -153,7 +153,7 @@ class TestForms(ProjectTest):
 
     def test_every_field_of_the_clustering(self):
         protocol = self.new(VaeganProtCluster, {"inputTraining": self.training}, doHalves=True)
-        again = self.run_protocol(VaeganProtTrain3D, boxPx=16, seed=1, inputParticles=self.particles)
+        again = self.make(VaeganProtTrain3D, boxPx=16, seed=1, inputParticles=self.particles)
         changes = {"inputTraining": again, "inputParticles": (self.other, "outputParticles"), "method": 1,
                    "nClusters": 4, "minClusterFrac": 0.1, "nNeighbors": 9, "minDist": 0.2, "minSamples": 5,
                    "minClusterSize": 20, "joinValley": 0.1, "seed": 4, "numberOfThreads": 1, "halvesKimg": 2.0}
@@ -162,7 +162,7 @@ class TestForms(ProjectTest):
         self.check_heard(protocol, {**changes, "doHalves": False}, {**first, "doHalves": "createOutputStep"})
 
     def test_every_field_of_the_traversal_and_of_evaluate(self):
-        second = self.run_protocol(VaeganProtCluster, inputTraining=self.training, nNeighbors=6)
+        second = self.make(VaeganProtCluster, inputTraining=self.training, nNeighbors=6)
         changes = {"inputClusters": second, "nComponents": 2, "nPoints": 3, "lowPercentile": 10.0,
                    "highPercentile": 80.0, "seed": 2, "numberOfThreads": 1}
         self.check_heard(self.new(VaeganProtTraverse, {"inputClusters": self.clustering}), changes,
@@ -180,7 +180,7 @@ class TestForms(ProjectTest):
                          ignored=("labelsFile",))  # its contents count: tested where it is read
 
     def test_every_field_of_refine(self):
-        again = self.run_protocol(VaeganProtTrain3D, boxPx=16, seed=8, inputParticles=self.particles)
+        again = self.make(VaeganProtTrain3D, boxPx=16, seed=8, inputParticles=self.particles)
         changes = {"inputTraining": again, "inputClusters": self.clustering, "nStarts": 2, "smallestFrac": 0.1,
                    "startShells": 3.0, "searchShells": 7.0, "classShells": 9.0, "startSteps": 5, "searchSteps": 6,
                    "batchSize": 64, "seed": 2, "numberOfThreads": 1}
@@ -188,7 +188,7 @@ class TestForms(ProjectTest):
                          dict.fromkeys(changes, "refineStep"))
 
     def test_every_field_of_select(self):
-        second = self.run_protocol(VaeganProtCluster, inputTraining=self.training, nNeighbors=7)
+        second = self.make(VaeganProtCluster, inputTraining=self.training, nNeighbors=7)
         handle, path = tempfile.mkstemp(suffix=".txt")
         os.write(handle, b"4 6 8")
         os.close(handle)

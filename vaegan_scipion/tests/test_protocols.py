@@ -63,7 +63,8 @@ class TestProtocols(ProjectTest):
     def trained(cls):
         """A 3D training that several tests read and none changes."""
         if not hasattr(cls, "_trained"):
-            cls._trained = cls.train()
+            cls._trained = cls.make(VaeganProtTrain3D, boxPx=TRAINING_BOX_PX, nCategories=N_COMPONENTS,
+                                    inputParticles=(cls.imported, "outputParticles"))
         return cls._trained
 
     def check_images(self, output, size, rate=TRAINING_RATE_ANG):

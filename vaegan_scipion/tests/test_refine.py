@@ -1,9 +1,7 @@
 """The refine protocol: classes and particles with RELION's poses, half maps, FSCs; what the form refuses."""
 import os
-import subprocess
 import unittest
 from importlib.util import find_spec
-from unittest.mock import patch
 
 import mrcfile
 import numpy as np
@@ -24,29 +22,10 @@ class TestRefine(ProjectTest):
     def setUpClass(cls):
         super().setUpClass()
         particles = (cls.imported, "outputParticles")
-        cls.training = cls.run_protocol(VaeganProtTrain3D, boxPx=16, nCategories=3, inputParticles=particles)
-        cls.clustering = cls.run_protocol(VaeganProtCluster, inputTraining=cls.training, nNeighbors=5)
-        cls.run_ = cls.make(cls.training, cls.clustering)
-
-    @classmethod
-    def make(cls, training, clustering):
-        """A finished run; the phantom is smaller than the engine's least, so the form is not asked."""
-        run = cls.newProtocol(VaeganProtRefine)
-        run.inputTraining.set(training)
-        run.inputClusters.set(clustering)
-        run.useGpu.set(False)
-        cls.proj.saveProtocol(run)
-        run.makePathsAndClean()
-        digest = "x"
-        with patch.object(run, "runJob", side_effect=cls.engine):
-            run.refineStep(digest)
-        run.createOutputStep(digest)
-        return run
-
-    @staticmethod
-    def engine(program, arguments, env, numberOfMpi):
-        """What Scipion's runJob does, without a log."""
-        subprocess.run(f"{program} {arguments}", shell=True, env=env, check=True, stdout=subprocess.DEVNULL)
+        cls.training = cls.make(VaeganProtTrain3D, boxPx=16, nCategories=3, inputParticles=particles)
+        cls.clustering = cls.make(VaeganProtCluster, inputTraining=cls.training, nNeighbors=5)
+        # the phantom is smaller than the form allows
+        cls.run_ = cls.make(VaeganProtRefine, inputTraining=cls.training, inputClusters=cls.clustering)
 
     def check_particle(self, item):
         """Class, alignment and values of one particle."""
@@ -99,8 +78,7 @@ class TestRefine(ProjectTest):
             np.testing.assert_allclose([row.rlnOriginXAngst, row.rlnOriginYAngst], [-0.5 * i, 0.25 * i], atol=1e-3)
 
     def test_form_refuses(self):
-        other = self.run_protocol(VaeganProtTrain3D, boxPx=16, seed=1,
-                                  inputParticles=(self.imported, "outputParticles"))
+        other = self.make(VaeganProtTrain3D, boxPx=16, seed=1, inputParticles=(self.imported, "outputParticles"))
         for message, values in ((f"has {len(ENABLED_IDS)} particles; at least 200", {}),
                                 ("use rising numbers", {"startShells": 9.0}), ("Batch size is 1", {"batchSize": 1}),
                                 ("Smallest state / all is 0.7", {"smallestFrac": 0.7})):

@@ -82,8 +82,8 @@ class TestSelect(ProjectTest):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        training = cls.run_protocol(VaeganProtTrain3D, boxPx=16, inputParticles=(cls.imported, "outputParticles"))
-        cls.clustering = cls.run_protocol(VaeganProtCluster, inputTraining=training, nNeighbors=5)
+        training = cls.make(VaeganProtTrain3D, boxPx=16, inputParticles=(cls.imported, "outputParticles"))
+        cls.clustering = cls.make(VaeganProtCluster, inputTraining=training, nNeighbors=5)
 
     def check(self, run, ids):
         """Exactly these ids, each with the values of the original particle."""
@@ -121,35 +121,29 @@ class TestSelect(ProjectTest):
         self.launch(run)
         self.check(run, sorted(set(ENABLED_IDS) - set(first)))
 
-    def test_every_field_is_heard_on_continue(self):
-        one, two = self.write("8 11\n"), self.write("9 12 13")
-        run = self.run_protocol(VaeganProtSelect, inputClusters=self.clustering, clusterNumbers="2")
-        wanted = {
-            "clusterNumbers": ("3", [i for i in ENABLED_IDS if label_of(i) == 2]),
-            "minProbability": (0.4, [i for i in ENABLED_IDS if label_of(i) == 2]),
-            "invertSelection": (True, [i for i in ENABLED_IDS if label_of(i) != 2]),
-            "selectionFile": (one, [i for i in ENABLED_IDS if label_of(i) != 2]),
-            "selectBy": (BY_FILE, [i for i in ENABLED_IDS if i not in (8, 11)]),
-        }
-        for name, (value, ids) in wanted.items():
-            getattr(run, name).set(value)
-            run.runMode.set(MODE_RESUME)
-            self.launch(run)
-            self.check(run, ids)
-        run.invertSelection.set(False)
-        for path, ids in ((one, [8, 11]), (two, [9, 12, 13])):
-            run.selectionFile.set(path)
-            run.runMode.set(MODE_RESUME)
-            self.launch(run)
-            self.check(run, ids)
-        with open(two, "w") as stream:  # the same name, other ids
+    def test_every_field_is_heard(self):
+        path = self.write("8 11\n")
+        second = [i for i in ENABLED_IDS if label_of(i) == 1]
+        for values, ids in (({"clusterNumbers": "2"}, second), ({"clusterNumbers": "2", "minProbability": 0.4}, second),
+                            ({"clusterNumbers": "2", "invertSelection": True}, set(ENABLED_IDS) - set(second)),
+                            ({"selectBy": BY_FILE, "selectionFile": path}, [8, 11]),
+                            ({"selectBy": BY_FILE, "selectionFile": path, "invertSelection": True},
+                             set(ENABLED_IDS) - {8, 11})):
+            self.check(self.make(VaeganProtSelect, inputClusters=self.clustering, **values), ids)
+
+    def test_a_file_that_was_written_again_is_read_again(self):
+        path = self.write("8 11\n")
+        run = self.run_protocol(VaeganProtSelect, inputClusters=self.clustering, selectBy=BY_FILE, selectionFile=path)
+        self.check(run, [8, 11])
+        with open(path, "w") as stream:  # the same name, other ids
             stream.write("15")
+        run.runMode.set(MODE_RESUME)
         self.launch(run)
         self.check(run, [15])
 
     def test_disabled_particles_stay_out(self):
         path = self.write(f"{DISABLED_IDS[0]} 9 8")
-        run = self.run_protocol(VaeganProtSelect, inputClusters=self.clustering, selectBy=BY_FILE, selectionFile=path)
+        run = self.make(VaeganProtSelect, inputClusters=self.clustering, selectBy=BY_FILE, selectionFile=path)
         self.check(run, [8, 9])
 
     @NEEDS_RELION
@@ -180,8 +174,8 @@ class TestSelect(ProjectTest):
         self.assertFalse(os.path.exists(run._getExtraPath(SELECTED_STAR)))
 
     def test_flexible_particles_stay_flexible(self):
-        run = self.run_protocol(VaeganProtSelect, inputClusters=self.clustering, clusterNumbers="2",
-                                inputParticles=(self.clustering, "outputParticles"))
+        run = self.make(VaeganProtSelect, inputClusters=self.clustering, clusterNumbers="2",
+                        inputParticles=(self.clustering, "outputParticles"))
         self.assertIsInstance(run.outputParticles, SetOfParticlesFlex)
         self.assertEqual(run.outputParticles.getFlexInfo().getProgName(), "VAE-GAN")
         for item in run.outputParticles:
