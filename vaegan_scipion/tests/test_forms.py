@@ -2,6 +2,7 @@
 import inspect
 import json
 import os
+import re
 import tempfile
 import textwrap
 
@@ -34,6 +35,14 @@ def fields(protocol):
     """(name, param) of the plugin's own fields of a form."""
     return [(name, param) for name, param in protocol._definition.iterParams()
             if name not in SCIPIONS_OWN and not isinstance(param, (params.Group, params.Line))]
+
+
+def leaves(tree):
+    """Entries of protocols in a tree of menus."""
+    for node in tree:
+        if node["tag"] == "protocol":
+            yield node
+        yield from leaves(node.get("children", []))
 
 
 class TestForms(ProjectTest):
@@ -87,6 +96,13 @@ class TestForms(ProjectTest):
             changed = contract.to_dict(expected.data)
             changed["particles"] = "particles.star"
             self.assertEqual(contract.to_dict(found.data), changed)
+
+    def test_every_protocol_is_in_both_trees(self):
+        with open(os.path.join(os.path.dirname(os.path.dirname(__file__)), "protocols.conf")) as stream:
+            _, spa, hub = re.split(r"^[\w ]+ = ", stream.read(), flags=re.MULTILINE)
+        names = set(protocols.__all__)
+        for tree in (spa, hub):
+            self.assertEqual({entry["value"] for entry in leaves(json.loads(tree))}, names)
 
     def test_citations_are_in_the_bibtex(self):
         for protocol_class in ALL:

@@ -117,6 +117,7 @@ class TestProtocols(ProjectTest):
         np.testing.assert_allclose(x, np.arange(1, 9) / 8 * 0.05)
         np.testing.assert_allclose(y, 1 - np.arange(1, 9) / 8)
         self.assertIn(f"3 clusters of {len(ENABLED_IDS)} particles", clustering._summary())
+        self.assertIn("Number of clusters, by the particles of the smallest: 15: 3, 30: 2", clustering._summary())
 
         traversal = self.run_protocol(VaeganProtTraverse, inputClusters=clustering, nPoints=3, nComponents=2)
         self.check_images(traversal.outputVolumes, 3 * 2 * 3)
