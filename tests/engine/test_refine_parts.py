@@ -6,11 +6,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from refine_particles import PIXEL_SIZE_ANG, blobs, simulated
 from vaegan_engine.abinitio import Batches, Images, image_power, scaled_to_images, search_all, shift_step_px
 from vaegan_engine.alignment import AlignedMap, move_map
 from vaegan_engine.band import image_coefficients, make_band, shift_grid, shift_phases
 from vaegan_engine.clustering import valley_ratio
-from vaegan_engine.ctf import ctf_2d
 from vaegan_engine.divide import is_separate, separation, try_split
 from vaegan_engine.fsc import fourier_shell_correlation, soft_sphere_mask
 from vaegan_engine.heterogeneity import posed, residual_noise, weighted_map
@@ -21,42 +21,10 @@ from vaegan_engine.projection import (
     extract_slices,
     images_to_slices,
     shift_slices,
-    slices_to_images,
     volume_to_fourier,
 )
 from vaegan_engine.rotations import random_rotations, rotation_distance_deg, super_fibonacci_rotations
 from vaegan_engine.slices import gather, scatter, stencil
-
-PIXEL_SIZE_ANG = 6.0
-
-
-def blobs(seed: int, box_px: int = 24, n: int = 12) -> torch.Tensor:
-    """An asymmetric map ``(d, d, d)`` of Gaussian blobs inside a sphere."""
-    rng = np.random.default_rng(seed)
-    x = np.arange(box_px) - box_px // 2
-    z, y, x = np.meshgrid(x, x, x, indexing="ij")
-    density = np.zeros(z.shape)
-    for centre in rng.uniform(-0.22, 0.22, (n, 3)) * box_px:
-        r2 = (x - centre[0]) ** 2 + (y - centre[1]) ** 2 + (z - centre[2]) ** 2
-        density += rng.uniform(0.5, 1.5) * np.exp(-r2 / (2 * (0.06 * box_px) ** 2))
-    return torch.from_numpy(density.astype(np.float32))
-
-
-def simulated(maps: list[torch.Tensor], n_each: int, noise: float, seed: int = 0):
-    """Images of maps at random poses with CTF: (Images, labels, A, shifts_px)."""
-    rng = torch.Generator().manual_seed(seed)
-    volumes, n = torch.stack(maps), n_each * len(maps)
-    label = torch.arange(len(maps)).repeat_interleave(n_each)
-    A = random_rotations(n, rng)
-    shifts = 2 * torch.rand(n, 2, generator=rng) - 1
-    ctf = torch.tensor([[0.0, 0, 0, 300, 2.7, 0.1, 0]]).repeat(n, 1)
-    ctf[:, 0] = 12000 + 10000 * torch.rand(n, generator=rng)
-    ctf[:, 1] = ctf[:, 0] - 300
-    d = volumes.shape[-1]
-    slices = shift_slices(extract_slices(volume_to_fourier(volumes), label, A, d), shifts)
-    clean = slices_to_images(slices * ctf_2d(ctf, d, PIXEL_SIZE_ANG))
-    images = clean / clean.std() + noise * torch.randn(clean.shape, generator=rng)
-    return Images(images.numpy(), ctf.numpy(), PIXEL_SIZE_ANG, torch.device("cpu")), label.numpy(), A, shifts
 
 
 def mask_of(box_px: int) -> torch.Tensor:
@@ -172,7 +140,8 @@ def test_em_step_recovers_the_noise_and_the_map():
 def test_small_rotation_turns_by_its_length():
     w = torch.tensor([[0.3, -0.2, 0.1]])
     turned = small_rotations(w)
-    assert float(rotation_distance_deg(turned, torch.eye(3)[None])) == pytest.approx(math.degrees(float(w.norm())), rel=1e-4)
+    angle = float(rotation_distance_deg(turned, torch.eye(3)[None]))
+    assert angle == pytest.approx(math.degrees(float(w.norm())), rel=1e-4)
     torch.testing.assert_close((turned @ w[..., None])[..., 0], w)
 
 

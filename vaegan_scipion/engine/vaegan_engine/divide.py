@@ -30,6 +30,7 @@ from .slices import PAD
 
 SMALLEST_AGREEMENT = 0.5  # adjusted mutual information of the labels from two halves
 LARGEST_VALLEY = 0.6
+MOST_SPLIT_IMAGES = 4000  # that the two maps are made from; all images get a side
 _SETTLE_ROUNDS = 3  # map and poses in turn before a split
 _POSE_ITERATIONS = 3
 
@@ -71,7 +72,7 @@ def separation(first: Tensor, second: Tensor, unseen: Tensor) -> dict[str, Any]:
     """Evidence that two maps are two states.
 
     ``first``, ``second``: every image's preference (n,) by maps from one half of the images and from the other;
-    ``unseen``: the preference by the half that did not hold the image.
+    ``unseen``: the preference by the half that did not hold the image (the mean, where neither did).
     """
     from sklearn.metrics import adjusted_mutual_info_score
 
@@ -98,12 +99,13 @@ def try_split(images: Posed, volume: Tensor, precision: Tensor, mask: Tensor, rn
     """Side of each image (bool), the two maps ``(2, d, d, d)``, and the evidence."""
     n = len(images.A)
     order = torch.randperm(n, generator=rng).to(images.A.device)
-    halves = order[:n // 2], order[n // 2:]
+    each = min(n // 2, MOST_SPLIT_IMAGES // 2)
+    halves = order[:each], order[each:2 * each]
     splits = [split_in_two(images.part(half), volume, precision, mask, rng) for half in halves]
     odds = [preference(images, split.maps, precision) for split in splits]
     if float(((odds[0] > 0) == (odds[1] > 0)).float().mean()) < 0.5:  # the second half numbers its sides otherwise
         odds[1], splits[1] = -odds[1], splits[1]._replace(maps=splits[1].maps.flip(0))
-    unseen = torch.empty(n, device=odds[0].device)
+    unseen = 0.5 * (odds[0] + odds[1])
     unseen[halves[0]], unseen[halves[1]] = odds[1][halves[0]], odds[0][halves[1]]
     return (unseen > 0).cpu().numpy(), 0.5 * (splits[0].maps + splits[1].maps), separation(odds[0], odds[1], unseen)
 

@@ -80,7 +80,7 @@ def read_clusters(clusters_dir: str | Path) -> Clusters:
         clusters = Clusters(np.array([int(r["particle_id"]) for r in rows], np.int64),
                             np.array([int(r["label"]) for r in rows], np.int64),
                             np.array([float(r["probability"]) for r in rows]),
-                            np.array([[float(r[name]) for name in axes] for r in rows]).reshape(-1, len(axes)))
+                            np.array([[float(r[name]) for name in axes] for r in rows]).reshape(len(rows), len(axes)))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: the clusters cannot be read ({error}).",
                         "Give the --out folder of a finished cluster.") from error

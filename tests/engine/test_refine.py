@@ -1,0 +1,125 @@
+"""refine as a command: an easy mixture is parted and posed, noise is called noise, bad settings are refused."""
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import starfile
+from refine_particles import PIXEL_SIZE_ANG, blobs
+from sklearn.metrics import normalized_mutual_info_score
+from vaegan_engine import contract, results
+from vaegan_engine.contract import ComputeConfig, DataConfig, EmbedRun, RefineRun, TrainRun
+from vaegan_engine.errors import ConfigError, DataError
+from vaegan_engine.fsc import fourier_shell_correlation, soft_sphere_mask
+from vaegan_engine.mrc_io import read_map, write_map, write_stack
+from vaegan_engine.particle_tables import read_clusters, read_truth, rows_of
+from vaegan_engine.refine import run_refine
+from vaegan_engine.refine_output import verdict
+from vaegan_engine.simulate import SimulateOptions, run_simulate
+
+N_EACH = 300
+COMPUTE = ComputeConfig(device="cpu", threads=1, seed=0)
+
+
+def train_folder(folder: Path, star: Path) -> Path:
+    """A folder as train3d leaves it, as far as refine needs it: the settings."""
+    run = TrainRun(data=DataConfig(particles=str(star), box_px=24), compute=COMPUTE)
+    contract.write_run(run, folder / results.RUN_JSON)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def mixture(tmp_path_factory):
+    """Two states, one with more mass, refined from two random maps: (refine folder, data folder)."""
+    folder = tmp_path_factory.mktemp("mixture")
+    common = blobs(7, n=25, width_frac=0.04, reach_frac=0.2).numpy()
+    extra = np.roll(blobs(8, n=8, width_frac=0.04, reach_frac=0.1).numpy(), 6, 2)
+    for name, array in (("small", common), ("large", common + 1.5 * extra)):
+        write_map(folder / f"{name}.mrc", array, PIXEL_SIZE_ANG)
+    run_simulate(SimulateOptions(maps=(str(folder / "small.mrc"), str(folder / "large.mrc")), per_map=N_EACH, box_px=24,
+                                 snr=1.0, seed=1, device="cpu"), folder / "data")
+    train = train_folder(folder / "train", folder / "data" / "particles.star")
+    run = RefineRun(run_dir=str(train), n_starts=2, start_steps=40, search_steps=15, batch_size=110,
+                    search_shells=6.0, class_shells=8.0, compute=COMPUTE)
+    run_refine(run, folder / "out")
+    return folder / "out", folder / "data"
+
+
+def test_an_easy_mixture_is_parted(mixture):
+    out, data = mixture
+    clusters, truth = read_clusters(out), read_truth(data / "truth.csv")
+    state = truth.label[rows_of(truth.particle_id, clusters.particle_id, "truth")]
+    details = results.read_json(out / results.REFINE_JSON)
+    assert details["clusters"] == 2 and details["verdict"].startswith("2 states"), details
+    assert details["unseen_log_evidence"] > 10
+    assert normalized_mutual_info_score(state, clusters.label) > 0.7
+    assert results.read_json(out / results.STATUS_JSON)["state"] == "finished"
+
+
+def test_star_file_keeps_particles_and_gives_poses(mixture):
+    out, data = mixture
+    made, given = starfile.read(out / results.PARTICLES_STAR), starfile.read(data / "particles.star")
+    particles, source = made["particles"], given["particles"]
+    assert list(particles["vaeParticleId"]) == list(source["vaeParticleId"])
+    assert np.allclose(particles["rlnDefocusU"], source["rlnDefocusU"])
+    rows = results.read_csv(out / results.PARTICLES_CSV)
+    assert np.allclose(particles["rlnAngleTilt"], [float(r["tilt_deg"]) for r in rows], atol=1e-4)
+    assert np.allclose(particles["rlnOriginXAngst"], [-float(r["shift_x_ang"]) for r in rows], atol=1e-4)
+    assert list(particles["rlnClassNumber"]) == [int(r["label"]) + 1 for r in rows]
+    assert set(particles["rlnRandomSubset"]) == {1, 2}
+    first = str(particles["rlnImageName"].iloc[0]).split("@")[1]
+    assert (out / first).exists()
+
+
+@pytest.mark.skipif(shutil.which("relion_reconstruct") is None, reason="needs RELION's relion_reconstruct")
+def test_relion_reconstructs_the_same_map_from_the_star_file(mixture, tmp_path):
+    """The conventions of angles, origins and CTF are RELION's, or its map would be another one."""
+    out, _ = mixture
+    blocks = starfile.read(out / results.PARTICLES_STAR)
+    one = blocks["particles"][blocks["particles"]["rlnClassNumber"] == 1]
+    starfile.write({"optics": blocks["optics"], "particles": one}, out / "one.star")
+    subprocess.run(["relion_reconstruct", "--i", "one.star", "--o", str(tmp_path / "relion.mrc"), "--ctf"],
+                   cwd=out, check=True, capture_output=True)
+    theirs, _ = read_map(tmp_path / "relion.mrc")
+    ours, _ = read_map(out / results.MAPS / "cluster_00.mrc")
+    mask = soft_sphere_mask(24, 8.0, 2.0)
+    fsc = fourier_shell_correlation(theirs * mask, ours * mask)
+    assert fsc[1:7].min() > 0.95, fsc
+
+
+def test_noise_has_no_structure(tmp_path):
+    run_simulate(SimulateOptions(phantom=1, per_map=260, box_px=24, snr=1.0, seed=2, device="cpu"), tmp_path)
+    images = np.random.default_rng(3).standard_normal((260, 24, 24)).astype(np.float32)
+    write_stack(tmp_path / "particles.mrcs", images, 9.0)
+    train = train_folder(tmp_path / "train", tmp_path / "particles.star")
+    run = RefineRun(run_dir=str(train), n_starts=2, start_steps=6, search_steps=2, batch_size=60, search_shells=4.0,
+                    class_shells=5.0, compute=COMPUTE)
+    details = run_refine(run, tmp_path / "out")
+    assert details["verdict"].startswith("no structure found"), details
+    assert details["clusters"] == 1
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"start_shells": 7.0}, "do not rise"), ({"class_shells": 40.0}, "class_shells is 40"),
+    ({"n_starts": 0}, "n_starts is 0"), ({"smallest_frac": 0.9}, "smallest_frac is 0.9")])
+def test_settings_are_checked(mixture, tmp_path, changes, message):
+    train = Path(contract.read_run(mixture[0] / results.RUN_JSON).run_dir)
+    with pytest.raises(ConfigError, match=message):
+        run_refine(RefineRun(run_dir=str(train), compute=COMPUTE, **changes), tmp_path)
+    assert not (tmp_path / results.REFINE_JSON).exists()
+
+
+def test_other_folders_are_refused(tmp_path):
+    contract.write_run(EmbedRun(), tmp_path / results.RUN_JSON)
+    with pytest.raises(DataError, match="not a training"):
+        run_refine(RefineRun(run_dir=str(tmp_path), compute=COMPUTE), tmp_path / "out")
+
+
+def test_verdict_names_what_varies():
+    moving = {"agreement": 0.9, "n_second": 40, "n_particles": 100}
+    assert verdict(1, [moving], 50.0, 3.0) == "one state, 1 of which varies continuously"
+    assert verdict(3, [{**moving, "agreement": 0.1}], 50.0, 3.0) == "3 states"
+    assert verdict(3, [], 1.0, 3.0).startswith("no structure found")
