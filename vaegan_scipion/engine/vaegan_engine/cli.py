@@ -34,6 +34,7 @@ COMMANDS = {
     "psnr": ("psnr", "reconstructions of simulated particles against their clean images"),
     "fid": ("fid", "Frechet distance of generated images, features of the data set's own classifier"),
     "reproduce": ("reproduce", "run an experiment of the thesis again: data, trainings, table, figure"),
+    "benchmark": ("benchmark", "the scoreboard: simulated tasks refined and compared with the truth"),
     "report": ("report", "a whole analysis as one HTML file, or as one picture"),
     "counterpart": ("counterpart", "one particle beside what the generator makes at its z"),
 }

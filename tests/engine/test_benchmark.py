@@ -1,0 +1,90 @@
+"""The scoreboard's figures against a refinement whose answer is known, its table, and going on after a stop."""
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from refine_particles import PIXEL_SIZE_ANG, blobs
+from vaegan_engine import benchmark, results
+from vaegan_engine.benchmark import TASKS, Task, run_task, table
+from vaegan_engine.contract import ComputeConfig
+from vaegan_engine.errors import ConfigError, DataError
+from vaegan_engine.mrc_io import write_map
+
+WHERE = ComputeConfig(device="cpu", threads=1, seed=0)
+
+
+@pytest.fixture
+def data(tmp_path):
+    folder = tmp_path / "maps"
+    folder.mkdir()
+    for seed in (0, 1):
+        write_map(folder / f"state{seed}.mrc", blobs(seed).numpy(), PIXEL_SIZE_ANG)
+    return folder
+
+
+TASK = Task(("state0.mrc", "state0.mrc", "state1.mrc"), 40, 2, box_px=24, crop_frac=1.0)
+
+
+def truthful(wrong: int, tilt_deg: float):
+    """A stand-in for refine: the truth, with some labels wrong and all tilts off."""
+    def refine(out: Path, clusters: str, where: ComputeConfig) -> dict:
+        rows = results.read_csv(out / "data" / "truth.csv")
+        label = [int(row["map_file"] == "state1.mrc") for row in rows]
+        label[:wrong] = [1 - x for x in label[:wrong]]
+        folder = out / "refine"
+        results.write_csv(folder / results.CLUSTERS_CSV, ["particle_id", "label", "probability"],
+                          [[row["id"], k, 1.0] for row, k in zip(rows, label, strict=True)])
+        results.write_csv(folder / results.PARTICLES_CSV, ["particle_id", "label", "rot_deg", "tilt_deg", "psi_deg"],
+                          [[row["id"], k, row["rot_deg"], float(row["tilt_deg"]) + tilt_deg * (-1) ** i, row["psi_deg"]]
+                           for i, (row, k) in enumerate(zip(rows, label, strict=True))])
+        (folder / "maps").mkdir()
+        for k in (0, 1):
+            write_map(folder / "maps" / f"cluster_{k:02d}.mrc", blobs(k).numpy(), PIXEL_SIZE_ANG)
+        results.write_json(folder / results.CLUSTERS_JSON, [
+            {"label": k, "n_particles": label.count(k), "z": [], "file": f"maps/cluster_{k:02d}.mrc", "index": k}
+            for k in (0, 1)])
+        return {"clusters": 2, "verdict": "2 states"}
+    return refine
+
+
+def test_a_perfect_refinement_has_perfect_figures(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmark, "run_refine_of", truthful(0, 0.0))
+    row = run_task("two", TASK, data, tmp_path / "out", WHERE, train=False)
+    assert (row["found"], row["images"]) == (2, 120)
+    assert row["nmi"] == pytest.approx(1.0) and row["ami"] == pytest.approx(1.0)  # a map named twice is one state
+    assert row["pose_error_deg"] < 0.2
+    assert row["nyquist_frac_0.5"] > 0.9
+    text = table([row])
+    assert text.splitlines()[0].split()[:3] == ["task", "seed", "images"] and "2 states" in text
+
+
+def test_errors_show_in_the_figures(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmark, "run_refine_of", truthful(30, 8.0))
+    row = run_task("two", TASK, data, tmp_path / "out", WHERE, train=False)
+    assert row["nmi"] < 0.6 and 4.0 < row["pose_error_deg"] < 12.0
+
+
+def test_finished_rows_are_kept(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmark, "run_refine_of", truthful(0, 0.0))
+    first = run_task("two", TASK, data, tmp_path / "out", WHERE, train=False)
+    monkeypatch.setattr(benchmark, "run_refine_of", lambda *args: pytest.fail("it was run again"))
+    assert run_task("two", TASK, data, tmp_path / "out", WHERE, train=False) == first
+    with pytest.raises(ConfigError, match="other settings"):
+        run_task("two", TASK, data, tmp_path / "out", WHERE, train=True)
+
+
+def test_missing_map_is_named(tmp_path):
+    with pytest.raises(DataError, match="state0"):
+        run_task("two", TASK, tmp_path, tmp_path / "out", WHERE, train=False)
+
+
+def test_maps_of_the_tasks_exist(shared_data):
+    missing = [path for task in TASKS.values() for path in task.maps if not (shared_data / path).exists()]
+    assert not missing
+
+
+def test_unequal_is_70_25_5():
+    counts = np.unique(TASKS["unequal"].maps, return_counts=True)[1]
+    assert sorted(counts / counts.sum()) == [0.05, 0.25, 0.7]

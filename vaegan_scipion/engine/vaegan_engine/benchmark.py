@@ -1,0 +1,218 @@
+"""``benchmark``: the scoreboard. Each task is simulated, refined and compared with the truth; one table for all.
+
+A task's row is kept in its folder, so a suite that was stopped goes on where it was. With ``--train`` a VAE-GAN
+is trained and its clusters start the refinement; without it, random maps do.
+"""
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from . import compute, contract, presets, results
+from .arguments import add_compute, add_out, compute_of
+from .contract import ClusterRun, ComputeConfig, EmbedRun, RefineRun, TrainRun
+from .errors import ConfigError, DataError
+from .evaluate import EvaluateOptions, run_evaluate
+from .mrc_io import write_stack
+from .pose_scores import median_pose_error_deg
+from .rotations import euler_to_matrix
+from .simulate import STACK, STAR, TRUTH_CSV, SimulateOptions, run_simulate
+
+ROW_JSON, TABLE_JSON = "row.json", "benchmark.json"
+_RIBOSOME = tuple(f"ribo50S_4states/maps/r50S_{name}_64.mrc" for name in (
+    "B_like", "C_or_D_like_a", "C_or_D_like_b", "E_like"))
+_EXOSOME = tuple(f"exosome_6FSZ/maps/{name}.mrc" for name in ("Exo9_core_only", "full", "no_Dis3", "no_Mtr4_Mpp6"))
+_SWIVEL = tuple(f"r30S_4ADV/maps/head_swivel_{k:02d}_{angle:+.1f}deg.mrc" for k, angle in enumerate(
+    np.linspace(-12, 12, 10)))
+_RIBO3 = (_RIBOSOME[0], _RIBOSOME[1], _RIBOSOME[3])
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is simulated. A map named several times gives as many times the images."""
+
+    maps: tuple[str, ...]  # below --data; none = pure noise
+    per_map: int
+    states: int  # clusters that are right
+    snr: float = 1.0
+    box_px: int = 48
+    crop_frac: float = 0.75
+
+
+TASKS = {
+    "ribo3": Task(_RIBO3, 3000, 3),
+    "ribo3-snr0.5": Task(_RIBO3, 3000, 3, snr=0.5),
+    "ribo3-snr0.2": Task(_RIBO3, 3000, 3, snr=0.2),
+    "ribo4": Task(_RIBOSOME, 3000, 4),
+    "exosome": Task(_EXOSOME, 3000, 4),
+    "morph": Task(_SWIVEL, 1000, 1),
+    "homogeneous": Task((_RIBOSOME[3],), 5000, 1),
+    "unequal": Task((_RIBO3[0],) * 14 + (_RIBO3[1],) * 5 + (_RIBO3[2],), 450, 3),  # 70, 25 and 5 %
+    "null": Task((), 3000, 1),
+}
+SUITES: dict[str, tuple[float, tuple[int, ...]]] = {  # part of the images, seeds
+    "quick": (0.2, (0,)), "standard": (1.0, (0, 1, 2)), "full": (3.0, (0, 1, 2))}
+COLUMNS = ("task", "seed", "images", "snr", "states", "found", "nmi", "ami", "pose_error_deg", "resolution_0.5_ang",
+           "nyquist_frac_0.5", "minutes", "verdict")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``vaegan benchmark``."""
+    parser.add_argument("--data", type=Path, required=True, help="folder with the maps of the tasks")
+    add_out(parser)
+    parser.add_argument("--suite", choices=tuple(SUITES), default="quick",
+                        help="quick: a fifth of the images, one seed; full: three times the images (default: quick)")
+    parser.add_argument("--only", action="append", choices=tuple(TASKS), help="this task; may be repeated")
+    parser.add_argument("--train", action="store_true", help="train a VAE-GAN first and start from its clusters")
+    add_compute(parser)
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run ``vaegan benchmark``."""
+    part, seeds = SUITES[args.suite]
+    rows = []
+    for name in args.only or TASKS:
+        task = replace(TASKS[name], per_map=max(60, round(part * TASKS[name].per_map)))
+        for seed in seeds:
+            rows.append(run_task(name, task, args.data, args.out / f"{args.suite}-{name}-{seed}",
+                                 replace(compute_of(args), seed=seed), args.train))
+            results.write_json(args.out / TABLE_JSON, rows)
+    print("\n" + table(rows))
+
+
+def run_task(name: str, task: Task, data: Path, out: Path, where: ComputeConfig, train: bool) -> dict[str, Any]:
+    """One row of the table; read back where it is there. Raises ConfigError or DataError."""
+    settings = {**asdict(task), "maps": list(task.maps), "train": train}
+    if (out / ROW_JSON).exists():
+        row: dict[str, Any] = results.read_json(out / ROW_JSON)
+        if row["settings"] != settings:
+            raise ConfigError(f"{out}: its row was made with other settings.", "Give another --out.")
+        return row
+    missing = [path for path in task.maps if not (data / path).exists()]
+    if missing:
+        raise DataError(f"{data / missing[0]}: there is no such map.", "Give the folder of the maps with --data.")
+    print(f"\n{name}, seed {where.seed}", flush=True)
+    simulated(task, data, out / "data", where)
+    started = time.monotonic()
+    clusters = trained(out, where) if train else ""
+    if not train:
+        contract.write_run(training(out, where), out / "run" / results.RUN_JSON)
+    found = run_refine_of(out, clusters, where)
+    minutes = (time.monotonic() - started) / 60
+    row = {"task": name, "seed": where.seed, "images": task.per_map * max(1, len(task.maps)), "snr": task.snr,
+           "states": task.states, "found": found["clusters"], "verdict": found["verdict"],
+           "minutes": minutes, "settings": settings, **scores(task, data, out)}
+    if clusters:
+        row["embedding"] = label_scores(Path(clusters), out / "data" / TRUTH_CSV)
+    results.write_json(out / ROW_JSON, row)
+    return row
+
+
+def simulated(task: Task, data: Path, out: Path, where: ComputeConfig) -> None:
+    """The task's particles; pure noise keeps the CTF parameters of a simulated set."""
+    source = {"maps": tuple(str(data / path) for path in task.maps)} if task.maps else {"phantom": 1}
+    options = SimulateOptions(**source, per_map=task.per_map, box_px=task.box_px,
+                              crop_frac=task.crop_frac if task.maps else 1.0, snr=task.snr, device=where.device,
+                              seed=where.seed)
+    summary = run_simulate(options, out)
+    if not task.maps:
+        noise = np.random.default_rng(where.seed).standard_normal((task.per_map, task.box_px, task.box_px))
+        write_stack(out / STACK, noise.astype(np.float32), summary["pixel_size_ang"])
+
+
+def training(out: Path, where: ComputeConfig) -> TrainRun:
+    """Settings of the task's training."""
+    simulation = results.read_json(out / "data" / "simulation.json")
+    return presets.build_run("train3d", "fast", {
+        "data": {"particles": str((out / "data" / STAR).absolute()), "box_px": simulation["options"]["box_px"]},
+        "compute": asdict(where)})
+
+
+def trained(out: Path, where: ComputeConfig) -> str:
+    """Train, embed and cluster; returns the clusters' folder."""
+    from .cluster import run_cluster
+    from .embed import run_embed
+    from .train import run_train
+
+    folders = {name: str((out / name).absolute()) for name in ("run", "embedding", "clusters")}
+    run_train(training(out, where), Path(folders["run"]), resume=(out / "run" / results.RUN_JSON).exists())
+    run_embed(EmbedRun(run_dir=folders["run"], compute=where), Path(folders["embedding"]))
+    run_cluster(ClusterRun(embedding_dir=folders["embedding"], run_dir=folders["run"], compute=where),
+                Path(folders["clusters"]))
+    return folders["clusters"]
+
+
+def run_refine_of(out: Path, clusters: str, where: ComputeConfig) -> dict[str, Any]:
+    """Refine the task's particles."""
+    from .refine import run_refine
+
+    compute.prepare_device(where)
+    return run_refine(RefineRun(run_dir=str((out / "run").absolute()), clusters_dir=clusters, compute=where),
+                      out / "refine")
+
+
+def true_table(truth_csv: Path) -> dict[int, dict[str, str]]:
+    """Rows of ``truth.csv`` by particle id."""
+    return {int(row["id"]): row for row in results.read_csv(truth_csv)}
+
+
+def label_scores(folder: Path, truth_csv: Path) -> dict[str, float]:
+    """NMI and AMI of ``clusters.csv`` against the names of the maps."""
+    from .particle_tables import read_clusters
+    from .scores import clustering_scores
+
+    truth, clusters = true_table(truth_csv), read_clusters(folder)
+    names = sorted({row["map_file"] for row in truth.values()})
+    state = np.array([names.index(truth[int(i)]["map_file"]) for i in clusters.particle_id])
+    return clustering_scores(clusters.label, state)
+
+
+def scores(task: Task, data: Path, out: Path) -> dict[str, Any]:
+    """Labels, poses and maps against the truth; maps and poses of pure noise have none.
+
+    ``pose_error_deg``: the largest of the states' medians; resolutions: the worst map, at FSC 0.5.
+    """
+    truth_csv = out / "data" / TRUTH_CSV
+    found = label_scores(out / "refine", truth_csv)
+    values: dict[str, Any] = {"nmi": found["nmi"], "ami": found["ami"]}
+    if not task.maps:
+        return values
+    values["pose_error_deg"] = max(pose_errors(out / "refine", truth_csv).values())
+    maps = tuple(dict.fromkeys(str(data / path) for path in task.maps))
+    evaluation = run_evaluate(EvaluateOptions(str(out / "refine"), str(truth_csv), maps), out / "evaluation")
+    rows = [row for row in evaluation["maps"] if "resolution_0.5_ang" in row]
+    if rows:
+        worst = max(rows, key=lambda row: row["resolution_0.5_ang"])
+        values.update({key: worst[key] for key in ("resolution_0.5_ang", "nyquist_frac_0.5")})
+    return values
+
+
+def pose_errors(folder: Path, truth_csv: Path) -> dict[int, float]:
+    """Median pose error in degrees of every state."""
+    truth, rows = true_table(truth_csv), results.read_csv(folder / results.PARTICLES_CSV)
+    angles = ("rot_deg", "tilt_deg", "psi_deg")
+    errors = {}
+    for label in sorted({int(row["label"]) for row in rows}):
+        mine = [row for row in rows if int(row["label"]) == label]
+        A, true = (euler_to_matrix(*torch.tensor([[float(row[name]) for name in angles] for row in part]).T)
+                   for part in (mine, [truth[int(row["particle_id"])] for row in mine]))
+        errors[label] = median_pose_error_deg(A, true)
+    return errors
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows as text, one line each."""
+    def shown(row: dict[str, Any], column: str) -> str:
+        value = row.get(column, "-")
+        return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+    cells = [list(COLUMNS), *[[shown(row, column) for column in COLUMNS] for row in rows]]
+    widths = [max(len(line[k]) for line in cells) for k in range(len(COLUMNS))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+                     for line in cells)
