@@ -26,6 +26,7 @@ from .polish import Assignment, class_map, reassign
 from .projection import volume_to_fourier
 from .slices import PAD
 
+PLAIN_AGREEMENT, PLAIN_VALLEY = 0.97, 0.2  # beyond both, two states need no second look
 _CARRIED_ITERATIONS = 3
 
 
@@ -92,11 +93,14 @@ def pair_evidence(data: Images, found: Assignment, radius: float, mask: Tensor, 
     return pairs
 
 
-def nearest_pairs(pairs: list[dict[str, Any]], n_classes: int) -> list[tuple[int, int]]:
-    """Each class with the one that its images can best be mistaken for (smallest median preference)."""
-    nearest = {tuple(min((pair for pair in pairs if c in pair["classes"]),
-                         key=lambda pair: pair["median_preference"])["classes"]) for c in range(n_classes)}
-    return sorted((int(a), int(b)) for a, b in nearest)
+def doubtful_pairs(pairs: list[dict[str, Any]], n_classes: int) -> list[tuple[int, int]]:
+    """Each class with the one that its images can best be mistaken for, unless the two are plainly apart."""
+    found = set()
+    for c in range(n_classes):
+        nearest = min((pair for pair in pairs if c in pair["classes"]), key=lambda pair: pair["median_preference"])
+        if nearest["agreement"] < PLAIN_AGREEMENT or nearest["valley"] > PLAIN_VALLEY:
+            found.add((int(nearest["classes"][0]), int(nearest["classes"][1])))
+    return sorted(found)
 
 
 def merge_same(data: Images, found: Assignment, radius: float, mask: Tensor, smallest: int, rng: torch.Generator,
@@ -111,9 +115,11 @@ def merge_same(data: Images, found: Assignment, radius: float, mask: Tensor, sma
             found = found.without(int(sizes.argmin()))
             continue
         pairs = pair_evidence(data, found, radius, mask, rng)
-        for a, b in nearest_pairs(pairs, found.n_classes):
+        doubtful = doubtful_pairs(pairs, found.n_classes)
+        for a, b in doubtful:
             exchange_poses(data, found, a, b, radius)
-        pairs = pair_evidence(data, found, radius, mask, rng)
+        if doubtful:
+            pairs = pair_evidence(data, found, radius, mask, rng)
         worst = min(pairs, key=lambda pair: (is_separate(pair), pair["agreement"]))
         if is_separate(worst):
             return found, pairs

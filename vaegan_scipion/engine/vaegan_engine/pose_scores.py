@@ -14,7 +14,8 @@ def median_pose_error_deg(found: Tensor, true: Tensor) -> float:
     """Median angle in degrees between rotations ``(n, 3, 3)`` after the best global rotation, of either hand.
 
     Map frames differ by one rotation G, ``true_i = found_i G``; G is the best of ``found_i^T true_i`` over some
-    images i, or the mean of those that agree with it. The other hand sees the same image along ``Z A Z`` with ``Z = diag(1, 1, -1)``.
+    images i, or the mean of those that agree with it. The other hand sees the same image along ``Z A Z`` with
+    ``Z = diag(1, 1, -1)``.
     """
     mirror = torch.diag(torch.tensor([1.0, 1.0, -1.0], dtype=found.dtype, device=found.device))
     picked = torch.from_numpy(np.unique(np.linspace(0, len(found) - 1, min(len(found), _CANDIDATES)).astype(int)))
