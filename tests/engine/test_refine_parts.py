@@ -154,8 +154,8 @@ def test_poses_are_refined_off_the_grid():
     band = make_band(24, 8.0)
     X, C = data.coefficients(np.arange(120), band)
     maps = scaled_to_images(truth[None], data, image_power(data), 6.0)
-    found_A, found_shifts, cost = refine_poses(volume_to_fourier(maps), torch.zeros(120, dtype=torch.long), X, C,
-                                               start_A, start_shifts, band.weight, band, 6)
+    found_A, found_shifts, cost = refine_poses(volume_to_fourier(maps)[0], X, C, start_A, start_shifts, band.weight,
+                                               band, 6)
     before, after = (rotation_distance_deg(a, A).median() for a in (start_A, found_A))
     assert float(before) > 5 and float(after) < 1.5
     assert float((found_shifts - shifts).norm(dim=1).median()) < 0.15

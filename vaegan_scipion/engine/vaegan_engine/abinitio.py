@@ -185,7 +185,7 @@ def search_all(data: Images, model: MapMixture, rows: np.ndarray, radius: float,
     parts: list[Posterior] = []
     for first in range(0, len(rows), batch):
         mine = rows[first:first + batch]
-        parts.append(search(*data.coefficients(mine, band), model, templates, band, phases))
+        parts.append(search(*data.coefficients(mine, band), model, templates, band, phases, entries=False))
         if progress:
             progress(len(mine))
     rotation = torch.cat([part.best_rotation for part in parts])

@@ -56,15 +56,14 @@ def settled(data: Images, state: State, band: Band, mask: Tensor, rounds: int = 
             ) -> tuple[State, Posed, Tensor]:
     """Map from poses and poses from map in turn. Returns the state, its images in the band, the precision (p,)."""
     transforms, ctf = data.coefficients(state.rows, band)
-    class_ = torch.zeros(len(state.rows), dtype=torch.long, device=data.device)
     A, shifts, volume, precision = state.A, state.shifts_px, state.volume, torch.ones_like(band.weight)
     for turn in range(rounds + 1):
         images = posed(transforms, ctf, A, shifts, band)
         volume = weighted_map(images, torch.ones(len(A), device=A.device), precision, mask)
         precision = band.weight / residual_noise(images, volume)[band.shell]
         if turn < rounds:
-            A, shifts, _ = refine_poses(volume_to_fourier(volume[None], PAD), class_, transforms, ctf, A, shifts,
-                                        precision, band, _POSE_ITERATIONS)
+            A, shifts, _ = refine_poses(volume_to_fourier(volume[None], PAD)[0], transforms, ctf, A, shifts, precision,
+                                        band, _POSE_ITERATIONS)
     return State(state.rows, A, shifts, volume, state.root, state.trials), images, precision
 
 

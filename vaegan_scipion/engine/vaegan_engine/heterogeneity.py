@@ -13,10 +13,9 @@ import torch
 from torch import Tensor
 
 from .band import Band, shell_sums, shift_phases
-from .local_poses import slices_at
 from .mixture import solved
 from .projection import volume_to_fourier
-from .slices import PAD, scatter, stencil
+from .slices import PAD, gather, scatter, stencil
 
 _CHUNK_IMAGES = 1024
 
@@ -55,11 +54,11 @@ def back_project(images: Posed, residual: Tensor, amplitude: Tensor, precision: 
 
 def project(images: Posed, volume: Tensor) -> Tensor:
     """``C_i S_i[V]`` ``(n, p)``."""
-    volume_ft = volume_to_fourier(volume[None], PAD)
+    volume_ft = volume_to_fourier(volume[None], PAD)[0]
     parts = []
     for first in range(0, len(images.A), _CHUNK_IMAGES):
         A = images.A[first:first + _CHUNK_IMAGES]
-        parts.append(slices_at(volume_ft, torch.zeros(len(A), dtype=torch.long, device=A.device), A, images.band))
+        parts.append(gather(volume_ft, stencil(images.band, A)))
     return torch.cat(parts) * images.ctf
 
 

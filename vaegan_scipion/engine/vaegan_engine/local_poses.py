@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .band import Band, shift_phases
-from .slices import Stencil, gather, stencil
+from .slices import gather, stencil
 
 _ANGLE_STEP = 0.25  # of a shell's width at the band's edge, for the differences
 _CHUNK_POINTS = 2 ** 21  # slice points held at a time
@@ -26,52 +26,42 @@ def small_rotations(w: Tensor) -> Tensor:
     return torch.linalg.matrix_exp(torch.stack((zero, -z, y, z, zero, -x, -y, x, zero), -1).unflatten(-1, (3, 3)))
 
 
-def slices_at(volumes_ft: Tensor, class_: Tensor, A: Tensor, band: Band) -> Tensor:
-    """Slices ``(n, p)`` of half transforms ``(c, s, s, s//2 + 1)``: image i reads map ``class_[i]`` along ``A[i]``."""
-    at = stencil(band, A)
-    out = torch.empty(at.sign.shape, dtype=torch.complex64, device=A.device)
-    for c, volume in enumerate(volumes_ft):
-        mine = torch.nonzero(class_ == c).squeeze(1)
-        if len(mine):
-            out[mine] = gather(volume, Stencil(*(part[mine] for part in at)))
-    return out
-
-
 def misfit(transforms: Tensor, ctf: Tensor, slices: Tensor, shifts_px: Tensor, precision: Tensor, band: Band) -> Tensor:
     """``1/2 sum_k w |X e^{2 pi i k.s/d} - C S|^2`` per image: minus the log likelihood up to a constant."""
     residual = transforms * shift_phases(band, shifts_px) - ctf * slices
     return 0.5 * (precision * residual.abs().square()).sum(1)
 
 
-def refine_poses(volumes_ft: Tensor, class_: Tensor, transforms: Tensor, ctf: Tensor, A: Tensor, shifts_px: Tensor,
+def refine_poses(volume_ft: Tensor, transforms: Tensor, ctf: Tensor, A: Tensor, shifts_px: Tensor,
                  precision: Tensor, band: Band, iterations: int = 4) -> tuple[Tensor, Tensor, Tensor]:
-    """Better rotations ``(n, 3, 3)`` and shifts ``(n, 2)``, and the misfit ``(n,)`` there.
+    """Better rotations ``(n, 3, 3)`` and shifts ``(n, 2)`` of images of one map, and the misfit ``(n,)`` there.
 
-    ``transforms``, ``ctf``: (n, p) in the band; ``precision`` (p,), or (n, p) for one noise level per image.
+    ``volume_ft``: padded half transform of the map; ``transforms``, ``ctf``: (n, p) in the band; ``precision``
+    (p,), or (n, p) for one noise level per image.
     """
     chunk = max(1, _CHUNK_POINTS // len(band.index))
     parts = []
     for start in range(0, len(A), chunk):
         rows = slice(start, start + chunk)
-        parts.append(_refined(volumes_ft, class_[rows], transforms[rows], ctf[rows], A[rows], shifts_px[rows],
-                              precision, band, iterations))
+        parts.append(_refined(volume_ft, transforms[rows], ctf[rows], A[rows], shifts_px[rows], precision, band,
+                              iterations))
     A, shifts_px, cost = (torch.cat(column) for column in zip(*parts, strict=True))
     return A, shifts_px, cost
 
 
-def _refined(volumes_ft: Tensor, class_: Tensor, transforms: Tensor, ctf: Tensor, A: Tensor, shifts_px: Tensor,
+def _refined(volume_ft: Tensor, transforms: Tensor, ctf: Tensor, A: Tensor, shifts_px: Tensor,
              precision: Tensor, band: Band, iterations: int) -> tuple[Tensor, Tensor, Tensor]:
     damping = torch.full((len(A),), _FIRST_DAMPING, device=A.device)
-    slices = slices_at(volumes_ft, class_, A, band)
+    slices = gather(volume_ft, stencil(band, A))
     cost = misfit(transforms, ctf, slices, shifts_px, precision, band)
     for _ in range(iterations):
-        normal, gradient = _normal_equations(volumes_ft, class_, transforms, ctf, slices, A, shifts_px, precision, band)
+        normal, gradient = _normal_equations(volume_ft, transforms, ctf, slices, A, shifts_px, precision, band)
         diagonal = normal.diagonal(dim1=1, dim2=2)
         damped = normal + torch.diag_embed(damping[:, None] * diagonal + 1e-6 * diagonal.amax(1, keepdim=True) + 1e-12)
         step = torch.linalg.solve(damped, gradient)
         new_A = small_rotations(step[:, :3]) @ A
         new_shifts = shifts_px + step[:, 3:]
-        new_slices = slices_at(volumes_ft, class_, new_A, band)
+        new_slices = gather(volume_ft, stencil(band, new_A))
         new_cost = misfit(transforms, ctf, new_slices, new_shifts, precision, band)
         better = new_cost < cost
         A = torch.where(better[:, None, None], new_A, A)
@@ -82,7 +72,7 @@ def _refined(volumes_ft: Tensor, class_: Tensor, transforms: Tensor, ctf: Tensor
     return A, shifts_px, cost
 
 
-def _normal_equations(volumes_ft: Tensor, class_: Tensor, transforms: Tensor, ctf: Tensor, slices: Tensor, A: Tensor,
+def _normal_equations(volume_ft: Tensor, transforms: Tensor, ctf: Tensor, slices: Tensor, A: Tensor,
                       shifts_px: Tensor, precision: Tensor, band: Band) -> tuple[Tensor, Tensor]:
     """``J^T W J`` (n, 5, 5) and ``-J^T W r`` (n, 5) of the residual."""
     moved = transforms * shift_phases(band, shifts_px)
@@ -91,8 +81,8 @@ def _normal_equations(volumes_ft: Tensor, class_: Tensor, transforms: Tensor, ct
     columns = []
     for axis in range(3):
         turn = small_rotations(h * torch.eye(3, device=A.device)[axis][None])
-        up = slices_at(volumes_ft, class_, turn @ A, band)
-        down = slices_at(volumes_ft, class_, turn.transpose(1, 2) @ A, band)
+        up = gather(volume_ft, stencil(band, turn @ A))
+        down = gather(volume_ft, stencil(band, turn.transpose(1, 2) @ A))
         columns.append(-ctf * (up - down) / (2 * h))
     for axis in range(2):
         columns.append((2j * math.pi / band.box_px) * band.kxy[:, axis] * moved)

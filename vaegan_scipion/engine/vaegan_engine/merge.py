@@ -59,10 +59,9 @@ def exchange_poses(data: Images, found: Assignment, a: int, b: int, radius: floa
     precision = band.weight / found.noise[band.shell]
     old = {c: (found.A[at, c], found.shifts_px[at, c]) for c in (a, b)}
     for c, (A, shifts) in ((b, carried(*old[a], aligned, True)), (a, carried(*old[b], aligned, False))):
-        volume_ft = volume_to_fourier(found.volumes[c][None], PAD)
-        class_ = torch.zeros(len(rows), dtype=torch.long, device=data.device)
-        tried = refine_poses(volume_ft, class_, transforms, ctf, A, shifts, precision, band, _CARRIED_ITERATIONS)
-        kept = refine_poses(volume_ft, class_, transforms, ctf, *old[c], precision, band, 0)
+        volume_ft = volume_to_fourier(found.volumes[c][None], PAD)[0]
+        tried = refine_poses(volume_ft, transforms, ctf, A, shifts, precision, band, _CARRIED_ITERATIONS)
+        kept = refine_poses(volume_ft, transforms, ctf, *old[c], precision, band, 0)
         better = tried[2] < kept[2]
         found.A[at, c] = torch.where(better[:, None, None], tried[0], kept[0])
         found.shifts_px[at, c] = torch.where(better[:, None], tried[1], kept[1])

@@ -125,11 +125,12 @@ def solved(numerator: Tensor, denominator: Tensor, box_px: int, radius: float) -
 
 
 def search(transforms: Tensor, ctf: Tensor, model: MapMixture, templates: Templates, band: Band, phases: Tensor,
-           log_prior: Tensor | None = None) -> Posterior:
+           log_prior: Tensor | None = None, entries: bool = True) -> Posterior:
     """E step: posterior over classes, rotations and shifts of images ``(n, p)`` complex with CTF ``(n, p)``.
 
     ``log L = Re sum_k w (X e^{2 pi i k.s/d} C)* S - 1/2 sum_k w C^2 |S|^2`` with w = ``precision``, for all
     templates by one matrix product. ``phases`` (s, p) from ``shift_phases``; ``log_prior`` (n, c).
+    Without ``entries`` only evidence and best poses are kept.
     """
     n_shifts, (n_classes, m, p) = len(phases), templates.slices.shape
     flat = templates.slices.reshape(n_classes * m, p)
@@ -144,32 +145,36 @@ def search(transforms: Tensor, ctf: Tensor, model: MapMixture, templates: Templa
         left = torch.cat((shifted.real, shifted.imag), -1).reshape(-1, 2 * p)
         scores = (left @ real.T).reshape(-1, n_shifts, n_classes * m)
         scores -= 0.5 * ((precision * ctf[rows].square()) @ norms)[:, None]
-        parts.append(_posterior(scores, start, n_classes, None if log_prior is None else log_prior[rows]))
+        parts.append(_posterior(scores, start, n_classes, None if log_prior is None else log_prior[rows],
+                                entries))
     return Posterior(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
-def _posterior(scores: Tensor, first: int, n_classes: int, log_prior: Tensor | None) -> Posterior:
-    """Posterior of a chunk from log likelihoods ``(n, s, c m)``; ``first``: number of its first image."""
+def _posterior(scores: Tensor, first: int, n_classes: int, log_prior: Tensor | None, entries: bool) -> Posterior:
+    """Posterior of a chunk from log likelihoods ``(n, s, c m)``, which are overwritten; ``first``: its first image."""
     n, n_shifts, rows = scores.shape
     m = rows // n_classes
     by_class = scores.view(n, n_shifts, n_classes, m)
     best_m, at_m = by_class.max(-1)
     best, best_shift = best_m.max(1)  # (n, c)
     best_rotation = at_m.gather(1, best_shift[:, None]).squeeze(1)
-    evidence = best + torch.log((by_class - best[:, None, :, None]).exp_().sum((1, 3))) - math.log(n_shifts * m)
+    weights = by_class.sub_(best[:, None, :, None]).exp_()
+    sums = weights.sum((1, 3))
+    evidence = best + torch.log(sums) - math.log(n_shifts * m)
     total = evidence if log_prior is None else evidence + log_prior
-    offset = (total - evidence) - torch.logsumexp(total, 1, keepdim=True) - math.log(n_shifts * m)
-    weights = (by_class + offset[:, None, :, None]).exp_()
-    largest = weights.amax((1, 2, 3), keepdim=True)
-    kept = weights > KEPT_POSTERIOR * largest
+    if not entries:
+        none = torch.zeros(0, dtype=torch.long, device=scores.device)
+        return Posterior(evidence, best_rotation, best_shift, none, none, none, none, none.to(scores))
+    weights *= (total.softmax(1) / sums)[:, None, :, None]
+    kept = weights > KEPT_POSTERIOR * weights.amax((1, 2, 3), keepdim=True)
     if int(kept.sum()) > MOST_ENTRIES * n:  # a flat posterior: the most probable entries stand for all
         least = weights.flatten(1).topk(min(MOST_ENTRIES, n_shifts * rows), dim=1).values[:, -1]
         kept = weights >= least[:, None, None, None]
     image, shift, class_, rotation = torch.nonzero(kept, as_tuple=True)
     weight = weights[image, shift, class_, rotation]
-    sums = torch.zeros(n, device=weight.device).index_add_(0, image, weight)
+    whole = torch.zeros(n, device=weight.device).index_add_(0, image, weight)
     return Posterior(evidence, best_rotation, best_shift, image + first, class_, rotation, shift,
-                     weight / sums[image])
+                     weight / whole[image])
 
 
 def accumulate(model: MapMixture, found: Posterior, transforms: Tensor, ctf: Tensor, templates: Templates,

@@ -109,9 +109,8 @@ def reassign(data: Images, found: Assignment, radius: float, mask: Tensor, round
         volumes_ft = volume_to_fourier(volumes, PAD)
         A, shifts, costs = found.A.clone(), found.shifts_px.clone(), []
         for c in range(found.n_classes):
-            class_ = torch.full((len(data),), c, dtype=torch.long, device=data.device)
-            A[:, c], shifts[:, c], cost = refine_poses(volumes_ft, class_, transforms, ctf, A[:, c], shifts[:, c],
-                                                       precision, band, _POSE_ITERATIONS)
+            A[:, c], shifts[:, c], cost = refine_poses(volumes_ft[c], transforms, ctf, A[:, c], shifts[:, c], precision,
+                                                       band, _POSE_ITERATIONS)
             costs.append(cost)
         log_share = torch.from_numpy(np.log(np.maximum(sizes, 1) / len(data))).to(precision)
         posterior = (log_share - torch.stack(costs, 1)).softmax(1)
@@ -147,9 +146,8 @@ def refine_halves(data: Images, found: Assignment, c: int, half_set: np.ndarray,
             A, shifts = found.poses(rows)
             images = posed(transforms, ctf, A, shifts, band)
             precision = band.weight / residual_noise(images, volume)[band.shell]
-            class_ = torch.zeros(len(rows), dtype=torch.long, device=data.device)
-            A, shifts, _ = refine_poses(volume_to_fourier(volume[None], PAD), class_, transforms, ctf, A, shifts,
-                                        precision, band, _HALF_ITERATIONS)
+            A, shifts, _ = refine_poses(volume_to_fourier(volume[None], PAD)[0], transforms, ctf, A, shifts, precision,
+                                        band, _HALF_ITERATIONS)
             at = torch.from_numpy(rows)
             found.A[at, c], found.shifts_px[at, c] = A, shifts
             wide = make_band(d, min(d / 2, radius + 4), data.device)

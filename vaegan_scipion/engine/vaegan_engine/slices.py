@@ -21,7 +21,7 @@ PAD = 2
 class Stencil(NamedTuple):
     """Where slice points lie on a half transform ``(s, s, s//2 + 1)``."""
 
-    rows: Tensor  # (n, p, 8) int64 flattened positions
+    rows: Tensor  # (n, p, 8) int32 flattened positions
     weights: Tensor  # (n, p, 8)
     sign: Tensor  # (n, p) -1 where the conjugate was taken
 
@@ -34,20 +34,27 @@ def stencil(band: Band, A: Tensor) -> Stencil:
     negative = points[..., :1] < 0
     points = torch.where(negative, -points, points)
     low = points.floor()
-    high_weight = points - low
-    low = low.long()
-    corner = torch.tensor([[x, y, z] for z in (0, 1) for y in (0, 1) for x in (0, 1)], device=A.device)
-    at = low[..., None, :] + corner  # (n, p, 8, 3)
-    rows = (at[..., 2] % size * size + at[..., 1] % size) * half + at[..., 0].clamp(max=half - 1)
-    factor = torch.where(corner.bool(), high_weight[..., None, :], 1 - high_weight[..., None, :])
-    return Stencil(rows, factor.prod(-1), torch.where(negative[..., 0], -1.0, 1.0))
+    fx, fy, fz = (points - low).unbind(-1)
+    x, y, z = low.to(torch.int32).unbind(-1)
+    xs = x, (x + 1).clamp_(max=half - 1)
+    ys = y % size, (y + 1) % size
+    zs = z % size, (z + 1) % size
+    rows, weights = [], []
+    for z_row, z_weight in zip(zs, (1 - fz, fz), strict=True):
+        for y_row, y_weight in zip(ys, (1 - fy, fy), strict=True):
+            line, weight = (z_row * size + y_row) * half, z_weight * y_weight
+            rows += [line + xs[0], line + xs[1]]
+            weights += [weight * (1 - fx), weight * fx]
+    return Stencil(torch.stack(rows, -1), torch.stack(weights, -1), torch.where(negative[..., 0], -1.0, 1.0))
 
 
 def gather(volume_ft: Tensor, at: Stencil) -> Tensor:
     """Slices ``(n, p)`` complex of one half transform ``(s, s, s//2 + 1)``."""
     table = torch.view_as_real(volume_ft).reshape(-1, 2)
-    values = (torch.nn.functional.embedding(at.rows, table) * at.weights[..., None]).sum(-2)
-    return torch.complex(values[..., 0], values[..., 1] * at.sign)
+    values = torch.nn.functional.embedding_bag(  # one fused pass: 8 weighted rows per point
+        at.rows.reshape(-1, 8), table, mode="sum", per_sample_weights=at.weights.reshape(-1, 8))
+    real, imag = values.view(*at.sign.shape, 2).unbind(-1)
+    return torch.complex(real, imag * at.sign)
 
 
 def scatter(values: Tensor, real_values: Tensor, at: Stencil, box_px: int) -> tuple[Tensor, Tensor]:
@@ -58,14 +65,14 @@ def scatter(values: Tensor, real_values: Tensor, at: Stencil, box_px: int) -> tu
     """
     size = PAD * box_px
     half = size // 2 + 1
-    parts = torch.stack((values.real, values.imag * at.sign, real_values), -1)
-    sums = parts.new_zeros(size * size * half, 3)
-    sums.index_add_(0, at.rows.reshape(-1), (parts[..., None, :] * at.weights[..., None]).reshape(-1, 3))
-    sums = sums.reshape(size, size, half, 3)
-    edge = sums[:, :, 0]
-    mirrored = edge.flip(0, 1).roll((1, 1), (0, 1)) * edge.new_tensor([1.0, -1.0, 1.0])
-    sums[:, :, 0] = edge + mirrored
-    return torch.complex(sums[..., 0], sums[..., 1]), sums[..., 2]
+    rows, n_voxels = at.rows.reshape(-1), size * size * half
+    sums = [torch.bincount(rows, (part[..., None] * at.weights).reshape(-1), minlength=n_voxels).to(part.dtype)
+            for part in (values.real, values.imag * at.sign, real_values)]
+    real, imag, power = (part.view(size, size, half) for part in sums)
+    for part, sign in ((real, 1.0), (imag, -1.0), (power, 1.0)):
+        edge = part[:, :, 0].clone()
+        part[:, :, 0] += sign * edge.flip(0, 1).roll((1, 1), (0, 1))
+    return torch.complex(real, imag), power
 
 
 @lru_cache(maxsize=8)
