@@ -56,7 +56,7 @@ def test_view_along_z_is_the_sum(d):
     """Without rotation every sample lies on the grid: exact below the Nyquist circle."""
     volume = smooth_map(d)
     made = projection.project(volume[None], torch.zeros(1, dtype=torch.long), torch.eye(3, dtype=torch.float64)[None])
-    corrected = volume * projection._gridding_correction(d, 2, volume.device, volume.dtype)
+    corrected = volume * projection.gridding_correction(d, 2, volume.device, volume.dtype)
     assert (made[0] - corrected.sum(0)).abs().max() < 1e-5 * corrected.sum(0).max()
 
 
@@ -96,7 +96,7 @@ def test_quarter_turn_of_the_map(d):
     A = torch.tensor([[[0.0, 0, -1], [0, 1, 0], [1, 0, 0]]], dtype=torch.float64)  # tilt 90
     seen = projection.project(volume[None], torch.zeros(1, dtype=torch.long), A)[0]
     # view along x; image x = -z of the map, image y = y
-    corrected = volume * projection._gridding_correction(d, 2, volume.device, volume.dtype)
+    corrected = volume * projection.gridding_correction(d, 2, volume.device, volume.dtype)
     along_x = corrected.sum(2).T  # (y, z)
     expected = along_x.flip(1) if d % 2 else torch.roll(along_x.flip(1), 1, 1)
     assert (seen - expected).abs().max() < 1e-5 * expected.max()
