@@ -161,10 +161,13 @@ def refine(run, out_dir):
     for label in range(2):
         files = [f"maps/cluster_{label:02d}{suffix}.mrc" for suffix in ("", "_half1", "_half2")]
         write_pictures(out_dir, files, True, rate)
-        rows.append({"label": label, "cluster": label, "n_particles": sum(i % 2 == label for i in ids), "z": [],
+        count = sum(i % 2 == label for i in ids)
+        rows.append({"label": label, "cluster": label, "n_particles": count, "fraction": count / len(ids), "z": [],
                      "file": files[0], "files": files[1:], "index": label, "resolution_0.143_ang": 20.0 + label})
     results.write_json(out_dir / results.CLUSTERS_JSON, rows)
-    results.write_json(out_dir / results.REFINE_JSON, {"clusters": 2, "verdict": "2 states"})
+    results.write_json(out_dir / results.REFINE_JSON, {
+        "clusters": 2, "verdict": "2 states", "unseen_log_evidence": 50.0, "least_log_evidence": 3.0,
+        "pairs": [{"classes": [0, 1], "agreement": 0.95, "valley": 0.1}], "refused_splits": []})
     results.write_csv(out_dir / results.FSC_CSV, ["cluster", "resolution_ang", "spatial_frequency_per_ang", "fsc"],
                       [[label, "inf", k / 160, 1 - k / 8] for label in range(2) for k in range(9)])
 

@@ -6,11 +6,13 @@ from importlib.util import find_spec
 import mrcfile
 import numpy as np
 from emtable import Table
+from matplotlib.figure import Figure
 from pwem.constants import ALIGN_PROJ
 
 from vaegan_scipion.poses import Pose, pose_matrix
 from vaegan_scipion.protocols import VaeganProtCluster, VaeganProtRefine, VaeganProtTrain2D, VaeganProtTrain3D
 from vaegan_scipion.tests.phantom import ENABLED_IDS, SAMPLING_RATE_ANG, ProjectTest
+from vaegan_scipion.viewers import refined_states
 
 NEEDS_RELION = "scipion-em-relion is not installed; it writes the star file" if find_spec("relion") is None else ""
 
@@ -77,6 +79,19 @@ class TestRefine(ProjectTest):
                                        [i % 170, 10 + i % 160, -(i % 90)], atol=1e-3)
             np.testing.assert_allclose([row.rlnOriginXAngst, row.rlnOriginYAngst], [-0.5 * i, 0.25 * i], atol=1e-3)
 
+    def test_every_button_of_the_viewer_draws(self):
+        from vaegan_scipion.viewers import VaeganRefineViewer
+
+        viewer = VaeganRefineViewer(project=self.proj, protocol=self.run_)
+        for name, show in viewer._getVisualizeDict().items():
+            if name == "showClasses":
+                continue  # Scipion's own window
+            with self.subTest(name):
+                figure = show()[0].getFigure()
+                self.assertTrue(figure.axes or figure.texts)
+        self.assertEqual([card.n_particles for card in viewer.read_cards()],
+                         [row["n_particles"] for row in self.run_.readClusterRows()])
+
     def test_form_refuses(self):
         other = self.make(VaeganProtTrain3D, boxPx=16, seed=1, inputParticles=(self.imported, "outputParticles"))
         for message, values in ((f"has {len(ENABLED_IDS)} particles; at least 200", {}),
@@ -89,3 +104,27 @@ class TestRefine(ProjectTest):
         run.inputTraining.set(other)
         self.assertIn("were made with another training", "\n".join(run._validate()))
         self.assertNotIn(VaeganProtTrain2D.__name__, run.getParam("inputTraining").pointerClass.get())
+
+
+class TestDrawings(unittest.TestCase):
+    """Drawings of refined states, from arrays."""
+
+    def test_even_views_have_density_one(self):
+        rng = np.random.default_rng(0)
+        rot, tilt = rng.uniform(0, 360, 200000), np.rad2deg(np.arccos(rng.uniform(-1, 1, 200000)))
+        density = refined_states.view_density(rot, tilt)
+        self.assertAlmostEqual(density.mean(), 1.0)
+        self.assertLess(np.abs(density - 1).max(), 0.2)
+        side = refined_states.view_density(rot, np.full(200000, 90.0))
+        self.assertEqual(np.count_nonzero(side.sum(axis=0)), 1)
+
+    def test_evidence_names_every_number(self):
+        trial = {"n_particles": 100, "n_second": 30, "agreement": 0.91, "valley": 0.82}
+        details = {"verdict": "2 states", "unseen_log_evidence": 120.4, "least_log_evidence": 3.0,
+                   "pairs": [{"classes": [0, 1], "agreement": 0.99, "valley": 0.05}], "refused_splits": [trial]}
+        text = "\n".join(refined_states.evidence_lines(details))
+        for part in ("2 states", "120.4", "0.99", "0.05", "100 into 70 + 30", "0.91", "0.82"):
+            self.assertIn(part, text)
+        figure = Figure(refined_states.evidence_size_in({**details, "refused_splits": [trial] * 40}))
+        refined_states.draw_evidence(figure, {**details, "refused_splits": [trial] * 40})
+        self.assertIn("lines more", figure.texts[0].get_text())

@@ -1,0 +1,82 @@
+"""Drawings of refined states: where their particles look from, and the verdict with its evidence.
+
+Arrays in, drawings on a matplotlib Figure out.
+"""
+import textwrap
+from typing import Any, Dict, List, Sequence, Tuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from ..engine.vaegan_engine.palette import cluster_colour, cluster_name
+
+VIEW_BINS = (24, 12)  # rot x cos(tilt): bins of equal area on the sphere
+MOST_ROWS = 14  # of evidence that are written out
+LINE_CHARS = 100
+
+
+def views_size_in(n_states: int) -> Tuple[float, float]:
+    """Width and height of `draw_views` for so many states."""
+    return 6.4, 2.3 * max(n_states, 1) + 0.3
+
+
+def view_density(rot_deg: np.ndarray, tilt_deg: np.ndarray) -> np.ndarray:
+    """Particles per bin over the mean of all bins, ``VIEW_BINS``: 1 everywhere for even views.
+
+    Bins are even in rot and in cos(tilt), so that they have equal areas on the sphere of views.
+    """
+    counts, _, _ = np.histogram2d(np.mod(rot_deg, 360.0), np.cos(np.deg2rad(tilt_deg)), bins=VIEW_BINS,
+                                  range=((0, 360), (-1, 1)))
+    return counts / max(counts.mean(), 1e-12)
+
+
+def draw_views(figure: Figure, labels: Sequence[int], rot_deg: Sequence[np.ndarray], tilt_deg: Sequence[np.ndarray]
+               ) -> Figure:
+    """Distribution of viewing directions, a panel per state."""
+    rows = figure.subplots(max(len(labels), 1), 1, squeeze=False)[:, 0]
+    for axes, label, rot, tilt in zip(rows, labels, rot_deg, tilt_deg):
+        density = view_density(rot, tilt)
+        image = axes.imshow(density.T, origin="lower", aspect="auto", extent=(0, 360, -1, 1), vmin=0,
+                            vmax=max(2.0, float(density.max())), cmap="viridis")
+        axes.set_title(f"{cluster_name(label)}: {len(rot)} particles", color=cluster_colour(label), fontsize=10)
+        axes.set(xlabel="rot (deg)", ylabel="cos tilt")
+        figure.colorbar(image, ax=axes, label="views / mean")
+    figure.tight_layout()
+    return figure
+
+
+def evidence_lines(details: Dict[str, Any]) -> List[str]:
+    """The verdict and the numbers behind it, from `refine.json`, as lines of text."""
+    lines = [f"Verdict: {details['verdict']}", "",
+             f"Images that took no part in the start: log likelihood {details['unseen_log_evidence']:.1f} per image "
+             f"against an empty map; {details['least_log_evidence']:g} is asked for."]
+    if details["pairs"]:
+        lines += ["", "Pairs of states (agreement of two halves: 1 = perfect; valley: 0 = parted, 1 = no gap):"]
+        lines += [f"  {cluster_name(a)} and {cluster_name(b)}: agreement {pair['agreement']:.2f}, valley "
+                  f"{pair['valley']:.2f}" for pair in details["pairs"] for a, b in [pair["classes"]]]
+    if details["refused_splits"]:
+        lines += ["", "Splits that were tried and refused:"]
+        lines += [f"  {trial['n_particles']} into {trial['n_particles'] - trial['n_second']} + {trial['n_second']}: "
+                  f"agreement {trial['agreement']:.2f}, valley {trial['valley']:.2f}"
+                  for trial in details["refused_splits"]]
+    return lines
+
+
+def evidence_size_in(details: Dict[str, Any]) -> Tuple[float, float]:
+    """Width and height of `draw_evidence`."""
+    return 9.0, 0.6 + 0.24 * len(_shown(details))
+
+
+def draw_evidence(figure: Figure, details: Dict[str, Any]) -> Figure:
+    """The verdict with its evidence as text; the file has what does not fit."""
+    figure.text(0.03, 1 - 0.25 / figure.get_size_inches()[1], "\n".join(_shown(details)), va="top", fontsize=9,
+                family="monospace", linespacing=1.4)
+    return figure
+
+
+def _shown(details: Dict[str, Any]) -> List[str]:
+    lines = [part for line in evidence_lines(details)
+             for part in (textwrap.wrap(line, LINE_CHARS, subsequent_indent="    ", drop_whitespace=True,
+                                        replace_whitespace=False) or [""])]
+    left = len(lines) - MOST_ROWS
+    return lines if left <= 1 else [*lines[:MOST_ROWS], f"... and {left} lines more: see refine.json"]

@@ -1,0 +1,85 @@
+"""Results of refine clusters: verdict, cards, maps, FSC, viewing directions."""
+from typing import Any, Callable, Dict, List
+
+import numpy as np
+import pyworkflow.protocol.params as params
+
+from ..convert import Picture
+from ..engine.vaegan_engine import results
+from ..engine_run import result_file
+from ..poses import read_poses
+from ..protocols import VaeganProtRefine
+from . import cards, plots, refined_states
+from .viewer_base import VaeganViewer, fsc_curve, read_picture
+
+
+class VaeganRefineViewer(VaeganViewer):
+    """Viewer of refine clusters."""
+
+    _label = "viewer refined states"
+    _targets = [VaeganProtRefine]
+
+    def _defineParams(self, form: Any) -> None:
+        form.addSection(label="Visualization")
+        form.addParam("showVerdict", params.LabelParam, label="Verdict and its evidence",
+                      help="How many states there are, and the numbers that say so.")
+        form.addParam("showCards", params.LabelParam, label="Cards of the states",
+                      help="Size, map and FSC of the half maps of each state.")
+        form.addParam("showViews", params.LabelParam, label="Viewing directions",
+                      help="How many particles look along each direction; dark bins are views that are missing.")
+        form.addParam("showMaps", params.LabelParam, label="Maps of the states", help="Three sections of each.")
+        form.addParam("showFsc", params.LabelParam, label="FSC between half maps",
+                      help="Two halves of each state's particles, refined apart.")
+        form.addParam("showClasses", params.LabelParam, label="Classes in Scipion's viewer",
+                      help="Classes of the input particles with their alignment.")
+
+    def _getVisualizeDict(self) -> Dict[str, Callable[..., List[Any]]]:
+        return {"showVerdict": self._verdict, "showCards": self._cards, "showViews": self._views,
+                "showMaps": self._maps, "showFsc": self._fsc, "showClasses": self._classes}
+
+    def _verdict(self, _name: Any = None) -> List[Any]:
+        details = results.read_json(result_file(self.protocol.getRefinedDir(), results.REFINE_JSON))
+        return self.figure_view(refined_states.draw_evidence, details, title="Verdict",
+                                size_in=refined_states.evidence_size_in(details))
+
+    def read_cards(self) -> List[cards.Card]:
+        """A card per state, the largest first."""
+        poses = read_poses(self.protocol.getRefinedDir())
+        label = np.array([pose.label for pose in poses.values()])
+        probability = np.array([pose.probability for pose in poses.values()])
+        curves = {curve.label: curve for curve in map(fsc_curve, getattr(self.protocol, "outputFSCs", None) or [])}
+        return [cards.Card(row["label"], row["n_particles"], row["fraction"],
+                           float(probability[label == row["label"]].mean()), self._map(row),
+                           curve=curves.get(row["label"])) for row in self.protocol.readClusterRows()]
+
+    def _map(self, row: Dict[str, Any]) -> np.ndarray:
+        return read_picture(Picture(0, str(result_file(self.protocol.getRefinedDir(), row["file"]))))
+
+    def _cards(self, _name: Any = None) -> List[Any]:
+        made = self.read_cards()
+        return self.figure_view(cards.draw_cards, made, title="States", size_in=cards.cards_size_in(len(made)))
+
+    def _views(self, _name: Any = None) -> List[Any]:
+        poses = list(read_poses(self.protocol.getRefinedDir()).values())
+        labels = sorted({pose.label for pose in poses})
+        angles = [np.array([(pose.rot_deg, pose.tilt_deg) for pose in poses if pose.label == label])
+                  for label in labels]
+        return self.figure_view(refined_states.draw_views, labels, [a[:, 0] for a in angles],
+                                [a[:, 1] for a in angles], title="Viewing directions",
+                                size_in=refined_states.views_size_in(len(labels)))
+
+    def _maps(self, _name: Any = None) -> List[Any]:
+        rows = self.protocol.readClusterRows()
+        names = [f"{plots.cluster_name(row['label'])}, {row['n_particles']} particles" for row in rows]
+        return self.figure_view(plots.draw_slices, [self._map(row) for row in rows], names,
+                                [plots.cluster_colour(row["label"]) for row in rows], title="Maps",
+                                size_in=plots.slices_size_in(len(rows)))
+
+    def _fsc(self, _name: Any = None) -> List[Any]:
+        output = getattr(self.protocol, "outputFSCs", None)
+        if output is None or not output.getSize():
+            return [self.errorMessage("This run has no FSC.", "Nothing to show")]
+        return self.figure_view(plots.draw_fsc, [fsc_curve(fsc) for fsc in output], title="FSC between half maps")
+
+    def _classes(self, _name: Any = None) -> List[Any]:
+        return self.table_view("outputClasses")
