@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,13 @@ def test_other_folders_are_refused(tmp_path):
     contract.write_run(EmbedRun(), tmp_path / results.RUN_JSON)
     with pytest.raises(DataError, match="not a training"):
         run_refine(RefineRun(run_dir=str(tmp_path), compute=COMPUTE), tmp_path / "out")
+
+
+def test_one_half_set_is_refused(mixture, tmp_path):
+    whole = contract.read_run(Path(contract.read_run(mixture[0] / results.RUN_JSON).run_dir) / results.RUN_JSON)
+    contract.write_run(replace(whole, data=replace(whole.data, half_set=1)), tmp_path / "train" / results.RUN_JSON)
+    with pytest.raises(DataError, match="half set 1"):
+        run_refine(RefineRun(run_dir=str(tmp_path / "train"), compute=COMPUTE), tmp_path / "out")
 
 
 def test_verdict_names_what_varies():

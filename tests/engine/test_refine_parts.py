@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from refine_particles import PIXEL_SIZE_ANG, blobs, simulated
-from vaegan_engine.abinitio import Batches, Images, image_power, scaled_to_images, search_all, shift_step_px
+from vaegan_engine.abinitio import Batches, Images, image_power, scaled_to_images, search_all, shift_step_px, start
 from vaegan_engine.alignment import AlignedMap, move_map
 from vaegan_engine.band import image_coefficients, make_band, shift_grid, shift_phases
 from vaegan_engine.clustering import valley_ratio
@@ -234,6 +234,18 @@ def test_poses_are_carried_between_frames_and_hands(mirrored):
     back_A, back_shifts = carried(A_b, shifts_b, found, forward=False)
     assert float(rotation_distance_deg(back_A, A).max()) < 0.1
     torch.testing.assert_close(back_shifts, shifts, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize(("n_given", "n_maps", "expected"), [(0, 3, 3), (1, 3, 3), (4, 3, 4)])
+def test_given_maps_are_filled_up_with_random_ones(n_given, n_maps, expected):
+    data, _, _, _ = simulated([blobs(0)], 40, 1.0)
+    given = torch.stack([blobs(k) for k in range(n_given)]) if n_given else None
+    model = start(data, given, n_maps, 5.0, mask_of(24), torch.Generator().manual_seed(0))
+    assert model.n_classes == expected
+    assert len({round(float(m.norm()), 4) for m in model.maps}) == expected  # no map twice
+    for volume in model.maps[:n_given]:
+        best = max(np.corrcoef(volume.flatten(), blobs(k).flatten())[0, 1] for k in range(n_given))
+        assert best > 0.8
 
 
 def test_batches_show_every_image_once_per_epoch():

@@ -49,9 +49,9 @@ class VaeganProtRefine(VaeganProtBase):
                       label="Training", help="A finished run of train 3D; its particles are refined, at its box.")
         form.addParam("inputClusters", params.PointerParam, pointerClass="VaeganProtCluster", allowsNull=True,
                       label="Clusters to start from",
-                      help="Embed and cluster of that training: its maps are the start. Empty = random maps.")
-        form.addParam("nStarts", params.IntParam, default=default.n_starts, label="Random maps to start from",
-                      help="Used where no clusters are given, 1 to 32; 3 is usual. States are divided later.")
+                      help="Embed and cluster of that training: its maps are in the start. Empty = random maps alone.")
+        form.addParam("nStarts", params.IntParam, default=default.n_starts, label="Maps to start from",
+                      help="The clusters' maps are filled up with random ones to this number, 1 to 32; 3 is usual.")
         form.addParam("smallestFrac", params.FloatParam, default=default.smallest_frac, label="Smallest state / all",
                       help="States below this share of the particles are dissolved, 0 to 0.5; always those below 50.")
         self._defineAdvancedParams(form, default)

@@ -106,15 +106,20 @@ def random_maps(n: int, box_px: int, rng: torch.Generator, device: torch.device)
     return torch.randn(n, box_px, box_px, box_px, generator=rng).to(device) * blob
 
 
-def start(data: Images, maps: Tensor | None, n_random: int, radius: float, mask: Tensor,
+def start(data: Images, maps: Tensor | None, n_maps: int, radius: float, mask: Tensor,
           rng: torch.Generator) -> MapMixture:
-    """Mixture at the first step: low-passed, scaled maps, the images' power as noise."""
-    d, power = data.box_px, image_power(data)
-    amplitude = 1.0
-    if maps is None:
-        maps, amplitude = random_maps(n_random, d, rng, data.device), _RANDOM_START
-    maps = amplitude * scaled_to_images(low_passed(maps, radius), data, power, radius)
-    return MapMixture(maps, power, mask)
+    """Mixture at the first step: low-passed, scaled maps, the images' power as noise.
+
+    ``maps`` are filled up with random ones to ``n_maps``: from one map alone a mixture often ends in wrong poses.
+    """
+    power, groups = image_power(data), []
+    if maps is not None:
+        groups.append(scaled_to_images(low_passed(maps, radius), data, power, radius))
+    n_random = n_maps - (0 if maps is None else len(maps))
+    if n_random > 0:
+        blobs = random_maps(n_random, data.box_px, rng, data.device)
+        groups.append(_RANDOM_START * scaled_to_images(low_passed(blobs, radius), data, power, radius))
+    return MapMixture(torch.cat(groups), power, mask)
 
 
 class Batches:
@@ -135,11 +140,10 @@ class Batches:
 
 
 def run_stage(data: Images, model: MapMixture, stage: Stage, batches: Batches, largest_shift_px: float,
-              rng: torch.Generator, log_prior: Callable[[np.ndarray], Tensor] | None = None,
-              after_step: Callable[[dict[str, Any]], None] | None = None) -> None:
+              rng: torch.Generator, after_step: Callable[[dict[str, Any]], None] | None = None) -> None:
     """EM steps of one stage; changes ``model`` in place.
 
-    ``log_prior(rows)`` gives ``(n, c)``; ``after_step`` gets step, shares of the classes and mean log evidence.
+    ``after_step`` gets step, shares of the classes and mean log evidence.
     """
     band = make_band(data.box_px, stage.radius, data.device)
     grid = super_fibonacci_rotations(stage.n_rotations, data.device)
@@ -149,13 +153,12 @@ def run_stage(data: Images, model: MapMixture, stage: Stage, batches: Batches, l
         transforms, ctf = data.coefficients(rows, band)
         turn = random_rotations(1, rng).to(data.device)[0]
         templates = model.templates(band, grid @ turn)
-        prior = log_prior(rows) if log_prior else None
-        found = search(transforms, ctf, model, templates, band, phases, prior)
+        found = search(transforms, ctf, model, templates, band, phases)
         model.forget(_KEEP_SUMS)
         accumulate(model, found, transforms, ctf, templates, band, phases)
         model.solve(stage.radius)
         if after_step:
-            shares = found.class_posterior(prior).mean(0)
+            shares = found.class_posterior().mean(0)
             after_step({"step": step + 1, "shares": [round(float(x), 4) for x in shares],
                         "log_evidence": float(found.log_evidence.logsumexp(1).mean())})
 

@@ -181,8 +181,8 @@ class RefineRun:
 
     command: Literal["refine"] = "refine"
     run_dir: str = ""
-    clusters_dir: str = ""  # start from its maps; empty = n_starts random maps
-    n_starts: int = 3
+    clusters_dir: str = ""  # start from its maps; empty = random maps alone
+    n_starts: int = 3  # maps to start from: the clusters', filled up with random ones to this number
     start_shells: float = 4.0  # shells = box size / resolution
     search_shells: float = 6.0
     class_shells: float = 8.0

@@ -13,7 +13,7 @@ The children are tried again. Every trial is recorded, kept or not.
 """
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -43,13 +43,11 @@ class State:
     A: Tensor  # (n, 3, 3)
     shifts_px: Tensor  # (n, 2)
     volume: Tensor  # (d, d, d)
-    root: int = 0  # states of one root share a coordinate frame
-    trials: list[dict[str, Any]] = field(default_factory=list)  # the splits that led here, and the one refused
 
     def part(self, chosen: np.ndarray) -> State:
         """The same state with some of its images (mask)."""
         at = torch.from_numpy(np.flatnonzero(chosen)).to(self.A.device)
-        return State(self.rows[chosen], self.A[at], self.shifts_px[at], self.volume, self.root, list(self.trials))
+        return State(self.rows[chosen], self.A[at], self.shifts_px[at], self.volume)
 
 
 def settled(data: Images, state: State, band: Band, mask: Tensor, rounds: int = _SETTLE_ROUNDS
@@ -64,7 +62,7 @@ def settled(data: Images, state: State, band: Band, mask: Tensor, rounds: int = 
         if turn < rounds:
             A, shifts, _ = refine_poses(volume_to_fourier(volume[None], PAD)[0], transforms, ctf, A, shifts, precision,
                                         band, _POSE_ITERATIONS)
-    return State(state.rows, A, shifts, volume, state.root, state.trials), images, precision
+    return State(state.rows, A, shifts, volume), images, precision
 
 
 def separation(first: Tensor, second: Tensor, unseen: Tensor) -> dict[str, Any]:
@@ -122,8 +120,7 @@ def divide(data: Images, root: State, radius: float, mask: Tensor, smallest: int
         side, maps, evidence = try_split(images, state.volume, precision, mask, rng)
         large = min(int(side.sum()), int((~side).sum())) >= smallest
         kept = large and is_separate(evidence)
-        evidence.update(kept=kept, root=state.root)
-        state.trials.append(evidence)
+        evidence["kept"] = kept
         if report:
             report(evidence)
         if not kept:

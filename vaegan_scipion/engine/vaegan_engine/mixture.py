@@ -51,10 +51,9 @@ class Posterior(NamedTuple):
     shift: Tensor  # (e,)
     weight: Tensor  # (e,) sums to 1 per image
 
-    def class_posterior(self, log_prior: Tensor | None = None) -> Tensor:
+    def class_posterior(self) -> Tensor:
         """``(n, c)`` probabilities of the classes."""
-        scores = self.log_evidence if log_prior is None else self.log_evidence + log_prior
-        return scores.softmax(1)
+        return self.log_evidence.softmax(1)
 
 
 class MapMixture:
@@ -125,12 +124,12 @@ def solved(numerator: Tensor, denominator: Tensor, box_px: int, radius: float) -
 
 
 def search(transforms: Tensor, ctf: Tensor, model: MapMixture, templates: Templates, band: Band, phases: Tensor,
-           log_prior: Tensor | None = None, entries: bool = True) -> Posterior:
+           entries: bool = True) -> Posterior:
     """E step: posterior over classes, rotations and shifts of images ``(n, p)`` complex with CTF ``(n, p)``.
 
     ``log L = Re sum_k w (X e^{2 pi i k.s/d} C)* S - 1/2 sum_k w C^2 |S|^2`` with w = ``precision``, for all
-    templates by one matrix product. ``phases`` (s, p) from ``shift_phases``; ``log_prior`` (n, c).
-    Without ``entries`` only evidence and best poses are kept.
+    templates by one matrix product. ``phases`` (s, p) from ``shift_phases``. Without ``entries`` only evidence and
+    best poses are kept.
     """
     n_shifts, (n_classes, m, p) = len(phases), templates.slices.shape
     flat = templates.slices.reshape(n_classes * m, p)
@@ -145,12 +144,11 @@ def search(transforms: Tensor, ctf: Tensor, model: MapMixture, templates: Templa
         left = torch.cat((shifted.real, shifted.imag), -1).reshape(-1, 2 * p)
         scores = (left @ real.T).reshape(-1, n_shifts, n_classes * m)
         scores -= 0.5 * ((precision * ctf[rows].square()) @ norms)[:, None]
-        parts.append(_posterior(scores, start, n_classes, None if log_prior is None else log_prior[rows],
-                                entries))
+        parts.append(_posterior(scores, start, n_classes, entries))
     return Posterior(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
-def _posterior(scores: Tensor, first: int, n_classes: int, log_prior: Tensor | None, entries: bool) -> Posterior:
+def _posterior(scores: Tensor, first: int, n_classes: int, entries: bool) -> Posterior:
     """Posterior of a chunk from log likelihoods ``(n, s, c m)``, which are overwritten; ``first``: its first image."""
     n, n_shifts, rows = scores.shape
     m = rows // n_classes
@@ -161,11 +159,10 @@ def _posterior(scores: Tensor, first: int, n_classes: int, log_prior: Tensor | N
     weights = by_class.sub_(best[:, None, :, None]).exp_()
     sums = weights.sum((1, 3))
     evidence = best + torch.log(sums) - math.log(n_shifts * m)
-    total = evidence if log_prior is None else evidence + log_prior
     if not entries:
         none = torch.zeros(0, dtype=torch.long, device=scores.device)
         return Posterior(evidence, best_rotation, best_shift, none, none, none, none, none.to(scores))
-    weights *= (total.softmax(1) / sums)[:, None, :, None]
+    weights *= (evidence.softmax(1) / sums)[:, None, :, None]
     kept = weights > KEPT_POSTERIOR * weights.amax((1, 2, 3), keepdim=True)
     if int(kept.sum()) > MOST_ENTRIES * n:  # a flat posterior: the most probable entries stand for all
         least = weights.flatten(1).topk(min(MOST_ENTRIES, n_shifts * rows), dim=1).values[:, -1]

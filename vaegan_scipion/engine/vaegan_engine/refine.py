@@ -1,6 +1,6 @@
 """``refine``: states, poses and maps from particles without poses, beyond what the VAE-GAN's clusters say.
 
-1. *Ab initio* (``abinitio``): a few maps at coarse resolution, from the clusters' maps or from random blobs.
+1. *Ab initio* (``abinitio``): a few maps at coarse resolution, from the clusters' maps, random blobs, or both.
 2. *Divide* (``divide``): each class is split while two halves of its images agree on the split.
 3. *Settle* (``polish``, ``merge``): all images are searched in all states' maps; states that two halves of the
    images cannot tell apart are joined, small ones dissolved. Steps 2 and 3 run twice, the second time at finer detail.
@@ -37,7 +37,7 @@ from .polish import Assignment, Halves, reassign, refine_halves, searched
 from .progress import progress_bar
 
 HELPS = {
-    "n_starts": "random maps to start from, where --clusters is not given",
+    "n_starts": "maps to start from: those of --clusters, filled up with random ones to this number",
     "start_shells": "resolution of the start, in shells (box size / resolution)",
     "search_shells": "resolution of the pose search",
     "class_shells": "resolution at which states are told apart",
@@ -69,8 +69,9 @@ def main(args: argparse.Namespace) -> None:
     run_refine(run_of(RefineRun, args), args.out)
 
 
-def check(run: RefineRun, train: TrainRun, n: int, box_px: int) -> None:
-    """Refuse settings that cannot be run, by name, value, limit and remedy."""
+def check(run: RefineRun, train: TrainRun, cache: ParticleCache) -> None:
+    """Refuse settings and particles that cannot be run, by name, value, limit and remedy."""
+    n, box_px = len(cache), cache.box_px
     if train.command != "train3d":
         raise ConfigError(f"{run.run_dir} is a {train.command}; refine makes maps.",
                           "Give the --out folder of train3d.")
@@ -87,6 +88,9 @@ def check(run: RefineRun, train: TrainRun, n: int, box_px: int) -> None:
     if n < 4 * SMALLEST_STATE:
         raise DataError(f"{train.data.particles}: {n} particles are too few for maps.",
                         f"Give at least {4 * SMALLEST_STATE} particles.")
+    if len(np.unique(cache.half_set)) < 2:
+        raise DataError(f"{train.data.particles}: all particles in use are of half set {cache.half_set[0]}; refine "
+                        "compares two halves.", "Give a training on all particles (data.half_set 0).")
 
 
 class Journal:
@@ -116,7 +120,7 @@ def run_refine(run: RefineRun, out_dir: Path) -> dict[str, Any]:
         raise DataError(f"{run.run_dir}: its run.json is a '{train.command}', not a training.",
                         "Give the --out folder of train3d.")
     cache = open_cache(train.data, Path(run.run_dir) / results.CACHE)
-    check(run, train, len(cache), cache.box_px)
+    check(run, train, cache)
     contract.write_run(run, out_dir / results.RUN_JSON)
     journal = Journal(out_dir)
     print(f"{len(cache)} particles of {cache.box_px} px, {cache.pixel_size_ang:.3f} A/px, "
@@ -158,7 +162,7 @@ def ab_initio(run: RefineRun, data: Images, maps: Tensor | None, mask: Tensor, l
               journal: Journal) -> tuple[MapMixture, float]:
     """Coarse maps, and how much better than an empty map they explain images that took no part.
 
-    The latter is the mean log likelihood ratio per unseen image; pure noise gives 0 or less.
+    The latter is the mean log likelihood ratio per unseen image, near 0 on pure noise.
     """
     rng = torch.Generator().manual_seed(run.compute.seed)
     held = spread_rows(len(data), min(MOST_HELD_OUT, int(HELD_OUT_FRAC * len(data))))
@@ -167,7 +171,7 @@ def ab_initio(run: RefineRun, data: Images, maps: Tensor | None, mask: Tensor, l
     model = start(data, maps, run.n_starts, run.start_shells, mask, rng)
     stages = (Stage(run.start_shells, ROTATIONS[0], run.start_steps, run.batch_size),
               Stage(run.search_shells, ROTATIONS[1], run.search_steps, run.batch_size))
-    journal.stage("ab initio", f"{model.n_classes} maps, {'random' if maps is None else 'from the clusters'}")
+    journal.stage("ab initio", f"{model.n_classes} maps, {0 if maps is None else len(maps)} from the clusters")
     for stage in stages:
         with progress_bar(stage.steps * stage.batch, f"ab initio, {stage.radius:g} shells", "images") as bar:
             def after(values: dict[str, Any], stage: Stage = stage, bar: Any = bar) -> None:
@@ -188,7 +192,7 @@ def states_of(run: RefineRun, data: Images, model: MapMixture, mask: Tensor, lar
     """Divide, search, join, twice. Returns the assignment, the evidence of its pairs and of the last splits."""
     rng = torch.Generator().manual_seed(run.compute.seed + 1)
     smallest = int(run.smallest_frac * len(data))
-    model, states = first_states(run, data, model, largest_shift_px, journal)
+    states = first_states(run, data, model, largest_shift_px, journal)
     trials: list[dict[str, Any]] = []
     for turn in (0, 1):
         radius = min(run.class_shells + turn * FINER_SHELLS, data.box_px / 2)
@@ -202,7 +206,7 @@ def states_of(run: RefineRun, data: Images, model: MapMixture, mask: Tensor, lar
         found, pairs = merge_same(data, found, radius, mask, smallest, rng,
                                   lambda pair: journal.note(stage="join", **pair))
         found = reassign(data, found, radius, mask, 1, smallest)
-        states = [State(found.members(c), *found.poses(found.members(c)), found.volumes[c], c)
+        states = [State(found.members(c), *found.poses(found.members(c)), found.volumes[c])
                   for c in range(found.n_classes)]
         print(f"{found.n_classes} states: {', '.join(str(len(state.rows)) for state in states)} particles", flush=True)
         if not structured:
@@ -211,7 +215,7 @@ def states_of(run: RefineRun, data: Images, model: MapMixture, mask: Tensor, lar
 
 
 def first_states(run: RefineRun, data: Images, model: MapMixture, largest_shift_px: float, journal: Journal
-                 ) -> tuple[MapMixture, list[State]]:
+                 ) -> list[State]:
     """All images searched in the coarse maps; maps with few images are dropped."""
     journal.stage("pose search", f"{len(data)} particles in {model.n_classes} maps")
     with progress_bar(len(data), "pose search", "images") as bar:
@@ -226,8 +230,8 @@ def first_states(run: RefineRun, data: Images, model: MapMixture, largest_shift_
     for c, old in enumerate(kept):
         rows = np.flatnonzero(class_ == c)
         at = torch.from_numpy(rows).to(found.A.device)
-        states.append(State(rows, found.A[at, old], found.shifts_px[at, old], model.maps[c], c))
-    return model, states
+        states.append(State(rows, found.A[at, old], found.shifts_px[at, old], model.maps[c]))
+    return states
 
 
 def divided(data: Images, states: list[State], radius: float, mask: Tensor, smallest: int, rng: torch.Generator,
