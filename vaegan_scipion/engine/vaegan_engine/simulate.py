@@ -26,6 +26,7 @@ from .ctf import CTF_COLUMNS, ctf_2d
 from .errors import ConfigError, DataError
 from .mrc_io import VOXEL_SIZE_TOLERANCE_FRAC, StackWriter, read_map
 from .particles import CTF_RELION, PARTICLE_ID
+from .junk_images import KINDS, Junk, JunkImages, draw_junk, load_others
 from .phantom import PHANTOM_BOX_ANG, phantom_states
 from .preprocess import SMALLEST_BOX_PX, cropped_box_px, fourier_matrix
 from .progress import progress_bar
@@ -33,7 +34,9 @@ from .projection import extract_slices, shift_slices, slices_to_images, volume_t
 from .rotations import matrix_to_euler, random_rotations
 
 STAR, STACK, TRUTH_CSV, SIMULATION_JSON = "particles.star", "particles.mrcs", "truth.csv", "simulation.json"
-TRUTH_COLUMNS = ("id", "map", "map_file", "rot_deg", "tilt_deg", "psi_deg", "shift_x_px", "shift_y_px")
+TRUTH_COLUMNS = ("id", "map", "map_file", "rot_deg", "tilt_deg", "psi_deg", "shift_x_px", "shift_y_px", "junk")
+NO_MAP = -1  # map of junk in truth.csv, which has no pose either
+JUNK = "junk"  # its name
 SNR_DEFINITION = ("Variance of the clean CTF-modulated images over the noise variance, over the whole image; "
                   "one noise level for the whole set, from the mean variance of the clean images.")
 BLOCK_PX = 2 ** 20  # pixels made at a time
@@ -60,6 +63,8 @@ class SimulateOptions:
     cs_mm: float = 2.7
     amplitude_contrast: float = 0.1
     ctf_table: str = ""  # npz of real CTFs, in place of the defocus range and the microscope
+    junk_frac: float = 0.0  # of all images; they come on top of those of the maps
+    junk_maps: tuple[str, ...] = ()  # other molecules among the junk
     device: str = "auto"
     seed: int = 0
 
@@ -68,10 +73,12 @@ class SimulateOptions:
 class Truth:
     """What each of n images is made of, in the order of the stack."""
 
-    map_index: np.ndarray  # (n,) int64
+    map_index: np.ndarray  # (n,) int64, NO_MAP for junk
     A: Tensor  # (n, 3, 3) float32 RELION Euler matrices
     shift_px: Tensor  # (n, 2) float32, x and y; the content moves by +shift
     ctf: Tensor  # (n, 7) float32, columns as ctf.CTF_COLUMNS
+    junk_row: np.ndarray  # (n,) int64, row of ``junk``, -1 for particles
+    junk: Junk | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -99,6 +106,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="defocus U - V is uniform from 0 to this")
     parser.add_argument("--max-shift-frac", type=float, default=default.max_shift_frac, metavar="F",
                         help="largest shift along x and y, fraction of the box")
+    parser.add_argument("--junk-frac", type=float, default=default.junk_frac, metavar="F",
+                        help="fraction of all images that is junk: noise, off-centre, aggregates, other molecules")
+    parser.add_argument("--junk-maps", nargs="+", metavar="MRC", help="other molecules among the junk")
     parser.add_argument("--voltage", type=float, default=default.voltage_kv, metavar="KV")
     parser.add_argument("--cs", type=float, default=default.cs_mm, metavar="MM")
     parser.add_argument("--amplitude-contrast", type=float, default=default.amplitude_contrast, metavar="W")
@@ -115,8 +125,8 @@ def from_args(args: argparse.Namespace) -> SimulateOptions:
         defocus_low_ang=args.defocus[0], defocus_high_ang=args.defocus[1],
         astigmatism_ang=args.astigmatism, max_shift_frac=args.max_shift_frac, voltage_kv=args.voltage,
         cs_mm=args.cs, amplitude_contrast=args.amplitude_contrast,
-        ctf_table=str(Path(args.ctf_table).absolute()) if args.ctf_table else "",
-        device=args.device, seed=args.seed)
+        ctf_table=str(Path(args.ctf_table).absolute()) if args.ctf_table else "", junk_frac=args.junk_frac,
+        junk_maps=tuple(str(Path(path).absolute()) for path in args.junk_maps or ()), device=args.device, seed=args.seed)
 
 
 def main(args: argparse.Namespace) -> None:
@@ -141,6 +151,9 @@ def check_options(options: SimulateOptions) -> None:
         (options.astigmatism_ang < 0, "--astigmatism", options.astigmatism_ang, "it must not be negative"),
         (not 0 <= options.max_shift_frac < 0.5, "--max-shift-frac", options.max_shift_frac,
          "it must be at least 0 and below 0.5"),
+        (not 0 <= options.junk_frac <= 0.9, "--junk-frac", options.junk_frac, "it must be from 0 to 0.9"),
+        (bool(options.junk_maps) and options.junk_frac == 0, "--junk-frac", options.junk_frac,
+         "with --junk-maps it must be above 0"),
         (not 10 <= options.voltage_kv <= 2000, "--voltage", options.voltage_kv, "it is in kV, 10 to 2000"),
         (not 0 <= options.amplitude_contrast <= 1, "--amplitude-contrast", options.amplitude_contrast,
          "it must lie between 0 and 1"),
@@ -188,8 +201,26 @@ def draw_truth(options: SimulateOptions, n_maps: int) -> Truth:
     shift_px = rng.uniform(-limit_px, limit_px, (n, 2))
     ctf = _ctf_from_table(options.ctf_table, n, rng) if options.ctf_table else _ctf_from_range(options, n, rng)
     generator = torch.Generator().manual_seed(int(rng.integers(2 ** 62)))
-    return Truth(map_index, random_rotations(n, generator), torch.from_numpy(shift_px.astype(np.float32)),
-                 torch.from_numpy(ctf.astype(np.float32)))
+    truth = Truth(map_index, random_rotations(n, generator), torch.from_numpy(shift_px.astype(np.float32)),
+                  torch.from_numpy(ctf.astype(np.float32)), np.full(n, -1))
+    return with_junk(truth, options, n_maps) if options.junk_frac else truth
+
+
+def with_junk(truth: Truth, options: SimulateOptions, n_maps: int) -> Truth:
+    """The particles unchanged, junk shuffled in between."""
+    n = len(truth.map_index)
+    m = round(n * options.junk_frac / (1 - options.junk_frac))
+    rng = np.random.default_rng([options.seed, 1])
+    junk = draw_junk(m, n_maps, len(options.junk_maps), options.box_px, options.max_shift_frac * options.box_px, rng)
+    ctf = _ctf_from_table(options.ctf_table, m, rng) if options.ctf_table else _ctf_from_range(options, m, rng)
+    is_junk = rng.permutation(n + m) < m
+    row = np.empty(n + m, np.int64)  # of particles, then junk
+    row[~is_junk], row[is_junk] = np.arange(n), n + np.arange(m)
+    nowhere = torch.full((m, 2), torch.nan)
+    return Truth(np.concatenate((truth.map_index, np.full(m, NO_MAP)))[row],
+                 torch.cat((truth.A, torch.eye(3).expand(m, 3, 3)))[row], torch.cat((truth.shift_px, nowhere))[row],
+                 torch.cat((truth.ctf, torch.from_numpy(ctf.astype(np.float32))))[row],
+                 np.concatenate((np.full(n, -1), np.arange(m)))[row], junk)
 
 
 def _ctf_from_range(options: SimulateOptions, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -213,9 +244,19 @@ def _ctf_from_table(path: str, n: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def clean_images(volume_ft: Tensor, truth: Truth, rows: slice, box_px: int, pixel_size_ang: float) -> Tensor:
-    """Noise-free images ``(m, d, d)`` of some rows, on the device of ``volume_ft``."""
+    """Noise-free images ``(m, d, d)`` of particles in some rows, on the device of ``volume_ft``; 0 where junk is."""
     device = volume_ft.device
     index = torch.from_numpy(truth.map_index[rows]).to(device)
+    particle = torch.nonzero(index != NO_MAP).squeeze(1)
+    images = torch.zeros(len(index), box_px, box_px, device=device)
+    images[particle] = particle_images(volume_ft, truth, rows.start + particle.cpu(), box_px, pixel_size_ang)
+    return images
+
+
+def particle_images(volume_ft: Tensor, truth: Truth, rows: Tensor, box_px: int, pixel_size_ang: float) -> Tensor:
+    """Noise-free images ``(m, d, d)`` of particles."""
+    device = volume_ft.device
+    index = torch.from_numpy(truth.map_index[rows.numpy()]).to(device)
     planes = extract_slices(volume_ft, index, truth.A[rows].to(device), box_px)
     planes = planes * ctf_2d(truth.ctf[rows].to(device), box_px, pixel_size_ang)
     return slices_to_images(shift_slices(planes, truth.shift_px[rows].to(device)))
@@ -232,11 +273,14 @@ def run_simulate(options: SimulateOptions, out_dir: Path) -> dict[str, Any]:
     maps, pixel_size_ang, names = load_maps(options)
     truth = draw_truth(options, len(maps))
     n, d = len(truth.map_index), options.box_px
+    n_particles = int((truth.map_index != NO_MAP).sum())
     step = max(1, BLOCK_PX // d ** 2)
     blocks = [slice(start, min(n, start + step)) for start in range(0, n, step)]
     noise_generator = torch.Generator(device).manual_seed(options.seed)
     with torch.no_grad():
         volume_ft = volume_to_fourier(torch.from_numpy(maps).to(device))
+
+        junk = junk_maker(options, truth, maps, pixel_size_ang, device)
 
         def clean(rows: slice) -> Tensor:
             return clean_images(volume_ft, truth, rows, d, pixel_size_ang)
@@ -244,7 +288,7 @@ def run_simulate(options: SimulateOptions, out_dir: Path) -> dict[str, Any]:
         signal_variance = 0.0
         with progress_bar(n, "measuring the signal", "images") as bar:
             for rows in blocks:
-                signal_variance += float(clean(rows).double().var((1, 2), correction=0).sum()) / n
+                signal_variance += float(clean(rows).double().var((1, 2), correction=0).sum()) / n_particles
                 bar.update(rows.stop - rows.start)
         if not signal_variance > 0:
             raise DataError(f"{names[0]}: the projections have no signal (variance {signal_variance:g}).",
@@ -255,17 +299,28 @@ def run_simulate(options: SimulateOptions, out_dir: Path) -> dict[str, Any]:
               progress_bar(n, "simulating", "images") as bar):
             for rows in blocks:
                 images = clean(rows)
+                for row in np.flatnonzero(truth.junk_row[rows] >= 0) if junk else ():
+                    images[row] = junk.clean(truth.junk_row[rows][row], truth.ctf[rows][row])
                 noise = torch.randn(images.shape, generator=noise_generator, device=device)
                 writer.append((images + noise_std * noise).cpu().numpy())
                 bar.update(rows.stop - rows.start)
     summary = {
-        "options": asdict(options), "n_images": n, "map_files": names, "pixel_size_ang": pixel_size_ang,
+        "options": asdict(options), "n_images": n, "n_junk": n - n_particles, "map_files": names, "pixel_size_ang": pixel_size_ang,
         "signal_variance": signal_variance, "noise_variance": noise_std ** 2, "noise_std": noise_std,
         "snr_definition": SNR_DEFINITION, "device": device.type, "torch": torch.__version__}
     results.write_json(out_dir / SIMULATION_JSON, summary)
     _write_truth(out_dir / TRUTH_CSV, truth, names)
     _write_star(out_dir / STAR, truth, d, pixel_size_ang)
     return summary
+
+
+def junk_maker(options: SimulateOptions, truth: Truth, maps: np.ndarray, pixel_size_ang: float, device: torch.device
+               ) -> JunkImages | None:
+    """Maker of the junk's images, None where there is none."""
+    if truth.junk is None:
+        return None
+    others = load_others(options.junk_maps, maps, pixel_size_ang)
+    return JunkImages(truth.junk, torch.from_numpy(np.concatenate((maps, others))).to(device), pixel_size_ang)
 
 
 def _remove_star(out_dir: Path) -> None:
@@ -280,8 +335,14 @@ def _remove_star(out_dir: Path) -> None:
 def _write_truth(path: Path, truth: Truth, names: list[str]) -> None:
     angles = np.stack([angle.numpy() for angle in matrix_to_euler(truth.A.double())], 1)
     numbers = np.concatenate((angles, truth.shift_px.double().numpy()), 1)
-    rows = ([row + 1, int(index), Path(names[index]).name, *(f"{value:.6f}" for value in numbers[row])]
-            for row, index in enumerate(truth.map_index))
+    rows = []
+    for row, index in enumerate(truth.map_index):
+        if index == NO_MAP:
+            assert truth.junk is not None
+            rows.append([row + 1, NO_MAP, JUNK, *["nan"] * numbers.shape[1],
+                         KINDS[truth.junk.kind[truth.junk_row[row]]]])
+        else:
+            rows.append([row + 1, int(index), Path(names[index]).name, *(f"{value:.6f}" for value in numbers[row]), ""])
     results.write_csv(path, TRUTH_COLUMNS, rows)
 
 
