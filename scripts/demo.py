@@ -49,6 +49,7 @@ def build_project(folder: Path, data: Path, args: argparse.Namespace) -> dict[st
         "cluster": {"seed": args.seed, "numberOfThreads": args.threads, "doHalves": True,
                     "halvesKimg": args.halves_kimg},
         "traverse": {"seed": args.seed, "numberOfThreads": args.threads},
+        "refine": {"seed": args.seed, "numberOfThreads": args.threads},
     }, indent=2) + "\n")
     run([SCIPION, "python", ROOT / "scripts" / "demo_project.py", request], VAEGAN_DEMO_GPU=str(int(args.gpu)))
     found: dict[str, str] = json.loads(answer.read_text())
@@ -61,18 +62,26 @@ def resolution(row: dict[str, Any]) -> str:
             f"{row['resolution_0.143_ang']:.1f} A at 0.143")
 
 
-def print_results(evaluation: dict[str, Any], halves: list[dict[str, Any]], folders: dict[str, str],
-                  reports: tuple[Path, ...], seconds: float) -> None:
-    """What was found, from the files that hold it."""
-    print("\n================ demo ================")
+def print_evaluation(evaluation: dict[str, Any]) -> None:
+    """Agreement with the true states, and each map's resolution."""
     print(f"clusters {evaluation['clusters']} (true states {len(evaluation['states'])})")
     print(f"NMI {evaluation['nmi']:.3f}  AMI {evaluation['ami']:.3f}  ARI {evaluation['ari']:.3f}")
     for row in evaluation["maps"]:
         print(f"map of cluster {row['label'] + 1} ({row['n_particles']} particles) against {row['reference']}: "
               f"{resolution(row)}")
+
+
+def print_results(evaluation: dict[str, Any], refined: dict[str, Any], halves: list[dict[str, Any]],
+                  folders: dict[str, str], reports: tuple[Path, ...], seconds: float) -> None:
+    """What was found, from the files that hold it."""
+    print("\n================ demo ================")
+    print("-- clusters of the embedding")
+    print_evaluation(evaluation)
     for row in halves:
         if "resolution_0.143_ang" in row:
             print(f"two halves, cluster {row['cluster'] + 1}: {row['resolution_0.143_ang']:.1f} A at FSC 0.143")
+    print("-- after refine")
+    print_evaluation(refined)
     print(f"took {seconds / 60:.1f} min")
     print(f"Scipion project {folders['project']}")
     print(f"open it with    bin/scipion3 project {PROJECT}")
@@ -104,6 +113,8 @@ def main() -> None:
     folders = build_project(out, data, args)
     truth = data / "truth.csv"
     run([VAEGAN, "evaluate", "--clusters", folders["clusters"], "--truth", truth, "--out", evaluation_dir])
+    refined_dir = out / "evaluation_refined"
+    run([VAEGAN, "evaluate", "--clusters", folders["refined"], "--truth", truth, "--out", refined_dir])
     run([VAEGAN, "report", "--run", folders["run"], "--clusters", folders["clusters"],
          "--traverse", folders["traverse"], "--halves", folders["halves"], "--evaluation", evaluation_dir,
          "--truth", truth, "--out", picture])
@@ -111,6 +122,7 @@ def main() -> None:
          "--traverse", folders["traverse"], "--halves", folders["halves"], "--evaluation", evaluation_dir,
          "--title", "Demo: particles of the built-in phantom", "--out", page])
     print_results(json.loads((evaluation_dir / "evaluation.json").read_text()),
+                  json.loads((refined_dir / "evaluation.json").read_text()),
                   json.loads(Path(folders["halves"], "halves.json").read_text()),
                   folders, (picture, page), time.monotonic() - started)
 

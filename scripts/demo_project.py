@@ -1,4 +1,4 @@
-"""The Scipion part of the demo: a project with an import, a training, clusters and a traversal.
+"""The Scipion part of the demo: a project with an import, a training, clusters, a traversal and refined states.
 
 ``bin/scipion3 python scripts/demo_project.py REQUEST.json``, where the request (written by ``demo.py``) names the
 star file, the project, the settings of each protocol and the answer: a JSON file with the runs' folders.
@@ -13,7 +13,7 @@ from pathlib import Path
 from pwem.protocols import ProtImportParticles
 from pyworkflow.project import Manager
 
-from vaegan_scipion.protocols import VaeganProtCluster, VaeganProtTrain3D, VaeganProtTraverse
+from vaegan_scipion.protocols import VaeganProtCluster, VaeganProtRefine, VaeganProtTrain3D, VaeganProtTraverse
 
 POLL_S = 2.0
 
@@ -97,12 +97,18 @@ def main():
     traversal.inputClusters.set(clustering)
     launch(project, traversal, "PCA traversal")
 
+    refining = project.newProtocol(VaeganProtRefine, **request["refine"])
+    refining.inputTraining.set(training)
+    refining.inputClusters.set(clustering)
+    launch(project, refining, "refine clusters")
+
     Path(request["answer"]).write_text(json.dumps({
         "project": os.path.abspath(project.getPath()),
         "run": os.path.abspath(training.getRunDir()),
         "clusters": os.path.abspath(clustering.getClustersDir()),
         "halves": os.path.abspath(clustering._getExtraPath("halves")),
         "traverse": os.path.abspath(traversal._getExtraPath("traversal")),
+        "refined": os.path.abspath(refining.getRefinedDir()),
     }, indent=2) + "\n")
 
 
