@@ -54,14 +54,14 @@ class EngineRun:
         self.out_dir = Path(out_dir)
 
     def prepare(self) -> bool:
-        """Write the request and make the results folder; True when a training can be resumed.
+        """Write the request and make the results folder; True when it can be resumed.
 
-        A training (or the two of `halves`) resumes when a checkpoint is there and the earlier request
+        A training (or the two of `halves`) and a refinement resume when a checkpoint is there and the earlier request
         asked for the same, apart from where to compute. Everything else starts in an empty folder,
         so that no result of other settings is ever read.
         """
-        trains = isinstance(self.settings, (contract.TrainRun, contract.HalvesRun))
-        resume = trains and self._has_checkpoint() and self._asks_for_the_same()
+        keeps = isinstance(self.settings, (contract.TrainRun, contract.HalvesRun, contract.RefineRun))
+        resume = keeps and self._has_checkpoint() and self._asks_for_the_same()
         if not resume:
             shutil.rmtree(self.out_dir, ignore_errors=True)
         self.out_dir.mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ class EngineRun:
         return resume
 
     def _has_checkpoint(self) -> bool:
-        return any(self.out_dir.glob(f"**/{results.CHECKPOINTS}/*.pt"))
+        return any(path.suffix in (".pt", ".npz") for path in self.out_dir.glob(f"**/{results.CHECKPOINTS}/*"))
 
     def _asks_for_the_same(self) -> bool:
         try:

@@ -199,7 +199,9 @@ class VaeganProtRefine(VaeganProtBase):
     def _summary(self) -> List[str]:
         if not self.hasAttribute("outputClasses"):
             stage = read_status(self.getRefinedDir()).get("stage")
-            return [f"Running: {stage}" if stage and self.isActive() else "The states are not made yet."]
+            if not stage:
+                return ["The states are not made yet."]
+            return [f"Running: {stage}" if self.isActive() else f"Stopped at: {stage}. Continue goes on from there."]
         lines = [f"Verdict: {self._evidence().get('verdict', '')}"]
         for row in sorted(self.readClusterRows(), key=lambda row: row["label"]):
             resolution = row.get("resolution_0.143_ang")

@@ -36,7 +36,7 @@ def main(words):
                 "traverse": traverse, "halves": halves, "refine": refine, "evaluate": evaluate, "report": report,
                 "counterpart": counterpart}
     commands[run.command](run, out_dir)
-    if run.command.startswith("train"):
+    if run.command.startswith(("train", "refine")):
         results.update_status(out_dir, resumed="--resume" in words,
                               visible_gpus=os.environ.get("CUDA_VISIBLE_DEVICES"))
     print(f"fake {run.command} done")
@@ -50,6 +50,9 @@ def fail_on_request(command, out_dir):
             continue
         if command.startswith("train"):
             write_checkpoint(out_dir, 1600)
+        if command == "refine":
+            results.update_status(out_dir, stage="divide")
+            results.write_npz(out_dir / results.CHECKPOINTS / "ab_initio.npz", fake=np.zeros(1))
         if name == "VAEGAN_FAKE_EXIT":
             results.update_status(out_dir, state="failed", error={
                 "code": int(code), "message": f"fake message {code}.", "hint": "Fake hint."})

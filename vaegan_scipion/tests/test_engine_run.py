@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 from pyworkflow.utils.process import buildRunCommand
 
 from vaegan_scipion import Plugin
@@ -121,6 +122,20 @@ class TestEngineRun(unittest.TestCase):
         (checkpoints / "ckpt_000000100.pt").touch()
         self.assertTrue(halves(1.0).prepare())
         self.assertFalse(halves(2.0).prepare())
+        self.assertFalse(checkpoints.exists())
+
+    def test_a_refinement_resumes(self):
+        def refine(n_starts):
+            settings = contract.RefineRun(run_dir="run", n_starts=n_starts)
+            return EngineRun(settings, str(self.folder / "refine.json"), str(self.folder / "refined"))
+
+        self.assertFalse(refine(3).prepare())
+        checkpoints = self.folder / "refined" / results.CHECKPOINTS
+        results.write_json(checkpoints / "settings.json", {})
+        self.assertFalse(refine(3).prepare())  # no step is finished, or all are
+        results.write_npz(checkpoints / "ab_initio.npz", maps=np.zeros(1))
+        self.assertTrue(refine(3).prepare())
+        self.assertFalse(refine(4).prepare())
         self.assertFalse(checkpoints.exists())
 
     def test_every_exit_code_is_a_sentence_with_a_remedy(self):

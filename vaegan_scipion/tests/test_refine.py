@@ -2,6 +2,7 @@
 import os
 import unittest
 from importlib.util import find_spec
+from unittest.mock import patch
 
 import mrcfile
 import numpy as np
@@ -9,9 +10,10 @@ from emtable import Table
 from matplotlib.figure import Figure
 from pwem.constants import ALIGN_PROJ
 
+from vaegan_scipion.engine_run import EngineError, read_status
 from vaegan_scipion.poses import Pose, pose_matrix
 from vaegan_scipion.protocols import VaeganProtCluster, VaeganProtRefine, VaeganProtTrain2D, VaeganProtTrain3D
-from vaegan_scipion.tests.phantom import ENABLED_IDS, SAMPLING_RATE_ANG, ProjectTest
+from vaegan_scipion.tests.phantom import ENABLED_IDS, SAMPLING_RATE_ANG, ProjectTest, environment, run_in_shell
 from vaegan_scipion.viewers import refined_states
 
 NEEDS_RELION = "scipion-em-relion is not installed; it writes the star file" if find_spec("relion") is None else ""
@@ -67,6 +69,19 @@ class TestRefine(ProjectTest):
         self.assertIn("Verdict: 2 states", self.run_._summary())
         self.assertIn("state 2: ", self.run_._summary()[2])
         self.assertIn("2 states", self.run_._methods()[0])
+
+    def test_continue_after_a_stop_resumes(self):
+        run = self.filled(VaeganProtRefine, inputTraining=self.training)
+        self.proj.saveProtocol(run)
+        run.makePathsAndClean()
+        with patch.object(run, "runJob", side_effect=run_in_shell):
+            with environment(VAEGAN_FAKE_EXIT="refine:143"), self.assertRaisesRegex(EngineError, "fake message 143"):
+                run.refineStep("")
+            self.assertEqual(run._summary(), ["Stopped at: divide. Continue goes on from there."])
+            for n_starts, resumed in ((3, True), (4, False)):  # other settings begin anew
+                run.nStarts.set(n_starts)
+                run.refineStep("")
+                self.assertIs(read_status(run.getRefinedDir())["resumed"], resumed)
 
     @unittest.skipIf(NEEDS_RELION, NEEDS_RELION)
     def test_relion_reads_the_poses_as_they_were_written(self):

@@ -138,17 +138,27 @@ class Batches:
         self._next += n
         return np.sort(taken)
 
+    def state(self) -> dict[str, Any]:
+        """Where in which order they are, for ``restore``."""
+        return {"order": self._order, "next": self._next, "rng": self._rng.bit_generator.state}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on as from ``state``."""
+        self._order, self._next = state["order"], state["next"]
+        self._rng.bit_generator.state = state["rng"]
+
 
 def run_stage(data: Images, model: MapMixture, stage: Stage, batches: Batches, largest_shift_px: float,
-              rng: torch.Generator, after_step: Callable[[dict[str, Any]], None] | None = None) -> None:
-    """EM steps of one stage; changes ``model`` in place.
+              rng: torch.Generator, after_step: Callable[[dict[str, Any]], None] | None = None,
+              done: int = 0) -> None:
+    """EM steps of one stage, after ``done`` of them; changes ``model`` in place.
 
     ``after_step`` gets step, shares of the classes and mean log evidence.
     """
     band = make_band(data.box_px, stage.radius, data.device)
     grid = super_fibonacci_rotations(stage.n_rotations, data.device)
     phases = shift_phases(band, shift_grid(largest_shift_px, shift_step_px(data.box_px, stage.radius), data.device))
-    for step in range(stage.steps):
+    for step in range(done, stage.steps):
         rows = batches.take(stage.batch)
         transforms, ctf = data.coefficients(rows, band)
         turn = random_rotations(1, rng).to(data.device)[0]

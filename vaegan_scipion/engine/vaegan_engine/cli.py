@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__, contract, results
-from .contract import TrainRun
-from .errors import EXIT_DATA, EXIT_DONE, EXIT_SIGINT, ConfigError, DataError, EngineError
+from .contract import RefineRun, TrainRun
+from .errors import EXIT_DATA, EXIT_DONE, EXIT_SIGINT, ConfigError, DataError, EngineError, StoppedError
 
 # command -> (module, one line of help); each module has add_arguments(parser) and main(args)
 COMMANDS = {
@@ -57,7 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
                               description="run the settings of a run.json")
     run.add_argument("run_json", type=Path)
     run.add_argument("--out", type=Path, help="results folder (default: the folder of run.json)")
-    run.add_argument("--resume", action="store_true", help="continue a training from its checkpoint")
+    run.add_argument("--resume", action="store_true", help="continue a training or refinement from its checkpoint")
     return parser
 
 
@@ -115,7 +115,8 @@ def run_file(args: argparse.Namespace) -> None:
         run_train(run, out_dir, args.resume)
         return
     module = importlib.import_module(f".{COMMANDS[run.command][0]}", __package__)
-    getattr(module, f"run_{run.command}")(run, out_dir)
+    options = {"resume": args.resume} if isinstance(run, RefineRun) else {}
+    getattr(module, f"run_{run.command}")(run, out_dir, **options)
 
 
 def dispatch(args: argparse.Namespace) -> None:
@@ -157,5 +158,6 @@ def record_failure(args: argparse.Namespace, error: EngineError) -> None:
         return
     folder = args.out or args.run_json.resolve().parent
     if Path(folder).is_dir() and os.access(folder, os.W_OK):
-        results.update_status(folder, state="failed", error={
+        state = "stopped" if isinstance(error, StoppedError) else "failed"
+        results.update_status(folder, state=state, error={
             "code": error.exit_code, "message": error.message, "hint": error.hint})

@@ -29,6 +29,7 @@ KEPT_POSTERIOR = 1e-3  # entries below this part of an image's largest are dropp
 MOST_ENTRIES = 256  # per image, on average
 _SEARCH_FLOATS = 2 ** 26  # log likelihoods held at a time
 _EDGE_SHELLS = 0.35  # width of the band's soft edge in the maps
+_STATE = "maps", "noise", "numerator", "denominator", "_residual", "_count"  # of a mixture
 
 
 class Templates(NamedTuple):
@@ -88,6 +89,15 @@ class MapMixture:
         """Drop all other classes."""
         self.maps = self.maps[classes]
         self.numerator, self.denominator = self.numerator[classes], self.denominator[classes]
+
+    def state(self) -> dict[str, Tensor]:
+        """Maps, noise and running sums, for ``restore``."""
+        return {name: getattr(self, name) for name in _STATE}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Go on as from ``state``."""
+        for name in _STATE:
+            setattr(self, name, state[name])
 
     def forget(self, fraction_kept: float) -> None:
         """Shrink all sums: older images count less."""

@@ -7,13 +7,14 @@
 4. *Detail*: per state, two halves refined apart, the band growing with their FSC.
 
 Some images take no part in step 1; whether maps made without them explain them better than an empty map
-decides if there is structure at all.
+decides if there is structure at all. Every step is kept (``refine_checkpoint``), to go on from after a stop.
 """
 from __future__ import annotations
 
 import argparse
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from .mixture import MapMixture
 from .particle_tables import read_cluster_rows
 from .polish import Assignment, Halves, reassign, refine_halves, searched
 from .progress import progress_bar
+from .refine_checkpoint import Checkpoints, settings_of, stoppable
 
 HELPS = {
     "n_starts": "maps to start from: those of --clusters, filled up with random ones to this number",
@@ -53,6 +55,7 @@ HELD_OUT_FRAC, MOST_HELD_OUT = 0.1, 300
 LEAST_EVIDENCE = 3.0  # mean log likelihood ratio of an unseen image, maps against no particle
 FINER_SHELLS = 2.0  # added for the second round
 DETAIL_ROUNDS = 5
+UNDER_WAY = "ab_initio_under_way"  # checkpoint inside that step
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,11 +65,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_out(parser)
     add_fields(parser, RefineRun, HELPS)
     add_compute(parser)
+    parser.add_argument("--resume", action="store_true", help="continue from the newest checkpoint")
 
 
 def main(args: argparse.Namespace) -> None:
     """Run ``vaegan refine``."""
-    run_refine(run_of(RefineRun, args), args.out)
+    run_refine(run_of(RefineRun, args), args.out, args.resume)
 
 
 def check(run: RefineRun, train: TrainRun, cache: ParticleCache) -> None:
@@ -96,9 +100,13 @@ def check(run: RefineRun, train: TrainRun, cache: ParticleCache) -> None:
 class Journal:
     """What happened, in ``log.jsonl``, on the screen and in ``status.json``."""
 
-    def __init__(self, out_dir: Path) -> None:
-        self.out_dir, self.began = out_dir, time.time()
-        (out_dir / results.LOG_JSONL).unlink(missing_ok=True)
+    def __init__(self, out_dir: Path, resumed: bool) -> None:
+        """A new log, or where the refinement is resumed, the old one goes on."""
+        if not resumed:
+            (out_dir / results.LOG_JSONL).unlink(missing_ok=True)
+        lines = results.read_jsonl(out_dir / results.LOG_JSONL)
+        self.out_dir, self.began = out_dir, time.time() - (lines[-1]["seconds"] if lines else 0.0)
+        results.update_status(out_dir, error=None)
 
     def stage(self, name: str, text: str) -> None:
         """A new stage begins."""
@@ -111,8 +119,11 @@ class Journal:
         results.append_jsonl(self.out_dir / results.LOG_JSONL, {"seconds": seconds, **values})
 
 
-def run_refine(run: RefineRun, out_dir: Path) -> dict[str, Any]:
-    """Refine into ``out_dir``; returns what ``refine.json`` holds. Raises ConfigError or DataError."""
+def run_refine(run: RefineRun, out_dir: Path, resume: bool = False) -> dict[str, Any]:
+    """Refine into ``out_dir``, with ``resume`` from its checkpoints; returns what ``refine.json`` holds.
+
+    Raises ConfigError, DataError or, after a signal, StoppedError.
+    """
     out_dir = Path(out_dir)
     device = compute.prepare_device(run.compute)
     train = contract.read_run(Path(run.run_dir) / results.RUN_JSON)
@@ -121,8 +132,13 @@ def run_refine(run: RefineRun, out_dir: Path) -> dict[str, Any]:
                         "Give the --out folder of train3d.")
     cache = open_cache(train.data, Path(run.run_dir) / results.CACHE)
     check(run, train, cache)
+    maps = cluster_maps(run, cache.box_px, cache.pixel_size_ang)
+    steps = Checkpoints(out_dir, settings_of(run, train, cache, maps), device, resume)
+    if resume and steps.finished():
+        print(f"{out_dir}: the refinement is finished")
+        return dict(results.read_json(out_dir / results.REFINE_JSON))
     contract.write_run(run, out_dir / results.RUN_JSON)
-    journal = Journal(out_dir)
+    journal = Journal(out_dir, resumed=bool(steps.names()))
     print(f"{len(cache)} particles of {cache.box_px} px, {cache.pixel_size_ang:.3f} A/px, "
           f"on {compute.describe(device)}")
 
@@ -131,10 +147,16 @@ def run_refine(run: RefineRun, out_dir: Path) -> dict[str, Any]:
     mask = torch.from_numpy(soft_sphere_mask(d, train.data.particle_radius_frac * d - 0.05 * d, 0.08 * d)).to(device)
     settings = replace(run, smallest_frac=max(run.smallest_frac, SMALLEST_STATE / len(data)))
     largest_shift_px = train.model.max_shift_frac * d
-    model, unseen = ab_initio(run, data, cluster_maps(run, d, data.pixel_size_ang), mask, largest_shift_px, journal)
-    found, pairs, trials = states_of(settings, data, model, mask, largest_shift_px, unseen >= LEAST_EVIDENCE, journal)
-    halves = detail(settings, data, found, cache, mask, journal)
-    return refine_output.write(run, train, cache, found, halves, pairs, trials, unseen, LEAST_EVIDENCE, out_dir)
+    with stoppable(out_dir):
+        coarse, noise, unseen = steps.step("ab_initio", partial(ab_initio, run, data, maps, mask, largest_shift_px,
+                                                                journal, steps))
+        steps.drop(UNDER_WAY)
+        found, pairs, trials = states_of(settings, data, MapMixture(coarse, noise, mask), mask, largest_shift_px,
+                                         unseen >= LEAST_EVIDENCE, journal, steps)
+        halves = detail(settings, data, found, cache, mask, journal, steps)
+        made = refine_output.write(run, train, cache, found, halves, pairs, trials, unseen, LEAST_EVIDENCE, out_dir)
+    steps.clear()
+    return made
 
 
 def cluster_maps(run: RefineRun, box_px: int, voxel_size_ang: float) -> Tensor | None:
@@ -159,10 +181,10 @@ def cluster_maps(run: RefineRun, box_px: int, voxel_size_ang: float) -> Tensor |
 
 
 def ab_initio(run: RefineRun, data: Images, maps: Tensor | None, mask: Tensor, largest_shift_px: float,
-              journal: Journal) -> tuple[MapMixture, float]:
-    """Coarse maps, and how much better than an empty map they explain images that took no part.
+              journal: Journal, steps: Checkpoints) -> tuple[Tensor, Tensor, float]:
+    """Coarse maps, the noise, and how much better than an empty map they explain images that took no part.
 
-    The latter is the mean log likelihood ratio per unseen image, near 0 on pure noise.
+    The last is the mean log likelihood ratio per unseen image, near 0 on pure noise.
     """
     rng = torch.Generator().manual_seed(run.compute.seed)
     held = spread_rows(len(data), min(MOST_HELD_OUT, int(HELD_OUT_FRAC * len(data))))
@@ -172,40 +194,51 @@ def ab_initio(run: RefineRun, data: Images, maps: Tensor | None, mask: Tensor, l
     stages = (Stage(run.start_shells, ROTATIONS[0], run.start_steps, run.batch_size),
               Stage(run.search_shells, ROTATIONS[1], run.search_steps, run.batch_size))
     journal.stage("ab initio", f"{model.n_classes} maps, {0 if maps is None else len(maps)} from the clusters")
-    for stage in stages:
-        with progress_bar(stage.steps * stage.batch, f"ab initio, {stage.radius:g} shells", "images") as bar:
-            def after(values: dict[str, Any], stage: Stage = stage, bar: Any = bar) -> None:
+    at = steps.read(UNDER_WAY)
+    if at is not None:
+        model.restore(at["model"])
+        batches.restore(at["batches"])
+        rng.set_state(at["rng"].cpu())
+    for number, stage in enumerate(stages):
+        if at is not None and number < at["stage"]:
+            continue
+        done = at["step"] if at is not None and number == at["stage"] else 0
+        with progress_bar(stage.steps * stage.batch, f"ab initio, {stage.radius:g} shells", "images",
+                          initial=done * stage.batch) as bar:
+            def after(values: dict[str, Any], number: int = number, stage: Stage = stage, bar: Any = bar) -> None:
                 bar.update(stage.batch)
                 journal.note(stage="ab initio", shells=stage.radius, **values)
+                steps.under_way(UNDER_WAY, lambda: {
+                    "stage": number, "step": values["step"], "model": model.state(), "batches": batches.state(),
+                    "rng": rng.get_state()})
 
-            run_stage(data, model, stage, batches, largest_shift_px, rng, after_step=after)
+            run_stage(data, model, stage, batches, largest_shift_px, rng, after_step=after, done=done)
     found = search_all(data, model, held, run.search_shells, ROTATIONS[1], largest_shift_px)
     evidence = torch.from_numpy(found.log_evidence).logsumexp(1) - np.log(model.n_classes)
     unseen = float(evidence.mean())
     journal.note(stage="held out", n_images=len(held), log_evidence=unseen)
     print(f"unseen images: log likelihood against an empty map {unseen:.1f} per image ({len(held)} images)")
-    return model, unseen
+    return model.maps, model.noise, unseen
 
 
 def states_of(run: RefineRun, data: Images, model: MapMixture, mask: Tensor, largest_shift_px: float,
-              structured: bool, journal: Journal) -> tuple[Assignment, list[dict[str, Any]], list[dict[str, Any]]]:
+              structured: bool, journal: Journal, steps: Checkpoints
+              ) -> tuple[Assignment, list[dict[str, Any]], list[dict[str, Any]]]:
     """Divide, search, join, twice. Returns the assignment, the evidence of its pairs and of the last splits."""
     rng = torch.Generator().manual_seed(run.compute.seed + 1)
     smallest = int(run.smallest_frac * len(data))
-    states = first_states(run, data, model, largest_shift_px, journal)
+    states = steps.step("first_states", partial(first_states, run, data, model, largest_shift_px, journal))
     trials: list[dict[str, Any]] = []
     for turn in (0, 1):
         radius = min(run.class_shells + turn * FINER_SHELLS, data.box_px / 2)
         trials = []
         if structured:
-            states, trials = divided(data, states, radius, mask, smallest, rng, journal)
-        journal.stage("settle", f"{len(states)} candidate states, every image in every map")
-        with progress_bar(len(data), "pose search", "images") as bar:
-            found = searched(data, states, run.search_shells, ROTATIONS[1], largest_shift_px, mask, bar.update)
-        found = reassign(data, found, run.class_shells, mask, 2, smallest)
-        found, pairs = merge_same(data, found, radius, mask, smallest, rng,
-                                  lambda pair: journal.note(stage="join", **pair))
-        found = reassign(data, found, radius, mask, 1, smallest)
+            states, trials = steps.step(f"divide_{turn}", partial(divided, data, states, radius, mask, smallest, rng,
+                                                                  journal), rng)
+        found = steps.step(f"search_{turn}", partial(searched_in_all, run, data, states, largest_shift_px, mask,
+                                                     journal))
+        found, pairs = steps.step(f"settle_{turn}", partial(settled, run, data, found, radius, mask, smallest, rng,
+                                                            journal), rng)
         states = [State(found.members(c), *found.poses(found.members(c)), found.volumes[c])
                   for c in range(found.n_classes)]
         print(f"{found.n_classes} states: {', '.join(str(len(state.rows)) for state in states)} particles", flush=True)
@@ -254,14 +287,36 @@ def divided(data: Images, states: list[State], radius: float, mask: Tensor, smal
     return leaves, refused
 
 
-def detail(run: RefineRun, data: Images, found: Assignment, cache: ParticleCache, mask: Tensor, journal: Journal
-           ) -> list[Halves]:
-    """Two halves of every state, refined apart."""
+def searched_in_all(run: RefineRun, data: Images, states: list[State], largest_shift_px: float, mask: Tensor,
+                    journal: Journal) -> Assignment:
+    """Every image in every state's map."""
+    journal.stage("settle", f"{len(states)} candidate states, every image in every map")
+    with progress_bar(len(data), "pose search", "images") as bar:
+        return searched(data, states, run.search_shells, ROTATIONS[1], largest_shift_px, mask, bar.update)
+
+
+def settled(run: RefineRun, data: Images, found: Assignment, radius: float, mask: Tensor, smallest: int,
+            rng: torch.Generator, journal: Journal) -> tuple[Assignment, list[dict[str, Any]]]:
+    """Classes and poses by turns, states that are the same joined; with the evidence of the pairs that stay."""
+    found = reassign(data, found, run.class_shells, mask, 2, smallest)
+    found, pairs = merge_same(data, found, radius, mask, smallest, rng, lambda pair: journal.note(stage="join", **pair))
+    return reassign(data, found, radius, mask, 1, smallest), pairs
+
+
+def detail(run: RefineRun, data: Images, found: Assignment, cache: ParticleCache, mask: Tensor, journal: Journal,
+           steps: Checkpoints) -> list[Halves]:
+    """Two halves of every state, refined apart; their poses go to ``found``."""
+
+    def of_class(c: int) -> tuple[Halves, Tensor, Tensor]:
+        made = refine_halves(data, found, c, cache.half_set, run.class_shells, mask, DETAIL_ROUNDS)
+        return made, found.A[:, c], found.shifts_px[:, c]
+
     journal.stage("detail", f"{found.n_classes} states, two halves each")
     made = []
     with progress_bar(len(data), "detail", "images") as bar:
         for c in range(found.n_classes):
-            made.append(refine_halves(data, found, c, cache.half_set, run.class_shells, mask, DETAIL_ROUNDS))
+            one, found.A[:, c], found.shifts_px[:, c] = steps.step(f"detail_{c:02d}", partial(of_class, c))
+            made.append(one)
             bar.update(len(found.members(c)))
     return made
 

@@ -33,6 +33,7 @@ refine folder
 ``clusters.csv``          particle_id, label, probability: as of cluster, without UMAP
 ``clusters.json``         as of cluster, with resolutions and half maps
 ``maps/cluster_00*.mrc``  map of all images and ``_half1``, ``_half2``
+``checkpoints/*.npz``     finished steps of a refinement that is not finished
 ``fsc.csv``               as of halves
 evaluate folder
 ``evaluation.json``       clusters, NMI, AMI, ARI, per map resolution
@@ -126,7 +127,7 @@ def write_npz(path: PathLike, **arrays: np.ndarray) -> None:
 
 def read_npz(path: PathLike) -> Dict[str, np.ndarray]:
     """Read arrays; pickled objects are refused."""
-    with np.load(path, allow_pickle=False) as stored:
+    with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as stored:
         return {name: stored[name] for name in stored.files}
 
 
