@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from refine_particles import PIXEL_SIZE_ANG, blobs, simulated
+from vaegan_engine import abinitio, heterogeneity, posed_images
 from vaegan_engine.abinitio import Batches, Images, image_power, scaled_to_images, search_all, shift_step_px, start
 from vaegan_engine.alignment import AlignedMap, move_map
 from vaegan_engine.band import image_coefficients, make_band, shift_grid, shift_phases
@@ -17,6 +18,7 @@ from vaegan_engine.heterogeneity import posed, residual_noise, weighted_map
 from vaegan_engine.local_poses import refine_poses, small_rotations
 from vaegan_engine.merge import carried
 from vaegan_engine.mixture import MapMixture, accumulate, search
+from vaegan_engine.posed_images import Coefficients, PosedImages
 from vaegan_engine.projection import (
     extract_slices,
     images_to_slices,
@@ -173,6 +175,32 @@ def test_map_from_known_poses():
     assert fsc[1:6].min() > 0.95
     noise = residual_noise(images, volume)
     assert float((noise[3:10] / 24 ** 2).mean()) == pytest.approx(1.0, abs=0.12)
+
+
+@pytest.mark.parametrize("most_held", [0, 2 ** 30])
+def test_images_in_chunks_are_the_images(monkeypatch, most_held):
+    truth = blobs(6)
+    data, _, A, shifts = simulated([truth], 130, 1.0)
+    for module, name, value in ((heterogeneity, "CHUNK_IMAGES", 50), (posed_images, "CHUNK_IMAGES", 50),
+                                (abinitio, "_READ_IMAGES", 32), (posed_images, "MOST_HELD", most_held)):
+        monkeypatch.setattr(module, name, value)
+    rows, band = np.arange(5, 128), make_band(24, 8.0)
+    X, C = data.coefficients(rows, band)
+    whole_table = torch.from_numpy(data.ctf[rows])
+    torch.testing.assert_close((X, C), image_coefficients(torch.from_numpy(data.images[rows]), whole_table,
+                                                          PIXEL_SIZE_ANG, band))
+    whole, w = posed(X, C, A[rows], shifts[rows], band), band.weight
+    images = PosedImages(Coefficients(data, rows, band), A[rows], shifts[rows])
+    volume = heterogeneity.reconstruction(images, w, mask_of(24))
+    torch.testing.assert_close(volume, weighted_map(whole, torch.ones(len(rows)), w, mask_of(24)))
+    misfit = (w * (whole.moved - heterogeneity.project(whole, volume)).abs().square()).sum(1) / 2
+    torch.testing.assert_close(heterogeneity.misfits(images, volume, w), misfit)
+    torch.testing.assert_close(residual_noise(images, volume), residual_noise(whole, volume))
+    some = torch.tensor([100, 3, 3, 60])
+    torch.testing.assert_close(images.part(some).moved, whole.moved[some])
+    better, cost = images.refined(volume, w, 2)
+    expected = refine_poses(volume_to_fourier(volume[None])[0], X, C, A[rows], shifts[rows], w, band, 2)
+    torch.testing.assert_close((better.A, better.shifts_px, cost), expected)
 
 
 def split_of(maps, n_each, seed=0):

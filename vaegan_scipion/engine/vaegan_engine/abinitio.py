@@ -22,6 +22,7 @@ from .slices import PAD, gather, half_radius, stencil
 
 _KEEP_SUMS = 0.9  # of the sums of maps and noise, per step
 _SCALE_ROTATIONS = 256
+_READ_IMAGES = 1024  # at a time
 _SAMPLE_IMAGES = 1000  # for the starting noise and scale
 _RANDOM_START = 0.5  # amplitude of a random start, relative to the signal's
 _BLOB_FRAC, _BLOB_EDGE_FRAC = 0.25, 0.12  # of the box: radius and edge of a random start
@@ -56,9 +57,14 @@ class Images:
 
     def coefficients(self, rows: np.ndarray, band: Band) -> tuple[Tensor, Tensor]:
         """Transforms and CTF ``(len(rows), p)`` of some images."""
-        images = torch.from_numpy(np.asarray(self.images[rows], np.float32)).to(self.device)
-        ctf = torch.from_numpy(np.asarray(self.ctf[rows], np.float32)).to(self.device)
-        return image_coefficients(images, ctf, self.pixel_size_ang, band)
+        transforms = torch.empty(len(rows), len(band.index), dtype=torch.complex64, device=self.device)
+        ctf = torch.empty(transforms.shape, device=self.device)
+        for first in range(0, len(rows), _READ_IMAGES):  # whole transforms are much larger than what is kept
+            at = slice(first, first + _READ_IMAGES)
+            images = torch.from_numpy(np.asarray(self.images[rows[at]], np.float32)).to(self.device)
+            table = torch.from_numpy(np.asarray(self.ctf[rows[at]], np.float32)).to(self.device)
+            transforms[at], ctf[at] = image_coefficients(images, table, self.pixel_size_ang, band)
+        return transforms, ctf
 
 
 def spread_rows(n: int, wanted: int) -> np.ndarray:

@@ -23,10 +23,8 @@ from torch import Tensor
 from .abinitio import Images
 from .band import Band, make_band
 from .clustering import valley_ratio
-from .heterogeneity import Posed, posed, preference, residual_noise, split_in_two, weighted_map
-from .local_poses import refine_poses
-from .projection import volume_to_fourier
-from .slices import PAD
+from .heterogeneity import Posed, preference, reconstruction, residual_noise, split_in_two
+from .posed_images import Coefficients, PosedImages
 
 SMALLEST_AGREEMENT = 0.5  # adjusted mutual information of the labels from two halves
 LARGEST_VALLEY = 0.6
@@ -51,18 +49,16 @@ class State:
 
 
 def settled(data: Images, state: State, band: Band, mask: Tensor, rounds: int = _SETTLE_ROUNDS
-            ) -> tuple[State, Posed, Tensor]:
+            ) -> tuple[State, PosedImages, Tensor]:
     """Map from poses and poses from map in turn. Returns the state, its images in the band, the precision (p,)."""
-    transforms, ctf = data.coefficients(state.rows, band)
-    A, shifts, volume, precision = state.A, state.shifts_px, state.volume, torch.ones_like(band.weight)
+    images = PosedImages(Coefficients(data, state.rows, band), state.A, state.shifts_px)
+    volume, precision = state.volume, torch.ones_like(band.weight)
     for turn in range(rounds + 1):
-        images = posed(transforms, ctf, A, shifts, band)
-        volume = weighted_map(images, torch.ones(len(A), device=A.device), precision, mask)
+        volume = reconstruction(images, precision, mask)
         precision = band.weight / residual_noise(images, volume)[band.shell]
         if turn < rounds:
-            A, shifts, _ = refine_poses(volume_to_fourier(volume[None], PAD)[0], transforms, ctf, A, shifts, precision,
-                                        band, _POSE_ITERATIONS)
-    return State(state.rows, A, shifts, volume), images, precision
+            images, _ = images.refined(volume, precision, _POSE_ITERATIONS)
+    return State(state.rows, images.A, images.shifts_px, volume), images, precision
 
 
 def separation(first: Tensor, second: Tensor, unseen: Tensor) -> dict[str, Any]:
@@ -91,7 +87,7 @@ def is_separate(evidence: dict[str, Any]) -> bool:
     return bool(evidence["agreement"] >= SMALLEST_AGREEMENT and evidence["valley"] <= LARGEST_VALLEY)
 
 
-def try_split(images: Posed, volume: Tensor, precision: Tensor, mask: Tensor, rng: torch.Generator
+def try_split(images: Posed | PosedImages, volume: Tensor, precision: Tensor, mask: Tensor, rng: torch.Generator
               ) -> tuple[np.ndarray, Tensor, dict[str, Any]]:
     """Side of each image (bool), the two maps ``(2, d, d, d)``, and the evidence."""
     n = len(images.A)

@@ -7,7 +7,8 @@ begins at the two sides of s and ends as a mixture of two free maps at fixed pos
 """
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from .mixture import solved
 from .projection import volume_to_fourier
 from .slices import PAD, gather, scatter, stencil
 
-_CHUNK_IMAGES = 1024
+CHUNK_IMAGES = 1024
 
 
 class Posed(NamedTuple):
@@ -32,6 +33,30 @@ class Posed(NamedTuple):
         """Some of the images (index or mask)."""
         return Posed(self.moved[rows], self.ctf[rows], self.A[rows], self.band)
 
+    def chunks(self) -> Iterator[Posed]:
+        """All images, some at a time."""
+        for first in range(0, len(self.A), CHUNK_IMAGES):
+            at = slice(first, first + CHUNK_IMAGES)
+            yield Posed(self.moved[at], self.ctf[at], self.A[at], self.band)
+
+
+class InChunks(Protocol):
+    """``Posed``, or images that are read as they are wanted (``posed_images``)."""
+
+    @property
+    def A(self) -> Tensor:
+        """Rotations (n, 3, 3)."""
+        ...
+
+    @property
+    def band(self) -> Band:
+        """The coefficients."""
+        ...
+
+    def chunks(self) -> Iterator[Posed]:
+        """All images, some at a time."""
+        ...
+
 
 def posed(transforms: Tensor, ctf: Tensor, A: Tensor, shifts_px: Tensor, band: Band) -> Posed:
     """Images ``(n, p)`` at rotations ``(n, 3, 3)`` and shifts ``(n, 2)``."""
@@ -41,8 +66,8 @@ def posed(transforms: Tensor, ctf: Tensor, A: Tensor, shifts_px: Tensor, band: B
 def back_project(images: Posed, residual: Tensor, amplitude: Tensor, precision: Tensor, mask: Tensor) -> Tensor:
     """Map ``(d, d, d)`` U that makes ``sum_i |residual_i - a_i C_i S_i[U]|^2`` smallest; ``amplitude`` (n,)."""
     numerator = denominator = None
-    for first in range(0, len(images.A), _CHUNK_IMAGES):
-        rows = slice(first, first + _CHUNK_IMAGES)
+    for first in range(0, len(images.A), CHUNK_IMAGES):
+        rows = slice(first, first + CHUNK_IMAGES)
         weighted = (amplitude[rows, None] * images.ctf[rows]) * precision
         top, bottom = scatter(weighted * residual[rows], weighted * amplitude[rows, None] * images.ctf[rows],
                               stencil(images.band, images.A[rows]), images.band.box_px)
@@ -56,22 +81,45 @@ def project(images: Posed, volume: Tensor) -> Tensor:
     """``C_i S_i[V]`` ``(n, p)``."""
     volume_ft = volume_to_fourier(volume[None], PAD)[0]
     parts = []
-    for first in range(0, len(images.A), _CHUNK_IMAGES):
-        A = images.A[first:first + _CHUNK_IMAGES]
+    for first in range(0, len(images.A), CHUNK_IMAGES):
+        A = images.A[first:first + CHUNK_IMAGES]
         parts.append(gather(volume_ft, stencil(images.band, A)))
     return torch.cat(parts) * images.ctf
 
 
-def residual_noise(images: Posed, volume: Tensor) -> Tensor:
+def reconstruction(images: InChunks, precision: Tensor, mask: Tensor) -> Tensor:
+    """Map ``(d, d, d)`` that makes ``sum_i |X_i - C_i S_i[V]|^2`` smallest."""
+    numerator = denominator = None
+    for part in images.chunks():
+        weighted = part.ctf * precision
+        top, bottom = scatter(weighted * part.moved, weighted * part.ctf, stencil(part.band, part.A), part.band.box_px)
+        numerator = top if numerator is None else numerator + top
+        denominator = bottom if denominator is None else denominator + bottom
+    assert numerator is not None and denominator is not None
+    return solved(numerator, denominator, images.band.box_px, images.band.radius) * mask
+
+
+def misfits(images: InChunks, volume: Tensor, precision: Tensor) -> Tensor:
+    """``1/2 sum_k w |X - C S[V]|^2`` per image ``(n,)``."""
+    return torch.cat([0.5 * (precision * (part.moved - project(part, volume)).abs().square()).sum(1)
+                      for part in images.chunks()])
+
+
+def residual_noise(images: InChunks, volume: Tensor) -> Tensor:
     """Noise variance per shell ``(d//2 + 1,)`` of ``X - C S[V]``; shells outside the band are 1."""
-    power = (images.moved - project(images, volume)).abs().square().mean(0)
+    sums = torch.stack([(part.moved - project(part, volume)).abs().square().sum(0) for part in images.chunks()])
+    power = sums.sum(0) / len(images.A)
     counts = shell_sums(torch.ones_like(power), images.band)
     return torch.where(counts > 0, shell_sums(power, images.band) / counts.clamp_min(1), 1.0)
 
 
 def principal_volume(images: Posed, volume: Tensor, precision: Tensor, mask: Tensor, rng: torch.Generator,
                      iterations: int = 12) -> tuple[Tensor, Tensor]:
-    """First principal volume U ``(d, d, d)`` about ``volume`` and the scores s ``(n,)``, of mean square 1."""
+    """First principal volume U ``(d, d, d)`` about ``volume`` and the scores s ``(n,)``, of mean 0 and mean square 1.
+
+    The mean is taken out in every round: ``volume`` is a little weak (its reconstruction is damped), and without
+    noise what all images miss alike would be the first component.
+    """
     residual = images.moved - project(images, volume)
     scores = torch.randn(len(residual), generator=rng).to(residual.device)
     component = back_project(images, residual, scores, precision, mask)
@@ -79,6 +127,7 @@ def principal_volume(images: Posed, volume: Tensor, precision: Tensor, mask: Ten
         made = project(images, component)
         power = (precision * made.abs().square()).sum(1)
         scores = (precision * (made.conj() * residual).real).sum(1) / (power + 1.0)
+        scores = scores - scores.mean()
         scores = scores / scores.square().mean().sqrt().clamp_min(1e-12)
         component = back_project(images, residual, scores, precision, mask)
     return component, scores
@@ -91,10 +140,9 @@ class Split(NamedTuple):
     preference: Tensor  # (n,) log likelihood of map 1 minus that of map 0
 
 
-def preference(images: Posed, maps: Tensor, precision: Tensor) -> Tensor:
+def preference(images: InChunks, maps: Tensor, precision: Tensor) -> Tensor:
     """Log likelihood of map 1 minus that of map 0 ``(n,)``."""
-    misfits = [0.5 * (precision * (images.moved - project(images, volume)).abs().square()).sum(1) for volume in maps]
-    return misfits[0] - misfits[1]
+    return misfits(images, maps[0], precision) - misfits(images, maps[1], precision)
 
 
 def split_in_two(images: Posed, volume: Tensor, precision: Tensor, mask: Tensor, rng: torch.Generator,

@@ -20,11 +20,9 @@ from .abinitio import Images, low_passed
 from .alignment import AlignedMap, align_map
 from .band import make_band
 from .divide import is_separate, separation
-from .heterogeneity import posed, project
-from .local_poses import refine_poses
+from .heterogeneity import misfits
 from .polish import Assignment, class_map, reassign
-from .projection import volume_to_fourier
-from .slices import PAD
+from .posed_images import Coefficients, PosedImages
 
 PLAIN_AGREEMENT, PLAIN_VALLEY = 0.97, 0.2  # beyond both, two states need no second look
 _CARRIED_ITERATIONS = 3
@@ -55,33 +53,29 @@ def exchange_poses(data: Images, found: Assignment, a: int, b: int, radius: floa
     rows = np.flatnonzero((found.class_ == a) | (found.class_ == b))
     at = torch.from_numpy(rows).to(found.A.device)
     band = make_band(d, radius, data.device)
-    transforms, ctf = data.coefficients(rows, band)
-    precision = band.weight / found.noise[band.shell]
+    source, precision = Coefficients(data, rows, band), band.weight / found.noise[band.shell]
     old = {c: (found.A[at, c], found.shifts_px[at, c]) for c in (a, b)}
-    for c, (A, shifts) in ((b, carried(*old[a], aligned, True)), (a, carried(*old[b], aligned, False))):
-        volume_ft = volume_to_fourier(found.volumes[c][None], PAD)[0]
-        tried = refine_poses(volume_ft, transforms, ctf, A, shifts, precision, band, _CARRIED_ITERATIONS)
-        kept = refine_poses(volume_ft, transforms, ctf, *old[c], precision, band, 0)
-        better = tried[2] < kept[2]
-        found.A[at, c] = torch.where(better[:, None, None], tried[0], kept[0])
-        found.shifts_px[at, c] = torch.where(better[:, None], tried[1], kept[1])
+    for c, carried_poses in ((b, carried(*old[a], aligned, True)), (a, carried(*old[b], aligned, False))):
+        kept = PosedImages(source, *old[c])
+        tried, cost = PosedImages(source, *carried_poses).refined(found.volumes[c], precision, _CARRIED_ITERATIONS)
+        better = cost < misfits(kept, found.volumes[c], precision)
+        found.A[at, c] = torch.where(better[:, None, None], tried.A, kept.A)
+        found.shifts_px[at, c] = torch.where(better[:, None], tried.shifts_px, kept.shifts_px)
 
 
 def pair_evidence(data: Images, found: Assignment, radius: float, mask: Tensor, rng: torch.Generator
                   ) -> list[dict[str, Any]]:
     """``divide.separation`` of every pair of classes, by maps made from two halves of the images."""
     band = make_band(data.box_px, radius, data.device)
-    transforms, ctf = data.coefficients(np.arange(len(data)), band)
-    precision = band.weight / found.noise[band.shell]
+    source, precision = Coefficients(data, np.arange(len(data)), band), band.weight / found.noise[band.shell]
     half = torch.randperm(len(data), generator=rng).numpy() % 2
     costs = np.empty((2, len(data), found.n_classes), np.float32)
     for h in (0, 1):
         for c in range(found.n_classes):
             rows = found.members(c)
             volume, _ = class_map(data, found, rows[half[rows] == h], band, precision, mask)
-            images = posed(transforms, ctf, found.A[:, c], found.shifts_px[:, c], band)
-            costs[h, :, c] = (0.5 * (precision * (images.moved - project(images, volume)).abs().square()).sum(1)
-                              ).cpu().numpy()
+            images = PosedImages(source, found.A[:, c], found.shifts_px[:, c])
+            costs[h, :, c] = misfits(images, volume, precision).cpu().numpy()
     pairs = []
     for a in range(found.n_classes):
         for b in range(a + 1, found.n_classes):

@@ -17,11 +17,9 @@ from .abinitio import Images, image_power, low_passed, search_all
 from .band import Band, make_band
 from .divide import State
 from .fsc import fourier_shell_correlation
-from .heterogeneity import posed, residual_noise, weighted_map
-from .local_poses import refine_poses
+from .heterogeneity import reconstruction, residual_noise
 from .mixture import MapMixture
-from .projection import volume_to_fourier
-from .slices import PAD
+from .posed_images import Coefficients, PosedImages
 
 _POSE_ITERATIONS = 2
 _HALF_ITERATIONS = 3
@@ -67,8 +65,8 @@ def searched(data: Images, states: list[State], radius: float, n_rotations: int,
     power = image_power(data)
     noise = torch.zeros_like(power)
     for state in states:
-        transforms, ctf = data.coefficients(state.rows, band)
-        noise += len(state.rows) * residual_noise(posed(transforms, ctf, state.A, state.shifts_px, band), state.volume)
+        images = PosedImages(Coefficients(data, state.rows, band), state.A, state.shifts_px)
+        noise += len(state.rows) * residual_noise(images, state.volume)
         total += len(state.rows)
     shell = torch.arange(len(power), device=data.device)
     noise = torch.where(shell <= radius, noise / total, power)
@@ -82,9 +80,8 @@ def searched(data: Images, states: list[State], radius: float, n_rotations: int,
 def class_map(data: Images, found: Assignment, rows: np.ndarray, band: Band, precision: Tensor, mask: Tensor
               ) -> tuple[Tensor, Tensor]:
     """Reconstruction from some images at their poses, and its residual noise per shell."""
-    transforms, ctf = data.coefficients(rows, band)
-    images = posed(transforms, ctf, *found.poses(rows), band)
-    volume = weighted_map(images, torch.ones(len(rows), device=data.device), precision, mask)
+    images = PosedImages(Coefficients(data, rows, band), *found.poses(rows))
+    volume = reconstruction(images, precision, mask)
     return volume, residual_noise(images, volume)
 
 
@@ -94,8 +91,7 @@ def reassign(data: Images, found: Assignment, radius: float, mask: Tensor, round
     A class that falls below ``smallest`` images is dissolved, the least one first.
     """
     band = make_band(data.box_px, radius, data.device)
-    transforms, ctf = data.coefficients(np.arange(len(data)), band)
-    precision = torch.ones_like(band.weight)
+    source, precision = Coefficients(data, np.arange(len(data)), band), torch.ones_like(band.weight)
     for _ in range(rounds):
         sizes = np.bincount(found.class_, minlength=found.n_classes)
         while found.n_classes > 1 and sizes.min() < smallest:
@@ -106,11 +102,10 @@ def reassign(data: Images, found: Assignment, radius: float, mask: Tensor, round
         noise = sum(noise * (size / len(data)) for (_, noise), size in zip(made, sizes, strict=True))
         assert isinstance(noise, Tensor)
         precision = band.weight / noise[band.shell]
-        volumes_ft = volume_to_fourier(volumes, PAD)
         A, shifts, costs = found.A.clone(), found.shifts_px.clone(), []
         for c in range(found.n_classes):
-            A[:, c], shifts[:, c], cost = refine_poses(volumes_ft[c], transforms, ctf, A[:, c], shifts[:, c], precision,
-                                                       band, _POSE_ITERATIONS)
+            better, cost = PosedImages(source, A[:, c], shifts[:, c]).refined(volumes[c], precision, _POSE_ITERATIONS)
+            A[:, c], shifts[:, c] = better.A, better.shifts_px
             costs.append(cost)
         log_share = torch.from_numpy(np.log(np.maximum(sizes, 1) / len(data))).to(precision)
         posterior = (log_share - torch.stack(costs, 1)).softmax(1)
@@ -142,14 +137,11 @@ def refine_halves(data: Images, found: Assignment, c: int, half_set: np.ndarray,
         band = make_band(d, radius, data.device)
         made = []
         for rows, volume in zip(members, volumes, strict=True):
-            transforms, ctf = data.coefficients(rows, band)
-            A, shifts = found.poses(rows)
-            images = posed(transforms, ctf, A, shifts, band)
+            images = PosedImages(Coefficients(data, rows, band), *found.poses(rows))
             precision = band.weight / residual_noise(images, volume)[band.shell]
-            A, shifts, _ = refine_poses(volume_to_fourier(volume[None], PAD)[0], transforms, ctf, A, shifts, precision,
-                                        band, _HALF_ITERATIONS)
+            better, _ = images.refined(volume, precision, _HALF_ITERATIONS)
             at = torch.from_numpy(rows)
-            found.A[at, c], found.shifts_px[at, c] = A, shifts
+            found.A[at, c], found.shifts_px[at, c] = better.A, better.shifts_px
             wide = make_band(d, min(d / 2, radius + 4), data.device)
             made.append(class_map(data, found, rows, wide, torch.ones_like(wide.weight), mask)[0])
         volumes = made
