@@ -1,7 +1,7 @@
-"""``make demo``: from nothing to clusters, maps and FSC curves in a Scipion project, everything computed here.
+"""``make demo``: from nothing to states, maps and FSC curves in a Scipion project, everything computed here.
 
-Simulates particles of the built-in phantom, lets Scipion import them, train on them without poses, cluster them
-and traverse the clusters, then compares with the truth and draws one picture. Run by the engine's Python.
+Simulates particles of the built-in phantom, lets Scipion import them, train on them without poses, cluster them,
+traverse the clusters and refine them, then compares with the truth and draws one picture. Run by the engine's Python.
 """
 from __future__ import annotations
 
@@ -85,6 +85,7 @@ def print_results(evaluation: dict[str, Any], refined: dict[str, Any], halves: l
     print(f"took {seconds / 60:.1f} min")
     print(f"Scipion project {folders['project']}")
     print(f"open it with    bin/scipion3 project {PROJECT}")
+    print(f"refined maps    {folders['refined']}/maps.png")
     print(f"report          {', '.join(map(str, reports))}")
 
 
