@@ -75,7 +75,7 @@ def test_stopped_after_every_step_it_ends_in_the_same_bits(small_run, tmp_path, 
             except StoppedError as error:  # each time after one more checkpoint
                 ends.append((error.exit_code, results.read_json(tmp_path / "parts" / results.STATUS_JSON)["state"]))
     assert ends == [(EXIT_SIGTERM, "stopped")] * len(written)
-    assert written == STEPS + [f"detail_{c:02d}" for c in range(parts["clusters"])]
+    assert {*STEPS, *(f"detail_{c:02d}" for c in range(parts["clusters"]))} <= set(written)
     assert parts == whole
     files = sorted(path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole").rglob("*")
                    if path.suffix in (".csv", ".star", ".mrc", ".json") and path.name != results.RUN_JSON)
