@@ -147,7 +147,7 @@ def test_run_cluster_writes_what_the_results_table_says(tmp_path, embedding, met
     folder, ids, state = embedding
     out = tmp_path / "clu"
     run = ClusterRun(embedding_dir=str(folder), run_dir=str(tmp_path), method=method, n_clusters=3,
-                     min_cluster_frac=0.1, compute=ComputeConfig(device="cpu", threads=1))
+                     min_cluster_frac=0.1, stability_repeats=1, compute=ComputeConfig(device="cpu", threads=1))
     cluster.run_cluster(run, out, load_fake(is_3d=is_3d))
 
     table = {int(row["particle_id"]): int(row["label"]) for row in results.read_csv(out / results.CLUSTERS_CSV)}
@@ -171,6 +171,11 @@ def test_run_cluster_writes_what_the_results_table_says(tmp_path, embedding, met
     details = results.read_json(out / results.CLUSTERING_JSON)
     assert details["clusters"] == 3
     assert ("sweep" in details) == (method == "hdbscan")
+    assert details["verdict"].startswith("3 clusters")
+    assert results.read_json(out / results.STATUS_JSON)["verdict"] == details["verdict"]
+    assert [row.get("stability") for row in rows if row["label"] >= 0] == details["stability"]["per_cluster"]
+    assert min(details["stability"]["per_cluster"]) > 0.9
+    assert all("stability" not in row for row in rows if row["label"] < 0)
     assert contract.read_run(out / results.RUN_JSON).embedding_dir == str(folder)
     assert results.read_json(out / results.STATUS_JSON)["state"] == "finished"
     assert (out / "umap.png").stat().st_size > 1000
@@ -182,6 +187,15 @@ def test_seventeen_particles_are_one_cluster_and_say_why(tmp_path, rng, capsys):
     details = cluster.run_cluster(ClusterRun(embedding_dir=str(folder)), tmp_path / "clu", load_fake())
     assert details["clusters"] == 1
     assert "17 particles cannot hold two clusters of min_cluster_size 15" in capsys.readouterr().out
+    assert details["verdict"] == "one group: 17 particles cannot hold two clusters of 15"
+
+
+def test_without_repeats_there_is_no_verdict(tmp_path, rng):
+    folder = write_embedding(tmp_path / "emb", rng.normal(size=(17, 3)))
+    run = ClusterRun(embedding_dir=str(folder), stability_repeats=0)
+    details = cluster.run_cluster(run, tmp_path / "clu", load_fake())
+    assert "verdict" not in details
+    assert "stability" not in details
 
 
 @pytest.mark.parametrize(("changes", "kind", "words"), [
@@ -189,6 +203,7 @@ def test_seventeen_particles_are_one_cluster_and_say_why(tmp_path, rng, capsys):
     ({"method": "gmm", "n_clusters": 0}, ConfigError, "n_clusters is 0"),
     ({"n_neighbors": 1}, ConfigError, "n_neighbors is 1"),
     ({"min_cluster_frac": 0.0}, ConfigError, "min_cluster_frac is 0"),
+    ({"stability_repeats": -1}, ConfigError, "stability_repeats is -1"),
     ({"join_valley": 2.0}, ConfigError, "join_valley is 2")])
 def test_settings_that_cannot_be_run_are_refused_before_anything_is_written(tmp_path, rng, changes, kind, words):
     folder = write_embedding(tmp_path / "emb", rng.normal(size=(17, 3)))

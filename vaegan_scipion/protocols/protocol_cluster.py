@@ -109,6 +109,10 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
                       condition=DENSITY, label="Join groups above this valley",
                       help="Groups are joined unless the density between them falls below this part of the "
                            "lower peak, 0 to 1. 0 = join none.")
+        form.addParam("stabilityRepeats", params.IntParam, default=default.stability_repeats, expertLevel=advanced,
+                      label="Repeats for the stability",
+                      help="Parts of the particles, and clouds without groups, are clustered this often; the verdict "
+                           "and the stability of each cluster come from it. 0 = neither; at most 100.")
         form.addParam("halvesKimg", params.FloatParam, default=contract.HalvesRun().total_kimg,
                       expertLevel=advanced, condition="doHalves", label="Training length per half (kimg)",
                       help="Thousands of images that each half sees. 0 = as long as the training itself.")
@@ -212,7 +216,8 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         n_particles = count_enabled(particles)
         fixed = METHODS[self.method.get()] != "hdbscan"
         limits = [("UMAP neighbours", self.nNeighbors.get(), 2, min(N_NEIGHBORS_MAX, n_particles - 1)),
-                  ("UMAP minimal distance", self.minDist.get(), 0, 1)]
+                  ("UMAP minimal distance", self.minDist.get(), 0, 1),
+                  ("Repeats for the stability", self.stabilityRepeats.get(), 0, 100)]
         if fixed:
             limits.append(("Number of clusters", self.nClusters.get(), 2, n_particles))
         else:
@@ -252,7 +257,8 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         for row in rows:
             name = "noise" if row["label"] == NOISE_LABEL else f"cluster {row['label'] + 1}"
             lines.append(f"{name}: {row['n_particles']} particles ({100 * row['n_particles'] / total:.1f} %), "
-                         f"class {numbers[row['label']]}")
+                         f"class {numbers[row['label']]}"
+                         + (f", stability {row['stability']:.2f}" if "stability" in row else ""))
         details = results.read_json(result_file(self.getClustersDir(), results.CLUSTERING_JSON))
         if details.get("sweep"):
             lines.append("Number of clusters, by the particles of the smallest: " + ", ".join(
@@ -327,7 +333,7 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
             method=METHODS[self.method.get()], n_clusters=self.nClusters.get(),
             n_neighbors=self.nNeighbors.get(), min_dist=self.minDist.get(), min_samples=self.minSamples.get(),
             min_cluster_size=self.minClusterSize.get(), min_cluster_frac=self.minClusterFrac.get(),
-            join_valley=self.joinValley.get(),
+            join_valley=self.joinValley.get(), stability_repeats=self.stabilityRepeats.get(),
             compute=self._getCompute())
 
     def _getHalvesSettings(self) -> contract.HalvesRun:

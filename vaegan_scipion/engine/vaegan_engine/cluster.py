@@ -2,12 +2,13 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from . import clustering, contract, figures, results
+from . import clustering, contract, figures, results, stability
 from .arguments import add_compute, add_fields, add_folder, add_out, run_of
 from .clustering import NOISE, Grouping
 from .contract import ClusterRun
@@ -15,6 +16,7 @@ from .decoded import LoadDecoder, check_z, load_trained, write_decoded
 from .errors import ConfigError, DataError
 from .palette import cluster_name
 from .particle_tables import Clusters, Latents, read_latents
+from .progress import progress_bar
 
 HELPS = {
     "method": "hdbscan finds the number of clusters in the UMAP plane; kmeans and gmm are given it and work in z",
@@ -26,6 +28,7 @@ HELPS = {
     "min_cluster_frac": "HDBSCAN: smallest cluster / all particles",
     "join_valley": "HDBSCAN: join groups unless the density in z between them falls below this part of the "
                    "lower peak; 0 = join none",
+    "stability_repeats": "cluster parts of the particles again, and clouds without groups, this often; 0 = no verdict",
 }
 
 
@@ -61,8 +64,12 @@ def run_cluster(run: ClusterRun, out_dir: Path, load: LoadDecoder = load_trained
     group = grouped(run, z, points)
     clusters = Clusters(latents.particle_id, group.labels, group.probability, points)
     details = describe(run, z, clusters, group)
-
     rows, arrays = picture_rows(latents, clusters, decoder, out_dir)
+    if run.stability_repeats:
+        details |= assess(run, latents.z, z, group, details, decoder.run.model.n_categories)
+        for row in rows:
+            if row["label"] != NOISE and "stability" in details:
+                row["stability"] = details["stability"]["per_cluster"][row["label"]]
     results.write_csv(out_dir / results.CLUSTERS_CSV, ["particle_id", "label", "probability", "umap_1", "umap_2"],
                       ([int(i), int(label), f"{p:.6g}", f"{x:.7g}", f"{y:.7g}"] for i, label, p, (x, y) in zip(
                           clusters.particle_id, clusters.label, clusters.probability, points, strict=True)))
@@ -70,7 +77,8 @@ def run_cluster(run: ClusterRun, out_dir: Path, load: LoadDecoder = load_trained
     results.write_json(out_dir / results.CLUSTERING_JSON, details)
     draw(clusters, rows, arrays, out_dir)
     results.update_status(out_dir, state="finished", command=run.command, error=None,
-                          n_particles=len(z), clusters=details["clusters"], noise_frac=details["noise_frac"])
+                          n_particles=len(z), clusters=details["clusters"], noise_frac=details["noise_frac"],
+                          verdict=details.get("verdict", ""))
     report(details, rows)
     return details
 
@@ -79,7 +87,8 @@ def check(run: ClusterRun, n: int) -> None:
     """Refuse settings that cannot be run on n particles."""
     limits = [("n_neighbors", run.n_neighbors, 2, 1000), ("min_dist", run.min_dist, 0, 1),
               ("min_samples", run.min_samples, 1, 1000), ("min_cluster_size", run.min_cluster_size, 0, 10**9),
-              ("min_cluster_frac", run.min_cluster_frac, 1e-6, 1), ("join_valley", run.join_valley, 0, 1)]
+              ("min_cluster_frac", run.min_cluster_frac, 1e-6, 1), ("join_valley", run.join_valley, 0, 1),
+              ("stability_repeats", run.stability_repeats, 0, 100)]
     if run.method != "hdbscan":
         limits.append(("n_clusters", run.n_clusters, 1, 10**6))
         if run.n_clusters > n:
@@ -114,6 +123,64 @@ def describe(run: ClusterRun, z: np.ndarray, clusters: Clusters, group: Grouping
     return details
 
 
+def assess(run: ClusterRun, raw: np.ndarray, z: np.ndarray, group: Grouping, details: dict[str, Any],
+           n_categories: int) -> dict[str, Any]:
+    """Stability of the clusters, what a null without groups gives, and a verdict; for ``clustering.json``.
+
+    raw, z: latents ``(n, k)`` without and with jitter. Sweep rows get ``null_clusters``, the numbers of the draws.
+    """
+    n, repeats, by_density = len(raw), run.stability_repeats, run.method == "hdbscan"
+    if by_density and n < 2 * details["min_cluster_size"]:
+        return {"verdict": f"one group: {n} particles cannot hold two clusters of {details['min_cluster_size']}"}
+    with progress_bar(repeats * (1 + by_density), "stability", "repeats") as bar:
+        def recluster(part: np.ndarray, seed: int) -> np.ndarray:
+            bar.update(1)
+            return clustered_part(run, part, n, seed)[2]
+
+        stable, numbers = stability.repeated(raw, group.labels, recluster, repeats, run.compute.seed)
+        found: dict[str, Any] = {"stability": {
+            "repeats": repeats, "particles": stability.subset_size(n), "stable_from": stability.STABLE,
+            "per_cluster": [float(value) for value in stable], "clusters": numbers}}
+        if not by_density:
+            return found | {"verdict": stability.kept_apart(stable, " as asked for") + "; whether they are parted was "
+                                                                                      "not tested"}
+        sizes = [row["min_cluster_size"] for row in details["sweep"]]
+        draws = []
+        for draw in range(repeats):
+            draws.append(null_draw(run, raw, n_categories, sizes, run.compute.seed + draw))
+            bar.update(1)
+    valley = stability.worst_valley(z, group.labels)
+    longest = stability.plateau(sizes, [row["clusters"] for row in details["sweep"]])
+    found["verdict"] = stability.verdict(stable, numbers, details["noise_frac"], valley, draws, longest)
+    sweep = [row | {"null_clusters": [draw["sweep"][place] for draw in draws]}
+             for place, row in enumerate(details["sweep"])]
+    return found | {"valley": valley, "null": draws, "plateau": longest, "sweep": sweep}
+
+
+def clustered_part(run: ClusterRun, part: np.ndarray, n: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cluster some of n particles as all were: their z with jitter, UMAP points (z for kmeans and gmm), labels."""
+    z = clustering.jittered(part, seed)
+    if run.method != "hdbscan":
+        return z, z, grouped(replace(run, n_clusters=min(run.n_clusters, len(z)),
+                                     compute=replace(run.compute, seed=seed)), z, z).labels
+    points = clustering.embed_2d(z, run.n_neighbors, run.min_dist, seed, by_tree=True)
+    size = clustering.smallest_cluster(n, run.min_cluster_size, run.min_cluster_frac)
+    return z, points, clustering.group_by_density(z, points, clustering.part_size(size, n, len(z)), run.min_samples,
+                                                  run.join_valley).labels
+
+
+def null_draw(run: ClusterRun, raw: np.ndarray, n_categories: int, sizes: list[int], seed: int) -> dict[str, Any]:
+    """Cluster one draw of the null: clusters, valley of the least parted two, clusters at other smallest sizes."""
+    n = len(raw)
+    rng = np.random.default_rng([seed, n])
+    z, points, labels = clustered_part(
+        run, stability.null_latents(raw, n_categories, stability.subset_size(n), rng), n, seed)
+    others = [clustering.group_by_density(z, points, clustering.part_size(size, n, len(z)), run.min_samples,
+                                          run.join_valley).labels for size in sizes]
+    return {"clusters": int(labels.max()) + 1, "valley": stability.worst_valley(z, labels),
+            "sweep": [int(other.max()) + 1 for other in others]}
+
+
 def picture_rows(latents: Latents, clusters: Clusters, decoder: Any, out_dir: Path
                  ) -> tuple[list[dict[str, Any]], np.ndarray]:
     """Decode the mean z of every group, noise too, and write it. Returns rows of ``clusters.json``."""
@@ -144,9 +211,12 @@ def draw(clusters: Clusters, rows: list[dict[str, Any]], arrays: np.ndarray, out
 def report(details: dict[str, Any], rows: list[dict[str, Any]]) -> None:
     """Print the result."""
     for row in rows:
-        print(f"{cluster_name(row['label'])}: {row['n_particles']} particles ({100 * row['fraction']:.1f} %)")
+        stable = f", stability {row['stability']:.2f}" if "stability" in row else ""
+        print(f"{cluster_name(row['label'])}: {row['n_particles']} particles ({100 * row['fraction']:.1f} %){stable}")
     if "sweep" in details:
         print("clusters against min_cluster_size: "
               + ", ".join(f"{r['min_cluster_size']}: {r['clusters']}" for r in details["sweep"]))
     print(f"clusters {details['clusters']}")
     print(f"noise fraction {details['noise_frac']:.3f}", flush=True)
+    if "verdict" in details:
+        print(f"verdict: {details['verdict']}", flush=True)

@@ -144,6 +144,7 @@ class ClusterRun:
     min_cluster_size: int = 0  # particles; 0 = min_cluster_frac of all, at most 900
     min_cluster_frac: float = 0.03  # 900 of 30,000, the fraction of the original work
     join_valley: float = 0.5  # hdbscan: join groups parted by a shallower density valley in z; 0 = never
+    stability_repeats: int = 5  # clusterings of parts of the particles, and of a null without groups; 0 = no verdict
     compute: ComputeConfig = field(default_factory=ComputeConfig)
     contract_version: int = CONTRACT_VERSION
 

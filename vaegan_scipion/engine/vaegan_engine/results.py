@@ -16,8 +16,8 @@ embed folder
 ``latents.npz``           particle_id (n,) int64, z (n, k) float32, half_set (n,) uint8
 cluster folder
 ``clusters.csv``          particle_id, label, probability, umap_1, umap_2 [, more umap_*]
-``clusters.json``         list, per cluster: label (-1 = noise), n_particles, z (list), file, index
-``clustering.json``       how: method, min_cluster_size, joins, number of clusters against it
+``clusters.json``         list, per cluster: label (-1 = noise), n_particles, z (list), file, index, stability
+``clustering.json``       how: method, min_cluster_size, joins, number of clusters against it; verdict, evidence
 ``maps/cluster_00.mrc``   one map per cluster (3D), or ``maps/images.mrcs``: image ``index`` of 0.. (2D)
 traverse folder
 ``traversal.csv``         cluster, component, point, position, n_near, distance_z, file, index, z_1..z_k
@@ -73,6 +73,7 @@ HALVES_JSON = "halves.json"
 REFINE_JSON = "refine.json"
 PARTICLES_CSV = "particles.csv"
 PARTICLES_STAR = "particles.star"
+JUNK_STAR = "junk.star"
 EVALUATION_JSON = "evaluation.json"
 REPORT_HTML = "report.html"
 SCF_JSON = "scf.json"
