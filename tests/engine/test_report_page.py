@@ -4,14 +4,16 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from fake_run import align_nothing, load_fake, write_clusters, write_embedding, write_truth
-from vaegan_engine import cli, contract, evaluate, palette, report, report_page, results, traverse
+from vaegan_engine import cli, contract, evaluate, palette, report, report_page, report_refine, results, traverse
 from vaegan_engine.contract import ReportRun, TrainRun, TraverseRun
 from vaegan_engine.errors import ConfigError, DataError
+from vaegan_engine.mrc_io import write_map
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 IDS = np.arange(3, 203) * 7  # not rows
@@ -120,13 +122,61 @@ def test_the_embedding_is_whole(tmp_path, analysis):
         (label, palette.cluster_colour(label), n) for label, n in ((0, 80), (1, 60), (2, 50), (-1, 10))]
 
 
-def test_a_verdict_that_was_stored_is_shown(tmp_path, analysis):
+def test_a_verdict_that_was_stored_is_shown_with_its_numbers(tmp_path, analysis):
     path = tmp_path / "clu" / results.CLUSTERING_JSON
-    results.write_json(path, {**results.read_json(path), "verdict": {
-        "sentence": "No structure was found.", "dip_p": 0.31}})
+    stored = results.read_json(path)
+    results.write_json(path, {
+        **stored, "verdict": "2 <clusters>", "valley": 0.21, "plateau": {"clusters": 3, "from": 17, "to": 71},
+        "stability": {"repeats": 2, "particles": 160, "stable_from": 0.75, "per_cluster": [0.91, 0.52],
+                      "clusters": [2, 4]},
+        "null": [{"clusters": 1, "valley": 1.0}, {"clusters": 5, "valley": 0.4}],
+        "sweep": [{**stored["sweep"][0], "null_clusters": [1, 6]}]})
+    rows = results.read_json(tmp_path / "clu" / results.CLUSTERS_JSON)
+    rows[1]["stability"] = 0.523
+    results.write_json(tmp_path / "clu" / results.CLUSTERS_JSON, rows)
     _, text = read(report_page.write_report(analysis, tmp_path / "report.html"))
-    assert "No structure was found. dip_p 0.31" in text
+    for words in ("2 <clusters>", "0.91, 0.52 (1 = the same in every repeat, stable from 0.75)",
+                  "2, 4 (each on 160 particles)", "clusters in draws of the null 1, 5", "0.21 (0 = nothing between",
+                  "3 clusters, smallest size 17 to 71", "in the null noise agreement 15 3 1, 6 5.0 %",
+                  "stability 0.52"):
+        assert words in text, words
     assert "No verdict" not in text
+
+
+def test_a_refinement_is_shown(tmp_path, analysis):
+    folder = tmp_path / "ref"
+    for name in ("cluster_00", "cluster_01", "along_0", "along_1"):
+        write_map(folder / f"maps/{name}.mrc", np.random.default_rng(1).normal(size=(16,) * 3).astype(np.float32), 4.5)
+    rows = [{"label": label, "cluster": label, "n_particles": 120 - 50 * label, "fraction": 0.6 - 0.25 * label,
+             "file": f"maps/cluster_0{label}.mrc", "files": [f"maps/half{label}a.mrc", f"maps/half{label}b.mrc"],
+             "voxel_size_ang": 4.5, "fsc": np.linspace(1, 0, 9).tolist(), "resolution_0.143_ang": 11.17 + label,
+             "resolution_0.5_ang": 17.28 + label, "nyquist_frac_0.143": 0.81} for label in (0, 1)]
+    rows[1]["motion_files"] = ["maps/along_0.mrc", "maps/along_1.mrc"]
+    results.write_json(folder / results.CLUSTERS_JSON, rows)
+    results.write_json(folder / results.REFINE_JSON, {
+        "clusters": 2, "verdict": "2 <states>", "unseen_log_evidence": 123.45, "least_log_evidence": 3.0,
+        "pairs": [{"classes": [0, 1], "agreement": 0.98, "valley": 0.04}], "junk": {"n_junk": 10, "fraction": 0.05},
+        "refused_splits": [{"n_particles": 120, "n_second": 22, "agreement": 0.33, "valley": 0.88}]})
+    results.write_csv(folder / results.PARTICLES_CSV, ["particle_id", "label", "rot_deg", "tilt_deg"],
+                      [[i, label, 7 * k % 360 - 180, k % 180]
+                       for k, (i, label) in enumerate(zip(IDS, np.repeat([0, 1, -1], (120, 70, 10)), strict=True))])
+    plain, _ = read(report_page.write_report(analysis, tmp_path / "report.html"))
+    reader, text = read(report_page.write_report(replace(analysis, refine_dir=str(folder)), tmp_path / "report.html"))
+    for words in ("2 <states>", "123.5 per image; 3 is asked for", "set aside as junk 10 (5.0 %)",
+                  "state 1 120 60.0 % 11.2 Å 17.3 Å 0.81 maps/cluster_00.mrc, maps/half0a.mrc, maps/half0b.mrc",
+                  "state 2 70 35.0 % 12.2 Å", "state 1 and state 2 0.98 0.04", "98 + 22 particles 0.33 0.88",
+                  "motion 2 of 2"):
+        assert words in text, words
+    assert len(reader.images) - len(plain.images) == 2 * 6 + 2 + 1 + 1  # views, motion, FSC, viewing directions
+    with pytest.raises(DataError, match="Run vaegan refine first"):
+        report_page.write_report(replace(analysis, refine_dir=str(tmp_path)), tmp_path / "report.html")
+
+
+def test_junk_has_no_view(tmp_path):
+    results.write_csv(tmp_path / results.PARTICLES_CSV, ["particle_id", "label", "rot_deg", "tilt_deg"],
+                      [[1, 0, -10.0, 60.0], [2, -1, 0.0, 0.0], [3, 1, 200.0, 90.0]])
+    labels, rot_deg, tilt_deg = report_refine.read_views(str(tmp_path))
+    assert (labels.tolist(), rot_deg.tolist(), tilt_deg.tolist()) == ([0, 1], [-10, 200], [60, 90])
 
 
 def test_only_the_folders_that_are_named(tmp_path, analysis):
@@ -154,6 +204,7 @@ def test_by_request_and_by_command_line(tmp_path, analysis, monkeypatch):
     assert (tmp_path / "b.html").read_text() == by_request
     assert cli.main([*options, "--out", "b.pdf"]) == 2
     assert cli.main([*options, "--out", "b.html", "--truth", "truth.csv"]) == 2
+    assert cli.main([*options, "--out", "b.png", "--refine", "ref"]) == 2
     assert report.SUFFIXES == (".html", ".png")
 
 

@@ -114,12 +114,15 @@ def cluster(run, out_dir):
              "file": (f"maps/cluster_{'noise' if label < 0 else f'{label:02d}'}.mrc" if volumetric
                       else "maps/images.mrcs"), "index": index}
             for index, label in enumerate(labels)]
+    for row in rows:
+        if row["label"] >= 0 and run.stability_repeats:
+            row["stability"] = 0.9 - 0.1 * row["label"]
     asked = json.dumps(contract.to_dict(run), sort_keys=True)
     write_pictures(out_dir, [row["file"] for row in rows], volumetric, rate, seed=zlib.crc32(asked.encode()))
     results.write_json(out_dir / results.CLUSTERS_JSON, rows)
     results.write_json(out_dir / results.CLUSTERING_JSON, {
-        "method": run.method, "clusters": 3, "sweep": [{"min_cluster_size": 15, "clusters": 3},
-                                                       {"min_cluster_size": 30, "clusters": 2}]})
+        "method": run.method, "clusters": 3, "verdict": "3 clusters, of which 1 unstable",
+        "sweep": [{"min_cluster_size": 15, "clusters": 3}, {"min_cluster_size": 30, "clusters": 2}]})
 
 
 def traverse(run, out_dir):
@@ -151,26 +154,37 @@ def halves(run, out_dir):
     results.write_json(out_dir / results.HALVES_JSON, [{"cluster": label} for label in range(3)])
 
 
+def refined_label(i):
+    """State of a particle; -1 = set aside."""
+    return -1 if i % 10 == 0 else i % 2
+
+
 def refine(run, out_dir):
-    """Two states by the parity of the id; angles and shifts that tell it."""
+    """Two states by the parity of the id, every tenth set aside; angles, shifts and motion that tell the id."""
     training = contract.read_run(Path(run.run_dir) / results.RUN_JSON)
     rate = training_of(run)[1]
     ids = sorted(particle_ids(training.data.particles), reverse=True)
     results.write_csv(out_dir / results.PARTICLES_CSV,
                       ["particle_id", "label", "probability", "rot_deg", "tilt_deg", "psi_deg", "shift_x_ang",
-                       "shift_y_ang", "half_set"],
-                      [[i, i % 2, 0.75, i % 170, 10 + i % 160, -(i % 90), 0.5 * i, -0.25 * i, i % 2 + 1] for i in ids])
+                       "shift_y_ang", "half_set", "motion"],
+                      [[i, refined_label(i), 0.75, i % 170, 10 + i % 160, -(i % 90), 0.5 * i, -0.25 * i, i % 2 + 1,
+                        i / 1000 if refined_label(i) == 1 else ""] for i in ids])
     rows = []
     for label in range(2):
         files = [f"maps/cluster_{label:02d}{suffix}.mrc" for suffix in ("", "_half1", "_half2")]
         write_pictures(out_dir, files, True, rate)
-        count = sum(i % 2 == label for i in ids)
+        count = sum(refined_label(i) == label for i in ids)
+        motions = [f"maps/cluster_01_motion_{k:02d}.mrc" for k in range(3)] if label == 1 else []
+        write_pictures(out_dir, motions, True, rate)
         rows.append({"label": label, "cluster": label, "n_particles": count, "fraction": count / len(ids), "z": [],
-                     "file": files[0], "files": files[1:], "index": label, "resolution_0.143_ang": 20.0 + label})
+                     "file": files[0], "files": files[1:], "index": label, "resolution_0.143_ang": 20.0 + label,
+                     "motion_agreement": 0.1 + 0.8 * label, "motion_files": motions})
     results.write_json(out_dir / results.CLUSTERS_JSON, rows)
     results.write_json(out_dir / results.REFINE_JSON, {
         "clusters": 2, "verdict": "2 states", "unseen_log_evidence": 50.0, "least_log_evidence": 3.0,
-        "pairs": [{"classes": [0, 1], "agreement": 0.95, "valley": 0.1}], "refused_splits": []})
+        "pairs": [{"classes": [0, 1], "agreement": 0.95, "valley": 0.1}], "refused_splits": [], "junk": {
+            "n_junk": sum(refined_label(i) < 0 for i in ids), "fraction": 0.1, "misfit_limit": 1.6, "median_misfit": 1.0,
+            "n_misfit": 1, "n_empty": 0, "least_gain": 3.0}})
     results.write_csv(out_dir / results.FSC_CSV, ["cluster", "resolution_ang", "spatial_frequency_per_ang", "fsc"],
                       [[label, "inf", k / 160, 1 - k / 8] for label in range(2) for k in range(9)])
 
@@ -209,7 +223,7 @@ def labels_of(run):
 
 def report(run, out_dir):
     """A page that names what it was asked to show."""
-    folders = [run.run_dir, run.clusters_dir, run.traverse_dir, run.halves_dir, run.evaluation_dir]
+    folders = [run.run_dir, run.clusters_dir, run.traverse_dir, run.halves_dir, run.refine_dir, run.evaluation_dir]
     missing = [folder for folder in folders if folder and not (Path(folder)).is_dir()]
     assert not missing, missing
     (out_dir / results.REPORT_HTML).write_text("\n".join(["<p>" + run.title, *folders]))

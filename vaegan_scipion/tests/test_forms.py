@@ -82,9 +82,9 @@ class TestForms(ProjectTest):
         self.assertEqual(
             (METHODS[cluster.method.get()], cluster.nClusters.get(), cluster.nNeighbors.get(), cluster.minDist.get(),
              cluster.minSamples.get(), cluster.minClusterSize.get(), cluster.minClusterFrac.get(),
-             cluster.joinValley.get(), cluster.seed.get()),
+             cluster.joinValley.get(), cluster.stabilityRepeats.get(), cluster.seed.get()),
             (run.method, run.n_clusters, run.n_neighbors, run.min_dist, run.min_samples, run.min_cluster_size,
-             run.min_cluster_frac, run.join_valley, run.compute.seed))
+             run.min_cluster_frac, run.join_valley, run.stability_repeats, run.compute.seed))
         for protocol_class in (VaeganProtTrain2D, VaeganProtTrain3D):
             train = self.newProtocol(protocol_class, numberOfThreads=contract.ComputeConfig().threads)
             train.inputParticles.set(self.imported)
@@ -172,7 +172,8 @@ class TestForms(ProjectTest):
         again = self.make(VaeganProtTrain3D, boxPx=16, seed=1, inputParticles=self.particles)
         changes = {"inputTraining": again, "inputParticles": (self.other, "outputParticles"), "method": 1,
                    "nClusters": 4, "minClusterFrac": 0.1, "nNeighbors": 9, "minDist": 0.2, "minSamples": 5,
-                   "minClusterSize": 20, "joinValley": 0.1, "seed": 4, "numberOfThreads": 1, "halvesKimg": 2.0}
+                   "minClusterSize": 20, "joinValley": 0.1, "stabilityRepeats": 2, "seed": 4, "numberOfThreads": 1,
+                   "halvesKimg": 2.0}
         first = {**dict.fromkeys(changes, "clusterStep"), "inputTraining": "embedStep", "halvesKimg": "halvesStep",
                  "inputParticles": "convertInputStep", "seed": "embedStep", "numberOfThreads": "embedStep"}
         self.check_heard(protocol, {**changes, "doHalves": False}, {**first, "doHalves": "createOutputStep"})

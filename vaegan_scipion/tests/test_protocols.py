@@ -118,6 +118,8 @@ class TestProtocols(ProjectTest):
         np.testing.assert_allclose(y, 1 - np.arange(1, 9) / 8)
         self.assertIn(f"3 clusters of {len(ENABLED_IDS)} particles", clustering._summary())
         self.assertIn("Number of clusters, by the particles of the smallest: 15: 3, 30: 2", clustering._summary())
+        self.assertIn("Verdict: 3 clusters, of which 1 unstable", clustering._summary())
+        self.assertIn(", class 2, stability 0.80", clustering._summary()[2])
 
         traversal = self.run_protocol(VaeganProtTraverse, inputClusters=clustering, nPoints=3, nComponents=2)
         self.check_images(traversal.outputVolumes, 3 * 2 * 3)
@@ -300,7 +302,8 @@ class TestProtocols(ProjectTest):
                                 ("Smallest cluster / all is 0.9", {"minClusterFrac": 0.9}),
                                 (f"Smallest cluster (particles) is 40; use 0 to {len(ENABLED_IDS) // 2}",
                                  {"minClusterSize": 40}), ("HDBSCAN samples is 0", {"minSamples": 0}),
-                                ("Join groups above this valley is 2", {"joinValley": 2.0})):
+                                ("Join groups above this valley is 2", {"joinValley": 2.0}),
+                                ("Repeats for the stability is 101", {"stabilityRepeats": 101})):
             protocol = self.newProtocol(VaeganProtCluster, **values)
             protocol.inputTraining.set(untrained)
             self.assertIn(message, "\n".join(protocol._validate()))

@@ -19,8 +19,16 @@ from vaegan_scipion.viewers import refined_states
 NEEDS_RELION = "scipion-em-relion is not installed; it writes the star file" if find_spec("relion") is None else ""
 
 
+KEPT_IDS = [i for i in ENABLED_IDS if i % 10]
+
+
+def i_of_state_2(particle):
+    """Whether a particle is of the state that moves."""
+    return particle.getObjId() % 2 == 1
+
+
 class TestRefine(ProjectTest):
-    """On the fake engine: state = id % 2, angles and shifts that tell the id."""
+    """On the fake engine: state = id % 2, every tenth set aside; angles and shifts that tell the id."""
 
     @classmethod
     def setUpClass(cls):
@@ -34,7 +42,7 @@ class TestRefine(ProjectTest):
     def check_particle(self, item):
         """Class, alignment and values of one particle."""
         i = item.getObjId()
-        self.assertEqual(item.getClassId(), i % 2 + 1)
+        self.assertEqual(item.getClassId(), 0 if i % 10 == 0 else i % 2 + 1)
         self.assertEqual(item._rlnRandomSubset.get(), i % 2 + 1)
         self.assertEqual(item.getCTF().getDefocusU(), 10000 + i)
         pose = Pose(i % 2, 0.75, i % 170, 10 + i % 160, -(i % 90), 0.5 * i, -0.25 * i, 1)
@@ -50,13 +58,17 @@ class TestRefine(ProjectTest):
             for particle in item:
                 self.check_particle(particle)
                 found.append(particle.getObjId())
-        self.assertEqual(sorted(found), ENABLED_IDS)
+        self.assertEqual(sorted(found), KEPT_IDS)
 
     def test_particles_maps_and_fscs(self):
-        self.assertEqual([item.getObjId() for item in self.run_.outputParticles.iterItems(orderBy="id")], ENABLED_IDS)
+        self.assertEqual([item.getObjId() for item in self.run_.outputParticles.iterItems(orderBy="id")], KEPT_IDS)
         self.assertTrue(self.run_.outputParticles.hasAlignmentProj())
         for particle in self.run_.outputParticles:
             self.check_particle(particle)
+            if i_of_state_2(particle):
+                self.assertAlmostEqual(particle._vaeganMotion.get(), particle.getObjId() / 1000)
+            else:
+                self.assertFalse(hasattr(particle, "_vaeganMotion") and particle._vaeganMotion.hasValue())
         for volume in self.run_.outputVolumes:
             halves = volume.getHalfMaps().split(",")
             self.assertEqual(len(halves), 2)
@@ -69,6 +81,18 @@ class TestRefine(ProjectTest):
         self.assertIn("Verdict: 2 states", self.run_._summary())
         self.assertIn("state 2: ", self.run_._summary()[2])
         self.assertIn("2 states", self.run_._methods()[0])
+
+    def test_what_was_set_aside_and_the_motion_are_outputs(self):
+        junk = [item.getObjId() for item in self.run_.outputJunk.iterItems(orderBy="id")]
+        self.assertEqual(junk, sorted(set(ENABLED_IDS) - set(KEPT_IDS)))
+        for particle in self.run_.outputJunk:
+            self.check_particle(particle)
+        labels = [volume.getObjLabel() for volume in self.run_.outputMotions]
+        self.assertEqual(labels, ["state 2, t = 0.0", "state 2, t = 0.5", "state 2, t = 1.0"])
+        self.assertIn("varies continuously", self.run_._summary()[2])
+        lines = refined_states.evidence_lines(self.run_._evidence(), self.run_.readClusterRows())
+        self.assertTrue(any(f"Set aside: {len(junk)} images" in line for line in lines))
+        self.assertTrue(any("0.90" in line for line in lines))
 
     def test_continue_after_a_stop_resumes(self):
         run = self.filled(VaeganProtRefine, inputTraining=self.training)
@@ -99,13 +123,24 @@ class TestRefine(ProjectTest):
 
         viewer = VaeganRefineViewer(project=self.proj, protocol=self.run_)
         for name, show in viewer._getVisualizeDict().items():
-            if name == "showClasses":
-                continue  # Scipion's own window
+            if name in ("showClasses", "showReport"):
+                continue  # Scipion's own window, the browser
             with self.subTest(name):
                 figure = show()[0].getFigure()
                 self.assertTrue(figure.axes or figure.texts)
         self.assertEqual([card.n_particles for card in viewer.read_cards()],
                          [row["n_particles"] for row in self.run_.readClusterRows()])
+
+    def test_report_shows_the_clusters_and_the_refinement(self):
+        from vaegan_scipion.viewers import VaeganClusterViewer, VaeganRefineViewer
+
+        for viewer in (VaeganRefineViewer(project=self.proj, protocol=self.run_),
+                       VaeganClusterViewer(project=self.proj, protocol=self.clustering)):
+            view, = viewer._getVisualizeDict()["showReport"]()
+            with open(view.path) as stream:
+                page = stream.read()
+            self.assertIn(os.path.abspath(self.run_.getRefinedDir()), page)
+            self.assertIn(os.path.abspath(self.clustering.getClustersDir()), page)
 
     def test_form_refuses(self):
         other = self.make(VaeganProtTrain3D, boxPx=16, seed=1, inputParticles=(self.imported, "outputParticles"))

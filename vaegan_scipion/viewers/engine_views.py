@@ -45,10 +45,10 @@ def make_counterpart(clustering: Any, particle_id: int) -> Counterpart:
     return Counterpart(image, float(found["correlation"]))
 
 
-def make_report(clustering: Any, traversal: Any, evaluation: Any, owner: Any) -> str:
+def make_report(clustering: Any, traversal: Any, evaluation: Any, refinement: Any, owner: Any) -> str:
     """Write the HTML report of a clustering into the run `owner`; returns the path. Raises EngineError.
 
-    traversal, evaluation: runs on this clustering, or None.
+    traversal, evaluation, refinement: runs on this clustering, or None.
     """
     halves = Path(clustering._getExtraPath(HALVES_DIR))
 
@@ -60,6 +60,7 @@ def make_report(clustering: Any, traversal: Any, evaluation: Any, owner: Any) ->
         clusters_dir=absolute(clustering._getExtraPath(CLUSTERS_DIR)),
         traverse_dir=absolute(traversal._getExtraPath(TRAVERSAL_DIR)) if traversal else "",
         halves_dir=absolute(halves) if (halves / results.HALVES_JSON).exists() else "",
+        refine_dir=absolute(refinement.getRefinedDir()) if refinement else "",
         evaluation_dir=absolute(evaluation._getExtraPath(EVALUATION_DIR)) if evaluation else "",
         title=f"{clustering.getProject().getShortName()}: {clustering.getRunName()}")
     folder = owner._getExtraPath(REPORT_DIR)

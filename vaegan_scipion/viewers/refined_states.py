@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from ..engine.vaegan_engine.palette import cluster_colour, cluster_name
 
 VIEW_BINS = (24, 12)  # rot x cos(tilt): bins of equal area on the sphere
-MOST_ROWS = 14  # of evidence that are written out
+MOST_ROWS = 18  # of evidence that are written out
 LINE_CHARS = 100
 
 
@@ -45,15 +45,28 @@ def draw_views(figure: Figure, labels: Sequence[int], rot_deg: Sequence[np.ndarr
     return figure
 
 
-def evidence_lines(details: Dict[str, Any]) -> List[str]:
-    """The verdict and the numbers behind it, from `refine.json`, as lines of text."""
+def motion_lines(rows: Sequence[Dict[str, Any]]) -> List[str]:
+    """What two halves of each state's particles say of its variation, from `clusters.json`."""
+    known = [row for row in rows if row["motion_agreement"] is not None]
+    return ["", "Continuous variation (agreement of two halves on the place of each particle; 0.5 is asked for):",
+            *(f"  {cluster_name(row['label'])}: {row['motion_agreement']:.2f}" for row in known)] if known else []
+
+
+def evidence_lines(details: Dict[str, Any], rows: Sequence[Dict[str, Any]]) -> List[str]:
+    """The verdict and the numbers behind it, from `refine.json` and `clusters.json`, as lines of text."""
     lines = [f"Verdict: {details['verdict']}", "",
              f"Images that took no part in the start: log likelihood {details['unseen_log_evidence']:.1f} per image "
              f"against an empty map; {details['least_log_evidence']:g} is asked for."]
+    junk = details["junk"]
+    if junk:
+        lines += ["", f"Set aside: {junk['n_junk']} images ({100 * junk['fraction']:.1f} %), {junk['n_misfit']} for their "
+                  f"misfit (limit {junk['misfit_limit']:.2f}, median {junk['median_misfit']:.2f}; 1 is expected), "
+                  f"{junk['n_empty']} because nothing of a state is seen in them."]
     if details["pairs"]:
         lines += ["", "Pairs of states (agreement of two halves: 1 = perfect; valley: 0 = parted, 1 = no gap):"]
         lines += [f"  {cluster_name(a)} and {cluster_name(b)}: agreement {pair['agreement']:.2f}, valley "
                   f"{pair['valley']:.2f}" for pair in details["pairs"] for a, b in [pair["classes"]]]
+    lines += motion_lines(rows)
     if details["refused_splits"]:
         lines += ["", "Splits that were tried and refused:"]
         lines += [f"  {trial['n_particles']} into {trial['n_particles'] - trial['n_second']} + {trial['n_second']}: "
@@ -62,20 +75,20 @@ def evidence_lines(details: Dict[str, Any]) -> List[str]:
     return lines
 
 
-def evidence_size_in(details: Dict[str, Any]) -> Tuple[float, float]:
+def evidence_size_in(details: Dict[str, Any], rows: Sequence[Dict[str, Any]]) -> Tuple[float, float]:
     """Width and height of `draw_evidence`."""
-    return 9.0, 0.6 + 0.24 * len(_shown(details))
+    return 9.0, 0.6 + 0.24 * len(_shown(details, rows))
 
 
-def draw_evidence(figure: Figure, details: Dict[str, Any]) -> Figure:
+def draw_evidence(figure: Figure, details: Dict[str, Any], rows: Sequence[Dict[str, Any]]) -> Figure:
     """The verdict with its evidence as text; the file has what does not fit."""
-    figure.text(0.03, 1 - 0.25 / figure.get_size_inches()[1], "\n".join(_shown(details)), va="top", fontsize=9,
+    figure.text(0.03, 1 - 0.25 / figure.get_size_inches()[1], "\n".join(_shown(details, rows)), va="top", fontsize=9,
                 family="monospace", linespacing=1.4)
     return figure
 
 
-def _shown(details: Dict[str, Any]) -> List[str]:
-    lines = [part for line in evidence_lines(details)
+def _shown(details: Dict[str, Any], rows: Sequence[Dict[str, Any]]) -> List[str]:
+    lines = [part for line in evidence_lines(details, rows)
              for part in (textwrap.wrap(line, LINE_CHARS, subsequent_indent="    ", drop_whitespace=True,
                                         replace_whitespace=False) or [""])]
     left = len(lines) - MOST_ROWS

@@ -10,6 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 from ..convert import Picture
 from ..engine_run import EngineError
+from ..protocols import VaeganProtEvaluate, VaeganProtRefine, VaeganProtTraverse
 from . import plots
 from .engine_views import BrowserView, make_report
 
@@ -39,10 +40,16 @@ class VaeganViewer(ProtocolViewer):
             return [self.errorMessage(f"This run has no {output_name}.", "Nothing to show")]
         return list(MDViewer(project=self.getProject(), protocol=self.protocol)._visualize(output))
 
-    def report_view(self, clustering: Any, traversal: Any, evaluation: Any, owner: Any) -> List[Any]:
-        """The HTML report in the browser, kept in the run `owner`; a message when it cannot be made."""
+    def report_view(self, clustering: Any, **runs: Any) -> List[Any]:
+        """The HTML report in the browser, kept in the viewed run; a message when it cannot be made.
+
+        runs: traversal, evaluation, refinement on this clustering where it is not the newest finished one.
+        """
+        kinds = {"traversal": VaeganProtTraverse, "evaluation": VaeganProtEvaluate, "refinement": VaeganProtRefine}
+        chosen = {name: runs.get(name) or newest_run(self.getProject(), kind, clustering)
+                  for name, kind in kinds.items()}
         try:
-            return [BrowserView(make_report(clustering, traversal, evaluation, owner))]
+            return [BrowserView(make_report(clustering, owner=self.protocol, **chosen))]
         except EngineError as error:
             return [self.errorMessage(str(error), "No report")]
 

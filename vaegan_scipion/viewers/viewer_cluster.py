@@ -7,7 +7,7 @@ import pyworkflow.protocol.params as params
 from ..convert import read_clusters
 from ..engine.vaegan_engine import results
 from ..engine_run import result_file
-from ..protocols import VaeganProtCluster, VaeganProtEvaluate, VaeganProtSelect, VaeganProtTraverse
+from ..protocols import VaeganProtCluster, VaeganProtSelect, VaeganProtTraverse
 from ..protocols.protocol_select import BY_FILE
 from . import cards, plots
 from .engine_views import Counterpart, make_counterpart
@@ -134,6 +134,4 @@ class VaeganClusterViewer(VaeganViewer):
         return self.table_view("outputClasses")
 
     def _report(self, _name: Any = None) -> List[Any]:
-        traversal, evaluation = (newest_run(self.getProject(), kind, self.protocol)
-                                 for kind in (VaeganProtTraverse, VaeganProtEvaluate))
-        return self.report_view(self.protocol, traversal, evaluation, owner=self.protocol)
+        return self.report_view(self.protocol)

@@ -7,9 +7,9 @@ import pyworkflow.protocol.params as params
 from ..constants import EVALUATION_DIR
 from ..convert import Picture
 from ..engine_run import result_file
-from ..protocols import VaeganProtEvaluate, VaeganProtTraverse
+from ..protocols import VaeganProtEvaluate
 from . import plots
-from .viewer_base import VaeganViewer, fsc_curve, newest_run, read_picture
+from .viewer_base import VaeganViewer, fsc_curve, read_picture
 
 
 class VaeganEvaluateViewer(VaeganViewer):
@@ -67,6 +67,4 @@ class VaeganEvaluateViewer(VaeganViewer):
         return self.table_view("outputVolumes")
 
     def _report(self, _name: Any = None) -> List[Any]:
-        clustering = self.protocol.inputClusters.get()
-        return self.report_view(clustering, newest_run(self.getProject(), VaeganProtTraverse, clustering),
-                                self.protocol, owner=self.protocol)
+        return self.report_view(self.protocol.inputClusters.get(), evaluation=self.protocol)

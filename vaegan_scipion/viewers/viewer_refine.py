@@ -4,6 +4,7 @@ from typing import Any, Callable, Dict, List
 import numpy as np
 import pyworkflow.protocol.params as params
 
+from ..constants import NOISE_LABEL
 from ..convert import Picture
 from ..engine.vaegan_engine import results
 from ..engine_run import result_file
@@ -28,19 +29,26 @@ class VaeganRefineViewer(VaeganViewer):
         form.addParam("showViews", params.LabelParam, label="Viewing directions",
                       help="How many particles look along each direction; dark bins are views that are missing.")
         form.addParam("showMaps", params.LabelParam, label="Maps of the states", help="Three sections of each.")
+        form.addParam("showMotions", params.LabelParam, label="Maps along the motions",
+                      help="Of the states that vary continuously: maps from one end of the motion to the other.")
         form.addParam("showFsc", params.LabelParam, label="FSC between half maps",
                       help="Two halves of each state's particles, refined apart.")
         form.addParam("showClasses", params.LabelParam, label="Classes in Scipion's viewer",
                       help="Classes of the input particles with their alignment.")
+        form.addParam("showReport", params.LabelParam, label="Report in the browser",
+                      help="With the clusters it started from. One HTML file to keep or to send: "
+                           "extra/report/report.html.")
 
     def _getVisualizeDict(self) -> Dict[str, Callable[..., List[Any]]]:
         return {"showVerdict": self._verdict, "showCards": self._cards, "showViews": self._views,
-                "showMaps": self._maps, "showFsc": self._fsc, "showClasses": self._classes}
+                "showMaps": self._maps, "showMotions": self._motions, "showFsc": self._fsc, "showClasses": self._classes,
+                "showReport": self._report}
 
     def _verdict(self, _name: Any = None) -> List[Any]:
         details = results.read_json(result_file(self.protocol.getRefinedDir(), results.REFINE_JSON))
-        return self.figure_view(refined_states.draw_evidence, details, title="Verdict",
-                                size_in=refined_states.evidence_size_in(details))
+        rows = self.protocol.readClusterRows()
+        return self.figure_view(refined_states.draw_evidence, details, rows, title="Verdict",
+                                size_in=refined_states.evidence_size_in(details, rows))
 
     def read_cards(self) -> List[cards.Card]:
         """A card per state, the largest first."""
@@ -61,7 +69,7 @@ class VaeganRefineViewer(VaeganViewer):
 
     def _views(self, _name: Any = None) -> List[Any]:
         poses = list(read_poses(self.protocol.getRefinedDir()).values())
-        labels = sorted({pose.label for pose in poses})
+        labels = sorted({pose.label for pose in poses} - {NOISE_LABEL})
         angles = [np.array([(pose.rot_deg, pose.tilt_deg) for pose in poses if pose.label == label])
                   for label in labels]
         return self.figure_view(refined_states.draw_views, labels, [a[:, 0] for a in angles],
@@ -75,6 +83,16 @@ class VaeganRefineViewer(VaeganViewer):
                                 [plots.cluster_colour(row["label"]) for row in rows], title="Maps",
                                 size_in=plots.slices_size_in(len(rows)))
 
+    def _motions(self, _name: Any = None) -> List[Any]:
+        rows = [row for row in self.protocol.readClusterRows() if row["motion_files"]]
+        if not rows:
+            return [self.errorMessage("No state of this run varies continuously.", "Nothing to show")]
+        shown = [(row, k, file) for row in rows for k, file in enumerate(row["motion_files"])]
+        names = [f"{plots.cluster_name(row['label'])}, t = {k / (len(row['motion_files']) - 1):.1f}" for row, k, _ in shown]
+        return self.figure_view(plots.draw_slices, [self._map({"file": file}) for _, _, file in shown], names,
+                                [plots.cluster_colour(row["label"]) for row, _, _ in shown],
+                                title="Maps along the motions", size_in=plots.slices_size_in(len(shown)))
+
     def _fsc(self, _name: Any = None) -> List[Any]:
         output = getattr(self.protocol, "outputFSCs", None)
         if output is None or not output.getSize():
@@ -83,3 +101,10 @@ class VaeganRefineViewer(VaeganViewer):
 
     def _classes(self, _name: Any = None) -> List[Any]:
         return self.table_view("outputClasses")
+
+    def _report(self, _name: Any = None) -> List[Any]:
+        clustering = self.protocol.inputClusters.get()
+        if clustering is None:
+            return [self.errorMessage("The report is about clusters, and this run started from random maps alone.",
+                                      "No report")]
+        return self.report_view(clustering, refinement=self.protocol)

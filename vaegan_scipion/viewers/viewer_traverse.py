@@ -5,10 +5,10 @@ from typing import Any, Callable, Dict, List, Sequence
 import pyworkflow.protocol.params as params
 from pwem.viewers import Chimera, ChimeraView
 
-from ..protocols import VaeganProtEvaluate, VaeganProtTraverse
+from ..protocols import VaeganProtTraverse
 from . import plots
 from .moving import Frame, TraversalMovie
-from .viewer_base import VaeganViewer, central_section, newest_run, read_picture
+from .viewer_base import VaeganViewer, central_section, read_picture
 
 ALL_CLUSTERS = 0
 CHIMERA_DIR = "chimerax"
@@ -112,9 +112,7 @@ class VaeganTraverseViewer(VaeganViewer):
         return self.table_view("outputVolumes" if self.isVolumetric() else "outputAverages")
 
     def _report(self, _name: Any = None) -> List[Any]:
-        clustering = self.protocol.inputClusters.get()
-        evaluation = newest_run(self.getProject(), VaeganProtEvaluate, clustering)
-        return self.report_view(clustering, self.protocol, evaluation, owner=self.protocol)
+        return self.report_view(self.protocol.inputClusters.get(), traversal=self.protocol)
 
 
 def frames_of(rows: Sequence[Dict[str, Any]]) -> List[Frame]:

@@ -217,6 +217,7 @@ class ReportRun:
     clusters_dir: str = ""
     traverse_dir: str = ""
     halves_dir: str = ""
+    refine_dir: str = ""
     evaluation_dir: str = ""
     title: str = ""  # heading; empty = the command of the training
     contract_version: int = CONTRACT_VERSION
@@ -243,7 +244,7 @@ RUN_TYPES: Dict[str, Type[Any]] = {
     "counterpart": CounterpartRun,
 }
 PATH_FIELDS = ("particles", "stack", "run_dir", "embedding_dir", "clusters_dir", "traverse_dir", "halves_dir",
-               "evaluation_dir", "truth_csv", "maps_dir", "continue_from")
+               "refine_dir", "evaluation_dir", "truth_csv", "maps_dir", "continue_from")
 
 T = TypeVar("T")
 

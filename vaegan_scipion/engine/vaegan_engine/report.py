@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_folder(parser, "--clusters", "clusters_dir", "--out folder of cluster")
     for name, dest, text in (("--traverse", "traverse_dir", "--out folder of traverse"),
                              ("--halves", "halves_dir", "--out folder of halves"),
+                             ("--refine", "refine_dir", "--out folder of refine (page only)"),
                              ("--evaluation", "evaluation_dir", "--out folder of evaluate"),
                              ("--truth", "truth_csv", "truth.csv of simulate (picture only)")):
         add_folder(parser, name, dest, text, required=False)
@@ -33,6 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> None:
     """Run ``vaegan report``. Raises ConfigError for another suffix."""
     if args.out.suffix == ".png":
+        if args.refine_dir:
+            raise ConfigError(f"--refine is given for {args.out}.", "Only the page shows it; name a .html file.")
         figure = demo_report(ReportOptions(args.run_dir, args.clusters_dir, args.traverse_dir, args.halves_dir,
                                            args.evaluation_dir, args.truth_csv, tuple(args.maps)))
         print(figures.save_png(figure, args.out))

@@ -25,21 +25,14 @@ from .palette import cluster_colour, cluster_name
 from .particle_tables import Clusters, read_cluster_rows, read_clusters
 from .references import frequencies_per_ang
 from .report_figure import read_json, read_picture
+from .report_html import Section, shown, table
+from .report_refine import refine_section
 
 PAGE = Path(__file__).with_name("page")
 FEW_NEAR_FRAC = 0.01  # of the cluster: a point with fewer particles near is marked
 STAGES = (("run_dir", "Training"), ("clusters_dir", "Clustering"), ("traverse_dir", "Traversal"),
-          ("halves_dir", "Two halves"))
+          ("halves_dir", "Two halves"), ("refine_dir", "Refinement"))
 GLANCE = ("n_particles", "pixel_size_ang", "box_px", "device", "seed", "images_seen", "images_per_second", "state")
-
-
-@dataclasses.dataclass(frozen=True)
-class Section:
-    """A part of the page: anchor, heading and HTML."""
-
-    anchor: str
-    heading: str
-    body: str
 
 
 def write_report(run: ReportRun, path: str | Path) -> Path:
@@ -61,6 +54,8 @@ def write_report(run: ReportRun, path: str | Path) -> Path:
         sections.append(traversal_section(run.traverse_dir, {row["label"]: row["n_particles"] for row in rows}))
     if halves:
         sections.append(fsc_section(halves))
+    if run.refine_dir:
+        sections.append(refine_section(run.refine_dir))
     if run.evaluation_dir:
         sections.append(evaluation_section(read_json(Path(run.evaluation_dir) / results.EVALUATION_JSON, "evaluate")))
     sections += [training_section(run.run_dir), settings_section(run)]
@@ -111,27 +106,47 @@ def umap_data(clusters: Clusters) -> str:
 # ------------------------------- sections -------------------------------
 def verdict_section(details: dict[str, Any], clusters: Clusters) -> Section:
     """The verdict where the clustering stored one, and how stable the number of clusters is."""
-    verdict = details.get("verdict")
-    if verdict is None:
+    if "verdict" not in details:
         body = ('<p class="verdict">No verdict was stored with this clustering.</p>'
                 '<p class="note">Judge the groups by the UMAP, the particles near each point of the traversal, '
                 "the FSC between halves and the table below.</p>")
     else:
-        known = verdict if isinstance(verdict, dict) else {"verdict": verdict}
-        sentence = str(known.get("sentence") or known.get("verdict") or "")
-        others = [(name, value) for name, value in known.items() if name not in ("sentence", "verdict")]
-        body = f'<p class="verdict">{html.escape(sentence)}</p>' + (table(["", ""], others) if others else "")
+        body = f'<p class="verdict">{html.escape(details["verdict"])}</p>' + table(None, evidence(details))
     noise = int((clusters.label == NOISE).sum())
     body += (f'<p class="note">{len(clusters.label) - noise} particles are in a cluster, {noise} are noise '
              "(in no group; they are kept as a class of their own).</p>")
     if details.get("sweep"):
+        with_null = "null" in details
+        header = ["smallest cluster", "clusters", *(["in the null"] if with_null else []), "noise", "agreement"]
+        rows = [(row["min_cluster_size"], row["clusters"], *([listed(row["null_clusters"])] if with_null else []),
+                 f"{100 * row['noise_frac']:.1f} %", f"{row['ami']:.2f}") for row in details["sweep"]]
         body += ("<h3>Clusters against the smallest cluster that is allowed</h3>"
                  '<p class="note">A number that stays over several rows is stable; agreement is the adjusted mutual '
-                 "information with the clusters shown here.</p>"
-                 + table(["smallest cluster", "clusters", "noise", "agreement"],
-                         [(row["min_cluster_size"], row["clusters"], f"{100 * row['noise_frac']:.1f} %",
-                           f"{row['ami']:.2f}") for row in details["sweep"]]))
+                 "information with the clusters shown here."
+                 + (" The null is one cloud with the spread of the latent vectors; groups found in it are none."
+                    if with_null else "") + "</p>" + table(header, rows))
     return Section("verdict", "Verdict", body)
+
+
+def evidence(details: dict[str, Any]) -> list[tuple[str, str]]:
+    """(what, numbers) behind the verdict of a clustering."""
+    rows = []
+    if "stability" in details:
+        repeats = details["stability"]
+        rows += [("stability of the clusters", ", ".join(f"{value:.2f}" for value in repeats["per_cluster"])
+                  + f" (1 = the same in every repeat, stable from {repeats['stable_from']:g})"),
+                 ("clusters in repeats", f"{listed(repeats['clusters'])} (each on {repeats['particles']} particles)")]
+    if "null" in details:
+        rows += [("clusters in draws of the null", listed([draw["clusters"] for draw in details["null"]])),
+                 ("valley of the clusters parted least", f"{details['valley']:.2f} (0 = nothing between, 1 = no gap)"),
+                 ("longest plateau", f"{details['plateau']['clusters']} clusters, smallest size "
+                                     f"{details['plateau']['from']} to {details['plateau']['to']}")]
+    return rows
+
+
+def listed(numbers: Sequence[int]) -> str:
+    """Numbers with commas."""
+    return ", ".join(map(str, numbers))
 
 
 def umap_section() -> Section:
@@ -295,26 +310,3 @@ def flattened(run: Any, default: Any, prefix: str = "") -> list[tuple[str, Any, 
         else:
             found.append((prefix + field.name, value, other))
     return found
-
-
-def shown(value: Any) -> str:
-    """A value as text."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def table(header: Sequence[str] | None, rows: Sequence[Sequence[Any]]) -> str:
-    """An HTML table; columns of numbers stand right."""
-    head = ""
-    if header is not None:
-        numeric = [bool(rows) and _is_number(cell) for cell in (rows[0] if rows else header)]
-        head = "<tr>" + "".join(f"<th{' class=number' if right else ''}>{html.escape(name)}</th>"
-                                for name, right in zip(header, numeric, strict=True)) + "</tr>"
-    body = "".join("<tr>" + "".join(f"<td{' class=number' if _is_number(cell) else ''}>{html.escape(shown(cell))}</td>"
-                                    for cell in row) + "</tr>" for row in rows)
-    return f"<table>{head}{body}</table>"
-
-
-def _is_number(cell: Any) -> bool:
-    return isinstance(cell, (int, float)) and not isinstance(cell, bool)
