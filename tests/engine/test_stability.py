@@ -125,8 +125,8 @@ def test_the_smallest_cluster_of_a_part_keeps_its_share(size, n, part, expected)
     ([1.0], [1, 1], 0.0, 1.0, [ALONE], 1, "one group, no second one found: continuous or a single state"),
     ([0.7], [1, 3], 0.0, 1.0, [ALONE], 1, "one group, but 1 of 2 repeats found more: not decided"),
     ([0.9, 0.9], [2, 2], 0.0, 0.4, [{"clusters": 2, "valley": 0.3}, ALONE], 2,
-     "no structure found: 1 of 2 draws of one cloud with the same spread fell into as many clusters (2), parted as "
-     "deeply (valley 0.40)"),
+     "no structure found beyond one cloud: 2 clusters (lowest stability 0.90), but 1 of 2 draws of one cloud with the "
+     "same spread fall into as many, parted as deeply (valley 0.40)"),
     ([0.9, 0.9], [2, 2], 0.6, 0.2, [{"clusters": 2, "valley": 0.3}], 2,
      "mostly noise, 60 % of the particles are in no cluster; 2 clusters, stable (lowest stability 0.90)")])
 def test_verdicts(figures, numbers, noise, valley, null, longest, words):

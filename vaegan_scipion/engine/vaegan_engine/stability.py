@@ -115,8 +115,9 @@ def verdict(stability: np.ndarray, numbers: Sequence[int], noise_frac: float, va
         text = (f"one group, but {more} of {len(numbers)} repeats found more: not decided" if more
                 else "one group, no second one found: continuous or a single state")
     elif same:
-        text = (f"no structure found: {same} of {len(null)} draws of one cloud with the same spread fell into as many "
-                f"clusters ({n}), parted as deeply (valley {valley:.2f})")
+        text = (f"no structure found beyond one cloud: {n} clusters (lowest stability {stability.min():.2f}), but "
+                f"{same} of {len(null)} draws of one cloud with the same spread fall into as many, parted as deeply "
+                f"(valley {valley:.2f})")
     else:
         text = kept_apart(stability)
     if longest and longest["clusters"] != n:
