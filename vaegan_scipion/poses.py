@@ -1,5 +1,5 @@
 """Poses of the engine (RELION's angles, shifts of the particle's centre in A) as Scipion's projection alignment."""
-from typing import Dict, NamedTuple
+from typing import Dict, NamedTuple, Optional
 
 import numpy as np
 
@@ -18,6 +18,7 @@ class Pose(NamedTuple):
     shift_x_ang: float  # of the particle's centre from pixel d // 2
     shift_y_ang: float
     half_set: int
+    motion: Optional[float] = None  # place along its state's motion, 0 to 1
 
 
 def read_poses(folder: str) -> Dict[int, Pose]:
@@ -25,7 +26,8 @@ def read_poses(folder: str) -> Dict[int, Pose]:
     rows = results.read_csv(result_file(folder, results.PARTICLES_CSV))
     return {int(row["particle_id"]): Pose(
         int(row["label"]), float(row["probability"]), float(row["rot_deg"]), float(row["tilt_deg"]),
-        float(row["psi_deg"]), float(row["shift_x_ang"]), float(row["shift_y_ang"]), int(row["half_set"]))
+        float(row["psi_deg"]), float(row["shift_x_ang"]), float(row["shift_y_ang"]), int(row["half_set"]),
+        float(row["motion"]) if row["motion"] else None)
         for row in rows}
 
 

@@ -50,6 +50,17 @@ def test_nothing_but_noise_has_no_second_score():
     assert "nmi_assigned" not in values
 
 
+def test_junk_is_scored_by_what_was_set_aside():
+    state = np.array([0] * 4 + [1] * 4 + [2] * 4)  # 2 is junk
+    label = np.array([0, 0, 0, -1, 1, 1, 1, 1, -1, -1, -1, 0])
+    values = evaluate.junk_scores(label, state, ["a.mrc", "b.mrc", "junk"])
+    assert values["junk_recall"] == pytest.approx(3 / 4)
+    assert values["junk_precision"] == pytest.approx(3 / 4)
+    assert values["nmi_particles"] == pytest.approx(scores.agreement(label[:8], state[:8])["nmi"])
+    assert evaluate.junk_scores(label, state, ["a.mrc", "b.mrc", "c.mrc"]) == {}
+    assert evaluate.junk_scores(np.abs(label), state, ["a.mrc", "b.mrc", "junk"])["junk_precision"] == 0.0
+
+
 @pytest.fixture
 def analysis(tmp_path, rng):
     """Clusters 0, 1, 2 = states 2, 0, 1 with 6 % errors; ids in different orders; map k decodes state k."""

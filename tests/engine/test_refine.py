@@ -12,13 +12,14 @@ import starfile
 from refine_particles import PIXEL_SIZE_ANG, blobs
 from sklearn.metrics import normalized_mutual_info_score
 from vaegan_engine import contract, results
+from vaegan_engine.clustering import NOISE
 from vaegan_engine.contract import ComputeConfig, DataConfig, EmbedRun, RefineRun, TrainRun
 from vaegan_engine.errors import ConfigError, DataError
 from vaegan_engine.fsc import fourier_shell_correlation, soft_sphere_mask
 from vaegan_engine.mrc_io import read_map, write_map, write_stack
 from vaegan_engine.particle_tables import read_clusters, read_truth, rows_of
 from vaegan_engine.refine import run_refine
-from vaegan_engine.refine_output import verdict
+from vaegan_engine.refine_output import Evidence, verdict
 from vaegan_engine.simulate import SimulateOptions, run_simulate
 
 N_EACH = 300
@@ -60,13 +61,29 @@ def test_an_easy_mixture_is_parted(mixture):
     assert results.read_json(out / results.STATUS_JSON)["state"] == "finished"
 
 
+def test_what_is_set_aside_is_in_no_state(mixture):
+    out, _ = mixture
+    clusters, details = read_clusters(out), results.read_json(out / results.REFINE_JSON)
+    aside = clusters.label == NOISE
+    assert details["junk"]["n_junk"] == aside.sum() <= 0.01 * len(aside)  # there is no junk
+    assert (f"{aside.sum()} images" in details["verdict"]) == bool(aside.any())
+    assert sum(row["n_particles"] for row in results.read_json(out / results.CLUSTERS_JSON)) == (~aside).sum()
+    rest = set(clusters.particle_id[aside])
+    made = out / results.JUNK_STAR
+    assert made.exists() == bool(rest)
+    assert not rest or set(starfile.read(made)["particles"]["vaeParticleId"]) == rest
+    assert not rest & set(starfile.read(out / results.PARTICLES_STAR)["particles"]["vaeParticleId"])
+
+
 def test_star_file_keeps_particles_and_gives_poses(mixture):
     out, data = mixture
     made, given = starfile.read(out / results.PARTICLES_STAR), starfile.read(data / "particles.star")
     particles, source = made["particles"], given["particles"]
+    rows = [row for row in results.read_csv(out / results.PARTICLES_CSV) if int(row["label"]) != NOISE]
+    source = source[np.isin(source["vaeParticleId"], [int(row["particle_id"]) for row in rows])]
+    assert len(rows) > 0.8 * len(given["particles"])
     assert list(particles["vaeParticleId"]) == list(source["vaeParticleId"])
     assert np.allclose(particles["rlnDefocusU"], source["rlnDefocusU"])
-    rows = results.read_csv(out / results.PARTICLES_CSV)
     assert np.allclose(particles["rlnAngleTilt"], [float(r["tilt_deg"]) for r in rows], atol=1e-4)
     assert np.allclose(particles["rlnOriginXAngst"], [-float(r["shift_x_ang"]) for r in rows], atol=1e-4)
     assert list(particles["rlnClassNumber"]) == [int(r["label"]) + 1 for r in rows]
@@ -126,8 +143,13 @@ def test_one_half_set_is_refused(mixture, tmp_path):
         run_refine(RefineRun(run_dir=str(tmp_path / "train"), compute=COMPUTE), tmp_path / "out")
 
 
-def test_verdict_names_what_varies():
-    moving = {"agreement": 0.9, "n_second": 40, "n_particles": 100}
-    assert verdict(1, [moving], 50.0, 3.0) == "one state, 1 of which varies continuously"
-    assert verdict(3, [{**moving, "agreement": 0.1}], 50.0, 3.0) == "3 states"
-    assert verdict(3, [], 1.0, 3.0).startswith("no structure found")
+def test_verdict_names_what_speaks_for_it():
+    still, moving = {"motion_files": []}, {"motion_files": ["a.mrc"]}
+    some, most = {"n_junk": 30, "fraction": 0.1}, {"n_junk": 200, "fraction": 0.6}
+    assert verdict([moving], Evidence(50.0, 3.0)) == "one state, which varies continuously"
+    assert verdict([still] * 3, Evidence(50.0, 3.0)) == "3 states"
+    assert verdict([moving, still], Evidence(50.0, 3.0)) == "2 states, 1 of which varies continuously"
+    assert verdict([still], Evidence(50.0, 3.0, junk=some)) == (
+        "one state; 30 images (10.0 %) fit no state and are set aside")
+    assert verdict([still], Evidence(50.0, 3.0, junk=most)).startswith("mostly junk: one state; 200 images")
+    assert verdict([still], Evidence(1.0, 3.0)).startswith("no structure found")

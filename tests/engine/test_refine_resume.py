@@ -147,13 +147,14 @@ def test_values_come_back_as_they_were(tmp_path):
     steps = Checkpoints(tmp_path, {"seed": 0}, CPU, False)
     state = State(np.arange(3), torch.randn(3, 3, 3), torch.randn(3, 2), torch.randn(4, 4, 4))
     found = Assignment(np.zeros(3, np.int64), np.ones((3, 1), np.float32), torch.randn(3, 1, 3, 3),
-                       torch.randn(3, 1, 2), torch.randn(1, 4, 4, 4), torch.rand(3))
+                       torch.randn(3, 1, 2), torch.randn(1, 4, 4, 4), torch.rand(3), np.array([False, True, False]))
     evidence = {"kept": True, "agreement": 0.1 + 0.2, "classes": [0, 1], "state": 2 ** 127 + 1}
     steps.write("all", ([state], found, evidence, None))
     (again,), found_again, evidence_again, none = Checkpoints(tmp_path, {"seed": 0}, CPU, True).read("all")
     assert evidence_again == evidence and none is None
     for name in ("A", "shifts_px", "volumes", "noise"):
         assert torch.equal(getattr(found, name), getattr(found_again, name))
+    assert np.array_equal(found.aside, found_again.aside) and found_again.aside.dtype == bool
     assert np.array_equal(state.rows, again.rows) and again.rows.dtype == np.int64
 
 

@@ -8,7 +8,7 @@ import pyworkflow.protocol.params as params
 from pwem.objects import FSC, SetOfClasses3D, SetOfFSCs, SetOfParticles, SetOfVolumes, Transform
 from pyworkflow.object import Float, Integer
 
-from ..constants import REFINED_DIR
+from ..constants import NOISE_LABEL, REFINED_DIR
 from ..convert import Picture, enabled_ids, new_picture_item, set_location
 from ..engine.vaegan_engine import contract, results
 from ..engine_run import EngineError, read_status, result_file
@@ -25,6 +25,8 @@ class VaeganProtRefineOutputs(Enum):
     outputVolumes = SetOfVolumes
     outputParticles = SetOfParticles
     outputFSCs = SetOfFSCs
+    outputMotions = SetOfVolumes
+    outputJunk = SetOfParticles
 
 
 class VaeganProtRefine(VaeganProtBase):
@@ -32,10 +34,12 @@ class VaeganProtRefine(VaeganProtBase):
 
     Starts from the clusters' maps, or from random ones, divides states while two halves of the images agree on the
     division, joins those that cannot be told apart, and refines two halves of each state apart. A verdict says how
-    many states there are, or that no structure was found.
+    many states there are, or that no structure was found. Images that no state explains (empty, aggregates, off
+    centre, other molecules) are set aside.
 
     Outputs: classes whose particles carry class and projection alignment, maps with half maps, FSCs between the
-    halves, and all particles with their alignment: input for RELION's and cryoSPARC's refinements.
+    halves, and the particles of all states with their alignment: input for RELION's and cryoSPARC's refinements. Where
+    there are any: the images that were set aside, and for states that vary continuously maps along the motion.
     """
 
     _label = "refine clusters"
@@ -98,10 +102,15 @@ class VaeganProtRefine(VaeganProtBase):
         volumes = self._makeVolumes(rows, rate)
         classes = self._createSetOfClasses3D(pointer)
         self._fillClasses(classes, poses, rows, particles.getSamplingRate(), rate)
-        aligned = self._createSetOfParticles()
-        self._fillParticles(aligned, particles, poses)
-        made = {"outputClasses": classes, "outputVolumes": volumes, "outputParticles": aligned,
-                "outputFSCs": self._makeFSCs(rows)}
+        made = {"outputClasses": classes, "outputVolumes": volumes, "outputFSCs": self._makeFSCs(rows)}
+        kept = {i: pose for i, pose in poses.items() if pose.label != NOISE_LABEL}
+        for name, some in (("outputParticles", kept), ("outputJunk", {i: poses[i] for i in set(poses) - set(kept)})):
+            if some:
+                made[name] = self._createSetOfParticles("" if some is kept else "_junk")
+                self._fillParticles(made[name], particles, some)
+        moving = [row for row in rows.values() if row["motion_files"]]
+        if moving:
+            made["outputMotions"] = self._makeMotions(moving, rate)
         self._defineOutputs(**made)
         for output in made.values():
             self._defineSourceRelation(pointer, output)
@@ -116,11 +125,22 @@ class VaeganProtRefine(VaeganProtBase):
             volumes.append(volume)
         return volumes
 
+    def _makeMotions(self, rows: List[Dict[str, Any]], rate: float) -> Any:
+        volumes = self._createSetOfVolumes("_motion")
+        volumes.setSamplingRate(rate)
+        for row in sorted(rows, key=lambda row: row["label"]):
+            for k, file in enumerate(row["motion_files"]):
+                t = k / (len(row["motion_files"]) - 1)
+                volumes.append(new_picture_item(True, Picture(0, self._path(file)), rate,
+                                                f"state {row['label'] + 1}, t = {t:.1f}", label=row["label"]))
+        return volumes
+
     def _fillClasses(self, classes: Any, poses: Dict[int, Pose], rows: Dict[int, Dict[str, Any]], particle_rate: float,
                      map_rate: float) -> None:
         def set_class(particle: Any, _row: Any) -> None:
             pose = poses.get(particle.getObjId())
-            particle.setClassId(0 if pose is None else pose.label + 1)  # 0: took no part in the training
+            # 0, in no class: took no part in the training, or set aside
+            particle.setClassId(0 if pose is None else pose.label + 1)
             if pose is not None:
                 align(particle, pose, particle_rate)
 
@@ -206,7 +226,8 @@ class VaeganProtRefine(VaeganProtBase):
         for row in sorted(self.readClusterRows(), key=lambda row: row["label"]):
             resolution = row.get("resolution_0.143_ang")
             lines.append(f"state {row['label'] + 1}: {row['n_particles']} particles"
-                         + (f", {resolution:.1f} A at FSC 0.143" if resolution else ""))
+                         + (f", {resolution:.1f} A at FSC 0.143" if resolution else "")
+                         + (", varies continuously" if row["motion_files"] else ""))
         return lines
 
     def _methods(self) -> List[str]:
@@ -246,7 +267,8 @@ class VaeganProtRefine(VaeganProtBase):
 
 
 def align(particle: Any, pose: Pose, sampling_rate_ang: float) -> None:
-    """Give a particle its projection alignment, class probability and half set."""
+    """Give a particle its projection alignment, class probability, half set and place along its state's motion."""
     particle.setTransform(Transform(pose_matrix(pose, sampling_rate_ang)))
     particle._vaeganProbability = Float(pose.probability)
     particle._rlnRandomSubset = Integer(pose.half_set)
+    particle._vaeganMotion = Float(pose.motion)

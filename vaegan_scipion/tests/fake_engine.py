@@ -160,7 +160,7 @@ def refined_label(i):
 
 
 def refine(run, out_dir):
-    """Two states by the parity of the id, every tenth set aside; angles, shifts and motion that tell the id."""
+    """Two states by the parity of the id, every tenth set aside; angles, shifts and motion tell the id."""
     training = contract.read_run(Path(run.run_dir) / results.RUN_JSON)
     rate = training_of(run)[1]
     ids = sorted(particle_ids(training.data.particles), reverse=True)
@@ -183,8 +183,8 @@ def refine(run, out_dir):
     results.write_json(out_dir / results.REFINE_JSON, {
         "clusters": 2, "verdict": "2 states", "unseen_log_evidence": 50.0, "least_log_evidence": 3.0,
         "pairs": [{"classes": [0, 1], "agreement": 0.95, "valley": 0.1}], "refused_splits": [], "junk": {
-            "n_junk": sum(refined_label(i) < 0 for i in ids), "fraction": 0.1, "misfit_limit": 1.6, "median_misfit": 1.0,
-            "n_misfit": 1, "n_empty": 0, "least_gain": 3.0}})
+            "n_junk": sum(refined_label(i) < 0 for i in ids), "fraction": 0.1, "misfit_limit": 1.6,
+            "median_misfit": 1.0, "n_misfit": 1, "n_empty": 0, "least_gain": 3.0}})
     results.write_csv(out_dir / results.FSC_CSV, ["cluster", "resolution_ang", "spatial_frequency_per_ang", "fsc"],
                       [[label, "inf", k / 160, 1 - k / 8] for label in range(2) for k in range(9)])
 

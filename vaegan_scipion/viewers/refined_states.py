@@ -59,8 +59,8 @@ def evidence_lines(details: Dict[str, Any], rows: Sequence[Dict[str, Any]]) -> L
              f"against an empty map; {details['least_log_evidence']:g} is asked for."]
     junk = details["junk"]
     if junk:
-        lines += ["", f"Set aside: {junk['n_junk']} images ({100 * junk['fraction']:.1f} %), {junk['n_misfit']} for their "
-                  f"misfit (limit {junk['misfit_limit']:.2f}, median {junk['median_misfit']:.2f}; 1 is expected), "
+        lines += ["", f"Set aside: {junk['n_junk']} images ({100 * junk['fraction']:.1f} %), {junk['n_misfit']} for "
+                  f"their misfit (limit {junk['misfit_limit']:.2f}, median {junk['median_misfit']:.2f}, 1 expected), "
                   f"{junk['n_empty']} because nothing of a state is seen in them."]
     if details["pairs"]:
         lines += ["", "Pairs of states (agreement of two halves: 1 = perfect; valley: 0 = parted, 1 = no gap):"]

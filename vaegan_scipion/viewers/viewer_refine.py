@@ -41,8 +41,8 @@ class VaeganRefineViewer(VaeganViewer):
 
     def _getVisualizeDict(self) -> Dict[str, Callable[..., List[Any]]]:
         return {"showVerdict": self._verdict, "showCards": self._cards, "showViews": self._views,
-                "showMaps": self._maps, "showMotions": self._motions, "showFsc": self._fsc, "showClasses": self._classes,
-                "showReport": self._report}
+                "showMaps": self._maps, "showMotions": self._motions, "showFsc": self._fsc,
+                "showClasses": self._classes, "showReport": self._report}
 
     def _verdict(self, _name: Any = None) -> List[Any]:
         details = results.read_json(result_file(self.protocol.getRefinedDir(), results.REFINE_JSON))
@@ -87,10 +87,11 @@ class VaeganRefineViewer(VaeganViewer):
         rows = [row for row in self.protocol.readClusterRows() if row["motion_files"]]
         if not rows:
             return [self.errorMessage("No state of this run varies continuously.", "Nothing to show")]
-        shown = [(row, k, file) for row in rows for k, file in enumerate(row["motion_files"])]
-        names = [f"{plots.cluster_name(row['label'])}, t = {k / (len(row['motion_files']) - 1):.1f}" for row, k, _ in shown]
-        return self.figure_view(plots.draw_slices, [self._map({"file": file}) for _, _, file in shown], names,
-                                [plots.cluster_colour(row["label"]) for row, _, _ in shown],
+        shown = [(row["label"], k / (len(row["motion_files"]) - 1), file)
+                 for row in rows for k, file in enumerate(row["motion_files"])]
+        return self.figure_view(plots.draw_slices, [self._map({"file": file}) for _, _, file in shown],
+                                [f"{plots.cluster_name(label)}, t = {t:.1f}" for label, t, _ in shown],
+                                [plots.cluster_colour(label) for label, _, _ in shown],
                                 title="Maps along the motions", size_in=plots.slices_size_in(len(shown)))
 
     def _fsc(self, _name: Any = None) -> List[Any]:

@@ -16,9 +16,9 @@ from .contract import EvaluateRun
 from .errors import DataError
 from .mrc_io import read_map, write_map
 from .palette import cluster_name
-from .particle_tables import Truth, read_cluster_rows, read_clusters, read_truth, rows_of
+from .particle_tables import JUNK, Truth, read_cluster_rows, read_clusters, read_truth, rows_of
 from .references import Reference, compare, read_references, reference_of_state
-from .scores import clustering_scores, contingency
+from .scores import agreement, clustering_scores, contingency
 
 
 @dataclass(frozen=True)
@@ -97,9 +97,19 @@ def evaluate_labels(options: EvaluateOptions, truth: Truth) -> tuple[dict[str, A
     state = truth.label[rows_of(truth.particle_id, ids, options.truth_csv)]
     counts = contingency(label, state, len(truth.names))
     values: dict[str, Any] = {**clustering_scores(label, state), "unlabelled": int((~used).sum()),
-                              "states": truth.names,
+                              **junk_scores(label, state, truth.names), "states": truth.names,
                               "contingency": {str(name): row for name, row in counts.items()}}
     return values, counts
+
+
+def junk_scores(label: np.ndarray, state: np.ndarray, names: list[str]) -> dict[str, float]:
+    """How well the group NOISE is the junk of the truth, and the scores of the rest; {} where there is no junk."""
+    if JUNK not in names:
+        return {}
+    junk, aside = state == names.index(JUNK), label == NOISE
+    hits = int((junk & aside).sum())
+    return {"junk_recall": hits / max(int(junk.sum()), 1), "junk_precision": hits / max(int(aside.sum()), 1),
+            **{f"{name}_particles": value for name, value in agreement(label[~junk], state[~junk]).items()}}
 
 
 def default_align() -> Callable[..., Any]:
@@ -182,6 +192,9 @@ def report(values: dict[str, Any]) -> None:
     print(f"noise fraction {values['noise_frac']:.3f}")
     if "nmi_assigned" in values:
         print(f"NMI of assigned {values['nmi_assigned']:.3f} (coverage {values['coverage']:.3f})")
+    if "junk_recall" in values:
+        print(f"junk: recall {values['junk_recall']:.3f}, precision {values['junk_precision']:.3f}; NMI of the "
+              f"particles {values['nmi_particles']:.3f}")
     if "ceiling" in values:
         print(f"ceiling NMI {values['ceiling']['nmi']:.3f} (supervised, accuracy {values['ceiling']['accuracy']:.3f})")
         print(f"NMI / ceiling {values['nmi_of_ceiling']:.3f}")

@@ -50,9 +50,10 @@ def draw_junk(n: int, n_maps: int, n_others: int, box_px: int, max_shift_px: flo
         if name == "noise":
             continue
         centred = rng.uniform(-max_shift_px, max_shift_px, 2)
+        neighbours = [_away(NEIGHBOUR_FRAC, box_px, rng) for _ in range(rng.integers(1, 3))]
         around = {"off-centre": [_away(OFF_CENTRE_FRAC, box_px, rng)], "other": [centred],
-                  "aggregate": [centred, *(_away(NEIGHBOUR_FRAC, box_px, rng) for _ in range(rng.integers(1, 3)))]}[name]
-        for place in around:
+                  "aggregate": [centred, *neighbours]}
+        for place in around[name]:
             owner.append(row)
             maps.append(n_maps + rng.integers(n_others) if name == "other" else rng.integers(n_maps))
             places.append(place)

@@ -50,7 +50,7 @@ def exchange_poses(data: Images, found: Assignment, a: int, b: int, radius: floa
     d = data.box_px
     maps = low_passed(found.volumes[[a, b]], radius).cpu().numpy()
     aligned = align_map(maps[1], maps[0], data.pixel_size_ang)
-    rows = np.flatnonzero((found.class_ == a) | (found.class_ == b))
+    rows = np.union1d(found.members(a), found.members(b))
     at = torch.from_numpy(rows).to(found.A.device)
     band = make_band(d, radius, data.device)
     source, precision = Coefficients(data, rows, band), band.weight / found.noise[band.shell]
@@ -79,7 +79,7 @@ def pair_evidence(data: Images, found: Assignment, radius: float, mask: Tensor, 
     pairs = []
     for a in range(found.n_classes):
         for b in range(a + 1, found.n_classes):
-            rows = np.flatnonzero((found.class_ == a) | (found.class_ == b))
+            rows = np.union1d(found.members(a), found.members(b))
             odds = torch.from_numpy(costs[:, rows, a] - costs[:, rows, b])
             unseen = torch.where(torch.from_numpy(half[rows]) == 0, odds[1], odds[0])
             pairs.append({"classes": [a, b], **separation(odds[0], odds[1], unseen)})
@@ -103,7 +103,7 @@ def merge_same(data: Images, found: Assignment, radius: float, mask: Tensor, sma
         found = reassign(data, found, radius, mask, 1, smallest)
         if found.n_classes == 1:
             return found, []
-        sizes = np.bincount(found.class_, minlength=found.n_classes)
+        sizes = found.sizes()
         if sizes.min() < smallest:
             found = found.without(int(sizes.argmin()))
             continue

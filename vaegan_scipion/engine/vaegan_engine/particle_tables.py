@@ -13,6 +13,7 @@ from .errors import DataError
 TRUTH_ID_COLUMNS = ("particle_id", "id")
 TRUTH_LABEL_COLUMNS = ("map", "label", "state")
 TRUTH_NAME_COLUMN = "map_file"  # what a state is called, where it is there
+JUNK = "junk"  # name of images that hold no particle
 
 
 @dataclass(frozen=True)

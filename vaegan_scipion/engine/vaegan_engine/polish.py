@@ -35,6 +35,7 @@ class Assignment:
     shifts_px: Tensor  # (n, c, 2)
     volumes: Tensor  # (c, d, d, d)
     noise: Tensor  # (d//2 + 1,) variance per coefficient
+    aside: np.ndarray  # (n,) bool, images of no state (``junk``); their class is the most probable one
 
     @property
     def n_classes(self) -> int:
@@ -48,14 +49,19 @@ class Assignment:
 
     def members(self, c: int) -> np.ndarray:
         """Row numbers of class c."""
-        return np.flatnonzero(self.class_ == c)
+        return np.flatnonzero((self.class_ == c) & ~self.aside)
+
+    def sizes(self) -> np.ndarray:
+        """Images of each class ``(c,)``."""
+        return np.bincount(self.class_[~self.aside], minlength=self.n_classes)
 
     def without(self, c: int) -> Assignment:
         """Class c dissolved: its images go to the most probable of the others."""
         kept = [k for k in range(self.n_classes) if k != c]
         posterior = self.posterior[:, kept]
         class_ = np.where(self.class_ == c, posterior.argmax(1), self.class_ - (self.class_ > c))
-        return Assignment(class_, posterior, self.A[:, kept], self.shifts_px[:, kept], self.volumes[kept], self.noise)
+        return Assignment(class_, posterior, self.A[:, kept], self.shifts_px[:, kept], self.volumes[kept], self.noise,
+                          self.aside)
 
 
 def searched(data: Images, states: list[State], radius: float, n_rotations: int, largest_shift_px: float,
@@ -74,7 +80,8 @@ def searched(data: Images, states: list[State], radius: float, n_rotations: int,
     found = search_all(data, MapMixture(maps, noise, mask), np.arange(len(data)), radius, n_rotations,
                        largest_shift_px, progress=progress)
     evidence = torch.from_numpy(found.log_evidence)
-    return Assignment(found.log_evidence.argmax(1), evidence.softmax(1).numpy(), found.A, found.shifts_px, maps, noise)
+    return Assignment(found.log_evidence.argmax(1), evidence.softmax(1).numpy(), found.A, found.shifts_px, maps, noise,
+                      np.zeros(len(data), bool))
 
 
 def class_map(data: Images, found: Assignment, rows: np.ndarray, band: Band, precision: Tensor, mask: Tensor
@@ -93,13 +100,13 @@ def reassign(data: Images, found: Assignment, radius: float, mask: Tensor, round
     band = make_band(data.box_px, radius, data.device)
     source, precision = Coefficients(data, np.arange(len(data)), band), torch.ones_like(band.weight)
     for _ in range(rounds):
-        sizes = np.bincount(found.class_, minlength=found.n_classes)
+        sizes = found.sizes()
         while found.n_classes > 1 and sizes.min() < smallest:
             found = found.without(int(sizes.argmin()))
-            sizes = np.bincount(found.class_, minlength=found.n_classes)
+            sizes = found.sizes()
         made = [class_map(data, found, found.members(c), band, precision, mask) for c in range(found.n_classes)]
         volumes = torch.stack([volume for volume, _ in made])
-        noise = sum(noise * (size / len(data)) for (_, noise), size in zip(made, sizes, strict=True))
+        noise = sum(noise * (size / sizes.sum()) for (_, noise), size in zip(made, sizes, strict=True))
         assert isinstance(noise, Tensor)
         precision = band.weight / noise[band.shell]
         A, shifts, costs = found.A.clone(), found.shifts_px.clone(), []
@@ -107,9 +114,10 @@ def reassign(data: Images, found: Assignment, radius: float, mask: Tensor, round
             better, cost = PosedImages(source, A[:, c], shifts[:, c]).refined(volumes[c], precision, _POSE_ITERATIONS)
             A[:, c], shifts[:, c] = better.A, better.shifts_px
             costs.append(cost)
-        log_share = torch.from_numpy(np.log(np.maximum(sizes, 1) / len(data))).to(precision)
+        log_share = torch.from_numpy(np.log(np.maximum(sizes, 1) / sizes.sum())).to(precision)
         posterior = (log_share - torch.stack(costs, 1)).softmax(1)
-        found = Assignment(posterior.argmax(1).cpu().numpy(), posterior.cpu().numpy(), A, shifts, volumes, noise)
+        found = Assignment(posterior.argmax(1).cpu().numpy(), posterior.cpu().numpy(), A, shifts, volumes, noise,
+                           found.aside)
     return found
 
 

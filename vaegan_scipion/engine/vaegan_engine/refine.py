@@ -4,7 +4,9 @@
 2. *Divide* (``divide``): each class is split while two halves of its images agree on the split.
 3. *Settle* (``polish``, ``merge``): all images are searched in all states' maps; states that two halves of the
    images cannot tell apart are joined, small ones dissolved. Steps 2 and 3 run twice, the second time at finer detail.
-4. *Detail*: per state, two halves refined apart, the band growing with their FSC.
+   After each, images that no state explains are set aside (``junk``).
+4. *Detail*: per state, two halves refined apart, the band growing with their FSC; then its continuous variation
+   (``motion``).
 
 Some images take no part in step 1; whether maps made without them explain them better than an empty map
 decides if there is structure at all. Every step is kept (``refine_checkpoint``), to go on from after a stop.
@@ -31,12 +33,15 @@ from .contract import RefineRun, TrainRun
 from .divide import State, divide
 from .errors import ConfigError, DataError
 from .fsc import soft_sphere_mask
-from .merge import merge_same
+from .junk import set_aside
+from .merge import merge_same, pair_evidence
 from .mixture import MapMixture
+from .motion import LEAST_IMAGES, Motion, motion_of
 from .particle_tables import read_cluster_rows
 from .polish import Assignment, Halves, reassign, refine_halves, searched
 from .progress import progress_bar
 from .refine_checkpoint import Checkpoints, settings_of, stoppable
+from .refine_output import Evidence
 
 HELPS = {
     "n_starts": "maps to start from: those of --clusters, filled up with random ones to this number",
@@ -151,10 +156,11 @@ def run_refine(run: RefineRun, out_dir: Path, resume: bool = False) -> dict[str,
         coarse, noise, unseen = steps.step("ab_initio", partial(ab_initio, run, data, maps, mask, largest_shift_px,
                                                                 journal, steps))
         steps.drop(UNDER_WAY)
-        found, pairs, trials = states_of(settings, data, MapMixture(coarse, noise, mask), mask, largest_shift_px,
-                                         unseen >= LEAST_EVIDENCE, journal, steps)
+        found, evidence = states_of(settings, data, MapMixture(coarse, noise, mask), mask, largest_shift_px,
+                                    Evidence(unseen, LEAST_EVIDENCE), journal, steps)
         halves = detail(settings, data, found, cache, mask, journal, steps)
-        made = refine_output.write(run, train, cache, found, halves, pairs, trials, unseen, LEAST_EVIDENCE, out_dir)
+        motions = variation(settings, data, found, cache, mask, evidence, journal, steps)
+        made = refine_output.write(run, train, cache, found, halves, motions, evidence, out_dir)
     steps.clear()
     return made
 
@@ -222,29 +228,36 @@ def ab_initio(run: RefineRun, data: Images, maps: Tensor | None, mask: Tensor, l
 
 
 def states_of(run: RefineRun, data: Images, model: MapMixture, mask: Tensor, largest_shift_px: float,
-              structured: bool, journal: Journal, steps: Checkpoints
-              ) -> tuple[Assignment, list[dict[str, Any]], list[dict[str, Any]]]:
-    """Divide, search, join, twice. Returns the assignment, the evidence of its pairs and of the last splits."""
+              evidence: Evidence, journal: Journal, steps: Checkpoints) -> tuple[Assignment, Evidence]:
+    """Divide, search, join, set junk aside, twice. Returns the assignment and what speaks for it."""
     rng = torch.Generator().manual_seed(run.compute.seed + 1)
     smallest = int(run.smallest_frac * len(data))
     states = steps.step("first_states", partial(first_states, run, data, model, largest_shift_px, journal))
-    trials: list[dict[str, Any]] = []
+    aside = np.zeros(len(data), bool)
     for turn in (0, 1):
         radius = min(run.class_shells + turn * FINER_SHELLS, data.box_px / 2)
-        trials = []
-        if structured:
-            states, trials = steps.step(f"divide_{turn}", partial(divided, data, states, radius, mask, smallest, rng,
-                                                                  journal), rng)
+        refused: list[dict[str, Any]] = []
+        junk: dict[str, Any] = {}
+        if evidence.structured:
+            states, refused = steps.step(f"divide_{turn}", partial(divided, data, states, radius, mask, smallest, rng,
+                                                                   journal), rng)
         found = steps.step(f"search_{turn}", partial(searched_in_all, run, data, states, largest_shift_px, mask,
                                                      journal))
+        found.aside = aside
         found, pairs = steps.step(f"settle_{turn}", partial(settled, run, data, found, radius, mask, smallest, rng,
                                                             journal), rng)
+        if evidence.structured:
+            found, pairs, junk = steps.step(f"junk_{turn}", partial(without_junk, data, found, pairs, radius, mask,
+                                                                    smallest, rng), rng)
+            journal.note(stage="junk", **junk)
         states = [State(found.members(c), *found.poses(found.members(c)), found.volumes[c])
                   for c in range(found.n_classes)]
-        print(f"{found.n_classes} states: {', '.join(str(len(state.rows)) for state in states)} particles", flush=True)
-        if not structured:
+        aside = found.aside
+        print(f"{found.n_classes} states: {', '.join(str(len(state.rows)) for state in states)} particles, "
+              f"{int(aside.sum())} set aside", flush=True)
+        if not evidence.structured:
             break
-    return found, pairs, trials
+    return found, replace(evidence, pairs=pairs, refused_splits=refused, junk=junk)
 
 
 def first_states(run: RefineRun, data: Images, model: MapMixture, largest_shift_px: float, journal: Journal
@@ -303,6 +316,16 @@ def settled(run: RefineRun, data: Images, found: Assignment, radius: float, mask
     return reassign(data, found, radius, mask, 1, smallest), pairs
 
 
+def without_junk(data: Images, found: Assignment, pairs: list[dict[str, Any]], radius: float, mask: Tensor,
+                 smallest: int, rng: torch.Generator) -> tuple[Assignment, list[dict[str, Any]], dict[str, Any]]:
+    """Junk set aside, with its numbers; where that ends a state, the evidence of the pairs is taken anew."""
+    before = found.n_classes
+    found, junk = set_aside(data, found, radius, mask, smallest)
+    if found.n_classes != before:
+        pairs = pair_evidence(data, found, radius, mask, rng)
+    return found, pairs, junk
+
+
 def detail(run: RefineRun, data: Images, found: Assignment, cache: ParticleCache, mask: Tensor, journal: Journal,
            steps: Checkpoints) -> list[Halves]:
     """Two halves of every state, refined apart; their poses go to ``found``."""
@@ -321,3 +344,19 @@ def detail(run: RefineRun, data: Images, found: Assignment, cache: ParticleCache
     return made
 
 
+def variation(run: RefineRun, data: Images, found: Assignment, cache: ParticleCache, mask: Tensor, evidence: Evidence,
+              journal: Journal, steps: Checkpoints) -> list[Motion | None]:
+    """Continuous variation of every state; None for small ones, and where there is no structure."""
+    made: list[Motion | None] = []
+    radius = min(run.class_shells + FINER_SHELLS, data.box_px / 2)
+    journal.stage("variation", f"{found.n_classes} states")
+    with progress_bar(len(data), "variation", "images") as bar:
+        for c in range(found.n_classes):
+            n, motion = len(found.members(c)), None
+            if evidence.structured and n >= LEAST_IMAGES:
+                motion = steps.step(f"motion_{c:02d}", partial(
+                    motion_of, data, found, c, cache.half_set, radius, mask, run.compute.seed))
+                journal.note(stage="variation", state=c, n_images=n, agreement=motion.agreement)
+            made.append(motion)
+            bar.update(n)
+    return made

@@ -24,9 +24,10 @@ from .compute import prepare_device
 from .contract import ComputeConfig
 from .ctf import CTF_COLUMNS, ctf_2d
 from .errors import ConfigError, DataError
-from .mrc_io import VOXEL_SIZE_TOLERANCE_FRAC, StackWriter, read_map
-from .particles import CTF_RELION, PARTICLE_ID
 from .junk_images import KINDS, Junk, JunkImages, draw_junk, load_others
+from .mrc_io import VOXEL_SIZE_TOLERANCE_FRAC, StackWriter, read_map
+from .particle_tables import JUNK
+from .particles import CTF_RELION, PARTICLE_ID
 from .phantom import PHANTOM_BOX_ANG, phantom_states
 from .preprocess import SMALLEST_BOX_PX, cropped_box_px, fourier_matrix
 from .progress import progress_bar
@@ -36,7 +37,6 @@ from .rotations import matrix_to_euler, random_rotations
 STAR, STACK, TRUTH_CSV, SIMULATION_JSON = "particles.star", "particles.mrcs", "truth.csv", "simulation.json"
 TRUTH_COLUMNS = ("id", "map", "map_file", "rot_deg", "tilt_deg", "psi_deg", "shift_x_px", "shift_y_px", "junk")
 NO_MAP = -1  # map of junk in truth.csv, which has no pose either
-JUNK = "junk"  # its name
 SNR_DEFINITION = ("Variance of the clean CTF-modulated images over the noise variance, over the whole image; "
                   "one noise level for the whole set, from the mean variance of the clean images.")
 BLOCK_PX = 2 ** 20  # pixels made at a time
@@ -126,7 +126,8 @@ def from_args(args: argparse.Namespace) -> SimulateOptions:
         astigmatism_ang=args.astigmatism, max_shift_frac=args.max_shift_frac, voltage_kv=args.voltage,
         cs_mm=args.cs, amplitude_contrast=args.amplitude_contrast,
         ctf_table=str(Path(args.ctf_table).absolute()) if args.ctf_table else "", junk_frac=args.junk_frac,
-        junk_maps=tuple(str(Path(path).absolute()) for path in args.junk_maps or ()), device=args.device, seed=args.seed)
+        junk_maps=tuple(str(Path(path).absolute()) for path in args.junk_maps or ()), device=args.device,
+        seed=args.seed)
 
 
 def main(args: argparse.Namespace) -> None:
@@ -299,13 +300,15 @@ def run_simulate(options: SimulateOptions, out_dir: Path) -> dict[str, Any]:
               progress_bar(n, "simulating", "images") as bar):
             for rows in blocks:
                 images = clean(rows)
-                for row in np.flatnonzero(truth.junk_row[rows] >= 0) if junk else ():
-                    images[row] = junk.clean(truth.junk_row[rows][row], truth.ctf[rows][row])
+                if junk is not None:
+                    for row in np.flatnonzero(truth.junk_row[rows] >= 0):
+                        images[row] = junk.clean(truth.junk_row[rows][row], truth.ctf[rows][row])
                 noise = torch.randn(images.shape, generator=noise_generator, device=device)
                 writer.append((images + noise_std * noise).cpu().numpy())
                 bar.update(rows.stop - rows.start)
     summary = {
-        "options": asdict(options), "n_images": n, "n_junk": n - n_particles, "map_files": names, "pixel_size_ang": pixel_size_ang,
+        "options": asdict(options), "n_images": n, "n_junk": n - n_particles, "map_files": names,
+        "pixel_size_ang": pixel_size_ang,
         "signal_variance": signal_variance, "noise_variance": noise_std ** 2, "noise_std": noise_std,
         "snr_definition": SNR_DEFINITION, "device": device.type, "torch": torch.__version__}
     results.write_json(out_dir / SIMULATION_JSON, summary)

@@ -1,0 +1,80 @@
+"""Images that no state explains are set aside: empty ones, aggregates, pieces at the edge, strangers.
+
+Every image is compared with the map of its state at its best pose, in a band, with the common noise spectrum:
+
+* misfit ``sum_k w |X - C S|^2 / sum_k weight`` (1 on average where map, pose and noise are right). What is in
+  the image and not in the map raises it. The limit is ``MISFIT_WIDTHS`` widths above the median of all images, the
+  width taken from the lower side of the distribution, where no junk is.
+* gain ``Re sum_k w X* C S - 1/2 sum_k w |C S|^2``: log likelihood against an empty map. Below ``LEAST_GAIN`` nothing of
+  the state is seen in the image.
+
+A state of which more than half is junk is none; its images are tried in the others. Then maps and noise are made
+without junk and all images, junk too, are judged anew.
+"""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .abinitio import Images
+from .band import Band, make_band
+from .heterogeneity import project
+from .polish import Assignment, reassign
+from .posed_images import Coefficients, PosedImages
+
+MISFIT_WIDTHS = 6.0
+LEAST_GAIN = 3.0  # log likelihood ratio
+MOST_OF_A_STATE = 0.5
+ROUNDS = 3
+
+
+def explained(data: Images, found: Assignment, band: Band) -> tuple[np.ndarray, np.ndarray]:
+    """Misfit and gain ``(n,)`` of every image, junk too, in its most probable state."""
+    precision = band.weight / found.noise[band.shell]
+    misfit, gain = np.empty(len(found.class_)), np.empty(len(found.class_))
+    for c in range(found.n_classes):
+        rows = np.flatnonzero(found.class_ == c)
+        if len(rows) == 0:
+            continue
+        parts = []
+        for part in PosedImages(Coefficients(data, rows, band), *found.poses(rows)).chunks():
+            made = project(part, found.volumes[c])
+            parts.append(torch.stack((
+                (precision * (part.moved - made).abs().square()).sum(1) / band.weight.sum(),
+                (precision * (part.moved.conj() * made).real).sum(1) - 0.5 * (precision * made.abs().square()).sum(1))))
+        misfit[rows], gain[rows] = torch.cat(parts, 1).double().cpu().numpy()
+    return misfit, gain
+
+
+def misfit_limit(misfit: np.ndarray) -> float:
+    """Median and ``MISFIT_WIDTHS`` times its distance to the 16th percentile, a standard deviation of a normal one."""
+    low, middle = np.percentile(misfit, (15.87, 50))
+    return float(middle + MISFIT_WIDTHS * (middle - low))
+
+
+def set_aside(data: Images, found: Assignment, radius: float, mask: Tensor, smallest: int
+              ) -> tuple[Assignment, dict[str, Any]]:
+    """The assignment with ``aside`` set, and the numbers behind it."""
+    band = make_band(data.box_px, radius, data.device)
+    for _ in range(ROUNDS):
+        misfit, gain = explained(data, found, band)
+        limit = misfit_limit(misfit[~found.aside])
+        unlike, empty = misfit > limit, gain < LEAST_GAIN
+        junk = unlike | empty
+        shares = [junk[found.class_ == c].mean() if (found.class_ == c).any() else 1.0 for c in range(found.n_classes)]
+        worst = int(np.argmax(shares))
+        if shares[worst] > MOST_OF_A_STATE and found.n_classes > 1:
+            found = found.without(worst)
+            misfit, gain = explained(data, found, band)
+            unlike, empty = misfit > limit, gain < LEAST_GAIN
+        found.aside = unlike | empty
+        if (~found.aside).sum() < smallest:  # nothing would be left: the numbers say so, the images stay
+            found.aside = np.zeros_like(found.aside)
+            break
+        found = reassign(data, found, radius, mask, 1, smallest)
+    return found, {"n_junk": int(found.aside.sum()), "fraction": float(found.aside.mean()), "misfit_limit": limit,
+                   "median_misfit": float(np.median(misfit)), "n_misfit": int(unlike.sum()),
+                   "n_empty": int((empty & ~unlike).sum()), "least_gain": LEAST_GAIN}
