@@ -126,11 +126,23 @@ def test_the_smallest_cluster_of_a_part_keeps_its_share(size, n, part, expected)
     ([0.7], [1, 3], 0.0, 1.0, [ALONE], 1, "one group, but 1 of 2 repeats found more: not decided"),
     ([0.9, 0.9], [2, 2], 0.0, 0.4, [{"clusters": 2, "valley": 0.3}, ALONE], 2,
      "no structure found beyond one cloud: 2 clusters (lowest stability 0.90), but 1 of 2 draws of one cloud with the "
-     "same spread fall into as many, parted as deeply (valley 0.40)"),
-    ([0.9, 0.9], [2, 2], 0.6, 0.2, [{"clusters": 2, "valley": 0.3}], 2,
+     "same spread fall into as many, parted about as deeply (valley here 0.40, there 0.30 at least)"),
+    ([0.9, 0.9], [2, 2], 0.6, 0.1, [{"clusters": 2, "valley": 0.3}], 2,
      "mostly noise, 60 % of the particles are in no cluster; 2 clusters, stable (lowest stability 0.90)")])
 def test_verdicts(figures, numbers, noise, valley, null, longest, words):
     assert verdict(np.array(figures), numbers, noise, valley, null, {"clusters": longest, "from": 1, "to": 2}) == words
+
+
+def test_a_valley_must_be_clearly_deeper_than_in_the_null():
+    """Factors of e: one draw, or equal ones, count as spread 0.25, so that 2.5 of them are a factor of 1.87."""
+    for draws in ([0.3], [0.3, 0.3, 0.3]):
+        assert stability.like_null(0.3 / 1.8, draws)
+        assert not stability.like_null(0.3 / 1.95, draws)
+    wide = [0.3 / np.e, 0.3, 0.3 * np.e]  # spread 1: a factor of e ** 2.5 = 12.2
+    assert stability.like_null(0.3 / 11, wide)
+    assert not stability.like_null(0.3 / 13.5, wide)
+    assert not stability.like_null(0.9, [])
+    assert stability.like_null(0.0, [0.0])
 
 
 def test_a_mixture_is_stable(rng):

@@ -22,8 +22,10 @@ from .clustering import nearest_group, valley_ratio
 
 SUBSET_FRAC, MOST_PARTICLES = 0.8, 3000
 STABLE = 0.75  # smallest stability of a stable cluster
+CLEARLY = 2.5  # standard deviations; with five draws about 4 % of clouds are taken for more
 MOSTLY_NOISE = 0.5  # of the particles
-_SMALLEST_P = 1e-12
+_SMALLEST_P, _SMALLEST_VALLEY = 1e-12, 1e-6
+_SMALLEST_SPREAD = 0.25  # of ln valley over draws
 
 Recluster = Callable[[np.ndarray, int], np.ndarray]  # z of some particles (m, k), seed -> labels (m,)
 
@@ -69,8 +71,8 @@ def null_latents(z: np.ndarray, n_categories: int, n: int, rng: np.random.Genera
     p = np.clip(np.asarray(z[:, :n_categories], np.float64), _SMALLEST_P, None)
     ratios = np.log(p) - np.log(p).mean(axis=1, keepdims=True) if n_categories else p
     plain = np.concatenate((ratios, z[:, n_categories:]), axis=1)
-    centred = plain - plain.mean(axis=0)
-    drawn = plain.mean(axis=0) + rng.standard_normal((n, len(plain))) @ centred / np.sqrt(len(plain))
+    variance, axes = np.linalg.eigh(np.atleast_2d(np.cov(plain.T, bias=True)))
+    drawn = plain.mean(axis=0) + rng.standard_normal((n, len(axes))) @ (np.sqrt(variance.clip(0))[:, None] * axes.T)
     power = np.exp(drawn[:, :n_categories] - drawn[:, :n_categories].max(axis=1, keepdims=True, initial=-np.inf))
     return np.concatenate((power / power.sum(axis=1, keepdims=True), drawn[:, n_categories:]), axis=1)
 
@@ -98,9 +100,16 @@ def plateau(sizes: Sequence[int], numbers: Sequence[int]) -> dict[str, int]:
     return max(found, key=lambda run: run["to"] / run["from"])
 
 
-def null_as_good(valley: float, n_clusters: int, null: Sequence[dict[str, Any]]) -> int:
-    """Draws of the null with as many clusters or more, parted as deeply or deeper."""
-    return sum(draw["clusters"] >= n_clusters and draw["valley"] <= valley for draw in null)
+def like_null(valley: float, as_many: Sequence[float]) -> bool:
+    """Whether a valley is not clearly deeper than those of null draws that have as many clusters.
+
+    Clearly: ``ln valley`` below their mean by ``CLEARLY`` standard deviations, which count as 0.25 at least.
+    """
+    if not as_many:
+        return False
+    logs = np.log(np.maximum(as_many, _SMALLEST_VALLEY))
+    spread = max(float(logs.std(ddof=1)) if len(logs) > 1 else 0.0, _SMALLEST_SPREAD)
+    return bool(np.log(max(valley, _SMALLEST_VALLEY)) > logs.mean() - CLEARLY * spread)
 
 
 def verdict(stability: np.ndarray, numbers: Sequence[int], noise_frac: float, valley: float,
@@ -109,15 +118,15 @@ def verdict(stability: np.ndarray, numbers: Sequence[int], noise_frac: float, va
     n = len(stability)
     start = f"mostly noise, {100 * noise_frac:.0f} % of the particles are in no cluster; " \
         if noise_frac > MOSTLY_NOISE else ""
-    same = null_as_good(valley, n, null)
+    as_many = [draw["valley"] for draw in null if draw["clusters"] >= n]
     if n == 1:
         more = sum(number > 1 for number in numbers)
         text = (f"one group, but {more} of {len(numbers)} repeats found more: not decided" if more
                 else "one group, no second one found: continuous or a single state")
-    elif same:
+    elif like_null(valley, as_many):
         text = (f"no structure found beyond one cloud: {n} clusters (lowest stability {stability.min():.2f}), but "
-                f"{same} of {len(null)} draws of one cloud with the same spread fall into as many, parted as deeply "
-                f"(valley {valley:.2f})")
+                f"{len(as_many)} of {len(null)} draws of one cloud with the same spread fall into as many, parted "
+                f"about as deeply (valley here {valley:.2f}, there {min(as_many):.2f} at least)")
     else:
         text = kept_apart(stability)
     if longest and longest["clusters"] != n:
