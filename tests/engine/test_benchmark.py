@@ -1,11 +1,13 @@
 """The scoreboard's figures against a refinement whose answer is known, its table, and going on after a stop."""
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from refine_particles import PIXEL_SIZE_ANG, blobs
+from scipy.stats import spearmanr
 from vaegan_engine import benchmark, results
 from vaegan_engine.benchmark import TASKS, Task, run_task, table
 from vaegan_engine.contract import ComputeConfig
@@ -34,10 +36,13 @@ def truthful(wrong: int, tilt_deg: float):
         label = [int(row["map_file"] == "state1.mrc") for row in rows]
         label[:wrong] = [1 - x for x in label[:wrong]]
         folder = out / "refine"
+        label = [-1 if row["map_file"] == "junk" else k for row, k in zip(rows, label, strict=True)]
         results.write_csv(folder / results.CLUSTERS_CSV, ["particle_id", "label", "probability"],
                           [[row["id"], k, 1.0] for row, k in zip(rows, label, strict=True)])
-        results.write_csv(folder / results.PARTICLES_CSV, ["particle_id", "label", "rot_deg", "tilt_deg", "psi_deg"],
-                          [[row["id"], k, row["rot_deg"], float(row["tilt_deg"]) + tilt_deg * (-1) ** i, row["psi_deg"]]
+        results.write_csv(folder / results.PARTICLES_CSV, ["particle_id", "label", "rot_deg", "tilt_deg", "psi_deg",
+                                                            "motion"],
+                          [[row["id"], k, row["rot_deg"], float(row["tilt_deg"]) + tilt_deg * (-1) ** i, row["psi_deg"],
+                            -float(row["rot_deg"])]
                            for i, (row, k) in enumerate(zip(rows, label, strict=True))])
         (folder / "maps").mkdir()
         for k in (0, 1):
@@ -64,6 +69,25 @@ def test_errors_show_in_the_figures(data, tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark, "run_refine_of", truthful(30, 8.0))
     row = run_task("two", TASK, data, tmp_path / "out", WHERE, train=False)
     assert row["nmi"] < 0.6 and 4.0 < row["pose_error_deg"] < 12.0
+
+
+def test_junk_has_its_own_figures(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmark, "run_refine_of", truthful(0, 0.0))
+    row = run_task("two", replace(TASK, junk_frac=0.2, junk_maps=("state1.mrc",)), data, tmp_path / "out", WHERE,
+                   train=False)
+    assert row["images"] == 150
+    assert row["junk_recall"] == row["junk_precision"] == 1.0
+    assert row["nmi"] == pytest.approx(1.0) and row["pose_error_deg"] < 0.2
+
+
+def test_rank_correlation_is_that_of_the_largest_state(tmp_path):
+    rows = [[i, 0 if i < 8 else 1, f"{(-i if i < 8 else i) / 10}"] for i in range(10)]
+    results.write_csv(tmp_path / results.PARTICLES_CSV, ["particle_id", "label", "motion"], rows)
+    results.write_csv(tmp_path / "truth.csv", ["id", "map"], [[i, i // 2] for i in range(10)])
+    assert benchmark.frame_correlation(tmp_path, tmp_path / "truth.csv") == pytest.approx(
+        spearmanr(range(8), [i // 2 for i in range(8)])[0])
+    results.write_csv(tmp_path / results.PARTICLES_CSV, ["particle_id", "label", "motion"], [[0, 0, ""]])
+    assert benchmark.frame_correlation(tmp_path, tmp_path / "truth.csv") == 0.0
 
 
 def test_finished_rows_are_kept(data, tmp_path, monkeypatch):

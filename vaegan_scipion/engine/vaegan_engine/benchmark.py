@@ -16,10 +16,12 @@ import torch
 
 from . import compute, contract, presets, results
 from .arguments import add_compute, add_out, compute_of
+from .clustering import NOISE
 from .contract import ClusterRun, ComputeConfig, EmbedRun, RefineRun, TrainRun
 from .errors import ConfigError, DataError
 from .evaluate import EvaluateOptions, run_evaluate
 from .mrc_io import write_stack
+from .particle_tables import JUNK
 from .pose_scores import median_pose_error_deg
 from .rotations import euler_to_matrix
 from .simulate import STACK, STAR, TRUTH_CSV, SimulateOptions, run_simulate
@@ -30,6 +32,7 @@ _RIBOSOME = tuple(f"ribo50S_4states/maps/r50S_{name}_64.mrc" for name in (
 _EXOSOME = tuple(f"exosome_6FSZ/maps/{name}.mrc" for name in ("Exo9_core_only", "full", "no_Dis3", "no_Mtr4_Mpp6"))
 _SWIVEL = tuple(f"r30S_4ADV/maps/head_swivel_{k:02d}_{angle:+.1f}deg.mrc" for k, angle in enumerate(
     np.linspace(-12, 12, 10)))
+_ADK = tuple(f"adk_DIMS/maps/frame_{k:03d}.mrc" for k in (0, 11, 22, 33, 44, 56, 67, 78, 89, 101))
 _RIBO3 = (_RIBOSOME[0], _RIBOSOME[1], _RIBOSOME[3])
 
 
@@ -43,6 +46,9 @@ class Task:
     snr: float = 1.0
     box_px: int = 48
     crop_frac: float = 0.75
+    junk_frac: float = 0.0  # of all images
+    junk_maps: tuple[str, ...] = ()  # other molecules among it, below --data
+    ordered: bool = False  # the maps are the frames of one motion
 
 
 TASKS = {
@@ -51,7 +57,10 @@ TASKS = {
     "ribo3-snr0.2": Task(_RIBO3, 3000, 3, snr=0.2),
     "ribo4": Task(_RIBOSOME, 3000, 4),
     "exosome": Task(_EXOSOME, 3000, 4),
-    "morph": Task(_SWIVEL, 1000, 1),
+    "morph": Task(_SWIVEL, 1000, 1, ordered=True),
+    "morph-adk": Task(_ADK, 1000, 1, crop_frac=1.0, ordered=True),
+    "junk": Task(_RIBO3, 3000, 3, junk_frac=0.25, junk_maps=(
+        "groel_1MNF/maps/full14.mrc", "r30S_4ADV/maps/full.mrc", "exosome_6FSZ/maps/full.mrc")),
     "homogeneous": Task((_RIBOSOME[3],), 5000, 1),
     "unequal": Task((_RIBO3[0],) * 14 + (_RIBO3[1],) * 5 + (_RIBO3[2],), 450, 3),  # 70, 25 and 5 %
     "null": Task((), 3000, 1),
@@ -59,7 +68,7 @@ TASKS = {
 SUITES: dict[str, tuple[float, tuple[int, ...]]] = {  # part of the images, seeds
     "quick": (0.2, (0,)), "standard": (1.0, (0, 1, 2)), "full": (3.0, (0, 1, 2))}
 COLUMNS = ("task", "seed", "images", "snr", "states", "found", "nmi", "ami", "pose_error_deg", "resolution_0.5_ang",
-           "nyquist_frac_0.5", "minutes", "verdict")
+           "nyquist_frac_0.5", "spearman", "junk_recall", "junk_precision", "minutes", "verdict")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,13 +97,13 @@ def main(args: argparse.Namespace) -> None:
 
 def run_task(name: str, task: Task, data: Path, out: Path, where: ComputeConfig, train: bool) -> dict[str, Any]:
     """One row of the table; read back where it is there. Raises ConfigError or DataError."""
-    settings = {**asdict(task), "maps": list(task.maps), "train": train}
+    settings = {**asdict(task), "maps": list(task.maps), "junk_maps": list(task.junk_maps), "train": train}
     if (out / ROW_JSON).exists():
         row: dict[str, Any] = results.read_json(out / ROW_JSON)
         if row["settings"] != settings:
             raise ConfigError(f"{out}: its row was made with other settings.", "Give another --out.")
         return row
-    missing = [path for path in task.maps if not (data / path).exists()]
+    missing = [path for path in (*task.maps, *task.junk_maps) if not (data / path).exists()]
     if missing:
         raise DataError(f"{data / missing[0]}: there is no such map.", "Give the folder of the maps with --data.")
     print(f"\n{name}, seed {where.seed}", flush=True)
@@ -105,7 +114,7 @@ def run_task(name: str, task: Task, data: Path, out: Path, where: ComputeConfig,
         contract.write_run(training(out, where), out / "run" / results.RUN_JSON)
     found = run_refine_of(out, clusters, where)
     minutes = (time.monotonic() - started) / 60
-    row = {"task": name, "seed": where.seed, "images": task.per_map * max(1, len(task.maps)), "snr": task.snr,
+    row = {"task": name, "seed": where.seed, "images": len(true_table(out / "data" / TRUTH_CSV)), "snr": task.snr,
            "states": task.states, "found": found["clusters"], "verdict": found["verdict"],
            "minutes": minutes, "settings": settings, **scores(task, data, out)}
     if clusters:
@@ -119,7 +128,8 @@ def simulated(task: Task, data: Path, out: Path, where: ComputeConfig) -> None:
     source = {"maps": tuple(str(data / path) for path in task.maps)} if task.maps else {"phantom": 1}
     options = SimulateOptions(**source, per_map=task.per_map, box_px=task.box_px,
                               crop_frac=task.crop_frac if task.maps else 1.0, snr=task.snr, device=where.device,
-                              seed=where.seed)
+                              seed=where.seed, junk_frac=task.junk_frac,
+                              junk_maps=tuple(str(data / path) for path in task.junk_maps))
     summary = run_simulate(options, out)
     if not task.maps:
         noise = np.random.default_rng(where.seed).standard_normal((task.per_map, task.box_px, task.box_px))
@@ -163,27 +173,34 @@ def true_table(truth_csv: Path) -> dict[int, dict[str, str]]:
 
 
 def label_scores(folder: Path, truth_csv: Path) -> dict[str, float]:
-    """NMI and AMI of ``clusters.csv`` against the names of the maps."""
+    """NMI and AMI of ``clusters.csv`` against the names of the maps; junk is left out and has its own figures."""
+    from .evaluate import junk_scores
     from .particle_tables import read_clusters
-    from .scores import clustering_scores
+    from .scores import agreement
 
     truth, clusters = true_table(truth_csv), read_clusters(folder)
     names = sorted({row["map_file"] for row in truth.values()})
     state = np.array([names.index(truth[int(i)]["map_file"]) for i in clusters.particle_id])
-    return clustering_scores(clusters.label, state)
+    of_junk = junk_scores(clusters.label, state, names)
+    if not of_junk:
+        return agreement(clusters.label, state)
+    return {name.replace("_particles", ""): value for name, value in of_junk.items()}
 
 
 def scores(task: Task, data: Path, out: Path) -> dict[str, Any]:
     """Labels, poses and maps against the truth; maps and poses of pure noise have none.
 
-    ``pose_error_deg``: the largest of the states' medians; resolutions: the worst map, at FSC 0.5.
+    ``pose_error_deg``: the largest of the states' medians; resolutions: the worst map, at FSC 0.5; ``spearman``: of the
+    place along the motion with the frame, in the largest state (0 where no motion was found).
     """
     truth_csv = out / "data" / TRUTH_CSV
     found = label_scores(out / "refine", truth_csv)
-    values: dict[str, Any] = {"nmi": found["nmi"], "ami": found["ami"]}
+    values: dict[str, Any] = {name: value for name, value in found.items() if name in COLUMNS}
     if not task.maps:
         return values
     values["pose_error_deg"] = max(pose_errors(out / "refine", truth_csv).values())
+    if task.ordered:
+        values["spearman"] = frame_correlation(out / "refine", truth_csv)
     maps = tuple(dict.fromkeys(str(data / path) for path in task.maps))
     evaluation = run_evaluate(EvaluateOptions(str(out / "refine"), str(truth_csv), maps), out / "evaluation")
     rows = [row for row in evaluation["maps"] if "resolution_0.5_ang" in row]
@@ -193,9 +210,23 @@ def scores(task: Task, data: Path, out: Path) -> dict[str, Any]:
     return values
 
 
+def frame_correlation(folder: Path, truth_csv: Path) -> float:
+    """Rank correlation, without sign, of the place along the motion and the frame, in the largest state."""
+    from scipy.stats import spearmanr
+
+    truth = true_table(truth_csv)
+    rows = [row for row in results.read_csv(folder / results.PARTICLES_CSV) if row["label"] == "0" and row["motion"]]
+    if not rows:
+        return 0.0
+    frames = [int(truth[int(row["particle_id"])]["map"]) for row in rows]
+    return abs(float(spearmanr([float(row["motion"]) for row in rows], frames)[0]))
+
+
 def pose_errors(folder: Path, truth_csv: Path) -> dict[int, float]:
-    """Median pose error in degrees of every state."""
-    truth, rows = true_table(truth_csv), results.read_csv(folder / results.PARTICLES_CSV)
+    """Median pose error in degrees of every state, of the particles that have a true pose."""
+    truth = true_table(truth_csv)
+    rows = [row for row in results.read_csv(folder / results.PARTICLES_CSV)
+            if int(row["label"]) != NOISE and truth[int(row["particle_id"])]["map_file"] != JUNK]
     angles = ("rot_deg", "tilt_deg", "psi_deg")
     errors = {}
     for label in sorted({int(row["label"]) for row in rows}):
