@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 from vaegan_engine.contract import ModelConfig
-from vaegan_engine.layers import AdaptivePolyphase, GaborConv, PolarWarp
+from vaegan_engine.layers import AdaptivePolyphase, GaborConv, PolarWarp, conv
 from vaegan_engine.networks import Critic, DcGan, Encoder, NoiseGenerator, input_channels, pooled
 
 
@@ -136,3 +136,17 @@ def test_noise_maps_are_positive_and_diverse(kind):
     made, diversity = noise(torch.ones(6, 16, 16), torch.Generator().manual_seed(0))
     assert made.shape == (6, 16, 16) and float(diversity) > 0
     assert float(noise.sigma_map(torch.randn(4, 100)).min()) > 0
+
+
+def test_convolutions_start_with_he_normal_weights():
+    """Variance 2 / (1 + slope^2) / fan-in before a leaky ReLU; transposed: 2 / fan-out, before a ReLU."""
+    torch.manual_seed(0)
+    layer = conv(32, 64, 3, cyclic=True)
+    assert abs(float(layer.weight.detach().std()) / math.sqrt(2 / (1 + 0.2**2) / (32 * 9)) - 1) < 0.03
+    weight = layer.weight.detach()
+    assert abs(float(weight.mean())) < 4 * float(weight.std()) / math.sqrt(layer.weight.numel())
+    transposed = [m for m in DcGan(10, 64, 32).modules() if isinstance(m, torch.nn.ConvTranspose2d)]
+    assert transposed
+    for m in transposed[:-1]:
+        fan = m.weight.shape[1] * m.weight[0, 0].numel()
+        assert abs(float(m.weight.detach().std()) / math.sqrt(2 / fan) - 1) < 0.1
