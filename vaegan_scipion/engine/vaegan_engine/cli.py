@@ -27,6 +27,7 @@ COMMANDS = {
     "evaluate": ("evaluate", "compare clusters and maps with the truth"),
     "scf": ("scf", "how completely the poses of a star file or of a trained camera fill Fourier space"),
     "ceiling": ("ceiling", "what a supervised classifier reaches on the same images"),
+    "observer": ("observer", "how well an observer who knows the true maps tells the states apart"),
     "count": ("count", "how many clusters the criteria without density would choose"),
     "centroids": ("centroids", "k-means inside each cluster, the nearest particles decoded"),
     "homogeneity": ("homogeneity", "k-means groups of everything, each aligned by RELION as one class"),
