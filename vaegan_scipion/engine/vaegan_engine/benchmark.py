@@ -21,7 +21,8 @@ from .contract import ClusterRun, ComputeConfig, EmbedRun, RefineRun, TrainRun
 from .errors import ConfigError, DataError
 from .evaluate import EvaluateOptions, run_evaluate
 from .mrc_io import write_stack
-from .particle_tables import JUNK
+from .particle_tables import JUNK, read_clusters
+from .peers import PEERS, run_peer
 from .pose_scores import median_pose_error_deg
 from .rotations import euler_to_matrix
 from .simulate import STACK, STAR, TRUTH_CSV, SimulateOptions, run_simulate
@@ -69,6 +70,7 @@ SUITES: dict[str, tuple[float, tuple[int, ...]]] = {  # part of the images, seed
     "quick": (0.2, (0,)), "standard": (1.0, (0, 1, 2)), "full": (3.0, (0, 1, 2))}
 COLUMNS = ("task", "seed", "images", "snr", "states", "found", "nmi", "ami", "pose_error_deg", "resolution_0.5_ang",
            "nyquist_frac_0.5", "spearman", "junk_recall", "junk_precision", "minutes", "verdict")
+PEER_COLUMNS = ("task", "seed", "peer", "found", "nmi", "ami", "ari", "minutes")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,6 +81,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="quick: a fifth of the images, one seed; full: three times the images (default: quick)")
     parser.add_argument("--only", action="append", choices=tuple(TASKS), help="this task; may be repeated")
     parser.add_argument("--train", action="store_true", help="train a VAE-GAN first and start from its clusters")
+    parser.add_argument("--peer", action="append", choices=tuple(PEERS), default=[],
+                        help="group the same images this way too; may be repeated")
     add_compute(parser)
 
 
@@ -89,10 +93,26 @@ def main(args: argparse.Namespace) -> None:
     for name in args.only or TASKS:
         task = replace(TASKS[name], per_map=max(60, round(part * TASKS[name].per_map)))
         for seed in seeds:
-            rows.append(run_task(name, task, args.data, args.out / f"{args.suite}-{name}-{seed}",
-                                 replace(compute_of(args), seed=seed), args.train))
+            out, where = args.out / f"{args.suite}-{name}-{seed}", replace(compute_of(args), seed=seed)
+            rows.append(run_task(name, task, args.data, out, where, args.train))
+            add_peers(rows[-1], out, args.peer, where)
             results.write_json(args.out / TABLE_JSON, rows)
     print("\n" + table(rows))
+    if args.peer:
+        print("\n" + table([{"task": row["task"], "seed": row["seed"], "peer": peer, **row["peers"][peer]}
+                            for row in rows for peer in args.peer], PEER_COLUMNS))
+
+
+def add_peers(row: dict[str, Any], out: Path, peers: list[str], where: ComputeConfig) -> None:
+    """Scores of the peers that the task's row lacks, into it and its file."""
+    for peer in peers:
+        if peer in row.setdefault("peers", {}):
+            continue
+        minutes = run_peer(peer, out / "run", out / "peers" / peer, row["states"], where)
+        label = read_clusters(out / "peers" / peer).label
+        row["peers"][peer] = {"found": int(label.max()) + 1, "minutes": minutes,
+                              **label_scores(out / "peers" / peer, out / "data" / TRUTH_CSV)}
+        results.write_json(out / ROW_JSON, row)
 
 
 def run_task(name: str, task: Task, data: Path, out: Path, where: ComputeConfig, train: bool) -> dict[str, Any]:
@@ -175,7 +195,6 @@ def true_table(truth_csv: Path) -> dict[int, dict[str, str]]:
 def label_scores(folder: Path, truth_csv: Path) -> dict[str, float]:
     """NMI and AMI of ``clusters.csv`` against the names of the maps; junk is left out and has its own figures."""
     from .evaluate import junk_scores
-    from .particle_tables import read_clusters
     from .scores import agreement
 
     truth, clusters = true_table(truth_csv), read_clusters(folder)
@@ -237,13 +256,13 @@ def pose_errors(folder: Path, truth_csv: Path) -> dict[int, float]:
     return errors
 
 
-def table(rows: list[dict[str, Any]]) -> str:
+def table(rows: list[dict[str, Any]], columns: tuple[str, ...] = COLUMNS) -> str:
     """The rows as text, one line each."""
     def shown(row: dict[str, Any], column: str) -> str:
         value = row.get(column, "-")
         return f"{value:.3g}" if isinstance(value, float) else str(value)
 
-    cells = [list(COLUMNS), *[[shown(row, column) for column in COLUMNS] for row in rows]]
-    widths = [max(len(line[k]) for line in cells) for k in range(len(COLUMNS))]
+    cells = [list(columns), *[[shown(row, column) for column in columns] for row in rows]]
+    widths = [max(len(line[k]) for line in cells) for k in range(len(columns))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
                      for line in cells)

@@ -69,14 +69,31 @@ def one_class_average(folder: Path, ctf_flags: tuple[str, ...], particle_diamete
                       threads: int, seed: int) -> np.ndarray:
     """Average ``(d, d)`` of the images in ``folder`` (``write_images``) aligned by RELION as one 2D class.
 
-    RELION's defaults, as in the thesis, with K = 1; ``ctf_flags``: nothing, or ``--ctf`` and what goes
-    with it. Raises ConfigError without RELION, DataError where it fails (its own message is quoted).
+    ``ctf_flags``: nothing, or ``--ctf`` and what goes with it. Raises ConfigError and DataError as ``classify``.
+    """
+    classify(folder, 1, ctf_flags, particle_diameter_ang, iterations, threads, seed)
+    with mrcfile.open(folder / f"{_ROOT}_it{iterations:03d}_classes.mrcs", permissive=True) as stored:
+        return np.array(stored.data, np.float32).reshape(stored.data.shape[-2:])
+
+
+def class_numbers(folder: Path, iterations: int) -> dict[int, int]:
+    """Class, from 0, of every particle id after ``classify``."""
+    tables = starfile.read(folder / f"{_ROOT}_it{iterations:03d}_data.star", always_dict=True)
+    rows = tables["particles"]
+    return {int(i): int(k) - 1 for i, k in zip(rows[PARTICLE_ID], rows["rlnClassNumber"], strict=True)}
+
+
+def classify(folder: Path, n_classes: int, ctf_flags: tuple[str, ...], particle_diameter_ang: float, iterations: int,
+             threads: int, seed: int) -> None:
+    """2D classification of the images in ``folder`` (``write_images``), with RELION's defaults, as in the thesis.
+
+    Raises ConfigError without RELION, DataError where it fails (its own message is quoted).
     """
     program = find_program()
     for older in folder.glob(f"{_ROOT}_it*"):
         older.unlink()
     made = folder / f"{_ROOT}_it{iterations:03d}_classes.mrcs"
-    command = [program, "--i", "images.star", "--o", f"./{_ROOT}", "--K", "1", "--iter", str(iterations),
+    command = [program, "--i", "images.star", "--o", f"./{_ROOT}", "--K", str(n_classes), "--iter", str(iterations),
                "--tau2_fudge", "2", "--particle_diameter", f"{particle_diameter_ang:g}", "--zero_mask",
                "--flatten_solvent", "--psi_step", "6", "--oversampling", "1", "--offset_range", "5",
                "--offset_step", "2", "--norm", "--scale", "--dont_combine_weights_via_disc",
@@ -91,5 +108,3 @@ def one_class_average(folder: Path, ctf_flags: tuple[str, ...], particle_diamete
     for older in folder.glob(f"{_ROOT}_it*"):
         if not older.name.startswith(f"{_ROOT}_it{iterations:03d}"):
             older.unlink()
-    with mrcfile.open(made, permissive=True) as stored:
-        return np.array(stored.data, np.float32).reshape(stored.data.shape[-2:])
