@@ -31,7 +31,7 @@ from .slices import PAD, gather, stencil
 
 NODES = 6
 _TURNS, _ROUNDS = 2, 2  # of poses, and of coordinates and maps in each
-LEAST_IMAGES = 300  # of a state
+LEAST_IMAGES = 100  # of a state, in each half
 LEAST_AGREEMENT = 0.5  # of the two halves, for a motion
 _TRIAL_ROUNDS, _TRIAL_IMAGES = 2, 2000  # of each starting order
 _COMPONENTS, _NEIGHBOURS = 3, 20
@@ -109,7 +109,10 @@ def starting_orders(images: Posed, volume: Tensor, precision: Tensor, mask: Tens
 
 def unseen_rounds(images: Posed, t: Tensor, half: Tensor, precision: Tensor, mask: Tensor, rounds: int
                   ) -> tuple[Tensor, list[Tensor], float]:
-    """Coordinates settled at fixed poses; their halves' maps, and the mean log evidence of unseen images."""
+    """Coordinates settled at fixed poses; their halves' maps, and the mean log evidence of unseen images.
+
+    The coordinates of each half are even quantiles: two curves need not have one scale, and no node may be empty.
+    """
     maps: list[Tensor] = []
     evidence = torch.zeros(len(t), device=t.device)
     for _ in range(rounds):
@@ -118,8 +121,8 @@ def unseen_rounds(images: Posed, t: Tensor, half: Tensor, precision: Tensor, mas
             own, other = half == h, half != h
             maps.append(node_maps(images.part(own), t[own], precision, mask))
             values = log_likelihoods(images.part(other), maps[h], precision)
-            new[other], evidence[other] = coordinate(values), values.logsumexp(1)
-        t = quantiles(new)
+            new[other], evidence[other] = quantiles(coordinate(values)), values.logsumexp(1)
+        t = new
     return t, maps, float(evidence.mean())
 
 

@@ -353,7 +353,8 @@ def variation(run: RefineRun, data: Images, found: Assignment, cache: ParticleCa
     with progress_bar(len(data), "variation", "images") as bar:
         for c in range(found.n_classes):
             n, motion = len(found.members(c)), None
-            if evidence.structured and n >= LEAST_IMAGES:
+            smaller = min(np.count_nonzero(cache.half_set[found.members(c)] == half) for half in (1, 2))
+            if evidence.structured and smaller >= LEAST_IMAGES:
                 motion = steps.step(f"motion_{c:02d}", partial(
                     motion_of, data, found, c, cache.half_set, radius, mask, run.compute.seed))
                 journal.note(stage="variation", state=c, n_images=n, agreement=motion.agreement)
