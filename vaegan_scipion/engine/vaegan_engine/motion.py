@@ -37,7 +37,6 @@ _TRIAL_ROUNDS, _TRIAL_IMAGES = 2, 2000  # of each starting order
 _COMPONENTS, _NEIGHBOURS = 3, 20
 _GRID = 51  # values of t that are tried
 _POSE_ITERATIONS = 1
-_CHUNK_IMAGES = 1024
 
 
 @dataclass(frozen=True)
@@ -79,8 +78,7 @@ def log_likelihoods(images: Posed, maps: Tensor, precision: Tensor) -> Tensor:
     f = grid - segment
     transforms = volume_to_fourier(maps, PAD)
     parts = []
-    for first in range(0, len(images.A), _CHUNK_IMAGES):
-        part = images.part(torch.arange(first, min(len(images.A), first + _CHUNK_IMAGES), device=f.device))
+    for part in images.chunks():
         at = stencil(part.band, part.A)
         made = part.ctf * torch.stack([gather(volume_ft, at) for volume_ft in transforms])  # (NODES, m, p)
         residual, step = part.moved - made[:-1], made[1:] - made[:-1]
