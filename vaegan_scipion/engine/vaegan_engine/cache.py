@@ -26,8 +26,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from . import preprocess
-from .contract import DataConfig
+from . import contract, preprocess, results
+from .contract import DataConfig, TrainRun
 from .errors import DataError
 from .particles import ParticleTable, load_particles
 from .progress import progress_bar
@@ -62,6 +62,15 @@ class ParticleCache:
 
     def __len__(self) -> int:
         return len(self.particle_id)
+
+
+def read_training(run_dir: str | Path) -> TrainRun:
+    """Settings of the training in a folder. Raises ConfigError or DataError."""
+    run = contract.read_run(Path(run_dir) / results.RUN_JSON)
+    if not isinstance(run, TrainRun):
+        raise DataError(f"{run_dir}: its run.json is a '{run.command}', not a training.",
+                        "Give the --out folder of train3d.")
+    return run
 
 
 def open_cache(data: DataConfig, folder: str | Path, progress: bool = True) -> ParticleCache:

@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import contract, results
+from . import results
 from .abinitio import Images, Search, image_power, scaled_to_images, search_all, spread_rows
 from .arguments import add_compute, add_folder, add_out, compute_of
 from .band import Band, make_band
-from .cache import open_cache
+from .cache import open_cache, read_training
 from .compute import describe, prepare_device
-from .contract import ComputeConfig, TrainRun
+from .contract import ComputeConfig
 from .errors import ConfigError, DataError
 from .heterogeneity import posed, project, residual_noise
 from .local_poses import refine_poses
@@ -80,10 +80,7 @@ def main(args: argparse.Namespace) -> None:
 def run_observer(options: ObserverOptions, out_dir: Path) -> dict[str, Any]:
     """Observe and write ``observer.json``; returns what it holds. Raises ConfigError or DataError."""
     device = prepare_device(options.compute)
-    train = contract.read_run(Path(options.run_dir) / results.RUN_JSON)
-    if not isinstance(train, TrainRun):
-        raise DataError(f"{options.run_dir}: its run.json is a '{train.command}', not a training.",
-                        "Give the --out folder of train3d.")
+    train = read_training(options.run_dir)
     cache = open_cache(train.data, Path(options.run_dir) / results.CACHE)
     if not 2 <= options.shells <= cache.box_px / 2:
         raise ConfigError(f"--shells is {options.shells:g}.", f"Use 2 to {cache.box_px / 2:g}, half of the box.")

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from . import clustering, contract, relion_class, results
-from .cache import ParticleCache, open_cache
-from .contract import ClusterRun, ComputeConfig, TrainRun
+from . import clustering, relion_class, results
+from .cache import ParticleCache, open_cache, read_training
+from .contract import ClusterRun, ComputeConfig
 from .ctf import ctf_2d
-from .errors import ConfigError, DataError
+from .errors import ConfigError
 
 PCA_COMPONENTS = 50
 RELION_ITERATIONS = 25
@@ -31,10 +31,7 @@ def run_peer(name: str, run_dir: Path, out_dir: Path, n_states: int, where: Comp
 
     Raises ConfigError where a program is missing, DataError where the run is no training or a program fails.
     """
-    train = contract.read_run(run_dir / results.RUN_JSON)
-    if not isinstance(train, TrainRun):
-        raise DataError(f"{run_dir}: its run.json is a '{train.command}', not a training.",
-                        "Give the --out folder of train3d.")
+    train = read_training(run_dir)
     cache = open_cache(train.data, run_dir / results.CACHE)
     out_dir.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()

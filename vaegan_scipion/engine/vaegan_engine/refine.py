@@ -27,7 +27,7 @@ from torch import Tensor
 from . import compute, contract, refine_output, results
 from .abinitio import Batches, Images, Stage, run_stage, search_all, spread_rows, start
 from .arguments import add_compute, add_fields, add_folder, add_out, run_of
-from .cache import ParticleCache, open_cache
+from .cache import ParticleCache, open_cache, read_training
 from .clustering import NOISE
 from .contract import RefineRun, TrainRun
 from .divide import State, divide
@@ -131,10 +131,7 @@ def run_refine(run: RefineRun, out_dir: Path, resume: bool = False) -> dict[str,
     """
     out_dir = Path(out_dir)
     device = compute.prepare_device(run.compute)
-    train = contract.read_run(Path(run.run_dir) / results.RUN_JSON)
-    if not isinstance(train, TrainRun):
-        raise DataError(f"{run.run_dir}: its run.json is a '{train.command}', not a training.",
-                        "Give the --out folder of train3d.")
+    train = read_training(run.run_dir)
     cache = open_cache(train.data, Path(run.run_dir) / results.CACHE)
     check(run, train, cache)
     maps = cluster_maps(run, cache.box_px, cache.pixel_size_ang)
