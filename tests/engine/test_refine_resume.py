@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from refine_particles import PIXEL_SIZE_ANG, blobs
-from vaegan_engine import cli, contract, merge, refine, refine_checkpoint, results
+from vaegan_engine import cli, contract, merge, refine, refine_checkpoint, results, starts
 from vaegan_engine.contract import ComputeConfig, DataConfig, RefineRun, TrainRun
 from vaegan_engine.divide import State
 from vaegan_engine.errors import EXIT_SIGTERM, ConfigError, DataError, StoppedError
@@ -21,8 +21,8 @@ from vaegan_engine.simulate import SimulateOptions, run_simulate
 
 CPU = torch.device("cpu")
 COMPUTE = ComputeConfig(device="cpu", threads=1, seed=0)
-STEPS = ["ab_initio_under_way", "ab_initio", "first_states", "divide_0", "search_0", "settle_0", "divide_1", "search_1",
-         "settle_1"]
+STEPS = ["ab_initio_under_way", "ab_initio_tried", "ab_initio", "first_states", "divide_0", "search_0", "settle_0",
+         "divide_1", "search_1", "settle_1"]
 
 
 @pytest.fixture(scope="module")
@@ -36,13 +36,16 @@ def small_run(tmp_path_factory):
                                  snr=2.0, seed=1, device="cpu"), folder / "data")
     train = TrainRun(data=DataConfig(particles=str(folder / "data" / "particles.star"), box_px=16), compute=COMPUTE)
     contract.write_run(train, folder / "train" / results.RUN_JSON)
-    return RefineRun(run_dir=str(folder / "train"), n_starts=2, start_steps=4, search_steps=3, batch_size=60,
-                     start_shells=3.0, search_shells=4.0, class_shells=5.0, compute=COMPUTE), folder
+    return RefineRun(run_dir=str(folder / "train"), n_starts=2, n_tries=2, start_steps=4, search_steps=3,
+                     batch_size=60, start_shells=3.0, search_shells=4.0, class_shells=5.0,
+                     compute=COMPUTE), folder
 
 
 @pytest.fixture(autouse=True)
 def few_rotations(monkeypatch):
-    monkeypatch.setattr(refine, "ROTATIONS", (150, 300))
+    monkeypatch.setattr(starts, "START_ROTATIONS", 150)
+    for module in (starts, refine):
+        monkeypatch.setattr(module, "SEARCH_ROTATIONS", 300)
     monkeypatch.setattr(refine, "LEAST_EVIDENCE", -1e6)  # both turns are taken
     monkeypatch.setattr(merge, "doubtful_pairs", lambda pairs, n: [])  # no maps are aligned: that takes seconds
     monkeypatch.setattr(merge, "is_separate", lambda evidence: True)  # both states stay
@@ -92,7 +95,7 @@ def test_stopped_after_every_step_it_ends_in_the_same_bits(small_run, tmp_path, 
 def test_what_is_done_is_not_done_again(small_run, tmp_path, monkeypatch):
     run, _ = small_run
     with monkeypatch.context() as patch:
-        stop_after(patch, ["ab_initio_under_way", "ab_initio"])
+        stop_after(patch, ["ab_initio_under_way", "ab_initio_tried", "ab_initio"])
         with pytest.raises(StoppedError):
             refine.run_refine(run, tmp_path)
     with monkeypatch.context() as patch:

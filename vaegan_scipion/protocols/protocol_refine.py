@@ -63,7 +63,11 @@ class VaeganProtRefine(VaeganProtBase):
 
     def _defineAdvancedParams(self, form: Any, default: contract.RefineRun) -> None:
         advanced = params.LEVEL_ADVANCED
-        shells = "Resolution as box size / resolution, in Fourier shells, 2 to half of the box"
+        form.addParam("nTries", params.IntParam, default=default.n_tries, expertLevel=advanced, label="Starts to try",
+                      help="Starts after the first are made from random maps; images that take no part choose. More is "
+                           "safer and slower. 1 to 100.")
+        shells = ("Resolution as box size / resolution, in Fourier shells, 2 to half of the box; 0: by the particle's "
+                  "size")
         form.addParam("startShells", params.FloatParam, default=default.start_shells, expertLevel=advanced,
                       label="Shells at the start", help=f"{shells}. Lower is safer, higher sees more.")
         form.addParam("searchShells", params.FloatParam, default=default.search_shells, expertLevel=advanced,
@@ -202,10 +206,12 @@ class VaeganProtRefine(VaeganProtBase):
             problems.append(f"The clusters of '{clustering.getRunName()}' were made with another training. Give "
                             f"those of '{name}', or none.")
         shells = [self.startShells.get(), self.searchShells.get(), self.classShells.get()]
-        if not 2 <= shells[0] <= shells[1] <= shells[2]:
+        given = [value for value in shells if value]  # 0: chosen by the engine
+        if given != sorted(given) or min(given, default=2) < 2:
             problems.append(f"The shells are {shells[0]:g}, {shells[1]:g} and {shells[2]:g}; use rising numbers "
-                            "from 2.")
-        limits = [("Random maps to start from", self.nStarts.get(), 1, 32),
+                            "from 2, or 0.")
+        limits = [("Starts to try", self.nTries.get(), 1, 100),
+                  ("Random maps to start from", self.nStarts.get(), 1, 32),
                   ("Smallest state / all", self.smallestFrac.get(), 0, 0.5),
                   ("Steps at the start", self.startSteps.get(), 1, 10**6),
                   ("Steps of the pose search", self.searchSteps.get(), 1, 10**6),
@@ -260,10 +266,10 @@ class VaeganProtRefine(VaeganProtBase):
         return contract.RefineRun(
             run_dir=os.path.relpath(self.inputTraining.get().getRunDir(), extra),
             clusters_dir=os.path.relpath(clustering.getClustersDir(), extra) if clustering is not None else "",
-            n_starts=self.nStarts.get(), start_shells=self.startShells.get(), search_shells=self.searchShells.get(),
-            class_shells=self.classShells.get(), start_steps=self.startSteps.get(),
-            search_steps=self.searchSteps.get(), batch_size=self.batchSize.get(),
-            smallest_frac=self.smallestFrac.get(), compute=self._getCompute())
+            n_starts=self.nStarts.get(), n_tries=self.nTries.get(), start_shells=self.startShells.get(),
+            search_shells=self.searchShells.get(), class_shells=self.classShells.get(),
+            start_steps=self.startSteps.get(), search_steps=self.searchSteps.get(),
+            batch_size=self.batchSize.get(), smallest_frac=self.smallestFrac.get(), compute=self._getCompute())
 
 
 def align(particle: Any, pose: Pose, sampling_rate_ang: float) -> None:

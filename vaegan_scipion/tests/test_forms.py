@@ -199,8 +199,8 @@ class TestForms(ProjectTest):
     def test_every_field_of_refine(self):
         again = self.make(VaeganProtTrain3D, boxPx=16, seed=8, inputParticles=self.particles)
         changes = {"inputTraining": again, "inputClusters": self.clustering, "nStarts": 2, "smallestFrac": 0.1,
-                   "startShells": 3.0, "searchShells": 7.0, "classShells": 9.0, "startSteps": 5, "searchSteps": 6,
-                   "batchSize": 64, "seed": 2, "numberOfThreads": 1}
+                   "nTries": 2, "startShells": 3.0, "searchShells": 7.0, "classShells": 9.0, "startSteps": 5,
+                   "searchSteps": 6, "batchSize": 64, "seed": 2, "numberOfThreads": 1}
         self.check_heard(self.new(VaeganProtRefine, {"inputTraining": self.training}), changes,
                          dict.fromkeys(changes, "refineStep"))
 

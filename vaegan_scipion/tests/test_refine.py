@@ -145,7 +145,8 @@ class TestRefine(ProjectTest):
     def test_form_refuses(self):
         other = self.make(VaeganProtTrain3D, boxPx=16, seed=1, inputParticles=(self.imported, "outputParticles"))
         for message, values in ((f"has {len(ENABLED_IDS)} particles; at least 200", {}),
-                                ("use rising numbers", {"startShells": 9.0}), ("Batch size is 1", {"batchSize": 1}),
+                                ("use rising numbers", {"startShells": 9.0, "classShells": 8.0}),
+                                ("Starts to try is 0", {"nTries": 0}), ("Batch size is 1", {"batchSize": 1}),
                                 ("Smallest state / all is 0.7", {"smallestFrac": 0.7})):
             run = self.newProtocol(VaeganProtRefine, **values)
             run.inputTraining.set(self.training)

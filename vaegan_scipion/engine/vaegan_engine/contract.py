@@ -184,9 +184,10 @@ class RefineRun:
     run_dir: str = ""
     clusters_dir: str = ""  # start from its maps; empty = random maps alone
     n_starts: int = 3  # maps to start from: the clusters', filled up with random ones to this number
-    start_shells: float = 4.0  # shells = box size / resolution
-    search_shells: float = 6.0
-    class_shells: float = 8.0
+    n_tries: int = 4  # starts that are tried, from different random maps after the first; unseen images choose
+    start_shells: float = 0.0  # shells = box size / resolution; 0 = by the particle's size, from 4
+    search_shells: float = 0.0  # 0 = by the particle's size, from 6
+    class_shells: float = 0.0  # 0 = by the particle's size, from 8
     start_steps: int = 60
     search_steps: int = 30
     batch_size: int = 256

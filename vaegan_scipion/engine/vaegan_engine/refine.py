@@ -14,7 +14,6 @@ decides if there is structure at all. Every step is kept (``refine_checkpoint``)
 from __future__ import annotations
 
 import argparse
-import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +24,7 @@ import torch
 from torch import Tensor
 
 from . import compute, contract, refine_output, results
-from .abinitio import Batches, Images, Stage, run_stage, search_all, spread_rows, start
+from .abinitio import Images, search_all
 from .arguments import add_compute, add_fields, add_folder, add_out, run_of
 from .cache import ParticleCache, open_cache, read_training
 from .clustering import NOISE
@@ -33,6 +32,7 @@ from .contract import RefineRun, TrainRun
 from .divide import State, divide
 from .errors import ConfigError, DataError
 from .fsc import soft_sphere_mask
+from .journal import Journal
 from .junk import set_aside
 from .merge import merge_same, pair_evidence
 from .mixture import MapMixture
@@ -42,25 +42,24 @@ from .polish import Assignment, Halves, reassign, refine_halves, searched
 from .progress import progress_bar
 from .refine_checkpoint import Checkpoints, settings_of, stoppable
 from .refine_output import Evidence
+from .starts import SEARCH_ROTATIONS, TRIED, UNDER_WAY, ab_initio, shells_text, with_shells
 
 HELPS = {
     "n_starts": "maps to start from: those of --clusters, filled up with random ones to this number",
-    "start_shells": "resolution of the start, in shells (box size / resolution)",
-    "search_shells": "resolution of the pose search",
-    "class_shells": "resolution at which states are told apart",
+    "n_tries": "starts that are tried, the later ones from random maps; unseen images choose",
+    "start_shells": "resolution of the start, in shells (box size / resolution); 0: by the particle's size",
+    "search_shells": "resolution of the pose search; 0: by the particle's size",
+    "class_shells": "resolution at which states are told apart; 0: by the particle's size",
     "start_steps": "steps at the resolution of the start",
     "search_steps": "steps at the resolution of the pose search",
     "batch_size": "images per step",
     "smallest_frac": "smallest state / all particles",
 }
-ROTATIONS = 1152, 2304  # of the grids at the start and in the pose search, about 22 and 18 degrees apart
 SMALLEST_STATE = 50  # particles
 SMALLEST_SHARE = 0.03  # of the images: a class below it after the start is dropped
-HELD_OUT_FRAC, MOST_HELD_OUT = 0.1, 300
 LEAST_EVIDENCE = 3.0  # mean log likelihood ratio of an unseen image, maps against no particle
 FINER_SHELLS = 2.0  # added for the second round
 DETAIL_ROUNDS = 5
-UNDER_WAY = "ab_initio_under_way"  # checkpoint inside that step
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,44 +83,20 @@ def check(run: RefineRun, train: TrainRun, cache: ParticleCache) -> None:
     if train.command != "train3d":
         raise ConfigError(f"{run.run_dir} is a {train.command}; refine makes maps.",
                           "Give the --out folder of train3d.")
-    limits = [("start_shells", run.start_shells, 2, box_px / 2), ("search_shells", run.search_shells, 2, box_px / 2),
-              ("class_shells", run.class_shells, 2, box_px / 2), ("n_starts", run.n_starts, 1, 32),
+    shells = [(name, value, 2, box_px / 2) for name in ("start_shells", "search_shells", "class_shells")
+              if (value := getattr(run, name))]
+    limits = [*shells, ("n_starts", run.n_starts, 1, 32), ("n_tries", run.n_tries, 1, 100),
               ("start_steps", run.start_steps, 1, 10**6), ("search_steps", run.search_steps, 1, 10**6),
               ("batch_size", run.batch_size, 2, 10**5), ("smallest_frac", run.smallest_frac, 0.0, 0.5)]
     for name, value, low, high in limits:
         if not low <= value <= high:
             raise ConfigError(f"{name} is {value:g}.", f"Use a value from {low:g} to {high:g}.")
-    if not run.start_shells <= run.search_shells <= run.class_shells:
-        raise ConfigError(f"start_shells {run.start_shells:g}, search_shells {run.search_shells:g} and class_shells "
-                          f"{run.class_shells:g} do not rise.", "Give them in rising order.")
     if n < 4 * SMALLEST_STATE:
         raise DataError(f"{train.data.particles}: {n} particles are too few for maps.",
                         f"Give at least {4 * SMALLEST_STATE} particles.")
     if len(np.unique(cache.half_set)) < 2:
         raise DataError(f"{train.data.particles}: all particles in use are of half set {cache.half_set[0]}; refine "
                         "compares two halves.", "Give a training on all particles (data.half_set 0).")
-
-
-class Journal:
-    """What happened, in ``log.jsonl``, on the screen and in ``status.json``."""
-
-    def __init__(self, out_dir: Path, resumed: bool) -> None:
-        """A new log, or where the refinement is resumed, the old one goes on."""
-        if not resumed:
-            (out_dir / results.LOG_JSONL).unlink(missing_ok=True)
-        lines = results.read_jsonl(out_dir / results.LOG_JSONL)
-        self.out_dir, self.began = out_dir, time.time() - (lines[-1]["seconds"] if lines else 0.0)
-        results.update_status(out_dir, error=None)
-
-    def stage(self, name: str, text: str) -> None:
-        """A new stage begins."""
-        print(f"{name}: {text}", flush=True)
-        results.update_status(self.out_dir, state="running", stage=name)
-
-    def note(self, **values: Any) -> None:
-        """One line of ``log.jsonl``."""
-        seconds = round(time.time() - self.began, 1)
-        results.append_jsonl(self.out_dir / results.LOG_JSONL, {"seconds": seconds, **values})
 
 
 def run_refine(run: RefineRun, out_dir: Path, resume: bool = False) -> dict[str, Any]:
@@ -134,6 +109,8 @@ def run_refine(run: RefineRun, out_dir: Path, resume: bool = False) -> dict[str,
     train = read_training(run.run_dir)
     cache = open_cache(train.data, Path(run.run_dir) / results.CACHE)
     check(run, train, cache)
+    data = Images(cache.images, cache.ctf, cache.pixel_size_ang, device)
+    settings = with_shells(replace(run, smallest_frac=max(run.smallest_frac, SMALLEST_STATE / len(data))), data)
     maps = cluster_maps(run, cache.box_px, cache.pixel_size_ang)
     steps = Checkpoints(out_dir, settings_of(run, train, cache, maps), device, resume)
     if resume and steps.finished():
@@ -144,20 +121,20 @@ def run_refine(run: RefineRun, out_dir: Path, resume: bool = False) -> dict[str,
     print(f"{len(cache)} particles of {cache.box_px} px, {cache.pixel_size_ang:.3f} A/px, "
           f"on {compute.describe(device)}")
 
-    data = Images(cache.images, cache.ctf, cache.pixel_size_ang, device)
     d = data.box_px
     mask = torch.from_numpy(soft_sphere_mask(d, train.data.particle_radius_frac * d - 0.05 * d, 0.08 * d)).to(device)
-    settings = replace(run, smallest_frac=max(run.smallest_frac, SMALLEST_STATE / len(data)))
     largest_shift_px = train.model.max_shift_frac * d
+    print(f"resolution: {shells_text(settings, data)}", flush=True)
     with stoppable(out_dir):
-        coarse, noise, unseen = steps.step("ab_initio", partial(ab_initio, run, data, maps, mask, largest_shift_px,
-                                                                journal, steps))
-        steps.drop(UNDER_WAY)
+        coarse, noise, unseen, starts = steps.step("ab_initio", partial(
+            ab_initio, settings, data, maps, mask, largest_shift_px, journal, steps))
+        for name in (UNDER_WAY, TRIED):
+            steps.drop(name)
         found, evidence = states_of(settings, data, MapMixture(coarse, noise, mask), mask, largest_shift_px,
-                                    Evidence(unseen, LEAST_EVIDENCE), journal, steps)
+                                    Evidence(unseen, LEAST_EVIDENCE, starts), journal, steps)
         halves = detail(settings, data, found, cache, mask, journal, steps)
         motions = variation(settings, data, found, cache, mask, evidence, journal, steps)
-        made = refine_output.write(run, train, cache, found, halves, motions, evidence, out_dir)
+        made = refine_output.write(settings, train, cache, found, halves, motions, evidence, out_dir)
     steps.clear()
     return made
 
@@ -181,47 +158,6 @@ def cluster_maps(run: RefineRun, box_px: int, voxel_size_ang: float) -> Tensor |
     if not maps:
         raise DataError(f"{run.clusters_dir}: there is no cluster map.", "Give the --out folder of cluster.")
     return torch.stack(maps)
-
-
-def ab_initio(run: RefineRun, data: Images, maps: Tensor | None, mask: Tensor, largest_shift_px: float,
-              journal: Journal, steps: Checkpoints) -> tuple[Tensor, Tensor, float]:
-    """Coarse maps, the noise, and how much better than an empty map they explain images that took no part.
-
-    The last is the mean log likelihood ratio per unseen image, near 0 on pure noise.
-    """
-    rng = torch.Generator().manual_seed(run.compute.seed)
-    held = spread_rows(len(data), min(MOST_HELD_OUT, int(HELD_OUT_FRAC * len(data))))
-    batches = Batches(np.setdiff1d(np.arange(len(data)), held), run.compute.seed)
-    maps = None if maps is None else maps.to(data.device)
-    model = start(data, maps, run.n_starts, run.start_shells, mask, rng)
-    stages = (Stage(run.start_shells, ROTATIONS[0], run.start_steps, run.batch_size),
-              Stage(run.search_shells, ROTATIONS[1], run.search_steps, run.batch_size))
-    journal.stage("ab initio", f"{model.n_classes} maps, {0 if maps is None else len(maps)} from the clusters")
-    at = steps.read(UNDER_WAY)
-    if at is not None:
-        model.restore(at["model"])
-        batches.restore(at["batches"])
-        rng.set_state(at["rng"].cpu())
-    for number, stage in enumerate(stages):
-        if at is not None and number < at["stage"]:
-            continue
-        done = at["step"] if at is not None and number == at["stage"] else 0
-        with progress_bar(stage.steps * stage.batch, f"ab initio, {stage.radius:g} shells", "images",
-                          initial=done * stage.batch) as bar:
-            def after(values: dict[str, Any], number: int = number, stage: Stage = stage, bar: Any = bar) -> None:
-                bar.update(stage.batch)
-                journal.note(stage="ab initio", shells=stage.radius, **values)
-                steps.under_way(UNDER_WAY, lambda: {
-                    "stage": number, "step": values["step"], "model": model.state(), "batches": batches.state(),
-                    "rng": rng.get_state()})
-
-            run_stage(data, model, stage, batches, largest_shift_px, rng, after_step=after, done=done)
-    found = search_all(data, model, held, run.search_shells, ROTATIONS[1], largest_shift_px)
-    evidence = torch.from_numpy(found.log_evidence).logsumexp(1) - np.log(model.n_classes)
-    unseen = float(evidence.mean())
-    journal.note(stage="held out", n_images=len(held), log_evidence=unseen)
-    print(f"unseen images: log likelihood against an empty map {unseen:.1f} per image ({len(held)} images)")
-    return model.maps, model.noise, unseen
 
 
 def states_of(run: RefineRun, data: Images, model: MapMixture, mask: Tensor, largest_shift_px: float,
@@ -262,7 +198,7 @@ def first_states(run: RefineRun, data: Images, model: MapMixture, largest_shift_
     """All images searched in the coarse maps; maps with few images are dropped."""
     journal.stage("pose search", f"{len(data)} particles in {model.n_classes} maps")
     with progress_bar(len(data), "pose search", "images") as bar:
-        found = search_all(data, model, np.arange(len(data)), run.search_shells, ROTATIONS[1], largest_shift_px,
+        found = search_all(data, model, np.arange(len(data)), run.search_shells, SEARCH_ROTATIONS, largest_shift_px,
                            progress=bar.update)
     shares = np.bincount(found.log_evidence.argmax(1), minlength=model.n_classes) / len(data)
     kept = [c for c in range(model.n_classes) if shares[c] > SMALLEST_SHARE]
@@ -302,7 +238,7 @@ def searched_in_all(run: RefineRun, data: Images, states: list[State], largest_s
     """Every image in every state's map."""
     journal.stage("settle", f"{len(states)} candidate states, every image in every map")
     with progress_bar(len(data), "pose search", "images") as bar:
-        return searched(data, states, run.search_shells, ROTATIONS[1], largest_shift_px, mask, bar.update)
+        return searched(data, states, run.search_shells, SEARCH_ROTATIONS, largest_shift_px, mask, bar.update)
 
 
 def settled(run: RefineRun, data: Images, found: Assignment, radius: float, mask: Tensor, smallest: int,

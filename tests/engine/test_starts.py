@@ -1,0 +1,110 @@
+"""Where refine begins: the particle's size, resolutions that fit it, and the best of several starts."""
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from refine_particles import PIXEL_SIZE_ANG, blobs, simulated
+from vaegan_engine import results, starts
+from vaegan_engine.abinitio import Images
+from vaegan_engine.contract import ComputeConfig, RefineRun
+from vaegan_engine.errors import ConfigError
+from vaegan_engine.fsc import soft_sphere_mask
+from vaegan_engine.journal import Journal
+from vaegan_engine.refine_checkpoint import Checkpoints
+
+CPU = torch.device("cpu")
+RUN = RefineRun(n_starts=1, n_tries=3, start_steps=8, search_steps=2, batch_size=60, start_shells=4.0,
+                search_shells=5.0, class_shells=6.0, compute=ComputeConfig(device="cpu", threads=1, seed=0))
+
+
+def balls(box_px: int, radius_frac: float, noise: float, n: int = 300, level: float = 1.0) -> Images:
+    """Projections of a ball with noise (standard deviations of the ball's image), without CTF."""
+    x = np.arange(box_px) - box_px // 2
+    r2 = x[:, None] ** 2 + x[None] ** 2
+    image = level * 2 * np.sqrt(np.maximum((radius_frac * box_px) ** 2 - r2, 0))
+    rng = np.random.default_rng(0)
+    images = image + noise * max(image.std(), 1e-3) * rng.standard_normal((n, box_px, box_px))
+    return Images(images.astype(np.float32), np.zeros((n, 7), np.float32), PIXEL_SIZE_ANG, CPU)
+
+
+@pytest.mark.parametrize("box_px", [32, 33, 64])
+@pytest.mark.parametrize("radius_frac", [0.2, 0.25, 0.32])
+@pytest.mark.parametrize("noise", [0.0, 2.0])
+def test_radius_of_a_ball(box_px, radius_frac, noise):
+    assert starts.particle_radius_frac(balls(box_px, radius_frac, noise)) == pytest.approx(radius_frac, rel=0.15)
+
+
+def test_noise_alone_has_no_size():
+    images = np.random.default_rng(1).standard_normal((400, 32, 32)).astype(np.float32)
+    data = Images(images, np.zeros((400, 7), np.float32), PIXEL_SIZE_ANG, CPU)
+    run = starts.with_shells(RefineRun(), data)
+    usual = starts.START_SHELLS, starts.SEARCH_SHELLS, starts.CLASS_SHELLS
+    assert starts.particle_radius_frac(data) == 0 or run.start_shells >= usual[0]
+    assert usual[0] <= run.start_shells <= starts.MOST_FINER * usual[0]
+
+
+def test_a_smaller_particle_gets_more_shells():
+    of = [starts.with_shells(RefineRun(), balls(64, radius_frac, 1.0)) for radius_frac in (0.4, 0.25, 0.05)]
+    assert (of[0].start_shells, of[0].search_shells, of[0].class_shells) == (4.0, 6.0, 8.0)
+    assert 4.5 < of[1].start_shells < 6.0 and of[1].class_shells == pytest.approx(2 * of[1].start_shells)
+    assert of[2].start_shells == 8.0  # no more than twice as many
+
+
+def test_shells_that_are_given_stay():
+    data = balls(32, 0.2, 1.0)
+    assert starts.with_shells(replace(RUN, start_shells=3.0), data).start_shells == 3.0
+    assert starts.with_shells(replace(RUN, search_shells=0.0, class_shells=0.0), data).search_shells > 6.0
+    with pytest.raises(ConfigError, match="do not rise"):
+        starts.with_shells(replace(RUN, class_shells=0.0, search_shells=15.0), balls(32, 0.45, 0.0))
+
+
+@pytest.fixture
+def few_rotations(monkeypatch):
+    monkeypatch.setattr(starts, "START_ROTATIONS", 150)
+    monkeypatch.setattr(starts, "SEARCH_ROTATIONS", 300)
+
+
+def begin(run, data, maps, tmp_path):
+    mask = torch.from_numpy(soft_sphere_mask(data.box_px, 0.4 * data.box_px, 2.0))
+    steps = Checkpoints(tmp_path, {}, CPU, False)
+    return starts.ab_initio(run, data, maps, mask, 1.0, Journal(tmp_path, False), steps)
+
+
+def test_the_start_that_explains_unseen_images_is_kept(few_rotations, tmp_path, monkeypatch):
+    """Three starts of one step from random maps; the first has the true map: it is chosen, and kept to the end."""
+    true = blobs(3)
+    data, *_ = simulated([true], 120, noise=0.5)
+    run = replace(RUN, start_steps=1)
+    kept = []
+    advance = starts.advance
+
+    def noted(trial, one, stage, number, journal, steps):
+        if number == run.n_tries:
+            kept.append(one.model.maps.clone())
+        return advance(trial, one, stage, number, journal, steps)
+
+    monkeypatch.setattr(starts, "advance", noted)
+    _, _, _, tried = begin(run, data, true[None], tmp_path)
+    assert len(tried) == 3 and tried[0] == max(tried) and tried[0] - max(tried[1:]) > 1
+    correlation = np.corrcoef(kept[0][0].numpy().ravel(), true.numpy().ravel())[0, 1]
+    assert correlation > 0.8
+    notes = [line for line in results.read_jsonl(tmp_path / results.LOG_JSONL) if line["stage"] == "held out"]
+    assert [line["log_evidence"] for line in notes[:3]] == tried
+
+
+def test_starts_differ_and_repeat(few_rotations, tmp_path):
+    data, *_ = simulated([blobs(3)], 80, noise=0.5)
+    first, again = (begin(RUN, data, None, tmp_path / name) for name in ("a", "b"))
+    assert first[3] == again[3] and torch.equal(first[0], again[0])
+    assert len(set(first[3])) == 3
+
+
+def test_more_starts_are_never_worse_before_they_go_on(few_rotations, tmp_path):
+    data, *_ = simulated([blobs(3)], 80, noise=0.5)
+    one = begin(replace(RUN, n_tries=1), data, None, tmp_path / "one")
+    three = begin(RUN, data, None, tmp_path / "three")
+    assert three[3][0] == one[3][0]
+    assert max(three[3]) >= one[3][0]

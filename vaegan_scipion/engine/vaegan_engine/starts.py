@@ -1,0 +1,179 @@
+"""Where ``refine`` begins: resolutions that fit the particle, and the best of several starts.
+
+A start in wrong poses stays there, and what it splits or joins later means nothing. Two things decide:
+
+* *Resolution.* What fixes a pose is the detail across the particle, not across the box. ``START_SHELLS`` and the others
+  hold for a particle of radius ``USUAL_RADIUS_FRAC`` of the box; a smaller one gets proportionally more shells.
+* *Luck.* Several starts are made from different random maps (the first from the clusters' maps, where they are given),
+  and the one that best explains images which took no part is kept. The truth is not asked.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .abinitio import Batches, Images, Stage, run_stage, search_all, spread_rows, start
+from .contract import RefineRun
+from .errors import ConfigError
+from .journal import Journal
+from .mixture import MapMixture
+from .progress import progress_bar
+from .refine_checkpoint import Checkpoints
+
+START_SHELLS, SEARCH_SHELLS, CLASS_SHELLS = 4.0, 6.0, 8.0
+USUAL_RADIUS_FRAC, MOST_FINER = 0.32, 2.0  # radius / box that these are for, and the most they are multiplied by
+START_ROTATIONS, SEARCH_ROTATIONS = 1152, 2304  # of the grids, about 22 and 18 degrees apart
+HELD_OUT_FRAC, MOST_HELD_OUT = 0.1, 300
+UNDER_WAY, TRIED = "ab_initio_under_way", "ab_initio_tried"  # checkpoints inside the step
+_SIZE_IMAGES, _SIZE_SHELLS = 1000, 6.0
+_POWER_FRAC, _POWER_RADIUS = 0.9, 0.827  # a ball's projections have 0.9 of their power within 0.827 of its radius
+
+
+def particle_radius_frac(data: Images) -> float:
+    """Radius of the particle / box, from the images' mean power around the centre; 0 where there is none.
+
+    The images are low-passed, the power at the edge of the circle is taken off as noise. A homogeneous ball of
+    radius R has projections of power ``R^2 - r^2``: 0.9 of it lies within 0.827 R.
+    """
+    d = data.box_px
+    images = torch.from_numpy(np.asarray(data.images[spread_rows(len(data), _SIZE_IMAGES)], np.float32))
+    k2 = torch.fft.fftfreq(d, 1 / d)[:, None].square() + torch.fft.rfftfreq(d, 1 / d).square()
+    power = torch.fft.irfft2(torch.fft.rfft2(images) * (k2 <= _SIZE_SHELLS ** 2), s=(d, d)).square().mean(0)
+    x = torch.arange(d, dtype=torch.float32) - d // 2
+    ring = (x[:, None].square() + x.square()).sqrt().round().long().flatten()
+    counts = torch.bincount(ring)
+    profile = (torch.bincount(ring, power.flatten()) / counts)[:d // 2].numpy()
+    sums = (profile - profile[int(0.9 * (d // 2)):].mean()) * counts[:d // 2].numpy()
+    if sums.sum() <= 0.02 * (profile * counts[:d // 2].numpy()).sum():
+        return 0.0
+    share = np.cumsum(sums) / sums.sum()
+    return float(np.interp(_POWER_FRAC, np.maximum.accumulate(share), np.arange(len(share))) / (_POWER_RADIUS * d))
+
+
+def with_shells(run: RefineRun, data: Images) -> RefineRun:
+    """The settings with every resolution that was left to the particle's size. Raises ConfigError."""
+    radius, highest = particle_radius_frac(data), data.box_px / 2
+    finer = min(max(USUAL_RADIUS_FRAC / radius, 1.0), MOST_FINER) if radius else 1.0
+
+    def of(value: float, usual: float) -> float:
+        return value or min(finer * usual, highest)
+
+    run = replace(run, start_shells=of(run.start_shells, START_SHELLS),
+                  search_shells=of(run.search_shells, SEARCH_SHELLS), class_shells=of(run.class_shells, CLASS_SHELLS))
+    if not run.start_shells <= run.search_shells <= run.class_shells:
+        raise ConfigError(f"start_shells {run.start_shells:g}, search_shells {run.search_shells:g} and class_shells "
+                          f"{run.class_shells:g} do not rise.", "Give them in rising order, or 0 for all.")
+    return run
+
+
+def shells_text(run: RefineRun, data: Images) -> str:
+    """The resolutions in words."""
+    box_ang = data.box_px * data.pixel_size_ang
+    return ", ".join(f"{what} {shells:.3g} shells ({box_ang / shells:.3g} A)" for what, shells in (
+        ("start", run.start_shells), ("pose search", run.search_shells), ("states", run.class_shells)))
+
+
+@dataclass
+class Start:
+    """A mixture after some steps, where its batches and random numbers are, and how well it explains unseen images."""
+
+    model: MapMixture
+    batches: Batches
+    rng: torch.Generator
+    unseen: float = 0.0  # mean log likelihood ratio against an empty map
+
+    def state(self) -> dict[str, Any]:
+        """For ``restore``."""
+        return {"model": self.model.state(), "batches": self.batches.state(), "rng": self.rng.get_state(),
+                "unseen": self.unseen}
+
+    def restore(self, state: dict[str, Any]) -> Start:
+        """Go on as from ``state``."""
+        self.model.restore(state["model"])
+        self.batches.restore(state["batches"])
+        self.rng.set_state(state["rng"].cpu())
+        self.unseen = state["unseen"]
+        return self
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What all starts have in common."""
+
+    run: RefineRun
+    data: Images
+    maps: Tensor | None  # of the clusters
+    mask: Tensor
+    largest_shift_px: float
+    held: np.ndarray  # rows that take no part
+
+    def begin(self, number: int) -> Start:
+        """Start ``number``; the first from the clusters' maps, where they are given."""
+        seed = self.run.compute.seed + 1000 * number
+        rng = torch.Generator().manual_seed(seed)
+        maps = None if self.maps is None or number else self.maps.to(self.data.device)
+        model = start(self.data, maps, self.run.n_starts, self.run.start_shells, self.mask, rng)
+        return Start(model, Batches(np.setdiff1d(np.arange(len(self.data)), self.held), seed), rng)
+
+    def explained(self, model: MapMixture, stage: Stage) -> float:
+        """Mean log likelihood ratio of an image that took no part, the maps against an empty one."""
+        found = search_all(self.data, model, self.held, stage.radius, stage.n_rotations, self.largest_shift_px)
+        evidence = torch.from_numpy(found.log_evidence).logsumexp(1) - np.log(model.n_classes)
+        return float(evidence.mean())
+
+
+def ab_initio(run: RefineRun, data: Images, maps: Tensor | None, mask: Tensor, largest_shift_px: float,
+              journal: Journal, steps: Checkpoints) -> tuple[Tensor, Tensor, float, list[float]]:
+    """Coarse maps of the best start, refined further; the noise; what unseen images say of them and of every start.
+
+    The last two are mean log likelihood ratios against an empty map, near 0 on pure noise.
+    """
+    held = spread_rows(len(data), min(MOST_HELD_OUT, int(HELD_OUT_FRAC * len(data))))
+    trial = Trial(run, data, maps, mask, largest_shift_px, held)
+    coarse = Stage(run.start_shells, START_ROTATIONS, run.start_steps, run.batch_size)
+    finer = Stage(run.search_shells, SEARCH_ROTATIONS, run.search_steps, run.batch_size)
+    given = 0 if maps is None else len(maps)
+    journal.stage("ab initio", f"{run.n_tries} starts of {max(given, run.n_starts)} maps"
+                  + (f", {given} from the clusters in the first" if given else ""))
+    at = steps.read(TRIED) or {"unseen": [], "best": None}
+    while len(at["unseen"]) < run.n_tries:
+        number = len(at["unseen"])
+        one = advance(trial, trial.begin(number), coarse, number, journal, steps)
+        best = one.state() if not at["unseen"] or one.unseen > max(at["unseen"]) else at["best"]
+        at = {"unseen": [*at["unseen"], one.unseen], "best": best}
+        steps.write(TRIED, at)
+        journal.note(stage="held out", start=number, n_images=len(held), log_evidence=one.unseen)
+        print(f"start {number + 1}: log likelihood of unseen images {one.unseen:.1f} per image", flush=True)
+    number = int(np.argmax(at["unseen"]))
+    best = advance(trial, trial.begin(number).restore(at["best"]), finer, run.n_tries, journal, steps)
+    journal.note(stage="held out", n_images=len(held), log_evidence=best.unseen)
+    print(f"unseen images, start {number + 1}: log likelihood against an empty map {best.unseen:.1f} per image "
+          f"({len(held)} images)")
+    return best.model.maps, best.model.noise, best.unseen, at["unseen"]
+
+
+def advance(trial: Trial, one: Start, stage: Stage, number: int, journal: Journal, steps: Checkpoints) -> Start:
+    """The steps of one stage, part ``number`` of all, from where a checkpoint left it."""
+    at, done = steps.read(UNDER_WAY), 0
+    if at is not None and at["part"] == number:
+        one, done = one.restore(at["start"]), at["step"]
+    with progress_bar(stage.steps * stage.batch, f"ab initio, {stage.radius:.3g} shells", "images",
+                      initial=done * stage.batch) as bar:
+        run_stage(trial.data, one.model, stage, one.batches, trial.largest_shift_px, one.rng, done=done,
+                  after_step=partial(_noted, one, stage, number, journal, steps, bar.update))
+    one.unseen = trial.explained(one.model, stage)
+    return one
+
+
+def _noted(one: Start, stage: Stage, number: int, journal: Journal, steps: Checkpoints,
+           update: Callable[[int], Any], values: dict[str, Any]) -> None:
+    """One step done: the bar, the log, a checkpoint now and then."""
+    update(stage.batch)
+    journal.note(stage="ab initio", part=number, shells=stage.radius, **values)
+    steps.under_way(UNDER_WAY, lambda: {"part": number, "step": values["step"], "start": one.state()})
