@@ -13,6 +13,7 @@ from vaegan_engine.benchmark import TASKS, Task, run_task, table
 from vaegan_engine.contract import ComputeConfig
 from vaegan_engine.errors import ConfigError, DataError
 from vaegan_engine.mrc_io import write_map
+from vaegan_engine.references import compare
 
 WHERE = ComputeConfig(device="cpu", threads=1, seed=0)
 
@@ -63,6 +64,39 @@ def test_a_perfect_refinement_has_perfect_figures(data, tmp_path, monkeypatch):
     assert row["nyquist_frac_0.5"] > 0.9
     text = table([row])
     assert text.splitlines()[0].split()[:3] == ["task", "seed", "images"] and "2 states" in text
+
+
+def test_groups_are_the_states_where_they_are_given(data, tmp_path, monkeypatch):
+    """Three maps in two groups, and a refinement that finds the groups."""
+    write_map(data / "like0.mrc", blobs(0).numpy() + 0.3 * blobs(5).numpy(), PIXEL_SIZE_ANG)
+    results.write_csv(data / "groups.csv", ["map", "group"], [["state0.mrc", "a"], ["like0.mrc", "a"],
+                                                              ["state1.mrc", "b"]])
+    monkeypatch.setattr(benchmark, "run_refine_of", truthful(0, 0.0))
+    task = replace(TASK, maps=("state0.mrc", "like0.mrc", "state1.mrc"))
+    grouped = run_task("two", replace(task, groups_csv="groups.csv"), data, tmp_path / "grouped", WHERE, train=False)
+    single = run_task("two", task, data, tmp_path / "single", WHERE, train=False)
+    assert grouped["nmi"] == pytest.approx(1.0) and single["nmi"] < 0.95
+    assert grouped["fsc_auc"] == pytest.approx(single["fsc_auc"])
+    with pytest.raises(DataError, match=r"none\.csv: there is no such file"):
+        run_task("two", replace(task, groups_csv="none.csv"), data, tmp_path / "none", WHERE, train=False)
+
+
+def test_area_under_the_fsc_is_of_the_image_s_own_map(data, tmp_path, monkeypatch):
+    areas = []
+    for wrong in (0, 30):
+        monkeypatch.setattr(benchmark, "run_refine_of", truthful(wrong, 0.0))
+        areas.append(run_task("two", TASK, data, tmp_path / str(wrong), WHERE, train=False)["fsc_auc"])
+    assert areas[0] > 0.98
+    a, b = (blobs(k).numpy() for k in (0, 1))
+    crossed = float(np.mean(compare(a, b, PIXEL_SIZE_ANG)["fsc"][1:]))
+    assert areas[1] == pytest.approx(0.75 * areas[0] + 0.25 * crossed, abs=0.02)  # a quarter has the other map
+
+
+def test_views_of_a_task_can_be_preferred(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmark, "run_refine_of", truthful(0, 0.0))
+    run_task("two", replace(TASK, view_concentration=8.0), data, tmp_path / "out", WHERE, train=False)
+    tilt = [float(row["tilt_deg"]) for row in results.read_csv(tmp_path / "out" / "data" / "truth.csv")]
+    assert np.abs(np.cos(np.radians(tilt))).mean() > 0.8  # 0.875 expected, 0.5 for uniform views
 
 
 def test_errors_show_in_the_figures(data, tmp_path, monkeypatch):

@@ -81,6 +81,20 @@ def test_uniform_on_so3(name):
     assert abs(angle.mean() - (np.pi / 2 + 2 / np.pi)) < 0.03
 
 
+@pytest.mark.parametrize("c", [0.01, 2.0, 8.0])
+def test_preferred_views_have_their_density(c):
+    """Closed forms: E|cos tilt| = 1 / (1 - e^-c) - 1 / c, both poles alike; rot and psi uniform."""
+    n = 20000
+    made = rotations.concentrated_rotations(n, c, torch.Generator().manual_seed(3))
+    assert torch.allclose(made @ made.transpose(1, 2), torch.eye(3).expand(n, 3, 3), atol=1e-5)
+    view = made[:, 2]
+    expected = 1 / (1 - np.exp(-c)) - 1 / c
+    assert abs(float(view[:, 2].abs().mean()) - expected) < 4 / np.sqrt(12 * n)
+    assert abs(float(view[:, 2].mean())) < 4 / np.sqrt(n)
+    for angles in (rotations.matrix_to_euler(made)[0], rotations.matrix_to_euler(made)[2]):
+        assert abs(complex(torch.polar(torch.ones(n), torch.deg2rad(angles)).mean())) < 4 / np.sqrt(n)
+
+
 def test_random_rotations_follow_their_generator():
     first, again, other = (rotations.random_rotations(3, torch.Generator().manual_seed(seed))
                            for seed in (5, 5, 6))

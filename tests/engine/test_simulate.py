@@ -94,6 +94,14 @@ def test_maps_are_balanced_shuffled_and_poses_uniform(tmp_path):
     assert 0.75 < np.abs(shift).max() <= 0.8
 
 
+def test_views_can_be_preferred(tmp_path):
+    simulate.run_simulate(options(per_map=300, box_px=8, view_concentration=4.0), tmp_path)
+    cosine = np.cos(np.radians(truth(tmp_path)["tilt_deg"].astype(float)))
+    assert abs(np.abs(cosine).mean() - (1 / (1 - np.exp(-4.0)) - 0.25)) < 4 * 0.2 / np.sqrt(600)
+    with pytest.raises(ConfigError, match="--view-concentration is -1"):
+        simulate.run_simulate(options(view_concentration=-1.0), tmp_path / "no")
+
+
 def test_seed_decides(tmp_path):
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
         simulate.run_simulate(options(seed=seed, per_map=5), tmp_path / name)

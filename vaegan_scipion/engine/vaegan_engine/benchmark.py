@@ -20,10 +20,11 @@ from .clustering import NOISE
 from .contract import ClusterRun, ComputeConfig, EmbedRun, RefineRun, TrainRun
 from .errors import ConfigError, DataError
 from .evaluate import EvaluateOptions, run_evaluate
-from .mrc_io import write_stack
+from .mrc_io import read_map, write_stack
 from .particle_tables import JUNK, read_clusters
 from .peers import PEERS, run_peer
 from .pose_scores import median_pose_error_deg
+from .references import compare, read_references
 from .rotations import euler_to_matrix
 from .simulate import STACK, STAR, TRUTH_CSV, SimulateOptions, run_simulate
 
@@ -34,6 +35,9 @@ _EXOSOME = tuple(f"exosome_6FSZ/maps/{name}.mrc" for name in ("Exo9_core_only", 
 _SWIVEL = tuple(f"r30S_4ADV/maps/head_swivel_{k:02d}_{angle:+.1f}deg.mrc" for k, angle in enumerate(
     np.linspace(-12, 12, 10)))
 _ADK = tuple(f"adk_DIMS/maps/frame_{k:03d}.mrc" for k in (0, 11, 22, 33, 44, 56, 67, 78, 89, 101))
+_RIBO20_FOLDER = "ribo50S_10076_real_vols/"
+_RIBO20 = tuple(f"{_RIBO20_FOLDER}maps/vol_{k}.mrc" for k in (
+    "018", 113, 115, 116, 194, 287, 288, 291, 293, 306, 383, 385, 386, 388, 390, 442, 455, 457, 458, 498))
 _RIBO3 = (_RIBOSOME[0], _RIBOSOME[1], _RIBOSOME[3])
 
 
@@ -50,6 +54,8 @@ class Task:
     junk_frac: float = 0.0  # of all images
     junk_maps: tuple[str, ...] = ()  # other molecules among it, below --data
     ordered: bool = False  # the maps are the frames of one motion
+    groups_csv: str = ""  # columns map, group, below --data: the groups are the true states, not the maps
+    view_concentration: float = 0.0  # as simulate's
 
 
 TASKS = {
@@ -57,6 +63,8 @@ TASKS = {
     "ribo3-snr0.5": Task(_RIBO3, 3000, 3, snr=0.5),
     "ribo3-snr0.2": Task(_RIBO3, 3000, 3, snr=0.2),
     "ribo4": Task(_RIBOSOME, 3000, 4),
+    "ribo20": Task(_RIBO20, 1000, 4, groups_csv=_RIBO20_FOLDER + "groups.csv"),
+    "preferred": Task(_RIBO3, 3000, 3, view_concentration=4.0),
     "exosome": Task(_EXOSOME, 3000, 4),
     "morph": Task(_SWIVEL, 1000, 1, ordered=True),
     "morph-adk": Task(_ADK, 1000, 1, crop_frac=1.0, ordered=True),
@@ -69,7 +77,7 @@ TASKS = {
 SUITES: dict[str, tuple[float, tuple[int, ...]]] = {  # part of the images, seeds
     "quick": (0.2, (0,)), "standard": (1.0, (0, 1, 2)), "full": (3.0, (0, 1, 2))}
 COLUMNS = ("task", "seed", "images", "snr", "states", "found", "nmi", "ami", "pose_error_deg", "resolution_0.5_ang",
-           "nyquist_frac_0.5", "spearman", "junk_recall", "junk_precision", "minutes", "verdict")
+           "nyquist_frac_0.5", "fsc_auc", "spearman", "junk_recall", "junk_precision", "minutes", "verdict")
 PEER_COLUMNS = ("task", "seed", "peer", "found", "nmi", "ami", "ari", "minutes")
 
 
@@ -95,7 +103,7 @@ def main(args: argparse.Namespace) -> None:
         for seed in seeds:
             out, where = args.out / f"{args.suite}-{name}-{seed}", replace(compute_of(args), seed=seed)
             rows.append(run_task(name, task, args.data, out, where, args.train))
-            add_peers(rows[-1], out, args.peer, where)
+            add_peers(rows[-1], out, args.peer, where, groups(task, args.data))
             results.write_json(args.out / TABLE_JSON, rows)
     print("\n" + table(rows))
     if args.peer:
@@ -103,7 +111,8 @@ def main(args: argparse.Namespace) -> None:
                             for row in rows for peer in args.peer], PEER_COLUMNS))
 
 
-def add_peers(row: dict[str, Any], out: Path, peers: list[str], where: ComputeConfig) -> None:
+def add_peers(row: dict[str, Any], out: Path, peers: list[str], where: ComputeConfig,
+              group_of: dict[str, str] | None = None) -> None:
     """Scores of the peers that the task's row lacks, into it and its file."""
     for peer in peers:
         if peer in row.setdefault("peers", {}):
@@ -111,7 +120,7 @@ def add_peers(row: dict[str, Any], out: Path, peers: list[str], where: ComputeCo
         minutes = run_peer(peer, out / "run", out / "peers" / peer, row["states"], where)
         label = read_clusters(out / "peers" / peer).label
         row["peers"][peer] = {"found": int(label.max()) + 1, "minutes": minutes,
-                              **label_scores(out / "peers" / peer, out / "data" / TRUTH_CSV)}
+                              **label_scores(out / "peers" / peer, out / "data" / TRUTH_CSV, group_of)}
         results.write_json(out / ROW_JSON, row)
 
 
@@ -123,9 +132,10 @@ def run_task(name: str, task: Task, data: Path, out: Path, where: ComputeConfig,
         if row["settings"] != settings:
             raise ConfigError(f"{out}: its row was made with other settings.", "Give another --out.")
         return row
-    missing = [path for path in (*task.maps, *task.junk_maps) if not (data / path).exists()]
+    needed = (*task.maps, *task.junk_maps, *([task.groups_csv] if task.groups_csv else []))
+    missing = [path for path in needed if not (data / path).exists()]
     if missing:
-        raise DataError(f"{data / missing[0]}: there is no such map.", "Give the folder of the maps with --data.")
+        raise DataError(f"{data / missing[0]}: there is no such file.", "Give the folder of the maps with --data.")
     print(f"\n{name}, seed {where.seed}", flush=True)
     simulated(task, data, out / "data", where)
     started = time.monotonic()
@@ -138,7 +148,7 @@ def run_task(name: str, task: Task, data: Path, out: Path, where: ComputeConfig,
            "states": task.states, "found": found["clusters"], "verdict": found["verdict"],
            "minutes": minutes, "settings": settings, **scores(task, data, out)}
     if clusters:
-        row["embedding"] = label_scores(Path(clusters), out / "data" / TRUTH_CSV)
+        row["embedding"] = label_scores(Path(clusters), out / "data" / TRUTH_CSV, groups(task, data))
     results.write_json(out / ROW_JSON, row)
     return row
 
@@ -148,7 +158,8 @@ def simulated(task: Task, data: Path, out: Path, where: ComputeConfig) -> None:
     source = {"maps": tuple(str(data / path) for path in task.maps)} if task.maps else {"phantom": 1}
     options = SimulateOptions(**source, per_map=task.per_map, box_px=task.box_px,
                               crop_frac=task.crop_frac if task.maps else 1.0, snr=task.snr, device=where.device,
-                              seed=where.seed, junk_frac=task.junk_frac,
+                              view_concentration=task.view_concentration, seed=where.seed,
+                              junk_frac=task.junk_frac,
                               junk_maps=tuple(str(data / path) for path in task.junk_maps))
     summary = run_simulate(options, out)
     if not task.maps:
@@ -192,14 +203,25 @@ def true_table(truth_csv: Path) -> dict[int, dict[str, str]]:
     return {int(row["id"]): row for row in results.read_csv(truth_csv)}
 
 
-def label_scores(folder: Path, truth_csv: Path) -> dict[str, float]:
-    """NMI and AMI of ``clusters.csv`` against the names of the maps; junk is left out and has its own figures."""
+def groups(task: Task, data: Path) -> dict[str, str]:
+    """Group of every map by its file's name; {} where each map is a state of its own."""
+    if not task.groups_csv:
+        return {}
+    return {row["map"]: row["group"] for row in results.read_csv(data / task.groups_csv)}
+
+
+def label_scores(folder: Path, truth_csv: Path, group_of: dict[str, str] | None = None) -> dict[str, float]:
+    """NMI and AMI of ``clusters.csv`` against the names of the maps, or of their groups.
+
+    Junk is left out and has its own figures.
+    """
     from .evaluate import junk_scores
     from .scores import agreement
 
     truth, clusters = true_table(truth_csv), read_clusters(folder)
-    names = sorted({row["map_file"] for row in truth.values()})
-    state = np.array([names.index(truth[int(i)]["map_file"]) for i in clusters.particle_id])
+    of = {name: (group_of or {}).get(Path(name).name, name) for name in {row["map_file"] for row in truth.values()}}
+    names = sorted(set(of.values()))
+    state = np.array([names.index(of[truth[int(i)]["map_file"]]) for i in clusters.particle_id])
     of_junk = junk_scores(clusters.label, state, names)
     if not of_junk:
         return agreement(clusters.label, state)
@@ -209,11 +231,12 @@ def label_scores(folder: Path, truth_csv: Path) -> dict[str, float]:
 def scores(task: Task, data: Path, out: Path) -> dict[str, Any]:
     """Labels, poses and maps against the truth; maps and poses of pure noise have none.
 
-    ``pose_error_deg``: the largest of the states' medians; resolutions: the worst map, at FSC 0.5; ``spearman``: of the
-    place along the motion with the frame, in the largest state (0 where no motion was found).
+    ``pose_error_deg``: the largest of the states' medians; resolutions: the worst map, at FSC 0.5; ``fsc_auc``: see
+    ``image_fsc_auc``; ``spearman``: of the place along the motion with the frame, in the largest state (0 where no
+    motion was found).
     """
     truth_csv = out / "data" / TRUTH_CSV
-    found = label_scores(out / "refine", truth_csv)
+    found = label_scores(out / "refine", truth_csv, groups(task, data))
     values: dict[str, Any] = {name: value for name, value in found.items() if name in COLUMNS}
     if not task.maps:
         return values
@@ -226,7 +249,28 @@ def scores(task: Task, data: Path, out: Path) -> dict[str, Any]:
     if rows:
         worst = max(rows, key=lambda row: row["resolution_0.5_ang"])
         values.update({key: worst[key] for key in ("resolution_0.5_ang", "nyquist_frac_0.5")})
+        values["fsc_auc"] = image_fsc_auc(out / "refine", out / "evaluation", rows, maps, truth_csv)
     return values
+
+
+def image_fsc_auc(folder: Path, evaluation: Path, rows: list[dict[str, Any]], maps: tuple[str, ...], truth_csv: Path
+                  ) -> float:
+    """Mean over the images of the area under the FSC of their state's map with the map they were made from.
+
+    The area is the mean over the shells from 1 to Nyquist. The maps lie in one frame, to which ``evaluate`` has
+    aligned each state's map. Junk, and images of no state, are left out.
+    """
+    aligned = {row["label"]: read_map(evaluation / row["aligned_file"]) for row in rows}
+    first, voxel_size_ang = next(iter(aligned.values()))
+    true = {Path(reference.name).name: reference.map
+            for reference in read_references(list(maps), truth_csv, len(first), voxel_size_ang)}
+    truth, clusters = true_table(truth_csv), read_clusters(folder)
+    pairs = [(int(label), Path(truth[int(i)]["map_file"]).name)
+             for i, label in zip(clusters.particle_id, clusters.label, strict=True)]
+    pairs = [pair for pair in pairs if pair[0] in aligned and pair[1] in true]
+    area = {pair: float(np.mean(compare(aligned[pair[0]][0], true[pair[1]], voxel_size_ang)["fsc"][1:]))
+            for pair in set(pairs)}
+    return float(np.mean([area[pair] for pair in pairs]))
 
 
 def frame_correlation(folder: Path, truth_csv: Path) -> float:

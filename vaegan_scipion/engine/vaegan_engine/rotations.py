@@ -1,4 +1,4 @@
-"""Rotations: uniform random ones, RELION's Euler angles, an even grid of SO(3).
+"""Rotations: uniform and preferred random ones, RELION's Euler angles, an even grid of SO(3).
 
 A rotation is a matrix ``A`` ``(..., 3, 3)`` as RELION's ``Euler_angles2matrix`` makes it: its rows
 are the rotated frame's x, y and z axes in the map's (x, y, z) frame, so an image seen along ``A``
@@ -33,6 +33,17 @@ def random_rotations(n: int, generator: torch.Generator | None = None,
     ``generator`` must live on ``device``.
     """
     return quaternion_to_matrix(torch.randn(n, 4, generator=generator, device=device, dtype=dtype))
+
+
+def concentrated_rotations(n: int, concentration: float, generator: torch.Generator | None = None) -> Tensor:
+    """``(n, 3, 3)`` rotations whose views gather at both poles: density ``exp(c (|cos tilt| - 1))``, c > 0.
+
+    rot and psi are uniform. ``|cos tilt| = log(1 + u (e^c - 1)) / c`` of a uniform u, the inverse of its distribution.
+    """
+    u = torch.rand(n, 4, generator=generator, dtype=torch.float64)
+    cosine = torch.log1p(u[:, 0] * math.expm1(concentration)) / concentration
+    tilt = torch.rad2deg(torch.acos(torch.where(u[:, 1] < 0.5, -cosine, cosine).clamp(-1, 1)))
+    return euler_to_matrix(360 * u[:, 2], tilt, 360 * u[:, 3]).float()
 
 
 def euler_to_matrix(rot_deg: Tensor, tilt_deg: Tensor, psi_deg: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 An image is ``shift(CTF * projection(map, pose)) + noise`` in RELION's conventions, protein white, in
 the maps' own units (a projection is the sum over voxels along the view). The signal-to-noise ratio is
 the variance of the clean CTF-modulated images over the noise variance, over the whole image; one
-noise level serves the whole set. Poses are uniform, images of all maps are shuffled.
+noise level serves the whole set. Poses are uniform, or views are preferred; images of all maps are shuffled.
 """
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from .phantom import PHANTOM_BOX_ANG, phantom_states
 from .preprocess import SMALLEST_BOX_PX, cropped_box_px, fourier_matrix
 from .progress import progress_bar
 from .projection import extract_slices, shift_slices, slices_to_images, volume_to_fourier
-from .rotations import matrix_to_euler, random_rotations
+from .rotations import concentrated_rotations, matrix_to_euler, random_rotations
 
 STAR, STACK, TRUTH_CSV, SIMULATION_JSON = "particles.star", "particles.mrcs", "truth.csv", "simulation.json"
 TRUTH_COLUMNS = ("id", "map", "map_file", "rot_deg", "tilt_deg", "psi_deg", "shift_x_px", "shift_y_px", "junk")
@@ -59,6 +59,7 @@ class SimulateOptions:
     defocus_high_ang: float = 28000.0
     astigmatism_ang: float = 500.0  # U - V is uniform from 0 to this
     max_shift_frac: float = 0.05  # of the box, each axis, uniform
+    view_concentration: float = 0.0  # c of a density of views exp(c (|cos tilt| - 1)); 0 = uniform
     voltage_kv: float = 300.0
     cs_mm: float = 2.7
     amplitude_contrast: float = 0.1
@@ -106,6 +107,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="defocus U - V is uniform from 0 to this")
     parser.add_argument("--max-shift-frac", type=float, default=default.max_shift_frac, metavar="F",
                         help="largest shift along x and y, fraction of the box")
+    parser.add_argument("--view-concentration", type=float, default=default.view_concentration, metavar="C",
+                        help="views gather about the z axis with density exp(C (|cos tilt| - 1)); 0: uniform")
     parser.add_argument("--junk-frac", type=float, default=default.junk_frac, metavar="F",
                         help="fraction of all images that is junk: noise, off-centre, aggregates, other molecules")
     parser.add_argument("--junk-maps", nargs="+", metavar="MRC", help="other molecules among the junk")
@@ -123,7 +126,8 @@ def from_args(args: argparse.Namespace) -> SimulateOptions:
         maps=tuple(str(Path(path).absolute()) for path in args.maps or ()), phantom=args.phantom or 0,
         per_map=args.per_map, box_px=args.box, crop_frac=args.crop_frac, snr=args.snr,
         defocus_low_ang=args.defocus[0], defocus_high_ang=args.defocus[1],
-        astigmatism_ang=args.astigmatism, max_shift_frac=args.max_shift_frac, voltage_kv=args.voltage,
+        astigmatism_ang=args.astigmatism, max_shift_frac=args.max_shift_frac,
+        view_concentration=args.view_concentration, voltage_kv=args.voltage,
         cs_mm=args.cs, amplitude_contrast=args.amplitude_contrast,
         ctf_table=str(Path(args.ctf_table).absolute()) if args.ctf_table else "", junk_frac=args.junk_frac,
         junk_maps=tuple(str(Path(path).absolute()) for path in args.junk_maps or ()), device=args.device,
@@ -152,6 +156,8 @@ def check_options(options: SimulateOptions) -> None:
         (options.astigmatism_ang < 0, "--astigmatism", options.astigmatism_ang, "it must not be negative"),
         (not 0 <= options.max_shift_frac < 0.5, "--max-shift-frac", options.max_shift_frac,
          "it must be at least 0 and below 0.5"),
+        (not 0 <= options.view_concentration <= 100, "--view-concentration", options.view_concentration,
+         "it must be from 0 to 100"),
         (not 0 <= options.junk_frac <= 0.9, "--junk-frac", options.junk_frac, "it must be from 0 to 0.9"),
         (bool(options.junk_maps) and options.junk_frac == 0, "--junk-frac", options.junk_frac,
          "with --junk-maps it must be above 0"),
@@ -202,7 +208,9 @@ def draw_truth(options: SimulateOptions, n_maps: int) -> Truth:
     shift_px = rng.uniform(-limit_px, limit_px, (n, 2))
     ctf = _ctf_from_table(options.ctf_table, n, rng) if options.ctf_table else _ctf_from_range(options, n, rng)
     generator = torch.Generator().manual_seed(int(rng.integers(2 ** 62)))
-    truth = Truth(map_index, random_rotations(n, generator), torch.from_numpy(shift_px.astype(np.float32)),
+    c = options.view_concentration
+    A = concentrated_rotations(n, c, generator) if c else random_rotations(n, generator)
+    truth = Truth(map_index, A, torch.from_numpy(shift_px.astype(np.float32)),
                   torch.from_numpy(ctf.astype(np.float32)), np.full(n, -1))
     return with_junk(truth, options, n_maps) if options.junk_frac else truth
 
