@@ -1,6 +1,8 @@
 """Junk among particles with known poses: found, and none is found where there is none."""
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from vaegan_engine.band import make_band
 from vaegan_engine.fsc import soft_sphere_mask
 from vaegan_engine.junk import explained, misfit_limit, set_aside
 from vaegan_engine.polish import Assignment, reassign
+from vaegan_engine.rotations import random_rotations, rotation_distance_deg
 
 BOX_PX, RADIUS, N = 24, 7.0, 300
 MASK = torch.from_numpy(soft_sphere_mask(BOX_PX, 0.4 * BOX_PX, 2.0))
@@ -45,7 +48,7 @@ def with_junk(kind):
 @pytest.mark.parametrize("kind", ["noise", "aggregate", "other"])
 def test_junk_is_found(kind):
     data, label, A, shifts, junk = with_junk(kind)
-    found, numbers = set_aside(data, assignment(data, label, A, shifts, 2), RADIUS, MASK, 20)
+    found, numbers = set_aside(data, assignment(data, label, A, shifts, 2), RADIUS, MASK, 20, 1.0)
     assert found.n_classes == 2
     assert (found.aside & junk).sum() >= 0.9 * junk.sum()
     assert (found.aside & ~junk).sum() <= 0.02 * (~junk).sum()
@@ -56,7 +59,7 @@ def test_junk_is_found(kind):
 
 def test_none_is_found_where_there_is_none():
     data, label, A, shifts = simulated([blobs(0), blobs(1)], N, 1.0)
-    found, _ = set_aside(data, assignment(data, label, A, shifts, 2), RADIUS, MASK, 20)
+    found, _ = set_aside(data, assignment(data, label, A, shifts, 2), RADIUS, MASK, 20, 1.0)
     assert found.aside.sum() <= 0.01 * len(label)
 
 
@@ -66,10 +69,29 @@ def test_a_state_of_junk_is_dissolved():
     images = data.images.copy()
     images[label == 2] = np.random.default_rng(1).standard_normal((N, BOX_PX, BOX_PX))
     data = Images(images, data.ctf, data.pixel_size_ang, data.device)
-    found, _ = set_aside(data, assignment(data, label, A, shifts, 3), RADIUS, MASK, 20)
+    found, _ = set_aside(data, assignment(data, label, A, shifts, 3), RADIUS, MASK, 20, 1.0)
     assert found.n_classes == 2
     assert found.aside[label == 2].mean() > 0.9
     assert found.aside[label != 2].mean() < 0.02
+
+
+def test_wrong_poses_and_states_are_searched_again_before_they_are_judged():
+    """Particles in a wrong pose or state have a high misfit; they are no junk, and get pose and state back."""
+    data, label, A, shifts = simulated([blobs(0), blobs(1)], N, 0.5)
+    right = assignment(data, label, A, shifts, 2)
+    wrong = np.arange(0, 2 * N, 20)
+    found = replace(right, A=right.A.clone(), class_=right.class_.copy())
+    found.A[wrong] = random_rotations(2 * len(wrong), torch.Generator().manual_seed(5)).view(len(wrong), 2, 3, 3)
+    found.class_[wrong[::2]] = 1 - found.class_[wrong[::2]]
+    misfit, _ = explained(data, found, make_band(BOX_PX, RADIUS))
+    n_above = int((misfit[wrong] > misfit_limit(misfit)).sum())
+    assert n_above > 0.5 * len(wrong)  # or the test would ask for nothing
+    made, numbers = set_aside(data, found, RADIUS, MASK, 20, 1.0)
+    assert numbers["n_searched_again"] >= n_above and made.aside.sum() <= 0.01 * len(label)
+    back = wrong[misfit[wrong] > misfit_limit(misfit)]
+    assert (made.class_[back] == label[back]).mean() > 0.9
+    error = rotation_distance_deg(made.A[back, made.class_[back]], right.A[back, label[back]])
+    assert (error < 10).float().mean() > 0.8
 
 
 def test_misfit_is_one_and_gain_positive_for_what_the_model_made():

@@ -8,27 +8,34 @@ Every image is compared with the map of its state at its best pose, in a band, w
 * gain ``Re sum_k w X* C S - 1/2 sum_k w |C S|^2``: log likelihood against an empty map. Below ``LEAST_GAIN`` nothing of
   the state is seen in the image.
 
+Most particles of high misfit are in a wrong pose. So whatever is above the limit is searched once more, on a finer
+grid and at the resolution of the comparison, in all states, before it is judged.
+
 A state of which more than half is junk is none; its images are tried in the others. Then maps and noise are made
 without junk and all images, junk too, are judged anew.
 """
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .abinitio import Images
+from .abinitio import Images, low_passed, search_all
 from .band import Band, make_band
 from .heterogeneity import project
+from .mixture import MapMixture
 from .polish import Assignment, reassign
-from .posed_images import Coefficients, PosedImages
+from .posed_images import Coefficients, PosedImages, better_poses
 
 MISFIT_WIDTHS = 6.0
 LEAST_GAIN = 3.0  # log likelihood ratio
 MOST_OF_A_STATE = 0.5
 ROUNDS = 3
+AGAIN_ROTATIONS = 4608  # about 14 degrees apart
+_AGAIN_ITERATIONS = 4
 
 
 def explained(data: Images, found: Assignment, band: Band) -> tuple[np.ndarray, np.ndarray]:
@@ -55,13 +62,37 @@ def misfit_limit(misfit: np.ndarray) -> float:
     return float(middle + MISFIT_WIDTHS * (middle - low))
 
 
-def set_aside(data: Images, found: Assignment, radius: float, mask: Tensor, smallest: int
+def searched_again(data: Images, found: Assignment, rows: np.ndarray, band: Band, largest_shift_px: float,
+                   mask: Tensor) -> Assignment:
+    """The assignment with better poses and classes of some images, where a new search in all maps finds any."""
+    maps = low_passed(found.volumes, band.radius)
+    tried = search_all(data, MapMixture(maps, found.noise, mask), rows, band.radius, AGAIN_ROTATIONS, largest_shift_px)
+    source, precision = Coefficients(data, rows, band), band.weight / found.noise[band.shell]
+    at, A, shifts, costs = torch.from_numpy(rows).to(found.A.device), found.A.clone(), found.shifts_px.clone(), []
+    for c in range(found.n_classes):
+        best, cost = better_poses(PosedImages(source, A[at, c], shifts[at, c]),
+                                  PosedImages(source, tried.A[:, c], tried.shifts_px[:, c]), found.volumes[c],
+                                  precision, _AGAIN_ITERATIONS)
+        A[at, c], shifts[at, c] = best.A, best.shifts_px
+        costs.append(cost)
+    share = torch.from_numpy(np.maximum(found.sizes(), 1) / max(found.sizes().sum(), 1)).to(precision)
+    posterior, class_ = found.posterior.copy(), found.class_.copy()
+    posterior[rows] = (share.log() - torch.stack(costs, 1)).softmax(1).cpu().numpy()
+    class_[rows] = posterior[rows].argmax(1)
+    return replace(found, class_=class_, posterior=posterior, A=A, shifts_px=shifts)
+
+
+def set_aside(data: Images, found: Assignment, radius: float, mask: Tensor, smallest: int, largest_shift_px: float
               ) -> tuple[Assignment, dict[str, Any]]:
     """The assignment with ``aside`` set, and the numbers behind it."""
-    band = make_band(data.box_px, radius, data.device)
-    for _ in range(ROUNDS):
+    band, n_searched = make_band(data.box_px, radius, data.device), 0
+    for turn in range(ROUNDS):
         misfit, gain = explained(data, found, band)
         limit = misfit_limit(misfit[~found.aside])
+        again = np.flatnonzero(misfit > limit)
+        if turn == 0 and len(again):
+            found, n_searched = searched_again(data, found, again, band, largest_shift_px, mask), len(again)
+            misfit, gain = explained(data, found, band)
         unlike, empty = misfit > limit, gain < LEAST_GAIN
         junk = unlike | empty
         shares = [junk[found.class_ == c].mean() if (found.class_ == c).any() else 1.0 for c in range(found.n_classes)]
@@ -75,6 +106,7 @@ def set_aside(data: Images, found: Assignment, radius: float, mask: Tensor, smal
             found.aside = np.zeros_like(found.aside)
             break
         found = reassign(data, found, radius, mask, 1, smallest)
-    return found, {"n_junk": int(found.aside.sum()), "fraction": float(found.aside.mean()), "misfit_limit": limit,
-                   "median_misfit": float(np.median(misfit)), "n_misfit": int(unlike.sum()),
-                   "n_empty": int((empty & ~unlike).sum()), "least_gain": LEAST_GAIN}
+    return found, {
+        "n_junk": int(found.aside.sum()), "n_searched_again": n_searched, "fraction": float(found.aside.mean()),
+        "misfit_limit": limit, "median_misfit": float(np.median(misfit)), "n_misfit": int(unlike.sum()),
+        "n_empty": int((empty & ~unlike).sum()), "least_gain": LEAST_GAIN}

@@ -22,7 +22,7 @@ from .band import make_band
 from .divide import is_separate, separation
 from .heterogeneity import misfits
 from .polish import Assignment, class_map, reassign
-from .posed_images import Coefficients, PosedImages
+from .posed_images import Coefficients, PosedImages, better_poses
 
 PLAIN_AGREEMENT, PLAIN_VALLEY = 0.97, 0.2  # beyond both, two states need no second look
 _CARRIED_ITERATIONS = 3
@@ -56,11 +56,9 @@ def exchange_poses(data: Images, found: Assignment, a: int, b: int, radius: floa
     source, precision = Coefficients(data, rows, band), band.weight / found.noise[band.shell]
     old = {c: (found.A[at, c], found.shifts_px[at, c]) for c in (a, b)}
     for c, carried_poses in ((b, carried(*old[a], aligned, True)), (a, carried(*old[b], aligned, False))):
-        kept = PosedImages(source, *old[c])
-        tried, cost = PosedImages(source, *carried_poses).refined(found.volumes[c], precision, _CARRIED_ITERATIONS)
-        better = cost < misfits(kept, found.volumes[c], precision)
-        found.A[at, c] = torch.where(better[:, None, None], tried.A, kept.A)
-        found.shifts_px[at, c] = torch.where(better[:, None], tried.shifts_px, kept.shifts_px)
+        best, _ = better_poses(PosedImages(source, *old[c]), PosedImages(source, *carried_poses), found.volumes[c],
+                               precision, _CARRIED_ITERATIONS)
+        found.A[at, c], found.shifts_px[at, c] = best.A, best.shifts_px
 
 
 def pair_evidence(data: Images, found: Assignment, radius: float, mask: Tensor, rng: torch.Generator

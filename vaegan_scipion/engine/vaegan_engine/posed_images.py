@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .abinitio import Images
 from .band import Band
-from .heterogeneity import CHUNK_IMAGES, Posed, posed
+from .heterogeneity import CHUNK_IMAGES, Posed, misfits, posed
 from .local_poses import refine_poses
 from .projection import volume_to_fourier
 from .slices import PAD
@@ -63,3 +63,13 @@ class PosedImages:
                                       iterations))
         A, shifts_px, cost = (torch.cat(column) for column in zip(*parts, strict=True))
         return PosedImages(self.source, A, shifts_px), cost
+
+
+def better_poses(kept: PosedImages, tried: PosedImages, volume: Tensor, precision: Tensor, iterations: int
+                 ) -> tuple[PosedImages, Tensor]:
+    """The same images at the better of two poses, the tried ones refined first; and the misfit ``(n,)`` there."""
+    tried, cost = tried.refined(volume, precision, iterations)
+    before = misfits(kept, volume, precision)
+    better = cost < before
+    return (PosedImages(kept.source, torch.where(better[:, None, None], tried.A, kept.A),
+                        torch.where(better[:, None], tried.shifts_px, kept.shifts_px)), torch.minimum(cost, before))

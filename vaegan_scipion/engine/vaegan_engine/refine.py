@@ -181,7 +181,7 @@ def states_of(run: RefineRun, data: Images, model: MapMixture, mask: Tensor, lar
                                                             journal), rng)
         if evidence.structured:
             found, pairs, junk = steps.step(f"junk_{turn}", partial(without_junk, data, found, pairs, radius, mask,
-                                                                    smallest, rng), rng)
+                                                                    smallest, largest_shift_px, rng), rng)
             journal.note(stage="junk", **junk)
         states = [State(found.members(c), *found.poses(found.members(c)), found.volumes[c])
                   for c in range(found.n_classes)]
@@ -250,10 +250,11 @@ def settled(run: RefineRun, data: Images, found: Assignment, radius: float, mask
 
 
 def without_junk(data: Images, found: Assignment, pairs: list[dict[str, Any]], radius: float, mask: Tensor,
-                 smallest: int, rng: torch.Generator) -> tuple[Assignment, list[dict[str, Any]], dict[str, Any]]:
+                 smallest: int, largest_shift_px: float, rng: torch.Generator
+                 ) -> tuple[Assignment, list[dict[str, Any]], dict[str, Any]]:
     """Junk set aside, with its numbers; where that ends a state, the evidence of the pairs is taken anew."""
     before = found.n_classes
-    found, junk = set_aside(data, found, radius, mask, smallest)
+    found, junk = set_aside(data, found, radius, mask, smallest, largest_shift_px)
     if found.n_classes != before:
         pairs = pair_evidence(data, found, radius, mask, rng)
     return found, pairs, junk
