@@ -69,7 +69,7 @@ def read_training(run_dir: str | Path) -> TrainRun:
     run = contract.read_run(Path(run_dir) / results.RUN_JSON)
     if not isinstance(run, TrainRun):
         raise DataError(f"{run_dir}: its run.json is a '{run.command}', not a training.",
-                        "Give the --out folder of train3d.")
+                        "Give the --out folder of train3d or train2d.")
     return run
 
 

@@ -21,10 +21,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from . import contract, results
+from . import results
 from .arguments import add_compute, add_folder, add_out, compute_of
+from .cache import read_training
 from .compute import describe, prepare_device
-from .contract import ComputeConfig, DataConfig, ModelConfig, TrainRun
+from .contract import ComputeConfig, DataConfig, ModelConfig
 from .errors import ConfigError, DataError
 from .particle_tables import read_truth, rows_of
 from .progress import progress_bar
@@ -116,10 +117,7 @@ def settings(options: CeilingOptions) -> tuple[DataConfig, ModelConfig, bool]:
     """
     if not options.run_dir:
         return replace(options.data, particles=options.particles), ModelConfig(), False
-    run = contract.read_run(Path(options.run_dir) / results.RUN_JSON)
-    if not isinstance(run, TrainRun):
-        raise DataError(f"{options.run_dir}: its run.json is a '{run.command}', not a training.",
-                        "Give the --out folder of train3d or train2d.")
+    run = read_training(options.run_dir)
     same = os.path.realpath(options.particles) == os.path.realpath(run.data.particles)
     return (run.data if same else replace(run.data, particles=options.particles)), run.model, same
 

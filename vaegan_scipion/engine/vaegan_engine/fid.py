@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import checkpoint, contract, latent, results
+from . import checkpoint, latent, results
 from .arguments import add_compute, add_folder, add_out, compute_of
 from .cache import ParticleCache
 from .clustering import NOISE
 from .compute import prepare_device
-from .contract import ComputeConfig, EmbedRun, TrainRun
+from .contract import ComputeConfig, EmbedRun
 from .decoded import load_trained
 from .embed import particles_of
 from .errors import ConfigError, DataError
@@ -90,10 +90,6 @@ def run_fid(options: FidOptions, out_dir: Path) -> dict[str, Any]:
                           "Use at least 2 images, width 1 and 1 step.")
     out_dir = Path(out_dir)
     device = prepare_device(options.compute)
-    run = contract.read_run(Path(options.run_dir) / results.RUN_JSON)
-    if not isinstance(run, TrainRun):
-        raise DataError(f"{options.run_dir}: its run.json is a '{run.command}', not a training.",
-                        "Give the --out folder of train3d or train2d.")
     trained = load_trained(options.run_dir, options.compute)
     cache = particles_of(EmbedRun(run_dir=options.run_dir, particles=options.particles), trained, out_dir)
     network, name = named_network(options, cache, out_dir, device)

@@ -16,10 +16,11 @@ import numpy as np
 
 from . import contract, figures, results
 from .arguments import add_compute, add_fields, add_folder, add_out, run_of
+from .cache import read_training
 from .clustering import NOISE
 from .contract import EmbedRun, HalvesRun, TrainRun
 from .decoded import LoadDecoder, load_trained
-from .errors import ConfigError, DataError
+from .errors import ConfigError
 from .mrc_io import write_map
 from .palette import cluster_name
 from .particle_tables import Clusters, Latents, read_clusters, read_latents
@@ -103,10 +104,7 @@ def run_halves(run: HalvesRun, out_dir: Path, steps: Steps | None = None) -> dic
 
 def checked_run(run: HalvesRun) -> TrainRun:
     """The settings of the whole training, if its halves can be trained."""
-    whole = contract.read_run(Path(run.run_dir) / results.RUN_JSON)
-    if not isinstance(whole, TrainRun):
-        raise DataError(f"{run.run_dir}: its run.json is a '{whole.command}', not a training.",
-                        "Give the --out folder of train3d.")
+    whole = read_training(run.run_dir)
     if whole.command != "train3d":
         raise ConfigError(f"{run.run_dir} is a {whole.command}; halves compares maps.",
                           "Give the --out folder of train3d.")

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from . import contract, figures, results
+from . import figures, results
 from .arguments import add_compute, add_folder, add_out, compute_of
-from .cache import ParticleCache, open_cache
+from .cache import ParticleCache, open_cache, read_training
 from .centroids import nearest_to_centroids
 from .compute import free_cores
-from .contract import ComputeConfig, DataConfig, TrainRun
+from .contract import ComputeConfig, DataConfig
 from .errors import ConfigError, DataError
 from .fsc import fourier_shell_correlation, resolution_at, soft_sphere_mask
 from .image_alignment import align_image
@@ -80,10 +80,7 @@ def run_homogeneity(options: HomogeneityOptions, out_dir: Path) -> dict[str, Any
     if not 1 <= options.groups <= len(latents.z):
         raise ConfigError(f"groups is {options.groups} for {len(latents.z)} particles.",
                           "Use at least 1 and at most one per particle.")
-    run = contract.read_run(Path(options.run_dir) / results.RUN_JSON)
-    if not isinstance(run, TrainRun):
-        raise DataError(f"{options.run_dir}: its run.json is a '{run.command}', not a training.",
-                        "Give the --out folder of train3d or train2d.")
+    run = read_training(options.run_dir)
     points = clusters.umap if options.space == "umap" else latents.z
     _, label = nearest_to_centroids(points, options.groups, options.compute.seed)
     table = read_star(Path(run.data.particles))

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import checkpoint, contract, latent, results
+from . import checkpoint, latent, results
+from .cache import read_training
 from .contract import TrainRun
 from .errors import ConfigError, DataError
 from .networks import input_channels
@@ -38,10 +39,7 @@ class TrainedRun:
         if stored is None or not stored.exists():
             raise DataError(f"{run_dir}: there is no checkpoint of a training.",
                             "Give the --out folder of train3d or train2d, after its first checkpoint.")
-        run = contract.read_run(run_dir / results.RUN_JSON)
-        if not isinstance(run, TrainRun):
-            raise DataError(f"{run_dir}: its run.json is a '{run.command}', not a training.",
-                            "Give the --out folder of train3d or train2d.")
+        run = read_training(run_dir)
         state = checkpoint.read(stored, device)
         trainer = Trainer(run, state["box_px"], state["pixel_size_ang"], device)
         checkpoint.restore(trainer, state)
