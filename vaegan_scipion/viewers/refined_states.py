@@ -57,6 +57,10 @@ def evidence_lines(details: Dict[str, Any], rows: Sequence[Dict[str, Any]]) -> L
     lines = [f"Verdict: {details['verdict']}", "",
              f"Images that took no part in the start: log likelihood {details['unseen_log_evidence']:.1f} per image "
              f"against an empty map; {details['least_log_evidence']:g} is asked for."]
+    starts = details["start_log_evidence"]
+    if len(starts) > 1:
+        lines += [f"Starts that were tried, at their coarser resolution: "
+                  f"{', '.join(f'{value:.1f}' for value in starts)}; the highest was kept."]
     junk = details["junk"]
     if junk:
         lines += ["", f"Set aside: {junk['n_junk']} images ({100 * junk['fraction']:.1f} %), {junk['n_misfit']} for "

@@ -57,6 +57,10 @@ def evidence(details: dict[str, Any]) -> list[tuple[str, str]]:
     """(what, numbers) behind the verdict that hold for all states."""
     rows = [("log likelihood of unseen images against an empty map",
              f"{details['unseen_log_evidence']:.1f} per image; {details['least_log_evidence']:g} is asked for")]
+    starts = details.get("start_log_evidence", [])
+    if len(starts) > 1:
+        rows.append(("the same of the starts that were tried, coarser",
+                     f"{', '.join(f'{value:.1f}' for value in starts)}; the highest was kept"))
     if details.get("junk"):
         rows.append(("images set aside as junk",
                      f"{details['junk']['n_junk']} ({100 * details['junk']['fraction']:.1f} %)"))
