@@ -163,7 +163,8 @@ def test_a_refinement_is_shown(tmp_path, analysis):
                        for k, (i, label) in enumerate(zip(IDS, np.repeat([0, 1, -1], (120, 70, 10)), strict=True))])
     plain, _ = read(report_page.write_report(analysis, tmp_path / "report.html"))
     reader, text = read(report_page.write_report(replace(analysis, refine_dir=str(folder)), tmp_path / "report.html"))
-    for words in ("2 <states>", "123.5 per image; 3 is asked for", "set aside as junk 10 (5.0 %)", "88.8, 99.9; the highest was kept",
+    for words in ("2 <states>", "123.5 per image; 3 is asked for", "set aside as junk 10 (5.0 %)",
+                  "88.8, 99.9; the highest was kept",
                   "state 1 120 60.0 % 11.2 Å 17.3 Å 0.81 maps/cluster_00.mrc, maps/half0a.mrc, maps/half0b.mrc",
                   "state 2 70 35.0 % 12.2 Å", "state 1 and state 2 0.98 0.04", "98 + 22 particles 0.33 0.88",
                   "motion 2 of 2"):
