@@ -24,6 +24,7 @@ COMMANDS = {
     "traverse": ("traverse", "PCA inside each cluster and maps along it"),
     "halves": ("halves", "train two independent halves and compare them (FSC)"),
     "refine": ("refine", "states, poses and maps beyond the clusters (expectation maximisation)"),
+    "consensus": ("consensus", "what several clusterings or refinements of the same particles agree on"),
     "evaluate": ("evaluate", "compare clusters and maps with the truth"),
     "scf": ("scf", "how completely the poses of a star file or of a trained camera fill Fourier space"),
     "ceiling": ("ceiling", "what a supervised classifier reaches on the same images"),
