@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--box", type=int, default=32)
     parser.add_argument("--snr", type=float, default=2.0)
     parser.add_argument("--kimg", type=float, default=16.0, help="training length; 0 = the preset's")
-    parser.add_argument("--halves-kimg", type=float, default=6.0, help="training length of each half")
+    parser.add_argument("--halves-kimg", type=float, default=4.0, help="training length of each half")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1, help="one thread gives the same result on every run")
     parser.add_argument("--gpu", action="store_true", help="train on a CUDA device")
