@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 from refine_particles import PIXEL_SIZE_ANG, blobs
-from vaegan_engine import cli, contract, merge, refine, refine_checkpoint, results, starts
+from vaegan_engine import cli, contract, frames, merge, refine, refine_checkpoint, results, starts
+from vaegan_engine.alignment import AlignedMap
 from vaegan_engine.contract import ComputeConfig, DataConfig, RefineRun, TrainRun
 from vaegan_engine.divide import State
 from vaegan_engine.errors import EXIT_SIGTERM, ConfigError, DataError, StoppedError
@@ -22,7 +23,7 @@ from vaegan_engine.simulate import SimulateOptions, run_simulate
 CPU = torch.device("cpu")
 COMPUTE = ComputeConfig(device="cpu", threads=1, seed=0)
 STEPS = ["ab_initio_under_way", "ab_initio_tried", "ab_initio", "first_states", "divide_0", "search_0", "settle_0",
-         "divide_1", "search_1", "settle_1"]
+         "divide_1", "search_1", "settle_1", "frame"]
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,8 @@ def few_rotations(monkeypatch):
         monkeypatch.setattr(module, "SEARCH_ROTATIONS", 300)
     monkeypatch.setattr(refine, "LEAST_EVIDENCE", -1e6)  # both turns are taken
     monkeypatch.setattr(merge, "doubtful_pairs", lambda pairs, n: [])  # no maps are aligned: that takes seconds
+    monkeypatch.setattr(frames, "align_map", lambda moving, *_: AlignedMap(
+        moving, np.eye(3), np.zeros(3), np.zeros(3), False, 1.0))
     monkeypatch.setattr(merge, "is_separate", lambda evidence: True)  # both states stay
     monkeypatch.setattr(refine_checkpoint, "UNDER_WAY_SECONDS", 0.0)
 

@@ -157,8 +157,14 @@ def refine_halves(data: Images, found: Assignment, c: int, half_set: np.ndarray,
         below = np.flatnonzero(fsc[1:] < threshold)
         reached = (below[0] + 1) if len(below) else d // 2
         radius = float(min(d / 2, max(radius, reached + 2)))
-    wide = make_band(d, d / 2, data.device)
+    return halves_at(data, found, c, half_set, mask)
+
+
+def halves_at(data: Images, found: Assignment, c: int, half_set: np.ndarray, mask: Tensor) -> Halves:
+    """Maps of class c at its poses as they are, to Nyquist."""
+    rows = found.members(c)
+    wide = make_band(data.box_px, data.box_px / 2, data.device)
     flat = torch.ones_like(wide.weight)
-    maps = [class_map(data, found, rows, wide, flat, mask)[0].cpu().numpy() for rows in members]
-    full, _ = class_map(data, found, np.concatenate(members), wide, flat, mask)
+    maps = [class_map(data, found, rows[half_set[rows] == half], wide, flat, mask)[0].cpu().numpy() for half in (1, 2)]
+    full, _ = class_map(data, found, rows[half_set[rows] > 0], wide, flat, mask)
     return Halves(np.stack(maps), full.cpu().numpy(), fourier_shell_correlation(*maps))

@@ -5,8 +5,8 @@
 3. *Settle* (``polish``, ``merge``): all images are searched in all states' maps; states that two halves of the
    images cannot tell apart are joined, small ones dissolved. Steps 2 and 3 run twice, the second time at finer detail.
    After each, images that no state explains are set aside (``junk``).
-4. *Detail*: per state, two halves refined apart, the band growing with their FSC; then its continuous variation
-   (``motion``).
+4. *Detail*: per state, two halves refined apart, the band growing with their FSC; all states laid in one frame
+   (``frames``); then the continuous variation of each (``motion``).
 
 Some images take no part in step 1; whether maps made without them explain them better than an empty map
 decides if there is structure at all. Every step is kept (``refine_checkpoint``), to go on from after a stop.
@@ -31,6 +31,7 @@ from .clustering import NOISE
 from .contract import RefineRun, TrainRun
 from .divide import State, divide
 from .errors import ConfigError, DataError
+from .frames import in_one_frame
 from .fsc import soft_sphere_mask
 from .journal import Journal
 from .junk import set_aside
@@ -133,8 +134,9 @@ def run_refine(run: RefineRun, out_dir: Path, resume: bool = False) -> dict[str,
         found, evidence = states_of(settings, data, MapMixture(coarse, noise, mask), mask, largest_shift_px,
                                     Evidence(unseen, LEAST_EVIDENCE, starts), journal, steps)
         halves = detail(settings, data, found, cache, mask, journal, steps)
+        found, halves, laid = steps.step("frame", partial(in_one_frame, data, found, halves, cache.half_set, mask))
         motions = variation(settings, data, found, cache, mask, evidence, journal, steps)
-        made = refine_output.write(settings, train, cache, found, halves, motions, evidence, out_dir)
+        made = refine_output.write(settings, train, cache, found, halves, laid, motions, evidence, out_dir)
     steps.clear()
     return made
 
@@ -216,7 +218,7 @@ def first_states(run: RefineRun, data: Images, model: MapMixture, largest_shift_
 def divided(data: Images, states: list[State], radius: float, mask: Tensor, smallest: int, rng: torch.Generator,
             journal: Journal) -> tuple[list[State], list[dict[str, Any]]]:
     """The leaves of all states, and the evidence of the splits that were refused."""
-    journal.stage("divide", f"{len(states)} states at {radius:g} shells")
+    journal.stage("divide", f"{len(states)} states at {radius:.3g} shells")
     leaves: list[State] = []
     refused: list[dict[str, Any]] = []
 

@@ -29,13 +29,14 @@ from .cache import ParticleCache
 from .contract import RefineRun, TrainRun
 from .divide import State
 from .errors import ConfigError, DataError, StoppedError
+from .frames import Laid
 from .motion import Motion
 from .polish import Assignment, Halves
 
 T = TypeVar("T")
 SETTINGS_JSON = "settings.json"
 UNDER_WAY_SECONDS = 20.0  # between two checkpoints inside a step
-_TYPES = {cls.__name__: cls for cls in (State, Assignment, Halves, Motion)}
+_TYPES = {cls.__name__: cls for cls in (State, Assignment, Halves, Laid, Motion)}
 _VALUE = "_value"
 
 

@@ -13,6 +13,7 @@ from . import figures, halves, results
 from .cache import ParticleCache
 from .clustering import NOISE
 from .contract import RefineRun, TrainRun
+from .frames import Laid
 from .motion import LEAST_AGREEMENT, Motion
 from .mrc_io import write_map
 from .palette import cluster_name
@@ -45,7 +46,7 @@ class Evidence:
 
 
 def write(run: RefineRun, train: TrainRun, cache: ParticleCache, found: Assignment, halves_of: list[Halves],
-          motions: list[Motion | None], evidence: Evidence, out_dir: Path) -> dict[str, Any]:
+          laid: list[Laid], motions: list[Motion | None], evidence: Evidence, out_dir: Path) -> dict[str, Any]:
     """Write everything into ``out_dir``, classes numbered by falling size, junk NOISE. Returns ``refine.json``."""
     sizes = found.sizes()
     order = np.argsort(-sizes, kind="stable")
@@ -63,6 +64,7 @@ def write(run: RefineRun, train: TrainRun, cache: ParticleCache, found: Assignme
     rows = []
     for c in order:
         row = class_row(int(new[c]), int(sizes[c]), len(label), halves_of[c], cache, out_dir)
+        row |= {"frame_correlation": laid[c].correlation, "frame_mirrored": laid[c].mirrored}
         rows.append(row | motion_entry(int(new[c]), motions[c], moving[c], cache, out_dir))
     write_pictures(rows, [halves_of[c] for c in order], out_dir)
     draw_motions([(int(new[c]), moving[c]) for c in order], out_dir)

@@ -26,7 +26,8 @@ def refine_section(folder: str) -> Section:
     labels, rot_deg, tilt_deg = read_views(folder)
     body = f'<p class="verdict">{html.escape(details["verdict"])}</p>{table(None, evidence(details))}'
     body += ('<p class="note">States, poses and maps by expectation maximisation over poses. Half maps were refined '
-             "apart from a common start. Maps are unfiltered, inside a soft sphere; their hand is not determined.</p>")
+             "apart from a common start. Maps are unfiltered, inside a soft sphere, all in the frame and hand of the "
+             "largest state; whether that hand is the true one is not determined.</p>")
     body += table(["state", "particles", "share", "FSC 0.143", "FSC 0.5", "of Nyquist", "map and half maps"], [
         (state_name(row["label"]), row["n_particles"], f"{100 * row['fraction']:.1f} %",
          f"{row['resolution_0.143_ang']:.1f} Å", f"{row['resolution_0.5_ang']:.1f} Å",
