@@ -120,8 +120,8 @@ def main() -> None:
          "--traverse", folders["traverse"], "--halves", folders["halves"], "--evaluation", evaluation_dir,
          "--truth", truth, "--out", picture])
     run([VAEGAN, "report", "--run", folders["run"], "--clusters", folders["clusters"],
-         "--traverse", folders["traverse"], "--halves", folders["halves"], "--evaluation", evaluation_dir,
-         "--title", "Demo: particles of the built-in phantom", "--out", page])
+         "--traverse", folders["traverse"], "--halves", folders["halves"], "--refine", folders["refined"],
+         "--evaluation", evaluation_dir, "--title", "Demo: particles of the built-in phantom", "--out", page])
     print_results(json.loads((evaluation_dir / "evaluation.json").read_text()),
                   json.loads((refined_dir / "evaluation.json").read_text()),
                   json.loads(Path(folders["halves"], "halves.json").read_text()),
