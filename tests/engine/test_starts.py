@@ -37,13 +37,12 @@ def test_radius_of_a_ball(box_px, radius_frac, noise):
     assert starts.particle_radius_frac(balls(box_px, radius_frac, noise)) == pytest.approx(radius_frac, rel=0.15)
 
 
-def test_noise_alone_has_no_size():
-    images = np.random.default_rng(1).standard_normal((400, 32, 32)).astype(np.float32)
-    data = Images(images, np.zeros((400, 7), np.float32), PIXEL_SIZE_ANG, CPU)
-    run = starts.with_shells(RefineRun(), data)
+@pytest.mark.parametrize("seed", range(6))
+def test_noise_alone_gets_the_usual_shells(seed):
+    images = np.random.default_rng(seed).standard_normal((400, 32, 32)).astype(np.float32)
+    run = starts.with_shells(RefineRun(), Images(images, np.zeros((400, 7), np.float32), PIXEL_SIZE_ANG, CPU))
     usual = starts.START_SHELLS, starts.SEARCH_SHELLS, starts.CLASS_SHELLS
-    assert starts.particle_radius_frac(data) == 0 or run.start_shells >= usual[0]
-    assert usual[0] <= run.start_shells <= starts.MOST_FINER * usual[0]
+    assert (run.start_shells, run.search_shells, run.class_shells) == usual
 
 
 def test_a_smaller_particle_gets_more_shells():

@@ -27,7 +27,7 @@ from .abinitio import Images, low_passed, search_all
 from .band import Band, make_band
 from .heterogeneity import project
 from .mixture import MapMixture
-from .polish import Assignment, reassign
+from .polish import Assignment, class_posterior, reassign
 from .posed_images import Coefficients, PosedImages, better_poses
 
 MISFIT_WIDTHS = 6.0
@@ -75,9 +75,8 @@ def searched_again(data: Images, found: Assignment, rows: np.ndarray, band: Band
                                   precision, _AGAIN_ITERATIONS)
         A[at, c], shifts[at, c] = best.A, best.shifts_px
         costs.append(cost)
-    share = torch.from_numpy(np.maximum(found.sizes(), 1) / max(found.sizes().sum(), 1)).to(precision)
     posterior, class_ = found.posterior.copy(), found.class_.copy()
-    posterior[rows] = (share.log() - torch.stack(costs, 1)).softmax(1).cpu().numpy()
+    posterior[rows] = class_posterior(costs, found.sizes())
     class_[rows] = posterior[rows].argmax(1)
     return replace(found, class_=class_, posterior=posterior, A=A, shifts_px=shifts)
 

@@ -92,6 +92,13 @@ def class_map(data: Images, found: Assignment, rows: np.ndarray, band: Band, pre
     return volume, residual_noise(images, volume)
 
 
+def class_posterior(costs: list[Tensor], sizes: np.ndarray) -> np.ndarray:
+    """``(n, c)`` probabilities of the classes from the misfit ``(n,)`` in each and the images it has."""
+    log_share = torch.from_numpy(np.log(np.maximum(sizes, 1) / max(sizes.sum(), 1))).to(costs[0])
+    posterior: np.ndarray = (log_share - torch.stack(costs, 1)).softmax(1).cpu().numpy()
+    return posterior
+
+
 def reassign(data: Images, found: Assignment, radius: float, mask: Tensor, rounds: int, smallest: int) -> Assignment:
     """Maps, then poses and class of every image by the smallest misfit over all classes; repeated.
 
@@ -114,10 +121,8 @@ def reassign(data: Images, found: Assignment, radius: float, mask: Tensor, round
             better, cost = PosedImages(source, A[:, c], shifts[:, c]).refined(volumes[c], precision, _POSE_ITERATIONS)
             A[:, c], shifts[:, c] = better.A, better.shifts_px
             costs.append(cost)
-        log_share = torch.from_numpy(np.log(np.maximum(sizes, 1) / sizes.sum())).to(precision)
-        posterior = (log_share - torch.stack(costs, 1)).softmax(1)
-        found = Assignment(posterior.argmax(1).cpu().numpy(), posterior.cpu().numpy(), A, shifts, volumes, noise,
-                           found.aside)
+        posterior = class_posterior(costs, sizes)
+        found = Assignment(posterior.argmax(1), posterior, A, shifts, volumes, noise, found.aside)
     return found
 
 
