@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from refine_particles import PIXEL_SIZE_ANG, blobs
 from scipy.stats import spearmanr
-from vaegan_engine import benchmark, results
+from vaegan_engine import benchmark, cli, results
 from vaegan_engine.benchmark import TASKS, Task, run_task, table
 from vaegan_engine.contract import ComputeConfig
 from vaegan_engine.errors import ConfigError, DataError
@@ -146,3 +146,16 @@ def test_maps_of_the_tasks_exist(shared_data):
 def test_unequal_is_70_25_5():
     counts = np.unique(TASKS["unequal"].maps, return_counts=True)[1]
     assert sorted(counts / counts.sum()) == [0.05, 0.25, 0.7]
+
+
+def test_seeds_of_the_suite_or_those_that_are_given(data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(benchmark, "run_refine_of", truthful(0, 0.0))
+    monkeypatch.setattr(benchmark, "TASKS", {"two": replace(TASK, per_map=100)})
+    common = ["benchmark", "--data", str(data), "--device", "cpu", "--threads", "1", "--out"]
+    for option, seeds in (([], [0]), (["--suite", "standard", "--seed", "3", "--seed", "5"], [3, 5])):
+        out = tmp_path / f"out{len(seeds)}"
+        assert cli.main([*common, str(out), *option]) == 0
+        rows = results.read_json(out / benchmark.TABLE_JSON)
+        assert [row["seed"] for row in rows] == seeds
+        assert [row["images"] for row in rows] == [180 if not option else 300] * len(seeds)  # a fifth, 60 at least
+        assert "2 states" in capsys.readouterr().out

@@ -1,6 +1,7 @@
 """The command, what it resumes from, and each exit code's sentence."""
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -41,6 +42,7 @@ class TestEngineRun(unittest.TestCase):
 
     def setUp(self):
         self.folder = Path(tempfile.mkdtemp(prefix="100% $HOME 'q\" x "))
+        self.addCleanup(shutil.rmtree, self.folder)
         (self.folder / "particles.star").write_text(STAR)
         self.settings = contract.TrainRun(data=contract.DataConfig(particles="particles.star", box_px=16))
 
@@ -169,6 +171,7 @@ class TestEnvironmentRecipes(unittest.TestCase):
 
     def setUp(self):
         self.home = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.home)
         self.variables = dict(Plugin.getVars())
         Plugin.getVars()["VAEGAN_HOME"] = str(self.home)
 

@@ -1,5 +1,6 @@
 """The evaluate protocol: labels by id, reference maps with their pixel size, what the form refuses."""
 import os
+import shutil
 import tempfile
 
 import mrcfile
@@ -68,6 +69,7 @@ class TestEvaluate(ProjectTest):
 
     def test_reference_is_written_with_the_sampling_rate_of_the_set(self):
         folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, folder)
         source, path = os.path.join(folder, "in.mrc"), os.path.join(folder, "out.mrc")
         array = np.arange(64, dtype=np.float32).reshape(4, 4, 4)
         with mrcfile.new(source) as mrc:

@@ -50,7 +50,9 @@ class TestText(unittest.TestCase):
             parse_cluster_labels("noise", [0])
 
     def test_file_of_ids(self):
-        path = Path(tempfile.mkdtemp()) / "ids.txt"
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        path = Path(folder.name) / "ids.txt"
         path.write_text("# lasso of 3\n5 7,9\n\n  12;\t5\n")
         self.assertEqual(read_particle_ids(str(path)), {5, 7, 9, 12})
         for text, words in (("# nothing\n", "no particle id"), ("1 2\n3 x4 5\n", "line 2: 'x4'"), ("1.5", "'1.5'"),

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from . import compute, contract, presets, results
-from .arguments import add_compute, add_out, compute_of
+from .arguments import COMPUTE_HELP, add_fields, add_out
 from .clustering import NOISE
 from .contract import ClusterRun, ComputeConfig, EmbedRun, RefineRun, TrainRun
 from .errors import ConfigError, DataError
@@ -91,7 +91,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--train", action="store_true", help="train a VAE-GAN first and start from its clusters")
     parser.add_argument("--peer", action="append", choices=tuple(PEERS), default=[],
                         help="group the same images this way too; may be repeated")
-    add_compute(parser)
+    parser.add_argument("--seed", action="append", type=int,
+                        help="this seed of everything random, not those of the suite; may be repeated")
+    add_fields(parser, ComputeConfig, {name: COMPUTE_HELP[name] for name in ("device", "threads")})
 
 
 def main(args: argparse.Namespace) -> None:
@@ -100,8 +102,9 @@ def main(args: argparse.Namespace) -> None:
     rows = []
     for name in args.only or TASKS:
         task = replace(TASKS[name], per_map=max(60, round(part * TASKS[name].per_map)))
-        for seed in seeds:
-            out, where = args.out / f"{args.suite}-{name}-{seed}", replace(compute_of(args), seed=seed)
+        for seed in args.seed or seeds:
+            out = args.out / f"{args.suite}-{name}-{seed}"
+            where = ComputeConfig(device=args.device, threads=args.threads, seed=seed)
             rows.append(run_task(name, task, args.data, out, where, args.train))
             add_peers(rows[-1], out, args.peer, where, groups(task, args.data))
             results.write_json(args.out / TABLE_JSON, rows)
