@@ -18,6 +18,7 @@ class Pose(NamedTuple):
     shift_x_ang: float  # of the particle's centre from pixel d // 2
     shift_y_ang: float
     half_set: int
+    contrast: float = 1.0  # of the particle over its state's map
     motion: Optional[float] = None  # place along its state's motion, 0 to 1
 
 
@@ -27,7 +28,7 @@ def read_poses(folder: str) -> Dict[int, Pose]:
     return {int(row["particle_id"]): Pose(
         int(row["label"]), float(row["probability"]), float(row["rot_deg"]), float(row["tilt_deg"]),
         float(row["psi_deg"]), float(row["shift_x_ang"]), float(row["shift_y_ang"]), int(row["half_set"]),
-        float(row["motion"]) if row["motion"] else None)
+        float(row["contrast"]), float(row["motion"]) if row["motion"] else None)
         for row in rows}
 
 

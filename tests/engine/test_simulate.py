@@ -54,6 +54,31 @@ def test_truth_explains_the_images(tmp_path):
     assert abs(np.corrcoef(noise.ravel(), expected.ravel())[0, 1]) < 0.02
 
 
+def test_contrast_is_a_factor_of_the_clean_image(tmp_path):
+    for name, spread in (("plain", 0.0), ("spread", 0.25)):
+        simulate.run_simulate(options(snr=1e8, per_map=400, contrast_spread=spread), tmp_path / name)
+    plain, made = images(tmp_path / "plain").astype(float), images(tmp_path / "spread").astype(float)
+    contrast = truth(tmp_path / "spread")["contrast"].astype(float)
+    np.testing.assert_allclose((plain * made).sum((1, 2)) / (plain ** 2).sum((1, 2)), contrast, rtol=1e-3)
+    assert contrast.mean() == pytest.approx(1.0, abs=0.03) and contrast.std() == pytest.approx(0.25, abs=0.03)
+    assert set(truth(tmp_path / "plain")["contrast"].astype(float)) == {1.0}
+    for name in ("map", "rot_deg", "shift_x_px"):  # the rest of the truth does not change
+        np.testing.assert_array_equal(truth(tmp_path / "plain")[name], truth(tmp_path / "spread")[name])
+
+
+@pytest.mark.parametrize("ratio", [0.25, 3.0])
+def test_spectrum_and_variance_of_coloured_noise(tmp_path, ratio):
+    summary = simulate.run_simulate(options(snr=1e-3, noise_ratio=ratio, per_map=300), tmp_path)
+    noise = images(tmp_path).astype(float)  # the signal is a thousandth of it
+    assert noise.var() == pytest.approx(summary["noise_variance"], rel=0.02)
+    power = (np.abs(np.fft.fft2(noise)) ** 2).mean(0)
+    f = np.hypot(*np.meshgrid(np.fft.fftfreq(32, 0.5), np.fft.fftfreq(32, 0.5)))
+    low, high = power[f < 0.15].mean(), power[(f > 0.9) & (f < 1.05)].mean()
+    f_low = f[f < 0.15]
+    expected = (1 + (ratio - 1) * np.exp(-8 * f_low ** 2)).mean() / (1 + (ratio - 1) * np.exp(-8 * 0.95 ** 2))
+    assert low / high == pytest.approx(expected, rel=0.06)
+
+
 def test_without_noise_the_truth_is_the_image(tmp_path):
     simulate.run_simulate(options(snr=1e8, per_map=10), tmp_path)
     expected = clean(tmp_path, phantom_states(2, 32, PHANTOM_BOX_ANG / 32))
@@ -188,9 +213,10 @@ def test_command_line():
     simulate.add_arguments(parser)
     made = simulate.from_args(parser.parse_args(
         "--phantom 3 --per-map 7 --box 48 --snr 0.2 --defocus 9000 20000 --max-shift-frac 0.02 --seed 5 "
-        "--out x".split()))
+        "--contrast-spread 0.2 --noise-ratio 3 --out x".split()))
     assert made == simulate.SimulateOptions(phantom=3, per_map=7, box_px=48, snr=0.2, defocus_low_ang=9000,
-                                            defocus_high_ang=20000, max_shift_frac=0.02, seed=5)
+                                            defocus_high_ang=20000, max_shift_frac=0.02, seed=5,
+                                            contrast_spread=0.2, noise_ratio=3)
     assert simulate.from_args(parser.parse_args(["--phantom", "1", "--out", "x"])) == simulate.SimulateOptions(
         phantom=1)
 

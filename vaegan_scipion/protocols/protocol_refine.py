@@ -276,5 +276,6 @@ def align(particle: Any, pose: Pose, sampling_rate_ang: float) -> None:
     """Give a particle its projection alignment, class probability, half set and place along its state's motion."""
     particle.setTransform(Transform(pose_matrix(pose, sampling_rate_ang)))
     particle._vaeganProbability = Float(pose.probability)
+    particle._vaeganContrast = Float(pose.contrast)
     particle._rlnRandomSubset = Integer(pose.half_set)
     particle._vaeganMotion = Float(pose.motion)

@@ -166,9 +166,9 @@ def refine(run, out_dir):
     ids = sorted(particle_ids(training.data.particles), reverse=True)
     results.write_csv(out_dir / results.PARTICLES_CSV,
                       ["particle_id", "label", "probability", "rot_deg", "tilt_deg", "psi_deg", "shift_x_ang",
-                       "shift_y_ang", "half_set", "motion"],
+                       "shift_y_ang", "half_set", "motion", "contrast"],
                       [[i, refined_label(i), 0.75, i % 170, 10 + i % 160, -(i % 90), 0.5 * i, -0.25 * i, i % 2 + 1,
-                        i / 1000 if refined_label(i) == 1 else ""] for i in ids])
+                        i / 1000 if refined_label(i) == 1 else "", 1 + i / 100] for i in ids])
     rows = []
     for label in range(2):
         files = [f"maps/cluster_{label:02d}{suffix}.mrc" for suffix in ("", "_half1", "_half2")]
@@ -182,7 +182,8 @@ def refine(run, out_dir):
     results.write_json(out_dir / results.CLUSTERS_JSON, rows)
     results.write_json(out_dir / results.REFINE_JSON, {
         "clusters": 2, "verdict": "2 states", "unseen_log_evidence": 50.0, "least_log_evidence": 3.0,
-        "start_log_evidence": [30.0, 40.0],
+        "start_log_evidence": [30.0, 40.0], "contrast_spread": 0.25,
+        "least_contrast_spread": 0.08,
         "pairs": [{"classes": [0, 1], "agreement": 0.95, "valley": 0.1}], "refused_splits": [], "junk": {
             "n_junk": sum(refined_label(i) < 0 for i in ids), "fraction": 0.1, "misfit_limit": 1.6,
             "median_misfit": 1.0, "n_misfit": 1, "n_empty": 0, "least_gain": 3.0}})

@@ -44,6 +44,7 @@ class TestRefine(ProjectTest):
         i = item.getObjId()
         self.assertEqual(item.getClassId(), 0 if i % 10 == 0 else i % 2 + 1)
         self.assertEqual(item._rlnRandomSubset.get(), i % 2 + 1)
+        self.assertAlmostEqual(item._vaeganContrast.get(), 1 + i / 100)
         self.assertEqual(item.getCTF().getDefocusU(), 10000 + i)
         pose = Pose(i % 2, 0.75, i % 170, 10 + i % 160, -(i % 90), 0.5 * i, -0.25 * i, 1)
         np.testing.assert_allclose(item.getTransform().getMatrix(), pose_matrix(pose, SAMPLING_RATE_ANG), atol=1e-6)
@@ -172,14 +173,14 @@ class TestDrawings(unittest.TestCase):
     def test_evidence_names_every_number(self):
         trial = {"n_particles": 100, "n_second": 30, "agreement": 0.91, "valley": 0.82}
         details = {"verdict": "2 states", "unseen_log_evidence": 120.4, "least_log_evidence": 3.0,
-                   "start_log_evidence": [88.8, 99.9],
+                   "start_log_evidence": [88.8, 99.9], "contrast_spread": 0.234, "least_contrast_spread": 0.08,
                    "pairs": [{"classes": [0, 1], "agreement": 0.99, "valley": 0.05}], "refused_splits": [trial],
                    "junk": {"n_junk": 77, "fraction": 0.0642, "n_misfit": 61, "n_empty": 16, "misfit_limit": 1.73,
                             "median_misfit": 1.02}}
         rows = [{"label": 0, "motion_agreement": 0.87}, {"label": 1, "motion_agreement": None}]
         text = "\n".join(refined_states.evidence_lines(details, rows))
-        for part in ("2 states", "120.4", "88.8, 99.9; the highest", "0.99", "0.05", "100 into 70 + 30",
-                     "0.91", "0.82", "77 images (6.4 %)", "61", "16", "1.73", "1.02", "0.87"):
+        for part in ("2 states", "120.4", "88.8, 99.9; the highest", "deviation 23 %; below 8 %", "0.99", "0.05",
+                     "100 into 70 + 30", "0.91", "0.82", "77 images (6.4 %)", "61", "16", "1.73", "1.02", "0.87"):
             self.assertIn(part, text)
         many = {**details, "refused_splits": [trial] * 40}
         figure = Figure(refined_states.evidence_size_in(many, rows))

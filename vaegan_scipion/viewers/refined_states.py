@@ -61,6 +61,9 @@ def evidence_lines(details: Dict[str, Any], rows: Sequence[Dict[str, Any]]) -> L
     if len(starts) > 1:
         lines += [f"Starts that were tried, at their coarser resolution: "
                   f"{', '.join(f'{value:.1f}' for value in starts)}; the highest was kept."]
+    if details["contrast_spread"]:
+        lines += [f"Contrast of the particles: standard deviation {100 * details['contrast_spread']:.0f} %; "
+                  f"below {100 * details['least_contrast_spread']:g} % it is not modelled."]
     junk = details["junk"]
     if junk:
         lines += ["", f"Set aside: {junk['n_junk']} images ({100 * junk['fraction']:.1f} %), {junk['n_misfit']} for "

@@ -40,12 +40,18 @@ class Stage:
 
 @dataclass(frozen=True)
 class Images:
-    """Prepared particles: float16 images ``(n, d, d)`` and CTF rows ``(n, 7)``, often memory-mapped."""
+    """Prepared particles: float16 images ``(n, d, d)`` and CTF rows ``(n, 7)``, often memory-mapped.
+
+    ``contrast`` (n,), where it is known, is a factor of the CTF; ``contrast_spread`` its standard deviation, 0 where
+    all are alike.
+    """
 
     images: np.ndarray
     ctf: np.ndarray
     pixel_size_ang: float
     device: torch.device
+    contrast: np.ndarray | None = None
+    contrast_spread: float = 0.0
 
     @property
     def box_px(self) -> int:
@@ -54,6 +60,10 @@ class Images:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def strength(self, rows: np.ndarray) -> Tensor | None:
+        """What log likelihood ratios of images are proportional to: contrast squared; None where it is unknown."""
+        return None if self.contrast is None else torch.from_numpy(self.contrast[rows]).to(self.device).square()
 
     def coefficients(self, rows: np.ndarray, band: Band) -> tuple[Tensor, Tensor]:
         """Transforms and CTF ``(len(rows), p)`` of some images."""
@@ -64,6 +74,8 @@ class Images:
             images = torch.from_numpy(np.asarray(self.images[rows[at]], np.float32)).to(self.device)
             table = torch.from_numpy(np.asarray(self.ctf[rows[at]], np.float32)).to(self.device)
             transforms[at], ctf[at] = image_coefficients(images, table, self.pixel_size_ang, band)
+            if self.contrast is not None:
+                ctf[at] *= torch.from_numpy(self.contrast[rows[at]]).to(self.device)[:, None]
         return transforms, ctf
 
 

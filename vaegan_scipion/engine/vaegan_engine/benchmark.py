@@ -26,7 +26,8 @@ from .peers import PEERS, run_peer
 from .pose_scores import median_pose_error_deg
 from .references import compare, read_references
 from .rotations import euler_to_matrix
-from .simulate import STACK, STAR, TRUTH_CSV, SimulateOptions, run_simulate
+from .simulate import STACK, STAR, TRUTH_CSV, run_simulate
+from .simulate_options import SimulateOptions
 
 ROW_JSON, TABLE_JSON = "row.json", "benchmark.json"
 _RIBOSOME = tuple(f"ribo50S_4states/maps/r50S_{name}_64.mrc" for name in (
@@ -55,13 +56,18 @@ class Task:
     junk_maps: tuple[str, ...] = ()  # other molecules among it, below --data
     ordered: bool = False  # the maps are the frames of one motion
     groups_csv: str = ""  # columns map, group, below --data: the groups are the true states, not the maps
-    view_concentration: float = 0.0  # as simulate's
+    view_concentration: float = 0.0  # this and the next three as simulate's
+    contrast_spread: float = 0.0
+    noise_ratio: float = 1.0
+    ctf_table: str = ""  # below --data
 
 
 TASKS = {
     "ribo3": Task(_RIBO3, 3000, 3),
     "ribo3-snr0.5": Task(_RIBO3, 3000, 3, snr=0.5),
     "ribo3-snr0.2": Task(_RIBO3, 3000, 3, snr=0.2),
+    "ribo3-real": Task(_RIBO3, 3000, 3, snr=0.5, contrast_spread=0.25, noise_ratio=3.0,
+                       ctf_table="real_ctf/empiar10028_ctf.npz"),
     "ribo4": Task(_RIBOSOME, 3000, 4),
     "ribo20": Task(_RIBO20, 1000, 4, groups_csv=_RIBO20_FOLDER + "groups.csv"),
     "preferred": Task(_RIBO3, 3000, 3, view_concentration=4.0),
@@ -135,7 +141,7 @@ def run_task(name: str, task: Task, data: Path, out: Path, where: ComputeConfig,
         if row["settings"] != settings:
             raise ConfigError(f"{out}: its row was made with other settings.", "Give another --out.")
         return row
-    needed = (*task.maps, *task.junk_maps, *([task.groups_csv] if task.groups_csv else []))
+    needed = (*task.maps, *task.junk_maps, *filter(None, (task.groups_csv, task.ctf_table)))
     missing = [path for path in needed if not (data / path).exists()]
     if missing:
         raise DataError(f"{data / missing[0]}: there is no such file.", "Give the folder of the maps with --data.")
@@ -161,7 +167,9 @@ def simulated(task: Task, data: Path, out: Path, where: ComputeConfig) -> None:
     source = {"maps": tuple(str(data / path) for path in task.maps)} if task.maps else {"phantom": 1}
     options = SimulateOptions(**source, per_map=task.per_map, box_px=task.box_px,
                               crop_frac=task.crop_frac if task.maps else 1.0, snr=task.snr, device=where.device,
-                              view_concentration=task.view_concentration, seed=where.seed,
+                              view_concentration=task.view_concentration, contrast_spread=task.contrast_spread,
+                              noise_ratio=task.noise_ratio, seed=where.seed,
+                              ctf_table=str(data / task.ctf_table) if task.ctf_table else "",
                               junk_frac=task.junk_frac,
                               junk_maps=tuple(str(data / path) for path in task.junk_maps))
     summary = run_simulate(options, out)

@@ -65,7 +65,8 @@ def separation(first: Tensor, second: Tensor, unseen: Tensor) -> dict[str, Any]:
     """Evidence that two maps are two states.
 
     ``first``, ``second``: every image's preference (n,) by maps from one half of the images and from the other;
-    ``unseen``: the preference by the half that did not hold the image (the mean, where neither did).
+    ``unseen``: the preference by the half that did not hold the image (the mean, where neither did), of images of one
+    strength: those of faint particles would fill the valley.
     """
     from sklearn.metrics import adjusted_mutual_info_score
 
@@ -87,20 +88,25 @@ def is_separate(evidence: dict[str, Any]) -> bool:
     return bool(evidence["agreement"] >= SMALLEST_AGREEMENT and evidence["valley"] <= LARGEST_VALLEY)
 
 
-def try_split(images: Posed | PosedImages, volume: Tensor, precision: Tensor, mask: Tensor, rng: torch.Generator
-              ) -> tuple[np.ndarray, Tensor, dict[str, Any]]:
-    """Side of each image (bool), the two maps ``(2, d, d, d)``, and the evidence."""
+def try_split(images: Posed | PosedImages, volume: Tensor, precision: Tensor, mask: Tensor, rng: torch.Generator,
+              strength: Tensor | None = None, spread: float = 0.0) -> tuple[np.ndarray, Tensor, dict[str, Any]]:
+    """Side of each image (bool), the two maps ``(2, d, d, d)``, and the evidence.
+
+    Where images differ in contrast: ``strength`` (n,), what their preferences are proportional to, and ``spread``
+    (``Images``).
+    """
     n = len(images.A)
     order = torch.randperm(n, generator=rng).to(images.A.device)
     each = min(n // 2, MOST_SPLIT_IMAGES // 2)
     halves = order[:each], order[each:2 * each]
-    splits = [split_in_two(images.part(half), volume, precision, mask, rng) for half in halves]
-    odds = [preference(images, split.maps, precision) for split in splits]
+    splits = [split_in_two(images.part(half), volume, precision, mask, rng, spread) for half in halves]
+    odds = [preference(images, split.maps, precision, spread) for split in splits]
     if float(((odds[0] > 0) == (odds[1] > 0)).float().mean()) < 0.5:  # the second half numbers its sides otherwise
         odds[1], splits[1] = -odds[1], splits[1]._replace(maps=splits[1].maps.flip(0))
     unseen = 0.5 * (odds[0] + odds[1])
     unseen[halves[0]], unseen[halves[1]] = odds[1][halves[0]], odds[0][halves[1]]
-    return (unseen > 0).cpu().numpy(), 0.5 * (splits[0].maps + splits[1].maps), separation(odds[0], odds[1], unseen)
+    evidence = separation(odds[0], odds[1], unseen if strength is None else unseen / strength)
+    return (unseen > 0).cpu().numpy(), 0.5 * (splits[0].maps + splits[1].maps), evidence
 
 
 def divide(data: Images, root: State, radius: float, mask: Tensor, smallest: int, rng: torch.Generator,
@@ -113,7 +119,8 @@ def divide(data: Images, root: State, radius: float, mask: Tensor, smallest: int
         if len(state.rows) < 2 * smallest:
             leaves.append(state)
             continue
-        side, maps, evidence = try_split(images, state.volume, precision, mask, rng)
+        side, maps, evidence = try_split(images, state.volume, precision, mask, rng, data.strength(state.rows),
+                                         data.contrast_spread)
         large = min(int(side.sum()), int((~side).sum())) >= smallest
         kept = large and is_separate(evidence)
         evidence["kept"] = kept

@@ -16,7 +16,8 @@ from . import contract, presets, results
 from .contract import ClusterRun, EmbedRun, TrainRun, TraverseRun
 from .errors import DataError
 from .experiment import ReproduceOptions
-from .simulate import STAR, TRUTH_CSV, SimulateOptions, run_simulate
+from .simulate import STAR, TRUTH_CSV, run_simulate
+from .simulate_options import SimulateOptions
 
 PER_MAP = {"small": 1000, "full": 10000}
 # The small scale is another experiment with the same parts: smaller images, fewer steps, larger learning rates.

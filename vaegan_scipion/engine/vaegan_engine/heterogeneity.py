@@ -99,10 +99,23 @@ def reconstruction(images: InChunks, precision: Tensor, mask: Tensor) -> Tensor:
     return solved(numerator, denominator, images.band.box_px, images.band.radius) * mask
 
 
-def misfits(images: InChunks, volume: Tensor, precision: Tensor) -> Tensor:
-    """``1/2 sum_k w |X - C S[V]|^2`` per image ``(n,)``."""
-    return torch.cat([0.5 * (precision * (part.moved - project(part, volume)).abs().square()).sum(1)
-                      for part in images.chunks()])
+def misfits(images: InChunks, volume: Tensor, precision: Tensor, spread: float = 0.0) -> Tensor:
+    """``1/2 sum_k w |X - g C S[V]|^2 + (g - 1)^2 / (2 spread^2)`` per image ``(n,)`` at its best g; g is 1 at spread 0.
+
+    So that no image prefers a map because it is as faint as the image.
+    """
+    parts = []
+    for part in images.chunks():
+        made = project(part, volume)
+        if spread:
+            product = (precision * (part.moved.conj() * made).real).sum(1)
+            power = (precision * made.abs().square()).sum(1)
+            g = (product + spread ** -2) / (power + spread ** -2)
+            parts.append(0.5 * ((precision * (part.moved - g[:, None] * made).abs().square()).sum(1)
+                                + ((g - 1) / spread).square()))
+        else:
+            parts.append(0.5 * (precision * (part.moved - made).abs().square()).sum(1))
+    return torch.cat(parts)
 
 
 def residual_noise(images: InChunks, volume: Tensor) -> Tensor:
@@ -140,23 +153,23 @@ class Split(NamedTuple):
     preference: Tensor  # (n,) log likelihood of map 1 minus that of map 0
 
 
-def preference(images: InChunks, maps: Tensor, precision: Tensor) -> Tensor:
-    """Log likelihood of map 1 minus that of map 0 ``(n,)``."""
-    return misfits(images, maps[0], precision) - misfits(images, maps[1], precision)
+def preference(images: InChunks, maps: Tensor, precision: Tensor, spread: float = 0.0) -> Tensor:
+    """Log likelihood of map 1 minus that of map 0 ``(n,)``, at the best contrast for each (``misfits``)."""
+    return misfits(images, maps[0], precision, spread) - misfits(images, maps[1], precision, spread)
 
 
 def split_in_two(images: Posed, volume: Tensor, precision: Tensor, mask: Tensor, rng: torch.Generator,
-                 iterations: int = 12) -> Split:
+                 spread: float = 0.0, iterations: int = 12) -> Split:
     """Two maps by expectation maximisation at fixed poses, from the two sides of the first principal volume."""
     component, scores = principal_volume(images, volume, precision, mask, rng)
     high = scores > scores.median()
     maps = torch.stack([volume + scores[side].mean() * component for side in (~high, high)])
     for _ in range(iterations):
-        odds = preference(images, maps, precision)
+        odds = preference(images, maps, precision, spread)
         share = torch.sigmoid(odds).mean().clamp(0.02, 0.98)
         second = torch.sigmoid(odds + torch.log(share / (1 - share)))
         maps = torch.stack([weighted_map(images, side, precision, mask) for side in (1 - second, second)])
-    return Split(maps, preference(images, maps, precision))
+    return Split(maps, preference(images, maps, precision, spread))
 
 
 def weighted_map(images: Posed, weight: Tensor, precision: Tensor, mask: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from .abinitio import Images, low_passed, search_all
 from .band import Band, make_band
-from .heterogeneity import project
+from .heterogeneity import misfits, project
 from .mixture import MapMixture
 from .polish import Assignment, class_posterior, reassign
 from .posed_images import Coefficients, PosedImages, better_poses
@@ -74,7 +74,8 @@ def searched_again(data: Images, found: Assignment, rows: np.ndarray, band: Band
                                   PosedImages(source, tried.A[:, c], tried.shifts_px[:, c]), found.volumes[c],
                                   precision, _AGAIN_ITERATIONS)
         A[at, c], shifts[at, c] = best.A, best.shifts_px
-        costs.append(cost)
+        spread = data.contrast_spread
+        costs.append(misfits(best, found.volumes[c], precision, spread) if spread else cost)
     posterior, class_ = found.posterior.copy(), found.class_.copy()
     posterior[rows] = class_posterior(costs, found.sizes())
     class_[rows] = posterior[rows].argmax(1)

@@ -73,13 +73,15 @@ def pair_evidence(data: Images, found: Assignment, radius: float, mask: Tensor, 
             rows = found.members(c)
             volume, _ = class_map(data, found, rows[half[rows] == h], band, precision, mask)
             images = PosedImages(source, found.A[:, c], found.shifts_px[:, c])
-            costs[h, :, c] = misfits(images, volume, precision).cpu().numpy()
+            costs[h, :, c] = misfits(images, volume, precision, data.contrast_spread).cpu().numpy()
     pairs = []
     for a in range(found.n_classes):
         for b in range(a + 1, found.n_classes):
             rows = np.union1d(found.members(a), found.members(b))
             odds = torch.from_numpy(costs[:, rows, a] - costs[:, rows, b])
             unseen = torch.where(torch.from_numpy(half[rows]) == 0, odds[1], odds[0])
+            strength = data.strength(rows)
+            unseen = unseen if strength is None else unseen / strength.cpu()
             pairs.append({"classes": [a, b], **separation(odds[0], odds[1], unseen)})
     return pairs
 

@@ -17,7 +17,7 @@ from .abinitio import Images, image_power, low_passed, search_all
 from .band import Band, make_band
 from .divide import State
 from .fsc import fourier_shell_correlation
-from .heterogeneity import reconstruction, residual_noise
+from .heterogeneity import misfits, reconstruction, residual_noise
 from .mixture import MapMixture
 from .posed_images import Coefficients, PosedImages
 
@@ -120,7 +120,8 @@ def reassign(data: Images, found: Assignment, radius: float, mask: Tensor, round
         for c in range(found.n_classes):
             better, cost = PosedImages(source, A[:, c], shifts[:, c]).refined(volumes[c], precision, _POSE_ITERATIONS)
             A[:, c], shifts[:, c] = better.A, better.shifts_px
-            costs.append(cost)
+            spread = data.contrast_spread
+            costs.append(misfits(better, volumes[c], precision, spread) if spread else cost)
         posterior = class_posterior(costs, sizes)
         found = Assignment(posterior.argmax(1), posterior, A, shifts, volumes, noise, found.aside)
     return found

@@ -4,7 +4,8 @@
 2. *Divide* (``divide``): each class is split while two halves of its images agree on the split.
 3. *Settle* (``polish``, ``merge``): all images are searched in all states' maps; states that two halves of the
    images cannot tell apart are joined, small ones dissolved. Steps 2 and 3 run twice, the second time at finer detail.
-   After each, images that no state explains are set aside (``junk``).
+   Before each, every particle's contrast is measured (``contrast``); after each, images that no state explains are set
+   aside (``junk``).
 4. *Detail*: per state, two halves refined apart, the band growing with their FSC; all states laid in one frame
    (``frames``); then the continuous variation of each (``motion``).
 
@@ -23,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import compute, contract, refine_output, results
+from . import compute, contract, contrast, refine_output, results
 from .abinitio import Images, search_all
 from .arguments import add_compute, add_fields, add_folder, add_out, run_of
 from .cache import ParticleCache, open_cache, read_training
@@ -131,12 +132,13 @@ def run_refine(run: RefineRun, out_dir: Path, resume: bool = False) -> dict[str,
             ab_initio, settings, data, maps, mask, largest_shift_px, journal, steps))
         for name in (UNDER_WAY, TRIED):
             steps.drop(name)
-        found, evidence = states_of(settings, data, MapMixture(coarse, noise, mask), mask, largest_shift_px,
+        data, found, evidence = states_of(settings, data, MapMixture(coarse, noise, mask), mask, largest_shift_px,
                                     Evidence(unseen, LEAST_EVIDENCE, starts), journal, steps)
         halves = detail(settings, data, found, cache, mask, journal, steps)
         found, halves, laid = steps.step("frame", partial(in_one_frame, data, found, halves, cache.half_set, mask))
         motions = variation(settings, data, found, cache, mask, evidence, journal, steps)
-        made = refine_output.write(settings, train, cache, found, halves, laid, motions, evidence, out_dir)
+        made = refine_output.write(settings, train, cache, found, halves, laid, motions, data.contrast, evidence,
+                                   out_dir)
     steps.clear()
     return made
 
@@ -163,8 +165,11 @@ def cluster_maps(run: RefineRun, box_px: int, voxel_size_ang: float) -> Tensor |
 
 
 def states_of(run: RefineRun, data: Images, model: MapMixture, mask: Tensor, largest_shift_px: float,
-              evidence: Evidence, journal: Journal, steps: Checkpoints) -> tuple[Assignment, Evidence]:
-    """Divide, search, join, set junk aside, twice. Returns the assignment and what speaks for it."""
+              evidence: Evidence, journal: Journal, steps: Checkpoints) -> tuple[Images, Assignment, Evidence]:
+    """Contrasts, divide, search, join, set junk aside, twice.
+
+    Returns the images with their contrast, the assignment, and what speaks for it.
+    """
     rng = torch.Generator().manual_seed(run.compute.seed + 1)
     smallest = int(run.smallest_frac * len(data))
     states = steps.step("first_states", partial(first_states, run, data, model, largest_shift_px, journal))
@@ -174,6 +179,7 @@ def states_of(run: RefineRun, data: Images, model: MapMixture, mask: Tensor, lar
         refused: list[dict[str, Any]] = []
         junk: dict[str, Any] = {}
         if evidence.structured:
+            data, _ = with_contrast(data, states, radius, mask, f"contrast_{turn}", journal, steps)
             states, refused = steps.step(f"divide_{turn}", partial(divided, data, states, radius, mask, smallest, rng,
                                                                    journal), rng)
         found = steps.step(f"search_{turn}", partial(searched_in_all, run, data, states, largest_shift_px, mask,
@@ -192,7 +198,20 @@ def states_of(run: RefineRun, data: Images, model: MapMixture, mask: Tensor, lar
               f"{int(aside.sum())} set aside", flush=True)
         if not evidence.structured:
             break
-    return found, replace(evidence, pairs=pairs, refused_splits=refused, junk=junk)
+    spread = 0.0
+    if evidence.structured:
+        data, spread = with_contrast(data, states, radius, mask, "contrast_2", journal, steps)
+    return data, found, replace(evidence, pairs=pairs, refused_splits=refused, junk=junk, contrast_spread=spread)
+
+
+def with_contrast(data: Images, states: list[State], radius: float, mask: Tensor, step: str, journal: Journal,
+                  steps: Checkpoints) -> tuple[Images, float]:
+    """The images with every particle's contrast, and the contrasts' standard deviation."""
+    values, spread = steps.step(step, partial(contrast.measured, data, states, radius, mask))
+    journal.note(stage="contrast", spread=spread)
+    print(f"contrast: {spread:.3f} standard deviation" + ("" if spread >= contrast.LEAST_SPREAD else ", not modelled"),
+          flush=True)
+    return replace(data, contrast=values, contrast_spread=spread if spread >= contrast.LEAST_SPREAD else 0.0), spread
 
 
 def first_states(run: RefineRun, data: Images, model: MapMixture, largest_shift_px: float, journal: Journal

@@ -13,6 +13,7 @@ from . import figures, halves, results
 from .cache import ParticleCache
 from .clustering import NOISE
 from .contract import RefineRun, TrainRun
+from .contrast import LEAST_SPREAD
 from .frames import Laid
 from .motion import LEAST_AGREEMENT, Motion
 from .mrc_io import write_map
@@ -38,6 +39,7 @@ class Evidence:
     pairs: list[dict[str, Any]] = field(default_factory=list)  # ``divide.separation`` of the states, two by two
     refused_splits: list[dict[str, Any]] = field(default_factory=list)
     junk: dict[str, Any] = field(default_factory=dict)  # ``junk.set_aside``
+    contrast_spread: float = 0.0  # standard deviation of the particles' contrast
 
     @property
     def structured(self) -> bool:
@@ -46,7 +48,8 @@ class Evidence:
 
 
 def write(run: RefineRun, train: TrainRun, cache: ParticleCache, found: Assignment, halves_of: list[Halves],
-          laid: list[Laid], motions: list[Motion | None], evidence: Evidence, out_dir: Path) -> dict[str, Any]:
+          laid: list[Laid], motions: list[Motion | None], contrast: np.ndarray | None, evidence: Evidence, out_dir: Path
+          ) -> dict[str, Any]:
     """Write everything into ``out_dir``, classes numbered by falling size, junk NOISE. Returns ``refine.json``."""
     sizes = found.sizes()
     order = np.argsort(-sizes, kind="stable")
@@ -58,7 +61,8 @@ def write(run: RefineRun, train: TrainRun, cache: ParticleCache, found: Assignme
     for c, motion in enumerate(moving):
         if motion is not None:
             t[found.members(c)] = motion.t
-    table = Table(label, probability, pose_table(found, cache.pixel_size_ang), t)
+    table = Table(label, probability, pose_table(found, cache.pixel_size_ang), t,
+                  np.ones(len(label)) if contrast is None else contrast)
     write_tables(cache, table, out_dir)
     write_stars(train.data.particles, cache, table, out_dir)
     rows = []
@@ -75,6 +79,7 @@ def write(run: RefineRun, train: TrainRun, cache: ParticleCache, found: Assignme
                "shells": {"start": run.start_shells, "search": run.search_shells, "class": run.class_shells},
                "start_log_evidence": evidence.starts,
                "unseen_log_evidence": evidence.unseen, "least_log_evidence": evidence.least_unseen,
+               "contrast_spread": evidence.contrast_spread, "least_contrast_spread": LEAST_SPREAD,
                "pairs": evidence.pairs, "refused_splits": evidence.refused_splits, "junk": evidence.junk}
     results.write_json(out_dir / results.REFINE_JSON, details)
     results.update_status(out_dir, state="finished", command=run.command, stage="finished", error=None,
@@ -116,6 +121,7 @@ class Table:
     probability: np.ndarray  # (n,)
     poses: np.ndarray  # (n, 5), POSE_COLUMNS
     t: np.ndarray  # (n,) place along its state's motion, NaN where there is none
+    contrast: np.ndarray  # (n,) of the particle over its state's map
 
 
 def write_tables(cache: ParticleCache, table: Table, out_dir: Path) -> None:
@@ -124,9 +130,10 @@ def write_tables(cache: ParticleCache, table: Table, out_dir: Path) -> None:
     common = [[int(i), int(k), f"{p:.6g}"]
               for i, k, p in zip(cache.particle_id, table.label, table.probability, strict=True)]
     results.write_csv(out_dir / results.CLUSTERS_CSV, head, common)
-    results.write_csv(out_dir / results.PARTICLES_CSV, [*head, *POSE_COLUMNS, "half_set", "motion"],
-                      ([*row, *(f"{x:.5f}" for x in pose), int(half), "" if np.isnan(t) else f"{t:.5f}"]
-                       for row, pose, half, t in zip(common, table.poses, cache.half_set, table.t, strict=True)))
+    results.write_csv(out_dir / results.PARTICLES_CSV, [*head, *POSE_COLUMNS, "half_set", "motion", "contrast"],
+                      ([*row, *(f"{x:.5f}" for x in pose), int(half), "" if np.isnan(t) else f"{t:.5f}", f"{a:.4f}"]
+                       for row, pose, half, t, a in zip(common, table.poses, cache.half_set, table.t, table.contrast,
+                                                        strict=True)))
 
 
 def write_stars(source: str, cache: ParticleCache, table: Table, out_dir: Path) -> None:

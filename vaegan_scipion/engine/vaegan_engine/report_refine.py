@@ -62,6 +62,10 @@ def evidence(details: dict[str, Any]) -> list[tuple[str, str]]:
     if len(starts) > 1:
         rows.append(("the same of the starts that were tried, coarser",
                      f"{', '.join(f'{value:.1f}' for value in starts)}; the highest was kept"))
+    if details.get("contrast_spread"):
+        rows.append(("contrast of the particles, standard deviation",
+                     f"{100 * details['contrast_spread']:.0f} %; below {100 * details['least_contrast_spread']:g} % "
+                     "it is not modelled"))
     if details.get("junk"):
         rows.append(("images set aside as junk",
                      f"{details['junk']['n_junk']} ({100 * details['junk']['fraction']:.1f} %)"))

@@ -1,9 +1,10 @@
 """Simulated particles: ``particles.star``, ``particles.mrcs``, ``truth.csv``, ``simulation.json``.
 
 An image is ``shift(CTF * projection(map, pose)) + noise`` in RELION's conventions, protein white, in
-the maps' own units (a projection is the sum over voxels along the view). The signal-to-noise ratio is
-the variance of the clean CTF-modulated images over the noise variance, over the whole image; one
-noise level serves the whole set. Poses are uniform, or views are preferred; images of all maps are shuffled.
+the maps' own units (a projection is the sum over voxels along the view), times the particle's contrast. The
+signal-to-noise ratio is the variance of the clean CTF-modulated images over the noise variance, over the whole
+image; one noise level and spectrum serve the whole set. Poses are uniform, or views are preferred; images of all maps
+are shuffled.
 """
 from __future__ import annotations
 
@@ -23,19 +24,22 @@ from . import results
 from .compute import prepare_device
 from .contract import ComputeConfig
 from .ctf import CTF_COLUMNS, ctf_2d
-from .errors import ConfigError, DataError
+from .errors import DataError
 from .junk_images import KINDS, Junk, JunkImages, draw_junk, load_others
 from .mrc_io import VOXEL_SIZE_TOLERANCE_FRAC, StackWriter, read_map
 from .particle_tables import JUNK
 from .particles import CTF_RELION, PARTICLE_ID
 from .phantom import PHANTOM_BOX_ANG, phantom_states
-from .preprocess import SMALLEST_BOX_PX, cropped_box_px, fourier_matrix
+from .preprocess import cropped_box_px, fourier_matrix
 from .progress import progress_bar
 from .projection import extract_slices, shift_slices, slices_to_images, volume_to_fourier
 from .rotations import concentrated_rotations, matrix_to_euler, random_rotations
+from .simulate_options import SimulateOptions, check_options, from_args
+from .simulate_options import add_arguments as add_arguments  # of this command
 
 STAR, STACK, TRUTH_CSV, SIMULATION_JSON = "particles.star", "particles.mrcs", "truth.csv", "simulation.json"
-TRUTH_COLUMNS = ("id", "map", "map_file", "rot_deg", "tilt_deg", "psi_deg", "shift_x_px", "shift_y_px", "junk")
+TRUTH_COLUMNS = ("id", "map", "map_file", "rot_deg", "tilt_deg", "psi_deg", "shift_x_px", "shift_y_px", "contrast",
+                 "junk")
 NO_MAP = -1  # map of junk in truth.csv, which has no pose either
 SNR_DEFINITION = ("Variance of the clean CTF-modulated images over the noise variance, over the whole image; "
                   "one noise level for the whole set, from the mean variance of the clean images.")
@@ -46,92 +50,16 @@ _TABLE_CTF = slice(2, 9)
 
 
 @dataclass(frozen=True)
-class SimulateOptions:
-    """What to simulate; ``maps`` or ``phantom`` (a number of states), not both."""
-
-    maps: tuple[str, ...] = ()
-    phantom: int = 0
-    per_map: int = 1000
-    box_px: int = 64
-    crop_frac: float = 1.0  # central part of the maps' box that is kept
-    snr: float = 0.1
-    defocus_low_ang: float = 10000.0
-    defocus_high_ang: float = 28000.0
-    astigmatism_ang: float = 500.0  # U - V is uniform from 0 to this
-    max_shift_frac: float = 0.05  # of the box, each axis, uniform
-    view_concentration: float = 0.0  # c of a density of views exp(c (|cos tilt| - 1)); 0 = uniform
-    voltage_kv: float = 300.0
-    cs_mm: float = 2.7
-    amplitude_contrast: float = 0.1
-    ctf_table: str = ""  # npz of real CTFs, in place of the defocus range and the microscope
-    junk_frac: float = 0.0  # of all images; they come on top of those of the maps
-    junk_maps: tuple[str, ...] = ()  # other molecules among the junk
-    device: str = "auto"
-    seed: int = 0
-
-
-@dataclass(frozen=True)
 class Truth:
     """What each of n images is made of, in the order of the stack."""
 
     map_index: np.ndarray  # (n,) int64, NO_MAP for junk
     A: Tensor  # (n, 3, 3) float32 RELION Euler matrices
     shift_px: Tensor  # (n, 2) float32, x and y; the content moves by +shift
+    contrast: Tensor  # (n,) float32, factor of the clean image; not a number for junk
     ctf: Tensor  # (n, 7) float32, columns as ctf.CTF_COLUMNS
     junk_row: np.ndarray  # (n,) int64, row of ``junk``, -1 for particles
     junk: Junk | None = None
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of ``vaegan simulate``."""
-    default = SimulateOptions()
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--maps", nargs="+", metavar="MRC", help="maps of one voxel size, protein positive")
-    source.add_argument("--phantom", type=int, metavar="N_STATES",
-                        help="states of the built-in asymmetric phantom")
-    parser.add_argument("--per-map", type=int, default=default.per_map, metavar="N", help="images of each map")
-    parser.add_argument("--box", type=int, default=default.box_px, metavar="PX", help="image side, even")
-    parser.add_argument("--crop-frac", type=float, default=default.crop_frac, metavar="F",
-                        help="central part of the maps' box that is kept before it is resized to --box")
-    parser.add_argument("--snr", type=float, default=default.snr,
-                        help="variance of the clean CTF-modulated images over the noise variance, over the "
-                             "whole image (default %(default)s)")
-    optics = parser.add_mutually_exclusive_group()
-    optics.add_argument("--defocus", type=float, nargs=2, metavar=("LOW", "HIGH"),
-                        default=(default.defocus_low_ang, default.defocus_high_ang),
-                        help="range of the mean defocus in A, uniform")
-    optics.add_argument("--ctf-table", metavar="NPZ", default="",
-                        help="draw real CTFs from array 'ctf' (n, 9): box, A/px, defocus U and V (A), angle, "
-                             "kV, Cs (mm), amplitude contrast, phase shift")
-    parser.add_argument("--astigmatism", type=float, default=default.astigmatism_ang, metavar="ANG",
-                        help="defocus U - V is uniform from 0 to this")
-    parser.add_argument("--max-shift-frac", type=float, default=default.max_shift_frac, metavar="F",
-                        help="largest shift along x and y, fraction of the box")
-    parser.add_argument("--view-concentration", type=float, default=default.view_concentration, metavar="C",
-                        help="views gather about the z axis with density exp(C (|cos tilt| - 1)); 0: uniform")
-    parser.add_argument("--junk-frac", type=float, default=default.junk_frac, metavar="F",
-                        help="fraction of all images that is junk: noise, off-centre, aggregates, other molecules")
-    parser.add_argument("--junk-maps", nargs="+", metavar="MRC", help="other molecules among the junk")
-    parser.add_argument("--voltage", type=float, default=default.voltage_kv, metavar="KV")
-    parser.add_argument("--cs", type=float, default=default.cs_mm, metavar="MM")
-    parser.add_argument("--amplitude-contrast", type=float, default=default.amplitude_contrast, metavar="W")
-    parser.add_argument("--device", default=default.device, help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--seed", type=int, default=default.seed)
-    parser.add_argument("--out", type=Path, required=True, help="results folder")
-
-
-def from_args(args: argparse.Namespace) -> SimulateOptions:
-    """Options of a parsed command line."""
-    return SimulateOptions(
-        maps=tuple(str(Path(path).absolute()) for path in args.maps or ()), phantom=args.phantom or 0,
-        per_map=args.per_map, box_px=args.box, crop_frac=args.crop_frac, snr=args.snr,
-        defocus_low_ang=args.defocus[0], defocus_high_ang=args.defocus[1],
-        astigmatism_ang=args.astigmatism, max_shift_frac=args.max_shift_frac,
-        view_concentration=args.view_concentration, voltage_kv=args.voltage,
-        cs_mm=args.cs, amplitude_contrast=args.amplitude_contrast,
-        ctf_table=str(Path(args.ctf_table).absolute()) if args.ctf_table else "", junk_frac=args.junk_frac,
-        junk_maps=tuple(str(Path(path).absolute()) for path in args.junk_maps or ()), device=args.device,
-        seed=args.seed)
 
 
 def main(args: argparse.Namespace) -> None:
@@ -139,35 +67,6 @@ def main(args: argparse.Namespace) -> None:
     summary = run_simulate(from_args(args), args.out)
     print(f"images {summary['n_images']}\nSNR {summary['options']['snr']:g} (noise standard deviation "
           f"{summary['noise_std']:.4g})\nparticles {args.out / STAR}")
-
-
-def check_options(options: SimulateOptions) -> None:
-    """Refuse values that cannot be simulated. Raises ConfigError."""
-    checks = (
-        (bool(options.maps) == bool(options.phantom), "maps and phantom", (len(options.maps), options.phantom),
-         "exactly one of --maps and --phantom must be given"),
-        (options.per_map < 1, "--per-map", options.per_map, "it must be at least 1"),
-        (options.box_px < SMALLEST_BOX_PX or options.box_px % 2 == 1, "--box", options.box_px,
-         f"it must be even and at least {SMALLEST_BOX_PX}"),
-        (not 0 < options.crop_frac <= 1, "--crop-frac", options.crop_frac, "it must be above 0 and at most 1"),
-        (not 0 < options.snr < np.inf, "--snr", options.snr, "it must be above 0"),
-        (not 0 < options.defocus_low_ang <= options.defocus_high_ang, "--defocus",
-         (options.defocus_low_ang, options.defocus_high_ang), "it must be 0 < LOW <= HIGH, in A"),
-        (options.astigmatism_ang < 0, "--astigmatism", options.astigmatism_ang, "it must not be negative"),
-        (not 0 <= options.max_shift_frac < 0.5, "--max-shift-frac", options.max_shift_frac,
-         "it must be at least 0 and below 0.5"),
-        (not 0 <= options.view_concentration <= 100, "--view-concentration", options.view_concentration,
-         "it must be from 0 to 100"),
-        (not 0 <= options.junk_frac <= 0.9, "--junk-frac", options.junk_frac, "it must be from 0 to 0.9"),
-        (bool(options.junk_maps) and options.junk_frac == 0, "--junk-frac", options.junk_frac,
-         "with --junk-maps it must be above 0"),
-        (not 10 <= options.voltage_kv <= 2000, "--voltage", options.voltage_kv, "it is in kV, 10 to 2000"),
-        (not 0 <= options.amplitude_contrast <= 1, "--amplitude-contrast", options.amplitude_contrast,
-         "it must lie between 0 and 1"),
-    )
-    for wrong, name, value, rule in checks:
-        if wrong:
-            raise ConfigError(f"{name} is {value}.", f"{rule[0].upper()}{rule[1:]}.")
 
 
 def load_maps(options: SimulateOptions) -> tuple[np.ndarray, float, list[str]]:
@@ -210,9 +109,26 @@ def draw_truth(options: SimulateOptions, n_maps: int) -> Truth:
     generator = torch.Generator().manual_seed(int(rng.integers(2 ** 62)))
     c = options.view_concentration
     A = concentrated_rotations(n, c, generator) if c else random_rotations(n, generator)
-    truth = Truth(map_index, A, torch.from_numpy(shift_px.astype(np.float32)),
+    truth = Truth(map_index, A, torch.from_numpy(shift_px.astype(np.float32)), draw_contrast(options, n),
                   torch.from_numpy(ctf.astype(np.float32)), np.full(n, -1))
     return with_junk(truth, options, n_maps) if options.junk_frac else truth
+
+
+def draw_contrast(options: SimulateOptions, n: int) -> Tensor:
+    """Contrast ``(n,)`` of particles: log-normal of mean 1 and standard deviation ``contrast_spread``."""
+    variance = np.log1p(options.contrast_spread ** 2)
+    normal = np.random.default_rng([options.seed, 2]).standard_normal(n)
+    return torch.from_numpy(np.exp(np.sqrt(variance) * normal - variance / 2).astype(np.float32))
+
+
+def noise_filter(box_px: int, ratio: float) -> Tensor:
+    """Gain ``(d, d//2 + 1)`` that colours white noise and leaves its variance.
+
+    Power ``1 + (ratio - 1) exp(-8 f^2)``, f = frequency / Nyquist, scaled to a mean of 1 over all coefficients.
+    """
+    f = torch.fft.fftfreq(box_px, 0.5).double()
+    power = 1 + (ratio - 1) * torch.exp(-8 * (f[:, None].square() + f.square()))
+    return (power / power.mean()).sqrt()[:, :box_px // 2 + 1].float()
 
 
 def with_junk(truth: Truth, options: SimulateOptions, n_maps: int) -> Truth:
@@ -228,6 +144,7 @@ def with_junk(truth: Truth, options: SimulateOptions, n_maps: int) -> Truth:
     nowhere = torch.full((m, 2), torch.nan)
     return Truth(np.concatenate((truth.map_index, np.full(m, NO_MAP)))[row],
                  torch.cat((truth.A, torch.eye(3).expand(m, 3, 3)))[row], torch.cat((truth.shift_px, nowhere))[row],
+                 torch.cat((truth.contrast, nowhere[:, 0]))[row],
                  torch.cat((truth.ctf, torch.from_numpy(ctf.astype(np.float32))))[row],
                  np.concatenate((np.full(n, -1), np.arange(m)))[row], junk)
 
@@ -268,7 +185,8 @@ def particle_images(volume_ft: Tensor, truth: Truth, rows: Tensor, box_px: int, 
     index = torch.from_numpy(truth.map_index[rows.numpy()]).to(device)
     planes = extract_slices(volume_ft, index, truth.A[rows].to(device), box_px)
     planes = planes * ctf_2d(truth.ctf[rows].to(device), box_px, pixel_size_ang)
-    return slices_to_images(shift_slices(planes, truth.shift_px[rows].to(device)))
+    images = slices_to_images(shift_slices(planes, truth.shift_px[rows].to(device)))
+    return images * truth.contrast[rows, None, None].to(device)
 
 
 def run_simulate(options: SimulateOptions, out_dir: Path) -> dict[str, Any]:
@@ -303,6 +221,7 @@ def run_simulate(options: SimulateOptions, out_dir: Path) -> dict[str, Any]:
             raise DataError(f"{names[0]}: the projections have no signal (variance {signal_variance:g}).",
                             "Give maps with density in their central part.")
         noise_std = (signal_variance / options.snr) ** 0.5
+        gain = noise_filter(d, options.noise_ratio).to(device)
         _remove_star(out_dir)
         with (StackWriter(out_dir / STACK, n, d, pixel_size_ang) as writer,
               progress_bar(n, "simulating", "images") as bar):
@@ -312,6 +231,8 @@ def run_simulate(options: SimulateOptions, out_dir: Path) -> dict[str, Any]:
                     for row in np.flatnonzero(truth.junk_row[rows] >= 0):
                         images[row] = junk.clean(truth.junk_row[rows][row], truth.ctf[rows][row])
                 noise = torch.randn(images.shape, generator=noise_generator, device=device)
+                if options.noise_ratio != 1:
+                    noise = torch.fft.irfft2(torch.fft.rfft2(noise) * gain, s=(d, d))
                 writer.append((images + noise_std * noise).cpu().numpy())
                 bar.update(rows.stop - rows.start)
     summary = {
@@ -345,7 +266,8 @@ def _remove_star(out_dir: Path) -> None:
 
 def _write_truth(path: Path, truth: Truth, names: list[str]) -> None:
     angles = np.stack([angle.numpy() for angle in matrix_to_euler(truth.A.double())], 1)
-    numbers = np.concatenate((angles, truth.shift_px.double().numpy()), 1)
+    numbers = np.concatenate((angles, truth.shift_px.double().numpy(),
+                              truth.contrast.double().numpy()[:, None]), 1)
     rows = []
     for row, index in enumerate(truth.map_index):
         if index == NO_MAP:
