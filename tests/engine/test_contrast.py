@@ -8,10 +8,16 @@ import pytest
 import torch
 from refine_particles import blobs, simulated
 from vaegan_engine import contrast
-from vaegan_engine.abinitio import Images
-from vaegan_engine.band import make_band
+from vaegan_engine.abinitio import Images, image_power
+from vaegan_engine.band import make_band, shift_grid, shift_phases
 from vaegan_engine.divide import State, divide
 from vaegan_engine.fsc import soft_sphere_mask
+from vaegan_engine.heterogeneity import misfits, project
+from vaegan_engine.mixture import MapMixture, search
+from vaegan_engine.posed_images import Coefficients, PosedImages
+from vaegan_engine.projection import volume_to_fourier
+from vaegan_engine.rotations import super_fibonacci_rotations
+from vaegan_engine.slices import PAD, gather, stencil
 
 BOX_PX, N, RADIUS = 24, 500, 9.0
 MASK = torch.from_numpy(soft_sphere_mask(BOX_PX, 10, 2))
@@ -81,6 +87,47 @@ def test_a_contrast_is_a_factor_of_the_ctf():
     torch.testing.assert_close(known[1], plain[1] * torch.from_numpy(factor[rows])[:, None])
 
 
+def test_misfit_is_that_at_the_best_contrast():
+    data, _, states = faint_and_strong([blobs(0)], 0.3)
+    band, rows, spread = make_band(BOX_PX, 5.0), np.arange(12), 0.2
+    images = PosedImages(Coefficients(data, rows, band), states[0].A[:12], states[0].shifts_px[:12])
+    w = band.weight / BOX_PX ** 2
+    scale = 1 / float(torch.from_numpy(data.images).std())
+    volume = scale * blobs(0)
+    g = torch.linspace(-1, 4, 5001)
+    curves = torch.stack([misfits(images, float(x) * volume, w) + 0.5 * ((x - 1) / spread) ** 2 for x in g[::50]])
+    found = misfits(images, volume, w, spread)
+    assert (found <= curves.min(0).values + 1e-3).all()
+    part = next(images.chunks())
+    made = project(part, volume)
+    fine = torch.stack([(0.5 * w * (part.moved - x * made).abs().square()).sum(1) + 0.5 * ((x - 1) / spread) ** 2
+                        for x in g])
+    torch.testing.assert_close(found, fine.min(0).values, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(misfits(images, volume, w, 1e-4), misfits(images, volume, w), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("spread", [0.05, 0.3])
+def test_search_is_the_likelihood_at_the_best_contrast_of_every_template(spread):
+    data, _, _ = faint_and_strong([blobs(0, BOX_PX)], 0.4)
+    maps = torch.stack([blobs(0), 0.5 * blobs(1)]) / 8
+    band, grid, shifts = make_band(BOX_PX, 4.0), super_fibonacci_rotations(30), shift_grid(1.0, 1.0)
+    model, phases = MapMixture(maps, image_power(data), MASK), shift_phases(band, shift_grid(1.0, 1.0))
+    X, C = data.coefficients(np.arange(5), band)
+    found = search(X, C, model, model.templates(band, grid), band, phases, spread=spread)
+    w, g = model.precision(band), torch.linspace(0, 4, 2001)
+    for i in range(5):
+        made = C[i] * torch.stack([gather(volume, stencil(band, grid)) for volume in volume_to_fourier(maps, PAD)])
+        B = torch.einsum("p,sp,cmp->cms", w.to(X.dtype), (X[i] * phases).conj(), made).real.flatten(1)
+        P = (w * made.abs().square()).sum(2).repeat_interleave(len(shifts), 1)
+        scores = (g[:, None, None] * B - 0.5 * g[:, None, None].square() * P
+                  - 0.5 * ((g[:, None, None] - 1) / spread) ** 2).max(0)
+        expected = scores.values.logsumexp(1) - np.log(B.shape[1])
+        torch.testing.assert_close(found.log_evidence[i], expected, rtol=1e-3, atol=5e-3)
+        c = int(scores.values.max(1).values.argmax())
+        best = int(scores.values[c].argmax())
+        assert float(found.contrast[i]) == pytest.approx(float(g[scores.indices[c, best]]), abs=5e-3)
+
+
 def test_states_hidden_by_contrast_are_divided():
     """Two like states, contrasts that differ more than the states do: with contrasts known the class is split."""
     one = blobs(0)
@@ -92,6 +139,6 @@ def test_states_hidden_by_contrast_are_divided():
     def leaves(images: Images) -> int:
         return len(divide(images, root, RADIUS, MASK, 50, torch.Generator().manual_seed(0)))
 
-    known, _ = contrast.measured(data, [root], RADIUS, MASK)
-    assert leaves(replace(data, contrast=known)) == 2
+    known, spread = contrast.measured(data, [root], RADIUS, MASK)
+    assert leaves(replace(data, contrast=known, contrast_spread=spread)) == 2
     assert leaves(data) != 2  # or the contrasts would not be needed

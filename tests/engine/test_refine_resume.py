@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from refine_particles import PIXEL_SIZE_ANG, blobs
-from vaegan_engine import cli, contract, frames, merge, refine, refine_checkpoint, results, starts
+from vaegan_engine import cli, contract, contrast, frames, merge, refine, refine_checkpoint, results, starts
 from vaegan_engine.alignment import AlignedMap
 from vaegan_engine.contract import ComputeConfig, DataConfig, RefineRun, TrainRun
 from vaegan_engine.divide import State
@@ -22,8 +22,9 @@ from vaegan_engine.simulate import SimulateOptions, run_simulate
 
 CPU = torch.device("cpu")
 COMPUTE = ComputeConfig(device="cpu", threads=1, seed=0)
-STEPS = ["ab_initio_under_way", "ab_initio_tried", "ab_initio", "first_states", "divide_0", "search_0", "settle_0",
-         "divide_1", "search_1", "settle_1", "frame"]
+STEPS = ["ab_initio_under_way", "ab_initio_tried", "ab_initio", "first_states", "contrast_first", "divide_0",
+         "search_0", "settle_0", "contrast_0", "divide_1", "search_1", "settle_1", "contrast_1", "frame"]
+STEPS_OF_CONTRAST = ["ab_initio_contrast", "contrast_states", "contrast_again"]
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +69,11 @@ def stop_after(monkeypatch, written: list[str]) -> None:
     monkeypatch.setattr(Checkpoints, "write", and_stop)
 
 
-def test_stopped_after_every_step_it_ends_in_the_same_bits(small_run, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("spread", "steps"), [(0.0, STEPS), (0.2, STEPS + STEPS_OF_CONTRAST)])
+def test_stopped_after_every_step_it_ends_in_the_same_bits(small_run, tmp_path, monkeypatch, spread, steps):
     run, _ = small_run
+    shrunk = contrast.shrunk  # the set is too small for what it says of its spread to be used
+    monkeypatch.setattr(contrast, "shrunk", lambda value, variance: (shrunk(value, variance)[0], spread))
     whole = refine.run_refine(run, tmp_path / "whole")
     written: list[str] = []
     with monkeypatch.context() as patch:
@@ -80,8 +84,9 @@ def test_stopped_after_every_step_it_ends_in_the_same_bits(small_run, tmp_path, 
                 parts = refine.run_refine(run, tmp_path / "parts", resume=bool(ends))
             except StoppedError as error:  # each time after one more checkpoint
                 ends.append((error.exit_code, results.read_json(tmp_path / "parts" / results.STATUS_JSON)["state"]))
+    assert set(STEPS_OF_CONTRAST) & set(written) == set(STEPS_OF_CONTRAST) & set(steps)
     assert ends == [(EXIT_SIGTERM, "stopped")] * len(written)
-    assert {*STEPS, *(f"detail_{c:02d}" for c in range(parts["clusters"]))} <= set(written)
+    assert {*steps, *(f"detail_{c:02d}" for c in range(parts["clusters"]))} <= set(written)
     assert parts == whole
     files = sorted(path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole").rglob("*")
                    if path.suffix in (".csv", ".star", ".mrc", ".json") and path.name != results.RUN_JSON)

@@ -181,7 +181,8 @@ def run_stage(data: Images, model: MapMixture, stage: Stage, batches: Batches, l
         transforms, ctf = data.coefficients(rows, band)
         turn = random_rotations(1, rng).to(data.device)[0]
         templates = model.templates(band, grid @ turn)
-        found = search(transforms, ctf, model, templates, band, phases)
+        found = search(transforms, ctf, model, templates, band, phases, spread=data.contrast_spread)
+        ctf = ctf * found.contrast[:, None]
         model.forget(_KEEP_SUMS)
         accumulate(model, found, transforms, ctf, templates, band, phases)
         model.solve(stage.radius)
@@ -216,7 +217,8 @@ def search_all(data: Images, model: MapMixture, rows: np.ndarray, radius: float,
     parts: list[Posterior] = []
     for first in range(0, len(rows), batch):
         mine = rows[first:first + batch]
-        parts.append(search(*data.coefficients(mine, band), model, templates, band, phases, entries=False))
+        parts.append(search(*data.coefficients(mine, band), model, templates, band, phases, entries=False,
+                            spread=data.contrast_spread))
         if progress:
             progress(len(mine))
     rotation = torch.cat([part.best_rotation for part in parts])

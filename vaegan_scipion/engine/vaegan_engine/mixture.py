@@ -52,6 +52,7 @@ class Posterior(NamedTuple):
     rotation: Tensor  # (e,)
     shift: Tensor  # (e,)
     weight: Tensor  # (e,) sums to 1 per image
+    contrast: Tensor  # (n,) at the most probable pose and class; 1 where the spread is 0
 
     def class_posterior(self) -> Tensor:
         """``(n, c)`` probabilities of the classes."""
@@ -135,12 +136,16 @@ def solved(numerator: Tensor, denominator: Tensor, box_px: int, radius: float) -
 
 
 def search(transforms: Tensor, ctf: Tensor, model: MapMixture, templates: Templates, band: Band, phases: Tensor,
-           entries: bool = True) -> Posterior:
+           entries: bool = True, spread: float = 0.0) -> Posterior:
     """E step: posterior over classes, rotations and shifts of images ``(n, p)`` complex with CTF ``(n, p)``.
 
     ``log L = Re sum_k w (X e^{2 pi i k.s/d} C)* S - 1/2 sum_k w C^2 |S|^2`` with w = ``precision``, for all
     templates by one matrix product. ``phases`` (s, p) from ``shift_phases``. Without ``entries`` only evidence and
     best poses are kept.
+
+    With a ``spread`` of the images' contrast g each template has its best one: the largest value over g of
+    ``g B - 1/2 g^2 P - 1/2 (g - 1)^2 / spread^2`` is ``1/2 (B + l)^2 / (P + l) - l / 2``, l = spread^-2, where B and
+    1/2 P are the two sums above.
     """
     n_shifts, (n_classes, m, p) = len(phases), templates.slices.shape
     flat = templates.slices.reshape(n_classes * m, p)
@@ -154,12 +159,17 @@ def search(transforms: Tensor, ctf: Tensor, model: MapMixture, templates: Templa
         shifted = (transforms[rows] * ctf[rows] * precision)[:, None] * phases
         left = torch.cat((shifted.real, shifted.imag), -1).reshape(-1, 2 * p)
         scores = (left @ real.T).reshape(-1, n_shifts, n_classes * m)
-        scores -= 0.5 * ((precision * ctf[rows].square()) @ norms)[:, None]
-        parts.append(_posterior(scores, start, n_classes, entries))
+        power = ((precision * ctf[rows].square()) @ norms)[:, None]
+        if spread:
+            prior = spread ** -2
+            scores.add_(prior).clamp_min_(0).square_().mul_(0.5 / (power + prior)).sub_(0.5 * prior)
+        else:
+            scores -= 0.5 * power
+        parts.append(_posterior(scores, start, n_classes, entries, power[:, 0], spread))
     return Posterior(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
-def _posterior(scores: Tensor, first: int, n_classes: int, entries: bool) -> Posterior:
+def _posterior(scores: Tensor, first: int, n_classes: int, entries: bool, power: Tensor, spread: float) -> Posterior:
     """Posterior of a chunk from log likelihoods ``(n, s, c m)``, which are overwritten; ``first``: its first image."""
     n, n_shifts, rows = scores.shape
     m = rows // n_classes
@@ -167,13 +177,14 @@ def _posterior(scores: Tensor, first: int, n_classes: int, entries: bool) -> Pos
     best_m, at_m = by_class.max(-1)
     best, best_shift = best_m.max(1)  # (n, c)
     best_rotation = at_m.gather(1, best_shift[:, None]).squeeze(1)
+    contrast = _contrast(best, best_rotation, power, spread)
     # exp is five times slower below its least normal number
     weights = by_class.sub_(best[:, None, :, None]).clamp_min_(_LEAST_LOG_WEIGHT).exp_()
     sums = weights.sum(3).sum(1)
     evidence = best + torch.log(sums) - math.log(n_shifts * m)
     if not entries:
         none = torch.zeros(0, dtype=torch.long, device=scores.device)
-        return Posterior(evidence, best_rotation, best_shift, none, none, none, none, none.to(scores))
+        return Posterior(evidence, best_rotation, best_shift, none, none, none, none, none.to(scores), contrast)
     weights *= (evidence.softmax(1) / sums)[:, None, :, None]
     kept = weights > KEPT_POSTERIOR * weights.amax((1, 2, 3), keepdim=True)
     if int(kept.count_nonzero()) > MOST_ENTRIES * n:  # a flat posterior: the most probable entries stand for all
@@ -183,7 +194,19 @@ def _posterior(scores: Tensor, first: int, n_classes: int, entries: bool) -> Pos
     weight = weights[image, shift, class_, rotation]
     whole = torch.zeros(n, device=weight.device).index_add_(0, image, weight)
     return Posterior(evidence, best_rotation, best_shift, image + first, class_, rotation, shift,
-                     weight / whole[image])
+                     weight / whole[image], contrast)
+
+
+def _contrast(best: Tensor, rotation: Tensor, power: Tensor, spread: float) -> Tensor:
+    """Contrast ``(n,)`` at the best template, from log likelihoods and rotations ``(n, c)`` of the best in each class.
+
+    ``power`` (n, c m): P of all templates. ``g = (B + l) / (P + l)``, B from the likelihood.
+    """
+    if not spread:
+        return torch.ones_like(best[:, 0])
+    prior, class_ = spread ** -2, best.argmax(1, keepdim=True)
+    row = class_ * (power.shape[1] // best.shape[1]) + rotation.gather(1, class_)
+    return ((2 * best.gather(1, class_) + prior) / (power.gather(1, row) + prior)).clamp_min(0).sqrt().squeeze(1)
 
 
 def accumulate(model: MapMixture, found: Posterior, transforms: Tensor, ctf: Tensor, templates: Templates,

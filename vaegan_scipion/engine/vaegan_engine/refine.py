@@ -3,7 +3,8 @@
 1. *Ab initio* (``abinitio``): a few maps at coarse resolution, from the clusters' maps, random blobs, or both.
 2. *Divide* (``divide``): each class is split while two halves of its images agree on the split.
 3. *Settle* (``polish``, ``merge``): all images are searched in all states' maps; states that two halves of the
-   images cannot tell apart are joined, small ones dissolved. Steps 2 and 3 run twice, the second time at finer detail.
+   images cannot tell apart are joined, small ones dissolved. Steps 2 and 3 run twice, the second time at finer detail,
+   and again while the number of states changes.
    Before each, every particle's contrast is measured (``contrast``); after each, images that no state explains are set
    aside (``junk``).
 4. *Detail*: per state, two halves refined apart, the band growing with their FSC; all states laid in one frame
@@ -44,7 +45,16 @@ from .polish import Assignment, Halves, reassign, refine_halves, searched
 from .progress import progress_bar
 from .refine_checkpoint import Checkpoints, settings_of, stoppable
 from .refine_output import Evidence
-from .starts import SEARCH_ROTATIONS, TRIED, UNDER_WAY, ab_initio, shells_text, with_shells
+from .starts import (
+    SEARCH_ROTATIONS,
+    TRIED,
+    UNDER_WAY,
+    USUAL_SPREAD,
+    ab_initio,
+    contrasts_known,
+    shells_text,
+    with_shells,
+)
 
 HELPS = {
     "n_starts": "maps to start from: those of --clusters, filled up with random ones to this number",
@@ -60,7 +70,8 @@ HELPS = {
 SMALLEST_STATE = 50  # particles
 SMALLEST_SHARE = 0.03  # of the images: a class below it after the start is dropped
 LEAST_EVIDENCE = 3.0  # mean log likelihood ratio of an unseen image, maps against no particle
-FINER_SHELLS = 2.0  # added for the second round
+FINER_SHELLS = 2.0  # added from the second round on
+MOST_ROUNDS = 5
 DETAIL_ROUNDS = 5
 
 
@@ -132,8 +143,8 @@ def run_refine(run: RefineRun, out_dir: Path, resume: bool = False) -> dict[str,
             ab_initio, settings, data, maps, mask, largest_shift_px, journal, steps))
         for name in (UNDER_WAY, TRIED):
             steps.drop(name)
-        data, found, evidence = states_of(settings, data, MapMixture(coarse, noise, mask), mask, largest_shift_px,
-                                    Evidence(unseen, LEAST_EVIDENCE, starts), journal, steps)
+        data, found, evidence = states_of(settings, data, coarse, noise, mask, largest_shift_px,
+                                          Evidence(unseen, LEAST_EVIDENCE, starts), journal, steps)
         halves = detail(settings, data, found, cache, mask, journal, steps)
         found, halves, laid = steps.step("frame", partial(in_one_frame, data, found, halves, cache.half_set, mask))
         motions = variation(settings, data, found, cache, mask, evidence, journal, steps)
@@ -164,22 +175,34 @@ def cluster_maps(run: RefineRun, box_px: int, voxel_size_ang: float) -> Tensor |
     return torch.stack(maps)
 
 
-def states_of(run: RefineRun, data: Images, model: MapMixture, mask: Tensor, largest_shift_px: float,
+def states_of(run: RefineRun, data: Images, maps: Tensor, noise: Tensor, mask: Tensor, largest_shift_px: float,
               evidence: Evidence, journal: Journal, steps: Checkpoints) -> tuple[Images, Assignment, Evidence]:
-    """Contrasts, divide, search, join, set junk aside, twice.
+    """Contrasts, divide, search, join, set junk aside: twice, and until the number of states stays.
 
     Returns the images with their contrast, the assignment, and what speaks for it.
     """
     rng = torch.Generator().manual_seed(run.compute.seed + 1)
     smallest = int(run.smallest_frac * len(data))
-    states = steps.step("first_states", partial(first_states, run, data, model, largest_shift_px, journal))
+    states = steps.step("first_states", partial(first_states, run, data, MapMixture(maps, noise, mask),
+                                                largest_shift_px, journal))
+    spread = 0.0
+    if evidence.structured:
+        data, spread = with_contrast(data, states, run.class_shells, mask, "contrast_first", journal, steps)
+        if data.contrast_spread:
+            data = replace(data, contrast=None, contrast_spread=USUAL_SPREAD)
+            maps, noise = steps.step("ab_initio_contrast", partial(
+                contrasts_known, run, data, MapMixture(maps, noise, mask), mask, largest_shift_px, journal, steps))
+            steps.drop(UNDER_WAY)
+            states = steps.step("contrast_states", partial(
+                first_states, run, data, MapMixture(maps, noise, mask), largest_shift_px, journal))
+            data, spread = with_contrast(data, states, run.class_shells, mask, "contrast_again", journal, steps)
     aside = np.zeros(len(data), bool)
-    for turn in (0, 1):
-        radius = min(run.class_shells + turn * FINER_SHELLS, data.box_px / 2)
+    for turn in range(MOST_ROUNDS):
+        radius = min(run.class_shells + min(turn, 1) * FINER_SHELLS, data.box_px / 2)
+        before = len(states)
         refused: list[dict[str, Any]] = []
         junk: dict[str, Any] = {}
         if evidence.structured:
-            data, _ = with_contrast(data, states, radius, mask, f"contrast_{turn}", journal, steps)
             states, refused = steps.step(f"divide_{turn}", partial(divided, data, states, radius, mask, smallest, rng,
                                                                    journal), rng)
         found = steps.step(f"search_{turn}", partial(searched_in_all, run, data, states, largest_shift_px, mask,
@@ -196,11 +219,10 @@ def states_of(run: RefineRun, data: Images, model: MapMixture, mask: Tensor, lar
         aside = found.aside
         print(f"{found.n_classes} states: {', '.join(str(len(state.rows)) for state in states)} particles, "
               f"{int(aside.sum())} set aside", flush=True)
-        if not evidence.structured:
+        if evidence.structured:
+            data, spread = with_contrast(data, states, radius, mask, f"contrast_{turn}", journal, steps)
+        if not evidence.structured or (turn and len(states) == before):
             break
-    spread = 0.0
-    if evidence.structured:
-        data, spread = with_contrast(data, states, radius, mask, "contrast_2", journal, steps)
     return data, found, replace(evidence, pairs=pairs, refused_splits=refused, junk=junk, contrast_spread=spread)
 
 

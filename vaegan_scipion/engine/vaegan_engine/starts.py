@@ -31,6 +31,7 @@ USUAL_RADIUS_FRAC, MOST_FINER = 0.32, 2.0  # radius / box that these are for, an
 START_ROTATIONS, SEARCH_ROTATIONS = 1152, 2304  # of the grids, about 22 and 18 degrees apart
 HELD_OUT_FRAC, MOST_HELD_OUT = 0.1, 300
 UNDER_WAY, TRIED = "ab_initio_under_way", "ab_initio_tried"  # checkpoints inside the step
+USUAL_SPREAD = 0.25  # of the contrasts, before it is known
 _SIZE_IMAGES, _SIZE_SHELLS = 1000, 6.0
 _POWER_FRAC, _POWER_RADIUS = 0.9, 0.827  # a ball's projections have 0.9 of their power within 0.827 of its radius
 
@@ -156,6 +157,24 @@ def ab_initio(run: RefineRun, data: Images, maps: Tensor | None, mask: Tensor, l
     print(f"unseen images, start {number + 1}: log likelihood against an empty map {best.unseen:.1f} per image "
           f"({len(held)} images)")
     return best.model.maps, best.model.noise, best.unseen, at["unseen"]
+
+
+def contrasts_known(run: RefineRun, data: Images, model: MapMixture, mask: Tensor, largest_shift_px: float,
+                    journal: Journal, steps: Checkpoints) -> tuple[Tensor, Tensor]:
+    """Maps and noise of a start that did not know of contrasts, after more steps in which every image has its own.
+
+    Without them faint and strong images have gathered in maps of their own, and weak maps attract wrong poses.
+    """
+    held = spread_rows(len(data), min(MOST_HELD_OUT, int(HELD_OUT_FRAC * len(data))))
+    trial = Trial(run, data, None, mask, largest_shift_px, held)
+    seed = run.compute.seed + 1000 * run.n_tries
+    one = Start(model, Batches(np.setdiff1d(np.arange(len(data)), held), seed), torch.Generator().manual_seed(seed))
+    journal.stage("ab initio", "once more, with contrasts")
+    one = advance(trial, one, Stage(run.search_shells, SEARCH_ROTATIONS, run.search_steps, run.batch_size),
+                  run.n_tries + 1, journal, steps)
+    journal.note(stage="held out", n_images=len(held), log_evidence=one.unseen)
+    print(f"with contrasts: log likelihood of unseen images {one.unseen:.1f} per image", flush=True)
+    return one.model.maps, one.model.noise
 
 
 def advance(trial: Trial, one: Start, stage: Stage, number: int, journal: Journal, steps: Checkpoints) -> Start:
