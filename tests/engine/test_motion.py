@@ -78,6 +78,25 @@ def test_one_rigid_state_has_no_motion(noise):
     assert found.agreement < 0.8 * motion.LEAST_AGREEMENT
 
 
+def test_what_views_tell_is_no_agreement():
+    """Two orders by the view alone do not agree; two noisy readings of one coordinate do, as much as they correlate."""
+    rng = torch.Generator().manual_seed(3)
+    n = 4000
+    A = random_rotations(n, rng)
+    by_view = A[:, 2, 2].square() - 0.3 * A[:, 2, 0] * A[:, 2, 1] + 0.2 * A[:, 2, 1]
+    noise = 0.1 * torch.randn(2, n, generator=rng)
+    assert float(torch.corrcoef(by_view + noise)[0, 1]) > 0.8
+    assert abs(motion.agreement(by_view + noise, A)) < 0.03
+    place = torch.rand(n, generator=rng)
+    both = place + 2 * noise
+    assert motion.agreement(both, A) == pytest.approx(float(torch.corrcoef(both)[0, 1]), abs=0.02)
+    both[1] = -both[1]
+    assert motion.agreement(both, A) == pytest.approx(float(torch.corrcoef(both)[0, 1]), abs=0.02)
+    # half of the variance by the view: half of the agreement
+    mixed = place / place.std() + by_view / by_view.std()
+    assert motion.agreement(torch.stack((mixed, mixed)), A) == pytest.approx(0.5, abs=0.05)
+
+
 def test_log_likelihood_between_nodes_is_that_of_the_mixed_map():
     data, A, shifts = images_of(torch.stack([lobe(0.0), lobe(0.5)]), torch.arange(6) % 2, 0.5)
     band = make_band(BOX_PX, 5.0)

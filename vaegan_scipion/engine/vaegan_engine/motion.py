@@ -4,7 +4,8 @@ Model: ``X = C S_A[V(t)] + n``, V(t) piecewise linear through ``NODES`` maps at 
 the images around it (weights of a hat function of t), the coordinate of every image as its posterior mean on a
 fine grid, its pose against the nearest node. An image's coordinate comes from maps that it is not in: its noise does
 not keep it where it was. Two halves of the images make their curves without each other; how far the two agree on the
-place of each image says whether there is a motion at all.
+place of each image says whether there is a motion at all. What the viewing direction tells of the place does not count:
+a rigid map that is a little worse along some directions orders its images by their view, in both halves alike.
 
 The order to begin with is one of several: the leading principal volumes' scores, and the longest way
 through them (Fiedler vector of their neighbour graph), since a motion larger than the resolution is no straight
@@ -44,7 +45,7 @@ class Motion:
     """What was found in one state."""
 
     t: np.ndarray  # (n,) in [0, 1], even quantiles
-    agreement: float  # rank correlation of t by the maps of the one half and of the other, over all images
+    agreement: float  # of t by the maps of the one half and of the other, over all images (``agreement``)
     maps: np.ndarray  # (NODES, d, d, d) float32
 
 
@@ -124,6 +125,23 @@ def unseen_rounds(images: Posed, t: Tensor, half: Tensor, precision: Tensor, mas
     return t, maps, float(evidence.mean())
 
 
+def apart_from_view(t: Tensor, A: Tensor) -> Tensor:
+    """What a least-squares fit by a quadratic function of the view ``A[:, 2]`` leaves of coordinates ``(n,)``."""
+    v = A[:, 2].double()
+    i, j = torch.triu_indices(3, 3, device=v.device)
+    terms = torch.cat((v, v[:, i] * v[:, j]), 1)  # a constant is among them: the squares sum to 1
+    return t.double() - terms @ torch.linalg.lstsq(terms, t.double()[:, None]).solution[:, 0]
+
+
+def agreement(both: Tensor, A: Tensor) -> float:
+    """Correlation of two orders ``(2, n)`` of the same images, less what views at rotations A explain of it.
+
+    The covariance of what ``apart_from_view`` leaves of them, over the product of the whole standard deviations.
+    """
+    left = torch.stack([apart_from_view(t, A) for t in both])
+    return float(left.prod(0).mean() / both.double().std(1, correction=0).prod())
+
+
 def coordinate(log_likelihood: Tensor) -> Tensor:
     """Posterior mean of t ``(n,)`` under an even prior."""
     grid = torch.linspace(0, 1, _GRID, device=log_likelihood.device)
@@ -187,11 +205,11 @@ def principal_curve(transforms: Tensor, ctf: Tensor, A: Tensor, shifts_px: Tenso
                                                         precision, band)
         images = posed(transforms, ctf, A, shifts_px, band)
     both = torch.stack([quantiles(coordinate(log_likelihoods(images, made, precision))) for made in maps])
-    agreement = float(torch.corrcoef(both)[0, 1])
-    if agreement < 0:  # the second half runs the other way
+    agreed = agreement(both, A)
+    if agreed < 0:  # the second half runs the other way
         both[1], maps[1] = 1 - both[1], maps[1].flip(0)
     unseen = torch.where(half == 0, both[1], both[0])
-    return Motion(quantiles(unseen).cpu().numpy(), abs(agreement), (0.5 * (maps[0] + maps[1])).cpu().numpy())
+    return Motion(quantiles(unseen).cpu().numpy(), abs(agreed), (0.5 * (maps[0] + maps[1])).cpu().numpy())
 
 
 def motion_of(data: Images, found: Assignment, c: int, half_set: np.ndarray, radius: float, mask: Tensor, seed: int
