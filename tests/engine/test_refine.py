@@ -9,16 +9,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import starfile
+import torch
 from refine_particles import PIXEL_SIZE_ANG, blobs
 from sklearn.metrics import normalized_mutual_info_score
-from vaegan_engine import contract, results
+from vaegan_engine import contract, refine, results
+from vaegan_engine.abinitio import Images
 from vaegan_engine.clustering import NOISE
 from vaegan_engine.contract import ComputeConfig, DataConfig, EmbedRun, RefineRun, TrainRun
+from vaegan_engine.divide import State
 from vaegan_engine.errors import ConfigError, DataError
 from vaegan_engine.fsc import fourier_shell_correlation, soft_sphere_mask
+from vaegan_engine.journal import Journal
 from vaegan_engine.mrc_io import read_map, write_map, write_stack
 from vaegan_engine.particle_tables import read_clusters, read_truth, rows_of
+from vaegan_engine.polish import Assignment
 from vaegan_engine.refine import run_refine
+from vaegan_engine.refine_checkpoint import Checkpoints
 from vaegan_engine.refine_output import Evidence, verdict
 from vaegan_engine.simulate import SimulateOptions, run_simulate
 
@@ -153,3 +159,32 @@ def test_verdict_names_what_speaks_for_it():
         "one state; 30 images (10.0 %) fit no state and are set aside")
     assert verdict([still], Evidence(50.0, 3.0, junk=most)).startswith("mostly junk: one state; 200 images")
     assert verdict([still], Evidence(1.0, 3.0)).startswith("no structure found")
+
+
+@pytest.mark.parametrize(("counts", "rounds"), [([3, 3], 2), ([1, 2, 3, 3], 4), ([3, 2, 3, 2, 3, 2], 5)])
+def test_rounds_go_on_while_the_number_of_states_changes(tmp_path, monkeypatch, counts, rounds):
+    """The rounds are given: how many states each of them ends with."""
+    n, taken = 60, []
+
+    def assignment(n_states: int) -> Assignment:
+        return Assignment(np.arange(n) % n_states, np.full((n, n_states), 1 / n_states, np.float32),
+                          torch.eye(3).expand(n, n_states, 3, 3), torch.zeros(n, n_states, 2),
+                          torch.zeros(n_states, 8, 8, 8), torch.ones(5), np.zeros(n, bool))
+
+    def settled(*args):
+        taken.append(args)
+        return assignment(counts[len(taken) - 1]), []
+
+    monkeypatch.setattr(refine, "first_states", lambda *args: [State(np.arange(n), torch.eye(3).expand(n, 3, 3),
+                                                                     torch.zeros(n, 2), torch.zeros(8, 8, 8))] * 3)
+    monkeypatch.setattr(refine, "with_contrast", lambda data, *args: (data, 0.0))
+    monkeypatch.setattr(refine, "divided", lambda data, states, *args: (states, []))
+    monkeypatch.setattr(refine, "searched_in_all", lambda run, data, states, *args: assignment(len(states)))
+    monkeypatch.setattr(refine, "settled", settled)
+    monkeypatch.setattr(refine, "without_junk", lambda data, found, pairs, *args: (found, pairs, {}))
+    data = Images(np.zeros((n, 8, 8), np.float16), np.zeros((n, 7), np.float32), 5.0, torch.device("cpu"))
+    steps = Checkpoints(tmp_path, {}, data.device, False)
+    _, found, _ = refine.states_of(RefineRun(run_dir="", class_shells=3.0), data, torch.zeros(3, 8, 8, 8),
+                                   torch.ones(5), torch.ones(8, 8, 8), 1.0, Evidence(50.0, 3.0),
+                                   Journal(tmp_path, False), steps)
+    assert len(taken) == rounds and found.n_classes == counts[rounds - 1]
