@@ -39,21 +39,25 @@ def train_folder(folder: Path, star: Path) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def mixture(tmp_path_factory):
-    """Two states, one with more mass, refined from two random maps: (refine folder, data folder)."""
-    folder = tmp_path_factory.mktemp("mixture")
+def refined(folder: Path, states: tuple[str, ...], per_map: int, **simulated) -> tuple[Path, Path]:
+    """Particles of one or two states, one with more mass, refined from two random maps: (refine, data folder)."""
     common = blobs(7, n=25, width_frac=0.04, reach_frac=0.2).numpy()
     extra = np.roll(blobs(8, n=8, width_frac=0.04, reach_frac=0.1).numpy(), 6, 2)
     for name, array in (("small", common), ("large", common + 1.5 * extra)):
         write_map(folder / f"{name}.mrc", array, PIXEL_SIZE_ANG)
-    run_simulate(SimulateOptions(maps=(str(folder / "small.mrc"), str(folder / "large.mrc")), per_map=N_EACH, box_px=24,
-                                 snr=1.0, seed=1, device="cpu"), folder / "data")
+    run_simulate(SimulateOptions(maps=tuple(str(folder / f"{state}.mrc") for state in states), per_map=per_map,
+                                 box_px=24, snr=1.0, seed=1, device="cpu", **simulated), folder / "data")
     train = train_folder(folder / "train", folder / "data" / "particles.star")
     run = RefineRun(run_dir=str(train), n_starts=2, start_steps=40, search_steps=15, batch_size=110,
                     search_shells=6.0, class_shells=8.0, compute=COMPUTE)
     run_refine(run, folder / "out")
     return folder / "out", folder / "data"
+
+
+@pytest.fixture(scope="module")
+def mixture(tmp_path_factory):
+    """Two states: (refine folder, data folder)."""
+    return refined(tmp_path_factory.mktemp("mixture"), ("small", "large"), N_EACH)
 
 
 def test_an_easy_mixture_is_parted(mixture):
@@ -65,6 +69,23 @@ def test_an_easy_mixture_is_parted(mixture):
     assert details["unseen_log_evidence"] > 10
     assert normalized_mutual_info_score(state, clusters.label) > 0.7
     assert results.read_json(out / results.STATUS_JSON)["state"] == "finished"
+
+
+@pytest.mark.parametrize("states", [("small", "large"), ("large",)])
+def test_contrast_makes_and_hides_no_state(tmp_path, states):
+    """Particles of uneven contrast in coloured noise: as many states as there are, none of which varies."""
+    out, data = refined(tmp_path, states, N_EACH, contrast_spread=0.3, noise_ratio=2.0)
+    clusters, truth = read_clusters(out), read_truth(data / "truth.csv")
+    rows = rows_of(truth.particle_id, clusters.particle_id, "truth")
+    details = results.read_json(out / results.REFINE_JSON)
+    assert details["clusters"] == len(states) and "varies" not in details["verdict"], details
+    assert (clusters.label == NOISE).mean() < 0.03
+    assert details["contrast_spread"] == pytest.approx(0.3, abs=0.07)
+    if len(states) > 1:
+        assert normalized_mutual_info_score(truth.label[rows], clusters.label) > 0.7
+    given = {int(row["id"]): float(row["contrast"]) for row in results.read_csv(data / "truth.csv")}
+    found = {int(row["particle_id"]): float(row["contrast"]) for row in results.read_csv(out / results.PARTICLES_CSV)}
+    assert np.corrcoef([[given[i], found[i]] for i in clusters.particle_id], rowvar=False)[0, 1] > 0.85
 
 
 def test_what_is_set_aside_is_in_no_state(mixture):
