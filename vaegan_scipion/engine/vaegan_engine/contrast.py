@@ -6,8 +6,8 @@ Model of an image at its pose: ``X_i = a_i C_i S_i[V] + n``. The least-squares v
 
 with w = degrees of freedom / noise variance, and V such that the median of each state is 1. What the values scatter
 more than their variances say is the spread tau of the particles. Each value is then drawn to 1 by
-``tau^2 / (tau^2 + variance)`` (empirical Bayes: James and Stein, 1961) and kept from 1 - 2 tau to 1 + 3 tau, so that an
-image with nothing in it does not pass for a faint particle.
+``tau^2 / (tau^2 + variance)`` (empirical Bayes: James and Stein, 1961) and kept from 1 - 2 tau to 1 + 6 tau: an image
+with nothing in it must not pass for a faint particle, while strong ones do occur.
 
 Unmodelled, contrast is what differs most between images of one state: it would be the first principal volume, hide the
 states behind it and pass for a motion.
@@ -27,7 +27,7 @@ from .heterogeneity import project, reconstruction, residual_noise
 from .posed_images import Coefficients, PosedImages
 
 LEAST_SPREAD = 0.08  # below it all contrasts are 1
-_LOWEST, _HIGHEST = 2.0, 3.0  # spreads below and above 1
+_LOWEST, _HIGHEST = 2.0, 6.0  # spreads below and above 1
 _MAD = 1.4826  # median absolute deviation to standard deviation of a normal distribution
 
 
@@ -57,13 +57,17 @@ def shrunk(value: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def measured(data: Images, states: list[State], radius: float, mask: Tensor) -> tuple[np.ndarray, float]:
-    """Contrast of every image ``(n,)``, 1 for those of no state, and the spread; all 1 below ``LEAST_SPREAD``."""
+    """Contrast of every image ``(n,)``, and the spread; all 1 below ``LEAST_SPREAD``.
+
+    Images of no state keep the contrast they had, or 1.
+    """
+    contrast = np.ones(len(data), np.float32) if data.contrast is None else data.contrast.copy()
     data = replace(data, contrast=None)
     rows = np.concatenate([state.rows for state in states])
     value, variance = (np.concatenate(column) for column in zip(
         *(fitted(data, state, radius, mask) for state in states), strict=True))
     drawn, spread = shrunk(value, variance)
-    contrast = np.ones(len(data), np.float32)
-    if spread >= LEAST_SPREAD:
-        contrast[rows] = drawn
+    if spread < LEAST_SPREAD:
+        return np.ones(len(data), np.float32), spread
+    contrast[rows] = drawn
     return contrast, spread
