@@ -89,6 +89,12 @@ def test_shrinkage_in_closed_form():
     assert drawn.max() == pytest.approx(1 + 6 * spread)
 
 
+def test_contrast_stays_positive_however_wide_the_spread():
+    value = 1 + np.random.default_rng(0).standard_normal(500)
+    drawn, spread = contrast.shrunk(value, np.full(500, 0.01))
+    assert spread > 0.6 and drawn.min() == contrast.LEAST_CONTRAST
+
+
 def test_a_contrast_is_a_factor_of_the_ctf():
     data, _, _ = faint_and_strong([blobs(0)], 0.0)
     band, factor = make_band(BOX_PX, RADIUS), np.linspace(0.5, 2, N).astype(np.float32)

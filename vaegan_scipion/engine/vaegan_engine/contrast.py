@@ -6,8 +6,9 @@ Model of an image at its pose: ``X_i = a_i C_i S_i[V] + n``. The least-squares v
 
 with w = degrees of freedom / noise variance, and V such that the median of each state is 1. What the values scatter
 more than their variances say is the spread tau of the particles. Each value is then drawn to 1 by
-``tau^2 / (tau^2 + variance)`` (empirical Bayes: James and Stein, 1961) and kept from 1 - 2 tau to 1 + 6 tau: an image
-with nothing in it must not pass for a faint particle, while strong ones do occur.
+``tau^2 / (tau^2 + variance)`` (empirical Bayes: James and Stein, 1961) and kept from 1 - 2 tau, or
+``LEAST_CONTRAST``, to 1 + 6 tau: an image with nothing in it must not pass for a faint particle, while strong ones do
+occur.
 
 Unmodelled, contrast is what differs most between images of one state: it would be the first principal volume, hide the
 states behind it and pass for a motion.
@@ -27,6 +28,7 @@ from .heterogeneity import project, reconstruction, residual_noise
 from .posed_images import Coefficients, PosedImages
 
 LEAST_SPREAD = 0.08  # below it all contrasts are 1
+LEAST_CONTRAST = 0.1
 _LOWEST, _HIGHEST = 2.0, 6.0  # spreads below and above 1
 _MAD = 1.4826  # median absolute deviation to standard deviation of a normal distribution
 
@@ -53,7 +55,7 @@ def shrunk(value: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, float]:
     scatter = (_MAD * np.median(np.abs(value - 1))) ** 2
     spread = float(np.sqrt(max(scatter - np.median(variance), 0.0)))
     drawn = 1 + (value - 1) * spread ** 2 / (spread ** 2 + variance)
-    return drawn.clip(1 - _LOWEST * spread, 1 + _HIGHEST * spread), spread
+    return drawn.clip(max(1 - _LOWEST * spread, LEAST_CONTRAST), 1 + _HIGHEST * spread), spread
 
 
 def measured(data: Images, states: list[State], radius: float, mask: Tensor) -> tuple[np.ndarray, float]:

@@ -128,7 +128,7 @@ def unseen_rounds(images: Posed, t: Tensor, half: Tensor, precision: Tensor, mas
 def apart_from_view(t: Tensor, A: Tensor) -> Tensor:
     """What a least-squares fit by a quadratic function of the view ``A[:, 2]`` leaves of coordinates ``(n,)``."""
     v = A[:, 2].double()
-    i, j = torch.triu_indices(3, 3, device=v.device)
+    i, j = torch.triu_indices(3, 3)
     terms = torch.cat((v, v[:, i] * v[:, j]), 1)  # a constant is among them: the squares sum to 1
     return t.double() - terms @ torch.linalg.lstsq(terms, t.double()[:, None]).solution[:, 0]
 
@@ -138,8 +138,9 @@ def agreement(both: Tensor, A: Tensor) -> float:
 
     The covariance of what ``apart_from_view`` leaves of them, over the product of the whole standard deviations.
     """
+    both, A = both.double().cpu(), A.cpu()  # where least squares may lack a rank
     left = torch.stack([apart_from_view(t, A) for t in both])
-    return float(left.prod(0).mean() / both.double().std(1, correction=0).prod())
+    return float(left.prod(0).mean() / both.std(1, correction=0).prod())
 
 
 def coordinate(log_likelihood: Tensor) -> Tensor:
