@@ -22,8 +22,9 @@ from vaegan_engine.simulate import SimulateOptions, run_simulate
 
 CPU = torch.device("cpu")
 COMPUTE = ComputeConfig(device="cpu", threads=1, seed=0)
-STEPS = ["ab_initio_under_way", "ab_initio_tried", "ab_initio", "first_states", "contrast_first", "divide_0",
-         "search_0", "settle_0", "contrast_0", "divide_1", "search_1", "settle_1", "contrast_1", "frame"]
+STEPS = ["ab_initio_under_way", "ab_initio_tried", "ab_initio_apart", "ab_initio_grown", "ab_initio", "first_states",
+         "contrast_first", "divide_0", "search_0", "settle_0", "contrast_0", "divide_1", "search_1", "settle_1",
+         "contrast_1", "frame"]
 STEPS_OF_CONTRAST = ["ab_initio_contrast", "contrast_states", "contrast_again"]
 
 
@@ -103,7 +104,7 @@ def test_stopped_after_every_step_it_ends_in_the_same_bits(small_run, tmp_path, 
 def test_what_is_done_is_not_done_again(small_run, tmp_path, monkeypatch):
     run, _ = small_run
     with monkeypatch.context() as patch:
-        stop_after(patch, ["ab_initio_under_way", "ab_initio_tried", "ab_initio"])
+        stop_after(patch, [name for name in STEPS if name.startswith("ab_initio")])
         with pytest.raises(StoppedError):
             refine.run_refine(run, tmp_path)
     with monkeypatch.context() as patch:

@@ -17,6 +17,8 @@ from vaegan_engine.mrc_io import write_map
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 IDS = np.arange(3, 203) * 7  # not rows
+STARTS = [{"kind": "apart", "coarse_log_evidence": [88.8, 99.9], "log_evidence": 110.1, "kept": False},
+          {"kind": "grown", "coarse_log_evidence": [77.7, 66.6], "log_evidence": 120.4, "kept": True}]
 
 
 @pytest.fixture
@@ -155,7 +157,7 @@ def test_a_refinement_is_shown(tmp_path, analysis):
     results.write_json(folder / results.CLUSTERS_JSON, rows)
     results.write_json(folder / results.REFINE_JSON, {
         "clusters": 2, "verdict": "2 <states>", "unseen_log_evidence": 123.45, "least_log_evidence": 3.0,
-        "start_log_evidence": [88.8, 99.9], "contrast_spread": 0.234, "least_contrast_spread": 0.08,
+        "starts": STARTS, "contrast_spread": 0.234, "least_contrast_spread": 0.08,
         "pairs": [{"classes": [0, 1], "agreement": 0.98, "valley": 0.04}], "junk": {"n_junk": 10, "fraction": 0.05},
         "refused_splits": [{"n_particles": 120, "n_second": 22, "agreement": 0.33, "valley": 0.88}]})
     results.write_csv(folder / results.PARTICLES_CSV, ["particle_id", "label", "rot_deg", "tilt_deg"],
@@ -164,7 +166,8 @@ def test_a_refinement_is_shown(tmp_path, analysis):
     plain, _ = read(report_page.write_report(analysis, tmp_path / "report.html"))
     reader, text = read(report_page.write_report(replace(analysis, refine_dir=str(folder)), tmp_path / "report.html"))
     for words in ("2 <states>", "123.5 per image; 3 is asked for", "set aside as junk 10 (5.0 %)",
-                  "88.8, 99.9; the highest was kept", "standard deviation 23 %; below 8 % it is not modelled",
+                  "random maps: 88.8, 99.9 per", "finer: 120.4, kept",
+                  "standard deviation 23 %; below 8 % it is not modelled",
                   "state 1 120 60.0 % 11.2 Å 17.3 Å 0.81 maps/cluster_00.mrc, maps/half0a.mrc, maps/half0b.mrc",
                   "state 2 70 35.0 % 12.2 Å", "state 1 and state 2 0.98 0.04", "98 + 22 particles 0.33 0.88",
                   "motion 2 of 2"):

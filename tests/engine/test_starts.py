@@ -8,11 +8,12 @@ import pytest
 import torch
 from refine_particles import PIXEL_SIZE_ANG, blobs, simulated
 from vaegan_engine import results, starts
-from vaegan_engine.abinitio import Images
+from vaegan_engine.abinitio import Batches, Images, Tried, low_passed
 from vaegan_engine.contract import ComputeConfig, RefineRun
 from vaegan_engine.errors import ConfigError
 from vaegan_engine.fsc import soft_sphere_mask
 from vaegan_engine.journal import Journal
+from vaegan_engine.mixture import MapMixture
 from vaegan_engine.refine_checkpoint import Checkpoints
 
 CPU = torch.device("cpu")
@@ -80,30 +81,81 @@ def test_the_start_that_explains_unseen_images_is_kept(few_rotations, tmp_path, 
     kept = []
     advance = starts.advance
 
-    def noted(trial, one, stage, number, journal, steps):
-        if number == run.n_tries:
+    def noted(trial, one, stage, part, journal, steps):
+        if part == "apart, finer":
             kept.append(one.model.maps.clone())
-        return advance(trial, one, stage, number, journal, steps)
+        return advance(trial, one, stage, part, journal, steps)
 
     monkeypatch.setattr(starts, "advance", noted)
-    _, _, _, tried = begin(run, data, true[None], tmp_path)
+    _, _, unseen, (row,) = begin(run, data, true[None], tmp_path)  # one map alone is not grown
+    tried = row["coarse_log_evidence"]
     assert len(tried) == 3 and tried[0] == max(tried) and tried[0] - max(tried[1:]) > 1
+    assert row["kept"] and row["log_evidence"] == unseen
     correlation = np.corrcoef(kept[0][0].numpy().ravel(), true.numpy().ravel())[0, 1]
     assert correlation > 0.8
     notes = [line for line in results.read_jsonl(tmp_path / results.LOG_JSONL) if line["stage"] == "held out"]
-    assert [line["log_evidence"] for line in notes[:3]] == tried
+    assert [line["log_evidence"] for line in notes] == [*tried, unseen]
 
 
 def test_starts_differ_and_repeat(few_rotations, tmp_path):
     data, *_ = simulated([blobs(3)], 80, noise=0.5)
-    first, again = (begin(RUN, data, None, tmp_path / name) for name in ("a", "b"))
+    run = replace(RUN, n_starts=2)
+    first, again = (begin(run, data, None, tmp_path / name) for name in ("a", "b"))
     assert first[3] == again[3] and torch.equal(first[0], again[0])
-    assert len(set(first[3])) == 3
+    assert [row["kind"] for row in first[3]] == ["apart", "grown"]
+    assert len({value for row in first[3] for value in row["coarse_log_evidence"]}) == 6
 
 
 def test_more_starts_are_never_worse_before_they_go_on(few_rotations, tmp_path):
     data, *_ = simulated([blobs(3)], 80, noise=0.5)
-    one = begin(replace(RUN, n_tries=1), data, None, tmp_path / "one")
-    three = begin(RUN, data, None, tmp_path / "three")
-    assert three[3][0] == one[3][0]
-    assert max(three[3]) >= one[3][0]
+    one = begin(replace(RUN, n_tries=1), data, None, tmp_path / "one")[3][0]["coarse_log_evidence"]
+    three = begin(RUN, data, None, tmp_path / "three")[3][0]["coarse_log_evidence"]
+    assert three[0] == one[0]
+    assert max(three) >= one[0]
+
+
+@pytest.mark.parametrize("kept", starts.KINDS)
+def test_the_kind_of_start_that_explains_unseen_images_is_kept(few_rotations, tmp_path, monkeypatch, kept):
+    data, *_ = simulated([blobs(3)], 80, noise=0.5)
+    made = {}
+
+    def best_of_kind(trial, kind, journal, steps):
+        made[kind] = Tried(kind, torch.randn(2, 24, 24, 24), torch.ones(13), 2.0 if kind == kept else 1.0, [0.5])
+        return made[kind]
+
+    monkeypatch.setattr(starts, "best_of_kind", best_of_kind)
+    maps, _, unseen, rows = begin(replace(RUN, n_starts=2), data, None, tmp_path)
+    assert unseen == 2.0 and torch.equal(maps, made[kept].maps)
+    assert [row["kept"] for row in rows] == [kind == kept for kind in starts.KINDS]
+
+
+@pytest.mark.parametrize("box_px", [20, 21])
+def test_grown_maps_are_copies_with_noise_of_their_own(box_px):
+    """Noise inside mask and band, of 0.3 of the map's norm, unlike between copies; noise level, batches are kept."""
+    mask = torch.from_numpy(soft_sphere_mask(box_px, 0.3 * box_px, 2.0))
+    volume = low_passed(blobs(3, box_px)[None], 5.0) * mask
+    noise = torch.rand(box_px // 2 + 1)
+    one = starts.Start(MapMixture(volume, noise, mask), Batches(np.arange(9), 0), torch.Generator().manual_seed(1))
+    made = starts.grown(one, 3, 5.0, mask)
+    added = (made.model.maps - volume).flatten(1).double()
+    assert made.model.n_classes == 3 and torch.equal(made.model.noise, noise) and made.batches is one.batches
+    norms = added.norm(dim=1) / volume.double().norm()
+    assert torch.allclose(norms, torch.full_like(norms, 0.3), atol=1e-4)
+    unlike = torch.corrcoef(added) - torch.eye(3)
+    assert unlike.abs().max() < 0.35  # some 500 Fourier coefficients in the band, fewer in the mask
+    assert made.model.maps[:, mask == 0].abs().max() == 0
+    power = torch.fft.fftn(made.model.maps - volume, dim=(1, 2, 3)).abs().square()
+    k = torch.fft.fftfreq(box_px, 1 / box_px)
+    radius = (k[:, None, None].square() + k[:, None].square() + k.square()).sqrt()
+    assert power[:, radius > 8].sum() < 0.05 * power.sum()  # white noise has more than half of it there
+
+
+def test_copies_of_one_map_become_the_states(few_rotations, tmp_path):
+    """Two states with a common part: the grown maps explain unseen images better than their one map does."""
+    common, extra = blobs(7), blobs(8, n=8).roll(6, 2)
+    data, *_ = simulated([common, common + 1.5 * extra], 150, noise=0.5)
+    run = replace(RUN, n_starts=2, n_tries=1, start_steps=30, search_steps=15)
+    begin(run, data, None, tmp_path)
+    unseen = {line["part"]: line["log_evidence"] for line in results.read_jsonl(tmp_path / results.LOG_JSONL)
+              if line["stage"] == "held out"}
+    assert unseen["grown to 2 maps"] > unseen["grown, finer"] + 3

@@ -8,6 +8,7 @@ from typing import Any, Dict, List, Sequence, Tuple
 import numpy as np
 from matplotlib.figure import Figure
 
+from ..engine.vaegan_engine import results
 from ..engine.vaegan_engine.palette import cluster_colour, cluster_name
 
 VIEW_BINS = (24, 12)  # rot x cos(tilt): bins of equal area on the sphere
@@ -57,10 +58,7 @@ def evidence_lines(details: Dict[str, Any], rows: Sequence[Dict[str, Any]]) -> L
     lines = [f"Verdict: {details['verdict']}", "",
              f"Images that took no part in the start: log likelihood {details['unseen_log_evidence']:.1f} per image "
              f"against an empty map; {details['least_log_evidence']:g} is asked for."]
-    starts = details["start_log_evidence"]
-    if len(starts) > 1:
-        lines += [f"Starts that were tried, at their coarser resolution: "
-                  f"{', '.join(f'{value:.1f}' for value in starts)}; the highest was kept."]
+    lines += [f"The same of starts from {results.start_text(row)}." for row in details["starts"]]
     if details["contrast_spread"]:
         lines += [f"Contrast of the particles: standard deviation {100 * details['contrast_spread']:.0f} %; "
                   f"below {100 * details['least_contrast_spread']:g} % it is not modelled."]

@@ -79,6 +79,17 @@ class Images:
         return transforms, ctf
 
 
+@dataclass(frozen=True)
+class Tried:
+    """Where the starts of one kind ended; log likelihood ratios are means over unseen images, against an empty map."""
+
+    kind: str
+    maps: Tensor  # of the best start, refined further
+    noise: Tensor
+    unseen: float
+    coarse: list[float]  # of every start, at the resolution of the start
+
+
 def spread_rows(n: int, wanted: int) -> np.ndarray:
     """At most ``wanted`` row numbers spread evenly over n."""
     return np.unique(np.linspace(0, n - 1, min(n, wanted)).astype(np.int64))

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from . import contract, results
+from .abinitio import Tried
 from .cache import ParticleCache
 from .contract import RefineRun, TrainRun
 from .divide import State
@@ -36,7 +37,7 @@ from .polish import Assignment, Halves
 T = TypeVar("T")
 SETTINGS_JSON = "settings.json"
 UNDER_WAY_SECONDS = 20.0  # between two checkpoints inside a step
-_TYPES = {cls.__name__: cls for cls in (State, Assignment, Halves, Laid, Motion)}
+_TYPES = {cls.__name__: cls for cls in (Tried, State, Assignment, Halves, Laid, Motion)}
 _VALUE = "_value"
 
 

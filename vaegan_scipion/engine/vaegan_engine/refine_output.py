@@ -35,7 +35,7 @@ class Evidence:
 
     unseen: float  # mean log likelihood ratio of unseen images, maps against an empty one
     least_unseen: float  # below it there is no structure
-    starts: list[float] = field(default_factory=list)  # the same of every start, at its coarser resolution
+    starts: list[dict[str, Any]] = field(default_factory=list)  # the same of every kind of start (``starts``)
     pairs: list[dict[str, Any]] = field(default_factory=list)  # ``divide.separation`` of the states, two by two
     refused_splits: list[dict[str, Any]] = field(default_factory=list)
     junk: dict[str, Any] = field(default_factory=dict)  # ``junk.set_aside``
@@ -77,7 +77,7 @@ def write(run: RefineRun, train: TrainRun, cache: ParticleCache, found: Assignme
         pair["classes"] = sorted(int(new[c]) for c in pair["classes"])
     details = {"clusters": found.n_classes, "verdict": verdict(rows, evidence),
                "shells": {"start": run.start_shells, "search": run.search_shells, "class": run.class_shells},
-               "start_log_evidence": evidence.starts,
+               "starts": evidence.starts,
                "unseen_log_evidence": evidence.unseen, "least_log_evidence": evidence.least_unseen,
                "contrast_spread": evidence.contrast_spread, "least_contrast_spread": LEAST_SPREAD,
                "pairs": evidence.pairs, "refused_splits": evidence.refused_splits, "junk": evidence.junk}

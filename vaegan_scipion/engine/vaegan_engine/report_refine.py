@@ -58,10 +58,7 @@ def evidence(details: dict[str, Any]) -> list[tuple[str, str]]:
     """(what, numbers) behind the verdict that hold for all states."""
     rows = [("log likelihood of unseen images against an empty map",
              f"{details['unseen_log_evidence']:.1f} per image; {details['least_log_evidence']:g} is asked for")]
-    starts = details.get("start_log_evidence", [])
-    if len(starts) > 1:
-        rows.append(("the same of the starts that were tried, coarser",
-                     f"{', '.join(f'{value:.1f}' for value in starts)}; the highest was kept"))
+    rows += [("the same of starts", f"from {results.start_text(row)}") for row in details.get("starts", [])]
     if details.get("contrast_spread"):
         rows.append(("contrast of the particles, standard deviation",
                      f"{100 * details['contrast_spread']:.0f} %; below {100 * details['least_contrast_spread']:g} % "

@@ -157,3 +157,11 @@ def update_status(folder: PathLike, **values: Any) -> Dict[str, Any]:
     status.update(values)
     write_json(path, status)
     return status
+
+
+def start_text(row: Mapping[str, Any]) -> str:
+    """A row of ``starts`` of ``refine.json`` in words."""
+    kind = {"apart": "several random maps", "grown": "one random map that is grown to several"}[row["kind"]]
+    coarse = ", ".join(f"{value:.1f}" for value in row["coarse_log_evidence"])
+    return (f"{kind}: {coarse} per image at the start's resolution; the highest, finer: {row['log_evidence']:.1f}"
+            f"{', kept' if row['kept'] else ''}")

@@ -6,6 +6,10 @@ A start in wrong poses stays there, and what it splits or joins later means noth
   hold for a particle of radius ``USUAL_RADIUS_FRAC`` of the box; a smaller one gets proportionally more shells.
 * *Luck.* Several starts are made from different random maps (the first from the clusters' maps, where they are given),
   and the one that best explains images which took no part is kept. The truth is not asked.
+
+There are two kinds of starts. ``APART``: several random maps, each with a frame and a hand of its own; unrelated
+molecules need them. ``GROWN``: one random map, and once it has a frame, several copies of it that become different;
+what varies far about a common part gets poses in one frame. Unseen images choose here too.
 """
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .abinitio import Batches, Images, Stage, run_stage, search_all, spread_rows, start
+from .abinitio import Batches, Images, Stage, Tried, low_passed, run_stage, search_all, spread_rows, start
 from .contract import RefineRun
 from .errors import ConfigError
 from .journal import Journal
@@ -31,6 +35,9 @@ USUAL_RADIUS_FRAC, MOST_FINER = 0.32, 2.0  # radius / box that these are for, an
 START_ROTATIONS, SEARCH_ROTATIONS = 1152, 2304  # of the grids, about 22 and 18 degrees apart
 HELD_OUT_FRAC, MOST_HELD_OUT = 0.1, 300
 UNDER_WAY, TRIED = "ab_initio_under_way", "ab_initio_tried"  # checkpoints inside the step
+APART, GROWN = KINDS = "apart", "grown"
+_GROWN_NOISE = 0.3  # norm of what is added to a copy / the map's
+_GROWN_STAGES = 2  # times search_steps, for the copies to become different
 USUAL_SPREAD = 0.25  # of the contrasts, before it is known
 _SIZE_IMAGES, _SIZE_SHELLS = 1000, 6.0
 _POWER_FRAC, _POWER_RADIUS = 0.9, 0.827  # a ball's projections have 0.9 of their power within 0.827 of its radius
@@ -114,12 +121,13 @@ class Trial:
     largest_shift_px: float
     held: np.ndarray  # rows that take no part
 
-    def begin(self, number: int) -> Start:
-        """Start ``number``; the first from the clusters' maps, where they are given."""
-        seed = self.run.compute.seed + 1000 * number
+    def begin(self, kind: str, number: int) -> Start:
+        """Start ``number`` of a kind; the first that is ``APART`` from the clusters' maps, where they are given."""
+        seed = self.run.compute.seed + 1000 * number + 500 * KINDS.index(kind)
         rng = torch.Generator().manual_seed(seed)
-        maps = None if self.maps is None or number else self.maps.to(self.data.device)
-        model = start(self.data, maps, self.run.n_starts, self.run.start_shells, self.mask, rng)
+        maps = None if self.maps is None or number or kind == GROWN else self.maps.to(self.data.device)
+        n_maps = 1 if kind == GROWN else self.run.n_starts
+        model = start(self.data, maps, n_maps, self.run.start_shells, self.mask, rng)
         return Start(model, Batches(np.setdiff1d(np.arange(len(self.data)), self.held), seed), rng)
 
     def explained(self, model: MapMixture, stage: Stage) -> float:
@@ -129,34 +137,60 @@ class Trial:
         return float(evidence.mean())
 
 
-def ab_initio(run: RefineRun, data: Images, maps: Tensor | None, mask: Tensor, largest_shift_px: float,
-              journal: Journal, steps: Checkpoints) -> tuple[Tensor, Tensor, float, list[float]]:
-    """Coarse maps of the best start, refined further; the noise; what unseen images say of them and of every start.
+def grown(one: Start, n_maps: int, radius: float, mask: Tensor) -> Start:
+    """A start that goes on with copies of its one map, each with noise of its own inside the mask."""
+    volume = one.model.maps[0]
+    noise = torch.randn(n_maps, *volume.shape, generator=one.rng).to(volume.device)
+    noise = low_passed(noise, radius) * mask
+    noise *= _GROWN_NOISE * volume.norm() / noise.flatten(1).norm(dim=1)[:, None, None, None]
+    return replace(one, model=MapMixture(volume + noise, one.model.noise, mask))
 
-    The last two are mean log likelihood ratios against an empty map, near 0 on pure noise.
+
+def ab_initio(run: RefineRun, data: Images, maps: Tensor | None, mask: Tensor, largest_shift_px: float,
+              journal: Journal, steps: Checkpoints) -> tuple[Tensor, Tensor, float, list[dict[str, Any]]]:
+    """Coarse maps of the best start, the noise, what unseen images say of them, and a row for each kind of start.
+
+    Log likelihood ratios are means against an empty map, near 0 on pure noise.
     """
     held = spread_rows(len(data), min(MOST_HELD_OUT, int(HELD_OUT_FRAC * len(data))))
     trial = Trial(run, data, maps, mask, largest_shift_px, held)
+    given = 0 if maps is None else len(maps)
+    n_maps = max(given, run.n_starts)
+    journal.stage("ab initio", f"{run.n_tries} starts of {n_maps} maps"
+                  + (f", {given} from the clusters in the first" if given else "")
+                  + (f", {run.n_tries} of one that is grown to {run.n_starts}" if run.n_starts > 1 else ""))
+    ends = [steps.step(f"ab_initio_{kind}", partial(best_of_kind, trial, kind, journal, steps))
+            for kind in (KINDS if run.n_starts > 1 else (APART,))]
+    best = max(ends, key=lambda end: end.unseen)
+    print(f"unseen images: log likelihood against an empty map {best.unseen:.1f} per image ({len(held)} images)")
+    return best.maps, best.noise, best.unseen, [
+        {"kind": end.kind, "coarse_log_evidence": end.coarse, "log_evidence": end.unseen, "kept": end is best}
+        for end in ends]
+
+
+def best_of_kind(trial: Trial, kind: str, journal: Journal, steps: Checkpoints) -> Tried:
+    """All starts of one kind at coarse resolution, the best of them at a finer one."""
+    run = trial.run
     coarse = Stage(run.start_shells, START_ROTATIONS, run.start_steps, run.batch_size)
     finer = Stage(run.search_shells, SEARCH_ROTATIONS, run.search_steps, run.batch_size)
-    given = 0 if maps is None else len(maps)
-    journal.stage("ab initio", f"{run.n_tries} starts of {max(given, run.n_starts)} maps"
-                  + (f", {given} from the clusters in the first" if given else ""))
-    at = steps.read(TRIED) or {"unseen": [], "best": None}
+    at = steps.read(TRIED)
+    if at is None or at["kind"] != kind:
+        at = {"kind": kind, "unseen": [], "best": None, "finer": False}
     while len(at["unseen"]) < run.n_tries:
         number = len(at["unseen"])
-        one = advance(trial, trial.begin(number), coarse, number, journal, steps)
+        one = advance(trial, trial.begin(kind, number), coarse, f"{kind} {number + 1}", journal, steps)
         best = one.state() if not at["unseen"] or one.unseen > max(at["unseen"]) else at["best"]
-        at = {"unseen": [*at["unseen"], one.unseen], "best": best}
+        at = {**at, "unseen": [*at["unseen"], one.unseen], "best": best}
         steps.write(TRIED, at)
-        journal.note(stage="held out", start=number, n_images=len(held), log_evidence=one.unseen)
-        print(f"start {number + 1}: log likelihood of unseen images {one.unseen:.1f} per image", flush=True)
-    number = int(np.argmax(at["unseen"]))
-    best = advance(trial, trial.begin(number).restore(at["best"]), finer, run.n_tries, journal, steps)
-    journal.note(stage="held out", n_images=len(held), log_evidence=best.unseen)
-    print(f"unseen images, start {number + 1}: log likelihood against an empty map {best.unseen:.1f} per image "
-          f"({len(held)} images)")
-    return best.model.maps, best.model.noise, best.unseen, at["unseen"]
+    end = trial.begin(kind, int(np.argmax(at["unseen"]))).restore(at["best"])
+    if not at["finer"]:
+        end = advance(trial, end, finer, f"{kind}, finer", journal, steps)
+        steps.write(TRIED, {**at, "best": end.state(), "finer": True})
+    if kind == GROWN:
+        end = grown(end, run.n_starts, run.search_shells, trial.mask)
+        end = advance(trial, end, replace(finer, steps=_GROWN_STAGES * finer.steps),
+                      f"{kind} to {run.n_starts} maps", journal, steps)
+    return Tried(kind, end.model.maps, end.model.noise, end.unseen, at["unseen"])
 
 
 def contrasts_known(run: RefineRun, data: Images, model: MapMixture, mask: Tensor, largest_shift_px: float,
@@ -171,28 +205,28 @@ def contrasts_known(run: RefineRun, data: Images, model: MapMixture, mask: Tenso
     one = Start(model, Batches(np.setdiff1d(np.arange(len(data)), held), seed), torch.Generator().manual_seed(seed))
     journal.stage("ab initio", "once more, with contrasts")
     one = advance(trial, one, Stage(run.search_shells, SEARCH_ROTATIONS, run.search_steps, run.batch_size),
-                  run.n_tries + 1, journal, steps)
-    journal.note(stage="held out", n_images=len(held), log_evidence=one.unseen)
-    print(f"with contrasts: log likelihood of unseen images {one.unseen:.1f} per image", flush=True)
+                  "with contrasts", journal, steps)
     return one.model.maps, one.model.noise
 
 
-def advance(trial: Trial, one: Start, stage: Stage, number: int, journal: Journal, steps: Checkpoints) -> Start:
-    """The steps of one stage, part ``number`` of all, from where a checkpoint left it."""
+def advance(trial: Trial, one: Start, stage: Stage, part: str, journal: Journal, steps: Checkpoints) -> Start:
+    """The steps of one stage, from where a checkpoint left this part, and what unseen images say after it."""
     at, done = steps.read(UNDER_WAY), 0
-    if at is not None and at["part"] == number:
+    if at is not None and at["part"] == part:
         one, done = one.restore(at["start"]), at["step"]
     with progress_bar(stage.steps * stage.batch, f"ab initio, {stage.radius:.3g} shells", "images",
                       initial=done * stage.batch) as bar:
         run_stage(trial.data, one.model, stage, one.batches, trial.largest_shift_px, one.rng, done=done,
-                  after_step=partial(_noted, one, stage, number, journal, steps, bar.update))
+                  after_step=partial(_noted, one, stage, part, journal, steps, bar.update))
     one.unseen = trial.explained(one.model, stage)
+    journal.note(stage="held out", part=part, n_images=len(trial.held), log_evidence=one.unseen)
+    print(f"start, {part}: log likelihood of unseen images {one.unseen:.1f} per image", flush=True)
     return one
 
 
-def _noted(one: Start, stage: Stage, number: int, journal: Journal, steps: Checkpoints,
+def _noted(one: Start, stage: Stage, part: str, journal: Journal, steps: Checkpoints,
            update: Callable[[int], Any], values: dict[str, Any]) -> None:
     """One step done: the bar, the log, a checkpoint now and then."""
     update(stage.batch)
-    journal.note(stage="ab initio", part=number, shells=stage.radius, **values)
-    steps.under_way(UNDER_WAY, lambda: {"part": number, "step": values["step"], "start": one.state()})
+    journal.note(stage="ab initio", part=part, shells=stage.radius, **values)
+    steps.under_way(UNDER_WAY, lambda: {"part": part, "step": values["step"], "start": one.state()})
