@@ -94,7 +94,7 @@ def test_the_start_that_explains_unseen_images_is_kept(few_rotations, tmp_path, 
     correlation = np.corrcoef(kept[0][0].numpy().ravel(), true.numpy().ravel())[0, 1]
     assert correlation > 0.8
     notes = [line for line in results.read_jsonl(tmp_path / results.LOG_JSONL) if line["stage"] == "held out"]
-    assert [line["log_evidence"] for line in notes] == [*tried, unseen]
+    assert [line["log_evidence"] for line in notes[:3]] == tried and notes[-1]["log_evidence"] == unseen
 
 
 def test_starts_differ_and_repeat(few_rotations, tmp_path):
@@ -103,7 +103,7 @@ def test_starts_differ_and_repeat(few_rotations, tmp_path):
     first, again = (begin(run, data, None, tmp_path / name) for name in ("a", "b"))
     assert first[3] == again[3] and torch.equal(first[0], again[0])
     assert [row["kind"] for row in first[3]] == ["apart", "grown"]
-    assert len({value for row in first[3] for value in row["coarse_log_evidence"]}) == 6
+    assert [len(set(row["coarse_log_evidence"])) for row in first[3]] == [3, 6]  # as many maps are tried of each kind
 
 
 def test_more_starts_are_never_worse_before_they_go_on(few_rotations, tmp_path):
@@ -158,4 +158,4 @@ def test_copies_of_one_map_become_the_states(few_rotations, tmp_path):
     begin(run, data, None, tmp_path)
     unseen = {line["part"]: line["log_evidence"] for line in results.read_jsonl(tmp_path / results.LOG_JSONL)
               if line["stage"] == "held out"}
-    assert unseen["grown to 2 maps"] > unseen["grown, finer"] + 3
+    assert unseen["grown, all maps"] > unseen["grown, finer"] + 3

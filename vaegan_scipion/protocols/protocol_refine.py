@@ -64,9 +64,9 @@ class VaeganProtRefine(VaeganProtBase):
     def _defineAdvancedParams(self, form: Any, default: contract.RefineRun) -> None:
         advanced = params.LEVEL_ADVANCED
         form.addParam("nTries", params.IntParam, default=default.n_tries, expertLevel=advanced, label="Starts to try",
-                      help="Starts from several random maps (the clusters' in the first), and as many from one random "
-                           "map that is grown to several; images that take no part choose. More is safer and slower. "
-                           "1 to 100.")
+                      help="Starts from several random maps (the clusters' in the first), and as many maps one by one, "
+                           "the best of which is grown to several; images that take no part choose. More is safer "
+                           "and slower. 1 to 100.")
         shells = ("Resolution as box size / resolution, in Fourier shells, 2 to half of the box; 0: by the particle's "
                   "size")
         form.addParam("startShells", params.FloatParam, default=default.start_shells, expertLevel=advanced,

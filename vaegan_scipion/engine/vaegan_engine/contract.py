@@ -184,7 +184,7 @@ class RefineRun:
     run_dir: str = ""
     clusters_dir: str = ""  # start from its maps; empty = random maps alone
     n_starts: int = 3  # maps to start from: the clusters', filled up with random ones to this number
-    n_tries: int = 4  # starts of each kind that are tried, from different random maps; unseen images choose
+    n_tries: int = 4  # starts of n_starts maps, and n_starts times as many of one map; unseen images choose
     start_shells: float = 0.0  # shells = box size / resolution; 0 = by the particle's size, from 4
     search_shells: float = 0.0  # 0 = by the particle's size, from 6
     class_shells: float = 0.0  # 0 = by the particle's size, from 8

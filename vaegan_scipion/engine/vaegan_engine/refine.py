@@ -58,7 +58,7 @@ from .starts import (
 
 HELPS = {
     "n_starts": "maps to start from: those of --clusters, filled up with random ones to this number",
-    "n_tries": "starts of each kind that are tried (maps apart, one map grown to several); unseen images choose",
+    "n_tries": "starts of n_starts maps that are tried, and n_starts times as many of one map; unseen images choose",
     "start_shells": "resolution of the start, in shells (box size / resolution); 0: by the particle's size",
     "search_shells": "resolution of the pose search; 0: by the particle's size",
     "class_shells": "resolution at which states are told apart; 0: by the particle's size",

@@ -37,7 +37,7 @@ HELD_OUT_FRAC, MOST_HELD_OUT = 0.1, 300
 UNDER_WAY, TRIED = "ab_initio_under_way", "ab_initio_tried"  # checkpoints inside the step
 APART, GROWN = KINDS = "apart", "grown"
 _GROWN_NOISE = 0.3  # norm of what is added to a copy / the map's
-_GROWN_STAGES = 2  # times search_steps, for the copies to become different
+_MORE_STEPS = 2  # times search_steps, after the best start of a kind was refined: copies become different
 USUAL_SPREAD = 0.25  # of the contrasts, before it is known
 _SIZE_IMAGES, _SIZE_SHELLS = 1000, 6.0
 _POWER_FRAC, _POWER_RADIUS = 0.9, 0.827  # a ball's projections have 0.9 of their power within 0.827 of its radius
@@ -112,7 +112,7 @@ class Start:
 
 @dataclass(frozen=True)
 class Trial:
-    """What all starts have in common."""
+    """What all starts have in common. As many maps are tried of both kinds: one map takes a part of the time."""
 
     run: RefineRun
     data: Images
@@ -120,6 +120,10 @@ class Trial:
     mask: Tensor
     largest_shift_px: float
     held: np.ndarray  # rows that take no part
+
+    def tries(self, kind: str) -> int:
+        """Starts of a kind."""
+        return self.run.n_tries * (self.run.n_starts if kind == GROWN else 1)
 
     def begin(self, kind: str, number: int) -> Start:
         """Start ``number`` of a kind; the first that is ``APART`` from the clusters' maps, where they are given."""
@@ -158,7 +162,7 @@ def ab_initio(run: RefineRun, data: Images, maps: Tensor | None, mask: Tensor, l
     n_maps = max(given, run.n_starts)
     journal.stage("ab initio", f"{run.n_tries} starts of {n_maps} maps"
                   + (f", {given} from the clusters in the first" if given else "")
-                  + (f", {run.n_tries} of one that is grown to {run.n_starts}" if run.n_starts > 1 else ""))
+                  + (f", {trial.tries(GROWN)} of one that is grown to {run.n_starts}" if run.n_starts > 1 else ""))
     ends = [steps.step(f"ab_initio_{kind}", partial(best_of_kind, trial, kind, journal, steps))
             for kind in (KINDS if run.n_starts > 1 else (APART,))]
     best = max(ends, key=lambda end: end.unseen)
@@ -176,7 +180,7 @@ def best_of_kind(trial: Trial, kind: str, journal: Journal, steps: Checkpoints) 
     at = steps.read(TRIED)
     if at is None or at["kind"] != kind:
         at = {"kind": kind, "unseen": [], "best": None, "finer": False}
-    while len(at["unseen"]) < run.n_tries:
+    while len(at["unseen"]) < trial.tries(kind):
         number = len(at["unseen"])
         one = advance(trial, trial.begin(kind, number), coarse, f"{kind} {number + 1}", journal, steps)
         best = one.state() if not at["unseen"] or one.unseen > max(at["unseen"]) else at["best"]
@@ -188,8 +192,7 @@ def best_of_kind(trial: Trial, kind: str, journal: Journal, steps: Checkpoints) 
         steps.write(TRIED, {**at, "best": end.state(), "finer": True})
     if kind == GROWN:
         end = grown(end, run.n_starts, run.search_shells, trial.mask)
-        end = advance(trial, end, replace(finer, steps=_GROWN_STAGES * finer.steps),
-                      f"{kind} to {run.n_starts} maps", journal, steps)
+    end = advance(trial, end, replace(finer, steps=_MORE_STEPS * finer.steps), f"{kind}, all maps", journal, steps)
     return Tried(kind, end.model.maps, end.model.noise, end.unseen, at["unseen"])
 
 
