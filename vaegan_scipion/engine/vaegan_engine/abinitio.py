@@ -86,8 +86,13 @@ class Tried:
     kind: str
     maps: Tensor  # of the best start, refined further
     noise: Tensor
-    unseen: float
+    each: Tensor  # (n,) of every unseen image
     coarse: list[float]  # of every start, at the resolution of the start
+
+    @property
+    def unseen(self) -> float:
+        """Mean over the unseen images."""
+        return float(self.each.mean())
 
 
 def spread_rows(n: int, wanted: int) -> np.ndarray:

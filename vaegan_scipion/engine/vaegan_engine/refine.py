@@ -5,8 +5,8 @@
 3. *Settle* (``polish``, ``merge``): all images are searched in all states' maps; states that two halves of the
    images cannot tell apart are joined, small ones dissolved. Steps 2 and 3 run twice, the second time at finer detail,
    and again while the number of states changes.
-   Before each, every particle's contrast is measured (``contrast``); after each, images that no state explains are set
-   aside (``junk``).
+   Before each, every particle's contrast is measured (``contrast``) and the mask of the maps chosen (``envelope``);
+   after each, images that no state explains are set aside (``junk``).
 4. *Detail*: per state, two halves refined apart, the band growing with their FSC; all states laid in one frame
    (``frames``); then the continuous variation of each (``motion``).
 
@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import compute, contract, contrast, refine_output, results
+from . import compute, contract, contrast, envelope, refine_output, results
 from .abinitio import Images, search_all
 from .arguments import add_compute, add_fields, add_folder, add_out, run_of
 from .cache import ParticleCache, open_cache, read_training
@@ -34,7 +34,6 @@ from .contract import RefineRun, TrainRun
 from .divide import State, divide
 from .errors import ConfigError, DataError
 from .frames import in_one_frame
-from .fsc import soft_sphere_mask
 from .journal import Journal
 from .junk import set_aside
 from .merge import merge_same, pair_evidence
@@ -134,17 +133,17 @@ def run_refine(run: RefineRun, out_dir: Path, resume: bool = False) -> dict[str,
     print(f"{len(cache)} particles of {cache.box_px} px, {cache.pixel_size_ang:.3f} A/px, "
           f"on {compute.describe(device)}")
 
-    d = data.box_px
-    mask = torch.from_numpy(soft_sphere_mask(d, train.data.particle_radius_frac * d - 0.05 * d, 0.08 * d)).to(device)
-    largest_shift_px = train.model.max_shift_frac * d
+    circle_frac = train.data.particle_radius_frac
+    mask = envelope.masks(data.box_px, circle_frac, device)[envelope.FIRST]
+    largest_shift_px = train.model.max_shift_frac * data.box_px
     print(f"resolution: {shells_text(settings, data)}", flush=True)
     with stoppable(out_dir):
         coarse, noise, unseen, starts = steps.step("ab_initio", partial(
             ab_initio, settings, data, maps, mask, largest_shift_px, journal, steps))
         for name in (UNDER_WAY, TRIED):
             steps.drop(name)
-        data, found, evidence = states_of(settings, data, coarse, noise, mask, largest_shift_px,
-                                          Evidence(unseen, LEAST_EVIDENCE, starts), journal, steps)
+        data, found, mask, evidence = states_of(settings, data, coarse, noise, circle_frac, largest_shift_px,
+                                                Evidence(unseen, LEAST_EVIDENCE, starts), journal, steps)
         halves = detail(settings, data, found, cache, mask, journal, steps)
         found, halves, laid = steps.step("frame", partial(in_one_frame, data, found, halves, cache.half_set, mask))
         motions = variation(settings, data, found, cache, mask, evidence, journal, steps)
@@ -175,12 +174,14 @@ def cluster_maps(run: RefineRun, box_px: int, voxel_size_ang: float) -> Tensor |
     return torch.stack(maps)
 
 
-def states_of(run: RefineRun, data: Images, maps: Tensor, noise: Tensor, mask: Tensor, largest_shift_px: float,
-              evidence: Evidence, journal: Journal, steps: Checkpoints) -> tuple[Images, Assignment, Evidence]:
-    """Contrasts, divide, search, join, set junk aside: twice, and until the number of states stays.
+def states_of(run: RefineRun, data: Images, maps: Tensor, noise: Tensor, circle_frac: float, largest_shift_px: float,
+              evidence: Evidence, journal: Journal, steps: Checkpoints) -> tuple[Images, Assignment, Tensor, Evidence]:
+    """Contrasts, mask, divide, search, join, set junk aside: twice, and until the number of states stays.
 
-    Returns the images with their contrast, the assignment, and what speaks for it.
+    Returns the images with their contrast, the assignment, the mask of its maps, and what speaks for it.
     """
+    masks = envelope.masks(data.box_px, circle_frac, data.device)
+    mask = masks[envelope.FIRST]
     rng = torch.Generator().manual_seed(run.compute.seed + 1)
     smallest = int(run.smallest_frac * len(data))
     states = steps.step("first_states", partial(first_states, run, data, MapMixture(maps, noise, mask),
@@ -196,13 +197,17 @@ def states_of(run: RefineRun, data: Images, maps: Tensor, noise: Tensor, mask: T
             states = steps.step("contrast_states", partial(
                 first_states, run, data, MapMixture(maps, noise, mask), largest_shift_px, journal))
             data, spread = with_contrast(data, states, run.class_shells, mask, "contrast_again", journal, steps)
-    aside = np.zeros(len(data), bool)
+    aside, tried = np.zeros(len(data), bool), []
     for turn in range(MOST_ROUNDS):
         radius = min(run.class_shells + min(turn, 1) * FINER_SHELLS, data.box_px / 2)
         before = len(states)
         refused: list[dict[str, Any]] = []
         junk: dict[str, Any] = {}
         if evidence.structured:
+            tried = steps.step(f"mask_{turn}", partial(envelope.best_mask, data, states, masks, radius, circle_frac))
+            mask = masks[[row["kept"] for row in tried].index(True)]
+            journal.note(stage="mask", masks=tried)
+            print(results.mask_text(tried), flush=True)
             states, refused = steps.step(f"divide_{turn}", partial(divided, data, states, radius, mask, smallest, rng,
                                                                    journal), rng)
         found = steps.step(f"search_{turn}", partial(searched_in_all, run, data, states, largest_shift_px, mask,
@@ -223,7 +228,8 @@ def states_of(run: RefineRun, data: Images, maps: Tensor, noise: Tensor, mask: T
             data, spread = with_contrast(data, states, radius, mask, f"contrast_{turn}", journal, steps)
         if not evidence.structured or (turn and len(states) == before):
             break
-    return data, found, replace(evidence, pairs=pairs, refused_splits=refused, junk=junk, contrast_spread=spread)
+    return data, found, mask, replace(evidence, pairs=pairs, refused_splits=refused, junk=junk, contrast_spread=spread,
+                                      masks=tried)
 
 
 def with_contrast(data: Images, states: list[State], radius: float, mask: Tensor, step: str, journal: Journal,

@@ -40,6 +40,7 @@ class Evidence:
     refused_splits: list[dict[str, Any]] = field(default_factory=list)
     junk: dict[str, Any] = field(default_factory=dict)  # ``junk.set_aside``
     contrast_spread: float = 0.0  # standard deviation of the particles' contrast
+    masks: list[dict[str, Any]] = field(default_factory=list)  # ``envelope.best_mask``
 
     @property
     def structured(self) -> bool:
@@ -80,7 +81,8 @@ def write(run: RefineRun, train: TrainRun, cache: ParticleCache, found: Assignme
                "starts": evidence.starts,
                "unseen_log_evidence": evidence.unseen, "least_log_evidence": evidence.least_unseen,
                "contrast_spread": evidence.contrast_spread, "least_contrast_spread": LEAST_SPREAD,
-               "pairs": evidence.pairs, "refused_splits": evidence.refused_splits, "junk": evidence.junk}
+               "masks": evidence.masks, "pairs": evidence.pairs, "refused_splits": evidence.refused_splits,
+               "junk": evidence.junk}
     results.write_json(out_dir / results.REFINE_JSON, details)
     results.update_status(out_dir, state="finished", command=run.command, stage="finished", error=None,
                           n_particles=len(label), clusters=found.n_classes, verdict=details["verdict"])

@@ -165,3 +165,13 @@ def start_text(row: Mapping[str, Any]) -> str:
     coarse = ", ".join(f"{value:.1f}" for value in row["coarse_log_evidence"])
     return (f"{kind}: {coarse} per image at the start's resolution; the highest, finer: {row['log_evidence']:.1f}"
             f"{', kept' if row['kept'] else ''}")
+
+
+def mask_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """``masks`` of ``refine.json`` in words, with what to do where the widest mask is the best."""
+    kept = next(row for row in rows if row["kept"])
+    tried = ", ".join(f"{row['radius_ang']:.0f} A {row['misfit']:.1f}" for row in rows)
+    text = f"mask: radius {kept['radius_ang']:.0f} A (misfit of unseen images by radius: {tried})"
+    if kept is rows[-1]:
+        text += "; the particle reaches to the edge or past it: take a larger particle radius, or a larger box"
+    return text
