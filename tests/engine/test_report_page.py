@@ -17,6 +17,7 @@ from vaegan_engine.mrc_io import write_map
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 IDS = np.arange(3, 203) * 7  # not rows
+MASKS = [{"radius_ang": 80.0, "misfit": 171.7, "kept": False}, {"radius_ang": 96.0, "misfit": 138.0, "kept": True}]
 STARTS = [{"kind": "apart", "coarse_log_evidence": [88.8, 99.9], "log_evidence": 110.1, "kept": False},
           {"kind": "grown", "coarse_log_evidence": [77.7, 66.6], "log_evidence": 120.4, "kept": True}]
 
@@ -157,7 +158,7 @@ def test_a_refinement_is_shown(tmp_path, analysis):
     results.write_json(folder / results.CLUSTERS_JSON, rows)
     results.write_json(folder / results.REFINE_JSON, {
         "clusters": 2, "verdict": "2 <states>", "unseen_log_evidence": 123.45, "least_log_evidence": 3.0,
-        "starts": STARTS, "contrast_spread": 0.234, "least_contrast_spread": 0.08,
+        "starts": STARTS, "masks": MASKS, "contrast_spread": 0.234, "least_contrast_spread": 0.08,
         "pairs": [{"classes": [0, 1], "agreement": 0.98, "valley": 0.04}], "junk": {"n_junk": 10, "fraction": 0.05},
         "refused_splits": [{"n_particles": 120, "n_second": 22, "agreement": 0.33, "valley": 0.88}]})
     results.write_csv(folder / results.PARTICLES_CSV, ["particle_id", "label", "rot_deg", "tilt_deg"],
@@ -166,7 +167,7 @@ def test_a_refinement_is_shown(tmp_path, analysis):
     plain, _ = read(report_page.write_report(analysis, tmp_path / "report.html"))
     reader, text = read(report_page.write_report(replace(analysis, refine_dir=str(folder)), tmp_path / "report.html"))
     for words in ("2 <states>", "123.5 per image; 3 is asked for", "set aside as junk 10 (5.0 %)",
-                  "random maps: 88.8, 99.9 per", "finer: 120.4, kept",
+                  "random maps: 88.8, 99.9 per", "finer: 120.4, kept", "mask: radius 96 A",
                   "standard deviation 23 %; below 8 % it is not modelled",
                   "state 1 120 60.0 % 11.2 Å 17.3 Å 0.81 maps/cluster_00.mrc, maps/half0a.mrc, maps/half0b.mrc",
                   "state 2 70 35.0 % 12.2 Å", "state 1 and state 2 0.98 0.04", "98 + 22 particles 0.33 0.88",

@@ -12,7 +12,7 @@ from ..engine.vaegan_engine import results
 from ..engine.vaegan_engine.palette import cluster_colour, cluster_name
 
 VIEW_BINS = (24, 12)  # rot x cos(tilt): bins of equal area on the sphere
-MOST_ROWS = 18  # of evidence that are written out
+MOST_ROWS = 30  # of evidence that are written out
 LINE_CHARS = 100
 
 
@@ -59,6 +59,9 @@ def evidence_lines(details: Dict[str, Any], rows: Sequence[Dict[str, Any]]) -> L
              f"Images that took no part in the start: log likelihood {details['unseen_log_evidence']:.1f} per image "
              f"against an empty map; {details['least_log_evidence']:g} is asked for."]
     lines += [f"The same of starts from {results.start_text(row)}." for row in details["starts"]]
+    if details["masks"]:
+        text = results.mask_text(details["masks"])
+        lines += [f"{text[0].upper()}{text[1:]}."]
     if details["contrast_spread"]:
         lines += [f"Contrast of the particles: standard deviation {100 * details['contrast_spread']:.0f} %; "
                   f"below {100 * details['least_contrast_spread']:g} % it is not modelled."]

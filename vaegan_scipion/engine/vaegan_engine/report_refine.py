@@ -59,6 +59,8 @@ def evidence(details: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [("log likelihood of unseen images against an empty map",
              f"{details['unseen_log_evidence']:.1f} per image; {details['least_log_evidence']:g} is asked for")]
     rows += [("the same of starts", f"from {results.start_text(row)}") for row in details.get("starts", [])]
+    if details.get("masks"):
+        rows.append(("where the maps end", results.mask_text(details["masks"])))
     if details.get("contrast_spread"):
         rows.append(("contrast of the particles, standard deviation",
                      f"{100 * details['contrast_spread']:.0f} %; below {100 * details['least_contrast_spread']:g} % "
