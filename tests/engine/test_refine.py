@@ -199,13 +199,15 @@ def test_rounds_go_on_while_the_number_of_states_changes(tmp_path, monkeypatch, 
     monkeypatch.setattr(refine, "first_states", lambda *args: [State(np.arange(n), torch.eye(3).expand(n, 3, 3),
                                                                      torch.zeros(n, 2), torch.zeros(8, 8, 8))] * 3)
     monkeypatch.setattr(refine, "with_contrast", lambda data, *args: (data, 0.0))
+    monkeypatch.setattr(refine.envelope, "best_mask", lambda *args: [
+        {"radius_ang": 10.0 * k, "misfit": 1.0, "kept": k == 1} for k in range(3)])
     monkeypatch.setattr(refine, "divided", lambda data, states, *args: (states, []))
     monkeypatch.setattr(refine, "searched_in_all", lambda run, data, states, *args: assignment(len(states)))
     monkeypatch.setattr(refine, "settled", settled)
     monkeypatch.setattr(refine, "without_junk", lambda data, found, pairs, *args: (found, pairs, {}))
     data = Images(np.zeros((n, 8, 8), np.float16), np.zeros((n, 7), np.float32), 5.0, torch.device("cpu"))
     steps = Checkpoints(tmp_path, {}, data.device, False)
-    _, found, _ = refine.states_of(RefineRun(run_dir="", class_shells=3.0), data, torch.zeros(3, 8, 8, 8),
-                                   torch.ones(5), torch.ones(8, 8, 8), 1.0, Evidence(50.0, 3.0),
+    _, found, _, _ = refine.states_of(RefineRun(run_dir="", class_shells=3.0), data, torch.zeros(3, 8, 8, 8),
+                                   torch.ones(5), 0.45, 1.0, Evidence(50.0, 3.0),
                                    Journal(tmp_path, False), steps)
     assert len(taken) == rounds and found.n_classes == counts[rounds - 1]
