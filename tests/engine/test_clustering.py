@@ -95,6 +95,23 @@ def test_valley_of_two_normal_groups_is_the_closed_form(rng, separation):
     assert clustering.valley_ratio(a, b) == pytest.approx(expected, abs=0.05)
 
 
+def test_what_scatters_alike_in_both_groups_does_not_fill_their_valley(rng):
+    """Two sheets, far wider than they are apart, that lie aslant: on the line between their means there is no valley."""
+    wide = rng.normal(size=(1000, 2)) * [8.0, 1.0]
+    side = np.repeat([0, 1], 500)
+    sheets = (wide + side[:, None] * [4.0, 6.0]) @ np.linalg.qr(rng.normal(size=(2, 2)))[0]
+    a, b = sheets[side == 0], sheets[side == 1]
+    line = b.mean(axis=0) - a.mean(axis=0)
+    assert clustering.valley_ratio((a @ line)[:, None], (b @ line)[:, None]) > 0.9
+    assert clustering.valley_ratio(a, b) < 0.2
+
+
+def test_equal_rows_are_one_group_or_two(rng):
+    """Groups without any scatter: no matrix to invert."""
+    assert clustering.valley_ratio(np.zeros((20, 3)), np.zeros((20, 3))) == 1.0
+    assert clustering.valley_ratio(np.zeros((20, 3)), np.ones((20, 3))) < 0.01
+
+
 def test_two_parts_of_one_blob_have_no_valley(rng):
     z = rng.normal(size=(1000, 3))
     part = z[:, 0] + 0.3 * z[:, 1] > 0.5

@@ -45,7 +45,7 @@ class ModelConfig:
     n_categories: int = 6  # more than expected: unused ones empty themselves
     n_normal: int = 0
     homogeneous: bool = False  # one structure: no encoder, z is a constant vector of n_normal ones
-    temperature: float = 3.0  # of the posterior over categories: networks trained on generated images are too sure
+    temperature: float = 8.0  # of the posterior over categories: networks trained on generated images are too sure
     pose_prior: Literal["uniform", "camera"] = "uniform"  # camera: a network trained with the generator
     max_shift_frac: float = 0.05  # in-plane shift prior, uniform, fraction of the box
     noise: Literal["radial", "scalar", "gaussian_map", "poisson_map", "none"] = "radial"  # of generated images
