@@ -96,7 +96,7 @@ def test_valley_of_two_normal_groups_is_the_closed_form(rng, separation):
 
 
 def test_what_scatters_alike_in_both_groups_does_not_fill_their_valley(rng):
-    """Two sheets, far wider than they are apart, that lie aslant: on the line between their means there is no valley."""
+    """Two sheets, wider than they are apart, that lie aslant: no valley on the line between their means."""
     wide = rng.normal(size=(1000, 2)) * [8.0, 1.0]
     side = np.repeat([0, 1], 500)
     sheets = (wide + side[:, None] * [4.0, 6.0]) @ np.linalg.qr(rng.normal(size=(2, 2)))[0]

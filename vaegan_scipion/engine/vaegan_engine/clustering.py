@@ -104,9 +104,9 @@ def density_labels(points: np.ndarray, min_cluster_size: int, min_samples: int
 def valley_ratio(a: np.ndarray, b: np.ndarray) -> float:
     """Depth of the density valley between two groups ``(n, k)`` and ``(m, k)``, 1 = none.
 
-    Both are projected on Fisher's direction ``S^-1 (mean b - mean a)``, S their covariance about their own means, scaled
-    so that the mean of a is at 0 and that of b at 1: what scatters alike in both groups does not fill the valley. With
-    f the density of all of them there (kernel width by Silverman's rule, at least 0.05):
+    Both are projected on Fisher's direction ``S^-1 (mean b - mean a)``, S their covariance about their own means,
+    scaled so that the mean of a is at 0 and that of b at 1: what scatters alike in both groups does not fill the
+    valley. With f the density of all of them there (kernel width by Silverman's rule, at least 0.05):
     ``min over t in [0, 1] of f(t) / min(max f(s <= t), max f(s >= t))``.
     Two equal normal groups give 0.64 at 3 standard deviations, 0.43 at 3.5, 0.27 at 4.
     """
