@@ -19,15 +19,20 @@ BOX_PX, N = 24, 500
 MASK = torch.from_numpy(soft_sphere_mask(BOX_PX, 0.4 * BOX_PX, 2.0))
 
 
-def lobe(angle_rad: float) -> torch.Tensor:
-    """A body with an arm turned by an angle about the y axis."""
+def arm(angle_rad: float) -> torch.Tensor:
+    """An arm turned by an angle about the y axis."""
     x = torch.arange(BOX_PX, dtype=torch.float32) - BOX_PX // 2
     z, y, x = torch.meshgrid(x, x, x, indexing="ij")
-    arm = torch.zeros_like(x)
+    made = torch.zeros_like(x)
     for reach in (4.0, 6.0, 8.0):
         cx, cz = reach * np.cos(angle_rad), reach * np.sin(angle_rad)
-        arm += torch.exp(-((x - cx) ** 2 + (y - 1) ** 2 + (z - cz) ** 2) / (2 * 1.5 ** 2))
-    return blobs(1, BOX_PX, reach_frac=0.12) + 1.2 * arm
+        made += torch.exp(-((x - cx) ** 2 + (y - 1) ** 2 + (z - cz) ** 2) / (2 * 1.5 ** 2))
+    return made
+
+
+def lobe(angle_rad: float) -> torch.Tensor:
+    """A body with an arm."""
+    return blobs(1, BOX_PX, reach_frac=0.12) + 1.2 * arm(angle_rad)
 
 
 def images_of(maps: torch.Tensor, label: torch.Tensor, noise: float) -> tuple[Images, torch.Tensor, torch.Tensor]:

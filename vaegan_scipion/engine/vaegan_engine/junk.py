@@ -16,26 +16,23 @@ without junk and all images, junk too, are judged anew.
 """
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .abinitio import Images, low_passed, search_all
+from .abinitio import Images
 from .band import Band, make_band
-from .heterogeneity import misfits, project
-from .mixture import MapMixture
-from .polish import Assignment, class_posterior, reassign
-from .posed_images import Coefficients, PosedImages, better_poses
+from .heterogeneity import project
+from .polish import Assignment, reassign
+from .posed_images import Coefficients, PosedImages
+from .search_again import searched_again
 
 MISFIT_WIDTHS = 6.0
 LEAST_GAIN = 3.0  # log likelihood ratio
 MOST_OF_A_STATE = 0.5
 ROUNDS = 3
-AGAIN_ROTATIONS = 4608  # about 14 degrees apart
-_AGAIN_ITERATIONS = 4
 
 
 def explained(data: Images, found: Assignment, band: Band) -> tuple[np.ndarray, np.ndarray]:
@@ -60,26 +57,6 @@ def misfit_limit(misfit: np.ndarray) -> float:
     """Median and ``MISFIT_WIDTHS`` times its distance to the 16th percentile, a standard deviation of a normal one."""
     low, middle = np.percentile(misfit, (15.87, 50))
     return float(middle + MISFIT_WIDTHS * (middle - low))
-
-
-def searched_again(data: Images, found: Assignment, rows: np.ndarray, band: Band, largest_shift_px: float,
-                   mask: Tensor) -> Assignment:
-    """The assignment with better poses and classes of some images, where a new search in all maps finds any."""
-    maps = low_passed(found.volumes, band.radius)
-    tried = search_all(data, MapMixture(maps, found.noise, mask), rows, band.radius, AGAIN_ROTATIONS, largest_shift_px)
-    source, precision = Coefficients(data, rows, band), band.weight / found.noise[band.shell]
-    at, A, shifts, costs = torch.from_numpy(rows).to(found.A.device), found.A.clone(), found.shifts_px.clone(), []
-    for c in range(found.n_classes):
-        best, cost = better_poses(PosedImages(source, A[at, c], shifts[at, c]),
-                                  PosedImages(source, tried.A[:, c], tried.shifts_px[:, c]), found.volumes[c],
-                                  precision, _AGAIN_ITERATIONS)
-        A[at, c], shifts[at, c] = best.A, best.shifts_px
-        spread = data.contrast_spread
-        costs.append(misfits(best, found.volumes[c], precision, spread) if spread else cost)
-    posterior, class_ = found.posterior.copy(), found.class_.copy()
-    posterior[rows] = class_posterior(costs, found.sizes())
-    class_[rows] = posterior[rows].argmax(1)
-    return replace(found, class_=class_, posterior=posterior, A=A, shifts_px=shifts)
 
 
 def set_aside(data: Images, found: Assignment, radius: float, mask: Tensor, smallest: int, largest_shift_px: float

@@ -213,10 +213,10 @@ def principal_curve(transforms: Tensor, ctf: Tensor, A: Tensor, shifts_px: Tenso
     return Motion(quantiles(unseen).cpu().numpy(), abs(agreed), (0.5 * (maps[0] + maps[1])).cpu().numpy())
 
 
-def motion_of(data: Images, found: Assignment, c: int, half_set: np.ndarray, radius: float, mask: Tensor, seed: int
-              ) -> Motion:
-    """Variation of class c, at its poses."""
-    rows = found.members(c)
+def motion_of(data: Images, found: Assignment, c: int, half_set: np.ndarray, radius: float, mask: Tensor, seed: int,
+              rows: np.ndarray | None = None) -> Motion:
+    """Variation of class c, at its poses; of some of its images where ``rows`` are given."""
+    rows = found.members(c) if rows is None else rows
     band = make_band(data.box_px, radius, data.device)
     A, shifts_px = found.poses(rows)
     half = torch.from_numpy((half_set[rows] == 2).astype(np.int64)).to(data.device)

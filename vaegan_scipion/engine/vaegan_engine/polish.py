@@ -99,6 +99,11 @@ def class_posterior(costs: list[Tensor], sizes: np.ndarray) -> np.ndarray:
     return posterior
 
 
+def cost_of(images: PosedImages, volume: Tensor, precision: Tensor, spread: float, plain: Tensor) -> Tensor:
+    """Misfit ``(n,)`` of images that states are compared by: the ``plain`` one, or at the best contrast for the map."""
+    return misfits(images, volume, precision, spread) if spread else plain
+
+
 def reassign(data: Images, found: Assignment, radius: float, mask: Tensor, rounds: int, smallest: int) -> Assignment:
     """Maps, then poses and class of every image by the smallest misfit over all classes; repeated.
 
@@ -120,8 +125,7 @@ def reassign(data: Images, found: Assignment, radius: float, mask: Tensor, round
         for c in range(found.n_classes):
             better, cost = PosedImages(source, A[:, c], shifts[:, c]).refined(volumes[c], precision, _POSE_ITERATIONS)
             A[:, c], shifts[:, c] = better.A, better.shifts_px
-            spread = data.contrast_spread
-            costs.append(misfits(better, volumes[c], precision, spread) if spread else cost)
+            costs.append(cost_of(better, volumes[c], precision, data.contrast_spread, cost))
         posterior = class_posterior(costs, sizes)
         found = Assignment(posterior.argmax(1), posterior, A, shifts, volumes, noise, found.aside)
     return found

@@ -4,10 +4,12 @@
 2. *Divide* (``divide``): each class is split while two halves of its images agree on the split.
 3. *Settle* (``polish``, ``merge``): all images are searched in all states' maps; states that two halves of the
    images cannot tell apart are joined, small ones dissolved. Steps 2 and 3 run twice, the second time at finer detail,
-   and again while the number of states changes.
+   and again while the number of states changes. From the second time on, images whose coarse search may have been
+   wrong are searched once more (``search_again``).
    Before each, every particle's contrast is measured (``contrast``) and the mask of the maps chosen (``envelope``);
    after each, images that no state explains are set aside (``junk``).
-4. *Detail*: per state, two halves refined apart, the band growing with their FSC; all states laid in one frame
+4. *Follow* (``follow``): poses of states that move are searched along their motion.
+5. *Detail*: per state, two halves refined apart, the band growing with their FSC; all states laid in one frame
    (``frames``); then the continuous variation of each (``motion``).
 
 Some images take no part in step 1; whether maps made without them explain them better than an empty map
@@ -28,11 +30,13 @@ from torch import Tensor
 from . import compute, contract, contrast, envelope, refine_output, results
 from .abinitio import Images, search_all
 from .arguments import add_compute, add_fields, add_folder, add_out, run_of
+from .band import make_band
 from .cache import ParticleCache, open_cache, read_training
 from .clustering import NOISE
 from .contract import RefineRun, TrainRun
 from .divide import State, divide
 from .errors import ConfigError, DataError
+from .follow import followed
 from .frames import in_one_frame
 from .journal import Journal
 from .junk import set_aside
@@ -44,6 +48,7 @@ from .polish import Assignment, Halves, reassign, refine_halves, searched
 from .progress import progress_bar
 from .refine_checkpoint import Checkpoints, settings_of, stoppable
 from .refine_output import Evidence
+from .search_again import all_searched_again
 from .starts import (
     SEARCH_ROTATIONS,
     TRIED,
@@ -144,6 +149,8 @@ def run_refine(run: RefineRun, out_dir: Path, resume: bool = False) -> dict[str,
             steps.drop(name)
         data, found, mask, evidence = states_of(settings, data, coarse, noise, circle_frac, largest_shift_px,
                                                 Evidence(unseen, LEAST_EVIDENCE, starts), journal, steps)
+        if evidence.structured:
+            follow_motions(settings, data, found, cache, mask, largest_shift_px, journal, steps)
         halves = detail(settings, data, found, cache, mask, journal, steps)
         found, halves, laid = steps.step("frame", partial(in_one_frame, data, found, halves, cache.half_set, mask))
         motions = variation(settings, data, found, cache, mask, evidence, journal, steps)
@@ -176,7 +183,7 @@ def cluster_maps(run: RefineRun, box_px: int, voxel_size_ang: float) -> Tensor |
 
 def states_of(run: RefineRun, data: Images, maps: Tensor, noise: Tensor, circle_frac: float, largest_shift_px: float,
               evidence: Evidence, journal: Journal, steps: Checkpoints) -> tuple[Images, Assignment, Tensor, Evidence]:
-    """Contrasts, mask, divide, search, join, set junk aside: twice, and until the number of states stays.
+    """Contrasts, mask, divide, search, join, search again, junk aside: twice, and until the number of states stays.
 
     Returns the images with their contrast, the assignment, the mask of its maps, and what speaks for it.
     """
@@ -215,6 +222,9 @@ def states_of(run: RefineRun, data: Images, maps: Tensor, noise: Tensor, circle_
         found.aside = aside
         found, pairs = steps.step(f"settle_{turn}", partial(settled, run, data, found, radius, mask, smallest, rng,
                                                             journal), rng)
+        if evidence.structured and turn:
+            found, pairs = steps.step(f"again_{turn}", partial(searched_finer, data, found, radius, mask, smallest,
+                                                               largest_shift_px, rng, journal), rng)
         if evidence.structured:
             found, pairs, junk = steps.step(f"junk_{turn}", partial(without_junk, data, found, pairs, radius, mask,
                                                                     smallest, largest_shift_px, rng), rng)
@@ -298,6 +308,20 @@ def settled(run: RefineRun, data: Images, found: Assignment, radius: float, mask
     return reassign(data, found, radius, mask, 1, smallest), pairs
 
 
+def searched_finer(data: Images, found: Assignment, radius: float, mask: Tensor, smallest: int,
+                   largest_shift_px: float, rng: torch.Generator, journal: Journal
+                   ) -> tuple[Assignment, list[dict[str, Any]]]:
+    """All images searched in the states' maps on a finer grid, where a sample gains by it; with the pairs' evidence."""
+    band = make_band(data.box_px, radius, data.device)
+    journal.stage("search again", f"{found.n_classes} states at {radius:.3g} shells")
+    with progress_bar(int((~found.aside).sum()), "search again", "images") as bar:
+        made, changed = all_searched_again(data, found, band, largest_shift_px, mask, bar.update)
+    journal.note(stage="search again", changed_frac=changed)
+    print(f"search again: {100 * changed:.1f} % of a sample changed", flush=True)
+    made = reassign(data, made, radius, mask, 1, smallest)
+    return made, pair_evidence(data, made, radius, mask, rng)
+
+
 def without_junk(data: Images, found: Assignment, pairs: list[dict[str, Any]], radius: float, mask: Tensor,
                  smallest: int, largest_shift_px: float, rng: torch.Generator
                  ) -> tuple[Assignment, list[dict[str, Any]], dict[str, Any]]:
@@ -307,6 +331,24 @@ def without_junk(data: Images, found: Assignment, pairs: list[dict[str, Any]], r
     if found.n_classes != before:
         pairs = pair_evidence(data, found, radius, mask, rng)
     return found, pairs, junk
+
+
+def follow_motions(run: RefineRun, data: Images, found: Assignment, cache: ParticleCache, mask: Tensor,
+                   largest_shift_px: float, journal: Journal, steps: Checkpoints) -> None:
+    """Poses of the states that move, searched along their motion; they and the maps go to ``found``."""
+    radius = min(run.class_shells + FINER_SHELLS, data.box_px / 2)
+
+    def report(agreement: float, changed: int) -> None:
+        journal.note(stage="follow", agreement=agreement, changed=changed)
+        print(f"  motion: halves agree by {agreement:.2f}, {changed} images in another pose", flush=True)
+
+    journal.stage("follow", f"{found.n_classes} states: does one move?")
+    with progress_bar(len(data), "motions", "images") as bar:
+        for c in range(found.n_classes):
+            found.A[:, c], found.shifts_px[:, c], found.volumes[c] = steps.step(f"follow_{c:02d}", partial(
+                followed, data, found, c, cache.half_set, run.search_shells, radius, mask, largest_shift_px,
+                run.compute.seed, report))
+            bar.update(len(found.members(c)))
 
 
 def detail(run: RefineRun, data: Images, found: Assignment, cache: ParticleCache, mask: Tensor, journal: Journal,
