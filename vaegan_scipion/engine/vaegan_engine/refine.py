@@ -4,7 +4,8 @@
 2. *Divide* (``divide``): each class is split while two halves of its images agree on the split.
 3. *Settle* (``polish``, ``merge``): all images are searched in all states' maps; states that two halves of the
    images cannot tell apart are joined, small ones dissolved. Steps 2 and 3 run twice, the second time at finer detail,
-   and again while the number of states changes. From the second time on, images whose coarse search may have been
+   and again while the number of states changes. A state that is explained far worse than the others is started anew
+   from its own images (``restart``). From the second time on, images whose coarse search may have been
    wrong are searched once more (``search_again``).
    Before each, every particle's contrast is measured (``contrast``) and the mask of the maps chosen (``envelope``);
    after each, images that no state explains are set aside (``junk``).
@@ -48,6 +49,7 @@ from .polish import Assignment, Halves, reassign, refine_halves, searched
 from .progress import progress_bar
 from .refine_checkpoint import Checkpoints, settings_of, stoppable
 from .refine_output import Evidence
+from .restart import restarted
 from .search_again import all_searched_again
 from .starts import (
     SEARCH_ROTATIONS,
@@ -222,6 +224,12 @@ def states_of(run: RefineRun, data: Images, maps: Tensor, noise: Tensor, circle_
         found.aside = aside
         found, pairs = steps.step(f"settle_{turn}", partial(settled, run, data, found, radius, mask, smallest, rng,
                                                             journal), rng)
+        if evidence.structured:
+            found, anew = steps.step(f"restart_{turn}", partial(restarted, run, data, found, radius, mask,
+                                                                largest_shift_px, journal, steps, f"restart_{turn}"))
+            if any(row["kept"] for row in anew):
+                found, pairs = steps.step(f"settle_anew_{turn}", partial(settled, run, data, found, radius, mask,
+                                                                         smallest, rng, journal), rng)
         if evidence.structured and turn:
             found, pairs = steps.step(f"again_{turn}", partial(searched_finer, data, found, radius, mask, smallest,
                                                                largest_shift_px, rng, journal), rng)

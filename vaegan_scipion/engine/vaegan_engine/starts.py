@@ -162,7 +162,7 @@ def ab_initio(run: RefineRun, data: Images, maps: Tensor | None, mask: Tensor, l
 
     Log likelihood ratios are means against an empty map, near 0 on pure noise.
     """
-    held = spread_rows(len(data), min(MOST_HELD_OUT, int(HELD_OUT_FRAC * len(data))))
+    held = held_out(len(data))
     trial = Trial(run, data, maps, mask, largest_shift_px, held)
     given = 0 if maps is None else len(maps)
     n_maps = max(given, run.n_starts)
@@ -171,16 +171,21 @@ def ab_initio(run: RefineRun, data: Images, maps: Tensor | None, mask: Tensor, l
                   + (f", {trial.tries(GROWN)} of one that is grown to {run.n_starts}" if run.n_starts > 1 else ""))
     ends = [steps.step(f"ab_initio_{kind}", partial(best_of_kind, trial, kind, journal, steps))
             for kind in (KINDS if run.n_starts > 1 else (APART,))]
-    best = ends[-1] if plainly_better(ends[-1], ends[0]) else ends[0]
+    best = ends[-1] if plainly_better(ends[-1].each, ends[0].each) else ends[0]
     print(f"unseen images: log likelihood against an empty map {best.unseen:.1f} per image ({len(held)} images)")
     return best.maps, best.noise, best.unseen, [
         {"kind": end.kind, "coarse_log_evidence": end.coarse, "log_evidence": end.unseen, "kept": end is best}
         for end in ends]
 
 
-def plainly_better(one: Tried, other: Tried) -> bool:
-    """Whether one explains the same unseen images better, by ``_PLAINLY`` standard errors of the mean difference."""
-    gain = one.each - other.each
+def held_out(n: int) -> np.ndarray:
+    """Rows of n images that take no part in a start."""
+    return spread_rows(n, min(MOST_HELD_OUT, int(HELD_OUT_FRAC * n)))
+
+
+def plainly_better(one: Tensor, other: Tensor) -> bool:
+    """Whether log likelihoods (n,) of the same unseen images are better, by ``_PLAINLY`` errors of their mean."""
+    gain = one - other
     return float(gain.mean()) > _PLAINLY * float(gain.std()) / len(gain) ** 0.5
 
 
@@ -214,7 +219,7 @@ def contrasts_known(run: RefineRun, data: Images, model: MapMixture, mask: Tenso
 
     Without them faint and strong images have gathered in maps of their own, and weak maps attract wrong poses.
     """
-    held = spread_rows(len(data), min(MOST_HELD_OUT, int(HELD_OUT_FRAC * len(data))))
+    held = held_out(len(data))
     trial = Trial(run, data, None, mask, largest_shift_px, held)
     seed = run.compute.seed + 1000 * run.n_tries
     one = Start(model, Batches(np.setdiff1d(np.arange(len(data)), held), seed), torch.Generator().manual_seed(seed))
