@@ -27,25 +27,39 @@ class Stencil(NamedTuple):
 
 
 def stencil(band: Band, A: Tensor) -> Stencil:
-    """Stencil of slices along rotations ``A`` ``(n, 3, 3)``: points ``PAD (k_x A_0 + k_y A_1)``."""
+    """Stencil of slices along rotations ``A`` ``(n, 3, 3)``: points ``PAD (k_x A_0 + k_y A_1)``.
+
+    The eight neighbours are written one after the other and turned round by one copy: a stack along the last
+    dimension costs as much as all the rest.
+    """
     size = PAD * band.box_px
     half = size // 2 + 1
-    points = PAD * torch.einsum("pi,nij->npj", band.kxy, A[:, :2])
-    negative = points[..., :1] < 0
-    points = torch.where(negative, -points, points)
+    points = PAD * torch.einsum("pi,nij->jnp", band.kxy, A[:, :2])
+    sign = torch.where(points[0] < 0, -1.0, 1.0)
+    points = points * sign
     low = points.floor()
-    fx, fy, fz = (points - low).unbind(-1)
-    x, y, z = low.to(torch.int32).unbind(-1)
+    fx, fy, fz = points - low
+    x, y, z = low.to(torch.int32)
     xs = x, (x + 1).clamp_(max=half - 1)
-    ys = y % size, (y + 1) % size
-    zs = z % size, (z + 1) % size
-    rows, weights = [], []
+    ys, zs = ((_wrapped(k, size), _wrapped(k + 1, size)) for k in (y, z))
+    n, p = x.shape
+    rows = torch.empty(8, n, p, dtype=torch.int32, device=A.device)
+    weights = torch.empty(8, n, p, device=A.device)
+    at = 0
     for z_row, z_weight in zip(zs, (1 - fz, fz), strict=True):
         for y_row, y_weight in zip(ys, (1 - fy, fy), strict=True):
             line, weight = (z_row * size + y_row) * half, z_weight * y_weight
-            rows += [line + xs[0], line + xs[1]]
-            weights += [weight * (1 - fx), weight * fx]
-    return Stencil(torch.stack(rows, -1), torch.stack(weights, -1), torch.where(negative[..., 0], -1.0, 1.0))
+            for x_row, x_weight in zip(xs, (1 - fx, fx), strict=True):
+                torch.add(line, x_row, out=rows[at])
+                torch.mul(weight, x_weight, out=weights[at])
+                at += 1
+    by_point = [part.view(8, -1).t().contiguous().view(n, p, 8) for part in (rows, weights)]
+    return Stencil(by_point[0], by_point[1], sign)
+
+
+def _wrapped(k: Tensor, size: int) -> Tensor:
+    """Positions of frequencies from -size to size - 1 on a grid of ``size``."""
+    return torch.where(k < 0, k + size, k)
 
 
 def gather(volume_ft: Tensor, at: Stencil) -> Tensor:
