@@ -230,14 +230,28 @@ def test_one_state_is_not_split():
 
 def test_separation_needs_agreement_and_a_valley():
     rng = torch.Generator().manual_seed(0)
+    A = random_rotations(2000, rng)
     state = 6.0 * (torch.arange(2000) % 2) - 3.0
     first, second = (state + torch.randn(2000, generator=rng) for _ in range(2))
-    assert is_separate(separation(first, second, second))
+    assert is_separate(separation(first, second, second, A))
     noise = [torch.randn(2000, generator=rng) for _ in range(2)]
-    assert not is_separate(separation(*noise, noise[1]))
+    assert not is_separate(separation(*noise, noise[1], A))
     ramp = torch.linspace(-3, 3, 2000)
-    moving = separation(ramp + 0.3 * noise[0], ramp + 0.3 * noise[1], ramp + 0.3 * noise[1])
+    moving = separation(ramp + 0.3 * noise[0], ramp + 0.3 * noise[1], ramp + 0.3 * noise[1], A)
     assert moving["agreement"] > 0.5 and not is_separate(moving)
+
+
+def test_what_the_view_divides_is_no_state_unless_it_is_plain():
+    """A cone of views has a map of its own: agreement and valley would do, but the view explains the sides."""
+    rng = torch.Generator().manual_seed(1)
+    A = random_rotations(2000, rng)
+    cone = torch.where(A[:, 2, 2].abs() > 0.7, 2.0, -2.0)
+    values = [cone + 0.8 * torch.randn(2000, generator=rng) for _ in range(3)]
+    cut = separation(*values, A)
+    assert cut["by_view"] > 0.5 and 0.5 < cut["agreement"] < 0.95
+    assert not is_separate({**cut, "agreement": 0.7})
+    assert is_separate({**cut, "agreement": 0.7, "by_view": 0.3, "valley": 0.3})
+    assert is_separate({**cut, "agreement": 0.95, "valley": 0.05})  # wrong poses part images by views, and plainly
 
 
 @pytest.mark.parametrize("mirrored", [False, True])

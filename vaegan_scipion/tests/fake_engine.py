@@ -183,9 +183,10 @@ def refine(run, out_dir):
     results.write_json(out_dir / results.REFINE_JSON, {
         "clusters": 2, "verdict": "2 states", "unseen_log_evidence": 50.0, "least_log_evidence": 3.0,
         "starts": [{"kind": "apart", "coarse_log_evidence": [30.0, 40.0], "log_evidence": 50.0, "kept": True}],
-        "masks": [],
+        "masks": [], "restarts": [],
         "contrast_spread": 0.25, "least_contrast_spread": 0.08,
-        "pairs": [{"classes": [0, 1], "agreement": 0.95, "valley": 0.1}], "refused_splits": [], "junk": {
+        "pairs": [{"classes": [0, 1], "agreement": 0.95, "valley": 0.1, "by_view": 0.0}],
+        "refused_splits": [], "junk": {
             "n_junk": sum(refined_label(i) < 0 for i in ids), "fraction": 0.1, "misfit_limit": 1.6,
             "median_misfit": 1.0, "n_misfit": 1, "n_empty": 0, "least_gain": 3.0}})
     results.write_csv(out_dir / results.FSC_CSV, ["cluster", "resolution_ang", "spatial_frequency_per_ang", "fsc"],

@@ -62,6 +62,9 @@ def evidence_lines(details: Dict[str, Any], rows: Sequence[Dict[str, Any]]) -> L
     if details["masks"]:
         text = results.mask_text(details["masks"])
         lines += [f"{text[0].upper()}{text[1:]}."]
+    for row in details["restarts"]:
+        text = results.restart_text(row)
+        lines += [f"{text[0].upper()}{text[1:]}."]
     if details["contrast_spread"]:
         lines += [f"Contrast of the particles: standard deviation {100 * details['contrast_spread']:.0f} %; "
                   f"below {100 * details['least_contrast_spread']:g} % it is not modelled."]
@@ -71,16 +74,21 @@ def evidence_lines(details: Dict[str, Any], rows: Sequence[Dict[str, Any]]) -> L
                   f"their misfit (limit {junk['misfit_limit']:.2f}, median {junk['median_misfit']:.2f}, 1 expected), "
                   f"{junk['n_empty']} because nothing of a state is seen in them."]
     if details["pairs"]:
-        lines += ["", "Pairs of states (agreement of two halves: 1 = perfect; valley: 0 = parted, 1 = no gap):"]
-        lines += [f"  {cluster_name(a)} and {cluster_name(b)}: agreement {pair['agreement']:.2f}, valley "
-                  f"{pair['valley']:.2f}" for pair in details["pairs"] for a, b in [pair["classes"]]]
+        lines += ["", "Pairs of states (agreement of two halves: 1 = perfect; valley: 0 = parted, 1 = no gap; by view: "
+                  "part that the viewing direction explains):"]
+        lines += [f"  {cluster_name(a)} and {cluster_name(b)}: {separation_text(pair)}"
+                  for pair in details["pairs"] for a, b in [pair["classes"]]]
     lines += motion_lines(rows)
     if details["refused_splits"]:
         lines += ["", "Splits that were tried and refused:"]
         lines += [f"  {trial['n_particles']} into {trial['n_particles'] - trial['n_second']} + {trial['n_second']}: "
-                  f"agreement {trial['agreement']:.2f}, valley {trial['valley']:.2f}"
-                  for trial in details["refused_splits"]]
+                  f"{separation_text(trial)}" for trial in details["refused_splits"]]
     return lines
+
+
+def separation_text(trial: Dict[str, Any]) -> str:
+    """The evidence that two states differ."""
+    return f"agreement {trial['agreement']:.2f}, valley {trial['valley']:.2f}, by view {trial['by_view']:.2f}"
 
 
 def evidence_size_in(details: Dict[str, Any], rows: Sequence[Dict[str, Any]]) -> Tuple[float, float]:

@@ -7,6 +7,8 @@ images. Each result labels *all* images. A split is kept when
   not repeat in images that were not used, and
 * the preferences, each image's from the half that did not see it, have a valley between the two sides
   (``clustering.valley_ratio`` at most ``LARGEST_VALLEY``): a continuous family also repeats, without a valley, and
+* the viewing direction explains at most ``MOST_BY_VIEW`` of the sides (``views``), or the evidence is ``PLAIN``: a map
+  that is cut divides its images by their view, and
 * both sides hold at least ``smallest`` images.
 
 The children are tried again. Every trial is recorded, kept or not.
@@ -25,9 +27,12 @@ from .band import Band, make_band
 from .clustering import valley_ratio
 from .heterogeneity import Posed, preference, reconstruction, residual_noise, split_in_two
 from .posed_images import Coefficients, PosedImages
+from .views import explained_by_view
 
 SMALLEST_AGREEMENT = 0.5  # adjusted mutual information of the labels from two halves
 LARGEST_VALLEY = 0.6
+MOST_BY_VIEW = 0.5  # of the variance of the sides
+PLAIN_AGREEMENT, PLAIN_VALLEY = 0.9, 0.2  # states in wrong poses are parted by views too, and plainly
 MOST_SPLIT_IMAGES = 4000  # that the two maps are made from; all images get a side
 _SETTLE_ROUNDS = 3  # map and poses in turn before a split
 _POSE_ITERATIONS = 3
@@ -61,12 +66,12 @@ def settled(data: Images, state: State, band: Band, mask: Tensor, rounds: int = 
     return State(state.rows, images.A, images.shifts_px, volume), images, precision
 
 
-def separation(first: Tensor, second: Tensor, unseen: Tensor) -> dict[str, Any]:
+def separation(first: Tensor, second: Tensor, unseen: Tensor, A: Tensor) -> dict[str, Any]:
     """Evidence that two maps are two states.
 
     ``first``, ``second``: every image's preference (n,) by maps from one half of the images and from the other;
     ``unseen``: the preference by the half that did not hold the image (the mean, where neither did), of images of one
-    strength: those of faint particles would fill the valley.
+    strength: those of faint particles would fill the valley. ``A`` (n, 3, 3): their rotations, in one frame.
     """
     from sklearn.metrics import adjusted_mutual_info_score
 
@@ -79,13 +84,17 @@ def separation(first: Tensor, second: Tensor, unseen: Tensor) -> dict[str, Any]:
         "n_particles": len(side), "n_second": int(side.sum()),
         "agreement": float(adjusted_mutual_info_score((first > 0).cpu().numpy(), (second > 0).cpu().numpy())),
         "valley": valley_ratio(values[~side], values[side]) if found else 1.0,
+        "by_view": explained_by_view((unseen > 0).float(), A),
         "median_preference": float(np.median(np.abs(values))),
     }
 
 
 def is_separate(evidence: dict[str, Any]) -> bool:
     """Whether the evidence of ``separation`` speaks for two states."""
-    return bool(evidence["agreement"] >= SMALLEST_AGREEMENT and evidence["valley"] <= LARGEST_VALLEY)
+    agreement, valley = evidence["agreement"], evidence["valley"]
+    if evidence["by_view"] > MOST_BY_VIEW:
+        return bool(agreement >= PLAIN_AGREEMENT and valley <= PLAIN_VALLEY)
+    return bool(agreement >= SMALLEST_AGREEMENT and valley <= LARGEST_VALLEY)
 
 
 def try_split(images: Posed | PosedImages, volume: Tensor, precision: Tensor, mask: Tensor, rng: torch.Generator,
@@ -105,7 +114,7 @@ def try_split(images: Posed | PosedImages, volume: Tensor, precision: Tensor, ma
         odds[1], splits[1] = -odds[1], splits[1]._replace(maps=splits[1].maps.flip(0))
     unseen = 0.5 * (odds[0] + odds[1])
     unseen[halves[0]], unseen[halves[1]] = odds[1][halves[0]], odds[0][halves[1]]
-    evidence = separation(odds[0], odds[1], unseen if strength is None else unseen / strength)
+    evidence = separation(odds[0], odds[1], unseen if strength is None else unseen / strength, images.A)
     return (unseen > 0).cpu().numpy(), 0.5 * (splits[0].maps + splits[1].maps), evidence
 
 

@@ -24,7 +24,7 @@ from .heterogeneity import misfits
 from .polish import Assignment, class_map, reassign
 from .posed_images import Coefficients, PosedImages, better_poses
 
-PLAIN_AGREEMENT, PLAIN_VALLEY = 0.97, 0.2  # beyond both, two states need no second look
+SURE_AGREEMENT, SURE_VALLEY = 0.97, 0.2  # beyond both, two states need no second look
 _CARRIED_ITERATIONS = 3
 
 
@@ -82,7 +82,7 @@ def pair_evidence(data: Images, found: Assignment, radius: float, mask: Tensor, 
             unseen = torch.where(torch.from_numpy(half[rows]) == 0, odds[1], odds[0])
             strength = data.strength(rows)
             unseen = unseen if strength is None else unseen / strength.cpu()
-            pairs.append({"classes": [a, b], **separation(odds[0], odds[1], unseen)})
+            pairs.append({"classes": [a, b], **separation(odds[0], odds[1], unseen, found.A[rows, a])})
     return pairs
 
 
@@ -91,7 +91,7 @@ def doubtful_pairs(pairs: list[dict[str, Any]], n_classes: int) -> list[tuple[in
     found = set()
     for c in range(n_classes):
         nearest = min((pair for pair in pairs if c in pair["classes"]), key=lambda pair: pair["median_preference"])
-        if nearest["agreement"] < PLAIN_AGREEMENT or nearest["valley"] > PLAIN_VALLEY:
+        if nearest["agreement"] < SURE_AGREEMENT or nearest["valley"] > SURE_VALLEY:
             found.add((int(nearest["classes"][0]), int(nearest["classes"][1])))
     return sorted(found)
 

@@ -29,6 +29,7 @@ from .local_poses import refine_poses
 from .polish import Assignment
 from .projection import volume_to_fourier
 from .slices import PAD, gather, stencil
+from .views import apart_from_view
 
 NODES = 6
 _TURNS, _ROUNDS = 2, 2  # of poses, and of coordinates and maps in each
@@ -123,14 +124,6 @@ def unseen_rounds(images: Posed, t: Tensor, half: Tensor, precision: Tensor, mas
             new[other], evidence[other] = quantiles(coordinate(values)), values.logsumexp(1)
         t = new
     return t, maps, float(evidence.mean())
-
-
-def apart_from_view(t: Tensor, A: Tensor) -> Tensor:
-    """What a least-squares fit by a quadratic function of the view ``A[:, 2]`` leaves of coordinates ``(n,)``."""
-    v = A[:, 2].double()
-    i, j = torch.triu_indices(3, 3)
-    terms = torch.cat((v, v[:, i] * v[:, j]), 1)  # a constant is among them: the squares sum to 1
-    return t.double() - terms @ torch.linalg.lstsq(terms, t.double()[:, None]).solution[:, 0]
 
 
 def agreement(both: Tensor, A: Tensor) -> float:

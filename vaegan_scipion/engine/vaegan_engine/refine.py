@@ -206,7 +206,7 @@ def states_of(run: RefineRun, data: Images, maps: Tensor, noise: Tensor, circle_
             states = steps.step("contrast_states", partial(
                 first_states, run, data, MapMixture(maps, noise, mask), largest_shift_px, journal))
             data, spread = with_contrast(data, states, run.class_shells, mask, "contrast_again", journal, steps)
-    aside, tried = np.zeros(len(data), bool), []
+    aside, tried, restarts = np.zeros(len(data), bool), [], []
     for turn in range(MOST_ROUNDS):
         radius = min(run.class_shells + min(turn, 1) * FINER_SHELLS, data.box_px / 2)
         before = len(states)
@@ -227,6 +227,7 @@ def states_of(run: RefineRun, data: Images, maps: Tensor, noise: Tensor, circle_
         if evidence.structured:
             found, anew = steps.step(f"restart_{turn}", partial(restarted, run, data, found, radius, mask,
                                                                 largest_shift_px, journal, steps, f"restart_{turn}"))
+            restarts += anew
             if any(row["kept"] for row in anew):
                 found, pairs = steps.step(f"settle_anew_{turn}", partial(settled, run, data, found, radius, mask,
                                                                          smallest, rng, journal), rng)
@@ -247,7 +248,7 @@ def states_of(run: RefineRun, data: Images, maps: Tensor, noise: Tensor, circle_
         if not evidence.structured or (turn and len(states) == before):
             break
     return data, found, mask, replace(evidence, pairs=pairs, refused_splits=refused, junk=junk, contrast_spread=spread,
-                                      masks=tried)
+                                      masks=tried, restarts=restarts)
 
 
 def with_contrast(data: Images, states: list[State], radius: float, mask: Tensor, step: str, journal: Journal,
@@ -291,7 +292,7 @@ def divided(data: Images, states: list[State], radius: float, mask: Tensor, smal
         journal.note(stage="split", **evidence)
         print(f"  split of {evidence['n_particles']} into {evidence['n_particles'] - evidence['n_second']} + "
               f"{evidence['n_second']}: agreement {evidence['agreement']:.2f}, valley {evidence['valley']:.2f}, "
-              f"{'kept' if evidence['kept'] else 'refused'}", flush=True)
+              f"by view {evidence['by_view']:.2f}, {'kept' if evidence['kept'] else 'refused'}", flush=True)
         if not evidence["kept"]:
             refused.append(evidence)
 

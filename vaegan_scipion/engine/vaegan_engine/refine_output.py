@@ -26,6 +26,7 @@ from .rotations import matrix_to_euler
 
 POSE_COLUMNS = ("rot_deg", "tilt_deg", "psi_deg", "shift_x_ang", "shift_y_ang")
 MOTIONS_PNG = "motions.png"
+RESTART = "misfit", "best", "log_evidence", "log_evidence_before", "kept"  # of a state that was started anew
 MOSTLY = 0.5  # of the images, for "mostly junk"
 
 
@@ -41,6 +42,7 @@ class Evidence:
     junk: dict[str, Any] = field(default_factory=dict)  # ``junk.set_aside``
     contrast_spread: float = 0.0  # standard deviation of the particles' contrast
     masks: list[dict[str, Any]] = field(default_factory=list)  # ``envelope.best_mask``
+    restarts: list[dict[str, Any]] = field(default_factory=list)  # ``restart.restarted``
 
     @property
     def structured(self) -> bool:
@@ -81,7 +83,9 @@ def write(run: RefineRun, train: TrainRun, cache: ParticleCache, found: Assignme
                "starts": evidence.starts,
                "unseen_log_evidence": evidence.unseen, "least_log_evidence": evidence.least_unseen,
                "contrast_spread": evidence.contrast_spread, "least_contrast_spread": LEAST_SPREAD,
-               "masks": evidence.masks, "pairs": evidence.pairs, "refused_splits": evidence.refused_splits,
+               "masks": evidence.masks,
+               "restarts": [{name: row[name] for name in RESTART} for row in evidence.restarts],
+               "pairs": evidence.pairs, "refused_splits": evidence.refused_splits,
                "junk": evidence.junk}
     results.write_json(out_dir / results.REFINE_JSON, details)
     results.update_status(out_dir, state="finished", command=run.command, stage="finished", error=None,

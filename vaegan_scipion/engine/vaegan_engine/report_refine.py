@@ -61,6 +61,7 @@ def evidence(details: dict[str, Any]) -> list[tuple[str, str]]:
     rows += [("the same of starts", f"from {results.start_text(row)}") for row in details.get("starts", [])]
     if details.get("masks"):
         rows.append(("where the maps end", results.mask_text(details["masks"])))
+    rows += [("a start within a state", results.restart_text(row)) for row in details.get("restarts", [])]
     if details.get("contrast_spread"):
         rows.append(("contrast of the particles, standard deviation",
                      f"{100 * details['contrast_spread']:.0f} %; below {100 * details['least_contrast_spread']:g} % "
@@ -75,8 +76,8 @@ def trials(heading: str, what: str, rows: Sequence[tuple[str, dict[str, Any]]]) 
     """A table of separations, '' where there are none."""
     if not rows:
         return ""
-    return f"<h3>{heading}</h3>" + table([what, "agreement", "valley"], [
-        (name, f"{trial['agreement']:.2f}", f"{trial['valley']:.2f}") for name, trial in rows])
+    return f"<h3>{heading}</h3>" + table([what, "agreement", "valley", "by view"], [
+        (name, *(f"{trial[number]:.2f}" for number in ("agreement", "valley", "by_view"))) for name, trial in rows])
 
 
 def card(folder: str, row: dict[str, Any]) -> str:

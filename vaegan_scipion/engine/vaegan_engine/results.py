@@ -175,3 +175,10 @@ def mask_text(rows: Sequence[Mapping[str, Any]]) -> str:
     if kept is rows[-1]:
         text += "; the particle reaches to the edge or past it: take a larger particle radius, or a larger box"
     return text
+
+
+def restart_text(row: Mapping[str, Any]) -> str:
+    """A row of ``restarts`` of ``refine.json`` in words."""
+    return (f"a state of misfit {row['misfit']:.2f} (the best state's {row['best']:.2f}) was started anew from its own "
+            f"images: {row['log_evidence']:.1f} per unseen image, {row['log_evidence_before']:.1f} before, "
+            f"{'taken' if row['kept'] else 'not taken'}")
