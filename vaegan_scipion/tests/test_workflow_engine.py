@@ -17,6 +17,7 @@ N_STATES = 3
 N_PER_STATE = 800
 BOX_PX = 32
 NMI_FLOOR = 0.45  # of the embedding's clusters
+MOST_DEFOCUS_NMI = 0.02  # of any coordinate of z, five bins each; up to 0.008 was measured, 0.002 is chance
 REFINED_NMI_FLOOR = 0.9  # 0.96 to 0.99 was measured
 TOTAL_KIMG = 16.0
 ENCODER_KIMG = 48.0
@@ -102,6 +103,7 @@ class TestWorkflowOnTheRealEngine(BaseTest):
         clustering.inputTraining.set(training)
         self.launch(clustering)
         self.check_science(imported.outputParticles, clustering)
+        self.check_no_defocus(clustering.outputParticles)
 
         traversal = self.newProtocol(VaeganProtTraverse, nPoints=3)
         traversal.inputClusters.set(clustering)
@@ -116,6 +118,17 @@ class TestWorkflowOnTheRealEngine(BaseTest):
         refining.inputClusters.set(clustering)
         self.launch(refining)
         self.check_refined(imported.outputParticles, refining)
+
+    def check_no_defocus(self, particles):
+        """No coordinate of z carries the defocus: the encoder must see the particle, not the microscope."""
+        def bins(values):
+            return np.digitize(values, np.quantile(values, [0.2, 0.4, 0.6, 0.8]))
+
+        z, defocus = zip(*((particle.getZFlex(), particle.getCTF().getDefocusU()) for particle in particles))
+        of_defocus = bins(np.array(defocus))
+        self.assertGreater(np.std(defocus), 1000)
+        for column in np.array(z, float).T:
+            self.assertLess(normalized_mutual_information(bins(column), of_defocus), MOST_DEFOCUS_NMI)
 
     def pixel_size_ang(self):
         """Pixel size in the star file's optics table."""
