@@ -18,7 +18,7 @@ from .mixture import solved
 from .projection import volume_to_fourier
 from .slices import PAD, gather, scatter, stencil
 
-CHUNK_IMAGES = 1024
+CHUNK_IMAGES = 512  # at a time; more no longer fit the cache
 
 
 class Posed(NamedTuple):

@@ -15,7 +15,7 @@ from .band import Band, shift_phases
 from .slices import gather, stencil
 
 _ANGLE_STEP = 0.25  # of a shell's width at the band's edge, for the differences
-_CHUNK_POINTS = 2 ** 21  # slice points held at a time
+_CHUNK_POINTS = {"cpu": 2 ** 18, "cuda": 2 ** 21}  # slice points held at a time: a cache's worth, a GPU's worth
 _FIRST_DAMPING, _LESS, _MORE = 1e-2, 0.3, 8.0
 
 
@@ -39,7 +39,7 @@ def refine_poses(volume_ft: Tensor, transforms: Tensor, ctf: Tensor, A: Tensor, 
     ``volume_ft``: padded half transform of the map; ``transforms``, ``ctf``: (n, p) in the band; ``precision``
     (p,), or (n, p) for one noise level per image.
     """
-    chunk = max(1, _CHUNK_POINTS // len(band.index))
+    chunk = max(1, _CHUNK_POINTS[A.device.type] // len(band.index))
     parts = []
     for start in range(0, len(A), chunk):
         rows = slice(start, start + chunk)
