@@ -131,9 +131,8 @@ def agreement(both: Tensor, A: Tensor) -> float:
 
     The covariance of what ``apart_from_view`` leaves of them, over the product of the whole standard deviations.
     """
-    both, A = both.double().cpu(), A.cpu()  # where least squares may lack a rank
-    left = torch.stack([apart_from_view(t, A) for t in both])
-    return float(left.prod(0).mean() / both.std(1, correction=0).prod())
+    left = np.stack([apart_from_view(t, A) for t in both])
+    return float(left.prod(0).mean() / both.double().cpu().numpy().std(1).prod())
 
 
 def coordinate(log_likelihood: Tensor) -> Tensor:

@@ -5,20 +5,23 @@ images by their view, and two halves of the images agree on that. Of states and 
 """
 from __future__ import annotations
 
-import torch
+import numpy as np
 from torch import Tensor
 
 
-def apart_from_view(t: Tensor, A: Tensor) -> Tensor:
-    """What a least-squares fit by a quadratic function of the view ``A[:, 2]`` leaves of values ``(n,)``."""
-    v = A[:, 2].double()
-    i, j = torch.triu_indices(3, 3)
-    terms = torch.cat((v, v[:, i] * v[:, j]), 1)  # a constant is among them: the squares sum to 1
-    return t.double() - terms @ torch.linalg.lstsq(terms, t.double()[:, None]).solution[:, 0]
+def apart_from_view(t: Tensor, A: Tensor) -> np.ndarray:
+    """What a least-squares fit by a quadratic function of the view ``A[:, 2]`` leaves of values ``(n,)``; float64.
+
+    NumPy's solver may lack a rank, and gives the same bits wherever the arrays lie, which torch's does not.
+    """
+    v, values = A[:, 2].double().cpu().numpy(), t.double().cpu().numpy()
+    i, j = np.triu_indices(3)
+    terms = np.concatenate((v, v[:, i] * v[:, j]), 1)  # a constant is among them: the squares sum to 1
+    left: np.ndarray = values - terms @ np.linalg.lstsq(terms, values, rcond=None)[0]
+    return left
 
 
 def explained_by_view(t: Tensor, A: Tensor) -> float:
     """Part of the variance of values ``(n,)`` that views at rotations ``A`` explain, 0 where all are the same."""
-    t, A = t.double().cpu(), A.cpu()  # where least squares may lack a rank
-    variance = float(t.var(correction=0))
-    return max(0.0, 1 - float(apart_from_view(t, A).square().mean()) / variance) if variance > 0 else 0.0
+    variance = float(t.double().cpu().numpy().var())
+    return max(0.0, 1 - float(np.mean(apart_from_view(t, A) ** 2)) / variance) if variance > 0 else 0.0
