@@ -20,6 +20,7 @@ from .projection import volume_to_fourier
 from .rotations import random_rotations, super_fibonacci_rotations
 from .slices import PAD, gather, half_radius, stencil
 
+SHIFTS_PER_PERIOD = 5.0  # of the shift grid, in the finest period of the band
 _KEEP_SUMS = 0.9  # of the sums of maps and noise, per step
 _SCALE_ROTATIONS = 256
 _READ_IMAGES = 1024  # at a time
@@ -208,9 +209,9 @@ def run_stage(data: Images, model: MapMixture, stage: Stage, batches: Batches, l
                         "log_evidence": float(found.log_evidence.logsumexp(1).mean())})
 
 
-def shift_step_px(box_px: int, radius: float) -> float:
-    """Step of the shift grid: a fifth of the finest period in the band, at least half a pixel."""
-    return max(0.5, box_px / (5.0 * radius))
+def shift_step_px(box_px: int, radius: float, per_period: float = SHIFTS_PER_PERIOD) -> float:
+    """Step of the shift grid: a part of the finest period in the band, at least half a pixel."""
+    return max(0.5, box_px / (per_period * radius))
 
 
 @dataclass(frozen=True)
@@ -223,12 +224,12 @@ class Search:
 
 
 def search_all(data: Images, model: MapMixture, rows: np.ndarray, radius: float, n_rotations: int,
-               largest_shift_px: float, batch: int = 256,
-               progress: Callable[[int], None] | None = None) -> Search:
+               largest_shift_px: float, batch: int = 256, progress: Callable[[int], None] | None = None,
+               shifts_per_period: float = SHIFTS_PER_PERIOD) -> Search:
     """E step over ``rows`` with the maps held fixed."""
     band = make_band(data.box_px, radius, data.device)
     grid = super_fibonacci_rotations(n_rotations, data.device)
-    shifts = shift_grid(largest_shift_px, shift_step_px(data.box_px, radius), data.device)
+    shifts = shift_grid(largest_shift_px, shift_step_px(data.box_px, radius, shifts_per_period), data.device)
     phases, templates = shift_phases(band, shifts), model.templates(band, grid)
     parts: list[Posterior] = []
     for first in range(0, len(rows), batch):

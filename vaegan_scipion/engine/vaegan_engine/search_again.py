@@ -24,6 +24,7 @@ from .posed_images import Coefficients, PosedImages, better_poses
 from .rotations import rotation_distance_deg
 
 ROTATIONS = 4608  # about 14 degrees apart
+SHIFTS_PER_PERIOD = 3.0  # poses are refined afterwards, and the rotations are further apart than that
 SAMPLE, MOST_CHANGED_FRAC = 500, 0.005  # the rest is searched where more of the sample than this has changed
 MOVED_DEG = 10.0  # to another pose, not along the way of a refinement
 _ITERATIONS = 4
@@ -47,7 +48,8 @@ def _search(data: Images, found: Assignment, rows: np.ndarray, band: Band, large
             ) -> None:
     """``searched_again`` in place."""
     model = MapMixture(low_passed(found.volumes, band.radius), found.noise, mask)
-    tried = search_all(data, model, rows, band.radius, ROTATIONS, largest_shift_px)
+    tried = search_all(data, model, rows, band.radius, ROTATIONS, largest_shift_px,
+                       shifts_per_period=SHIFTS_PER_PERIOD)
     source, precision = Coefficients(data, rows, band), band.weight / found.noise[band.shell]
     at, costs = torch.from_numpy(rows).to(found.A.device), []
     for c in range(found.n_classes):
