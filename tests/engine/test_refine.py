@@ -185,7 +185,7 @@ def test_verdict_names_what_speaks_for_it():
 @pytest.mark.parametrize(("counts", "rounds"), [([3, 3], 2), ([1, 2, 3, 3], 4), ([3, 2, 3, 2, 3, 2], 5)])
 def test_rounds_go_on_while_the_number_of_states_changes(tmp_path, monkeypatch, counts, rounds):
     """The rounds are given: how many states each of them ends with."""
-    n, taken = 60, []
+    n, taken, again = 60, [], []
 
     def assignment(n_states: int) -> Assignment:
         return Assignment(np.arange(n) % n_states, np.full((n, n_states), 1 / n_states, np.float32),
@@ -203,7 +203,13 @@ def test_rounds_go_on_while_the_number_of_states_changes(tmp_path, monkeypatch, 
         {"radius_ang": 10.0 * k, "misfit": 1.0, "kept": k == 1} for k in range(3)])
     monkeypatch.setattr(refine, "divided", lambda data, states, *args: (states, []))
     monkeypatch.setattr(refine, "searched_in_all", lambda run, data, states, *args: assignment(len(states)))
+    def searched_finer(data, found, *args):
+        again.append(found.n_classes)
+        return found, []
+
     monkeypatch.setattr(refine, "settled", settled)
+    monkeypatch.setattr(refine, "restarted", lambda run, data, found, *args: (found, []))
+    monkeypatch.setattr(refine, "searched_finer", searched_finer)
     monkeypatch.setattr(refine, "without_junk", lambda data, found, pairs, *args: (found, pairs, {}))
     data = Images(np.zeros((n, 8, 8), np.float16), np.zeros((n, 7), np.float32), 5.0, torch.device("cpu"))
     steps = Checkpoints(tmp_path, {}, data.device, False)
@@ -211,3 +217,4 @@ def test_rounds_go_on_while_the_number_of_states_changes(tmp_path, monkeypatch, 
                                    torch.ones(5), 0.45, 1.0, Evidence(50.0, 3.0),
                                    Journal(tmp_path, False), steps)
     assert len(taken) == rounds and found.n_classes == counts[rounds - 1]
+    assert again == counts[1:rounds]  # from the second round on

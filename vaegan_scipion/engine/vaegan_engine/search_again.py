@@ -25,7 +25,7 @@ from .rotations import rotation_distance_deg
 
 ROTATIONS = 4608  # about 14 degrees apart
 SHIFTS_PER_PERIOD = 3.0  # poses are refined afterwards, and the rotations are further apart than that
-SAMPLE, MOST_CHANGED_FRAC = 500, 0.005  # the rest is searched where more of the sample than this has changed
+SAMPLE, MOST_CHANGED_FRAC = 500, 0.01  # the rest is searched where more of the sample than this has changed
 MOVED_DEG = 10.0  # to another pose, not along the way of a refinement
 _ITERATIONS = 4
 _BATCH = 1000  # images searched at a time
