@@ -243,3 +243,24 @@ def test_bad_latents_are_refused(tmp_path, z, ids, words):
 def test_missing_embedding_is_refused(tmp_path):
     with pytest.raises(DataError, match="the latents cannot be read"):
         cluster.run_cluster(ClusterRun(embedding_dir=str(tmp_path)), tmp_path / "clu", load_fake())
+
+
+def test_the_try_that_agrees_best_with_the_others_is_kept(monkeypatch, rng):
+    """One of three joins everything, by chance: it is not taken, wherever it comes."""
+    raw, state = soft_one_hot(np.repeat([0, 1, 2], 60), rng), np.repeat([0, 1, 2], 60)
+    monkeypatch.setattr(clustering, "embed_2d", lambda z, *args: z[:, :2])
+    one = np.zeros(180, int)
+    for given, kept in (([one, state, state], 1), ([state, one, state], 0), ([state, state, one], 0)):
+        labels = iter(given)
+        monkeypatch.setattr(cluster, "grouped", lambda run, z, points, labels=labels: clustering.Grouping(
+            next(labels), np.ones(180), {}))
+        _, _, group, tries = cluster.most_typical(ClusterRun(), raw)
+        assert np.array_equal(group.labels, state)
+        assert [row["clusters"] for row in tries] == [int(one.max()) + 1 for one in given]
+        assert [row["kept"] for row in tries].index(True) == kept and tries[kept]["ami"] > 0.4
+
+
+def test_methods_without_chance_in_the_plane_are_tried_once(rng):
+    raw = soft_one_hot(np.repeat([0, 1], 60), rng)
+    _, _, group, tries = cluster.most_typical(ClusterRun(method="kmeans", n_clusters=2), raw)
+    assert tries == [{"clusters": 2, "ami": 1.0, "kept": True}] and group.labels.max() == 1

@@ -18,6 +18,7 @@ from .palette import cluster_name
 from .particle_tables import Clusters, Latents, read_latents
 from .progress import progress_bar
 
+TRIES = 3  # of UMAP and HDBSCAN with other random numbers
 HELPS = {
     "method": "hdbscan finds the number of clusters in the UMAP plane; kmeans and gmm are given it and work in z",
     "n_clusters": "kmeans and gmm only",
@@ -58,12 +59,9 @@ def run_cluster(run: ClusterRun, out_dir: Path, load: LoadDecoder = load_trained
     check_z(decoder, latents.z, run.embedding_dir)
     contract.write_run(run, out_dir / results.RUN_JSON)
 
-    z = clustering.jittered(latents.z, run.compute.seed)
-    print(f"UMAP of {len(z)} particles, z of {latents.z.shape[1]} numbers", flush=True)
-    points = clustering.embed_2d(z, run.n_neighbors, run.min_dist, run.compute.seed)
-    group = grouped(run, z, points)
+    z, points, group, tries = most_typical(run, latents.z)
     clusters = Clusters(latents.particle_id, group.labels, group.probability, points)
-    details = describe(run, z, clusters, group)
+    details = describe(run, z, clusters, group) | {"tries": tries}
     rows, arrays = picture_rows(latents, clusters, decoder, out_dir)
     if run.stability_repeats:
         details |= assess(run, latents.z, z, group, details, decoder.run.model.n_categories)
@@ -81,6 +79,28 @@ def run_cluster(run: ClusterRun, out_dir: Path, load: LoadDecoder = load_trained
                           verdict=details.get("verdict", ""))
     report(details, rows)
     return details
+
+
+def most_typical(run: ClusterRun, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray, Grouping, list[dict[str, Any]]]:
+    """z with jitter, UMAP points and groups of latents ``raw`` (n, k), and a row for every try.
+
+    Random numbers decide where UMAP leaves a bridge, and now and then one more or one less joins everything. So
+    HDBSCAN's groups are those of the try whose labels agree best with the others' (mean AMI), a median of partitions.
+    """
+    from sklearn.metrics import adjusted_mutual_info_score
+
+    made = []
+    for seed in range(run.compute.seed, run.compute.seed + (TRIES if run.method == "hdbscan" else 1)):
+        print(f"UMAP of {len(raw)} particles, z of {raw.shape[1]} numbers, seed {seed}", flush=True)
+        z = clustering.jittered(raw, seed)
+        points = clustering.embed_2d(z, run.n_neighbors, run.min_dist, seed)
+        made.append((z, points, grouped(run, z, points)))
+    labels = [group.labels for _, _, group in made]
+    agreed = [float(np.mean([adjusted_mutual_info_score(one, other) for k, other in enumerate(labels) if k != place]
+                            or [1.0])) for place, one in enumerate(labels)]
+    best = int(np.argmax(agreed))
+    return *made[best], [{"clusters": int(one.max()) + 1, "ami": ami, "kept": place == best}
+                         for place, (one, ami) in enumerate(zip(labels, agreed, strict=True))]
 
 
 def check(run: ClusterRun, n: int) -> None:
