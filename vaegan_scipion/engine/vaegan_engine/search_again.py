@@ -28,7 +28,6 @@ SHIFTS_PER_PERIOD = 3.0  # poses are refined afterwards, and the rotations are f
 SAMPLE, MOST_CHANGED_FRAC = 500, 0.01  # the rest is searched where more of the sample than this has changed
 MOVED_DEG = 10.0  # to another pose, not along the way of a refinement
 _ITERATIONS = 4
-_BATCH = 1000  # images searched at a time
 
 
 def searched_again(data: Images, found: Assignment, rows: np.ndarray, band: Band, largest_shift_px: float,
@@ -44,11 +43,11 @@ def _copy(found: Assignment) -> Assignment:
                    shifts_px=found.shifts_px.clone())
 
 
-def _search(data: Images, found: Assignment, rows: np.ndarray, band: Band, largest_shift_px: float, mask: Tensor
-            ) -> None:
+def _search(data: Images, found: Assignment, rows: np.ndarray, band: Band, largest_shift_px: float, mask: Tensor,
+            progress: Callable[[int], None] | None = None) -> None:
     """``searched_again`` in place."""
     model = MapMixture(low_passed(found.volumes, band.radius), found.noise, mask)
-    tried = search_all(data, model, rows, band.radius, ROTATIONS, largest_shift_px,
+    tried = search_all(data, model, rows, band.radius, ROTATIONS, largest_shift_px, progress=progress,
                        shifts_per_period=SHIFTS_PER_PERIOD)
     source, precision = Coefficients(data, rows, band), band.weight / found.noise[band.shell]
     at, costs = torch.from_numpy(rows).to(found.A.device), []
@@ -80,10 +79,5 @@ def all_searched_again(data: Images, found: Assignment, band: Band, largest_shif
     _search(data, made, sample, band, largest_shift_px, mask)
     changed = changed_frac(found, made, sample)
     if changed > MOST_CHANGED_FRAC:
-        rest = np.setdiff1d(rows, sample)
-        for first in range(0, len(rest), _BATCH):
-            part = rest[first:first + _BATCH]
-            _search(data, made, part, band, largest_shift_px, mask)
-            if progress:
-                progress(len(part))
+        _search(data, made, np.setdiff1d(rows, sample), band, largest_shift_px, mask, progress)
     return made, changed
