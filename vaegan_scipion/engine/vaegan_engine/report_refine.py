@@ -34,7 +34,8 @@ def refine_section(folder: str) -> Section:
          f"{row['nyquist_frac_0.143']:.2f}", ", ".join((row["file"], *row["files"]))) for row in rows])
     if details["pairs"] or details["refused_splits"]:
         body += ('<p class="note">Below: agreement of two halves of the images on who belongs where (1 = perfect), and '
-                 "the valley between the two sides (0 = parted, 1 = no gap).</p>")
+                 "the valley between the two sides (0 = parted, 1 = no gap); by view: "
+                 "part that the viewing direction explains.</p>")
     body += trials("Pairs of states", "pair", [
         (" and ".join(state_name(label) for label in pair["classes"]), pair) for pair in details["pairs"]])
     body += trials("Splits that were refused", "split", [
