@@ -51,6 +51,15 @@ def test_where_nothing_is_wrong_a_sample_is_searched_alone(monkeypatch):
     assert (made.class_ == label).all()
 
 
+def test_fewer_images_than_a_sample_are_searched_at_once():
+    data, label, right = two_states(1.0)
+    found = disturbed(right, np.arange(0, 2 * N, 10))
+    found.aside[search_again.SAMPLE - 50:] = True
+    made, changed = search_again.all_searched_again(data, found, make_band(24, RADIUS), SHIFT_PX, MASK)
+    assert changed > search_again.MOST_CHANGED_FRAC
+    assert (made.class_ == label)[~found.aside].mean() > 0.99
+
+
 def test_images_set_aside_and_the_argument_stay_as_they_are():
     data, _, right = two_states(1.0)
     found = disturbed(right, np.arange(0, 2 * N, 10))

@@ -66,6 +66,7 @@ TASKS = {
     "ribo3": Task(_RIBO3, 3000, 3),
     "ribo3-snr0.5": Task(_RIBO3, 3000, 3, snr=0.5),
     "ribo3-snr0.2": Task(_RIBO3, 3000, 3, snr=0.2),
+    "ribo3-64px": Task(_RIBO3, 10000, 3, snr=0.2, box_px=64, crop_frac=1.0),
     "ribo3-real": Task(_RIBO3, 3000, 3, snr=0.5, contrast_spread=0.25, noise_ratio=3.0,
                        ctf_table="real_ctf/empiar10028_ctf.npz"),
     "ribo4": Task(_RIBOSOME, 3000, 4),

@@ -77,7 +77,7 @@ def all_searched_again(data: Images, found: Assignment, band: Band, largest_shif
     rows, made = np.flatnonzero(~found.aside), _copy(found)
     sample = rows[spread_rows(len(rows), SAMPLE)]
     _search(data, made, sample, band, largest_shift_px, mask)
-    changed = changed_frac(found, made, sample)
-    if changed > MOST_CHANGED_FRAC:
-        _search(data, made, np.setdiff1d(rows, sample), band, largest_shift_px, mask, progress)
+    changed, others = changed_frac(found, made, sample), np.setdiff1d(rows, sample)
+    if changed > MOST_CHANGED_FRAC and len(others):
+        _search(data, made, others, band, largest_shift_px, mask, progress)
     return made, changed
