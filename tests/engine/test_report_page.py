@@ -130,17 +130,19 @@ def test_a_verdict_that_was_stored_is_shown_with_its_numbers(tmp_path, analysis)
     path = tmp_path / "clu" / results.CLUSTERING_JSON
     stored = results.read_json(path)
     results.write_json(path, {
-        **stored, "verdict": "2 <clusters>", "valley": 0.21, "plateau": {"clusters": 3, "from": 17, "to": 71},
+        **stored, "clusters": 2, "verdict": "2 <clusters>", "valley": 0.21,
+        "plateau": {"clusters": 3, "from": 17, "to": 71},
         "stability": {"repeats": 2, "particles": 160, "stable_from": 0.75, "per_cluster": [0.91, 0.52],
                       "clusters": [2, 4]},
-        "null": [{"clusters": 1, "valley": 1.0}, {"clusters": 5, "valley": 0.4}],
+        "null": [{"clusters": 1, "valley": 1.0}, {"clusters": 5, "valley": 0.2}, {"clusters": 2, "valley": 0.22}],
         "sweep": [{**stored["sweep"][0], "null_clusters": [1, 6]}]})
     rows = results.read_json(tmp_path / "clu" / results.CLUSTERS_JSON)
     rows[1]["stability"] = 0.523
     results.write_json(tmp_path / "clu" / results.CLUSTERS_JSON, rows)
     _, text = read(report_page.write_report(analysis, tmp_path / "report.html"))
     for words in ("2 <clusters>", "0.91, 0.52 (1 = the same in every repeat, stable from 0.75)",
-                  "2, 4 (each on 160 particles)", "clusters in draws of the null 1, 5", "0.21 (0 = nothing between",
+                  "2, 4 (each on 160 particles)", "clusters in draws of the null 1, 5, 2",
+                  "of them as many, parted as deeply 1 of 3 (none is asked for)", "0.21 (0 = nothing between",
                   "3 clusters, smallest size 17 to 71", "in the null noise agreement 15 3 1, 6 5.0 %",
                   "stability 0.52"):
         assert words in text, words

@@ -126,23 +126,17 @@ def test_the_smallest_cluster_of_a_part_keeps_its_share(size, n, part, expected)
     ([0.7], [1, 3], 0.0, 1.0, [ALONE], 1, "one group, but 1 of 2 repeats found more: not decided"),
     ([0.9, 0.9], [2, 2], 0.0, 0.4, [{"clusters": 2, "valley": 0.3}, ALONE], 2,
      "no structure found beyond one cloud: 2 clusters (lowest stability 0.90), but 1 of 2 draws of one cloud with the "
-     "same spread fall into as many, parted about as deeply (valley here 0.40, there 0.30 at least)"),
-    ([0.9, 0.9], [2, 2], 0.6, 0.1, [{"clusters": 2, "valley": 0.3}], 2,
+     "same spread falls into as many, parted as deeply (valley here 0.40, there 0.30)"),
+    ([0.9, 0.9], [2, 2], 0.6, 0.1, [{"clusters": 2, "valley": 0.11}, {"clusters": 1, "valley": 0.0}], 2,
      "mostly noise, 60 % of the particles are in no cluster; 2 clusters, stable (lowest stability 0.90)")])
 def test_verdicts(figures, numbers, noise, valley, null, longest, words):
     assert verdict(np.array(figures), numbers, noise, valley, null, {"clusters": longest, "from": 1, "to": 2}) == words
 
 
-def test_a_valley_must_be_clearly_deeper_than_in_the_null():
-    """Factors of e: one draw, or equal ones, count as spread 0.25, so that 2.5 of them are a factor of 1.87."""
-    for draws in ([0.3], [0.3, 0.3, 0.3]):
-        assert stability.like_null(0.3 / 1.8, draws)
-        assert not stability.like_null(0.3 / 1.95, draws)
-    wide = [0.3 / np.e, 0.3, 0.3 * np.e]  # spread 1: a factor of e ** 2.5 = 12.2
-    assert stability.like_null(0.3 / 11, wide)
-    assert not stability.like_null(0.3 / 13.5, wide)
-    assert not stability.like_null(0.9, [])
-    assert stability.like_null(0.0, [0.0])
+@pytest.mark.parametrize(("clusters", "valley", "expected"), [
+    (3, 0.2, True), (4, 0.19, True), (3, 0.21, False), (2, 0.1, False), (1, 1.0, False)])
+def test_a_draw_is_as_deep_with_as_many_clusters_and_no_higher_valley(clusters, valley, expected):
+    assert stability.as_deep({"clusters": clusters, "valley": valley}, 3, 0.2) is expected
 
 
 def test_a_mixture_is_stable(rng):
@@ -152,7 +146,7 @@ def test_a_mixture_is_stable(rng):
     assert found["verdict"].startswith("3 clusters, stable"), found
     assert min(found["stability"]["per_cluster"]) > 0.9
     assert found["stability"]["clusters"] == [3, 3, 3]
-    assert [draw["clusters"] for draw in found["null"]] == [1, 1, 1]
+    assert [draw["clusters"] for draw in found["null"]] == [1] * stability.NULL_DRAWS
     assert all(len(row["null_clusters"]) == 3 for row in found["sweep"])
 
 
@@ -174,6 +168,7 @@ def test_what_has_no_gap_is_no_stable_clusters(rng, shape):
     assert "stable (lowest" not in found["verdict"], found
     if shape == "blob":
         assert found["verdict"].startswith("one group, no second one found"), found
+        assert len(found["null"]) == 3  # nothing to decide
 
 
 def test_corners_that_the_softmax_makes_of_one_cloud_are_no_structure(rng):
@@ -182,6 +177,9 @@ def test_corners_that_the_softmax_makes_of_one_cloud_are_no_structure(rng):
     found, labels = assessed(power / power.sum(axis=1, keepdims=True), n_categories=2)
     assert labels.max() + 1 == 2  # the clustering takes them for groups
     assert found["verdict"].startswith("no structure found"), found
+    as_deep = [stability.as_deep(draw, 2, found["valley"]) for draw in found["null"]]
+    assert True in as_deep[:3] or as_deep.index(True) == len(as_deep) - 1  # no more draws once it is decided
+    assert len(as_deep) < stability.NULL_DRAWS
 
 
 def test_a_number_that_was_given_is_not_called_found(rng):

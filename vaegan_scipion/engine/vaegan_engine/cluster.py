@@ -147,32 +147,37 @@ def assess(run: ClusterRun, raw: np.ndarray, z: np.ndarray, group: Grouping, det
            n_categories: int) -> dict[str, Any]:
     """Stability of the clusters, what a null without groups gives, and a verdict; for ``clustering.json``.
 
-    raw, z: latents ``(n, k)`` without and with jitter. Sweep rows get ``null_clusters``, the numbers of the draws.
+    raw, z: latents ``(n, k)`` without and with jitter. Sweep rows get ``null_clusters``, the numbers of the first
+    draws, as many as there are repeats.
     """
     n, repeats, by_density = len(raw), run.stability_repeats, run.method == "hdbscan"
     if by_density and n < 2 * details["min_cluster_size"]:
         return {"verdict": f"one group: {n} particles cannot hold two clusters of {details['min_cluster_size']}"}
-    with progress_bar(repeats * (1 + by_density), "stability", "repeats") as bar:
+    n_clusters, seed = int(group.labels.max()) + 1, run.compute.seed
+    most_draws = 0 if not by_density else repeats if n_clusters == 1 else max(repeats, stability.NULL_DRAWS)
+    with progress_bar(repeats + most_draws, "stability", "repeats") as bar:
         def recluster(part: np.ndarray, seed: int) -> np.ndarray:
             bar.update(1)
             return clustered_part(run, part, n, seed)[2]
 
-        stable, numbers = stability.repeated(raw, group.labels, recluster, repeats, run.compute.seed)
+        stable, numbers = stability.repeated(raw, group.labels, recluster, repeats, seed)
         found: dict[str, Any] = {"stability": {
             "repeats": repeats, "particles": stability.subset_size(n), "stable_from": stability.STABLE,
             "per_cluster": [float(value) for value in stable], "clusters": numbers}}
         if not by_density:
             return found | {"verdict": stability.kept_apart(stable, " as asked for") + "; whether they are parted was "
                                                                                       "not tested"}
+        valley = stability.worst_valley(z, group.labels)
         sizes = [row["min_cluster_size"] for row in details["sweep"]]
-        draws = []
-        for draw in range(repeats):
-            draws.append(null_draw(run, raw, n_categories, sizes, run.compute.seed + draw))
+        draws: list[dict[str, Any]] = []
+        for draw in range(most_draws):
+            if draw >= repeats and any(stability.as_deep(one, n_clusters, valley) for one in draws):
+                break
+            draws.append(null_draw(run, raw, n_categories, sizes if draw < repeats else [], seed + draw))
             bar.update(1)
-    valley = stability.worst_valley(z, group.labels)
     longest = stability.plateau(sizes, [row["clusters"] for row in details["sweep"]])
     found["verdict"] = stability.verdict(stable, numbers, details["noise_frac"], valley, draws, longest)
-    sweep = [row | {"null_clusters": [draw["sweep"][place] for draw in draws]}
+    sweep = [row | {"null_clusters": [draw["sweep"][place] for draw in draws[:repeats]]}
              for place, row in enumerate(details["sweep"])]
     return found | {"valley": valley, "null": draws, "plateau": longest, "sweep": sweep}
 

@@ -27,6 +27,7 @@ from .references import frequencies_per_ang
 from .report_figure import read_json, read_picture
 from .report_html import Section, shown, table
 from .report_refine import refine_section
+from .stability import as_deep
 
 PAGE = Path(__file__).with_name("page")
 FEW_NEAR_FRAC = 0.01  # of the cluster: a point with fewer particles near is marked
@@ -137,7 +138,9 @@ def evidence(details: dict[str, Any]) -> list[tuple[str, str]]:
                   + f" (1 = the same in every repeat, stable from {repeats['stable_from']:g})"),
                  ("clusters in repeats", f"{listed(repeats['clusters'])} (each on {repeats['particles']} particles)")]
     if "null" in details:
+        deep = sum(as_deep(draw, details["clusters"], details["valley"]) for draw in details["null"])
         rows += [("clusters in draws of the null", listed([draw["clusters"] for draw in details["null"]])),
+                 ("of them as many, parted as deeply", f"{deep} of {len(details['null'])} (none is asked for)"),
                  ("valley of the clusters parted least", f"{details['valley']:.2f} (0 = nothing between, 1 = no gap)"),
                  ("longest plateau", f"{details['plateau']['clusters']} clusters, smallest size "
                                      f"{details['plateau']['from']} to {details['plateau']['to']}")]

@@ -9,6 +9,11 @@ and for category probabilities p of their log ratios ``ln p_c - mean ln p``, car
 group that the softmax may push into corners. Columns of p permuted one by one are no null: each column has two peaks,
 and their products are more groups than there were.
 
+*Test against the null*: up to ``NULL_DRAWS`` clouds are clustered as the particles were. Clusters count as structure
+where no cloud falls into as many that are parted as deeply (``as_deep``). Where the null holds that happens in one of
+``NULL_DRAWS + 1`` sets (Monte Carlo test; Barnard 1963); the first cloud that is as deep decides against the clusters,
+so no more are drawn (Besag and Clifford 1991, doi 10.1093/biomet/78.2.301).
+
 Pure functions of arrays; ``cluster`` reads and writes the files.
 """
 from __future__ import annotations
@@ -22,10 +27,9 @@ from .clustering import nearest_group, valley_ratio
 
 SUBSET_FRAC, MOST_PARTICLES = 0.8, 3000
 STABLE = 0.75  # smallest stability of a stable cluster
-CLEARLY = 2.5  # standard deviations; with five draws about 4 % of clouds are taken for more
+NULL_DRAWS = 19  # 1 / 20: part of clouds without groups that are taken for more
 MOSTLY_NOISE = 0.5  # of the particles
-_SMALLEST_P, _SMALLEST_VALLEY = 1e-12, 1e-6
-_SMALLEST_SPREAD = 0.25  # of ln valley over draws
+_SMALLEST_P = 1e-12
 
 Recluster = Callable[[np.ndarray, int], np.ndarray]  # z of some particles (m, k), seed -> labels (m,)
 
@@ -100,16 +104,9 @@ def plateau(sizes: Sequence[int], numbers: Sequence[int]) -> dict[str, int]:
     return max(found, key=lambda run: run["to"] / run["from"])
 
 
-def like_null(valley: float, as_many: Sequence[float]) -> bool:
-    """Whether a valley is not clearly deeper than those of null draws that have as many clusters.
-
-    Clearly: ``ln valley`` below their mean by ``CLEARLY`` standard deviations, which count as 0.25 at least.
-    """
-    if not as_many:
-        return False
-    logs = np.log(np.maximum(as_many, _SMALLEST_VALLEY))
-    spread = max(float(logs.std(ddof=1)) if len(logs) > 1 else 0.0, _SMALLEST_SPREAD)
-    return bool(np.log(max(valley, _SMALLEST_VALLEY)) > logs.mean() - CLEARLY * spread)
+def as_deep(draw: dict[str, Any], n_clusters: int, valley: float) -> bool:
+    """Whether a draw of the null has as many clusters, of which the least parted two are parted as deeply."""
+    return bool(draw["clusters"] >= n_clusters and draw["valley"] <= valley)
 
 
 def verdict(stability: np.ndarray, numbers: Sequence[int], noise_frac: float, valley: float,
@@ -118,15 +115,15 @@ def verdict(stability: np.ndarray, numbers: Sequence[int], noise_frac: float, va
     n = len(stability)
     start = f"mostly noise, {100 * noise_frac:.0f} % of the particles are in no cluster; " \
         if noise_frac > MOSTLY_NOISE else ""
-    as_many = [draw["valley"] for draw in null if draw["clusters"] >= n]
+    deep = [draw["valley"] for draw in null if as_deep(draw, n, valley)]
     if n == 1:
         more = sum(number > 1 for number in numbers)
         text = (f"one group, but {more} of {len(numbers)} repeats found more: not decided" if more
                 else "one group, no second one found: continuous or a single state")
-    elif like_null(valley, as_many):
+    elif deep:
         text = (f"no structure found beyond one cloud: {n} clusters (lowest stability {stability.min():.2f}), but "
-                f"{len(as_many)} of {len(null)} draws of one cloud with the same spread fall into as many, parted "
-                f"about as deeply (valley here {valley:.2f}, there {min(as_many):.2f} at least)")
+                f"{len(deep)} of {len(null)} draws of one cloud with the same spread fall{'s' * (len(deep) == 1)} into "
+                f"as many, parted as deeply (valley here {valley:.2f}, there {min(deep):.2f})")
     else:
         text = kept_apart(stability)
     if longest and longest["clusters"] != n:
