@@ -109,6 +109,23 @@ def test_search_is_the_likelihood_summed_by_hand():
     torch.testing.assert_close(sums, torch.ones(4))
 
 
+def test_flat_images_do_not_make_sharp_ones_keep_all_poses():
+    """Two empty images among strong ones: entries of a strong one stay those within its own limit."""
+    maps = torch.stack([blobs(0)])
+    data, _, _, _ = simulated([blobs(0)], 12, 0.3)
+    band, phases = make_band(24, 6.0), shift_phases(make_band(24, 6.0), shift_grid(1.2, 0.6))
+    power = image_power(data)
+    model = MapMixture(scaled_to_images(maps, data, power, 6.0), 0.05 * power, mask_of(24))
+    templates = model.templates(band, super_fibonacci_rotations(1152))
+    X, C = data.coefficients(np.arange(12), band)
+    alone = search(X, C, model, templates, band, phases)
+    empty = torch.cat((X, torch.zeros_like(X[:2]))), torch.cat((C, 0.001 * C[:2]))
+    found = search(*empty, model, templates, band, phases)
+    n_alone, n = (torch.bincount(one.image, minlength=14)[:12] for one in (alone, found))
+    assert int(torch.bincount(found.image)[12:].max()) >= 256  # the flat ones are flat
+    assert torch.equal(n, n_alone)
+
+
 def test_noise_alone_has_no_evidence_for_a_map():
     rng = torch.Generator().manual_seed(5)
     _, _, _, _ = simulated([blobs(0)], 1, 0.0)

@@ -189,7 +189,7 @@ def _posterior(scores: Tensor, first: int, n_classes: int, entries: bool, power:
     kept = weights > KEPT_POSTERIOR * weights.amax((1, 2, 3), keepdim=True)
     if int(kept.count_nonzero()) > MOST_ENTRIES * n:  # a flat posterior: the most probable entries stand for all
         least = weights.flatten(1).topk(min(MOST_ENTRIES, n_shifts * rows), dim=1).values[:, -1]
-        kept = weights >= least[:, None, None, None]
+        kept &= weights >= least[:, None, None, None]  # of a sharp one the rest are ties at the floor
     image, shift, class_, rotation = torch.nonzero(kept, as_tuple=True)
     weight = weights[image, shift, class_, rotation]
     whole = torch.zeros(n, device=weight.device).index_add_(0, image, weight)
