@@ -28,7 +28,7 @@ def test_a_state_in_another_frame_is_laid_on_the_largest(mirrored):
     label = np.where(np.arange(2 * N) < N + 10, label, 1)
     aside = np.zeros(2 * N, bool)
     aside[N:N + 20] = True  # so that the first state is the larger one
-    found = Assignment(label, np.eye(2, dtype=np.float32)[label], torch.stack((A, A_other), 1),
+    found = Assignment(label, np.eye(2, dtype=np.float32)[label] - 1, torch.stack((A, A_other), 1),
                        torch.stack((shifts, shifts_other), 1), torch.zeros(2, BOX_PX, BOX_PX, BOX_PX),
                        torch.ones(BOX_PX // 2 + 1), aside)
     half_set = 1 + np.arange(2 * N) % 2

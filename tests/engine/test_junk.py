@@ -22,7 +22,7 @@ MASK = torch.from_numpy(soft_sphere_mask(BOX_PX, 0.4 * BOX_PX, 2.0))
 def assignment(data, label, A, shifts, n_classes):
     """All images at their poses in every class."""
     n = len(label)
-    start = Assignment(label, np.eye(n_classes, dtype=np.float32)[label], A[:, None].repeat(1, n_classes, 1, 1),
+    start = Assignment(label, np.eye(n_classes, dtype=np.float32)[label] - 1, A[:, None].repeat(1, n_classes, 1, 1),
                        shifts[:, None].repeat(1, n_classes, 1), torch.zeros(n_classes, BOX_PX, BOX_PX, BOX_PX),
                        torch.ones(BOX_PX // 2 + 1), np.zeros(n, bool))
     return reassign(data, start, RADIUS, MASK, 1, 10)

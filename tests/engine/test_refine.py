@@ -13,13 +13,14 @@ import torch
 from refine_particles import PIXEL_SIZE_ANG, blobs
 from sklearn.metrics import normalized_mutual_info_score
 from vaegan_engine import contract, refine, results
-from vaegan_engine.abinitio import Images
+from vaegan_engine.abinitio import Images, Search
 from vaegan_engine.clustering import NOISE
 from vaegan_engine.contract import ComputeConfig, DataConfig, EmbedRun, RefineRun, TrainRun
 from vaegan_engine.divide import State
 from vaegan_engine.errors import ConfigError, DataError
 from vaegan_engine.fsc import fourier_shell_correlation, soft_sphere_mask
 from vaegan_engine.journal import Journal
+from vaegan_engine.mixture import MapMixture
 from vaegan_engine.mrc_io import read_map, write_map, write_stack
 from vaegan_engine.particle_tables import read_clusters, read_truth, rows_of
 from vaegan_engine.polish import Assignment
@@ -182,13 +183,25 @@ def test_verdict_names_what_speaks_for_it():
     assert verdict([still], Evidence(1.0, 3.0)).startswith("no structure found")
 
 
+def test_of_many_even_maps_none_is_dropped_for_its_small_share(tmp_path, monkeypatch):
+    """50 maps from the clusters have 2 % of the images each, below the smallest share of a few maps."""
+    n, c = 100, 50
+    monkeypatch.setattr(refine, "search_all", lambda *args, **more: Search(
+        np.eye(c)[np.arange(n) % c], torch.eye(3).expand(n, c, 3, 3), torch.zeros(n, c, 2)))
+    data = Images(np.zeros((n, 8, 8), np.float16), np.zeros((n, 7), np.float32), 5.0, torch.device("cpu"))
+    model = MapMixture(torch.zeros(c, 8, 8, 8), torch.ones(5), torch.ones(8, 8, 8))
+    run = RefineRun("run", search_shells=3.0)
+    states = refine.first_states(run, data, model, 1.0, Journal(tmp_path, resumed=False))
+    assert [len(state.rows) for state in states] == [2] * c
+
+
 @pytest.mark.parametrize(("counts", "rounds"), [([3, 3], 2), ([1, 2, 3, 3], 4), ([3, 2, 3, 2, 3, 2], 5)])
 def test_rounds_go_on_while_the_number_of_states_changes(tmp_path, monkeypatch, counts, rounds):
     """The rounds are given: how many states each of them ends with."""
     n, taken, again = 60, [], []
 
     def assignment(n_states: int) -> Assignment:
-        return Assignment(np.arange(n) % n_states, np.full((n, n_states), 1 / n_states, np.float32),
+        return Assignment(np.arange(n) % n_states, np.full((n, n_states), -np.log(n_states), np.float32),
                           torch.eye(3).expand(n, n_states, 3, 3), torch.zeros(n, n_states, 2),
                           torch.zeros(n_states, 8, 8, 8), torch.ones(5), np.zeros(n, bool))
 

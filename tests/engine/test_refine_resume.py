@@ -116,6 +116,33 @@ def test_what_is_done_is_not_done_again(small_run, tmp_path, monkeypatch):
             refine.run_refine(run, tmp_path)
 
 
+def test_a_start_that_comes_later_goes_on_where_it_was(small_run, tmp_path, monkeypatch):
+    """Steps that are read back must not take its checkpoint away."""
+    run, _ = small_run
+    shrunk, write, run_stage = contrast.shrunk, Checkpoints.write, starts.run_stage
+    monkeypatch.setattr(contrast, "shrunk", lambda value, variance: (shrunk(value, variance)[0], 0.2))
+    done = []
+
+    def and_stop(self, name, value):
+        write(self, name, value)
+        if name == starts.UNDER_WAY and (value["part"], value["step"]) == ("with contrasts", 2):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def noted(*args, **more):
+        done.append(more["done"])
+        run_stage(*args, **more)
+        raise StoppedError("seen", "stop here", EXIT_SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "write", and_stop)
+        with pytest.raises(StoppedError):
+            refine.run_refine(run, tmp_path)
+    monkeypatch.setattr(starts, "run_stage", noted)
+    with pytest.raises(StoppedError):
+        refine.run_refine(run, tmp_path, resume=True)
+    assert done == [2]
+
+
 @pytest.mark.parametrize(("changes", "message"), [
     ({"n_starts": 3}, "begun with n_starts 2, now it is 3"), ({"smallest_frac": 0.1}, "smallest_frac"),
     ({"compute": replace(COMPUTE, seed=5)}, "seed 0, now it is 5")])
@@ -158,7 +185,7 @@ def test_command_line_passes_resume_on(small_run, tmp_path, monkeypatch):
 def test_values_come_back_as_they_were(tmp_path):
     steps = Checkpoints(tmp_path, {"seed": 0}, CPU, False)
     state = State(np.arange(3), torch.randn(3, 3, 3), torch.randn(3, 2), torch.randn(4, 4, 4))
-    found = Assignment(np.zeros(3, np.int64), np.ones((3, 1), np.float32), torch.randn(3, 1, 3, 3),
+    found = Assignment(np.zeros(3, np.int64), np.zeros((3, 1), np.float32), torch.randn(3, 1, 3, 3),
                        torch.randn(3, 1, 2), torch.randn(1, 4, 4, 4), torch.rand(3), np.array([False, True, False]))
     evidence = {"kept": True, "agreement": 0.1 + 0.2, "classes": [0, 1], "state": 2 ** 127 + 1}
     steps.write("all", ([state], found, evidence, None))

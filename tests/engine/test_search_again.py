@@ -64,8 +64,8 @@ def test_images_set_aside_and_the_argument_stay_as_they_are():
     data, _, right = two_states(1.0)
     found = disturbed(right, np.arange(0, 2 * N, 10))
     found.aside[:20] = True
-    before = found.A.clone(), found.class_.copy(), found.posterior.copy()
+    before = found.A.clone(), found.class_.copy(), found.log_posterior.copy()
     made, _ = search_again.all_searched_again(data, found, make_band(24, RADIUS), SHIFT_PX, MASK)
     assert torch.equal(made.A[:20], found.A[:20]) and (made.class_[:20] == found.class_[:20]).all()
     assert torch.equal(found.A, before[0])
-    assert (found.class_ == before[1]).all() and (found.posterior == before[2]).all()
+    assert (found.class_ == before[1]).all() and (found.log_posterior == before[2]).all()

@@ -81,6 +81,7 @@ def set_aside(data: Images, found: Assignment, radius: float, mask: Tensor, smal
         found.aside = unlike | empty
         if (~found.aside).sum() < smallest:  # nothing would be left: the numbers say so, the images stay
             found.aside = np.zeros_like(found.aside)
+            found = found.without_small(smallest)
             break
         found = reassign(data, found, radius, mask, 1, smallest)
     return found, {

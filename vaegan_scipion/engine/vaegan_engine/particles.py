@@ -94,15 +94,19 @@ def particle_ids(table: RelionTable) -> np.ndarray:
 
 
 def half_sets(table: RelionTable, particle_id: np.ndarray) -> np.ndarray:
-    """(n,) uint8 of 1 and 2: ``rlnRandomSubset`` where it splits the set, else drawn from the id.
-
-    The draw is a fixed hash of the id alone (splitmix64, Steele et al. 2014), so a particle stays
-    in its half whatever the order of rows or the subset.
-    """
+    """(n,) uint8 of 1 and 2: ``rlnRandomSubset`` where it splits the set, else drawn from the id."""
     if table.has(RANDOM_SUBSET):
         subset = table.numbers(RANDOM_SUBSET)
         if set(np.unique(subset)) == {1.0, 2.0}:
             return subset.astype(np.uint8)
+    return drawn_half_sets(particle_id)
+
+
+def drawn_half_sets(particle_id: np.ndarray) -> np.ndarray:
+    """(n,) uint8 of 1 and 2, by a fixed hash of the id alone (splitmix64, Steele et al. 2014).
+
+    So a particle stays in its half whatever the order of rows or the subset.
+    """
     x = particle_id.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

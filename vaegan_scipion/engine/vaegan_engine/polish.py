@@ -30,7 +30,7 @@ class Assignment:
     """Class of every image, its pose in every class, and the maps."""
 
     class_: np.ndarray  # (n,) int64
-    posterior: np.ndarray  # (n, c) float32
+    log_posterior: np.ndarray  # (n, c) float32, natural; probabilities would be 0 where two others must be compared
     A: Tensor  # (n, c, 3, 3)
     shifts_px: Tensor  # (n, c, 2)
     volumes: Tensor  # (c, d, d, d)
@@ -58,10 +58,17 @@ class Assignment:
     def without(self, c: int) -> Assignment:
         """Class c dissolved: its images go to the most probable of the others."""
         kept = [k for k in range(self.n_classes) if k != c]
-        posterior = self.posterior[:, kept]
-        class_ = np.where(self.class_ == c, posterior.argmax(1), self.class_ - (self.class_ > c))
-        return Assignment(class_, posterior, self.A[:, kept], self.shifts_px[:, kept], self.volumes[kept], self.noise,
-                          self.aside)
+        log_posterior = self.log_posterior[:, kept]
+        class_ = np.where(self.class_ == c, log_posterior.argmax(1), self.class_ - (self.class_ > c))
+        return Assignment(class_, log_posterior, self.A[:, kept], self.shifts_px[:, kept], self.volumes[kept],
+                          self.noise, self.aside)
+
+    def without_small(self, smallest: int) -> Assignment:
+        """Classes below ``smallest`` images dissolved, the least one first; one class always stays."""
+        found = self
+        while found.n_classes > 1 and found.sizes().min() < smallest:
+            found = found.without(int(found.sizes().argmin()))
+        return found
 
 
 def searched(data: Images, states: list[State], radius: float, n_rotations: int, largest_shift_px: float,
@@ -80,8 +87,8 @@ def searched(data: Images, states: list[State], radius: float, n_rotations: int,
     found = search_all(data, MapMixture(maps, noise, mask), np.arange(len(data)), radius, n_rotations,
                        largest_shift_px, progress=progress)
     evidence = torch.from_numpy(found.log_evidence)
-    return Assignment(found.log_evidence.argmax(1), evidence.softmax(1).numpy(), found.A, found.shifts_px, maps, noise,
-                      np.zeros(len(data), bool))
+    return Assignment(found.log_evidence.argmax(1), evidence.log_softmax(1).numpy(), found.A, found.shifts_px, maps,
+                      noise, np.zeros(len(data), bool))
 
 
 def class_map(data: Images, found: Assignment, rows: np.ndarray, band: Band, precision: Tensor, mask: Tensor
@@ -92,11 +99,11 @@ def class_map(data: Images, found: Assignment, rows: np.ndarray, band: Band, pre
     return volume, residual_noise(images, volume)
 
 
-def class_posterior(costs: list[Tensor], sizes: np.ndarray) -> np.ndarray:
-    """``(n, c)`` probabilities of the classes from the misfit ``(n,)`` in each and the images it has."""
+def class_log_posterior(costs: list[Tensor], sizes: np.ndarray) -> np.ndarray:
+    """``(n, c)`` log probabilities of the classes from the misfit ``(n,)`` in each and the images it has."""
     log_share = torch.from_numpy(np.log(np.maximum(sizes, 1) / max(sizes.sum(), 1))).to(costs[0])
-    posterior: np.ndarray = (log_share - torch.stack(costs, 1)).softmax(1).cpu().numpy()
-    return posterior
+    found: np.ndarray = (log_share - torch.stack(costs, 1)).log_softmax(1).cpu().numpy()
+    return found
 
 
 def cost_of(images: PosedImages, volume: Tensor, precision: Tensor, spread: float, plain: Tensor) -> Tensor:
@@ -107,15 +114,13 @@ def cost_of(images: PosedImages, volume: Tensor, precision: Tensor, spread: floa
 def reassign(data: Images, found: Assignment, radius: float, mask: Tensor, rounds: int, smallest: int) -> Assignment:
     """Maps, then poses and class of every image by the smallest misfit over all classes; repeated.
 
-    A class that falls below ``smallest`` images is dissolved, the least one first.
+    A class that falls below ``smallest`` images is dissolved (``Assignment.without_small``).
     """
     band = make_band(data.box_px, radius, data.device)
     source, precision = Coefficients(data, np.arange(len(data)), band), torch.ones_like(band.weight)
     for _ in range(rounds):
+        found = found.without_small(smallest)
         sizes = found.sizes()
-        while found.n_classes > 1 and sizes.min() < smallest:
-            found = found.without(int(sizes.argmin()))
-            sizes = found.sizes()
         made = [class_map(data, found, found.members(c), band, precision, mask) for c in range(found.n_classes)]
         volumes = torch.stack([volume for volume, _ in made])
         noise = sum(noise * (size / sizes.sum()) for (_, noise), size in zip(made, sizes, strict=True))
@@ -126,9 +131,15 @@ def reassign(data: Images, found: Assignment, radius: float, mask: Tensor, round
             better, cost = PosedImages(source, A[:, c], shifts[:, c]).refined(volumes[c], precision, _POSE_ITERATIONS)
             A[:, c], shifts[:, c] = better.A, better.shifts_px
             costs.append(cost_of(better, volumes[c], precision, data.contrast_spread, cost))
-        posterior = class_posterior(costs, sizes)
-        found = Assignment(posterior.argmax(1), posterior, A, shifts, volumes, noise, found.aside)
-    return found
+        log_posterior = class_log_posterior(costs, sizes)
+        found = Assignment(log_posterior.argmax(1), log_posterior, A, shifts, volumes, noise, found.aside)
+    return found.without_small(smallest)
+
+
+def smaller_halves(found: Assignment, half_set: np.ndarray) -> np.ndarray:
+    """Part of each class's images that are in its smaller half set ``(c,)``; ``half_set`` (n,) of 1 and 2."""
+    second = np.array([np.mean(half_set[found.members(c)] == 2) for c in range(found.n_classes)])
+    return np.minimum(second, 1 - second)
 
 
 @dataclass

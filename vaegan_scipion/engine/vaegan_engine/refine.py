@@ -45,22 +45,14 @@ from .merge import merge_same, pair_evidence
 from .mixture import MapMixture
 from .motion import LEAST_IMAGES, Motion, motion_of
 from .particle_tables import read_cluster_rows
-from .polish import Assignment, Halves, reassign, refine_halves, searched
+from .particles import drawn_half_sets
+from .polish import Assignment, Halves, reassign, refine_halves, searched, smaller_halves
 from .progress import progress_bar
 from .refine_checkpoint import Checkpoints, settings_of, stoppable
 from .refine_output import Evidence
 from .restart import restarted
 from .search_again import all_searched_again
-from .starts import (
-    SEARCH_ROTATIONS,
-    TRIED,
-    UNDER_WAY,
-    USUAL_SPREAD,
-    ab_initio,
-    contrasts_known,
-    shells_text,
-    with_shells,
-)
+from .starts import SEARCH_ROTATIONS, USUAL_SPREAD, ab_initio, contrasts_known, shells_text, with_shells
 
 HELPS = {
     "n_starts": "maps to start from: those of --clusters, filled up with random ones to this number",
@@ -79,6 +71,7 @@ LEAST_EVIDENCE = 3.0  # mean log likelihood ratio of an unseen image, maps again
 FINER_SHELLS = 2.0  # added from the second round on
 MOST_ROUNDS = 5
 DETAIL_ROUNDS = 5
+LEAST_HALF_FRAC = 0.1  # of a state's images, in the smaller of its half sets
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -147,10 +140,9 @@ def run_refine(run: RefineRun, out_dir: Path, resume: bool = False) -> dict[str,
     with stoppable(out_dir):
         coarse, noise, unseen, starts = steps.step("ab_initio", partial(
             ab_initio, settings, data, maps, mask, largest_shift_px, journal, steps))
-        for name in (UNDER_WAY, TRIED):
-            steps.drop(name)
         data, found, mask, evidence = states_of(settings, data, coarse, noise, circle_frac, largest_shift_px,
                                                 Evidence(unseen, LEAST_EVIDENCE, starts), journal, steps)
+        cache = with_halves_of_all(cache, found)
         if evidence.structured:
             follow_motions(settings, data, found, cache, mask, largest_shift_px, journal, steps)
         halves = detail(settings, data, found, cache, mask, journal, steps)
@@ -202,7 +194,6 @@ def states_of(run: RefineRun, data: Images, maps: Tensor, noise: Tensor, circle_
             data = replace(data, contrast=None, contrast_spread=USUAL_SPREAD)
             maps, noise = steps.step("ab_initio_contrast", partial(
                 contrasts_known, run, data, MapMixture(maps, noise, mask), mask, largest_shift_px, journal, steps))
-            steps.drop(UNDER_WAY)
             states = steps.step("contrast_states", partial(
                 first_states, run, data, MapMixture(maps, noise, mask), largest_shift_px, journal))
             data, spread = with_contrast(data, states, run.class_shells, mask, "contrast_again", journal, steps)
@@ -269,7 +260,7 @@ def first_states(run: RefineRun, data: Images, model: MapMixture, largest_shift_
         found = search_all(data, model, np.arange(len(data)), run.search_shells, SEARCH_ROTATIONS, largest_shift_px,
                            progress=bar.update)
     shares = np.bincount(found.log_evidence.argmax(1), minlength=model.n_classes) / len(data)
-    kept = [c for c in range(model.n_classes) if shares[c] > SMALLEST_SHARE]
+    kept = [c for c in range(model.n_classes) if shares[c] > min(SMALLEST_SHARE, 0.5 / model.n_classes)]
     journal.note(stage="pose search", shares=shares.round(4).tolist())
     class_ = found.log_evidence[:, kept].argmax(1)
     model.keep(kept)
@@ -314,7 +305,8 @@ def settled(run: RefineRun, data: Images, found: Assignment, radius: float, mask
     """Classes and poses by turns, states that are the same joined; with the evidence of the pairs that stay."""
     found = reassign(data, found, run.class_shells, mask, 2, smallest)
     found, pairs = merge_same(data, found, radius, mask, smallest, rng, lambda pair: journal.note(stage="join", **pair))
-    return reassign(data, found, radius, mask, 1, smallest), pairs
+    before, found = found.n_classes, reassign(data, found, radius, mask, 1, smallest)
+    return found, pairs if found.n_classes == before else pair_evidence(data, found, radius, mask, rng)
 
 
 def searched_finer(data: Images, found: Assignment, radius: float, mask: Tensor, smallest: int,
@@ -358,6 +350,17 @@ def follow_motions(run: RefineRun, data: Images, found: Assignment, cache: Parti
                 followed, data, found, c, cache.half_set, run.search_shells, radius, mask, largest_shift_px,
                 run.compute.seed, report))
             bar.update(len(found.members(c)))
+
+
+def with_halves_of_all(cache: ParticleCache, found: Assignment) -> ParticleCache:
+    """The particles with half sets that every state has both of: drawn anew where those given go with a state."""
+    parts = smaller_halves(found, cache.half_set)
+    if parts.min() >= LEAST_HALF_FRAC:
+        return cache
+    print(f"half sets of the particles: state {int(parts.argmin()) + 1} has {100 * parts.min():.1f} % of its images in "
+          f"the smaller one, at least {100 * LEAST_HALF_FRAC:g} % is asked for: NOT USED, both halves are drawn anew "
+          "for all states", flush=True)
+    return replace(cache, half_set=drawn_half_sets(cache.particle_id))
 
 
 def detail(run: RefineRun, data: Images, found: Assignment, cache: ParticleCache, mask: Tensor, journal: Journal,

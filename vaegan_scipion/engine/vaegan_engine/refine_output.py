@@ -58,7 +58,7 @@ def write(run: RefineRun, train: TrainRun, cache: ParticleCache, found: Assignme
     order = np.argsort(-sizes, kind="stable")
     new = np.argsort(order)
     label = np.where(found.aside, NOISE, new[found.class_])
-    probability = np.where(found.aside, 0.0, found.posterior[np.arange(len(label)), found.class_])
+    probability = np.where(found.aside, 0.0, np.exp(found.log_posterior[np.arange(len(label)), found.class_]))
     moving = [None if motion is None or motion.agreement < LEAST_AGREEMENT else motion for motion in motions]
     t = np.full(len(label), np.nan)
     for c, motion in enumerate(moving):

@@ -22,7 +22,7 @@ from .junk import explained
 from .mixture import MapMixture
 from .polish import Assignment, class_map
 from .refine_checkpoint import Checkpoints
-from .starts import APART, SEARCH_ROTATIONS, TRIED, UNDER_WAY, Trial, best_of_kind, held_out, plainly_better
+from .starts import APART, SEARCH_ROTATIONS, Trial, best_of_kind, held_out, plainly_better
 
 WIDTHS = 3.0  # of the best state's misfits: a state whose median lies so much higher is started anew
 MOST_IMAGES = 10000  # of a state, that it is started from
@@ -56,8 +56,6 @@ def started_anew(run: RefineRun, data: Images, found: Assignment, c: int, mask: 
     held = held_out(len(rows))
     trial = Trial(one, own, None, mask, largest_shift_px, held)
     tried = best_of_kind(trial, APART, journal, steps)
-    for name in (UNDER_WAY, TRIED):
-        steps.drop(name)
     band = make_band(data.box_px, run.search_shells, data.device)
     seen = np.delete(rows, held)
     old, _ = class_map(data, found, seen, band, band.weight / found.noise[band.shell], mask)

@@ -19,7 +19,7 @@ from torch import Tensor
 from .abinitio import Images, low_passed, search_all, spread_rows
 from .band import Band
 from .mixture import MapMixture
-from .polish import Assignment, class_posterior, cost_of
+from .polish import Assignment, class_log_posterior, cost_of
 from .posed_images import Coefficients, PosedImages, better_poses
 from .rotations import rotation_distance_deg
 
@@ -39,7 +39,7 @@ def searched_again(data: Images, found: Assignment, rows: np.ndarray, band: Band
 
 
 def _copy(found: Assignment) -> Assignment:
-    return replace(found, class_=found.class_.copy(), posterior=found.posterior.copy(), A=found.A.clone(),
+    return replace(found, class_=found.class_.copy(), log_posterior=found.log_posterior.copy(), A=found.A.clone(),
                    shifts_px=found.shifts_px.clone())
 
 
@@ -57,8 +57,8 @@ def _search(data: Images, found: Assignment, rows: np.ndarray, band: Band, large
                                   precision, _ITERATIONS)
         found.A[at, c], found.shifts_px[at, c] = best.A, best.shifts_px
         costs.append(cost_of(best, found.volumes[c], precision, data.contrast_spread, cost))
-    found.posterior[rows] = class_posterior(costs, found.sizes())
-    found.class_[rows] = found.posterior[rows].argmax(1)
+    found.log_posterior[rows] = class_log_posterior(costs, found.sizes())
+    found.class_[rows] = found.log_posterior[rows].argmax(1)
 
 
 def changed_frac(before: Assignment, after: Assignment, rows: np.ndarray) -> float:

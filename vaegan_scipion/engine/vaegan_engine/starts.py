@@ -210,6 +210,7 @@ def best_of_kind(trial: Trial, kind: str, journal: Journal, steps: Checkpoints) 
     if kind == GROWN:
         end = grown(end, run.n_starts, run.search_shells, trial.mask)
     end = advance(trial, end, replace(finer, steps=_MORE_STEPS * finer.steps), f"{kind}, all maps", journal, steps)
+    steps.drop(TRIED)
     return Tried(kind, end.model.maps, end.model.noise, end.each, at["unseen"])
 
 
@@ -239,6 +240,7 @@ def advance(trial: Trial, one: Start, stage: Stage, part: str, journal: Journal,
         run_stage(trial.data, one.model, stage, one.batches, trial.largest_shift_px, one.rng, done=done,
                   after_step=partial(_noted, one, stage, part, journal, steps, bar.update))
     one.each = trial.explained(one.model, stage)
+    steps.drop(UNDER_WAY)
     journal.note(stage="held out", part=part, n_images=len(trial.held), log_evidence=one.unseen)
     print(f"start, {part}: log likelihood of unseen images {one.unseen:.1f} per image", flush=True)
     return one
