@@ -7,11 +7,12 @@ import torch
 from refine_particles import PIXEL_SIZE_ANG, blobs
 from scipy.stats import spearmanr
 from vaegan_engine import motion
-from vaegan_engine.abinitio import Images
+from vaegan_engine.abinitio import Images, spread_rows
 from vaegan_engine.band import make_band
 from vaegan_engine.ctf import ctf_2d
 from vaegan_engine.fsc import soft_sphere_mask
 from vaegan_engine.heterogeneity import posed, weighted_map
+from vaegan_engine.polish import Assignment, reassign
 from vaegan_engine.projection import extract_slices, shift_slices, slices_to_images, volume_to_fourier
 from vaegan_engine.rotations import random_rotations
 
@@ -54,7 +55,22 @@ def found_in(maps: torch.Tensor, label: torch.Tensor, noise: float) -> motion.Mo
     volume = weighted_map(posed(transforms, ctf, A, shifts, band), torch.ones(len(A)), torch.ones_like(band.weight),
                           MASK)
     return motion.principal_curve(transforms, ctf, A, shifts, torch.arange(len(A)) % 2, volume, band, MASK,
-                                  torch.Generator().manual_seed(0))
+                                  torch.Generator().manual_seed(0))[0]
+
+
+def test_images_that_the_curve_is_not_made_from_get_their_place_on_it(monkeypatch):
+    label = torch.randperm(N, generator=torch.Generator().manual_seed(9))
+    data, A, shifts = images_of(torch.stack([lobe(angle) for angle in np.linspace(-0.9, 0.9, N)[::10]]), label // 10,
+                                0.4)
+    start = Assignment(np.zeros(N, np.int64), np.zeros((N, 1), np.float32), A[:, None], shifts[:, None],
+                       torch.zeros(1, BOX_PX, BOX_PX, BOX_PX), torch.ones(BOX_PX // 2 + 1), np.zeros(N, bool))
+    found = reassign(data, start, 7.0, MASK, 1, 10)
+    monkeypatch.setattr(motion, "MOST_CURVE_IMAGES", 300)
+    moved = motion.motion_of(data, found, 0, 1 + np.arange(N) // 2 % 2, 7.0, MASK, 0)
+    assert sorted(np.round(moved.t * (N - 1)).astype(int)) == list(range(N))  # every image has a place of its own
+    others = np.setdiff1d(np.arange(N), spread_rows(N, 300))
+    for rows in (others, np.arange(N)):
+        assert abs(spearmanr(moved.t[rows], (label // 10)[rows])[0]) > 0.85
 
 
 def test_an_arm_that_turns_is_ordered():

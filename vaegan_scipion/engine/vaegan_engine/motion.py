@@ -16,17 +16,18 @@ RECOVAR (Gilles and Singer, PNAS 2025).
 """
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .abinitio import Images
+from .abinitio import Images, spread_rows
 from .band import Band, make_band
-from .heterogeneity import Posed, posed, principal_volume, project, residual_noise, weighted_map
+from .heterogeneity import InChunks, Posed, posed, principal_volume, project, residual_noise, weighted_map
 from .local_poses import refine_poses
 from .polish import Assignment
+from .posed_images import Coefficients, PosedImages
 from .projection import volume_to_fourier
 from .slices import PAD, gather, stencil
 from .views import apart_from_view
@@ -35,6 +36,7 @@ NODES = 6
 _TURNS, _ROUNDS = 2, 2  # of poses, and of coordinates and maps in each
 LEAST_IMAGES = 100  # of a state, in each half
 LEAST_AGREEMENT = 0.5  # of the two halves, for a motion
+MOST_CURVE_IMAGES = 20_000  # of a state that its curve is made from; the others get their place on it
 _TRIAL_ROUNDS, _TRIAL_IMAGES = 2, 2000  # of each starting order
 _COMPONENTS, _NEIGHBOURS = 3, 20
 _GRID = 51  # values of t that are tried
@@ -69,13 +71,13 @@ def node_maps(images: Posed, t: Tensor, precision: Tensor, mask: Tensor) -> Tens
                         for k, own in enumerate((weights > 0).T)])
 
 
-def log_likelihoods(images: Posed, maps: Tensor, precision: Tensor) -> Tensor:
+def log_likelihoods(images: InChunks, maps: Tensor, precision: Tensor) -> Tensor:
     """Log likelihood of every image at ``_GRID`` even values of t ``(n, _GRID)``, up to a constant of the image.
 
     Between two nodes it is a parabola: with r the residual at the first and D the step to the second,
     ``-1/2 (|r|^2 - 2 f <r, D> + f^2 |D|^2)``.
     """
-    grid = torch.linspace(0, 1, _GRID, device=images.ctf.device) * (NODES - 1)
+    grid = torch.linspace(0, 1, _GRID, device=images.A.device) * (NODES - 1)
     segment = grid.long().clamp(max=NODES - 2)
     f = grid - segment
     transforms = volume_to_fourier(maps, PAD)
@@ -174,12 +176,23 @@ def curve(images: Posed, t: Tensor | None, volume: Tensor, precision: Tensor, ma
     return t, node_maps(images, t, precision, mask)
 
 
+def places(images: InChunks, maps: list[Tensor], precision: Tensor) -> Tensor:
+    """Place of every image on the curves of both halves ``(2, n)``, even quantiles of each."""
+    return torch.stack([quantiles(coordinate(log_likelihoods(images, made, precision))) for made in maps])
+
+
+def unseen_places(both: Tensor, half: Tensor) -> np.ndarray:
+    """Place of every image ``(n,)`` on the curve of the half that it is not in, even quantiles."""
+    return quantiles(torch.where(half == 0, both[1], both[0])).cpu().numpy()
+
+
 def principal_curve(transforms: Tensor, ctf: Tensor, A: Tensor, shifts_px: Tensor, half: Tensor, volume: Tensor,
-                    band: Band, mask: Tensor, rng: torch.Generator) -> Motion:
+                    band: Band, mask: Tensor, rng: torch.Generator) -> tuple[Motion, list[Tensor], Tensor]:
     """Coordinates and maps of the images of one state ``(n, p)`` at poses (A, s); ``volume`` is its map.
 
-    ``half`` (n,) holds 0 or 1; each half makes its curve alone, and the coordinate of an image comes from the other
-    half's. Poses are refined on the way, by maps of their own half, and not returned.
+    Returns also the maps of each half and the precision ``(p,)``. ``half`` (n,) holds 0 or 1; each half makes its curve
+    alone, and the coordinate of an image comes from the other half's. Poses are refined on the way, by maps of their own
+    half, and not returned.
     """
     A, shifts_px = A.clone(), shifts_px.clone()
     rows = [torch.nonzero(half == h).squeeze(1) for h in (0, 1)]
@@ -197,20 +210,29 @@ def principal_curve(transforms: Tensor, ctf: Tensor, A: Tensor, shifts_px: Tenso
                 A[own], shifts_px[own] = poses_at_nodes(transforms[own], ctf[own], A[own], shifts_px[own], at, made,
                                                         precision, band)
         images = posed(transforms, ctf, A, shifts_px, band)
-    both = torch.stack([quantiles(coordinate(log_likelihoods(images, made, precision))) for made in maps])
+    both = places(images, maps, precision)
     agreed = agreement(both, A)
     if agreed < 0:  # the second half runs the other way
         both[1], maps[1] = 1 - both[1], maps[1].flip(0)
-    unseen = torch.where(half == 0, both[1], both[0])
-    return Motion(quantiles(unseen).cpu().numpy(), abs(agreed), (0.5 * (maps[0] + maps[1])).cpu().numpy())
+    found = Motion(unseen_places(both, half), abs(agreed), (0.5 * (maps[0] + maps[1])).cpu().numpy())
+    return found, maps, precision
 
 
 def motion_of(data: Images, found: Assignment, c: int, half_set: np.ndarray, radius: float, mask: Tensor, seed: int,
               rows: np.ndarray | None = None) -> Motion:
-    """Variation of class c, at its poses; of some of its images where ``rows`` are given."""
+    """Variation of class c, at its poses; of some of its images where ``rows`` are given.
+
+    The curve is made from ``MOST_CURVE_IMAGES`` of them at most, which are held in memory.
+    """
     rows = found.members(c) if rows is None else rows
     band = make_band(data.box_px, radius, data.device)
     A, shifts_px = found.poses(rows)
     half = torch.from_numpy((half_set[rows] == 2).astype(np.int64)).to(data.device)
-    return principal_curve(*data.coefficients(rows, band), A, shifts_px, half, found.volumes[c], band, mask,
-                           torch.Generator().manual_seed(seed))
+    some = torch.from_numpy(spread_rows(len(rows), MOST_CURVE_IMAGES))
+    made, maps, precision = principal_curve(*data.coefficients(rows[some.numpy()], band), A[some], shifts_px[some],
+                                            half[some], found.volumes[c], band, mask,
+                                            torch.Generator().manual_seed(seed))
+    if len(some) == len(rows):
+        return made
+    images = PosedImages(Coefficients(data, rows, band), A, shifts_px)
+    return replace(made, t=unseen_places(places(images, maps, precision), half))
