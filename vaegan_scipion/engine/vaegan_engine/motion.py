@@ -190,9 +190,9 @@ def principal_curve(transforms: Tensor, ctf: Tensor, A: Tensor, shifts_px: Tenso
                     band: Band, mask: Tensor, rng: torch.Generator) -> tuple[Motion, list[Tensor], Tensor]:
     """Coordinates and maps of the images of one state ``(n, p)`` at poses (A, s); ``volume`` is its map.
 
-    Returns also the maps of each half and the precision ``(p,)``. ``half`` (n,) holds 0 or 1; each half makes its curve
-    alone, and the coordinate of an image comes from the other half's. Poses are refined on the way, by maps of their own
-    half, and not returned.
+    Returns also the maps of each half and the precision ``(p,)``. ``half`` (n,) holds 0 or 1; each half makes its
+    curve alone, and the coordinate of an image comes from the other half's. Poses are refined on the way, by maps of
+    their own half, and not returned.
     """
     A, shifts_px = A.clone(), shifts_px.clone()
     rows = [torch.nonzero(half == h).squeeze(1) for h in (0, 1)]
