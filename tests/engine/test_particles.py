@@ -13,6 +13,7 @@ from particle_files import (
 from vaegan_engine.errors import DataError
 from vaegan_engine.particles import CTF_RELION, half_sets, load_particles
 from vaegan_engine.relion_star import read_star
+from vaegan_engine.star_subset import write_subset
 
 
 def test_ctf_columns_are_in_the_order_of_the_ctf_table():
@@ -180,3 +181,27 @@ def test_real_particles(shared_data, star, n, box_px, pixel_size_ang, defocus_u_
     assert (len(table), table.box_px) == (n, box_px)
     assert table.pixel_size_ang == pytest.approx(pixel_size_ang, rel=1e-6)
     assert table.ctf[0, 0] == pytest.approx(defocus_u_ang, rel=1e-6)
+
+
+def test_images_that_were_multiplied_by_their_ctf_are_refused(tmp_path):
+    write_stack(tmp_path / "particles.mrcs", noise_images(3, 8))
+    optics = {**optics_columns(), "rlnCtfDataAreCtfPremultiplied": [1]}
+    star = write_star(tmp_path / "p.star", particle_columns(3), optics)
+    with pytest.raises(DataError, match="rlnCtfDataAreCtfPremultiplied is 1"):
+        load_particles(star)
+    write_star(star, particle_columns(3), {**optics, "rlnCtfDataAreCtfPremultiplied": [0]})
+    assert load_particles(star).ctf_present
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_a_subset_keeps_ids_and_names(tmp_path, given):
+    write_stack(tmp_path / "particles.mrcs", noise_images(6, 8))
+    columns = {**particle_columns(6), "rlnGroupName": [f"{i:03d}" for i in range(6)]}
+    if given:
+        columns["vaeParticleId"] = list(range(10, 16))
+    star = write_star(tmp_path / "p.star", columns, optics_columns())
+    wanted = [12, 14] if given else [3, 5]
+    assert write_subset(read_star(star), np.array(wanted), tmp_path / "sub" / "s.star") == 2
+    again = load_particles(tmp_path / "sub" / "s.star")
+    assert again.particle_id.tolist() == wanted and again.slice_index.tolist() == [2, 4]
+    assert read_star(tmp_path / "sub" / "s.star").particles["rlnGroupName"].tolist() == ["002", "004"]

@@ -61,14 +61,15 @@ def assert_same(a, b) -> None:
 
 
 @pytest.mark.parametrize("command", ["train3d", "train2d"])
-def test_resume_equals_an_uninterrupted_run_bitwise(particles, tmp_path, monkeypatch, command):
+@pytest.mark.parametrize(("stop_at", "seen"), [(5, 40), (12, 96)])  # the encoder alone is trained from 80 images on
+def test_resume_equals_an_uninterrupted_run_bitwise(particles, tmp_path, monkeypatch, command, stop_at, seen):
     run = tiny(particles, command)
     train.run_train(run, tmp_path / "whole")
     step, count = Trainer.step, []
 
     def step_then_signal(self, real, table):
         count.append(1)
-        if len(count) == 5:  # in the middle of a tick
+        if len(count) == stop_at:  # in the middle of a tick
             os.kill(os.getpid(), signal.SIGTERM)
         return step(self, real, table)
 
@@ -77,9 +78,98 @@ def test_resume_equals_an_uninterrupted_run_bitwise(particles, tmp_path, monkeyp
         train.run_train(run, tmp_path / "parts")
     assert stop.value.exit_code == 143
     assert results.read_json(tmp_path / "parts" / results.STATUS_JSON)["state"] == "stopped"
-    assert final_state(tmp_path / "parts")["images_seen"] == 40
+    assert final_state(tmp_path / "parts")["images_seen"] == seen
     train.run_train(run, tmp_path / "parts", resume=True)
     assert_same(final_state(tmp_path / "whole"), final_state(tmp_path / "parts"))
+
+
+def test_training_again_in_a_used_folder_leaves_its_own_checkpoints(particles, tmp_path):
+    train.run_train(tiny(particles), tmp_path)
+    train.run_train(tiny(particles, training={"total_kimg": 0.032, "encoder_kimg": 0.0}), tmp_path)
+    assert final_state(tmp_path)["images_seen"] == 32
+    names = sorted(path.name for path in (tmp_path / results.CHECKPOINTS).iterdir())
+    assert names == ["ckpt_0000000016.pt", "ckpt_0000000032.pt"]
+    train.run_train(tiny(particles, training={"total_kimg": 0.016, "continue_from": str(tmp_path)}), tmp_path)
+    assert final_state(tmp_path)["images_seen"] == 48  # with the encoder's 32
+
+
+def test_a_broken_checkpoint_can_be_deleted_and_its_log_is_not_doubled(particles, tmp_path):
+    train.run_train(tiny(particles), tmp_path)
+    whole = results.read_jsonl(tmp_path / results.LOG_JSONL)
+    checkpoint.newest(tmp_path).unlink()
+    train.run_train(tiny(particles), tmp_path, resume=True)
+    again = results.read_jsonl(tmp_path / results.LOG_JSONL)
+    assert [row["kimg"] for row in again] == [row["kimg"] for row in whole]
+
+
+@pytest.mark.parametrize(("changes", "words"), [
+    ({"model": {"n_categories": 4}}, "model.n_categories 3, now it is 4"),
+    ({"data": {"invert_contrast": True}}, "data.invert_contrast False, now it is True"),
+    ({"training": {"info_weight": 0.5}}, "training.info_weight 0.1, now it is 0.5"),
+    ({"compute": {"seed": 3}}, "seed 0, now it is 3")])
+def test_a_run_goes_on_with_its_own_settings_alone(particles, tmp_path, changes, words):
+    train.run_train(tiny(particles, training={"total_kimg": 0.016, "encoder_kimg": 0.0}), tmp_path)
+    before = (tmp_path / results.RUN_JSON).read_bytes()
+    with pytest.raises(ConfigError, match=words):
+        train.run_train(tiny(particles, **changes), tmp_path, resume=True)
+    assert (tmp_path / results.RUN_JSON).read_bytes() == before
+
+
+def test_a_run_goes_on_with_its_own_particles_alone(particles, tmp_path):
+    star = particles.with_name("some.star")
+    star.write_text(particles.read_text())
+    train.run_train(tiny(star, training={"total_kimg": 0.016}), tmp_path)
+    # the encoder alone was trained after it
+    with pytest.raises(ConfigError, match=r"total_kimg 0\.016, now it is 0\.08"):
+        train.run_train(tiny(star), tmp_path, resume=True)
+    lines = star.read_text().splitlines(keepends=True)
+    row = next(k for k, line in enumerate(lines) if "@" in line)
+    star.write_text("".join(lines[:row] + lines[row + 1:]))
+    with pytest.raises(ConfigError, match="other particles"):
+        train.run_train(tiny(star, training={"total_kimg": 0.016}), tmp_path, resume=True)
+
+
+def test_a_run_goes_on_with_the_learning_rates_that_are_asked_for(particles, tmp_path, monkeypatch):
+    train.run_train(tiny(particles, training={"total_kimg": 0.016, "encoder_kimg": 0.0}), tmp_path)
+    rates = []
+    monkeypatch.setattr(train, "loop", lambda trainer, *args: rates.append(
+        trainer.optimizers["critic"].param_groups[0]["initial_lr"]))
+    train.run_train(tiny(particles, training={"critic_lr": 1e-6}), tmp_path, resume=True)
+    assert rates == [1e-6]
+
+
+def test_random_numbers_of_another_kind_of_device_begin_anew(particles, tmp_path, capsys):
+    run = tiny(particles, training={"total_kimg": 0.016, "encoder_kimg": 0.0})
+    train.run_train(run, tmp_path)
+    state = final_state(tmp_path)
+    torch.save({**state, "rng": state["rng"][:16]}, checkpoint.newest(tmp_path))  # as long as a GPU's
+    assert TrainedRun.load(tmp_path).decode(np.eye(3)[:1]).shape == (1, 16, 16, 16)
+    train.run_train(replace(run, training=replace(run.training, total_kimg=0.032)), tmp_path, resume=True)
+    assert "random numbers begin anew" in capsys.readouterr().out
+    assert final_state(tmp_path)["images_seen"] == 32
+
+
+def test_a_disk_that_fills_up_is_said_and_leaves_no_part(particles, tmp_path, monkeypatch):
+    def full(state, stream):
+        stream.write(b"part")
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(DataError, match="could not be written"):
+        train.run_train(tiny(particles), tmp_path / "torch")
+    assert not list((tmp_path / "torch" / results.CHECKPOINTS).iterdir())
+    monkeypatch.undo()
+    monkeypatch.setattr(results, "append_jsonl", lambda path, row: os.open("/dev/full/no", os.O_WRONLY))
+    with pytest.raises(DataError, match="cannot be written"):
+        train.run_train(tiny(particles), tmp_path / "log")
+    for name in ("torch", "log"):
+        assert results.read_json(tmp_path / name / results.STATUS_JSON)["state"] == "failed"
+
+
+def test_large_seeds_can_be_used_with_dropout(particles, tmp_path):
+    train.run_train(tiny(particles, model={"dropout": 0.1}, compute={"seed": 20240611},
+                         training={"total_kimg": 0.016, "encoder_kimg": 0.0}), tmp_path)
+    assert final_state(tmp_path)["images_seen"] == 16
 
 
 def test_a_finished_run_leaves_what_the_results_layout_names(particles, tmp_path):

@@ -63,6 +63,18 @@ class ParticleCache:
     def __len__(self) -> int:
         return len(self.particle_id)
 
+    def digest(self) -> str:
+        """Text that other particles, or the same with another CTF or half set, do not have."""
+        return digest(self.particle_id, self.half_set, self.ctf)
+
+
+def digest(*arrays: np.ndarray) -> str:
+    """Start of the SHA-256 of arrays."""
+    total = hashlib.sha256()
+    for array in arrays:
+        total.update(np.ascontiguousarray(array).tobytes())
+    return total.hexdigest()[:16]
+
 
 def read_training(run_dir: str | Path) -> TrainRun:
     """Settings of the training in a folder. Raises ConfigError or DataError."""

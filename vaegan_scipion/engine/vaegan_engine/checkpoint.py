@@ -27,15 +27,24 @@ def save(trainer: Trainer, folder: Path) -> Path:
     }
     part = path.with_name(path.name + ".tmp")
     try:
-        torch.save(state, part)
+        with open(part, "wb") as stream:
+            torch.save(state, stream)
+            stream.flush()
+            os.fsync(stream.fileno())  # the older ones go below
         os.replace(part, path)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # torch's own writer raises the second on a full disk
         part.unlink(missing_ok=True)
-        raise DataError(f"{path}: the checkpoint could not be written ({error.strerror or error}).",
+        raise DataError(f"{path}: the checkpoint could not be written ({getattr(error, 'strerror', None) or error}).",
                         "Free disk space or choose another folder, then continue with --resume.") from error
-    for old in sorted(folder.glob("ckpt_*.pt"))[:-2]:
+    for old in sorted(known for known in folder.glob("ckpt_*.pt") if known.name <= path.name)[:-2]:
         old.unlink()
     return path
+
+
+def clear(folder: Path) -> None:
+    """Forget all checkpoints of a results folder."""
+    for old in (folder / results.CHECKPOINTS).glob("ckpt_*.pt*"):
+        old.unlink()
 
 
 def read(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -48,12 +57,18 @@ def read(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
 
 
 def newest(folder: Path) -> Path | None:
-    """Newest checkpoint of a results folder, by the record in ``status.json``."""
+    """Newest checkpoint of a results folder: the one recorded in ``status.json``, or the newest before it.
+
+    Where none is left, the recorded one.
+    """
     status = folder / results.STATUS_JSON
     if not status.exists():
         return None
     name = results.read_json(status).get("checkpoint")
-    return folder / results.CHECKPOINTS / name if name else None
+    if not name:
+        return None
+    left = sorted(path for path in (folder / results.CHECKPOINTS).glob("ckpt_*.pt") if path.name <= name)
+    return left[-1] if left else folder / results.CHECKPOINTS / name
 
 
 def take_networks(trainer: Trainer, folder: Path) -> Path:
@@ -81,11 +96,27 @@ def take_networks(trainer: Trainer, folder: Path) -> Path:
     return stored
 
 
-def restore(trainer: Trainer, state: dict[str, Any]) -> None:
-    """Put a stored state back, random numbers included."""
+def restore_networks(trainer: Trainer, state: dict[str, Any]) -> None:
+    """Put stored networks back, averages included."""
     for name, module in trainer.modules().items():
         module.load_state_dict(state["modules"][name])
+
+
+def restore(trainer: Trainer, state: dict[str, Any]) -> None:
+    """Put a stored state back, random numbers included; learning rates and betas are those of the trainer.
+
+    A state that was stored on another kind of device has random numbers of another kind: they begin anew.
+    """
+    restore_networks(trainer, state)
     for name, optimizer in trainer.optimizers.items():
+        asked = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
         optimizer.load_state_dict(state["optimizers"][name])
-    trainer.rng.set_state(state["rng"].cpu())
+        for group, options in zip(optimizer.param_groups, asked, strict=True):
+            group.update(options)
     trainer.images_seen = state["images_seen"]
+    stored = state["rng"].cpu()
+    if len(stored) == len(trainer.rng.get_state()):
+        trainer.rng.set_state(stored)
+    else:
+        print("the checkpoint was made on another kind of device: random numbers begin anew", flush=True)
+        trainer.rng.manual_seed(trainer.run.compute.seed + 1 + trainer.images_seen)

@@ -95,6 +95,10 @@ class TrainingConfig:
     continue_from: str = ""  # train folder whose newest checkpoint the networks start from; empty = from scratch
 
 
+RESUMED_WITH_OTHERS = ("batch_size", "critic_lr", "generator_lr", "voxel_lr", "encoder_lr", "lr_final_frac", "lr_decay",
+                       "lr_decay_kimg", "tick_kimg", "checkpoint_kimg")
+
+
 @dataclass(frozen=True)
 class ComputeConfig:
     """Where to run."""
@@ -288,6 +292,19 @@ def _checked(kind: Any, value: Any, where: str) -> Any:
 def to_dict(run: Any) -> Dict[str, Any]:
     """Plain JSON values of a config dataclass (inverse of ``from_dict``)."""
     return dataclasses.asdict(run)
+
+
+def kept_on_resume(run: TrainRun) -> Dict[str, Any]:
+    """By name, what a training that goes on from a checkpoint must have in common with the one that made it.
+
+    Left out: paths, lengths, where to compute, and ``RESUMED_WITH_OTHERS``.
+    """
+    values = to_dict(run)
+    found = {"command": run.command, "seed": run.compute.seed}
+    for part, free in (("data", ("particles", "stack")), ("model", ()),
+                       ("training", ("total_kimg", "encoder_kimg", "continue_from", *RESUMED_WITH_OTHERS))):
+        found.update({f"{part}.{name}": value for name, value in values[part].items() if name not in free})
+    return found
 
 
 def merged(values: Dict[str, Any], changes: Dict[str, Any]) -> Dict[str, Any]:

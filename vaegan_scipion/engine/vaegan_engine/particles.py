@@ -15,6 +15,7 @@ from .relion_star import IMAGE_NAME, OPTICS_GROUP, RelionTable, missing_columns,
 from .stacks import StackHeader, check_slices, common_box_px, locate_stacks, missing_stacks, read_header
 
 PARTICLE_ID = "vaeParticleId"
+PREMULTIPLIED = "rlnCtfDataAreCtfPremultiplied"
 RANDOM_SUBSET = "rlnRandomSubset"
 # RELION's names of the columns of a CTF table (ctf.CTF_COLUMNS), in its order
 CTF_RELION = ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle", "rlnVoltage", "rlnSphericalAberration",
@@ -192,6 +193,10 @@ def _ctf(table: RelionTable) -> np.ndarray:
     if missing:
         error = missing_columns(table.star, missing)
         raise DataError(error.message, error.hint + " To train without a CTF set data.ignore_ctf to true.")
+    if table.has(PREMULTIPLIED) and (table.numbers(PREMULTIPLIED) == 1).any():
+        raise DataError(f"{table.star}: {PREMULTIPLIED} is 1: the images were multiplied by their CTF, which the model "
+                        "would apply once more.",
+                        "Extract the particles again without multiplying them by their CTF.")
     ctf = np.stack([table.numbers(name) if table.has(name) else np.zeros(len(table))
                     for name in CTF_RELION], axis=1)
     _check_range(table.star, "rlnVoltage", ctf[:, 3], *VOLTAGE_LIMITS_KV, unit=" kV")

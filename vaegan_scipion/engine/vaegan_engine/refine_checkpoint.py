@@ -10,7 +10,6 @@ one that was not (on a CPU, with the same number of threads).
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import signal
 import time
@@ -26,7 +25,7 @@ from torch import Tensor
 
 from . import contract, results
 from .abinitio import Tried
-from .cache import ParticleCache
+from .cache import ParticleCache, digest
 from .contract import RefineRun, TrainRun
 from .divide import State
 from .errors import ConfigError, DataError, StoppedError
@@ -52,15 +51,8 @@ def settings_of(run: RefineRun, train: TrainRun, cache: ParticleCache, maps: Ten
     return {**values, "seed": run.compute.seed,
             **{f"data.{name}": value for name, value in data.items() if name not in ("particles", "stack")},
             "max_shift_frac": train.model.max_shift_frac, "n_particles": len(cache), "box_px": cache.box_px,
-            "particles": _digest(cache.particle_id, cache.half_set, cache.ctf),
-            "maps of the clusters": "none" if maps is None else _digest(maps.cpu().numpy())}
-
-
-def _digest(*arrays: np.ndarray) -> str:
-    total = hashlib.sha256()
-    for array in arrays:
-        total.update(np.ascontiguousarray(array).tobytes())
-    return total.hexdigest()[:16]
+            "particles": cache.digest(),
+            "maps of the clusters": "none" if maps is None else digest(maps.cpu().numpy())}
 
 
 class Checkpoints:

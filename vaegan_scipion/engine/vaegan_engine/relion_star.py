@@ -21,6 +21,7 @@ from .errors import DataError
 from .stacks import unreadable
 
 IMAGE_NAME = "rlnImageName"
+NAMES = [IMAGE_NAME, "rlnMicrographName", "rlnGroupName", "rlnOpticsGroupName"]  # text, "002" included
 OPTICS_GROUP = "rlnOpticsGroup"
 _READ_BYTES = 2 ** 22
 
@@ -113,7 +114,7 @@ def _blocks(star: Path) -> dict[str, Any]:
         raise _no_particles(star)
     linecache.clearcache()  # the parser reads through it; an earlier failed parse leaves old lines
     try:
-        return starfile.read(star, always_dict=True, parse_as_string=[IMAGE_NAME])
+        return starfile.read(star, always_dict=True, parse_as_string=NAMES)
     except pd.errors.EmptyDataError as error:
         raise _no_particles(star) from error
     except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:

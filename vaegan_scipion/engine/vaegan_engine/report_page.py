@@ -249,7 +249,8 @@ def evaluation_section(values: dict[str, Any]) -> Section:
     if "ceiling" in values:
         facts.append(("NMI of a supervised classifier", f"{values['ceiling']['nmi']:.3f}"))
     rows = [(cluster_name(row["label"]), Path(row["reference"]).stem, f"{row['resolution_0.5_ang']:.1f} Å",
-             f"{row['resolution_0.143_ang']:.1f} Å", f"{row['correlation']:.2f}") for row in values.get("maps", [])]
+             f"{row['resolution_0.143_ang']:.1f} Å", f"{row['correlation']:.2f}", Path(row["best_correlated"]).stem)
+            for row in values.get("maps", [])]
     body = f'<div class="columns">{table(None, facts)}'
     if "contingency" in values:
         by_label = {int(label): counts for label, counts in values["contingency"].items()}
@@ -257,7 +258,8 @@ def evaluation_section(values: dict[str, Any]) -> Section:
                       [(cluster_name(label), *by_label[label])
                        for label in sorted(by_label, key=lambda label: (label < 0, label))])
     if rows:
-        body += table(["cluster", "closest reference", "FSC 0.5", "FSC 0.143", "correlation"], rows)
+        body += table(["cluster", "reference (state of most particles)", "FSC 0.5", "FSC 0.143", "correlation",
+                       "best correlated of those tried"], rows)
     return Section("truth", "Comparison with the truth", body + "</div>")
 
 

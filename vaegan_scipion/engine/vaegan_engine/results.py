@@ -103,6 +103,14 @@ def append_jsonl(path: PathLike, values: Mapping[str, Any]) -> None:
         stream.write(json.dumps(values) + "\n")
 
 
+def write_jsonl(path: PathLike, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Replace a file by one JSON object per line."""
+    part = f"{path}.tmp"
+    with open(part, "w") as stream:
+        stream.writelines(json.dumps(row) + "\n" for row in rows)
+    os.replace(part, path)
+
+
 def read_jsonl(path: PathLike) -> List[Dict[str, Any]]:
     """All complete lines of a ``log.jsonl``; a line cut by a crash is left out."""
     rows: List[Dict[str, Any]] = []

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import starfile
 
-from .particles import particle_ids
+from .particles import PARTICLE_ID, particle_ids
 from .relion_star import IMAGE_NAME, RelionTable
 from .stacks import locate_stacks
 
@@ -17,8 +17,10 @@ def write_subset(table: RelionTable, particle_id: np.ndarray, path: Path) -> int
 
     Image names are made relative to the folder of ``path`` where the stack is found, else kept.
     """
-    rows = np.flatnonzero(np.isin(particle_ids(table), particle_id))
+    ids = particle_ids(table)
+    rows = np.flatnonzero(np.isin(ids, particle_id))
     particles = table.particles.iloc[rows].copy()
+    particles[PARTICLE_ID] = ids[rows]  # an id that is the row number is another one in the subset
     parts = particles[IMAGE_NAME].astype(str).str.rpartition("@")
     names = sorted(set(parts[2]))
     found = dict(zip(names, locate_stacks(names, table.star)[0], strict=True))

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from . import __version__, checkpoint, compute, contract, latent, presets, results
 from .batches import Batches
-from .cache import ParticleCache, open_cache
+from .cache import ParticleCache, open_cache, read_training
 from .contract import DataConfig, TrainRun
-from .errors import DataError, DivergedError, EngineError, OutOfMemoryError, StoppedError
+from .errors import ConfigError, DataError, DivergedError, EngineError, OutOfMemoryError, StoppedError
 from .generators import match_amplitude
 from .preprocess import background_mask
 from .preview import Preview
@@ -87,10 +87,14 @@ def run_train(run: TrainRun, out_dir: Path, resume: bool = False) -> dict[str, A
     presets.check(run)
     device = compute.prepare_device(run.compute)
     out_dir = Path(out_dir)
+    if resume:
+        check_resumed(run, out_dir)
     cache = open_cache(run.data, out_dir / results.CACHE)
     if len(cache.images) < run.training.batch_size:
         run = replace(run, training=replace(run.training, batch_size=max(2, len(cache.images))))
     check_cache(run, cache)
+    if resume:
+        check_same_particles(cache, out_dir)
     contract.write_run(run, out_dir / results.RUN_JSON)
     trainer = Trainer(run, cache.box_px, cache.pixel_size_ang, device)
     batches = Batches(cache.images, cache.ctf, run.training.batch_size, run.compute.seed, device)
@@ -103,13 +107,48 @@ def run_train(run: TrainRun, out_dir: Path, resume: bool = False) -> dict[str, A
         write_components(trainer, out_dir)
     except torch.cuda.OutOfMemoryError as error:
         problem = OutOfMemoryError(f"The GPU ran out of memory ({error}).",
-                                   "Use a smaller batch_size or box_px, then continue with --resume.")
+                                   "Continue with --resume and a smaller batch_size, or train with a smaller "
+                                   "box_px into a new folder.")
         fail(out_dir, "failed", problem)
         raise problem from error
     except EngineError as error:
         fail(out_dir, "stopped" if isinstance(error, StoppedError) else "failed", error)
         raise
+    except OSError as error:
+        unwritten = DataError(f"{error.filename or out_dir}: cannot be written ({error.strerror or error}).",
+                              "Free disk space or choose another folder, then continue with --resume.")
+        fail(out_dir, "failed", unwritten)
+        raise unwritten from error
     return results.update_status(out_dir, state="finished", stage_seconds_left=0.0)
+
+
+def check_resumed(run: TrainRun, out_dir: Path) -> None:
+    """Refuse to go on with other settings than a checkpoint was made with (``contract.kept_on_resume``).
+
+    ``total_kimg`` cannot change once the encoder alone is trained: the generator is not trained after that.
+    """
+    stored = checkpoint.newest(out_dir)
+    if stored is None or not stored.exists():
+        return
+    before = read_training(out_dir)
+    one, other = contract.kept_on_resume(before), contract.kept_on_resume(run)
+    lengths = before.training.total_kimg, run.training.total_kimg
+    if results.read_json(out_dir / results.STATUS_JSON).get("images_seen", 0) > 1000 * min(lengths):
+        one["training.total_kimg"], other["training.total_kimg"] = lengths
+    for name in sorted({*one, *other}):
+        if one.get(name) != other.get(name):
+            raise ConfigError(f"{out_dir}: the training was begun with {name} {one.get(name)}, now it is "
+                              f"{other.get(name)}.",
+                              "Continue with the settings it was begun with, or train into a new folder.")
+
+
+def check_same_particles(cache: ParticleCache, out_dir: Path) -> None:
+    """Refuse to go on with other particles than a checkpoint was made with."""
+    stored, path = checkpoint.newest(out_dir), out_dir / results.STATUS_JSON
+    before = results.read_json(path).get("particles") if stored is not None and stored.exists() else None
+    if before and before != cache.digest():
+        raise ConfigError(f"{out_dir}: the training was begun with other particles.",
+                          "Continue with those, or train into a new folder.")
 
 
 def check_cache(run: TrainRun, cache: ParticleCache) -> None:
@@ -125,26 +164,38 @@ def start(trainer: Trainer, batches: Batches, cache: ParticleCache, out_dir: Pat
     run = trainer.run
     stored = checkpoint.newest(out_dir) if resume else None
     if stored is not None:
-        state = checkpoint.read(stored, trainer.device)
+        state = checkpoint.read(stored)  # on the CPU: there Adam's step counts can be read without waiting
         try:
             checkpoint.restore(trainer, state)
         except (RuntimeError, KeyError, ValueError) as error:
             raise DataError(f"{stored}: the checkpoint belongs to other settings ({error}).",
                             "Continue with the settings it was made with, or train into a new folder.") from error
         print(f"continuing from {stored.name}", flush=True)
+        forget_later(out_dir, trainer.images_seen)
     else:
-        for name in (results.LOG_JSONL, results.STATUS_JSON):
-            (out_dir / name).unlink(missing_ok=True)
         if run.training.continue_from:
             taken = checkpoint.take_networks(trainer, Path(run.training.continue_from))
             print(f"starting with the networks of {taken}", flush=True)
         else:
             start_from_scratch(trainer, batches, cache)
+        for name in (results.LOG_JSONL, results.STATUS_JSON):
+            (out_dir / name).unlink(missing_ok=True)
+        checkpoint.clear(out_dir)
     results.update_status(
         out_dir, state="running", command=run.command, device=compute.describe(trainer.device),
-        seed=run.compute.seed, n_particles=len(cache.images), pixel_size_ang=cache.pixel_size_ang,
-        box_px=cache.box_px, versions={"engine": __version__, "torch": torch.__version__},
+        seed=run.compute.seed, n_particles=len(cache.images), particles=cache.digest(),
+        pixel_size_ang=cache.pixel_size_ang, box_px=cache.box_px,
+        versions={"engine": __version__, "torch": torch.__version__},
         images_seen=trainer.images_seen, total_images=total_images(run), error=None)
+
+
+def forget_later(out_dir: Path, images_seen: int) -> None:
+    """Drop what was logged after the checkpoint that the training goes on from: it will be logged again."""
+    path = out_dir / results.LOG_JSONL
+    rows = results.read_jsonl(path) if path.exists() else []
+    kept = [row for row in rows if row["kimg"] * 1000 <= images_seen]
+    if len(kept) < len(rows):
+        results.write_jsonl(path, kept)
 
 
 def start_from_scratch(trainer: Trainer, batches: Batches, cache: ParticleCache) -> None:

@@ -42,7 +42,7 @@ class TrainedRun:
         run = read_training(run_dir)
         state = checkpoint.read(stored, device)
         trainer = Trainer(run, state["box_px"], state["pixel_size_ang"], device)
-        checkpoint.restore(trainer, state)
+        checkpoint.restore_networks(trainer, state)
         return cls(trainer)
 
     @torch.no_grad()

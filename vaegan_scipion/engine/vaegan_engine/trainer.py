@@ -57,11 +57,11 @@ class Trainer:
                 self.model, latent.encoder_outputs(self.model), box_px).to(device)
             self.camera = (CameraNetwork(self.model.generator_width).to(device)
                            if self.model.pose_prior == "camera" else None)
-        self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
+        self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False).eval()
         self.encoder_ema = copy.deepcopy(self.encoder)
         if self.encoder_ema is not None:
             self.encoder_ema.requires_grad_(False)
-        self.noise_ema = copy.deepcopy(self.noise).requires_grad_(False)
+        self.noise_ema = copy.deepcopy(self.noise).requires_grad_(False).eval()
         self.rng = torch.Generator(device).manual_seed(run.compute.seed + 1)
         self.optimizers = self._build_optimizers()
         self.images_seen = 0
@@ -141,7 +141,7 @@ class Trainer:
             yield
             return
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed((self.run.compute.seed << 40) + self.images_seen)
+            torch.manual_seed(((self.run.compute.seed << 40) + self.images_seen) % 2 ** 63)
             yield
 
     def step(self, real: Tensor, ctf_table: Tensor) -> dict[str, Tensor]:
