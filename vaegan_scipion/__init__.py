@@ -80,7 +80,7 @@ class Plugin(pwem.Plugin):
         """
         activation = cls.getActivation()
         if "conda " in activation and not activation.startswith((".", "eval")):
-            activation = f"{cls.getCondaActivationCmd() or ''} {activation}".strip()
+            activation = f"{cls.getCondaHook()} {activation}"
         if gpu:
             visible = "${CUDA_VISIBLE_DEVICES:-%(GPU)s}" if queue else "%(GPU)s"
             return f"{activation.replace('%', '%%')} && CUDA_VISIBLE_DEVICES={visible} python -m vaegan_engine"
@@ -107,7 +107,8 @@ class Plugin(pwem.Plugin):
         if words[0] == "source":
             return [f"{VAEGAN_ENV_ACTIVATION} is '{activation}', but Scipion's shell does not know "
                     f"'source'. Write '. {' '.join(words[1:])}'."]
-        if words[0] == "." and not (len(words) > 1 and os.path.exists(words[1])):
+        script = os.path.expandvars(os.path.expanduser(words[1])) if len(words) > 1 else ""
+        if words[0] == "." and not os.path.exists(script):
             return [f"{VAEGAN_ENV_ACTIVATION} is '{activation}', but there is no such file. {mend}"]
         return []
 
@@ -125,6 +126,11 @@ class Plugin(pwem.Plugin):
         return bool(pwem.Config.CONDA_ACTIVATION_CMD) or bool(shutil.which("conda"))
 
     @classmethod
+    def getCondaHook(cls):
+        """Shell text that makes `conda activate` work: Scipion's own, or that of the `conda` on PATH."""
+        return cls.getCondaActivationCmd() or 'eval "$(conda shell.posix hook)" &&'
+
+    @classmethod
     def pipCommand(cls, python):
         """Install torch as asked for, then the other requirements.
 
@@ -138,8 +144,7 @@ class Plugin(pwem.Plugin):
     @classmethod
     def condaCommands(cls):
         """(command, flag file) pairs that make a conda environment."""
-        activate = f"{cls.getCondaActivationCmd() or ''} "
-        return [(f"{activate}conda create -y -n {ENV_NAME} python={CONDA_PYTHON} && "
+        return [(f"{cls.getCondaHook()} conda create -y -n {ENV_NAME} python={CONDA_PYTHON} && "
                  f"conda activate {ENV_NAME} && {cls.pipCommand('python')} && touch {CONDA_FLAG}",
                  CONDA_FLAG)]
 

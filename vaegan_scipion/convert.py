@@ -20,6 +20,8 @@ from .engine_run import EngineError, result_file
 READABLE_STACKS = (".mrc", ".mrcs")
 HALF_SET_ATTRIBUTE = "_rlnRandomSubset"
 OPTICS_ATTRIBUTE = "_rlnOpticsGroup"
+NO_OPTICS = 300.0, 2.7, 0.1  # kV, Cs in mm, amplitude contrast: columns that a star file must have
+FLEXIBLE_ATTRIBUTES = "_flexInfo", "_zFlex", "_zRed"
 MICROSCOPE_COLUMNS = ["rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast"]
 OPTICS_COLUMNS = (["rlnOpticsGroupName", "rlnOpticsGroup"] + MICROSCOPE_COLUMNS
                   + ["rlnImagePixelSize", "rlnImageSize", "rlnImageDimensionality"])
@@ -95,6 +97,9 @@ def image_name(particle: Any) -> str:
 def ctf_values(particle: Any) -> List[float]:
     """Defocus U and V (A), angle (deg) and phase shift (deg) of a particle."""
     ctf = particle.getCTF()
+    if ctf is None or None in (ctf.getDefocusU(), ctf.getDefocusV(), ctf.getDefocusAngle()):
+        raise ValueError(f"Particle {particle.getObjId()} has no CTF values, though its set has a CTF. "
+                         "Make a subset without it, or set 'Images without a CTF' to Yes.")
     return [float(ctf.getDefocusU()), float(ctf.getDefocusV()), float(ctf.getDefocusAngle()),
             float(ctf.getPhaseShift() or 0.0)]
 
@@ -116,7 +121,8 @@ def optics_of(particle: Any, particles: Any,
               known: Dict[int, Tuple[float, float, float]]) -> Tuple[int, float, float, float]:
     """Optics group of a particle as (number in the import, kV, Cs in mm, amplitude contrast).
 
-    The import's optics group counts first, then the particle's own values, then those of the set.
+    The import's optics group counts first, then the particle's own values, then those of the set. Where none are
+    known, as of class averages, there is no CTF they could matter to: ``NO_OPTICS``.
     """
     number = int(particle.getAttributeValue(OPTICS_ATTRIBUTE, 1))
     if number in known:
@@ -124,8 +130,13 @@ def optics_of(particle: Any, particles: Any,
     acquisition = particle.getAcquisition()
     if acquisition is None or acquisition.getVoltage() is None:
         acquisition = particles.getAcquisition()
-    return (number, float(acquisition.getVoltage()), float(acquisition.getSphericalAberration()),
-            float(acquisition.getAmplitudeContrast()))
+    values = (acquisition.getVoltage(), acquisition.getSphericalAberration(), acquisition.getAmplitudeContrast())
+    if None in values:
+        if particles.hasCTF():
+            raise ValueError("The particles have a CTF, but no voltage, spherical aberration or amplitude contrast. "
+                             "Import them again with their acquisition values.")
+        return (number, *NO_OPTICS)
+    return (number, *(float(value) for value in values))
 
 
 # ------------------------------- engine to Python -------------------------------
@@ -214,7 +225,8 @@ def fill_flexible(flexible: Any, particles: Any, clusters: Clusters, z: np.ndarr
     row_of = {particle_id: row for row, particle_id in enumerate(clusters.particle_id.tolist())}
     numbers = class_ids(clusters.label)
     flexible.copyInfo(particles)
-    flexible.setHasCTF(particles.hasCTF())  # copyInfo of the flexible set leaves it out
+    flexible.setHasCTF(particles.hasCTF())  # copyInfo of the flexible set leaves it out, and the next
+    flexible.copyAttributes(particles, "_coordsPointer")
     flexible.getFlexInfo().setProgName(PROGRAM_NAME)
     flexible.getFlexInfo().setAttr("_vaeganRun", run_dir)
     item, source = ParticleFlex(progName=PROGRAM_NAME), None
@@ -236,9 +248,13 @@ def fill_flexible(flexible: Any, particles: Any, clusters: Clusters, z: np.ndarr
 
 
 def share_attributes(item: Any, particle: Any) -> None:
-    """Let `item` have the very attributes of `particle`, so that it follows when they are filled anew."""
+    """Let `item` have the very attributes of `particle`, so that it follows when they are filled anew.
+
+    What a flexible item says of its own latent space stays.
+    """
     for name, attribute in particle.getAttributes():
-        setattr(item, name, attribute)
+        if name not in FLEXIBLE_ATTRIBUTES:
+            setattr(item, name, attribute)
 
 
 def enabled_ids(particles: Any) -> List[int]:

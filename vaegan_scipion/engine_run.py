@@ -57,8 +57,8 @@ class EngineRun:
         """Write the request and make the results folder; True when it can be resumed.
 
         A training (or the two of `halves`) and a refinement resume when a checkpoint is there and the earlier request
-        asked for the same, apart from where to compute. Everything else starts in an empty folder,
-        so that no result of other settings is ever read.
+        asked for the same, apart from where to compute; a training with other learning rates or another batch size too.
+        Everything else starts in an empty folder, so that no result of other settings is ever read.
         """
         keeps = isinstance(self.settings, (contract.TrainRun, contract.HalvesRun, contract.RefineRun))
         resume = keeps and self._has_checkpoint() and self._asks_for_the_same()
@@ -73,17 +73,15 @@ class EngineRun:
 
     def _asks_for_the_same(self) -> bool:
         try:
-            before = contract.to_dict(contract.read_run(self.request))
+            before = contract.read_run(self.request)
         except errors.ConfigError:
             return False
         absolute = self.request.with_name(self.request.name + ".new")
         try:
-            now = contract.to_dict(contract.read_run(contract.write_run(self.settings, absolute)))
+            now = contract.read_run(contract.write_run(self.settings, absolute))
         finally:
             absolute.unlink()
-        for values in (before, now):
-            values["compute"] = {"seed": values["compute"]["seed"]}
-        return bool(before == now)
+        return what_stays(before) == what_stays(now)
 
     def command(self, gpu: bool, resume: bool, queue: bool = False) -> Tuple[str, str]:
         """(program, arguments) for Scipion's `runJob`; with `gpu` both are %-formatted by it.
@@ -101,7 +99,22 @@ class EngineRun:
             protocol.runJob(program, arguments, env=Plugin.getEnviron(), numberOfMpi=1)
         except CalledProcessError as error:
             raise EngineError(self.explain(error.returncode)) from None
-        return self.status()
+        return self.ended()
+
+    def ended(self) -> Dict[str, Any]:
+        """The status of a run that ended without an exit code other than 0. Raises EngineError.
+
+        A queue that runs each command as a job tells no exit code: what the engine wrote counts.
+        """
+        status = self.status()
+        if status.get("state") == "finished":
+            return status
+        told = status.get("error")
+        if told:
+            raise EngineError(f"{told['message']} {told.get('hint', '')}".strip())
+        raise EngineError(f"The engine ended without finishing (its last word: {status.get('state', 'none')}). The log "
+                          "of the run, or of the queue's job, says why; a queue's time limit is a usual reason. "
+                          "Continue goes on from the last checkpoint.")
 
     def status(self) -> Dict[str, Any]:
         """What the engine last said about itself; empty when it said nothing."""
@@ -118,10 +131,24 @@ class EngineRun:
         return f"{what} {EXIT_REMEDIES.get(code, EXIT_REMEDIES[1])}"
 
 
+def what_stays(run: Any) -> Dict[str, Any]:
+    """What two requests must have in common for the second to go on with the results of the first."""
+    if isinstance(run, contract.TrainRun):
+        lengths = {"total_kimg": run.training.total_kimg, "encoder_kimg": run.training.encoder_kimg}
+        return {**contract.kept_on_resume(run), **lengths, "particles": run.data.particles,
+                "continue_from": run.training.continue_from}
+    return {**contract.to_dict(run), "compute": {"seed": run.compute.seed}}
+
+
 def read_status(folder: Any) -> Dict[str, Any]:
     """`status.json` of a results folder; empty when there is none."""
     path = Path(folder) / results.STATUS_JSON
     return dict(results.read_json(path)) if path.exists() else {}
+
+
+def has_result(folder: Any, *names: str) -> bool:
+    """Whether a result is there: a run that goes on may have outputs from before, and an empty folder."""
+    return Path(folder).joinpath(*names).exists()
 
 
 def result_file(folder: Any, *names: str) -> Path:

@@ -25,7 +25,7 @@ from ..convert import (
     read_latents,
 )
 from ..engine.vaegan_engine import contract, results
-from ..engine_run import read_status, result_file
+from ..engine_run import has_result, read_status, result_file
 from .protocol_base import VaeganProtBase, count_enabled, set_digest, validate_particles, warn_particles
 
 METHODS = list(get_args(get_type_hints(contract.ClusterRun)["method"]))
@@ -232,6 +232,9 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         if self.doHalves and not training.isVolumetric():
             problems.append("Two independent halves (FSC) is Yes after a 2D training. Set it to No.")
         trained_on = training.inputParticles.get()
+        if self.doHalves and self.inputParticles.get() is not None:
+            problems.append("Two independent halves (FSC) are trained on the particles of the training; with Other "
+                            "particles they cannot be compared. Set it to No, or leave Other particles empty.")
         if self.inputParticles.get() is not None and trained_on is not None:
             problems += validate_same_kind(particles, trained_on)
         return problems
@@ -248,7 +251,7 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         return notes
 
     def _summary(self) -> List[str]:
-        if not self.hasAttribute("outputClasses"):
+        if not self.hasAttribute("outputClasses") or not has_result(self.getClustersDir(), results.CLUSTERING_JSON):
             return ["The clusters are not made yet."]
         rows = sorted(self.readClusterRows(), key=lambda row: (row["label"] == NOISE_LABEL, row["label"]))
         total = sum(row["n_particles"] for row in rows)

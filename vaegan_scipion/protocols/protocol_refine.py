@@ -11,7 +11,7 @@ from pyworkflow.object import Float, Integer
 from ..constants import NOISE_LABEL, REFINED_DIR
 from ..convert import Picture, enabled_ids, new_picture_item, set_location
 from ..engine.vaegan_engine import contract, results
-from ..engine_run import EngineError, read_status, result_file
+from ..engine_run import EngineError, has_result, read_status, result_file
 from ..poses import Pose, pose_matrix, read_poses
 from .protocol_base import VaeganProtBase, file_digest, set_digest
 
@@ -109,12 +109,13 @@ class VaeganProtRefine(VaeganProtBase):
         self._fillClasses(classes, poses, rows, particles.getSamplingRate(), rate)
         made = {"outputClasses": classes, "outputVolumes": volumes, "outputFSCs": self._makeFSCs(rows)}
         kept = {i: pose for i, pose in poses.items() if pose.label != NOISE_LABEL}
+        # the project keeps every output a run ever had: one that is not wanted any more is emptied
         for name, some in (("outputParticles", kept), ("outputJunk", {i: poses[i] for i in set(poses) - set(kept)})):
-            if some:
+            if some or self.hasAttribute(name):
                 made[name] = self._createSetOfParticles("" if some is kept else "_junk")
                 self._fillParticles(made[name], particles, some)
         moving = [row for row in rows.values() if row["motion_files"]]
-        if moving:
+        if moving or self.hasAttribute("outputMotions"):
             made["outputMotions"] = self._makeMotions(moving, rate)
         self._defineOutputs(**made)
         for output in made.values():
@@ -224,7 +225,7 @@ class VaeganProtRefine(VaeganProtBase):
         return self._warnCompute()
 
     def _summary(self) -> List[str]:
-        if not self.hasAttribute("outputClasses"):
+        if not self.hasAttribute("outputClasses") or not has_result(self.getRefinedDir(), results.REFINE_JSON):
             stage = read_status(self.getRefinedDir()).get("stage")
             if not stage:
                 return ["The states are not made yet."]
@@ -238,7 +239,7 @@ class VaeganProtRefine(VaeganProtBase):
         return lines
 
     def _methods(self) -> List[str]:
-        if not self.hasAttribute("outputClasses"):
+        if not self.hasAttribute("outputClasses") or not has_result(self.getRefinedDir(), results.REFINE_JSON):
             return []
         return [f"States and poses of {self.outputParticles.getSize()} particles were found by expectation "
                 f"maximisation over poses, starting from {'cluster' if self.inputClusters.get() else 'random'} maps: "

@@ -1,6 +1,7 @@
 """Form, settings and steps that 2D and 3D training share."""
 import json
 import os
+import shutil
 from typing import Any, Callable, Dict, List
 
 import pyworkflow.protocol.params as params
@@ -10,7 +11,7 @@ from ..convert import Picture
 from ..engine.vaegan_engine import contract, errors, presets, results
 from ..engine_run import read_status, result_file
 from ..sample_images import contrast_note, sample_images
-from .protocol_base import VaeganProtBase, set_digest, validate_particles, warn_particles
+from .protocol_base import VaeganProtBase, file_digest, set_digest, validate_particles, warn_particles
 
 AS_PRESET = 0  # box, length, batch
 CATEGORIES_AS_PRESET = -1
@@ -90,7 +91,9 @@ class VaeganProtTrain(VaeganProtBase):
 
     # --------------------------- STEPS functions ---------------------------
     def convertInputStep(self, digest: str) -> None:
-        self._writeParticles(self.inputParticles.get())
+        before = file_digest(self._getExtraPath(PARTICLES_STAR))
+        if before != file_digest(self._writeParticles(self.inputParticles.get())) and before:
+            shutil.rmtree(self._getExtraPath(RUN_DIR), ignore_errors=True)  # networks of other particles
 
     def trainStep(self, digest: str, settings: str) -> None:
         status = self._runEngine(self._getSettings(), self.COMMAND, RUN_DIR)

@@ -10,7 +10,7 @@ from pwem.objects import SetOfAverages, SetOfVolumes
 from ..constants import TRAVERSAL_DIR
 from ..convert import Picture, new_picture_item
 from ..engine.vaegan_engine import contract, results
-from ..engine_run import read_status, result_file
+from ..engine_run import has_result, read_status, result_file
 from .protocol_base import VaeganProtBase
 
 
@@ -95,7 +95,7 @@ class VaeganProtTraverse(VaeganProtBase):
         return problems
 
     def _summary(self) -> List[str]:
-        if not self.getOutputsSize():
+        if not self.getOutputsSize() or not has_result(self._getExtraPath(TRAVERSAL_DIR), results.TRAVERSAL_CSV):
             return ["The traversal is not made yet."]
         points = self.readPoints()
         counts = [row["n_near"] for row in points]

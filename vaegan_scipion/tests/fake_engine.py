@@ -36,6 +36,7 @@ def main(words):
                 "traverse": traverse, "halves": halves, "refine": refine, "evaluate": evaluate, "report": report,
                 "counterpart": counterpart}
     commands[run.command](run, out_dir)
+    results.update_status(out_dir, state="finished")
     if run.command.startswith(("train", "refine")):
         results.update_status(out_dir, resumed="--resume" in words,
                               visible_gpus=os.environ.get("CUDA_VISIBLE_DEVICES"))

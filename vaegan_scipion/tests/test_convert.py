@@ -1,17 +1,24 @@
 """Per-row round trips of ids, CTF and optics; joins by id; classes and flexible particles."""
 import os
+from types import SimpleNamespace
 
 import numpy as np
 from emtable import Table
+from pwem.objects import Acquisition, CTFModel, ParticleFlex
 from pyworkflow.tests import BaseTest, setupTestProject
 
+from vaegan_scipion.constants import PROGRAM_NAME
 from vaegan_scipion.convert import (
+    NO_OPTICS,
     Clusters,
     as_column,
     check_ids,
     class_ids,
+    ctf_values,
     image_name,
+    optics_of,
     read_clusters,
+    share_attributes,
     write_particles_star,
 )
 from vaegan_scipion.engine.vaegan_engine import results
@@ -88,6 +95,36 @@ class TestConvert(BaseTest):
         star = os.path.abspath("no_ctf.star")
         write_particles_star(import_phantom(self.proj, with_ctf=False).outputParticles, star)
         self.assertFalse(Table(fileName=star, tableName="particles").hasColumn("rlnDefocusU"))
+
+    def test_images_without_acquisition_values_are_written_where_no_ctf_needs_them(self):
+        classes = self.particles.getFirstItem().clone()
+        classes.setAcquisition(None)
+
+        def of(has_ctf):
+            return SimpleNamespace(hasCTF=lambda: has_ctf, getAcquisition=Acquisition)
+
+        self.assertEqual(optics_of(classes, of(False), {}), (1, *NO_OPTICS))
+        with self.assertRaisesRegex(ValueError, "no voltage, spherical aberration"):
+            optics_of(classes, of(True), {})
+
+    def test_a_particle_without_ctf_values_is_named(self):
+        particle = self.particles.getFirstItem().clone()
+        for ctf in (CTFModel(), None):
+            particle.setCTF(ctf)
+            with self.assertRaisesRegex(ValueError, f"Particle {particle.getObjId()} has no CTF values"):
+                ctf_values(particle)
+
+    def test_flexible_particles_of_another_program_become_ours(self):
+        source = self.particles.getFirstItem()
+        other = ParticleFlex(progName="CryoDRGN")
+        other.setZFlex([1.0, 2.0])
+        other.setObjId(source.getObjId())
+        item = ParticleFlex(progName=PROGRAM_NAME)
+        item.setZFlex([7.0])
+        share_attributes(item, other)
+        self.assertEqual(item.getFlexInfo().getProgName(), PROGRAM_NAME)
+        self.assertEqual(list(item.getZFlex()), [7.0])
+        self.assertEqual(list(other.getZFlex()), [1.0, 2.0])
 
     def test_image_names(self):
         particle = self.particles.getFirstItem().clone()

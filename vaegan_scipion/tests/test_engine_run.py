@@ -106,6 +106,35 @@ class TestEngineRun(unittest.TestCase):
         self.assertFalse(self.engine_run(longer).prepare())
         self.assertEqual(list(run.out_dir.iterdir()), [])
 
+    def test_a_training_goes_on_with_other_learning_rates(self):
+        self.run_in_shell(self.engine_run(), False)
+        slower = replace(self.settings, training=contract.TrainingConfig(critic_lr=1e-6, batch_size=8))
+        self.assertTrue(self.engine_run(slower).prepare())
+        self.assertTrue(list((self.folder / "run").iterdir()))
+        other = replace(slower, training=replace(slower.training, loss="hinge"))
+        self.assertFalse(self.engine_run(other).prepare())
+
+    def test_a_job_that_ends_without_an_exit_code_must_have_finished(self):
+        """A queue that runs each command as a job raises nothing."""
+        class Queue:
+            @staticmethod
+            def useQueue():
+                return True
+
+            @staticmethod
+            def runJob(*args, **more):
+                results.update_status(folder, **said)
+
+        folder, said = self.folder / "run", {}
+        for wrote, words in (({"state": "failed", "error": {"code": 5, "message": "No memory.", "hint": "Smaller."}},
+                              "No memory. Smaller."), ({"state": "running", "error": None}, "its last word: running")):
+            said.update(wrote)
+            with self.assertRaises(EngineError) as caught:
+                self.engine_run().run(Queue, False)
+            self.assertIn(words, str(caught.exception))
+        said.update(state="finished", error=None)
+        self.assertEqual(self.engine_run().run(Queue, False)["state"], "finished")
+
     def test_an_embedding_never_resumes(self):
         run = EngineRun(contract.EmbedRun(run_dir="run"), str(self.folder / "embed.json"), str(self.folder / "e"))
         run.prepare()
@@ -159,7 +188,8 @@ class TestEngineRun(unittest.TestCase):
                     self.run_in_shell(self.engine_run(), False)
             with environment(VAEGAN_FAKE_MUTE=f"train3d:{code}"):
                 with self.assertRaisesRegex(EngineError, EXIT_SENTENCES[code]):
-                    self.run_in_shell(self.engine_run(replace(self.settings, preset=f"x{code}")), False)
+                    other = replace(self.settings, compute=contract.ComputeConfig(seed=code))
+                    self.run_in_shell(self.engine_run(other), False)
 
     def test_a_missing_result_is_named(self):
         with self.assertRaisesRegex(EngineError, "clusters.csv: the engine finished without"):
@@ -208,6 +238,30 @@ class TestEnvironmentRecipes(unittest.TestCase):
                 Plugin.hasConda = original
             self.assertIn(word, added["commands"][0][0])
             self.assertEqual(added["name"], "vaegan")
+
+    def test_conda_on_path_alone_is_asked_for_its_hook(self):
+        """As after `conda init`: the activation is a function of the user's shell, not of Scipion's."""
+        bin_dir = self.home / "bin"
+        bin_dir.mkdir()
+        (bin_dir / "conda").write_text("#!/bin/sh\n[ \"$1\" = shell.posix ] && echo 'conda() { echo \"$@\"; }'\n")
+        (bin_dir / "conda").chmod(0o755)
+        original, Plugin._condaActivationCmd = Plugin._condaActivationCmd, ""
+        try:
+            with environment(**{VAEGAN_ENV_ACTIVATION: "conda activate x"}):
+                text = Plugin.getEngineProgram(False).split("&& CUDA")[0]
+            said = subprocess.run(text, shell=True, capture_output=True, text=True,
+                                  env={"PATH": f"{bin_dir}:{os.environ['PATH']}"})
+            self.assertEqual(said.stdout, "activate x\n")
+            self.assertTrue(Plugin.condaCommands()[0][0].startswith('eval "$(conda shell.posix hook)" && conda create'))
+        finally:
+            Plugin._condaActivationCmd = original
+
+    def test_activation_may_use_what_the_shell_expands(self):
+        (self.home / "activate").write_text("")
+        with environment(HOME=str(self.home)):
+            for text in (". ~/activate", '. "$HOME/activate"'):
+                with environment(**{VAEGAN_ENV_ACTIVATION: text}):
+                    self.assertEqual(Plugin.validateInstallation(), [], text)
 
     def test_conda_activation_uses_scipions_command(self):
         with environment(**{VAEGAN_ENV_ACTIVATION: "conda activate x"}):

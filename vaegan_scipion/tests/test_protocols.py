@@ -191,6 +191,25 @@ class TestProtocols(ProjectTest):
         self.launch(training)
         self.assertFalse(results.read_json(os.path.join(training.getRunDir(), results.STATUS_JSON))["resumed"])
 
+    def test_continue_with_other_particles_forgets_the_networks(self):
+        training = self.train()
+        self.assertTrue(os.path.exists(training.getRunDir()))
+        training.convertInputStep("")
+        self.assertTrue(os.path.exists(training.getRunDir()))  # the same particles
+        other = import_phantom(self.proj)
+        other.outputParticles.setSamplingRate(2 * SAMPLING_RATE_ANG)
+        training.inputParticles.set(other)
+        training.convertInputStep("")
+        self.assertFalse(os.path.exists(training.getRunDir()))
+
+    def test_halves_of_other_particles_are_refused(self):
+        protocol = self.newProtocol(VaeganProtCluster, doHalves=True, nNeighbors=5)
+        protocol.inputTraining.set(self.trained())
+        self.assertNotIn("Other particles", "\n".join(protocol._validate()))
+        protocol.inputParticles.set(import_phantom(self.proj))
+        protocol.inputParticles.setExtended("outputParticles")
+        self.assertIn("with Other particles they cannot be compared", "\n".join(protocol._validate()))
+
     def test_a_failure_is_one_sentence(self):
         for variable, words in (("VAEGAN_FAKE_EXIT", "fake message 4. Fake hint."),
                                 ("VAEGAN_FAKE_MUTE", "The training diverged: a loss is not finite.")):

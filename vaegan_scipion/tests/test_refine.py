@@ -2,6 +2,7 @@
 import os
 import unittest
 from importlib.util import find_spec
+from pathlib import Path
 from unittest.mock import patch
 
 import mrcfile
@@ -10,6 +11,7 @@ from emtable import Table
 from matplotlib.figure import Figure
 from pwem.constants import ALIGN_PROJ
 
+from vaegan_scipion.engine.vaegan_engine import results
 from vaegan_scipion.engine_run import EngineError, read_status
 from vaegan_scipion.poses import Pose, pose_matrix
 from vaegan_scipion.protocols import VaeganProtCluster, VaeganProtRefine, VaeganProtTrain2D, VaeganProtTrain3D
@@ -98,6 +100,28 @@ class TestRefine(ProjectTest):
         lines = refined_states.evidence_lines(self.run_._evidence(), self.run_.readClusterRows())
         self.assertTrue(any(f"Set aside: {len(junk)} images" in line for line in lines))
         self.assertTrue(any("0.90" in line for line in lines))
+
+    def test_what_is_no_output_any_more_is_emptied(self):
+        run = self.make(VaeganProtRefine, inputTraining=self.training, inputClusters=self.clustering)
+        self.addCleanup(self.proj.deleteProtocol, run)
+        folder = Path(run.getRefinedDir())
+        rows = results.read_json(folder / results.CLUSTERS_JSON)
+        results.write_json(folder / results.CLUSTERS_JSON, [{**row, "motion_files": []} for row in rows])
+        table = folder / results.PARTICLES_CSV
+        lines = table.read_text().splitlines()
+        table.write_text("\n".join([lines[0], *(line for line in lines[1:] if line.split(",")[1] != "-1")]) + "\n")
+        run.createOutputStep("")
+        again = self.proj.getProtocol(run.getObjId(), fromRuns=False)
+        self.assertEqual(run.outputJunk.getSize(), 0)
+        self.assertEqual(run.outputMotions.getSize(), 0)
+        self.assertEqual(again.outputParticles.getSize(), len(KEPT_IDS))
+
+    def test_a_folder_that_was_emptied_has_no_verdict(self):
+        run = self.make(VaeganProtRefine, inputTraining=self.training, inputClusters=self.clustering)
+        self.addCleanup(self.proj.deleteProtocol, run)
+        (Path(run.getRefinedDir()) / results.REFINE_JSON).unlink()
+        self.assertNotIn("Verdict", "\n".join(run._summary()))
+        self.assertEqual(run._methods(), [])
 
     def test_continue_after_a_stop_resumes(self):
         run = self.filled(VaeganProtRefine, inputTraining=self.training)

@@ -153,6 +153,19 @@ class TestViewers(ProjectTest):
             found = domain.findViewers(protocol_class.__name__, DESKTOP_TKINTER)
             self.assertIn(viewer_class.__name__, [viewer.__name__ for viewer in found])
 
+    def test_a_button_of_a_run_without_results_says_so(self):
+        unfinished = self.newProtocol(VaeganProtTraverse)
+        unfinished.inputClusters.set(self.runs[VaeganProtTrain3D][1])
+        self.proj.saveProtocol(unfinished)
+        viewer = VaeganTraverseViewer(project=self.proj, protocol=unfinished)
+        viewer.setProtocol(unfinished)
+        with patch.object(viewer, "showError", create=True) as said, patch.object(MessageView, "show"):
+            for name in viewer._getVisualizeDict():
+                viewer._visualizeParam(name)
+        self.assertGreaterEqual(said.call_count, 3)
+        for call in said.call_args_list:
+            self.assertIn("nothing to show here. It is not finished.", call[0][0])
+
     def test_training(self):
         for protocol_class, n_pictures in ((VaeganProtTrain3D, 18), (VaeganProtTrain2D, 6)):
             training = self.runs[protocol_class][0]

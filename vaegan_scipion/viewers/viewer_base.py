@@ -22,6 +22,14 @@ class VaeganViewer(ProtocolViewer):
 
     _environments = [DESKTOP_TKINTER]
 
+    def _visualizeParam(self, paramName: Any = None) -> None:
+        """Show what a button stands for; a message where the run has not made it (yet)."""
+        try:
+            super()._visualizeParam(paramName)
+        except (EngineError, OSError) as error:
+            why = "It is not finished." if not self.protocol.isFinished() else "Run it again with Restart."
+            self.showError(f"This run has nothing to show here. {why}\n\n{error}")
+
     def figure_view(self, draw: Callable[..., Any], *arguments: Any, title: str = "",
                     size_in: Any = (8, 6)) -> List[Any]:
         """A window with a new figure that `draw(figure, *arguments)` fills.

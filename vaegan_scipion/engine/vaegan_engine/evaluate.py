@@ -81,6 +81,7 @@ def run_evaluate(options: EvaluateOptions | EvaluateRun, out_dir: Path,
         values["nmi_of_ceiling"] = values["nmi"] / max(values["ceiling"]["nmi"], 1e-12)
     values["maps"] = evaluate_maps(options, counts, truth, Path(out_dir), align or default_align())
     results.write_json(Path(out_dir) / results.EVALUATION_JSON, values)
+    results.update_status(out_dir, state="finished", command="evaluate", error=None)
     return values
 
 
