@@ -196,8 +196,8 @@ class TestProtocols(ProjectTest):
         self.assertTrue(os.path.exists(training.getRunDir()))
         training.convertInputStep("")
         self.assertTrue(os.path.exists(training.getRunDir()))  # the same particles
-        other = import_phantom(self.proj)
-        other.outputParticles.setSamplingRate(2 * SAMPLING_RATE_ANG)
+        other = import_phantom(self.proj).outputParticles
+        other.setSamplingRate(2 * SAMPLING_RATE_ANG)
         training.inputParticles.set(other)
         training.convertInputStep("")
         self.assertFalse(os.path.exists(training.getRunDir()))

@@ -107,7 +107,8 @@ def verdict(rows: list[dict[str, Any]], evidence: Evidence) -> str:
         text += (", which varies continuously" if n == 1
                  else f", {moving} of which var{'ies' if moving == 1 else 'y'} continuously")
     if junk:
-        text += f"; {junk} images ({100 * share:.1f} %) fit no state and are set aside"
+        text += (f"; {junk} image ({100 * share:.1f} %) fits no state and is set aside" if junk == 1
+                 else f"; {junk} images ({100 * share:.1f} %) fit no state and are set aside")
     return f"mostly junk: {text}" if share > MOSTLY else text
 
 
