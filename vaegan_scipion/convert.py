@@ -99,7 +99,7 @@ def ctf_values(particle: Any) -> List[float]:
     ctf = particle.getCTF()
     if ctf is None or None in (ctf.getDefocusU(), ctf.getDefocusV(), ctf.getDefocusAngle()):
         raise ValueError(f"Particle {particle.getObjId()} has no CTF values, though its set has a CTF. "
-                         "Make a subset without it, or set 'Images without a CTF' to Yes.")
+                         "Make a subset without it, or estimate its CTF.")
     return [float(ctf.getDefocusU()), float(ctf.getDefocusV()), float(ctf.getDefocusAngle()),
             float(ctf.getPhaseShift() or 0.0)]
 

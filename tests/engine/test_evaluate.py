@@ -142,6 +142,16 @@ def test_missing_ids_are_an_error(tmp_path, analysis):
         evaluate.run_evaluate(EvaluateOptions(str(clu), str(short)), tmp_path / "eva", align_nothing)
 
 
+def test_what_is_evaluated_in_its_own_folder_keeps_its_status(tmp_path, analysis):
+    clu, truth, _, _ = analysis
+    results.update_status(clu, state="stopped", command="refine", error=None)
+    before = (clu / results.STATUS_JSON).read_bytes()
+    evaluate.run_evaluate(EvaluateOptions(str(clu), str(truth)), clu, align_nothing)
+    assert (clu / results.STATUS_JSON).read_bytes() == before
+    evaluate.run_evaluate(EvaluateRun(clusters_dir=str(clu), truth_csv=str(truth)), tmp_path / "eva", align_nothing)
+    assert results.read_json(tmp_path / "eva" / results.STATUS_JSON)["state"] == "finished"
+
+
 def test_a_run_json_may_leave_particles_without_label_out(tmp_path, analysis):
     clu, _, label, state = analysis
     short = write_truth(tmp_path / "truth.csv", state[:150])

@@ -66,7 +66,11 @@ def options_of(run: EvaluateRun) -> EvaluateOptions:
 
 def run_evaluate(options: EvaluateOptions | EvaluateRun, out_dir: Path,
                  align: Callable[..., Any] | None = None) -> dict[str, Any]:
-    """Compare and write ``evaluation.json`` into ``out_dir``; returns what it holds. Raises DataError."""
+    """Compare and write ``evaluation.json`` into ``out_dir``; returns what it holds. Raises DataError.
+
+    A request has a folder of its own, and ends with a ``status.json``; options may name the clusters' folder.
+    """
+    requested = isinstance(options, EvaluateRun)
     if isinstance(options, EvaluateRun):
         compute.prepare_device(options.compute)
         options = options_of(options)
@@ -81,7 +85,8 @@ def run_evaluate(options: EvaluateOptions | EvaluateRun, out_dir: Path,
         values["nmi_of_ceiling"] = values["nmi"] / max(values["ceiling"]["nmi"], 1e-12)
     values["maps"] = evaluate_maps(options, counts, truth, Path(out_dir), align or default_align())
     results.write_json(Path(out_dir) / results.EVALUATION_JSON, values)
-    results.update_status(out_dir, state="finished", command="evaluate", error=None)
+    if requested:
+        results.update_status(out_dir, state="finished", command="evaluate", error=None)
     return values
 
 

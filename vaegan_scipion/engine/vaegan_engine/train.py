@@ -192,8 +192,8 @@ def start(trainer: Trainer, batches: Batches, cache: ParticleCache, out_dir: Pat
 def forget_later(out_dir: Path, images_seen: int) -> None:
     """Drop what was logged after the checkpoint that the training goes on from: it will be logged again."""
     path = out_dir / results.LOG_JSONL
-    rows = results.read_jsonl(path) if path.exists() else []
-    kept = [row for row in rows if row["kimg"] * 1000 <= images_seen]
+    rows = results.read_jsonl(path)
+    kept = [row for row in rows if row["kimg"] <= images_seen / 1000]
     if len(kept) < len(rows):
         results.write_jsonl(path, kept)
 
