@@ -139,9 +139,10 @@ def evidence(details: dict[str, Any]) -> list[tuple[str, str]]:
                  ("clusters in repeats", f"{listed(repeats['clusters'])} (each on {repeats['particles']} particles)")]
     if "null" in details:
         deep = sum(as_deep(draw, details["clusters"], details["valley"]) for draw in details["null"])
-        rows += [("clusters in draws of the null", listed([draw["clusters"] for draw in details["null"]])),
-                 ("of them as many, parted as deeply", f"{deep} of {len(details['null'])} (none is asked for)"),
-                 ("valley of the clusters parted least", f"{details['valley']:.2f} (0 = nothing between, 1 = no gap)"),
+        rows.append(("clusters in draws of the null", listed([draw["clusters"] for draw in details["null"]])))
+        if details["clusters"] > 1:  # one group is parted from nothing
+            rows.append(("of them as many, parted as deeply", f"{deep} of {len(details['null'])} (none is asked for)"))
+        rows += [("valley of the clusters parted least", f"{details['valley']:.2f} (0 = nothing between, 1 = no gap)"),
                  ("longest plateau", f"{details['plateau']['clusters']} clusters, smallest size "
                                      f"{details['plateau']['from']} to {details['plateau']['to']}")]
     return rows
