@@ -28,7 +28,7 @@ setup(
     packages=find_packages(include=["vaegan_scipion", "vaegan_scipion.*"]),
     package_data={"vaegan_scipion": [
         "protocols.conf", "icon.png", "templates/*", "engine/requirements.txt",
-        "engine/vaegan_engine/page/*",
+        "engine/vaegan_engine/report/assets/*",
     ]},
     entry_points={"pyworkflow.plugin": "vaegan_scipion = vaegan_scipion"},
 )

@@ -1,4 +1,4 @@
-"""Write the tables of ``docs/contract.rst`` from ``vaegan_engine/contract.py``.
+"""Write the tables of ``docs/contract.rst`` from ``vaegan_engine/contract/settings.py``.
 
 ``python scripts/contract_tables.py`` rewrites what stands between ``.. fields: NAME`` and ``.. end`` comments;
 a test fails while they differ. Standard library only.
@@ -14,17 +14,17 @@ ROOT = Path(__file__).resolve().parent.parent
 CONTRACT_RST = ROOT / "docs" / "contract.rst"
 sys.path.insert(0, str(ROOT / "vaegan_scipion" / "engine"))
 
-from vaegan_engine import contract  # noqa: E402
+from vaegan_engine.contract import settings  # noqa: E402
 
 SECTION = re.compile(r"(?<=\.\. fields: )(\w+)\n.*?(?=\n\.\. end\n)", re.DOTALL)
 
 
 def meanings(name: str) -> dict[str, str]:
     """The comment behind each field of a dataclass, from the source."""
-    source = Path(contract.__file__).read_text()
+    source = Path(settings.__file__).read_text()
     match = re.search(rf"^class {name}:\n(.*?)(?=^\S)", source, re.DOTALL | re.MULTILINE)
     if match is None:
-        raise ValueError(f"contract.py has no class {name}")
+        raise ValueError(f"settings.py has no class {name}")
     lines = re.findall(r"^    (\w+): [^#\n]*?(?:  # (.*))?$", match.group(1), re.MULTILINE)
     return dict(lines)
 
@@ -45,11 +45,11 @@ def escaped(text: str) -> str:
 
 def table(name: str) -> str:
     """List table of one dataclass: field, type, default, meaning."""
-    cls = getattr(contract, name)
+    cls = getattr(settings, name)
     comments = meanings(name)
     lines = [".. list-table::", "   :header-rows: 1", "", "   * - field", "     - type", "     - default",
              "     - meaning"]
-    for field, kind, default in contract.field_table(cls):
+    for field, kind, default in settings.field_table(cls):
         section = type(default).__name__ if hasattr(default, "__dataclass_fields__") else ""
         kind = kind.replace("Literal[", "one of ").rstrip("]")
         lines += [f"   * - ``{field}``", f"     - {kind}",

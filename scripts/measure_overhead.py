@@ -19,7 +19,7 @@ from pyworkflow.project import Manager
 from pyworkflow.protocol import STATUS_FINISHED
 
 from vaegan_scipion.constants import VAEGAN_ENV_ACTIVATION
-from vaegan_scipion.convert import write_particles_star
+from vaegan_scipion.convert.to_engine import write_particles_star
 from vaegan_scipion.protocols import VaeganProtCluster, VaeganProtSelect, VaeganProtTrain3D
 from vaegan_scipion.tests.phantom import make_fake_environment
 

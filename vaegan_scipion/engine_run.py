@@ -6,7 +6,8 @@ from subprocess import CalledProcessError
 from typing import Any, Dict, Optional, Tuple
 
 from . import Plugin
-from .engine.vaegan_engine import contract, errors, results
+from .engine.vaegan_engine.contract import errors, result_files, run_json
+from .engine.vaegan_engine.contract.settings import HalvesRun, RefineRun, TrainRun
 
 EXIT_SENTENCES = {
     1: "The engine stopped with an error of its own; the last lines of the run's log show it.",
@@ -60,25 +61,25 @@ class EngineRun:
         asked for the same, apart from where to compute; a training with other learning rates or another batch size too.
         Everything else starts in an empty folder, so that no result of other settings is ever read.
         """
-        keeps = isinstance(self.settings, (contract.TrainRun, contract.HalvesRun, contract.RefineRun))
+        keeps = isinstance(self.settings, (TrainRun, HalvesRun, RefineRun))
         resume = keeps and self._has_checkpoint() and self._asks_for_the_same()
         if not resume:
             shutil.rmtree(self.out_dir, ignore_errors=True)
         self.out_dir.mkdir(parents=True, exist_ok=True)
-        contract.write_run(self.settings, self.request)
+        run_json.write_run(self.settings, self.request)
         return resume
 
     def _has_checkpoint(self) -> bool:
-        return any(path.suffix in (".pt", ".npz") for path in self.out_dir.glob(f"**/{results.CHECKPOINTS}/*"))
+        return any(path.suffix in (".pt", ".npz") for path in self.out_dir.glob(f"**/{result_files.CHECKPOINTS}/*"))
 
     def _asks_for_the_same(self) -> bool:
         try:
-            before = contract.read_run(self.request)
+            before = run_json.read_run(self.request)
         except errors.ConfigError:
             return False
         absolute = self.request.with_name(self.request.name + ".new")
         try:
-            now = contract.read_run(contract.write_run(self.settings, absolute))
+            now = run_json.read_run(run_json.write_run(self.settings, absolute))
         finally:
             absolute.unlink()
         return what_stays(before) == what_stays(now)
@@ -133,17 +134,17 @@ class EngineRun:
 
 def what_stays(run: Any) -> Dict[str, Any]:
     """What two requests must have in common for the second to go on with the results of the first."""
-    if isinstance(run, contract.TrainRun):
+    if isinstance(run, TrainRun):
         lengths = {"total_kimg": run.training.total_kimg, "encoder_kimg": run.training.encoder_kimg}
-        return {**contract.kept_on_resume(run), **lengths, "particles": run.data.particles,
+        return {**run_json.kept_on_resume(run), **lengths, "particles": run.data.particles,
                 "continue_from": run.training.continue_from}
-    return {**contract.to_dict(run), "compute": {"seed": run.compute.seed}}
+    return {**run_json.to_dict(run), "compute": {"seed": run.compute.seed}}
 
 
 def read_status(folder: Any) -> Dict[str, Any]:
     """`status.json` of a results folder; empty when there is none."""
-    path = Path(folder) / results.STATUS_JSON
-    return dict(results.read_json(path)) if path.exists() else {}
+    path = Path(folder) / result_files.STATUS_JSON
+    return dict(result_files.read_json(path)) if path.exists() else {}
 
 
 def has_result(folder: Any, *names: str) -> bool:

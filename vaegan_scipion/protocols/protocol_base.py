@@ -9,8 +9,9 @@ from pyworkflow import BETA
 
 from .. import Plugin
 from ..constants import PARTICLES_STAR
-from ..convert import READABLE_STACKS, enabled_ids, write_particles_star
-from ..engine.vaegan_engine import contract
+from ..convert.from_engine import enabled_ids
+from ..convert.to_engine import READABLE_STACKS, write_particles_star
+from ..engine.vaegan_engine.contract.settings import ComputeConfig
 from ..engine_run import EngineRun
 
 N_FILES_CHECKED = 200
@@ -25,7 +26,7 @@ class VaeganProtBase(EMProtocol):
     def _defineComputeParams(self, form: Any, gpu: bool = True) -> None:
         """Seed, GPU (where the command uses one) and threads."""
         if gpu:
-            form.addParam("seed", params.IntParam, default=contract.ComputeConfig().seed,
+            form.addParam("seed", params.IntParam, default=ComputeConfig().seed,
                           expertLevel=params.LEVEL_ADVANCED, label="Seed",
                           help="Start of all random numbers, any number from 0. Another seed gives another result of "
                                "the same worth.")
@@ -70,9 +71,9 @@ class VaeganProtBase(EMProtocol):
         return []
 
     # --------------------------- UTILS functions ---------------------------
-    def _getCompute(self) -> contract.ComputeConfig:
-        seed = self.seed.get() if self.hasAttribute("seed") else contract.ComputeConfig().seed
-        return contract.ComputeConfig(device="cuda" if self.usesGpu() else "cpu",
+    def _getCompute(self) -> ComputeConfig:
+        seed = self.seed.get() if self.hasAttribute("seed") else ComputeConfig().seed
+        return ComputeConfig(device="cuda" if self.usesGpu() else "cpu",
                                       threads=self.numberOfThreads.get(), seed=seed)
 
     def _getEnviron(self) -> Any:

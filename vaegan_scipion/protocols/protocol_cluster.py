@@ -12,7 +12,7 @@ from pyworkflow.object import Integer
 from pyworkflow.protocol import MODE_RESTART
 
 from ..constants import CLUSTERS_DIR, EMBEDDING_DIR, HALVES_DIR, NOISE_LABEL, PARTICLES_STAR, PROGRAM_NAME
-from ..convert import (
+from ..convert.from_engine import (
     Clusters,
     Picture,
     check_ids,
@@ -24,11 +24,12 @@ from ..convert import (
     read_clusters,
     read_latents,
 )
-from ..engine.vaegan_engine import contract, results
+from ..engine.vaegan_engine.contract import result_files, run_json
+from ..engine.vaegan_engine.contract.settings import ClusterRun, EmbedRun, HalvesRun
 from ..engine_run import has_result, read_status, result_file
 from .protocol_base import VaeganProtBase, count_enabled, set_digest, validate_particles, warn_particles
 
-METHODS = list(get_args(get_type_hints(contract.ClusterRun)["method"]))
+METHODS = list(get_args(get_type_hints(ClusterRun)["method"]))
 FIXED_NUMBER = " or ".join(f"method == {METHODS.index(name)}" for name in ("kmeans", "gmm"))
 N_NEIGHBORS_MAX = 1000  # the engine's limit
 N_PARTICLES_MIN = 30  # two of the smallest clusters that the engine looks for
@@ -70,7 +71,7 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
 
     # --------------------------- DEFINE param functions ---------------------------
     def _defineParams(self, form: Any) -> None:
-        default = contract.ClusterRun()
+        default = ClusterRun()
         form.addSection(label="Input")
         form.addParam("inputTraining", params.PointerParam, pointerClass="VaeganProtTrain3D,VaeganProtTrain2D",
                       important=True, label="Training", help="A finished run of train 3D or train 2D.")
@@ -93,7 +94,7 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         self._defineAdvancedParams(form, default)
         self._defineComputeParams(form)
 
-    def _defineAdvancedParams(self, form: Any, default: contract.ClusterRun) -> None:
+    def _defineAdvancedParams(self, form: Any, default: ClusterRun) -> None:
         advanced = params.LEVEL_ADVANCED
         form.addParam("minDist", params.FloatParam, default=default.min_dist, expertLevel=advanced,
                       label="UMAP minimal distance",
@@ -113,7 +114,7 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
                       label="Repeats for the stability",
                       help="Parts of the particles, and clouds without groups, are clustered this often; the verdict "
                            "and the stability of each cluster come from it. 0 = neither; at most 100.")
-        form.addParam("halvesKimg", params.FloatParam, default=contract.HalvesRun().total_kimg,
+        form.addParam("halvesKimg", params.FloatParam, default=HalvesRun().total_kimg,
                       expertLevel=advanced, condition="doHalves", label="Training length per half (kimg)",
                       help="Thousands of images that each half sees. 0 = as long as the training itself.")
 
@@ -150,8 +151,8 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         clusters = read_clusters(self.getClustersDir())
         z_ids, z = read_latents(self._getExtraPath(EMBEDDING_DIR))
         enabled = enabled_ids(particles)
-        check_ids(enabled, clusters.particle_id, results.CLUSTERS_CSV)
-        check_ids(enabled, z_ids, results.LATENTS_NPZ)
+        check_ids(enabled, clusters.particle_id, result_files.CLUSTERS_CSV)
+        check_ids(enabled, z_ids, result_files.LATENTS_NPZ)
 
         pictures, made = self.readPictures(), {}
         classes = (self._createSetOfClasses3D(pointer) if self.isVolumetric()
@@ -181,7 +182,7 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
 
     def _makeFSCs(self) -> Any:
         curves: Dict[int, List[List[float]]] = {}
-        rows = (results.read_csv(result_file(self._getExtraPath(HALVES_DIR), results.FSC_CSV))
+        rows = (result_files.read_csv(result_file(self._getExtraPath(HALVES_DIR), result_files.FSC_CSV))
                 if self.doHalves else [])
         for row in rows:
             frequency = float(row["spatial_frequency_per_ang"])
@@ -251,7 +252,9 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         return notes
 
     def _summary(self) -> List[str]:
-        if not self.hasAttribute("outputClasses") or not has_result(self.getClustersDir(), results.CLUSTERING_JSON):
+        if not self.hasAttribute("outputClasses") or not has_result(
+            self.getClustersDir(), result_files.CLUSTERING_JSON
+        ):
             return ["The clusters are not made yet."]
         rows = sorted(self.readClusterRows(), key=lambda row: (row["label"] == NOISE_LABEL, row["label"]))
         total = sum(row["n_particles"] for row in rows)
@@ -262,7 +265,7 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
             lines.append(f"{name}: {row['n_particles']} particles ({100 * row['n_particles'] / total:.1f} %), "
                          f"class {numbers[row['label']]}"
                          + (f", stability {row['stability']:.2f}" if "stability" in row else ""))
-        details = results.read_json(result_file(self.getClustersDir(), results.CLUSTERING_JSON))
+        details = result_files.read_json(result_file(self.getClustersDir(), result_files.CLUSTERING_JSON))
         if details.get("sweep"):
             lines.append("Number of clusters, by the particles of the smallest: " + ", ".join(
                 f"{row['min_cluster_size']}: {row['clusters']}" for row in details["sweep"]))
@@ -309,7 +312,7 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
 
     def readClusterRows(self) -> List[Dict[str, Any]]:
         """Rows of `clusters.json`: label, n_particles, z, file, index."""
-        return list(results.read_json(result_file(self.getClustersDir(), results.CLUSTERS_JSON)))
+        return list(result_files.read_json(result_file(self.getClustersDir(), result_files.CLUSTERS_JSON)))
 
     def readPictures(self) -> Dict[int, Picture]:
         """Label -> map (3D) or image (2D), by `clusters.json`."""
@@ -324,14 +327,14 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         """Folder of the training, relative to extra/ (where the requests are)."""
         return os.path.relpath(self.inputTraining.get().getRunDir(), self._getExtraPath())
 
-    def _getEmbedSettings(self) -> contract.EmbedRun:
+    def _getEmbedSettings(self) -> EmbedRun:
         # all of the training's own particles are prepared already, in its cache
         same = self.inputParticles.get() is None and self.inputTraining.get().maxImages.get() == 0
-        return contract.EmbedRun(run_dir=self._getRunDirFromExtra(), particles="" if same else PARTICLES_STAR,
+        return EmbedRun(run_dir=self._getRunDirFromExtra(), particles="" if same else PARTICLES_STAR,
                                  compute=self._getCompute())
 
-    def _getClusterSettings(self) -> contract.ClusterRun:
-        return contract.ClusterRun(
+    def _getClusterSettings(self) -> ClusterRun:
+        return ClusterRun(
             embedding_dir=EMBEDDING_DIR, run_dir=self._getRunDirFromExtra(),
             method=METHODS[self.method.get()], n_clusters=self.nClusters.get(),
             n_neighbors=self.nNeighbors.get(), min_dist=self.minDist.get(), min_samples=self.minSamples.get(),
@@ -339,8 +342,8 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
             join_valley=self.joinValley.get(), stability_repeats=self.stabilityRepeats.get(),
             compute=self._getCompute())
 
-    def _getHalvesSettings(self) -> contract.HalvesRun:
-        return contract.HalvesRun(clusters_dir=CLUSTERS_DIR, run_dir=self._getRunDirFromExtra(),
+    def _getHalvesSettings(self) -> HalvesRun:
+        return HalvesRun(clusters_dir=CLUSTERS_DIR, run_dir=self._getRunDirFromExtra(),
                                   total_kimg=self.halvesKimg.get(), compute=self._getCompute())
 
 
@@ -361,4 +364,4 @@ def validate_same_kind(particles: Any, trained_on: Any) -> List[str]:
 
 def _as_text(settings: Any) -> str:
     """Settings as the text that Scipion compares between runs; empty when there are none."""
-    return "" if settings is None else json.dumps(contract.to_dict(settings), sort_keys=True)
+    return "" if settings is None else json.dumps(run_json.to_dict(settings), sort_keys=True)

@@ -14,8 +14,9 @@ from pwem.objects import FSC, SetOfFSCs, SetOfVolumes, Volume
 from pyworkflow.object import Integer
 
 from ..constants import EVALUATION_DIR, LABELS_CSV, REFERENCES_DIR
-from ..convert import Picture, new_picture_item
-from ..engine.vaegan_engine import contract, results
+from ..convert.from_engine import Picture, new_picture_item
+from ..engine.vaegan_engine.contract import result_files
+from ..engine.vaegan_engine.contract.settings import EvaluateRun
 from ..engine_run import result_file
 from .protocol_base import VaeganProtBase, file_digest, set_digest
 
@@ -81,7 +82,7 @@ class VaeganProtEvaluate(VaeganProtBase):
         if self.labelsFrom.get() == FROM_CLASSES and self.inputClasses.get() is not None:
             rows = [(particle_id, item.getObjId()) for item in self.inputClasses.get()
                     for particle_id in sorted(item.getIdSet())]
-            results.write_csv(labels, ["id", "label"], rows)
+            result_files.write_csv(labels, ["id", "label"], rows)
         elif self.labelsFrom.get() == FROM_FILE:
             shutil.copyfile(self.labelsFile.get().strip(), labels)
         for number, volume in enumerate(self._references(), start=1):
@@ -177,11 +178,13 @@ class VaeganProtEvaluate(VaeganProtBase):
     # --------------------------- UTILS functions ---------------------------
     def readEvaluation(self) -> Dict[str, Any]:
         """`evaluation.json` of the run."""
-        return dict(results.read_json(result_file(self._getExtraPath(EVALUATION_DIR), results.EVALUATION_JSON)))
+        return dict(
+            result_files.read_json(result_file(self._getExtraPath(EVALUATION_DIR), result_files.EVALUATION_JSON))
+        )
 
     def _evaluationOrNone(self) -> Any:
-        path = self._getExtraPath(EVALUATION_DIR, results.EVALUATION_JSON)
-        return results.read_json(path) if os.path.exists(path) else None
+        path = self._getExtraPath(EVALUATION_DIR, result_files.EVALUATION_JSON)
+        return result_files.read_json(path) if os.path.exists(path) else None
 
     def _title(self, row: Dict[str, Any]) -> str:
         """ "cluster 1 against ribosome": a reference by its label in the project where it has one."""
@@ -200,7 +203,7 @@ class VaeganProtEvaluate(VaeganProtBase):
         return [volume.clone() for volume in given.iterItems(orderBy="id") if volume.isEnabled()]
 
     def _clustersDigest(self) -> str:
-        return file_digest(os.path.join(self.inputClusters.get().getClustersDir(), results.CLUSTERS_CSV))
+        return file_digest(os.path.join(self.inputClusters.get().getClustersDir(), result_files.CLUSTERS_CSV))
 
     def _labelsDigest(self) -> str:
         if self.labelsFrom.get() == FROM_CLASSES and self.inputClasses.get() is not None:
@@ -211,9 +214,9 @@ class VaeganProtEvaluate(VaeganProtBase):
         return [f"{volume.getFileName()} {volume.getSamplingRate():g} {file_digest(volume.getFileName())}"
                 for volume in self._references()]
 
-    def _getSettings(self) -> contract.EvaluateRun:
+    def _getSettings(self) -> EvaluateRun:
         clustering, extra = self.inputClusters.get(), self._getExtraPath()
-        return contract.EvaluateRun(
+        return EvaluateRun(
             clusters_dir=os.path.relpath(clustering.getClustersDir(), extra),
             truth_csv=LABELS_CSV if os.path.exists(self._getExtraPath(LABELS_CSV)) else "",
             maps_dir=REFERENCES_DIR if os.path.isdir(self._getExtraPath(REFERENCES_DIR)) else "",

@@ -9,10 +9,11 @@ from pwem.objects import FSC, SetOfClasses3D, SetOfFSCs, SetOfParticles, SetOfVo
 from pyworkflow.object import Float, Integer
 
 from ..constants import NOISE_LABEL, REFINED_DIR
-from ..convert import Picture, enabled_ids, new_picture_item, set_location
-from ..engine.vaegan_engine import contract, results
+from ..convert.from_engine import Picture, enabled_ids, new_picture_item, set_location
+from ..convert.poses import Pose, pose_matrix, read_poses
+from ..engine.vaegan_engine.contract import result_files, run_json
+from ..engine.vaegan_engine.contract.settings import RefineRun
 from ..engine_run import EngineError, has_result, read_status, result_file
-from ..poses import Pose, pose_matrix, read_poses
 from .protocol_base import VaeganProtBase, file_digest, set_digest
 
 N_PARTICLES_MIN = 200  # the engine's limit
@@ -47,7 +48,7 @@ class VaeganProtRefine(VaeganProtBase):
 
     # --------------------------- DEFINE param functions ---------------------------
     def _defineParams(self, form: Any) -> None:
-        default = contract.RefineRun()
+        default = RefineRun()
         form.addSection(label="Input")
         form.addParam("inputTraining", params.PointerParam, pointerClass="VaeganProtTrain3D", important=True,
                       label="Training", help="A finished run of train 3D; its particles are refined, at its box.")
@@ -61,7 +62,7 @@ class VaeganProtRefine(VaeganProtBase):
         self._defineAdvancedParams(form, default)
         self._defineComputeParams(form)
 
-    def _defineAdvancedParams(self, form: Any, default: contract.RefineRun) -> None:
+    def _defineAdvancedParams(self, form: Any, default: RefineRun) -> None:
         advanced = params.LEVEL_ADVANCED
         form.addParam("nTries", params.IntParam, default=default.n_tries, expertLevel=advanced, label="Starts to try",
                       help="Starts from several random maps (the clusters' in the first), and as many maps one by one, "
@@ -87,8 +88,8 @@ class VaeganProtRefine(VaeganProtBase):
         training, clustering = self.inputTraining.get(), self.inputClusters.get()
         status = read_status(training.getRunDir())
         digest = json.dumps([
-            contract.to_dict(self._getSettings()), set_digest(training.inputParticles.get()), status.get("checkpoint"),
-            file_digest(os.path.join(clustering.getClustersDir(), results.CLUSTERS_JSON)) if clustering else ""])
+            run_json.to_dict(self._getSettings()), set_digest(training.inputParticles.get()), status.get("checkpoint"),
+            file_digest(os.path.join(clustering.getClustersDir(), result_files.CLUSTERS_JSON)) if clustering else ""])
         self._insertFunctionStep(self.refineStep, digest)
         self._insertFunctionStep(self.createOutputStep, digest, needsGPU=False)
 
@@ -101,7 +102,7 @@ class VaeganProtRefine(VaeganProtBase):
         particles, poses = pointer.get(), read_poses(self.getRefinedDir())
         strangers = sorted(set(poses) - set(enabled_ids(particles)))
         if strangers:
-            raise EngineError(f"{results.PARTICLES_CSV}: particle {strangers[0]} is not in the input set "
+            raise EngineError(f"{result_files.PARTICLES_CSV}: particle {strangers[0]} is not in the input set "
                               f"({len(strangers)} such particles). Run again with Restart.")
         rows = {row["label"]: row for row in self.readClusterRows()}
         volumes = self._makeVolumes(rows, rate)
@@ -176,7 +177,7 @@ class VaeganProtRefine(VaeganProtBase):
 
     def _makeFSCs(self, rows: Dict[int, Dict[str, Any]]) -> Any:
         curves: Dict[int, List[List[float]]] = {}
-        for row in results.read_csv(result_file(self.getRefinedDir(), results.FSC_CSV)):
+        for row in result_files.read_csv(result_file(self.getRefinedDir(), result_files.FSC_CSV)):
             frequency = float(row["spatial_frequency_per_ang"])
             if frequency > 0:
                 curves.setdefault(int(row["cluster"]), []).append([frequency, float(row["fsc"])])
@@ -225,7 +226,7 @@ class VaeganProtRefine(VaeganProtBase):
         return self._warnCompute()
 
     def _summary(self) -> List[str]:
-        if not self.hasAttribute("outputClasses") or not has_result(self.getRefinedDir(), results.REFINE_JSON):
+        if not self.hasAttribute("outputClasses") or not has_result(self.getRefinedDir(), result_files.REFINE_JSON):
             stage = read_status(self.getRefinedDir()).get("stage")
             if not stage:
                 return ["The states are not made yet."]
@@ -239,7 +240,7 @@ class VaeganProtRefine(VaeganProtBase):
         return lines
 
     def _methods(self) -> List[str]:
-        if not self.hasAttribute("outputClasses") or not has_result(self.getRefinedDir(), results.REFINE_JSON):
+        if not self.hasAttribute("outputClasses") or not has_result(self.getRefinedDir(), result_files.REFINE_JSON):
             return []
         return [f"States and poses of {self.outputParticles.getSize()} particles were found by expectation "
                 f"maximisation over poses, starting from {'cluster' if self.inputClusters.get() else 'random'} maps: "
@@ -255,17 +256,17 @@ class VaeganProtRefine(VaeganProtBase):
 
     def readClusterRows(self) -> List[Dict[str, Any]]:
         """Rows of its `clusters.json`."""
-        return list(results.read_json(result_file(self.getRefinedDir(), results.CLUSTERS_JSON)))
+        return list(result_files.read_json(result_file(self.getRefinedDir(), result_files.CLUSTERS_JSON)))
 
     def _evidence(self) -> Dict[str, Any]:
-        return dict(results.read_json(result_file(self.getRefinedDir(), results.REFINE_JSON)))
+        return dict(result_files.read_json(result_file(self.getRefinedDir(), result_files.REFINE_JSON)))
 
     def _path(self, file: str) -> str:
         return str(result_file(self.getRefinedDir(), file))
 
-    def _getSettings(self) -> contract.RefineRun:
+    def _getSettings(self) -> RefineRun:
         extra, clustering = self._getExtraPath(), self.inputClusters.get()
-        return contract.RefineRun(
+        return RefineRun(
             run_dir=os.path.relpath(self.inputTraining.get().getRunDir(), extra),
             clusters_dir=os.path.relpath(clustering.getClustersDir(), extra) if clustering is not None else "",
             n_starts=self.nStarts.get(), n_tries=self.nTries.get(), start_shells=self.startShells.get(),

@@ -12,9 +12,8 @@ from pwem.protocols import EMProtocol, ProtFlexBase
 from pyworkflow import BETA
 
 from ..constants import SELECTED_IDS_TXT, SELECTED_STAR
-from ..convert import copy_particles, read_clusters
-from ..engine.vaegan_engine import results
-from ..selection import (
+from ..convert.from_engine import copy_particles, read_clusters
+from ..convert.selection import (
     SelectionError,
     check_same_particles,
     ids_of_clusters,
@@ -22,6 +21,7 @@ from ..selection import (
     read_particle_ids,
     select,
 )
+from ..engine.vaegan_engine.contract import result_files
 from .protocol_base import file_digest, set_digest
 
 BY_CLUSTERS, BY_FILE = 0, 1
@@ -82,7 +82,7 @@ class VaeganProtSelect(EMProtocol, ProtFlexBase):
 
     # --------------------------- INSERT steps functions ---------------------------
     def _insertAllSteps(self) -> None:
-        table = os.path.join(self.inputClusters.get().getClustersDir(), results.CLUSTERS_CSV)
+        table = os.path.join(self.inputClusters.get().getClustersDir(), result_files.CLUSTERS_CSV)
         chosen = self.selectionFile.get() if self.selectBy.get() == BY_FILE else ""
         digests = [set_digest(self.getParticlesPointer().get()), file_digest(table),
                    hashlib.sha256(open(chosen, "rb").read()).hexdigest() if chosen else "",

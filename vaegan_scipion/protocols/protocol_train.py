@@ -7,10 +7,11 @@ from typing import Any, Callable, Dict, List
 import pyworkflow.protocol.params as params
 
 from ..constants import PARTICLES_STAR, RUN_DIR
-from ..convert import Picture
-from ..engine.vaegan_engine import contract, errors, presets, results
+from ..convert.from_engine import Picture
+from ..convert.sample_images import contrast_note, sample_images
+from ..engine.vaegan_engine.contract import errors, presets, result_files, run_json
+from ..engine.vaegan_engine.contract.settings import DataConfig, ModelConfig, TrainRun
 from ..engine_run import read_status, result_file
-from ..sample_images import contrast_note, sample_images
 from .protocol_base import VaeganProtBase, file_digest, set_digest, validate_particles, warn_particles
 
 AS_PRESET = 0  # box, length, batch
@@ -27,7 +28,7 @@ class VaeganProtTrain(VaeganProtBase):
 
     # --------------------------- DEFINE param functions ---------------------------
     def _defineParams(self, form: Any) -> None:
-        data = contract.DataConfig()
+        data = DataConfig()
         form.addSection(label="Input")
         form.addParam("inputParticles", params.PointerParam, pointerClass="SetOfParticles",
                       important=True, label="Input particles",
@@ -65,8 +66,8 @@ class VaeganProtTrain(VaeganProtBase):
         self._defineComputeParams(form)
 
     def _defineAdvancedParams(self, form: Any) -> None:
-        data, advanced = contract.DataConfig(), params.LEVEL_ADVANCED
-        form.addParam("maxShiftFrac", params.FloatParam, default=contract.ModelConfig().max_shift_frac,
+        data, advanced = DataConfig(), params.LEVEL_ADVANCED
+        form.addParam("maxShiftFrac", params.FloatParam, default=ModelConfig().max_shift_frac,
                       expertLevel=advanced, label="Largest shift / box",
                       help="How far particles may be off centre, as fraction of the kept box, 0 to 0.5.")
         form.addParam("ignoreCtf", params.BooleanParam, default=data.ignore_ctf, expertLevel=advanced,
@@ -84,7 +85,7 @@ class VaeganProtTrain(VaeganProtBase):
     def _insertAllSteps(self) -> None:
         digest = set_digest(self.inputParticles.get())
         # Continue compares the arguments of each step alone: whatever matters goes to all of them
-        settings = json.dumps([contract.to_dict(self._getSettings()), self._startDigest()], sort_keys=True)
+        settings = json.dumps([run_json.to_dict(self._getSettings()), self._startDigest()], sort_keys=True)
         self._insertFunctionStep(self.convertInputStep, digest, needsGPU=False)
         self._insertFunctionStep(self.trainStep, digest, settings)
         self._insertFunctionStep(self.createOutputStep, digest, settings, needsGPU=False)
@@ -123,7 +124,7 @@ class VaeganProtTrain(VaeganProtBase):
                             f"of the images ({box_px} px). Use a smaller training box.")
         return problems + self._validateStart(settings)
 
-    def _validateStart(self, settings: contract.TrainRun) -> List[str]:
+    def _validateStart(self, settings: TrainRun) -> List[str]:
         """What keeps the networks of the older run from being used."""
         older = self.continueFrom.get()
         if older is None:
@@ -134,11 +135,11 @@ class VaeganProtTrain(VaeganProtBase):
         if not read_status(older.getRunDir()).get("checkpoint"):
             return [f"The run '{name}' has no checkpoint. Let it train for a while first."]
         try:
-            before = contract.read_run(os.path.join(older.getRunDir(), results.RUN_JSON))
+            before = run_json.read_run(os.path.join(older.getRunDir(), result_files.RUN_JSON))
         except errors.EngineError as error:
             return [str(error)]
         pairs = [("data", key) for key in ("box_px", "crop_frac")]
-        pairs += [("model", key) for key in contract.to_dict(settings.model)]
+        pairs += [("model", key) for key in run_json.to_dict(settings.model)]
         for section, key in pairs:
             old, new = getattr(getattr(before, section), key), getattr(getattr(settings, section), key)
             if old != new:
@@ -199,7 +200,7 @@ class VaeganProtTrain(VaeganProtBase):
         status = read_status(self._getExtraPath(RUN_DIR))
         if status.get("state") != "finished":
             return []
-        run = contract.read_run(os.path.join(self.getRunDir(), results.RUN_JSON))
+        run = run_json.read_run(os.path.join(self.getRunDir(), result_files.RUN_JSON))
         kind = "3D" if self.COMMAND == "train3d" else "2D"
         parts = (f"{run.model.n_categories} components" if run.model.n_categories
                  else "one structure" if run.model.homogeneous
@@ -215,12 +216,12 @@ class VaeganProtTrain(VaeganProtBase):
         return list(presets.PRESETS[cls.COMMAND])
 
     @classmethod
-    def _defaults(cls) -> contract.TrainRun:
+    def _defaults(cls) -> TrainRun:
         """What the engine does when nothing is asked for."""
         return presets.build_run(cls.COMMAND, cls._presets()[0], {})
 
     @classmethod
-    def _by_preset(cls, value_of: Callable[[contract.TrainRun], Any]) -> str:
+    def _by_preset(cls, value_of: Callable[[TrainRun], Any]) -> str:
         """What a setting is in each preset, as text: "fast 48, others 64" where the others agree."""
         values = {name: value_of(presets.build_run(cls.COMMAND, name, {})) for name in cls._presets()}
         first, *others = values
@@ -228,7 +229,7 @@ class VaeganProtTrain(VaeganProtBase):
             return f"{first} {values[first]:g}, others {values[others[0]]:g}"
         return ", ".join(f"{name} {value:g}" for name, value in values.items())
 
-    def _getSettings(self) -> contract.TrainRun:
+    def _getSettings(self) -> TrainRun:
         """The form as settings of the engine, paths relative to extra/. Raises ConfigError or DataError."""
         particles, older = self.inputParticles.get(), self.continueFrom.get()
         changes: Dict[str, Dict[str, Any]] = {
@@ -249,7 +250,7 @@ class VaeganProtTrain(VaeganProtBase):
             if value != as_preset:
                 changes[section][key] = value
         for text in (self.extraSettings.get() or "").split():
-            changes = contract.merged(changes, presets.parse_setting(text))
+            changes = run_json.merged(changes, presets.parse_setting(text))
         return presets.build_run(self.COMMAND, self.getEnumText("preset"), changes)
 
     def _startDigest(self) -> str:
@@ -274,13 +275,13 @@ class VaeganProtTrain(VaeganProtBase):
 
     def isHomogeneous(self) -> bool:
         """Whether the trained model is one structure, without an encoder: there is nothing to cluster."""
-        path = os.path.join(self.getRunDir(), results.RUN_JSON)
-        return os.path.exists(path) and bool(results.read_json(path)["model"].get("homogeneous", False))
+        path = os.path.join(self.getRunDir(), result_files.RUN_JSON)
+        return os.path.exists(path) and bool(result_files.read_json(path)["model"].get("homogeneous", False))
 
     def _readComponents(self) -> List[Dict[str, Any]]:
         """What the training says each component looks like: picture and latent."""
         folder = result_file(self.getRunDir(), COMPONENTS_JSON).parent
-        rows = results.read_json(folder / COMPONENTS_JSON)
+        rows = result_files.read_json(folder / COMPONENTS_JSON)
         for row in rows:
             path = str(result_file(folder, row["file"]))
             row["picture"] = Picture(0 if self.isVolumetric() else row["index"] + 1, path)

@@ -4,7 +4,7 @@ from typing import List
 
 from pwem.objects import SetOfAverages
 
-from ..convert import new_picture_item
+from ..convert.from_engine import new_picture_item
 from .protocol_train import VaeganProtTrain
 
 

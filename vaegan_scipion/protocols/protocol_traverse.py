@@ -8,8 +8,9 @@ import pyworkflow.protocol.params as params
 from pwem.objects import SetOfAverages, SetOfVolumes
 
 from ..constants import TRAVERSAL_DIR
-from ..convert import Picture, new_picture_item
-from ..engine.vaegan_engine import contract, results
+from ..convert.from_engine import Picture, new_picture_item
+from ..engine.vaegan_engine.contract import result_files, run_json
+from ..engine.vaegan_engine.contract.settings import TraverseRun
 from ..engine_run import has_result, read_status, result_file
 from .protocol_base import VaeganProtBase
 
@@ -33,7 +34,7 @@ class VaeganProtTraverse(VaeganProtBase):
 
     # --------------------------- DEFINE param functions ---------------------------
     def _defineParams(self, form: Any) -> None:
-        default = contract.TraverseRun()
+        default = TraverseRun()
         form.addSection(label="Input")
         form.addParam("inputClusters", params.PointerParam, pointerClass="VaeganProtCluster", important=True,
                       label="Clusters", help="A finished run of embed and cluster.")
@@ -51,8 +52,8 @@ class VaeganProtTraverse(VaeganProtBase):
 
     # --------------------------- INSERT steps functions ---------------------------
     def _insertAllSteps(self) -> None:
-        settings = json.dumps(contract.to_dict(self._getSettings()), sort_keys=True)
-        table = result_file(self.inputClusters.get().getClustersDir(), results.CLUSTERS_CSV)
+        settings = json.dumps(run_json.to_dict(self._getSettings()), sort_keys=True)
+        table = result_file(self.inputClusters.get().getClustersDir(), result_files.CLUSTERS_CSV)
         digest = f"{table.stat().st_size} {table.stat().st_mtime:.3f}"
         self._insertFunctionStep(self.traverseStep, digest, settings)
         self._insertFunctionStep(self.createOutputStep, digest, settings, needsGPU=False)
@@ -95,7 +96,7 @@ class VaeganProtTraverse(VaeganProtBase):
         return problems
 
     def _summary(self) -> List[str]:
-        if not self.getOutputsSize() or not has_result(self._getExtraPath(TRAVERSAL_DIR), results.TRAVERSAL_CSV):
+        if not self.getOutputsSize() or not has_result(self._getExtraPath(TRAVERSAL_DIR), result_files.TRAVERSAL_CSV):
             return ["The traversal is not made yet."]
         points = self.readPoints()
         counts = [row["n_near"] for row in points]
@@ -116,9 +117,9 @@ class VaeganProtTraverse(VaeganProtBase):
     # --------------------------- UTILS functions ---------------------------
     def readPoints(self) -> List[Dict[str, Any]]:
         """Rows of `traversal.csv` with numbers as numbers and the picture of each point."""
-        folder = result_file(self._getExtraPath(TRAVERSAL_DIR), results.TRAVERSAL_CSV).parent
+        folder = result_file(self._getExtraPath(TRAVERSAL_DIR), result_files.TRAVERSAL_CSV).parent
         volumetric, rows = self.inputClusters.get().isVolumetric(), []
-        for row in results.read_csv(folder / results.TRAVERSAL_CSV):
+        for row in result_files.read_csv(folder / result_files.TRAVERSAL_CSV):
             index = 0 if volumetric else int(row["index"]) + 1
             rows.append({"cluster": int(row["cluster"]), "component": int(row["component"]),
                          "point": int(row["point"]), "position": float(row["position"]),
@@ -126,9 +127,9 @@ class VaeganProtTraverse(VaeganProtBase):
                          "picture": Picture(index, str(result_file(folder, row["file"])))})
         return rows
 
-    def _getSettings(self) -> contract.TraverseRun:
+    def _getSettings(self) -> TraverseRun:
         clustering, extra = self.inputClusters.get(), self._getExtraPath()
-        return contract.TraverseRun(
+        return TraverseRun(
             clusters_dir=os.path.relpath(clustering.getClustersDir(), extra),
             run_dir=os.path.relpath(clustering.inputTraining.get().getRunDir(), extra),
             n_components=self.nComponents.get(), n_points=self.nPoints.get(),

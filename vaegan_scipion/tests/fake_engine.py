@@ -19,7 +19,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from vaegan_engine import contract, results
+from vaegan_engine.contract import result_files, run_json
 
 BOX_PX = 16
 
@@ -27,7 +27,7 @@ BOX_PX = 16
 def main(words):
     """Run one request, as `run REQUEST --out FOLDER`."""
     assert words[:3] == ["-m", "vaegan_engine", "run"], words
-    run = contract.read_run(words[3])
+    run = run_json.read_run(words[3])
     out_dir = Path(words[words.index("--out") + 1])
     fail_on_request(run.command, out_dir)
     if os.environ.get("VAEGAN_FAKE_WAIT") == run.command:
@@ -36,9 +36,9 @@ def main(words):
                 "traverse": traverse, "halves": halves, "refine": refine, "evaluate": evaluate, "report": report,
                 "counterpart": counterpart}
     commands[run.command](run, out_dir)
-    results.update_status(out_dir, state="finished")
+    result_files.update_status(out_dir, state="finished")
     if run.command.startswith(("train", "refine")):
-        results.update_status(out_dir, resumed="--resume" in words,
+        result_files.update_status(out_dir, resumed="--resume" in words,
                               visible_gpus=os.environ.get("CUDA_VISIBLE_DEVICES"))
     print(f"fake {run.command} done")
 
@@ -52,20 +52,20 @@ def fail_on_request(command, out_dir):
         if command.startswith("train"):
             write_checkpoint(out_dir, 1600)
         if command == "refine":
-            results.update_status(out_dir, stage="divide")
-            results.write_npz(out_dir / results.CHECKPOINTS / "ab_initio.npz", fake=np.zeros(1))
+            result_files.update_status(out_dir, stage="divide")
+            result_files.write_npz(out_dir / result_files.CHECKPOINTS / "ab_initio.npz", fake=np.zeros(1))
         if name == "VAEGAN_FAKE_EXIT":
-            results.update_status(out_dir, state="failed", error={
+            result_files.update_status(out_dir, state="failed", error={
                 "code": int(code), "message": f"fake message {code}.", "hint": "Fake hint."})
         sys.exit(int(code))
 
 
 def wait_in_the_middle(run, out_dir):
     """A training that is a third done and goes on for longer than any test."""
-    contract.write_run(run, out_dir / results.RUN_JSON)
+    run_json.write_run(run, out_dir / result_files.RUN_JSON)
     write_checkpoint(out_dir, 3200)
     print("fake training: 33 %, 3200/9600 img, 80.0 img/s, 01:20 left", file=sys.stderr, flush=True)
-    results.update_status(out_dir, state="running", stage=run.command, command=run.command, device="fake", seed=0,
+    result_files.update_status(out_dir, state="running", stage=run.command, command=run.command, device="fake", seed=0,
                           n_particles=66, pixel_size_ang=7.0, box_px=run.data.box_px, images_seen=3200,
                           total_images=9600, images_per_second=80.0, stage_seconds_left=80.0,
                           checkpoint="ckpt_000003200.pt", error=None)
@@ -76,9 +76,9 @@ def train(run, out_dir):
     """Components, one log line per tick, one checkpoint."""
     star = read_star(run.data.particles)
     box_px, rate = run.data.box_px, pixel_size(star) * box_size(star) * run.data.crop_frac / run.data.box_px
-    contract.write_run(run, out_dir / results.RUN_JSON)
+    run_json.write_run(run, out_dir / result_files.RUN_JSON)
     for tick in range(1, 4):
-        results.append_jsonl(out_dir / results.LOG_JSONL, {
+        result_files.append_jsonl(out_dir / result_files.LOG_JSONL, {
             "kimg": 3.2 * tick, "images_per_second": 100.0, "critic_loss": 1.0 / tick, "generator_loss": tick})
     write_checkpoint(out_dir, 9600)
     volumetric, rows = run.command == "train3d", []
@@ -86,8 +86,8 @@ def train(run, out_dir):
         file = f"maps/component_{index:02d}.mrc" if volumetric else "maps/images.mrcs"
         rows.append({"index": index, "z": one_hot(index, run.model.n_categories), "file": file, "share": 1 / 6})
     write_pictures(out_dir, [row["file"] for row in rows], volumetric, rate)
-    results.write_json(out_dir / "components.json", rows)
-    results.update_status(out_dir, state="finished", command=run.command, device=run.compute.device,
+    result_files.write_json(out_dir / "components.json", rows)
+    result_files.update_status(out_dir, state="finished", command=run.command, device=run.compute.device,
                           seed=run.compute.seed, n_particles=len(star["particles"]), pixel_size_ang=rate,
                           box_px=box_px, images_seen=9600, total_images=9600, images_per_second=100.0,
                           checkpoint="ckpt_000009600.pt", error=None)
@@ -95,18 +95,18 @@ def train(run, out_dir):
 
 def embed(run, out_dir):
     """A latent vector per particle: (id, label)."""
-    training = contract.read_run(Path(run.run_dir) / results.RUN_JSON)
+    training = run_json.read_run(Path(run.run_dir) / result_files.RUN_JSON)
     ids = wanted_ids(run, particle_ids(run.particles or training.data.particles))
     z = np.array([[i, label_of(i)] for i in ids], np.float32)
-    results.write_npz(out_dir / results.LATENTS_NPZ, particle_id=np.array(ids, np.int64), z=z,
+    result_files.write_npz(out_dir / result_files.LATENTS_NPZ, particle_id=np.array(ids, np.int64), z=z,
                       half_set=np.array([i % 2 + 1 for i in ids], np.uint8))
 
 
 def cluster(run, out_dir):
     """Rows in falling order of id, so that nobody can join by order."""
-    stored = results.read_npz(Path(run.embedding_dir) / results.LATENTS_NPZ)
+    stored = result_files.read_npz(Path(run.embedding_dir) / result_files.LATENTS_NPZ)
     ids = wanted_ids(run, sorted(stored["particle_id"].tolist(), reverse=True))
-    results.write_csv(out_dir / results.CLUSTERS_CSV,
+    result_files.write_csv(out_dir / result_files.CLUSTERS_CSV,
                       ["particle_id", "label", "probability", "umap_1", "umap_2"],
                       [[i, label_of(i), 0.5, 0.25 * i, -0.5 * label_of(i)] for i in ids])
     volumetric, rate = training_of(run)
@@ -118,10 +118,10 @@ def cluster(run, out_dir):
     for row in rows:
         if row["label"] >= 0 and run.stability_repeats:
             row["stability"] = 0.9 - 0.1 * row["label"]
-    asked = json.dumps(contract.to_dict(run), sort_keys=True)
+    asked = json.dumps(run_json.to_dict(run), sort_keys=True)
     write_pictures(out_dir, [row["file"] for row in rows], volumetric, rate, seed=zlib.crc32(asked.encode()))
-    results.write_json(out_dir / results.CLUSTERS_JSON, rows)
-    results.write_json(out_dir / results.CLUSTERING_JSON, {
+    result_files.write_json(out_dir / result_files.CLUSTERS_JSON, rows)
+    result_files.write_json(out_dir / result_files.CLUSTERING_JSON, {
         "method": run.method, "clusters": 3, "verdict": "3 clusters, of which 1 unstable",
         "sweep": [{"min_cluster_size": 15, "clusters": 3}, {"min_cluster_size": 30, "clusters": 2}]})
 
@@ -138,7 +138,7 @@ def traverse(run, out_dir):
                 rows.append([label, component, point, float(point), 10 + point, 0.5, file, len(files), 0.0, 1.0])
                 files.append(file)
     write_pictures(out_dir, files, volumetric, rate)
-    results.write_csv(out_dir / results.TRAVERSAL_CSV,
+    result_files.write_csv(out_dir / result_files.TRAVERSAL_CSV,
                       ["cluster", "component", "point", "position", "n_near", "distance_z", "file", "index",
                        "z_1", "z_2"], rows)
 
@@ -150,9 +150,9 @@ def halves(run, out_dir):
         for shell in range(9):
             frequency = shell / 8 * 0.05
             rows.append([label, 1 / frequency if shell else "inf", frequency, 1 - shell / 8])
-    results.write_csv(out_dir / results.FSC_CSV,
+    result_files.write_csv(out_dir / result_files.FSC_CSV,
                       ["cluster", "resolution_ang", "spatial_frequency_per_ang", "fsc"], rows)
-    results.write_json(out_dir / results.HALVES_JSON, [{"cluster": label} for label in range(3)])
+    result_files.write_json(out_dir / result_files.HALVES_JSON, [{"cluster": label} for label in range(3)])
 
 
 def refined_label(i):
@@ -162,10 +162,10 @@ def refined_label(i):
 
 def refine(run, out_dir):
     """Two states by the parity of the id, every tenth set aside; angles, shifts and motion tell the id."""
-    training = contract.read_run(Path(run.run_dir) / results.RUN_JSON)
+    training = run_json.read_run(Path(run.run_dir) / result_files.RUN_JSON)
     rate = training_of(run)[1]
     ids = sorted(particle_ids(training.data.particles), reverse=True)
-    results.write_csv(out_dir / results.PARTICLES_CSV,
+    result_files.write_csv(out_dir / result_files.PARTICLES_CSV,
                       ["particle_id", "label", "probability", "rot_deg", "tilt_deg", "psi_deg", "shift_x_ang",
                        "shift_y_ang", "half_set", "motion", "contrast"],
                       [[i, refined_label(i), 0.75, i % 170, 10 + i % 160, -(i % 90), 0.5 * i, -0.25 * i, i % 2 + 1,
@@ -180,8 +180,8 @@ def refine(run, out_dir):
         rows.append({"label": label, "cluster": label, "n_particles": count, "fraction": count / len(ids), "z": [],
                      "file": files[0], "files": files[1:], "index": label, "resolution_0.143_ang": 20.0 + label,
                      "motion_agreement": 0.1 + 0.8 * label, "motion_files": motions})
-    results.write_json(out_dir / results.CLUSTERS_JSON, rows)
-    results.write_json(out_dir / results.REFINE_JSON, {
+    result_files.write_json(out_dir / result_files.CLUSTERS_JSON, rows)
+    result_files.write_json(out_dir / result_files.REFINE_JSON, {
         "clusters": 2, "verdict": "2 states", "unseen_log_evidence": 50.0, "least_log_evidence": 3.0,
         "starts": [{"kind": "apart", "coarse_log_evidence": [30.0, 40.0], "log_evidence": 50.0, "kept": True}],
         "masks": [], "restarts": [],
@@ -190,8 +190,11 @@ def refine(run, out_dir):
         "refused_splits": [], "junk": {
             "n_junk": sum(refined_label(i) < 0 for i in ids), "fraction": 0.1, "misfit_limit": 1.6,
             "median_misfit": 1.0, "n_misfit": 1, "n_empty": 0, "least_gain": 3.0}})
-    results.write_csv(out_dir / results.FSC_CSV, ["cluster", "resolution_ang", "spatial_frequency_per_ang", "fsc"],
-                      [[label, "inf", k / 160, 1 - k / 8] for label in range(2) for k in range(9)])
+    result_files.write_csv(
+        out_dir / result_files.FSC_CSV,
+        ["cluster", "resolution_ang", "spatial_frequency_per_ang", "fsc"],
+        [[label, "inf", k / 160, 1 - k / 8] for label in range(2) for k in range(9)],
+    )
 
 
 def evaluate(run, out_dir):
@@ -213,17 +216,19 @@ def evaluate(run, out_dir):
                                "reference": path.name, "correlation": 0.5, "mirrored": label == 1,
                                "fsc": [1 - k / 8 for k in range(9)], "resolution_0.5_ang": 4 * voxel_ang,
                                "resolution_0.143_ang": 3 * voxel_ang})
-    results.write_json(out_dir / results.EVALUATION_JSON, values)
+    result_files.write_json(out_dir / result_files.EVALUATION_JSON, values)
 
 
 def clustered_ids(run):
     """Ids of the clustering behind a request."""
-    return [int(row["particle_id"]) for row in results.read_csv(Path(run.clusters_dir) / results.CLUSTERS_CSV)]
+    return [
+        int(row["particle_id"]) for row in result_files.read_csv(Path(run.clusters_dir) / result_files.CLUSTERS_CSV)
+    ]
 
 
 def labels_of(run):
     """Particle id -> label of the table of a request."""
-    return {int(row["id"]): row["label"] for row in results.read_csv(run.truth_csv)} if run.truth_csv else {}
+    return {int(row["id"]): row["label"] for row in result_files.read_csv(run.truth_csv)} if run.truth_csv else {}
 
 
 def report(run, out_dir):
@@ -231,16 +236,18 @@ def report(run, out_dir):
     folders = [run.run_dir, run.clusters_dir, run.traverse_dir, run.halves_dir, run.refine_dir, run.evaluation_dir]
     missing = [folder for folder in folders if folder and not (Path(folder)).is_dir()]
     assert not missing, missing
-    (out_dir / results.REPORT_HTML).write_text("\n".join(["<p>" + run.title, *folders]))
+    (out_dir / result_files.REPORT_HTML).write_text("\n".join(["<p>" + run.title, *folders]))
 
 
 def counterpart(run, out_dir):
     """Three images whose values tell the particle: id, id + 1, id + 2."""
-    stored = results.read_npz(Path(run.embedding_dir) / results.LATENTS_NPZ)
+    stored = result_files.read_npz(Path(run.embedding_dir) / result_files.LATENTS_NPZ)
     assert run.particle_id in stored["particle_id"]
     images = np.arange(3, dtype=np.float32)[:, None, None] + np.full((3, BOX_PX, BOX_PX), run.particle_id, np.float32)
-    write_mrc(out_dir / results.COUNTERPART_MRCS, images, 1.0, 0)
-    results.write_json(out_dir / results.COUNTERPART_JSON, {"particle_id": run.particle_id, "correlation": 0.25})
+    write_mrc(out_dir / result_files.COUNTERPART_MRCS, images, 1.0, 0)
+    result_files.write_json(
+        out_dir / result_files.COUNTERPART_JSON, {"particle_id": run.particle_id, "correlation": 0.25}
+    )
 
 
 def label_of(particle_id):
@@ -262,20 +269,20 @@ def wanted_ids(run, ids):
 
 def training_of(run):
     """(is it 3D, pixel size in A) of the training behind a request."""
-    status = results.read_json(Path(run.run_dir) / results.STATUS_JSON)
+    status = result_files.read_json(Path(run.run_dir) / result_files.STATUS_JSON)
     return status["command"] == "train3d", status["pixel_size_ang"]
 
 
 def write_checkpoint(out_dir, images_seen):
     """Something that looks like a checkpoint."""
-    folder = out_dir / results.CHECKPOINTS
+    folder = out_dir / result_files.CHECKPOINTS
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"ckpt_{images_seen:09d}.pt").write_bytes(b"fake")
 
 
 def write_pictures(out_dir, files, volumetric, pixel_size_ang, seed=0):
     """Maps, or one stack, of seeded noise."""
-    (out_dir / results.MAPS).mkdir(parents=True, exist_ok=True)
+    (out_dir / result_files.MAPS).mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     if volumetric:
         for file in files:

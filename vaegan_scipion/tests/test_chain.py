@@ -15,7 +15,7 @@ from emtable import Table
 from pwem.objects import SetOfParticles
 from pwem.protocols import ProtImportParticles, ProtUserSubSet
 
-from vaegan_scipion.convert import Picture
+from vaegan_scipion.convert.from_engine import Picture
 from vaegan_scipion.protocols import VaeganProtCluster, VaeganProtSelect, VaeganProtTrain3D
 from vaegan_scipion.tests.phantom import ProjectTest
 from vaegan_scipion.viewers.viewer_base import read_picture

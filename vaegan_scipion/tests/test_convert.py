@@ -8,20 +8,17 @@ from pwem.objects import Acquisition, CTFModel, ParticleFlex
 from pyworkflow.tests import BaseTest, setupTestProject
 
 from vaegan_scipion.constants import PROGRAM_NAME
-from vaegan_scipion.convert import (
+from vaegan_scipion.convert.from_engine import (
     NO_OPTICS,
     Clusters,
     as_column,
     check_ids,
     class_ids,
-    ctf_values,
-    image_name,
-    optics_of,
     read_clusters,
     share_attributes,
-    write_particles_star,
 )
-from vaegan_scipion.engine.vaegan_engine import results
+from vaegan_scipion.convert.to_engine import ctf_values, image_name, optics_of, write_particles_star
+from vaegan_scipion.engine.vaegan_engine.contract import result_files
 from vaegan_scipion.engine_run import EngineError
 from vaegan_scipion.tests.phantom import (
     BOX_PX,
@@ -147,7 +144,7 @@ class TestConvert(BaseTest):
         self.assertEqual(class_ids([-1, -1]), {-1: 1})
 
     def test_clusters_are_sorted_by_id(self):
-        results.write_csv("clusters.csv", ["particle_id", "label", "probability", "umap_1", "umap_2"],
+        result_files.write_csv("clusters.csv", ["particle_id", "label", "probability", "umap_1", "umap_2"],
                           [[9, 1, 0.5, 9.0, -9.0], [4, -1, 0.0, 4.0, -4.0]])
         clusters = read_clusters(".")
         self.assertIsInstance(clusters, Clusters)

@@ -15,7 +15,16 @@ from pyworkflow.utils.process import buildRunCommand
 
 from vaegan_scipion import Plugin
 from vaegan_scipion.constants import ENV_NAME, VAEGAN_ENV_ACTIVATION
-from vaegan_scipion.engine.vaegan_engine import contract, results
+from vaegan_scipion.engine.vaegan_engine.contract import result_files, run_json
+from vaegan_scipion.engine.vaegan_engine.contract.settings import (
+    ComputeConfig,
+    DataConfig,
+    EmbedRun,
+    HalvesRun,
+    RefineRun,
+    TrainingConfig,
+    TrainRun,
+)
 from vaegan_scipion.engine_run import EXIT_REMEDIES, EXIT_SENTENCES, EngineError, EngineRun, result_file
 from vaegan_scipion.tests.phantom import environment, make_fake_environment
 
@@ -44,7 +53,7 @@ class TestEngineRun(unittest.TestCase):
         self.folder = Path(tempfile.mkdtemp(prefix="100% $HOME 'q\" x "))
         self.addCleanup(shutil.rmtree, self.folder)
         (self.folder / "particles.star").write_text(STAR)
-        self.settings = contract.TrainRun(data=contract.DataConfig(particles="particles.star", box_px=16))
+        self.settings = TrainRun(data=DataConfig(particles="particles.star", box_px=16))
 
     def engine_run(self, settings=None):
         return EngineRun(settings or self.settings, str(self.folder / "train3d.json"), str(self.folder / "run"))
@@ -86,12 +95,12 @@ class TestEngineRun(unittest.TestCase):
             environ = Plugin.getEnviron()
         self.assertEqual(environ["PYTHONPATH"], Plugin.getEngineRoot())
         self.assertNotIn("PYTHONHOME", environ)
-        self.assertTrue(os.path.exists(os.path.join(environ["PYTHONPATH"], "vaegan_engine", "contract.py")))
+        self.assertTrue(os.path.exists(os.path.join(environ["PYTHONPATH"], "vaegan_engine", "contract", "settings.py")))
 
     def test_request_is_the_settings(self):
         run = self.engine_run()
         run.prepare()
-        read = contract.read_run(run.request)
+        read = run_json.read_run(run.request)
         self.assertEqual(read.data.particles, str(self.folder.resolve() / "particles.star"))
         self.assertEqual(replace(read, data=replace(read.data, particles="particles.star")), self.settings)
 
@@ -100,15 +109,15 @@ class TestEngineRun(unittest.TestCase):
         self.assertFalse(run.prepare())
         self.run_in_shell(run, False)
         self.assertTrue(self.engine_run().prepare())
-        elsewhere = replace(self.settings, compute=contract.ComputeConfig(device="cpu", threads=7))
+        elsewhere = replace(self.settings, compute=ComputeConfig(device="cpu", threads=7))
         self.assertTrue(self.engine_run(elsewhere).prepare())
-        longer = replace(self.settings, training=contract.TrainingConfig(total_kimg=1.0))
+        longer = replace(self.settings, training=TrainingConfig(total_kimg=1.0))
         self.assertFalse(self.engine_run(longer).prepare())
         self.assertEqual(list(run.out_dir.iterdir()), [])
 
     def test_a_training_goes_on_with_other_learning_rates(self):
         self.run_in_shell(self.engine_run(), False)
-        slower = replace(self.settings, training=contract.TrainingConfig(critic_lr=1e-6, batch_size=8))
+        slower = replace(self.settings, training=TrainingConfig(critic_lr=1e-6, batch_size=8))
         self.assertTrue(self.engine_run(slower).prepare())
         self.assertTrue(list((self.folder / "run").iterdir()))
         other = replace(slower, training=replace(slower.training, loss="hinge"))
@@ -123,7 +132,7 @@ class TestEngineRun(unittest.TestCase):
 
             @staticmethod
             def runJob(*args, **more):
-                results.update_status(folder, **said)
+                result_files.update_status(folder, **said)
 
         folder, said = self.folder / "run", {}
         for wrote, words in (({"state": "failed", "error": {"code": 5, "message": "No memory.", "hint": "Smaller."}},
@@ -136,19 +145,19 @@ class TestEngineRun(unittest.TestCase):
         self.assertEqual(self.engine_run().run(Queue, False)["state"], "finished")
 
     def test_an_embedding_never_resumes(self):
-        run = EngineRun(contract.EmbedRun(run_dir="run"), str(self.folder / "embed.json"), str(self.folder / "e"))
+        run = EngineRun(EmbedRun(run_dir="run"), str(self.folder / "embed.json"), str(self.folder / "e"))
         run.prepare()
-        (run.out_dir / results.LATENTS_NPZ).write_text("old")
+        (run.out_dir / result_files.LATENTS_NPZ).write_text("old")
         self.assertFalse(run.prepare())
-        self.assertFalse((run.out_dir / results.LATENTS_NPZ).exists())
+        self.assertFalse((run.out_dir / result_files.LATENTS_NPZ).exists())
 
     def test_halves_resume(self):
         def halves(kimg):
-            settings = contract.HalvesRun(run_dir="run", clusters_dir="clusters", total_kimg=kimg)
+            settings = HalvesRun(run_dir="run", clusters_dir="clusters", total_kimg=kimg)
             return EngineRun(settings, str(self.folder / "halves.json"), str(self.folder / "halves"))
 
         self.assertFalse(halves(1.0).prepare())
-        checkpoints = self.folder / "halves" / "half1" / results.CHECKPOINTS
+        checkpoints = self.folder / "halves" / "half1" / result_files.CHECKPOINTS
         checkpoints.mkdir(parents=True)
         (checkpoints / "ckpt_000000100.pt").touch()
         self.assertTrue(halves(1.0).prepare())
@@ -157,14 +166,14 @@ class TestEngineRun(unittest.TestCase):
 
     def test_a_refinement_resumes(self):
         def refine(n_starts):
-            settings = contract.RefineRun(run_dir="run", n_starts=n_starts)
+            settings = RefineRun(run_dir="run", n_starts=n_starts)
             return EngineRun(settings, str(self.folder / "refine.json"), str(self.folder / "refined"))
 
         self.assertFalse(refine(3).prepare())
-        checkpoints = self.folder / "refined" / results.CHECKPOINTS
-        results.write_json(checkpoints / "settings.json", {})
+        checkpoints = self.folder / "refined" / result_files.CHECKPOINTS
+        result_files.write_json(checkpoints / "settings.json", {})
         self.assertFalse(refine(3).prepare())  # no step is finished, or all are
-        results.write_npz(checkpoints / "ab_initio.npz", maps=np.zeros(1))
+        result_files.write_npz(checkpoints / "ab_initio.npz", maps=np.zeros(1))
         self.assertTrue(refine(3).prepare())
         self.assertFalse(refine(4).prepare())
         self.assertFalse(checkpoints.exists())
@@ -177,7 +186,9 @@ class TestEngineRun(unittest.TestCase):
             self.assertEqual(run.explain(code), f"{sentence} {EXIT_REMEDIES[code]}")
         self.assertIn("exit code 77", run.explain(77))
         self.assertIn("killed", run.explain(-9))
-        results.update_status(run.out_dir, error={"code": 3, "message": "a.mrcs is cut.", "hint": "Copy it again."})
+        result_files.update_status(
+            run.out_dir, error={"code": 3, "message": "a.mrcs is cut.", "hint": "Copy it again."}
+        )
         self.assertEqual(run.explain(3), "a.mrcs is cut. Copy it again.")
         self.assertEqual(run.explain(4), f"{EXIT_SENTENCES[4]} {EXIT_REMEDIES[4]}")  # not that error
 
@@ -188,12 +199,12 @@ class TestEngineRun(unittest.TestCase):
                     self.run_in_shell(self.engine_run(), False)
             with environment(VAEGAN_FAKE_MUTE=f"train3d:{code}"):
                 with self.assertRaisesRegex(EngineError, EXIT_SENTENCES[code]):
-                    other = replace(self.settings, compute=contract.ComputeConfig(seed=code))
+                    other = replace(self.settings, compute=ComputeConfig(seed=code))
                     self.run_in_shell(self.engine_run(other), False)
 
     def test_a_missing_result_is_named(self):
         with self.assertRaisesRegex(EngineError, "clusters.csv: the engine finished without"):
-            result_file(self.folder, results.CLUSTERS_CSV)
+            result_file(self.folder, result_files.CLUSTERS_CSV)
 
 
 class TestEnvironmentRecipes(unittest.TestCase):

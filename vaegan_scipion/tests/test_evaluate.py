@@ -8,7 +8,7 @@ import numpy as np
 from pwem.objects import Volume
 from pyworkflow.protocol import MODE_RESUME
 
-from vaegan_scipion.convert import Picture
+from vaegan_scipion.convert.from_engine import Picture
 from vaegan_scipion.protocols import VaeganProtCluster, VaeganProtEvaluate, VaeganProtTrain2D, VaeganProtTrain3D
 from vaegan_scipion.protocols.protocol_evaluate import FROM_FILE, NO_LABELS, fsc_frequencies, write_reference
 from vaegan_scipion.tests.phantom import ENABLED_IDS, ProjectTest

@@ -10,8 +10,9 @@ import pyworkflow.protocol.params as params
 from pyworkflow.protocol import LEVEL_ADVANCED, MODE_RESUME
 
 from vaegan_scipion import protocols
-from vaegan_scipion.convert import NOISE_LABEL
-from vaegan_scipion.engine.vaegan_engine import contract
+from vaegan_scipion.convert.from_engine import NOISE_LABEL
+from vaegan_scipion.engine.vaegan_engine.contract import run_json
+from vaegan_scipion.engine.vaegan_engine.contract.settings import ClusterRun, ComputeConfig
 from vaegan_scipion.protocols import (
     VaeganProtCluster,
     VaeganProtEvaluate,
@@ -78,7 +79,7 @@ class TestForms(ProjectTest):
                     self.assertTrue(param.default.get() is not None, where)
 
     def test_defaults_are_the_engines(self):
-        cluster, run = self.newProtocol(VaeganProtCluster), contract.ClusterRun()
+        cluster, run = self.newProtocol(VaeganProtCluster), ClusterRun()
         self.assertEqual(
             (METHODS[cluster.method.get()], cluster.nClusters.get(), cluster.nNeighbors.get(), cluster.minDist.get(),
              cluster.minSamples.get(), cluster.minClusterSize.get(), cluster.minClusterFrac.get(),
@@ -86,16 +87,16 @@ class TestForms(ProjectTest):
             (run.method, run.n_clusters, run.n_neighbors, run.min_dist, run.min_samples, run.min_cluster_size,
              run.min_cluster_frac, run.join_valley, run.stability_repeats, run.compute.seed))
         for protocol_class in (VaeganProtTrain2D, VaeganProtTrain3D):
-            train = self.newProtocol(protocol_class, numberOfThreads=contract.ComputeConfig().threads)
+            train = self.newProtocol(protocol_class, numberOfThreads=ComputeConfig().threads)
             train.inputParticles.set(self.imported)
             train.inputParticles.setExtended("outputParticles")
             train.useGpu.set(False)
             found, expected = train._getSettings(), protocol_class._defaults()
-            self.assertEqual(contract.to_dict(found.model), contract.to_dict(expected.model))
-            self.assertEqual(contract.to_dict(found.training), contract.to_dict(expected.training))
-            changed = contract.to_dict(expected.data)
+            self.assertEqual(run_json.to_dict(found.model), run_json.to_dict(expected.model))
+            self.assertEqual(run_json.to_dict(found.training), run_json.to_dict(expected.training))
+            changed = run_json.to_dict(expected.data)
             changed["particles"] = "particles.star"
-            self.assertEqual(contract.to_dict(found.data), changed)
+            self.assertEqual(run_json.to_dict(found.data), changed)
 
     def test_every_protocol_is_in_both_trees(self):
         with open(os.path.join(os.path.dirname(os.path.dirname(__file__)), "protocols.conf")) as stream:

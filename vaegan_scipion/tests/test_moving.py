@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from vaegan_scipion.convert import Clusters
+from vaegan_scipion.convert.from_engine import Clusters
 from vaegan_scipion.viewers.cards import Card, chosen, draw_cards, facts
 from vaegan_scipion.viewers.moving import Frame, LiveCurves, TraversalMovie, headline
 from vaegan_scipion.viewers.plots import Curve, Point

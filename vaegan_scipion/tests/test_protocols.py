@@ -9,7 +9,7 @@ from pyworkflow.protocol import MODE_RESTART, MODE_RESUME
 
 from vaegan_scipion import Plugin
 from vaegan_scipion.constants import VAEGAN_ENV_ACTIVATION
-from vaegan_scipion.engine.vaegan_engine import contract, results
+from vaegan_scipion.engine.vaegan_engine.contract import result_files, run_json
 from vaegan_scipion.protocols import (
     VaeganProtCluster,
     VaeganProtSelect,
@@ -96,12 +96,12 @@ class TestProtocols(ProjectTest):
         self.assertEqual(training.outputVolumes.getDim(), (16, 16, 16))
         z = training.outputVolumes.getFirstItem()._vaeganZ
         self.assertEqual([float(value) for value in z], [1, 0, 0, 0])
-        status = results.read_json(os.path.join(training.getRunDir(), results.STATUS_JSON))
+        status = result_files.read_json(os.path.join(training.getRunDir(), result_files.STATUS_JSON))
         self.assertEqual(status["n_particles"], len(ENABLED_IDS))
         self.assertEqual(status["visible_gpus"], "")
         self.assertIn("9.6 of 9.6 kimg", "\n".join(training._summary()))
         self.assertIn(str(len(ENABLED_IDS)), training._methods()[0])
-        results.update_status(training.getRunDir(), warning="The camera has collapsed.")
+        result_files.update_status(training.getRunDir(), warning="The camera has collapsed.")
         self.assertIn("The camera has collapsed.", training._summary())
 
         clustering = self.run_protocol(VaeganProtCluster, inputTraining=training, doHalves=True, nNeighbors=5)
@@ -161,9 +161,9 @@ class TestProtocols(ProjectTest):
         self.launch(training)
         self.assertEqual(training.outputVolumes.getSize(), 3)
         self.assertEqual(training.outputVolumes.getFileName(), first)
-        status = results.read_json(os.path.join(training.getRunDir(), results.STATUS_JSON))
+        status = result_files.read_json(os.path.join(training.getRunDir(), result_files.STATUS_JSON))
         self.assertFalse(status["resumed"])  # another model: the old checkpoint is of no use
-        names = os.listdir(os.path.join(training.getRunDir(), results.MAPS))
+        names = os.listdir(os.path.join(training.getRunDir(), result_files.MAPS))
         self.assertEqual(len(names), 3)
 
         clustering = self.run_protocol(VaeganProtCluster, inputTraining=training, doHalves=True, nNeighbors=5)
@@ -186,10 +186,12 @@ class TestProtocols(ProjectTest):
         self.assertIn("fake message 143. Fake hint.", training.getErrorMessage())
         training.runMode.set(MODE_RESUME)
         self.launch(training)
-        self.assertTrue(results.read_json(os.path.join(training.getRunDir(), results.STATUS_JSON))["resumed"])
+        self.assertTrue(result_files.read_json(os.path.join(training.getRunDir(), result_files.STATUS_JSON))["resumed"])
         training.runMode.set(MODE_RESTART)
         self.launch(training)
-        self.assertFalse(results.read_json(os.path.join(training.getRunDir(), results.STATUS_JSON))["resumed"])
+        self.assertFalse(
+            result_files.read_json(os.path.join(training.getRunDir(), result_files.STATUS_JSON))["resumed"]
+        )
 
     def test_continue_with_other_particles_forgets_the_networks(self):
         training = self.train()
@@ -238,7 +240,7 @@ class TestProtocols(ProjectTest):
     def test_a_training_starts_with_the_networks_of_another(self):
         old = self.trained()
         new = self.train(continueFrom=old, seed=1, totalKimg=2.0)
-        run = contract.read_run(new._getExtraPath("train3d.json"))
+        run = run_json.read_run(new._getExtraPath("train3d.json"))
         self.assertEqual(run.training.continue_from, os.path.abspath(old.getRunDir()))
         self.assertIn(f"Started with the networks of '{old.getRunName()}'", new._summary())
         untrained = self.newProtocol(VaeganProtTrain3D)

@@ -11,9 +11,9 @@ from emtable import Table
 from matplotlib.figure import Figure
 from pwem.constants import ALIGN_PROJ
 
-from vaegan_scipion.engine.vaegan_engine import results
+from vaegan_scipion.convert.poses import Pose, pose_matrix
+from vaegan_scipion.engine.vaegan_engine.contract import result_files
 from vaegan_scipion.engine_run import EngineError, read_status
-from vaegan_scipion.poses import Pose, pose_matrix
 from vaegan_scipion.protocols import VaeganProtCluster, VaeganProtRefine, VaeganProtTrain2D, VaeganProtTrain3D
 from vaegan_scipion.tests.phantom import ENABLED_IDS, SAMPLING_RATE_ANG, ProjectTest, environment, run_in_shell
 from vaegan_scipion.viewers import refined_states
@@ -105,9 +105,9 @@ class TestRefine(ProjectTest):
         run = self.make(VaeganProtRefine, inputTraining=self.training, inputClusters=self.clustering)
         self.addCleanup(self.proj.deleteProtocol, run)
         folder = Path(run.getRefinedDir())
-        rows = results.read_json(folder / results.CLUSTERS_JSON)
-        results.write_json(folder / results.CLUSTERS_JSON, [{**row, "motion_files": []} for row in rows])
-        table = folder / results.PARTICLES_CSV
+        rows = result_files.read_json(folder / result_files.CLUSTERS_JSON)
+        result_files.write_json(folder / result_files.CLUSTERS_JSON, [{**row, "motion_files": []} for row in rows])
+        table = folder / result_files.PARTICLES_CSV
         lines = table.read_text().splitlines()
         table.write_text("\n".join([lines[0], *(line for line in lines[1:] if line.split(",")[1] != "-1")]) + "\n")
         run.createOutputStep("")
@@ -119,7 +119,7 @@ class TestRefine(ProjectTest):
     def test_a_folder_that_was_emptied_has_no_verdict(self):
         run = self.make(VaeganProtRefine, inputTraining=self.training, inputClusters=self.clustering)
         self.addCleanup(self.proj.deleteProtocol, run)
-        (Path(run.getRefinedDir()) / results.REFINE_JSON).unlink()
+        (Path(run.getRefinedDir()) / result_files.REFINE_JSON).unlink()
         self.assertNotIn("Verdict", "\n".join(run._summary()))
         self.assertEqual(run._methods(), [])
 

@@ -6,7 +6,7 @@ import time
 import psutil
 from pyworkflow.protocol import MODE_RESUME, STATUS_ABORTED
 
-from vaegan_scipion.engine.vaegan_engine import results
+from vaegan_scipion.engine.vaegan_engine.contract import result_files
 from vaegan_scipion.engine_run import read_status
 from vaegan_scipion.protocols import VaeganProtTrain3D
 from vaegan_scipion.protocols.protocol_train import time_text
@@ -105,8 +105,10 @@ class TestRunning(ProjectTest):
         self.assertTrue(protocol.isFinished(), protocol.getErrorMessage())
         status = read_status(protocol.getRunDir())
         self.assertEqual(status["visible_gpus"], seen)
-        self.assertEqual(results.read_json(os.path.join(protocol.getRunDir(), results.RUN_JSON))["compute"]["device"],
-                         "cuda")
+        self.assertEqual(
+            result_files.read_json(os.path.join(protocol.getRunDir(), result_files.RUN_JSON))["compute"]["device"],
+            "cuda",
+        )
         script, = [os.path.join(folder, name) for folder, _, names in os.walk(protocol._getLogsPath()) for name in names
                    if name.endswith(".job")]
         with open(script) as stream:

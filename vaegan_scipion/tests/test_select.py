@@ -12,16 +12,16 @@ from pwem.objects import SetOfParticlesFlex
 from pyworkflow.protocol import MODE_RESUME
 
 from vaegan_scipion.constants import SELECTED_IDS_TXT, SELECTED_STAR
-from vaegan_scipion.convert import Clusters
-from vaegan_scipion.protocols import VaeganProtCluster, VaeganProtSelect, VaeganProtTrain3D
-from vaegan_scipion.protocols.protocol_select import BY_CLUSTERS, BY_FILE
-from vaegan_scipion.selection import (
+from vaegan_scipion.convert.from_engine import Clusters
+from vaegan_scipion.convert.selection import (
     SelectionError,
     ids_of_clusters,
     parse_cluster_labels,
     read_particle_ids,
     select,
 )
+from vaegan_scipion.protocols import VaeganProtCluster, VaeganProtSelect, VaeganProtTrain3D
+from vaegan_scipion.protocols.protocol_select import BY_CLUSTERS, BY_FILE
 from vaegan_scipion.tests.phantom import (
     DISABLED_IDS,
     ENABLED_IDS,

@@ -14,7 +14,7 @@ from pwem.viewers import Chimera, EmPlotter
 from pyworkflow.config import Config
 from pyworkflow.viewer import DESKTOP_TKINTER, MessageView
 
-from vaegan_scipion.engine.vaegan_engine import results
+from vaegan_scipion.engine.vaegan_engine.contract import result_files
 from vaegan_scipion.protocols import (
     VaeganProtCluster,
     VaeganProtEvaluate,
@@ -179,7 +179,7 @@ class TestViewers(ProjectTest):
     def test_newest_preview(self):
         training = self.runs[VaeganProtTrain3D][0]
         self.assertIn("first tick", self.open(VaeganTrainViewer, training)[1]["showPreview"][0].getMessage())
-        folder = os.path.join(training.getRunDir(), results.PREVIEWS)
+        folder = os.path.join(training.getRunDir(), result_files.PREVIEWS)
         os.makedirs(folder)
         for seen in (9000, 12000, 300):
             imsave(os.path.join(folder, f"tick_{seen:010d}.png"), np.full((3, 3), float(seen)), vmin=0, vmax=12000,

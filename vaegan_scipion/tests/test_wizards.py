@@ -11,15 +11,15 @@ from matplotlib.figure import Figure
 from pyworkflow.config import Config
 from pyworkflow.viewer import DESKTOP_TKINTER
 
+from vaegan_scipion.convert.sample_images import contrast_note, contrast_sigma, low_passed, sample_images
 from vaegan_scipion.protocols import VaeganProtTrain3D
-from vaegan_scipion.sample_images import contrast_note, contrast_sigma, low_passed, sample_images
 from vaegan_scipion.tests.phantom import ENABLED_IDS, ProjectTest
 from vaegan_scipion.wizards.size_picture import SizePicture, size_text
 
 DIALOG = """
 import tkinter as tk
 import numpy as np
-from vaegan_scipion.sample_images import Sample
+from vaegan_scipion.convert.sample_images import Sample
 from vaegan_scipion.wizards.wizard_particle_size import ParticleSizeDialog
 
 root = tk.Tk()

@@ -9,7 +9,7 @@ from pwem.protocols import ProtImportParticles
 from pyworkflow.tests import BaseTest, setupTestProject
 
 from vaegan_scipion import Plugin
-from vaegan_scipion.convert import Picture
+from vaegan_scipion.convert.from_engine import Picture
 from vaegan_scipion.protocols import VaeganProtCluster, VaeganProtRefine, VaeganProtTrain3D, VaeganProtTraverse
 from vaegan_scipion.viewers.viewer_base import read_picture
 

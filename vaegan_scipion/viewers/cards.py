@@ -4,7 +4,7 @@ from typing import Any, List, NamedTuple, Optional, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..engine.vaegan_engine.palette import cluster_colour, cluster_name
+from ..engine.vaegan_engine.contract.labels import cluster_colour, cluster_name
 from . import plots
 
 CARD_HEIGHT_IN = 1.75

@@ -9,7 +9,8 @@ from pyworkflow.viewer import View
 
 from .. import Plugin
 from ..constants import CLUSTERS_DIR, EMBEDDING_DIR, EVALUATION_DIR, HALVES_DIR, TRAVERSAL_DIR
-from ..engine.vaegan_engine import contract, results
+from ..engine.vaegan_engine.contract import result_files
+from ..engine.vaegan_engine.contract.settings import ComputeConfig, CounterpartRun, ReportRun
 from ..engine_run import EngineError, EngineRun, result_file
 from .umap_explorer import Counterpart
 
@@ -34,14 +35,14 @@ def call_engine(settings: Any, request: str, out_dir: str) -> Dict[str, Any]:
 def make_counterpart(clustering: Any, particle_id: int) -> Counterpart:
     """What the generator makes at a particle's z, for a finished run of embed and cluster."""
     folder = clustering._getTmpPath(COUNTERPART_DIR)
-    settings = contract.CounterpartRun(
+    settings = CounterpartRun(
         run_dir=str(Path(clustering.inputTraining.get().getRunDir()).absolute()),
         embedding_dir=str(Path(clustering._getExtraPath(EMBEDDING_DIR)).absolute()), particle_id=particle_id,
-        compute=contract.ComputeConfig(device="cpu", threads=clustering.numberOfThreads.get()))
+        compute=ComputeConfig(device="cpu", threads=clustering.numberOfThreads.get()))
     call_engine(settings, folder + ".json", folder)
-    with mrcfile.open(result_file(folder, results.COUNTERPART_MRCS), permissive=True) as mrc:
+    with mrcfile.open(result_file(folder, result_files.COUNTERPART_MRCS), permissive=True) as mrc:
         image = np.array(mrc.data[GENERATED], np.float32)
-    found = results.read_json(result_file(folder, results.COUNTERPART_JSON))
+    found = result_files.read_json(result_file(folder, result_files.COUNTERPART_JSON))
     return Counterpart(image, float(found["correlation"]))
 
 
@@ -55,17 +56,17 @@ def make_report(clustering: Any, traversal: Any, evaluation: Any, refinement: An
     def absolute(path: Any) -> str:
         return str(Path(path).absolute())
 
-    settings = contract.ReportRun(
+    settings = ReportRun(
         run_dir=absolute(clustering.inputTraining.get().getRunDir()),
         clusters_dir=absolute(clustering._getExtraPath(CLUSTERS_DIR)),
         traverse_dir=absolute(traversal._getExtraPath(TRAVERSAL_DIR)) if traversal else "",
-        halves_dir=absolute(halves) if (halves / results.HALVES_JSON).exists() else "",
+        halves_dir=absolute(halves) if (halves / result_files.HALVES_JSON).exists() else "",
         refine_dir=absolute(refinement.getRefinedDir()) if refinement else "",
         evaluation_dir=absolute(evaluation._getExtraPath(EVALUATION_DIR)) if evaluation else "",
         title=f"{clustering.getProject().getShortName()}: {clustering.getRunName()}")
     folder = owner._getExtraPath(REPORT_DIR)
     call_engine(settings, folder + ".json", folder)
-    return str(result_file(folder, results.REPORT_HTML))
+    return str(result_file(folder, result_files.REPORT_HTML))
 
 
 class BrowserView(View):

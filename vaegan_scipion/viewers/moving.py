@@ -7,7 +7,7 @@ from matplotlib.animation import PillowWriter
 from matplotlib.figure import Figure
 from matplotlib.widgets import Button, Slider
 
-from ..engine.vaegan_engine.palette import cluster_colour, cluster_name
+from ..engine.vaegan_engine.contract.labels import cluster_colour, cluster_name
 from . import plots
 
 LIVE_MS = 5000

@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from ..engine.vaegan_engine.palette import cluster_colour, cluster_name
+from ..engine.vaegan_engine.contract.labels import cluster_colour, cluster_name
 
 MAX_POINTS = 100_000
 DENSITY_BINS = (100, 400)  # fewest and most, along each axis

@@ -8,8 +8,8 @@ from typing import Any, Dict, List, Sequence, Tuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..engine.vaegan_engine import results
-from ..engine.vaegan_engine.palette import cluster_colour, cluster_name
+from ..engine.vaegan_engine.contract import wording
+from ..engine.vaegan_engine.contract.labels import cluster_colour, cluster_name
 
 VIEW_BINS = (24, 12)  # rot x cos(tilt): bins of equal area on the sphere
 MOST_ROWS = 30  # of evidence that are written out
@@ -58,12 +58,12 @@ def evidence_lines(details: Dict[str, Any], rows: Sequence[Dict[str, Any]]) -> L
     lines = [f"Verdict: {details['verdict']}", "",
              f"Images that took no part in the start: log likelihood {details['unseen_log_evidence']:.1f} per image "
              f"against an empty map; {details['least_log_evidence']:g} is asked for."]
-    lines += [f"The same of starts from {results.start_text(row)}." for row in details["starts"]]
+    lines += [f"The same of starts from {wording.start_text(row)}." for row in details["starts"]]
     if details["masks"]:
-        text = results.mask_text(details["masks"])
+        text = wording.mask_text(details["masks"])
         lines += [f"{text[0].upper()}{text[1:]}."]
     for row in details["restarts"]:
-        text = results.restart_text(row)
+        text = wording.restart_text(row)
         lines += [f"{text[0].upper()}{text[1:]}."]
     if details["contrast_spread"]:
         lines += [f"Contrast of the particles: standard deviation {100 * details['contrast_spread']:.0f} %; "

@@ -8,7 +8,7 @@ from matplotlib.path import Path as Polygon
 from matplotlib.widgets import Button, LassoSelector
 from scipy.spatial import cKDTree
 
-from ..engine.vaegan_engine.palette import cluster_colour, cluster_name
+from ..engine.vaegan_engine.contract.labels import cluster_colour, cluster_name
 from . import plots
 
 NEAR_PX = 12  # a dot this near to the mouse is meant

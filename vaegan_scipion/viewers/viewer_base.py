@@ -8,7 +8,7 @@ from pwem.viewers.mdviewer.viewer import MDViewer
 from pyworkflow.viewer import DESKTOP_TKINTER, ProtocolViewer
 from scipy.ndimage import gaussian_filter
 
-from ..convert import Picture
+from ..convert.from_engine import Picture
 from ..engine_run import EngineError
 from ..protocols import VaeganProtEvaluate, VaeganProtRefine, VaeganProtTraverse
 from . import plots

@@ -4,8 +4,8 @@ from typing import Any, Callable, Dict, List
 
 import pyworkflow.protocol.params as params
 
-from ..convert import read_clusters
-from ..engine.vaegan_engine import results
+from ..convert.from_engine import read_clusters
+from ..engine.vaegan_engine.contract import result_files
 from ..engine_run import result_file
 from ..protocols import VaeganProtCluster, VaeganProtSelect, VaeganProtTraverse
 from ..protocols.protocol_select import BY_FILE
@@ -94,7 +94,7 @@ class VaeganClusterViewer(VaeganViewer):
         fscs = getattr(self.protocol, "outputFSCs", None) or []
         curves = {curve.label: curve for curve in map(fsc_curve, fscs)}
         made = []
-        for row in results.read_json(result_file(self.protocol.getClustersDir(), results.CLUSTERS_JSON)):
+        for row in result_files.read_json(result_file(self.protocol.getClustersDir(), result_files.CLUSTERS_JSON)):
             label = row["label"]
             inside = clusters.label == label
             made.append(cards.Card(

@@ -5,7 +5,7 @@ import numpy as np
 import pyworkflow.protocol.params as params
 
 from ..constants import EVALUATION_DIR
-from ..convert import Picture
+from ..convert.from_engine import Picture
 from ..engine_run import result_file
 from ..protocols import VaeganProtEvaluate
 from . import plots

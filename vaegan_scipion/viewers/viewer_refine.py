@@ -5,10 +5,10 @@ import numpy as np
 import pyworkflow.protocol.params as params
 
 from ..constants import NOISE_LABEL
-from ..convert import Picture
-from ..engine.vaegan_engine import results
+from ..convert.from_engine import Picture
+from ..convert.poses import read_poses
+from ..engine.vaegan_engine.contract import result_files
 from ..engine_run import result_file
-from ..poses import read_poses
 from ..protocols import VaeganProtRefine
 from . import cards, plots, refined_states
 from .viewer_base import VaeganViewer, fsc_curve, read_picture
@@ -45,7 +45,7 @@ class VaeganRefineViewer(VaeganViewer):
                 "showClasses": self._classes, "showReport": self._report}
 
     def _verdict(self, _name: Any = None) -> List[Any]:
-        details = results.read_json(result_file(self.protocol.getRefinedDir(), results.REFINE_JSON))
+        details = result_files.read_json(result_file(self.protocol.getRefinedDir(), result_files.REFINE_JSON))
         rows = self.protocol.readClusterRows()
         return self.figure_view(refined_states.draw_evidence, details, rows, title="Verdict",
                                 size_in=refined_states.evidence_size_in(details, rows))

@@ -5,7 +5,7 @@ from typing import Any, Callable, Dict, List
 import pyworkflow.protocol.params as params
 from matplotlib.image import imread
 
-from ..engine.vaegan_engine import results
+from ..engine.vaegan_engine.contract import result_files
 from ..engine_run import read_status
 from ..protocols import VaeganProtTrain2D, VaeganProtTrain3D
 from . import plots
@@ -38,7 +38,7 @@ class VaeganTrainViewer(VaeganViewer):
         folder = Path(self.protocol.getRunDir())
 
         def read_rows() -> List[Dict[str, Any]]:
-            return results.read_jsonl(folder / results.LOG_JSONL)
+            return result_files.read_jsonl(folder / result_files.LOG_JSONL)
 
         if not read_rows():
             return [self.errorMessage("The training has not finished its first tick.", "Nothing to show")]
@@ -55,7 +55,7 @@ class VaeganTrainViewer(VaeganViewer):
 
     def _preview(self, _name: Any = None) -> List[Any]:
         # names hold the images seen, zero-padded: the last name is the newest
-        found = sorted((Path(self.protocol.getRunDir()) / results.PREVIEWS).glob("*.png"))
+        found = sorted((Path(self.protocol.getRunDir()) / result_files.PREVIEWS).glob("*.png"))
         if not found:
             return [self.errorMessage("The training has not finished its first tick.", "Nothing to show")]
         return self.figure_view(plots.draw_picture, imread(found[-1]), title=found[-1].stem, size_in=(11, 6))

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
 
-from ..sample_images import low_passed
+from ..convert.sample_images import low_passed
 
 N_SINGLE = 5
 MEAN_SIGMA_FRAC = 0.3  # of Nyquist; a mean has less noise

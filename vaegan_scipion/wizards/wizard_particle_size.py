@@ -8,8 +8,8 @@ from pwem.wizards import EmWizard
 from pyworkflow.gui import dialog
 from pyworkflow.viewer import DESKTOP_TKINTER
 
+from ..convert.sample_images import Sample, sample_images
 from ..protocols import VaeganProtTrain2D, VaeganProtTrain3D
-from ..sample_images import Sample, sample_images
 from .size_picture import SizePicture, clipped
 
 CROP_LIMITS = (0.1, 1.0)  # of presets.check

@@ -1,0 +1,156 @@
+"""The plugin and the engine meet in the contract only; sources stay short, relocatable and portable."""
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+PLUGIN = ROOT / "vaegan_scipion"
+ENGINE = PLUGIN / "engine"
+# What Scipion may import from the engine, all of `contract` and nothing else: no torch behind any of it.
+SHARED = sorted(path.stem for path in (ENGINE / "vaegan_engine" / "contract").glob("*.py") if path.stem != "__init__")
+NEVER_IN_PLUGIN = {"torch", "umap", "hdbscan", "sklearn", "starfile", "numba"}
+NEVER_IN_ENGINE = {"pyworkflow", "pwem", "vaegan_scipion", "relion", "scipion", "emtable"}
+MAX_LINES = 400
+# Folders of the engine by floor: a folder imports from floors below its own, and from itself.
+FLOORS = (("contract", "physics"), ("networks", "reconstruction", "stats", "figures", "runtime"), ("data",),
+          ("training", "refine", "simulation"), ("latent",), ("evaluation",), ("report", "thesis"), ("cli",))
+FLOOR_OF = {folder: floor for floor, folders in enumerate(FLOORS) for folder in folders}
+
+PLUGIN_FILES = sorted(path for path in PLUGIN.rglob("*.py") if ENGINE not in path.parents)
+ENGINE_FILES = sorted((ENGINE / "vaegan_engine").rglob("*.py"))
+ALL_FILES = sorted({*PLUGIN_FILES, *ENGINE.rglob("*.py"), *(ROOT / "tests").rglob("*.py"),
+                    *(ROOT / "scripts").glob("*.py"), ROOT / "setup.py"})
+
+
+def imported_modules(path):
+    """Dotted names of everything that a file imports, at any depth of its code; relative ones start with dots."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = "." * node.level + (node.module or "")
+            names |= {f"{base}.{alias.name}" if node.module else f"{base}{alias.name}" for alias in node.names} | {base}
+    return names
+
+
+def top_names(path):
+    """First parts of the absolute imports of a file."""
+    return {name.split(".")[0] for name in imported_modules(path)} - {""}
+
+
+def engine_folders(path):
+    """Folders of the engine that a plugin file imports from."""
+    found = set()
+    for name in imported_modules(path):
+        match = re.search(r"(?:^|\.)vaegan_engine\.(\w+)", name)
+        if match:
+            found.add(match.group(1))
+    return found
+
+
+def of(path):
+    return str(path.relative_to(ROOT))
+
+
+def offenders(paths, wrong):
+    """What ``wrong`` finds in each file, for the files where it finds something."""
+    return {of(path): found for path in paths if (found := wrong(path))}
+
+
+def test_the_walk_sees_every_file():
+    assert len(PLUGIN_FILES) > 10
+    assert len(ENGINE_FILES) > 20
+
+
+def test_plugin_imports_no_engine_library():
+    assert offenders(PLUGIN_FILES, lambda path: top_names(path) & NEVER_IN_PLUGIN) == {}
+
+
+def test_plugin_imports_only_the_contract_of_the_engine():
+    assert offenders(PLUGIN_FILES, lambda path: engine_folders(path) - {"contract"}) == {}
+
+
+def test_engine_imports_no_scipion():
+    assert offenders(ENGINE_FILES, lambda path: top_names(path) & NEVER_IN_ENGINE) == {}
+
+
+def test_engine_does_not_climb_out_of_its_package():
+    def climbs(path):
+        depth = len(path.relative_to(ENGINE).parts) - 1
+        return [name for name in imported_modules(path) if name.startswith("." * (depth + 1))]
+
+    assert offenders(ENGINE_FILES, climbs) == {}
+
+
+def test_every_folder_has_a_floor_and_says_what_it_is_for():
+    folders = {path.parent.name for path in ENGINE_FILES} - {"vaegan_engine"}
+    assert folders == set(FLOOR_OF)
+    for folder in folders:
+        text = (ENGINE / "vaegan_engine" / folder / "__init__.py").read_text()
+        assert ast.get_docstring(ast.parse(text)) and len(text.splitlines()) == 1, folder
+
+
+def test_arrows_between_folders_point_down():
+    def climbs(path):
+        own = path.relative_to(ENGINE / "vaegan_engine").parts[0]
+        folders = {name[2:].split(".")[0] for name in imported_modules(path) if re.match(r"\.\.\w", name)}
+        return sorted(folder for folder in folders & set(FLOOR_OF) if FLOOR_OF[folder] >= FLOOR_OF[own])
+
+    assert offenders([path for path in ENGINE_FILES if path.parent.name in FLOOR_OF], climbs) == {}
+
+
+def test_the_walk_sees_a_crossing(tmp_path):
+    crossing = tmp_path / "crossing.py"
+    crossing.write_text("def f():\n    from torch.nn import Linear\n    import pwem.objects as o\n"
+                        "    from ..engine.vaegan_engine import training\n"
+                        "    from ..engine.vaegan_engine.train import run_train\n")
+    assert {"torch", "pwem"} <= top_names(crossing)
+    assert {"training", "train"} <= engine_folders(crossing)
+
+
+@pytest.mark.parametrize("module", SHARED)
+def test_shared_modules_import_without_torch(module):
+    program = ("import sys\n"
+               "class Blocked:\n"
+               "    def find_spec(self, name, path=None, target=None):\n"
+               f"        if name.split('.')[0] in {sorted(NEVER_IN_PLUGIN | NEVER_IN_ENGINE)!r}:\n"
+               "            raise ImportError(f'{name} is blocked')\n"
+               "sys.meta_path.insert(0, Blocked())\n"
+               f"import vaegan_engine.contract.{module}\n")
+    environment = {"PYTHONPATH": str(ENGINE), "PATH": os.environ["PATH"]}
+    result = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("module", SHARED)
+def test_shared_modules_are_python_38(module):
+    ast.parse((ENGINE / "vaegan_engine" / "contract" / f"{module}.py").read_text(), feature_version=(3, 8))
+
+
+def test_plugin_is_python_38():
+    for path in PLUGIN_FILES:
+        ast.parse(path.read_text(), feature_version=(3, 8))
+
+
+def test_files_are_short():
+    def too_long(path):
+        n_lines = len(path.read_text().splitlines())
+        return n_lines if n_lines > MAX_LINES else 0
+
+    assert offenders(ALL_FILES, too_long) == {}
+
+
+def test_no_path_of_one_machine():
+    # put together, so that this file passes its own test
+    pattern = re.compile("[\"'`]/" + "(?:work|home|root|Users)/|/" + "work/(?:main|shared)")
+    assert offenders(ALL_FILES, lambda path: pattern.findall(path.read_text())) == {}
+
+
+def test_no_module_is_named_for_leftovers():
+    assert not [of(path) for path in ALL_FILES if path.stem in ("utils", "misc", "helpers")]

@@ -1,0 +1,184 @@
+"""The cache: right images, right rows, made anew when and only when it must be."""
+import json
+import os
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from particle_files import (
+    noise_images,
+    optics_columns,
+    particle_columns,
+    write_particles,
+    write_stack,
+    write_star,
+)
+from vaegan_engine.contract.settings import DataConfig
+from vaegan_engine.data import image_preparation, prepared_images
+from vaegan_engine.data.prepared_images import META_JSON, open_cache
+
+
+@pytest.fixture
+def data(tmp_path) -> DataConfig:
+    return DataConfig(particles=str(write_particles(tmp_path / "in", n=30, d=24)), box_px=16)
+
+
+def is_made_again(data, folder, monkeypatch) -> bool:
+    made = []
+    original = prepared_images._build
+    monkeypatch.setattr(prepared_images, "_build", lambda *args: (made.append(1), original(*args)))
+    open_cache(data, folder, progress=False)
+    monkeypatch.setattr(prepared_images, "_build", original)
+    return bool(made)
+
+
+@pytest.mark.parametrize("d", [24, 25])
+@pytest.mark.parametrize("resize", ["fourier", "lanczos5"])
+def test_images_are_normalised_at_the_training_box(tmp_path, d, resize):
+    images = 50 + 7 * noise_images(9, d)
+    star = write_particles(tmp_path / "in", 9, d, images)
+    made = open_cache(DataConfig(particles=str(star), box_px=16, resize=resize), tmp_path / "c", False)
+    assert made.images.dtype == np.float16
+    assert made.images.shape == (9, 16, 16)
+    mask = image_preparation.background_mask(16, 0.45 * 16)
+    background = np.asarray(made.images, np.float64)[:, mask]
+    np.testing.assert_allclose(background.mean(1), 0, atol=1e-3)
+    np.testing.assert_allclose(background.std(1), 1, atol=2e-3)
+    assert made.pixel_size_ang == pytest.approx(2.0 * d / 16)
+    assert (made.original_box_px, made.original_pixel_size_ang) == (d, 2.0)
+    # the same image up to the normalisation
+    matrix = image_preparation.resize_matrix(resize, d, 16)
+    reference = image_preparation.resize(images[:1], matrix)[0]
+    assert np.corrcoef(reference.ravel(), np.asarray(made.images[0], float).ravel())[0, 1] > 0.9999
+
+
+def test_crop_inversion_and_pixel_size(data, tmp_path):
+    plain = open_cache(replace(data, crop_frac=0.75), tmp_path / "a", False)
+    dark = open_cache(replace(data, crop_frac=0.75, invert_contrast=True), tmp_path / "b", False)
+    np.testing.assert_array_equal(np.asarray(plain.images), -np.asarray(dark.images))
+    assert plain.pixel_size_ang == pytest.approx(2.0 * 18 / 16)
+
+
+def test_thesis_normalisation(data, tmp_path):
+    shape = np.where(image_preparation.background_mask(24, 0.45 * 24), 0.0, 5.0)
+    images = (noise_images(4, 24) + shape).astype(np.float32)
+    star = write_particles(tmp_path / "t", 4, 24, images)
+    made = open_cache(replace(data, particles=str(star), normalization="thesis", box_px=24), tmp_path / "c",
+                      False)
+    mask = image_preparation.background_mask(24, 0.45 * 24)
+    values = np.asarray(made.images, np.float64)
+    np.testing.assert_allclose(values[:, mask].mean(1), 0, atol=2e-3)
+    np.testing.assert_allclose(values[:, ~mask].mean(1), 1, atol=2e-3)
+
+
+@pytest.mark.parametrize("resize", ["fourier", "lanczos5"])
+@pytest.mark.parametrize("normalization", ["background", "thesis"])
+def test_every_normalisation_goes_with_every_resize(tmp_path, normalization, resize):
+    """Resize and normalise by hand, in the stated order: equation 49 before the resize, RELION's after it."""
+    d, box_px = 24, 16
+    shape = np.where(image_preparation.background_mask(d, 0.45 * d), 0.0, 5.0)
+    images = (noise_images(4, d) + shape).astype(np.float32)
+    star = write_particles(tmp_path / "t", 4, d, images)
+    made = open_cache(DataConfig(particles=str(star), box_px=box_px, normalization=normalization, resize=resize),
+                      tmp_path / "c", False)
+    matrix = image_preparation.resize_matrix(resize, d, box_px)
+    expected = []
+    for image in images.astype(np.float64):
+        small, mask = matrix @ image @ matrix.T, image_preparation.background_mask(box_px, 0.45 * box_px)
+        if normalization == "thesis":
+            full = image_preparation.background_mask(d, 0.45 * d)
+            background = image[full].mean()
+            expected.append(matrix @ ((image - background) / (image[~full].mean() - background)) @ matrix.T)
+        else:
+            expected.append((small - small[mask].mean()) / small[mask].std())
+    np.testing.assert_allclose(np.asarray(made.images, np.float64), expected, rtol=2e-3, atol=5e-3)
+
+
+def test_blocks_give_the_same_as_one_block_and_keep_shuffled_ids(tmp_path, monkeypatch):
+    n, d = 23, 16
+    rng = np.random.default_rng(0)
+    write_stack(tmp_path / "particles.mrcs", noise_images(n, d))
+    columns = particle_columns(n)
+    columns["vaeParticleId"] = [7 * i + 5 for i in range(n)]
+    straight = write_star(tmp_path / "a.star", columns, optics_columns())
+    order = rng.permutation(n)
+    shuffled = write_star(tmp_path / "b.star", {k: [v[i] for i in order] for k, v in columns.items()},
+                          optics_columns())
+    one = open_cache(DataConfig(particles=str(straight), box_px=16), tmp_path / "ca", False)
+    monkeypatch.setattr(prepared_images, "BLOCK_BYTES", 4 * 4 * d * d)  # four images
+    many = open_cache(DataConfig(particles=str(shuffled), box_px=16), tmp_path / "cb", False)
+    assert list(many.particle_id) == [7 * i + 5 for i in order]
+    for row, particle in enumerate(many.particle_id):
+        other = int(np.flatnonzero(one.particle_id == particle)[0])
+        np.testing.assert_allclose(np.asarray(many.images[row], float), np.asarray(one.images[other], float),
+                                   atol=2e-3)
+        np.testing.assert_array_equal(many.ctf[row], one.ctf[other])
+
+
+def test_filters(data, tmp_path):
+    assert len(open_cache(replace(data, max_images=7), tmp_path / "a", False)) == 7
+    halves = [open_cache(replace(data, half_set=half), tmp_path / str(half), False) for half in (1, 2)]
+    assert sum(len(half) for half in halves) == 30
+    assert not set(halves[0].particle_id) & set(halves[1].particle_id)
+
+
+def test_the_second_time_nothing_is_made(data, tmp_path, monkeypatch):
+    assert is_made_again(data, tmp_path / "c", monkeypatch)
+    assert not is_made_again(data, tmp_path / "c", monkeypatch)
+
+
+@pytest.mark.parametrize("change", [
+    {"box_px": 14}, {"crop_frac": 0.9}, {"particle_radius_frac": 0.4}, {"resize": "lanczos5"},
+    {"normalization": "thesis"}, {"invert_contrast": True}, {"ignore_ctf": True}, {"half_set": 1},
+    {"max_images": 9}])
+def test_another_setting_makes_it_again_and_says_which(data, tmp_path, monkeypatch, capsys, change):
+    open_cache(data, tmp_path / "c", False)
+    assert is_made_again(replace(data, **change), tmp_path / "c", monkeypatch)
+    name, value = next(iter(change.items()))
+    assert f"{name} was {getattr(data, name)}, is {value}" in capsys.readouterr().err
+
+
+def test_another_star_file_stack_or_a_damaged_cache_makes_it_again(data, tmp_path, monkeypatch, capsys):
+    folder, star = tmp_path / "c", tmp_path / "in" / "particles.star"
+    open_cache(data, folder, False)
+    star.write_text(star.read_text().replace("10010.0", "10011.0"))
+    assert is_made_again(data, folder, monkeypatch)
+    assert "the star file changed" in capsys.readouterr().err
+    write_stack(tmp_path / "in" / "particles.mrcs", noise_images(30, 24, seed=9))
+    assert is_made_again(data, folder, monkeypatch)
+    assert "the image stacks changed" in capsys.readouterr().err
+    other = write_stack(tmp_path / "other.mrcs", noise_images(30, 24, seed=8))
+    assert is_made_again(replace(data, stack=str(other)), folder, monkeypatch)
+    assert is_made_again(data, folder, monkeypatch)
+    with open(folder / "images.npy", "r+b") as stream:
+        stream.truncate(500)
+    assert is_made_again(data, folder, monkeypatch)
+    (folder / META_JSON).write_text(json.dumps({"format": 0}))
+    assert is_made_again(data, folder, monkeypatch)
+
+
+def test_a_moved_project_keeps_its_cache(data, tmp_path, monkeypatch):
+    open_cache(data, tmp_path / "in" / "run" / "cache", False)
+    os.rename(tmp_path / "in", tmp_path / "moved")
+    moved = replace(data, particles=str(tmp_path / "moved" / "particles.star"))
+    assert not is_made_again(moved, tmp_path / "moved" / "run" / "cache", monkeypatch)
+
+
+def test_other_files_in_the_folder_are_left_alone(data, tmp_path):
+    folder = tmp_path / "c"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+    open_cache(data, folder, False)
+    assert sorted(os.listdir(folder)) == ["images.npy", "meta.json", "notes.txt", "table.npz"]
+
+
+@pytest.mark.parametrize("star", ["aspire_17/sample_relion_data.star", "filament_5/relion31.star"])
+def test_real_particles_become_training_images(shared_data, tmp_path, star):
+    source = tmp_path / "set"
+    shutil.copytree(shared_data / "real_particles" / star.split("/")[0], source)
+    made = open_cache(DataConfig(particles=str(source / star.split("/")[1]), max_images=200, box_px=64),
+                      tmp_path / "c", False)
+    assert np.isfinite(np.asarray(made.images)).all()
+    assert made.box_px * made.pixel_size_ang == pytest.approx(
+        made.original_box_px * made.original_pixel_size_ang)

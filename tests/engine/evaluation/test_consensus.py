@@ -1,0 +1,103 @@
+"""Consensus of several clusterings: votes by hand, one wrong run among three, other numbers, noise, other particles."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import adjusted_mutual_info_score
+from vaegan_engine.cli import main
+from vaegan_engine.contract import result_files
+from vaegan_engine.contract.errors import ConfigError, DataError
+from vaegan_engine.contract.labels import NOISE
+from vaegan_engine.data.particle_tables import read_clusters
+from vaegan_engine.evaluation.consensus import CONSENSUS_JSON, agree, matched, run_consensus
+from vaegan_engine.evaluation.evaluate import EvaluateOptions, run_evaluate
+
+TRUTH = np.repeat([0, 1, 2], 100)
+
+
+def write(folder, labels, ids=None):
+    ids = np.arange(len(labels)) + 1 if ids is None else ids
+    result_files.write_csv(folder / result_files.CLUSTERS_CSV, ["particle_id", "label", "probability"],
+                      [[int(i), int(label), 1.0] for i, label in zip(ids, labels, strict=True)])
+    result_files.write_json(folder / result_files.CLUSTERS_JSON, [
+        {"label": c, "n_particles": int((labels == c).sum()), "z": [], "file": f"maps/cluster_{c:02d}.mrc", "index": c}
+        for c in range(int(labels.max()) + 1)])
+    return str(folder)
+
+
+def test_groups_are_matched_whatever_their_numbers():
+    other = np.array([2, 0, 1])[TRUTH]
+    other[:10] = NOISE
+    renamed, overlap = matched(TRUTH, other)
+    assert np.array_equal(renamed[10:], TRUTH[10:]) and (renamed[:10] == NOISE).all()
+    assert overlap == pytest.approx([0.9, 1.0, 1.0])
+
+
+def test_a_group_without_a_partner_votes_for_none():
+    split = TRUTH.copy()
+    split[60:100] = 3  # the first group in two: 60 and 40
+    renamed, overlap = matched(TRUTH, split)
+    assert (renamed[:60] == 0).all() and not np.isin(renamed[60:100], (0, 1, 2, NOISE)).any()
+    assert overlap == pytest.approx([0.6, 1.0, 1.0])
+    assert matched(TRUTH, np.full(300, NOISE))[1] == pytest.approx([0, 0, 0])
+
+
+def test_two_good_runs_outvote_a_bad_one():
+    rng = np.random.default_rng(0)
+    first, second = TRUTH.copy(), np.array([1, 2, 0])[TRUTH]
+    first[rng.choice(300, 15, replace=False)] = 0
+    bad = rng.integers(0, 2, 300)
+    for order in ([first, second, bad], [bad, first, second]):
+        found = agree(np.stack(order))
+        assert found.overlap.shape == (3, 3) and not np.array_equal(order[found.chosen], bad)
+        sure = found.label != NOISE
+        assert sure.mean() > 0.95
+        assert adjusted_mutual_info_score(found.label[sure], TRUTH[sure]) > 0.9  # the bad run alone: below 0.1
+        assert adjusted_mutual_info_score(bad, TRUTH) < 0.1
+        assert set(np.round(found.share, 6)) <= {round(k / 3, 6) for k in range(4)}
+        assert found.agreement.argmin() == [row is bad for row in order].index(True)
+
+
+def test_files_and_verdict(tmp_path):
+    off = TRUTH.copy()
+    off[:5] = 1
+    folders = [write(tmp_path / "a", TRUTH), write(tmp_path / "b", off),
+               write(tmp_path / "c", TRUTH[::-1], np.arange(300, 0, -1))]  # another order of the rows
+    made = run_consensus(folders, tmp_path / "out")
+    assert made == result_files.read_json(tmp_path / "out" / CONSENSUS_JSON)
+    assert made["verdict"] == "3 groups, stable (the runs found 3, 3, 3)"
+    assert [group["found_in"] for group in made["groups"]] == [3, 3, 3]
+    clusters = read_clusters(tmp_path / "out")
+    assert np.array_equal(np.unique(clusters.label, return_counts=True)[1], [100, 100, 100])
+    assert clusters.probability.min() == pytest.approx(2 / 3)
+    row = result_files.read_json(tmp_path / "out" / result_files.CLUSTERS_JSON)[0]
+    assert (tmp_path / "out" / row["file"]).resolve() == (
+        tmp_path / made["chosen"] / "maps" / "cluster_00.mrc").resolve()
+    result_files.write_csv(tmp_path / "truth.csv", ["id", "label"], [[i + 1, int(x)] for i, x in enumerate(TRUTH)])
+    for row in result_files.read_json(tmp_path / "out" / result_files.CLUSTERS_JSON):
+        assert row["n_particles"] == 100
+    result_files.write_json(tmp_path / "out" / result_files.CLUSTERS_JSON, [])  # no maps were made here
+    assert run_evaluate(EvaluateOptions(str(tmp_path / "out"), str(tmp_path / "truth.csv")), tmp_path / "eva"
+                        )["nmi"] == pytest.approx(1.0)
+
+
+def test_runs_that_disagree_are_called_unstable(tmp_path):
+    rng = np.random.default_rng(1)
+    folders = [write(tmp_path / str(k), rng.integers(0, 3, 300)) for k in range(3)]
+    made = run_consensus(folders, tmp_path / "out")
+    assert "3 unstable" in made["verdict"] and made["undecided_frac"] > 0.1
+    assert max(group["stability"] for group in made["groups"]) < 0.5
+
+
+def test_what_cannot_be_compared_is_refused(tmp_path, capsys):
+    one = write(tmp_path / "one", TRUTH)
+    other = write(tmp_path / "other", TRUTH, np.arange(1000, 1300))
+    for folders in ([one], [one, one]):
+        with pytest.raises(ConfigError, match="different seeds"):
+            run_consensus(folders, tmp_path / "out")
+    with pytest.raises(DataError, match="0 of its 300 particles are in all runs"):
+        run_consensus([one, other], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    again = write(tmp_path / "again", TRUTH)
+    assert main.main(["consensus", "--clusters", one, again, "--out", str(tmp_path / "out")]) == 0
+    assert "group 3: 100 particles, found in 2 of 2 runs, overlap 1.00" in capsys.readouterr().out

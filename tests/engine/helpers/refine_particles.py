@@ -1,0 +1,40 @@
+"""Small maps and particles at known poses for the tests of refine."""
+from __future__ import annotations
+
+import numpy as np
+import torch
+from vaegan_engine.physics.ctf import ctf_2d
+from vaegan_engine.physics.projection import extract_slices, shift_slices, slices_to_images, volume_to_fourier
+from vaegan_engine.physics.rotations import random_rotations
+from vaegan_engine.reconstruction.images import Images
+
+PIXEL_SIZE_ANG = 6.0
+
+
+def blobs(seed: int, box_px: int = 24, n: int = 12, width_frac: float = 0.06, reach_frac: float = 0.22) -> torch.Tensor:
+    """An asymmetric map ``(d, d, d)`` of Gaussian blobs, their centres in a cube about the middle."""
+    rng = np.random.default_rng(seed)
+    x = np.arange(box_px) - box_px // 2
+    z, y, x = np.meshgrid(x, x, x, indexing="ij")
+    density = np.zeros(z.shape)
+    for centre in rng.uniform(-reach_frac, reach_frac, (n, 3)) * box_px:
+        r2 = (x - centre[0]) ** 2 + (y - centre[1]) ** 2 + (z - centre[2]) ** 2
+        density += rng.uniform(0.5, 1.5) * np.exp(-r2 / (2 * (width_frac * box_px) ** 2))
+    return torch.from_numpy(density.astype(np.float32))
+
+
+def simulated(maps: list[torch.Tensor], n_each: int, noise: float, seed: int = 0):
+    """Images of maps at random poses with CTF: (Images, labels, A, shifts_px)."""
+    rng = torch.Generator().manual_seed(seed)
+    volumes, n = torch.stack(maps), n_each * len(maps)
+    label = torch.arange(len(maps)).repeat_interleave(n_each)
+    A = random_rotations(n, rng)
+    shifts = 2 * torch.rand(n, 2, generator=rng) - 1
+    ctf = torch.tensor([[0.0, 0, 0, 300, 2.7, 0.1, 0]]).repeat(n, 1)
+    ctf[:, 0] = 12000 + 10000 * torch.rand(n, generator=rng)
+    ctf[:, 1] = ctf[:, 0] - 300
+    d = volumes.shape[-1]
+    slices = shift_slices(extract_slices(volume_to_fourier(volumes), label, A, d), shifts)
+    clean = slices_to_images(slices * ctf_2d(ctf, d, PIXEL_SIZE_ANG))
+    images = clean / clean.std() + noise * torch.randn(clean.shape, generator=rng)
+    return Images(images.numpy(), ctf.numpy(), PIXEL_SIZE_ANG, torch.device("cpu")), label.numpy(), A, shifts

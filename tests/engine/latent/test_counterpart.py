@@ -1,0 +1,103 @@
+"""The counterpart of a particle is the projection it was made from."""
+from types import SimpleNamespace
+
+import mrcfile
+import numpy as np
+import pytest
+import torch
+from fake_run import FakeTrained, write_embedding
+from vaegan_engine.contract import result_files, run_json
+from vaegan_engine.contract.errors import ConfigError, DataError
+from vaegan_engine.contract.settings import CounterpartRun, DataConfig, EmbedRun, ModelConfig
+from vaegan_engine.latent import counterpart
+from vaegan_engine.physics.ctf import ctf_2d
+from vaegan_engine.physics.projection import extract_slices, shift_slices, slices_to_images, volume_to_fourier
+from vaegan_engine.physics.rotations import euler_to_matrix, rotation_distance_deg, super_fibonacci_rotations
+
+SHIFT_PX = (1.0, -1.0)
+TRUE_DEG = (30.0, 65.0, -40.0)
+CTF_ROW = (12000.0, 11000.0, 25.0, 300.0, 2.7, 0.1, 0.0)
+
+
+class Trained(FakeTrained):
+    """The fake, with the settings that a counterpart reads."""
+
+    def __init__(self, is_3d=True):
+        super().__init__(is_3d)
+        self.run = SimpleNamespace(data=DataConfig(), model=ModelConfig(n_categories=3, max_shift_frac=0.1))
+
+
+@pytest.fixture
+def one_particle(tmp_path, monkeypatch):
+    """A particle (id 70) that is state 1 seen along TRUE_DEG, with CTF, shift and a little noise."""
+    trained = Trained()
+    state = torch.tensor(trained.states[1])[None]
+    rotation = euler_to_matrix(*(torch.tensor([angle]) for angle in TRUE_DEG))
+    ctf = ctf_2d(torch.tensor([CTF_ROW]), trained.box_px, trained.pixel_size_ang)
+    plane = extract_slices(volume_to_fourier(state), torch.zeros(1, dtype=torch.long), rotation, trained.box_px) * ctf
+    image = slices_to_images(shift_slices(plane, torch.tensor([SHIFT_PX])))[0].numpy()
+    image = image + 0.1 * image.std() * np.random.default_rng(0).normal(size=image.shape)
+    ids = np.array([50, 70, 60])
+    write_embedding(tmp_path / "emb", np.eye(3)[[0, 1, 2]], particle_id=ids)
+    run_json.write_run(EmbedRun(run_dir=str(tmp_path / "run")), tmp_path / "emb" / result_files.RUN_JSON)
+    cache = SimpleNamespace(particle_id=np.array([70, 60, 50]), ctf=np.array([CTF_ROW] * 3, np.float32),
+                            images=np.stack([image, 0 * image, 0 * image]).astype(np.float16))  # another order
+    monkeypatch.setattr(counterpart, "particles_of", lambda *_: cache)
+    return CounterpartRun(run_dir=str(tmp_path / "run"), embedding_dir=str(tmp_path / "emb"), particle_id=70), image
+
+
+def test_pose_and_shift_are_found(tmp_path, one_particle):
+    run, image = one_particle
+    found = counterpart.run_counterpart(run, tmp_path / "out", lambda *_: Trained())
+    assert found == result_files.read_json(tmp_path / "out" / result_files.COUNTERPART_JSON)
+    assert found["shift_px"] == list(SHIFT_PX)
+    assert found["correlation"] > 0.95
+    angles = [torch.tensor([found[name]]) for name in ("rot_deg", "tilt_deg", "psi_deg")]
+    true = [torch.tensor([angle]) for angle in TRUE_DEG]
+    # 2,000 orientations stand about 18 degrees apart
+    assert float(rotation_distance_deg(euler_to_matrix(*angles), euler_to_matrix(*true))[0]) < 15
+    with mrcfile.open(tmp_path / "out" / result_files.COUNTERPART_MRCS) as stored:
+        np.testing.assert_allclose(stored.data[0], image, atol=2e-3 * np.abs(image).max())
+        assert np.corrcoef(stored.data[0].ravel(), stored.data[1].ravel())[0, 1] > 0.9
+        assert stored.voxel_size.x == pytest.approx(Trained().pixel_size_ang, rel=1e-5)
+
+
+def test_the_wrong_state_fits_worse(one_particle):
+    _, image = one_particle
+    trained = Trained()
+    ctf = ctf_2d(torch.tensor([CTF_ROW]), trained.box_px, trained.pixel_size_ang)[0]
+    scores = [counterpart.best_match(torch.tensor(image, dtype=torch.float32),
+                                     counterpart.projections(torch.tensor(state), 1000), ctf, 2.0).score
+              for state in trained.states]
+    assert int(np.argmax(scores)) == 1
+
+
+def test_an_exact_candidate_scores_its_norm():
+    """With x = h * f shifted, the score is |h * f| and nothing scores higher (Cauchy and Schwarz)."""
+    trained = Trained()
+    ctf = ctf_2d(torch.tensor([CTF_ROW]), trained.box_px, trained.pixel_size_ang)
+    rotations = super_fibonacci_rotations(20)
+    planes = extract_slices(volume_to_fourier(torch.tensor(trained.states[:1])), torch.zeros(20, dtype=torch.long),
+                            rotations, trained.box_px)
+    image = slices_to_images(shift_slices(planes[7:8] * ctf, torch.tensor([[-1.0, 1.0]])))[0]
+    match = counterpart.best_match(image, iter([(rotations, planes)]), ctf[0], 2.0)
+    assert match.score == pytest.approx(float(image.norm()), rel=1e-4)
+    assert match.shift_px.tolist() == [-1.0, 1.0]
+    torch.testing.assert_close(match.rotation, rotations[7])
+    torch.testing.assert_close(match.modulated, image, atol=1e-4, rtol=1e-3)
+
+
+def test_2d_has_a_shift_and_no_pose(tmp_path, one_particle):
+    run, _ = one_particle
+    found = counterpart.run_counterpart(run, tmp_path / "out", lambda *_: Trained(is_3d=False))
+    assert set(found) == {"particle_id", "shift_px", "correlation"}
+
+
+def test_refusals(tmp_path, one_particle):
+    run, _ = one_particle
+    import dataclasses
+
+    with pytest.raises(DataError, match="particle 71 is not there"):
+        counterpart.run_counterpart(dataclasses.replace(run, particle_id=71), tmp_path, lambda *_: Trained())
+    with pytest.raises(ConfigError, match="n_orientations is 0"):
+        counterpart.run_counterpart(dataclasses.replace(run, n_orientations=0), tmp_path, lambda *_: Trained())

@@ -1,0 +1,66 @@
+"""Classes of an assignment: small ones dissolved, images that go over, half sets."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from refine_particles import blobs, simulated
+from test_junk import BOX_PX, MASK, RADIUS, assignment
+from vaegan_engine.data.particles import drawn_half_sets
+from vaegan_engine.data.prepared_images import ParticleCache
+from vaegan_engine.physics.rotations import random_rotations
+from vaegan_engine.refine import each_state
+from vaegan_engine.refine.assignment import class_log_posterior, reassign
+from vaegan_engine.refine.half_maps import smaller_halves
+from vaegan_engine.refine.states import Assignment
+
+
+def plain(class_: np.ndarray, log_posterior: np.ndarray) -> Assignment:
+    """An assignment with poses and maps of no matter."""
+    n, c = log_posterior.shape
+    return Assignment(class_, log_posterior, torch.eye(3).expand(n, c, 3, 3), torch.zeros(n, c, 2),
+                      torch.zeros(c, 8, 8, 8), torch.ones(5), np.zeros(n, bool))
+
+
+def test_images_of_a_dissolved_class_go_to_the_better_of_the_others_however_far():
+    costs = [torch.tensor([300.0, 150.0]), torch.tensor([200.0, 300.0]), torch.tensor([0.0, 0.0])]
+    log_posterior = class_log_posterior(costs, np.array([1, 1, 1]))
+    assert (np.exp(log_posterior).argmax(1) == 2).all()
+    assert plain(np.array([2, 2]), log_posterior).without(2).class_.tolist() == [1, 0]
+
+
+def test_small_classes_are_dissolved_the_least_one_first():
+    log_posterior = np.log(np.array([[0.5, 0.3, 0.2], [0.2, 0.5, 0.3], [0.1, 0.3, 0.6], [0.2, 0.2, 0.6]], np.float32))
+    found = plain(np.array([0, 1, 2, 2]), log_posterior)
+    assert found.without_small(1) is found
+    assert found.without_small(2).sizes().tolist() == [2, 2]  # the image of 0 goes to 1
+    assert found.without_small(100).n_classes == 1
+
+
+def test_no_class_below_the_smallest_is_left():
+    """A duplicate class whose images are in wrong poses loses all of them in the last round."""
+    data, _, A, shifts = simulated([blobs(0)], 240, 0.5)
+    class_ = np.zeros(240, np.int64)
+    class_[:50] = 1
+    A2 = torch.stack((A, random_rotations(240, torch.Generator().manual_seed(1))), 1)
+    start = Assignment(class_, np.zeros((240, 2), np.float32), A2, shifts[:, None].repeat(1, 2, 1),
+                       torch.zeros(2, BOX_PX, BOX_PX, BOX_PX), torch.ones(BOX_PX // 2 + 1), np.zeros(240, bool))
+    found = reassign(data, start, RADIUS, MASK, 1, 50)
+    assert found.n_classes == 1 and found.sizes().tolist() == [240]
+    assert found.A.shape == (240, 1, 3, 3) and found.log_posterior.shape == (240, 1)
+
+
+@pytest.mark.parametrize("one_half_each", [False, True])
+def test_half_sets_that_go_with_a_state_are_drawn_anew_for_all(one_half_each, capsys):
+    data, label, A, shifts = simulated([blobs(0), blobs(1)], 60, 0.5)
+    found = assignment(data, label, A, shifts, 2)
+    given = (1 + (label if one_half_each else np.arange(120) % 2)).astype(np.uint8)
+    cache = ParticleCache(data.images, np.arange(1, 121), data.ctf, given, 6.0, BOX_PX, 6.0, BOX_PX, True)
+    used = each_state.with_halves_of_all(cache, found)
+    assert smaller_halves(found, used.half_set).min() > 0.3
+    if one_half_each:
+        assert smaller_halves(found, given).max() == 0
+        assert np.array_equal(used.half_set, drawn_half_sets(cache.particle_id))
+        assert "state 1 has 0.0 % of its images in the smaller one" in capsys.readouterr().out
+    else:
+        assert used is cache

@@ -1,0 +1,110 @@
+"""Junk among particles with known poses: found, and none is found where there is none."""
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from refine_particles import blobs, simulated
+from scipy.stats import norm
+from vaegan_engine.physics.fourier_band import make_band
+from vaegan_engine.physics.fsc import soft_sphere_mask
+from vaegan_engine.physics.rotations import random_rotations, rotation_distance_deg
+from vaegan_engine.reconstruction.images import Images
+from vaegan_engine.refine.assignment import explained, reassign
+from vaegan_engine.refine.junk import misfit_limit, set_aside
+from vaegan_engine.refine.states import Assignment
+
+BOX_PX, RADIUS, N = 24, 7.0, 300
+MASK = torch.from_numpy(soft_sphere_mask(BOX_PX, 0.4 * BOX_PX, 2.0))
+
+
+def assignment(data, label, A, shifts, n_classes):
+    """All images at their poses in every class."""
+    n = len(label)
+    start = Assignment(label, np.eye(n_classes, dtype=np.float32)[label] - 1, A[:, None].repeat(1, n_classes, 1, 1),
+                       shifts[:, None].repeat(1, n_classes, 1), torch.zeros(n_classes, BOX_PX, BOX_PX, BOX_PX),
+                       torch.ones(BOX_PX // 2 + 1), np.zeros(n, bool))
+    return reassign(data, start, RADIUS, MASK, 1, 10)
+
+
+def with_junk(kind):
+    """Two states and 120 images of junk of a kind, which the first state holds: (data, label, A, shifts, is junk)."""
+    data, label, A, shifts = simulated([blobs(0), blobs(1)], N, 1.0)
+    rng = np.random.default_rng(0)
+    images = data.images.copy()
+    junk = np.zeros(2 * N, bool)
+    junk[:120] = True
+    if kind == "noise":
+        images[:120] = rng.standard_normal((120, BOX_PX, BOX_PX))
+    elif kind == "aggregate":
+        images[:120] += np.roll(images[300:420], (6, 5), (1, 2))
+    else:
+        other, _, _, _ = simulated([blobs(5, n=4, width_frac=0.1)], 120, 1.0, seed=3)
+        images[:120] = other.images
+    return Images(images, data.ctf, data.pixel_size_ang, data.device), label, A, shifts, junk
+
+
+@pytest.mark.parametrize("kind", ["noise", "aggregate", "other"])
+def test_junk_is_found(kind):
+    data, label, A, shifts, junk = with_junk(kind)
+    found, numbers = set_aside(data, assignment(data, label, A, shifts, 2), RADIUS, MASK, 20, 1.0)
+    assert found.n_classes == 2
+    assert (found.aside & junk).sum() >= 0.9 * junk.sum()
+    assert (found.aside & ~junk).sum() <= 0.02 * (~junk).sum()
+    assert numbers["n_junk"] == found.aside.sum()
+    assert found.sizes().sum() == (~found.aside).sum()
+    assert not np.isin(np.flatnonzero(found.aside), np.concatenate([found.members(0), found.members(1)])).any()
+
+
+def test_none_is_found_where_there_is_none():
+    data, label, A, shifts = simulated([blobs(0), blobs(1)], N, 1.0)
+    found, _ = set_aside(data, assignment(data, label, A, shifts, 2), RADIUS, MASK, 20, 1.0)
+    assert found.aside.sum() <= 0.01 * len(label)
+
+
+def test_a_state_of_junk_is_dissolved():
+    """Noise that stands as a state of its own is no state."""
+    data, label, A, shifts = simulated([blobs(0), blobs(1), blobs(2)], N, 1.0)
+    images = data.images.copy()
+    images[label == 2] = np.random.default_rng(1).standard_normal((N, BOX_PX, BOX_PX))
+    data = Images(images, data.ctf, data.pixel_size_ang, data.device)
+    found, _ = set_aside(data, assignment(data, label, A, shifts, 3), RADIUS, MASK, 20, 1.0)
+    assert found.n_classes == 2
+    assert found.aside[label == 2].mean() > 0.9
+    assert found.aside[label != 2].mean() < 0.02
+
+
+def test_wrong_poses_and_states_are_searched_again_before_they_are_judged():
+    """Particles in a wrong pose or state have a high misfit; they are no junk, and get pose and state back."""
+    data, label, A, shifts = simulated([blobs(0), blobs(1)], N, 0.5)
+    right = assignment(data, label, A, shifts, 2)
+    wrong = np.arange(0, 2 * N, 20)
+    found = replace(right, A=right.A.clone(), class_=right.class_.copy())
+    found.A[wrong] = random_rotations(2 * len(wrong), torch.Generator().manual_seed(5)).view(len(wrong), 2, 3, 3)
+    found.class_[wrong[::2]] = 1 - found.class_[wrong[::2]]
+    misfit, _ = explained(data, found, make_band(BOX_PX, RADIUS))
+    n_above = int((misfit[wrong] > misfit_limit(misfit)).sum())
+    assert n_above > 0.5 * len(wrong)  # or the test would ask for nothing
+    made, numbers = set_aside(data, found, RADIUS, MASK, 20, 1.0)
+    assert numbers["n_searched_again"] >= n_above and made.aside.sum() <= 0.01 * len(label)
+    back = wrong[misfit[wrong] > misfit_limit(misfit)]
+    assert (made.class_[back] == label[back]).mean() > 0.9
+    error = rotation_distance_deg(made.A[back, made.class_[back]], right.A[back, label[back]])
+    assert (error < 10).float().mean() > 0.8
+
+
+def test_misfit_is_one_and_gain_positive_for_what_the_model_made():
+    data, label, A, shifts = simulated([blobs(0)], N, 1.0)
+    found = assignment(data, label, A, shifts, 1)
+    misfit, gain = explained(data, found, make_band(BOX_PX, RADIUS))
+    assert misfit.mean() == pytest.approx(1.0, abs=0.1)
+    assert gain.min() > 3.0
+
+
+def test_limit_of_a_normal_distribution():
+    values = norm.ppf(np.linspace(0.0005, 0.9995, 2000), loc=1.0, scale=0.1)
+    assert misfit_limit(values) == pytest.approx(1.6, abs=0.01)
+    junk = np.concatenate((values, np.full(500, 3.0)))  # a fifth more, far off, hardly moves it
+    assert misfit_limit(junk) < 1.75

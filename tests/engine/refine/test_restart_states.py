@@ -1,0 +1,85 @@
+"""A state in wrong poses is seen by its misfit and started anew; right states, and junk, are left alone."""
+from __future__ import annotations
+
+import numpy as np
+import torch
+from refine_particles import blobs, simulated
+from test_junk import BOX_PX, MASK, RADIUS, assignment
+from vaegan_engine.contract.settings import ComputeConfig, RefineRun
+from vaegan_engine.evaluation.pose_scores import median_pose_error_deg
+from vaegan_engine.physics.fourier_band import make_band
+from vaegan_engine.physics.rotations import random_rotations
+from vaegan_engine.reconstruction.images import Images
+from vaegan_engine.refine import restart_states
+from vaegan_engine.refine.assignment import reassign
+from vaegan_engine.runtime.journal import Journal
+from vaegan_engine.runtime.step_store import Checkpoints
+
+N, SHIFT_PX = 300, 1.5
+RUN = RefineRun(n_tries=2, start_steps=30, search_steps=20, batch_size=100, start_shells=4.0, search_shells=5.0,
+                class_shells=RADIUS, compute=ComputeConfig(device="cpu", threads=1, seed=0))
+
+
+def with_wrong_state(images_of_second=None):
+    """Two states, the second in random poses: (data, true labels, true rotations, assignment)."""
+    data, label, A, shifts = simulated([blobs(0), blobs(1)], N, 0.7)
+    if images_of_second is not None:
+        images = data.images.copy()
+        images[N:] = images_of_second
+        data = Images(images, data.ctf, data.pixel_size_ang, data.device)
+    wrong = A.clone()
+    wrong[N:] = random_rotations(N, torch.Generator().manual_seed(5))
+    found = assignment(data, label, wrong, shifts, 2)
+    found.class_ = label  # images of one kind stay together
+    return data, label, A, reassign_maps(data, found)
+
+
+def reassign_maps(data, found):
+    """The same classes, maps and noise of their poses as they are."""
+    made = reassign(data, found, RADIUS, MASK, 1, 10)
+    made.class_ = found.class_
+    return made
+
+
+def test_a_state_in_wrong_poses_is_the_one_suspect():
+    data, _, _, found = with_wrong_state()
+    row, = restart_states.suspects(data, found, make_band(BOX_PX, RADIUS))
+    assert row["state"] == 1 and row["misfit"] > 1.2 * row["best"]
+
+
+def test_right_states_are_no_suspects():
+    data, label, A, shifts = simulated([blobs(0), blobs(1)], N, 0.7)
+    assert not restart_states.suspects(data, assignment(data, label, A, shifts, 2), make_band(BOX_PX, RADIUS))
+
+
+def restarted(data, found, folder):
+    steps = Checkpoints(folder, {}, torch.device("cpu"), False)
+    return restart_states.restarted(
+        RUN, data, found, RADIUS, MASK, SHIFT_PX, Journal(folder, False), steps, "restart_0"
+    )
+
+
+def test_it_gets_its_poses_from_its_own_images(tmp_path):
+    data, label, A, found = with_wrong_state()
+    assert median_pose_error_deg(found.A[N:, 1], A[N:]) > 30
+    made, (row,) = restarted(data, found, tmp_path)
+    assert row["kept"] and row["log_evidence"] > row["log_evidence_before"] + 3
+    assert median_pose_error_deg(made.A[N:, 1], A[N:]) < 15
+    assert torch.equal(made.A[:, 0], found.A[:, 0])  # the other state is as it was
+    settled = reassign(data, made, RADIUS, MASK, 2, 10)
+    assert (settled.class_ == label).mean() > 0.97
+
+
+def test_noise_is_tried_and_stays_what_it_is(tmp_path):
+    noise = np.random.default_rng(1).standard_normal((N, BOX_PX, BOX_PX)).astype(np.float32) * 1.2
+    data, _, _, found = with_wrong_state(noise)
+    made, rows = restarted(data, found, tmp_path)
+    assert [row["kept"] for row in rows] in ([], [False])
+    assert torch.equal(made.A, found.A)
+
+
+def test_one_state_alone_has_nothing_to_be_held_against(tmp_path):
+    data, label, _, shifts = simulated([blobs(0)], N, 0.7)
+    found = assignment(data, label, random_rotations(N, torch.Generator().manual_seed(5)), shifts, 1)
+    made, rows = restarted(data, found, tmp_path)
+    assert not rows and torch.equal(made.A, found.A)

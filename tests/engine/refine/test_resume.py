@@ -1,0 +1,224 @@
+"""A refinement stopped after every checkpoint ends in the same bits; other settings and broken files are refused."""
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from refine_particles import PIXEL_SIZE_ANG, blobs
+from vaegan_engine.cli import main
+from vaegan_engine.contract import result_files, run_json
+from vaegan_engine.contract.errors import EXIT_SIGTERM, ConfigError, DataError, StoppedError
+from vaegan_engine.contract.settings import ComputeConfig, DataConfig, RefineRun, TrainRun
+from vaegan_engine.data.mrc_files import write_map
+from vaegan_engine.physics.map_alignment import AlignedMap
+from vaegan_engine.refine import ab_initio, common_frame, contrast, join_states, refine, rounds
+from vaegan_engine.refine.resume import settings_of
+from vaegan_engine.refine.states import Assignment, State
+from vaegan_engine.runtime import step_store
+from vaegan_engine.runtime.step_store import Checkpoints
+from vaegan_engine.simulation.simulate import SimulateOptions, run_simulate
+
+CPU = torch.device("cpu")
+COMPUTE = ComputeConfig(device="cpu", threads=1, seed=0)
+STEPS = ["ab_initio_under_way", "ab_initio_tried", "ab_initio_apart", "ab_initio_grown", "ab_initio", "first_states",
+         "contrast_first", "mask_0", "divide_0", "search_0", "settle_0", "contrast_0", "mask_1", "divide_1", "search_1",
+         "settle_1", "contrast_1", "frame"]
+STEPS_OF_CONTRAST = ["ab_initio_contrast", "contrast_states", "contrast_again"]
+
+
+@pytest.fixture(scope="module")
+def small_run(tmp_path_factory):
+    """(settings, data folder): two states of 110 images; few rotations, so that it takes seconds."""
+    folder = tmp_path_factory.mktemp("small")
+    common, extra = blobs(7, 16).numpy(), np.roll(blobs(8, 16, n=8).numpy(), 4, 2)
+    for name, array in (("small", common), ("large", common + 1.5 * extra)):
+        write_map(folder / f"{name}.mrc", array, PIXEL_SIZE_ANG)
+    run_simulate(SimulateOptions(maps=(str(folder / "small.mrc"), str(folder / "large.mrc")), per_map=110, box_px=16,
+                                 snr=2.0, seed=1, device="cpu"), folder / "data")
+    train = TrainRun(data=DataConfig(particles=str(folder / "data" / "particles.star"), box_px=16), compute=COMPUTE)
+    run_json.write_run(train, folder / "train" / result_files.RUN_JSON)
+    return RefineRun(run_dir=str(folder / "train"), n_starts=2, n_tries=2, start_steps=4, search_steps=3,
+                     batch_size=60, start_shells=3.0, search_shells=4.0, class_shells=5.0,
+                     compute=COMPUTE), folder
+
+
+@pytest.fixture(autouse=True)
+def few_rotations(monkeypatch):
+    monkeypatch.setattr(ab_initio, "START_ROTATIONS", 150)
+    for module in (ab_initio, rounds):
+        monkeypatch.setattr(module, "SEARCH_ROTATIONS", 300)
+    monkeypatch.setattr(refine, "LEAST_EVIDENCE", -1e6)  # both turns are taken
+    monkeypatch.setattr(join_states, "doubtful_pairs", lambda pairs, n: [])  # no maps are aligned: that takes seconds
+    monkeypatch.setattr(common_frame, "align_map", lambda moving, *_: AlignedMap(
+        moving, np.eye(3), np.zeros(3), np.zeros(3), False, 1.0))
+    monkeypatch.setattr(join_states, "is_separate", lambda evidence: True)  # both states stay
+    monkeypatch.setattr(step_store, "UNDER_WAY_SECONDS", 0.0)
+
+
+def stop_after(monkeypatch, written: list[str]) -> None:
+    """SIGTERM as soon as a checkpoint that is not in ``written`` has been stored."""
+    write = Checkpoints.write
+
+    def and_stop(self, name, value):
+        write(self, name, value)
+        if name not in written:
+            written.append(name)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Checkpoints, "write", and_stop)
+
+
+@pytest.mark.parametrize(("spread", "steps"), [(0.0, STEPS), (0.2, STEPS + STEPS_OF_CONTRAST)])
+def test_stopped_after_every_step_it_ends_in_the_same_bits(small_run, tmp_path, monkeypatch, spread, steps):
+    run, _ = small_run
+    shrunk = contrast.shrunk  # the set is too small for what it says of its spread to be used
+    monkeypatch.setattr(contrast, "shrunk", lambda value, variance: (shrunk(value, variance)[0], spread))
+    whole = refine.run_refine(run, tmp_path / "whole")
+    written: list[str] = []
+    with monkeypatch.context() as patch:
+        stop_after(patch, written)
+        parts, ends = None, []
+        while parts is None:
+            try:
+                parts = refine.run_refine(run, tmp_path / "parts", resume=bool(ends))
+            except StoppedError as error:  # each time after one more checkpoint
+                ends.append(
+                    (error.exit_code, result_files.read_json(tmp_path / "parts" / result_files.STATUS_JSON)["state"])
+                )
+    assert set(STEPS_OF_CONTRAST) & set(written) == set(STEPS_OF_CONTRAST) & set(steps)
+    assert ends == [(EXIT_SIGTERM, "stopped")] * len(written)
+    assert {*steps, *(f"detail_{c:02d}" for c in range(parts["clusters"]))} <= set(written)
+    assert parts == whole
+    files = sorted(path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole").rglob("*")
+                   if path.suffix in (".csv", ".star", ".mrc", ".json") and path.name != result_files.RUN_JSON)
+    assert len(files) > 8
+    for file in files:
+        one, other = ([line for line in (tmp_path / folder / file).read_bytes().splitlines()
+                       if not line.startswith(b"# Created by")] for folder in ("whole", "parts"))
+        assert one == other, file
+    assert not list((tmp_path / "parts" / result_files.CHECKPOINTS).glob("*.npz"))
+    log = result_files.read_jsonl(tmp_path / "parts" / result_files.LOG_JSONL)
+    assert [line["seconds"] for line in log] == sorted(line["seconds"] for line in log)
+
+
+def test_what_is_done_is_not_done_again(small_run, tmp_path, monkeypatch):
+    run, _ = small_run
+    with monkeypatch.context() as patch:
+        stop_after(patch, [name for name in STEPS if name.startswith("ab_initio")])
+        with pytest.raises(StoppedError):
+            refine.run_refine(run, tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(refine, "ab_initio", lambda *args: pytest.fail("the start was made again"))
+        stop_after(patch, ["first_states"])
+        with pytest.raises(StoppedError):
+            refine.run_refine(run, tmp_path, resume=True)
+        with pytest.raises(pytest.fail.Exception, match="made again"):  # without resume it begins anew
+            refine.run_refine(run, tmp_path)
+
+
+def test_a_start_that_comes_later_goes_on_where_it_was(small_run, tmp_path, monkeypatch):
+    """Steps that are read back must not take its checkpoint away."""
+    run, _ = small_run
+    shrunk, write, run_stage = contrast.shrunk, Checkpoints.write, ab_initio.run_stage
+    monkeypatch.setattr(contrast, "shrunk", lambda value, variance: (shrunk(value, variance)[0], 0.2))
+    done = []
+
+    def and_stop(self, name, value):
+        write(self, name, value)
+        if name == ab_initio.UNDER_WAY and (value["part"], value["step"]) == ("with contrasts", 2):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def noted(*args, **more):
+        done.append(more["done"])
+        run_stage(*args, **more)
+        raise StoppedError("seen", "stop here", EXIT_SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "write", and_stop)
+        with pytest.raises(StoppedError):
+            refine.run_refine(run, tmp_path)
+    monkeypatch.setattr(ab_initio, "run_stage", noted)
+    with pytest.raises(StoppedError):
+        refine.run_refine(run, tmp_path, resume=True)
+    assert done == [2]
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"n_starts": 3}, "begun with n_starts 2, now it is 3"), ({"smallest_frac": 0.1}, "smallest_frac"),
+    ({"compute": replace(COMPUTE, seed=5)}, "seed 0, now it is 5")])
+def test_other_settings_are_refused(small_run, tmp_path, monkeypatch, changes, message):
+    run, _ = small_run
+    with monkeypatch.context() as patch:
+        stop_after(patch, [])
+        with pytest.raises(StoppedError):
+            refine.run_refine(run, tmp_path)
+    before = (tmp_path / result_files.CHECKPOINTS / "ab_initio_under_way.npz").read_bytes()
+    with pytest.raises(ConfigError, match=message):
+        refine.run_refine(replace(run, **changes), tmp_path, resume=True)
+    assert (tmp_path / result_files.CHECKPOINTS / "ab_initio_under_way.npz").read_bytes() == before
+    assert run_json.read_run(tmp_path / result_files.RUN_JSON) == run_json.read_run(  # nor are they written down
+        run_json.write_run(run, tmp_path / "again.json"))
+
+
+def test_a_finished_refinement_stays(small_run, tmp_path, capsys):
+    run, _ = small_run
+    result_files.write_json(tmp_path / result_files.REFINE_JSON, {"clusters": 7})
+    result_files.update_status(tmp_path, state="finished")
+    train = run_json.read_run(Path(run.run_dir) / result_files.RUN_JSON)
+    cache = refine.open_cache(train.data, Path(run.run_dir) / result_files.CACHE)
+    settings = settings_of(run, train, cache, None)
+    result_files.write_json(tmp_path / result_files.CHECKPOINTS / step_store.SETTINGS_JSON, settings)
+    assert refine.run_refine(run, tmp_path, resume=True) == {"clusters": 7}
+    assert "is finished" in capsys.readouterr().out
+
+
+def test_command_line_passes_resume_on(small_run, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(refine, "run_refine", lambda run, out, resume=False: asked.append(resume))
+    request = run_json.write_run(small_run[0], tmp_path / "refine.json")
+    command = ["refine", "--run", small_run[0].run_dir, "--out", str(tmp_path)]
+    for words in (command, [*command, "--resume"], ["run", str(request)], ["run", str(request), "--resume"]):
+        assert main.main(words) == 0
+    assert asked == [False, True, False, True]
+
+
+def test_values_come_back_as_they_were(tmp_path):
+    steps = Checkpoints(tmp_path, {"seed": 0}, CPU, False)
+    state = State(np.arange(3), torch.randn(3, 3, 3), torch.randn(3, 2), torch.randn(4, 4, 4))
+    found = Assignment(np.zeros(3, np.int64), np.zeros((3, 1), np.float32), torch.randn(3, 1, 3, 3),
+                       torch.randn(3, 1, 2), torch.randn(1, 4, 4, 4), torch.rand(3), np.array([False, True, False]))
+    evidence = {"kept": True, "agreement": 0.1 + 0.2, "classes": [0, 1], "state": 2 ** 127 + 1}
+    steps.write("all", ([state], found, evidence, None))
+    (again,), found_again, evidence_again, none = Checkpoints(tmp_path, {"seed": 0}, CPU, True).read("all")
+    assert evidence_again == evidence and none is None
+    for name in ("A", "shifts_px", "volumes", "noise"):
+        assert torch.equal(getattr(found, name), getattr(found_again, name))
+    assert np.array_equal(found.aside, found_again.aside) and found_again.aside.dtype == bool
+    assert np.array_equal(state.rows, again.rows) and again.rows.dtype == np.int64
+
+
+def test_random_numbers_go_on_where_they_were(tmp_path):
+    drawn = []
+    for resume in (False, True):
+        rng = torch.Generator().manual_seed(3)
+        steps = Checkpoints(tmp_path, {}, CPU, resume)
+        first = steps.step("first", lambda rng=rng: float(torch.rand(1, generator=rng)), rng)
+        drawn.append((first, float(torch.rand(1, generator=rng))))
+    assert drawn[0] == drawn[1]
+
+
+def test_a_broken_checkpoint_is_named(tmp_path):
+    steps = Checkpoints(tmp_path, {}, CPU, False)
+    steps.write("first_states", [1, 2])
+    path = tmp_path / result_files.CHECKPOINTS / "first_states.npz"
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(DataError, match=r"first_states\.npz: the checkpoint cannot be read"):
+        steps.read("first_states")
+    np.savez(path, _value=np.array([{"a": 1}], dtype=object))  # a pickle
+    with pytest.raises(DataError, match="cannot be read"):
+        steps.read("first_states")

@@ -1,0 +1,302 @@
+"""The HTML report: self-contained, true to the files, and alive in a browser."""
+import base64
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from fake_run import align_nothing, load_fake, write_clusters, write_embedding, write_truth
+from vaegan_engine.cli import main
+from vaegan_engine.contract import labels as cluster_labels
+from vaegan_engine.contract import result_files, run_json
+from vaegan_engine.contract.errors import ConfigError, DataError
+from vaegan_engine.contract.settings import ReportRun, TrainingConfig, TrainRun, TraverseRun
+from vaegan_engine.data.mrc_files import write_map
+from vaegan_engine.evaluation import evaluate
+from vaegan_engine.latent import traverse
+from vaegan_engine.report import page, refine_section, report
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+IDS = np.arange(3, 203) * 7  # not rows
+MASKS = [{"radius_ang": 80.0, "misfit": 171.7, "kept": False}, {"radius_ang": 96.0, "misfit": 138.0, "kept": True}]
+STARTS = [{"kind": "apart", "coarse_log_evidence": [88.8, 99.9], "log_evidence": 110.1, "kept": False},
+          {"kind": "grown", "coarse_log_evidence": [77.7, 66.6], "log_evidence": 120.4, "kept": True}]
+RESTARTS = [{"misfit": 1.58, "best": 0.75, "log_evidence": 241.7, "log_evidence_before": 223.2, "kept": True}]
+
+
+@pytest.fixture
+def analysis(tmp_path):
+    """Folders of an analysis of 200 particles, on a line: umap = (row, -row)."""
+    label = np.repeat([0, 1, 2, -1], (80, 60, 50, 10))
+    state = np.where(label < 0, 0, label)
+    z = np.eye(3)[state] + 0.05 * np.random.default_rng(0).normal(size=(200, 3))
+    line = np.arange(200.0)
+    emb = write_embedding(tmp_path / "emb", z, particle_id=IDS)
+    clu = write_clusters(tmp_path / "clu", label, particle_id=IDS, umap=np.stack((line, -line), 1), embedding_dir=emb)
+    result_files.write_json(clu / result_files.CLUSTERING_JSON, {"method": "hdbscan", "sweep": [
+        {"min_cluster_size": 15, "hdbscan_clusters": 3, "clusters": 3, "noise_frac": 0.05, "ami": 0.987}]})
+    truth = write_truth(tmp_path / "truth.csv", state, particle_id=IDS)
+    (tmp_path / "simulation.json").write_text(json.dumps(
+        {"options": {"phantom": 3}, "map_files": ["phantom_0", "phantom_1", "phantom_2"]}))
+    evaluate.run_evaluate(evaluate.EvaluateOptions(str(clu), str(truth)), tmp_path / "eva", align_nothing)
+    traverse.run_traverse(TraverseRun(clusters_dir=str(clu)), tmp_path / "tra", load_fake())
+    run_json.write_run(TrainRun(training=TrainingConfig(critic_lr=0.00123)),
+                       tmp_path / "run" / result_files.RUN_JSON)
+    result_files.update_status(tmp_path / "run", command="train3d", box_px=16, pixel_size_ang=4.5, device="CPU <1 & 2>",
+                          versions={"engine": "0.1.0", "torch": "9.8.7"}, n_particles=200)
+    for tick in range(1, 4):
+        result_files.append_jsonl(tmp_path / "run" / result_files.LOG_JSONL, {"kimg": tick, "critic_loss": 1 / tick})
+    result_files.write_json(tmp_path / "hal" / result_files.HALVES_JSON, [
+        {"cluster": 0, "n_half1": 40, "n_half2": 40, "fsc": np.linspace(1, 0, 9).tolist(), "voxel_size_ang": 4.5,
+         "resolution_0.143_ang": 12.34, "resolution_0.5_ang": 18.0, "nyquist_frac_0.143": 0.73},
+        {"cluster": 1, "n_half1": 3, "n_half2": 3, "note": "3 particles in one half, fewer than 10: not compared"}])
+    return ReportRun(
+        run_dir=str(tmp_path / "run"), clusters_dir=str(clu), traverse_dir=str(tmp_path / "tra"),
+        halves_dir=str(tmp_path / "hal"), evaluation_dir=str(tmp_path / "eva"), title="A <b>title</b>")
+
+
+class Reader(HTMLParser):
+    """Text, references and images of a page."""
+
+    def __init__(self):
+        super().__init__()
+        self.text, self.references, self.images, self.open_tags = [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        values = dict(attrs)
+        if tag not in ("meta", "img", "input"):
+            self.open_tags.append(tag)
+        self.references += [value for name, value in attrs if name in ("src", "href") and not value.startswith("#")]
+        if tag == "img":
+            self.images.append(values)
+
+    def handle_endtag(self, tag):
+        assert self.open_tags.pop() == tag
+
+    def handle_data(self, data):
+        if self.open_tags and self.open_tags[-1] not in ("script", "style"):
+            self.text.append(data)
+
+
+def read(path):
+    reader = Reader()
+    reader.feed(path.read_text())
+    assert reader.open_tags == []
+    return reader, " ".join(" ".join(reader.text).split())
+
+
+def test_the_page_asks_nothing_from_outside(tmp_path, analysis):
+    path = page.write_report(analysis, tmp_path / "out" / "report.html")
+    reader, _ = read(path)
+    assert reader.references
+    assert all(value.startswith("data:image/png;base64,") for value in reader.references)
+    for image in reader.images:
+        assert base64.b64decode(image["src"].split(",")[1]).startswith(b"\x89PNG")
+        assert image["alt"]
+    source = path.read_text()
+    assert not re.search(r"https?://|@import|url\(", source)
+    assert [entry.name for entry in path.parent.iterdir()] == ["report.html"]
+
+
+def test_the_page_says_what_the_files_say(tmp_path, analysis):
+    reader, text = read(page.write_report(analysis, tmp_path / "report.html"))
+    values = result_files.read_json(tmp_path / "eva" / result_files.EVALUATION_JSON)
+    for words in ("A <b>title</b>", "200 particles, 3 clusters", "Nyquist 9.0", "CPU <1 & 2>", "9.8.7",
+                  "80 (40.0 %)", "190 particles are in a cluster, 10 are noise", "0.99", f"{values['nmi']:.3f}",
+                  "12.3 Å at FSC 0.143", "fewer than 10: not compared", "0.00123", "No verdict was stored",
+                  "phantom_2", "cluster 3, component 1",
+                  "particles of phantom_0 phantom_1 phantom_2 cluster 1 80 0 0 cluster 2 0 60 0"):
+        assert words in text, words
+    # six views of each of four groups, four points of three clusters, FSC and curves
+    assert len(reader.images) == 6 * 4 + 4 * 3 + 1 + 1
+    near = re.findall(r"(\d+) near", text)
+    assert near == [row["n_near"] for row in result_files.read_csv(tmp_path / "tra" / result_files.TRAVERSAL_CSV)]
+
+
+def test_the_embedding_is_whole(tmp_path, analysis):
+    source = page.write_report(analysis, tmp_path / "report.html").read_text()
+    stored = json.loads(re.search(r'id="umap-data">(.*?)</script>', source, re.DOTALL).group(1))
+
+    def array(name, kind):
+        return np.frombuffer(base64.b64decode(stored[name]), kind)
+
+    np.testing.assert_array_equal(array("id", "<f8"), IDS)
+    np.testing.assert_array_equal(array("x", "<f4"), np.arange(200))
+    np.testing.assert_array_equal(array("label", "<i2"), np.repeat([0, 1, 2, -1], (80, 60, 50, 10)))
+    assert [(g["label"], g["colour"], g["count"]) for g in stored["groups"]] == [
+        (label, cluster_labels.cluster_colour(label), n) for label, n in ((0, 80), (1, 60), (2, 50), (-1, 10))]
+
+
+def test_a_verdict_that_was_stored_is_shown_with_its_numbers(tmp_path, analysis):
+    path = tmp_path / "clu" / result_files.CLUSTERING_JSON
+    stored = result_files.read_json(path)
+    result_files.write_json(path, {
+        **stored, "clusters": 2, "verdict": "2 <clusters>", "valley": 0.21,
+        "plateau": {"clusters": 3, "from": 17, "to": 71},
+        "stability": {"repeats": 2, "particles": 160, "stable_from": 0.75, "per_cluster": [0.91, 0.52],
+                      "clusters": [2, 4]},
+        "null": [{"clusters": 1, "valley": 1.0}, {"clusters": 5, "valley": 0.2}, {"clusters": 2, "valley": 0.22}],
+        "sweep": [{**stored["sweep"][0], "null_clusters": [1, 6]}]})
+    rows = result_files.read_json(tmp_path / "clu" / result_files.CLUSTERS_JSON)
+    rows[1]["stability"] = 0.523
+    result_files.write_json(tmp_path / "clu" / result_files.CLUSTERS_JSON, rows)
+    _, text = read(page.write_report(analysis, tmp_path / "report.html"))
+    for words in ("2 <clusters>", "0.91, 0.52 (1 = the same in every repeat, stable from 0.75)",
+                  "2, 4 (each on 160 particles)", "clusters in draws of the null 1, 5, 2",
+                  "of them as many, parted as deeply 1 of 3 (none is asked for)", "0.21 (0 = nothing between",
+                  "3 clusters, smallest size 17 to 71", "in the null noise agreement 15 3 1, 6 5.0 %",
+                  "stability 0.52"):
+        assert words in text, words
+    assert "No verdict" not in text
+
+
+def test_a_refinement_is_shown(tmp_path, analysis):
+    folder = tmp_path / "ref"
+    for name in ("cluster_00", "cluster_01", "along_0", "along_1"):
+        write_map(folder / f"maps/{name}.mrc", np.random.default_rng(1).normal(size=(16,) * 3).astype(np.float32), 4.5)
+    rows = [{"label": label, "cluster": label, "n_particles": 120 - 50 * label, "fraction": 0.6 - 0.25 * label,
+             "file": f"maps/cluster_0{label}.mrc", "files": [f"maps/half{label}a.mrc", f"maps/half{label}b.mrc"],
+             "voxel_size_ang": 4.5, "fsc": np.linspace(1, 0, 9).tolist(), "resolution_0.143_ang": 11.17 + label,
+             "resolution_0.5_ang": 17.28 + label, "nyquist_frac_0.143": 0.81} for label in (0, 1)]
+    rows[1]["motion_files"] = ["maps/along_0.mrc", "maps/along_1.mrc"]
+    result_files.write_json(folder / result_files.CLUSTERS_JSON, rows)
+    result_files.write_json(folder / result_files.REFINE_JSON, {
+        "clusters": 2, "verdict": "2 <states>", "unseen_log_evidence": 123.45, "least_log_evidence": 3.0,
+        "starts": STARTS, "masks": MASKS, "restarts": RESTARTS, "contrast_spread": 0.234, "least_contrast_spread": 0.08,
+        "pairs": [{"classes": [0, 1], "agreement": 0.98, "valley": 0.04, "by_view": 0.01}],
+        "junk": {"n_junk": 10, "fraction": 0.05},
+        "refused_splits": [{"n_particles": 120, "n_second": 22, "agreement": 0.33, "valley": 0.88, "by_view": 0.66}]})
+    result_files.write_csv(folder / result_files.PARTICLES_CSV, ["particle_id", "label", "rot_deg", "tilt_deg"],
+                      [[i, label, 7 * k % 360 - 180, k % 180]
+                       for k, (i, label) in enumerate(zip(IDS, np.repeat([0, 1, -1], (120, 70, 10)), strict=True))])
+    plain, _ = read(page.write_report(analysis, tmp_path / "report.html"))
+    reader, text = read(page.write_report(replace(analysis, refine_dir=str(folder)), tmp_path / "report.html"))
+    for words in ("2 <states>", "123.5 per image; 3 is asked for", "set aside as junk 10 (5.0 %)",
+                  "random maps: 88.8, 99.9 per", "finer: 120.4, kept", "mask: radius 96 A",
+                  "standard deviation 23 %; below 8 % it is not modelled",
+                  "state 1 120 60.0 % 11.2 Å 17.3 Å 0.81 maps/cluster_00.mrc, maps/half0a.mrc, maps/half0b.mrc",
+                  "state 2 70 35.0 % 12.2 Å", "state 1 and state 2 0.98 0.04 0.01", "98 + 22 particles 0.33 0.88 0.66",
+                  "misfit 1.58 (the best state's 0.75)", "241.7 per unseen image, 223.2 before, taken",
+                  "motion 2 of 2"):
+        assert words in text, words
+    assert len(reader.images) - len(plain.images) == 2 * 6 + 2 + 1 + 1  # views, motion, FSC, viewing directions
+    with pytest.raises(DataError, match="Run vaegan refine first"):
+        page.write_report(replace(analysis, refine_dir=str(tmp_path)), tmp_path / "report.html")
+
+
+def test_junk_has_no_view(tmp_path):
+    result_files.write_csv(tmp_path / result_files.PARTICLES_CSV, ["particle_id", "label", "rot_deg", "tilt_deg"],
+                      [[1, 0, -10.0, 60.0], [2, -1, 0.0, 0.0], [3, 1, 200.0, 90.0]])
+    labels, rot_deg, tilt_deg = refine_section.read_views(str(tmp_path))
+    assert (labels.tolist(), rot_deg.tolist(), tilt_deg.tolist()) == ([0, 1], [-10, 200], [60, 90])
+
+
+def test_only_the_folders_that_are_named(tmp_path, analysis):
+    least = ReportRun(run_dir=analysis.run_dir, clusters_dir=analysis.clusters_dir)
+    _, text = read(page.write_report(least, tmp_path / "report.html"))
+    assert "VAE-GAN train3d" in text
+    assert "component 1" not in text
+    assert "truth" not in text
+    with pytest.raises(ConfigError, match="no run_dir or no clusters_dir"):
+        page.write_report(ReportRun(run_dir=analysis.run_dir), tmp_path / "report.html")
+    with pytest.raises(DataError, match="Run vaegan traverse first"):
+        page.write_report(ReportRun(run_dir=analysis.run_dir, clusters_dir=analysis.clusters_dir,
+                                           traverse_dir=str(tmp_path)), tmp_path / "report.html")
+
+
+def test_by_request_and_by_command_line(tmp_path, analysis, monkeypatch):
+    request = run_json.write_run(analysis, tmp_path / "request" / result_files.RUN_JSON)
+    assert run_json.read_run(request) == analysis
+    assert main.main(["run", str(request), "--out", str(tmp_path / "a")]) == 0
+    by_request = (tmp_path / "a" / result_files.REPORT_HTML).read_text()
+    monkeypatch.chdir(tmp_path)
+    options = ["report", "--run", "run", "--clusters", "clu", "--traverse", "tra", "--halves", "hal", "--evaluation",
+               "eva", "--title", analysis.title]
+    assert main.main([*options, "--out", "b.html"]) == 0
+    assert (tmp_path / "b.html").read_text() == by_request
+    assert main.main([*options, "--out", "b.pdf"]) == 2
+    assert main.main([*options, "--out", "b.html", "--truth", "truth.csv"]) == 2
+    assert main.main([*options, "--out", "b.png", "--refine", "ref"]) == 2
+    assert report.SUFFIXES == (".html", ".png")
+
+
+# What a person does, as events: draw around the first cluster, save; zoom; select all of one cluster.
+ROBOT = """
+<script>
+const canvas = document.getElementById("umap-canvas"), box = canvas.getBoundingClientRect();
+const told = {};
+let saved = null;
+URL.createObjectURL = (blob) => { saved = blob; return "#"; };
+HTMLAnchorElement.prototype.click = function () { told.file = this.download; };
+function send(target, kind, x, y, more) {
+  target.dispatchEvent(new PointerEvent(kind, {clientX: box.left + x, clientY: box.top + y, bubbles: true, ...more}));
+}
+function pixels() {
+  const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+  let sum = 0;
+  for (let i = 3; i < data.length; i += 4) { sum += data[i] > 0; }
+  return sum;
+}
+const w = canvas.clientWidth, h = canvas.clientHeight;
+told.drawn = pixels();
+told.size = [w, h];
+send(canvas, "pointermove", w / 2, h / 2);
+told.hover = document.getElementById("umap-hover").textContent;
+// rows run from the upper left to the lower right: a box over the upper left part
+const corners = [[0, 0], [w * 0.45, 0], [w * 0.45, h * 0.45], [0, h * 0.45]];
+send(canvas, "pointerdown", ...corners[0]);
+corners.forEach((corner) => send(canvas, "pointermove", ...corner));
+send(window, "pointerup", ...corners[3]);
+told.info = document.getElementById("umap-info").textContent;
+document.getElementById("umap-save-ids").click();
+const before = pixels();
+canvas.dispatchEvent(new WheelEvent("wheel", {deltaY: -800, clientX: box.left + w / 2, clientY: box.top + h / 2}));
+told.zoomed = pixels() < before;
+send(canvas, "pointermove", w / 2 , h / 2);
+told.hoverZoomed = document.getElementById("umap-hover").textContent;
+document.querySelectorAll("#umap-legend a")[1].dispatchEvent(new MouseEvent("click"));
+told.second = document.getElementById("umap-info").textContent;
+saved.text().then((text) => {
+  told.ids = text;
+  const out = document.createElement("pre");
+  out.id = "told";
+  out.textContent = JSON.stringify(told);
+  document.body.append(out);
+});
+</script>
+</body>
+"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt-get install chromium)")
+def test_the_page_in_a_browser(tmp_path, analysis):
+    """Zoom, lasso and export answer to the mouse, and what is exported is what lies inside the lasso."""
+    path = page.write_report(analysis, tmp_path / "report.html")
+    path.write_text(path.read_text().replace("</body>", ROBOT))
+    made = subprocess.run(
+        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
+         "--window-size=1200,900", "--virtual-time-budget=5000", "--dump-dom", path.as_uri()],
+        capture_output=True, text=True, timeout=120)
+    found = re.search(r'<pre id="told">(.*?)</pre>', made.stdout, re.DOTALL)
+    assert found, made.stdout[-500:] + made.stderr[-1000:]
+    told = json.loads(found.group(1).replace("&amp;", "&"))
+    assert told["drawn"] > 200
+    assert told["file"] == "particle_ids.txt"
+    ids = [int(line) for line in told["ids"].split()]
+    # row 99.5 stands in the middle, 24 px are left at the edges, and both axes have one scale
+    wide, high = told["size"]
+    scale = min(wide - 48, high - 48) / 199
+    n = len(ids)
+    expected = sum(99.5 - row > 0.05 * max(wide, high) / scale for row in range(200))
+    assert abs(n - expected) <= 1  # mouse positions are whole pixels, less than half a row
+    assert ids == IDS[:n].tolist()
+    assert told["info"] == f"{n} of 200 particles selected (cluster 1: 80, cluster 2: {n - 80})"
+    assert told["zoomed"]
+    centre = re.fullmatch(r"particle (\d+), cluster 2", told["hover"])
+    assert int(centre.group(1)) in IDS[95:105]
+    assert told["hoverZoomed"] in ("", told["hover"])
+    assert told["second"] == "60 of 200 particles selected (cluster 2: 60)"

@@ -1,0 +1,1 @@
+"""Scipion sets to the engine's files and back."""

@@ -1,0 +1,202 @@
+"""Scipion sets to the engine's star file, and the engine's results to Scipion sets.
+
+Rows are joined by particle id, never by order. Pixel sizes are in A/px, angles in degrees,
+defocus in A, as in RELION. A cluster with label l >= 0 is class l + 1; the noise label -1 is the
+last class.
+"""
+from __future__ import annotations
+
+from typing import Any, Dict, Iterable, List, NamedTuple, Tuple
+
+import numpy as np
+from pwem.objects import Particle, ParticleFlex, Volume
+from pyworkflow.object import CsvList, Float, Integer
+
+from ..constants import NOISE_LABEL, PROGRAM_NAME
+from ..engine.vaegan_engine.contract import result_files
+from ..engine_run import EngineError, result_file
+
+HALF_SET_ATTRIBUTE = "_rlnRandomSubset"
+OPTICS_ATTRIBUTE = "_rlnOpticsGroup"
+NO_OPTICS = 300.0, 2.7, 0.1  # kV, Cs in mm, amplitude contrast: columns that a star file must have
+FLEXIBLE_ATTRIBUTES = "_flexInfo", "_zFlex", "_zRed"
+MICROSCOPE_COLUMNS = ["rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast"]
+OPTICS_COLUMNS = (["rlnOpticsGroupName", "rlnOpticsGroup"] + MICROSCOPE_COLUMNS
+                  + ["rlnImagePixelSize", "rlnImageSize", "rlnImageDimensionality"])
+IMAGE_COLUMNS = ["rlnImageName", "rlnOpticsGroup", "vaeParticleId"]
+CTF_COLUMNS = ["rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle", "rlnPhaseShift"]
+
+
+class Picture(NamedTuple):
+    """A map file (number 0), or one image (number from 1) of a stack."""
+
+    number: int
+    path: str
+
+
+class Clusters(NamedTuple):
+    """Clustering of n particles; the arrays share their order, `particle_id` names the rows."""
+
+    particle_id: np.ndarray  # (n,) int64
+    label: np.ndarray  # (n,) int64, -1 = noise
+    probability: np.ndarray  # (n,) float64
+    umap: np.ndarray  # (n, 2 or more) float64
+
+
+# ------------------------------- engine to Python -------------------------------
+def read_clusters(folder: str) -> Clusters:
+    """`clusters.csv` of a cluster folder, sorted by particle id. Raises EngineError."""
+    rows = result_files.read_csv(result_file(folder, result_files.CLUSTERS_CSV))
+    if not rows:
+        raise EngineError(f"{folder}/{result_files.CLUSTERS_CSV}: no particle was clustered. Run again with Restart.")
+    axes = [name for name in rows[0] if name.startswith("umap_")]
+    particle_id = np.array([int(row["particle_id"]) for row in rows])
+    order = np.argsort(particle_id)
+    return Clusters(particle_id[order],
+                    np.array([int(row["label"]) for row in rows])[order],
+                    np.array([float(row["probability"]) for row in rows])[order],
+                    np.array([[float(row[name]) for name in axes] for row in rows])[order])
+
+
+def read_latents(folder: str) -> Tuple[np.ndarray, np.ndarray]:
+    """(particle_id (n,), z (n, k)) of an embed folder, sorted by id. Raises EngineError."""
+    stored = result_files.read_npz(result_file(folder, result_files.LATENTS_NPZ))
+    order = np.argsort(stored["particle_id"])
+    z = stored["z"][order]
+    if not np.isfinite(z).all():
+        raise EngineError(f"{folder}/{result_files.LATENTS_NPZ}: some latent vectors are not finite. "
+                          "Train again with smaller learning rates.")
+    return stored["particle_id"][order], z
+
+
+def check_ids(expected: Iterable[int], found: Iterable[int], what: str) -> None:
+    """Raise EngineError unless `found` holds every expected id once and no other."""
+    expected_ids, found_ids = sorted(map(int, expected)), sorted(map(int, found))
+    if expected_ids == found_ids:
+        return
+    differing = sorted(set(expected_ids) ^ set(found_ids)) or found_ids
+    raise EngineError(f"{what} holds {len(found_ids)} particles, the input set {len(expected_ids)}; "
+                      f"the first particle id that differs is {differing[0]}. Run again with Restart.")
+
+
+def class_ids(labels: Iterable[int]) -> Dict[int, int]:
+    """Class id of each label: label + 1, and the noise after the last cluster."""
+    present = sorted(set(map(int, labels)))
+    last = max(present, default=NOISE_LABEL)
+    return {label: label + 1 if label != NOISE_LABEL else last + 2 for label in present}
+
+
+# ------------------------------- engine to Scipion -------------------------------
+def fill_classes(classes: Any, clusters: Clusters, pictures: Dict[int, Picture],
+                 sampling_rate: float) -> None:
+    """Classify the images of `classes` by cluster.
+
+    pictures: label -> representative; sampling_rate: of the representatives, in A/px.
+    """
+    numbers = class_ids(clusters.label)
+    label_of = dict(zip(clusters.particle_id.tolist(), clusters.label.tolist()))
+    label_of_class = {number: label for label, number in numbers.items()}
+
+    def set_class(particle: Any, _row: Any) -> None:
+        particle.setClassId(numbers[label_of[particle.getObjId()]])
+
+    def set_representative(item: Any) -> None:
+        label = label_of_class[item.getObjId()]
+        item._vaeganLabel = Integer(label)
+        item.setObjLabel("noise" if label == NOISE_LABEL else f"cluster {label + 1}")
+        representative = item.getRepresentative()
+        representative.setSamplingRate(sampling_rate)
+        if label in pictures:
+            set_location(representative, pictures[label])
+
+    classes.classifyItems(updateItemCallback=set_class, updateClassCallback=set_representative,
+                          iterParams={"orderBy": "id"}, doClone=False)  # a clone per row would take half of the time
+
+
+def set_location(image: Any, picture: Picture) -> None:
+    """Point a Scipion image or volume at a picture of the engine."""
+    if picture.number:
+        image.setLocation(picture.number, picture.path)
+    else:
+        image.setFileName(picture.path)
+
+
+def fill_flexible(flexible: Any, particles: Any, clusters: Clusters, z: np.ndarray, run_dir: str) -> None:
+    """Copy the enabled particles with z, 2D embedding, cluster and probability.
+
+    z: (n, k), rows in the order of `clusters`; run_dir: folder of the trained networks.
+    """
+    row_of = {particle_id: row for row, particle_id in enumerate(clusters.particle_id.tolist())}
+    numbers = class_ids(clusters.label)
+    flexible.copyInfo(particles)
+    flexible.setHasCTF(particles.hasCTF())  # copyInfo of the flexible set leaves it out, and the next
+    flexible.copyAttributes(particles, "_coordsPointer")
+    flexible.getFlexInfo().setProgName(PROGRAM_NAME)
+    flexible.getFlexInfo().setAttr("_vaeganRun", run_dir)
+    item, source = ParticleFlex(progName=PROGRAM_NAME), None
+    item._vaeganLabel, item._vaeganProbability = Integer(), Float()
+    for particle in particles.iterItems(orderBy="id", direction="ASC"):
+        if not particle.isEnabled():
+            continue
+        if particle is not source:  # Scipion fills one object again for each row, or makes a new one: its setting
+            share_attributes(item, particle)
+            source = particle
+        row = row_of[particle.getObjId()]
+        item.setObjId(particle.getObjId())
+        item._zFlex.set(z[row].tolist())
+        item._zRed.set(clusters.umap[row].tolist())
+        item.setClassId(numbers[int(clusters.label[row])])
+        item._vaeganLabel.set(int(clusters.label[row]))
+        item._vaeganProbability.set(float(clusters.probability[row]))
+        flexible.append(item)
+
+
+def share_attributes(item: Any, particle: Any) -> None:
+    """Let `item` have the very attributes of `particle`, so that it follows when they are filled anew.
+
+    What a flexible item says of its own latent space stays.
+    """
+    for name, attribute in particle.getAttributes():
+        if name not in FLEXIBLE_ATTRIBUTES:
+            setattr(item, name, attribute)
+
+
+def enabled_ids(particles: Any) -> List[int]:
+    """Ids of the particles that are not disabled, rising; asked of the set's table, no particle is built."""
+    return sorted(int(i) for i in particles.getUniqueValues("id", where="enabled=1"))
+
+
+def copy_particles(subset: Any, particles: Any, ids: Iterable[int]) -> None:
+    """Copy the particles with these ids, whole, and what the set knows of all of them."""
+    subset.copyInfo(particles)
+    subset.setHasCTF(particles.hasCTF())  # copyInfo of the flexible set leaves it out
+    wanted = set(ids)
+    for particle in particles.iterItems(orderBy="id", direction="ASC"):
+        if particle.getObjId() in wanted:
+            subset.append(particle)
+
+
+def new_picture_item(volumetric: bool, picture: Picture, sampling_rate: float, title: str,
+                     **columns: Any) -> Any:
+    """A Volume, or an Average of 2D images, with extra columns.
+
+    columns: name -> float, int or sequence of floats; stored as `_vaegan<Name>`.
+    """
+    item = Volume() if volumetric else Particle()
+    set_location(item, picture)
+    item.setSamplingRate(sampling_rate)
+    item.setObjLabel(title)
+    for name, value in columns.items():
+        setattr(item, "_vaegan" + name[0].upper() + name[1:], as_column(value))
+    return item
+
+
+def as_column(value: Any) -> Any:
+    """A value as Scipion attribute."""
+    if isinstance(value, int):
+        return Integer(value)
+    if isinstance(value, float):
+        return Float(value)
+    column = CsvList(pType=float)
+    column.set([float(x) for x in value])
+    return column

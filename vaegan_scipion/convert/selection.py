@@ -1,0 +1,116 @@
+"""Which particles a user means: cluster numbers and particle ids as text, to ids.
+
+Numbers are those of the pictures and summaries: cluster l + 1 is the engine's label l. A file of particle ids is what
+the lasso of the UMAP and the report write: whole numbers parted by spaces, commas or new lines; lines that
+begin with # are left out.
+"""
+import re
+from pathlib import Path
+from typing import Any, Iterable, List, NamedTuple, Set
+
+import numpy as np
+
+from ..constants import NOISE_LABEL
+from .from_engine import Clusters
+
+NOISE_WORD = "noise"
+SEPARATORS = re.compile(r"[\s,;]+")
+RANGE = re.compile(r"(\d+)-(\d+)")
+DEFOCUS_TOLERANCE_ANG = 1000.0  # two CTF fits of one image differ by less
+N_COMPARED = 100
+
+
+class SelectionError(ValueError):
+    """A selection that cannot be read or names what is not there; one sentence and a remedy."""
+
+
+class Selection(NamedTuple):
+    """Ids to take, and how many of those named are disabled in the set and so left out."""
+
+    ids: List[int]
+    n_disabled: int
+
+
+def parse_cluster_labels(text: str, present: Iterable[int]) -> Set[int]:
+    """Engine labels that "1 3-5 noise" means, out of those `present`. Raises SelectionError."""
+    known, found = set(map(int, present)), set()
+    names = ", ".join(NOISE_WORD if label == NOISE_LABEL else str(label + 1)
+                      for label in sorted(known, key=lambda label: (label == NOISE_LABEL, label)))
+    for word in filter(None, SEPARATORS.split(text.strip())):
+        span = RANGE.fullmatch(word)
+        if word.lower() == NOISE_WORD:
+            labels = [NOISE_LABEL]
+        elif span:
+            labels = list(range(int(span.group(1)) - 1, int(span.group(2))))
+        elif word.isdigit():
+            labels = [int(word) - 1]
+        else:
+            raise SelectionError(f"Clusters: '{word}' is not a number, a range such as 2-4 or '{NOISE_WORD}'. "
+                                 f"There are {names}.")
+        for label in labels or [-2]:
+            if label not in known or (label == NOISE_LABEL and word.lower() != NOISE_WORD):
+                raise SelectionError(f"Clusters: '{word}' names a cluster that is not there. There are {names}.")
+        found.update(labels)
+    if not found:
+        raise SelectionError(f"Clusters is empty. Give one or more of {names}.")
+    return found
+
+
+def read_particle_ids(path: str) -> Set[int]:
+    """Ids in a text file. Raises SelectionError."""
+    try:
+        lines = Path(path).read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SelectionError(f"{path}: the particle ids cannot be read ({error}). "
+                             "Give a text file of whole numbers.") from error
+    found: Set[int] = set()
+    for number, line in enumerate(lines, start=1):
+        if line.lstrip().startswith("#"):
+            continue
+        for word in filter(None, SEPARATORS.split(line)):
+            if not word.isdigit():
+                raise SelectionError(f"{path}, line {number}: '{word[:40]}' is not a particle id. "
+                                     "Ids are whole numbers parted by spaces, commas or new lines.")
+            found.add(int(word))
+    if not found:
+        raise SelectionError(f"{path}: there is no particle id in it. Select particles first.")
+    return found
+
+
+def ids_of_clusters(clusters: Clusters, labels: Iterable[int], min_probability: float) -> Set[int]:
+    """Particles with one of `labels`; those of clusters only from `min_probability` on (noise has none)."""
+    label, wanted = clusters.label, np.isin(clusters.label, sorted(labels))
+    sure = (clusters.probability >= min_probability) | (label == NOISE_LABEL)
+    return set(clusters.particle_id[wanted & sure].tolist())
+
+
+def select(wanted: Set[int], known: Set[int], disabled: Set[int], invert: bool, what: str) -> Selection:
+    """Enabled ids of the set that are (or, with `invert`, are not) in `wanted`, rising.
+
+    known: all ids of the set; disabled: those of them that are disabled. Raises SelectionError.
+    """
+    strangers = sorted(wanted - known)
+    if strangers:
+        raise SelectionError(f"{what}: {len(strangers)} of {len(wanted)} particle ids are not in the particles, the "
+                             f"first is {strangers[0]}. Give the particles that the clusters were made from.")
+    named = known - wanted if invert else wanted
+    ids = sorted(named - disabled)
+    if not ids:
+        raise SelectionError(f"{what}: no enabled particle is left in the selection. Select others.")
+    return Selection(ids, len(named & disabled))
+
+
+def check_same_particles(clustered: Any, other: Any, ids: List[int]) -> None:
+    """Refuse a set whose ids name other particles, as far as the defocus of some of them tells.
+
+    Raises SelectionError when more than half of the compared ones differ by over 1,000 A.
+    """
+    if not (clustered.hasCTF() and other.hasCTF()):
+        return
+    chosen = [ids[int(i)] for i in np.linspace(0, len(ids) - 1, min(len(ids), N_COMPARED))]
+    differing = sum(abs(clustered[i].getCTF().getDefocusU() - other[i].getCTF().getDefocusU()) > DEFOCUS_TOLERANCE_ANG
+                    for i in chosen)
+    if 2 * differing > len(chosen):
+        raise SelectionError(f"The defocus of {differing} of {len(chosen)} compared particles differs from that of the "
+                             f"clustered ones by more than {DEFOCUS_TOLERANCE_ANG:.0f} A: the ids name other "
+                             "particles. Give a set that was made from the same import.")

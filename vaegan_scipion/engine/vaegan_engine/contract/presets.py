@@ -1,0 +1,153 @@
+"""Named settings over one base, the command that lists them, and the check that a config can be run.
+
+Standard library only, Python 3.8 syntax: Scipion imports this file without torch.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass
+from math import log
+from typing import Any, Dict
+
+from .errors import ConfigError, DataError
+from .run_json import from_dict, merged, to_dict
+from .settings import TrainRun
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What a preset is for, in one line, and what it changes in the defaults of the contract."""
+
+    purpose: str
+    changes: Dict[str, Any]
+
+
+# Steps of 16 images: 250,000 are 4,000 kimg, 10,000 are 160 kimg, an average of 0.96 per step halves in 17.
+THESIS_3D: Dict[str, Any] = {
+    "data": {"box_px": 64, "resize": "lanczos5"},
+    "model": {"generator": "siren", "n_categories": 0, "n_normal": 10, "noise": "gaussian_map",
+              "first_layer": "gabor", "downsampling": "aps", "pooling": "mean", "ctf_channels": False,
+              "critic_width": 32, "encoder_width": 32, "generator_width": 128, "dropout": 0.1},
+    "training": {"total_kimg": 4000.0, "encoder_kimg": 0.0, "batch_size": 16,
+                 "loss": "wgan_gp", "gradient_penalty": 10.0,
+                 "encoder_objective": "perceptual", "perceptual_weight": 0.2, "kl_weight": 1.0,
+                 "diversity_weight": 0.02, "critic_lr": 1e-5, "generator_lr": 1e-5,
+                 "encoder_lr": 1e-5, "adam_beta1": 0.9, "adam_beta2": 0.999,
+                 "lr_schedule": "exponential", "lr_decay": 0.96, "lr_decay_kimg": 160.0,
+                 "ema_half_life_kimg": 0.016 * log(0.5) / log(0.96), "tick_kimg": 16.0, "checkpoint_kimg": 160.0},
+}
+THESIS_2D = merged(THESIS_3D, {
+    "model": {"generator": "dcgan", "first_layer": "conv", "polar_encoder": True},
+    "training": {"total_kimg": 3200.0}})
+NO_NOISE: Dict[str, Any] = {"model": {"noise": "none"}}
+VARIANT: Dict[str, Any] = {"model": {"downsampling": "maxpool", "first_layer": "conv", "polar_encoder": False}}
+CAMERA: Dict[str, Any] = {"model": {"pose_prior": "camera"}}
+HOMOGENEOUS: Dict[str, Any] = {"model": {"homogeneous": True}}
+
+PRESETS: Dict[str, Dict[str, Preset]] = {
+    "train3d": {
+        "fast": Preset("species and maps in minutes to hours (the default)", {}),
+        "thesis-3d": Preset("the thesis in 3D: uniform poses, invariant critic and encoder, noise generator",
+                            THESIS_3D),
+        "thesis-3d-camera": Preset("thesis-3d with the trained camera in place of uniform poses",
+                                   merged(THESIS_3D, CAMERA)),
+        "thesis-3d-no-noise": Preset("ablation: thesis-3d without the noise generator", merged(THESIS_3D, NO_NOISE)),
+        "thesis-3d-variant": Preset("ablation: thesis-3d without invariance (max pooling, zero padding, no Gabor)",
+                                    merged(THESIS_3D, VARIANT)),
+        "thesis-3d-homogeneous": Preset("one structure: thesis-3d without an encoder, z constant",
+                                        merged(THESIS_3D, HOMOGENEOUS)),
+    },
+    "train2d": {
+        "fast": Preset("class images in minutes to hours (the default)", {"model": {"generator": "dcgan"}}),
+        "thesis-2d": Preset("the thesis in 2D: DC-GAN, invariant critic, polar encoder, noise generator", THESIS_2D),
+        "thesis-2d-no-noise": Preset("ablation: thesis-2d without the noise generator", merged(THESIS_2D, NO_NOISE)),
+        "thesis-2d-variant": Preset("ablation: thesis-2d without invariance (max pooling, zero padding, no polar warp)",
+                                    merged(THESIS_2D, VARIANT)),
+    },
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``vaegan presets``: none."""
+    del parser
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run ``vaegan presets``: name, command and purpose of each, one per line."""
+    del args
+    for command, presets in PRESETS.items():
+        for name, preset in presets.items():
+            print(f"{name:22} {command:8} {preset.purpose}")
+
+
+def build_run(command: str, preset: str, changes: Dict[str, Any]) -> TrainRun:
+    """Defaults, then the preset, then ``changes``; checked. Raises ConfigError."""
+    if preset not in PRESETS[command]:
+        raise ConfigError(f"preset is '{preset}'.",
+                          f"Presets of {command}: {', '.join(PRESETS[command])} ('vaegan presets' explains them).")
+    values = merged(to_dict(TrainRun()), {"command": command, "preset": preset})
+    values = merged(merged(values, PRESETS[command][preset].changes), changes)
+    run = from_dict(TrainRun, values, "settings")
+    check(run)
+    return run
+
+
+def parse_setting(text: str) -> Dict[str, Any]:
+    """``training.total_kimg=64`` to ``{"training": {"total_kimg": 64}}``."""
+    name, sep, value = text.partition("=")
+    section, dot, key = name.partition(".")
+    if not (sep and dot and key):
+        raise ConfigError(f"--set {text!r} is not SECTION.KEY=VALUE.", "Write for example training.total_kimg=64.")
+    try:
+        parsed = json.loads(value)
+    except ValueError:
+        parsed = value
+    return {section: {key: parsed}}
+
+
+def check(run: TrainRun) -> None:
+    """Refuse settings that cannot be run, by name, value, limit and remedy."""
+    check_parts(run)
+    data, model, training = run.data, run.model, run.training
+    if data.box_px % 8 or not 16 <= data.box_px <= 512:
+        raise DataError(f"data.box_px is {data.box_px}; the networks halve the training box three times.",
+                        "Use a multiple of 8 from 16 to 512; the particles' own box may be odd or even.")
+    limits = [("data.crop_frac", data.crop_frac, 0.1, 1.0),
+              ("data.particle_radius_frac", data.particle_radius_frac, 0.05, 0.5),
+              ("model.max_shift_frac", model.max_shift_frac, 0.0, 0.5),
+              ("model.temperature", model.temperature, 1.0, 100.0),
+              ("training.batch_size", training.batch_size, 2, 4096),
+              ("training.total_kimg", training.total_kimg, 1e-3, 1e7),
+              ("training.tick_kimg", training.tick_kimg, 1e-3, 1e7)]
+    for name, value, low, high in limits:
+        if not low <= value <= high:
+            raise ConfigError(f"{name} is {value}.", f"Use a value from {low} to {high}.")
+
+
+def check_parts(run: TrainRun) -> None:
+    """Refuse parts of the model and the training that do not go together."""
+    model, training = run.model, run.training
+    if run.command == "train2d" and model.generator != "dcgan":
+        raise ConfigError(f"model.generator is '{model.generator}' in a 2D training.", "Use 'dcgan'.")
+    if run.command == "train3d" and model.generator == "dcgan":
+        raise ConfigError("model.generator is 'dcgan' in a 3D training.", "Use 'voxel' or 'siren'.")
+    if run.command == "train2d" and model.pose_prior == "camera":
+        raise ConfigError("model.pose_prior is 'camera' in a 2D training, which has no poses.", "Use 'uniform'.")
+    if model.n_categories + model.n_normal < 1 or model.n_categories == 1:
+        raise ConfigError(f"model.n_categories is {model.n_categories} and n_normal {model.n_normal}.",
+                          "Use at least 2 categories, or none and at least 1 normal coordinate.")
+    if model.homogeneous and model.n_categories:
+        raise ConfigError(f"model.n_categories is {model.n_categories} with model.homogeneous, which has one "
+                          "structure.", "Use n_categories 0 and n_normal 10.")
+    if model.homogeneous and training.encoder_kimg > 0:
+        raise ConfigError(f"training.encoder_kimg is {training.encoder_kimg} with model.homogeneous, which has "
+                          "no encoder.", "Use encoder_kimg 0.")
+    if training.encoder_objective == "perceptual" and training.encoder_kimg > 0:
+        raise ConfigError(f"training.encoder_kimg is {training.encoder_kimg} with the perceptual encoder, "
+                          "which has no stage of its own.", "Use encoder_kimg 0.")
+    if training.critic_reconstructions and (model.homogeneous or training.encoder_objective != "perceptual"
+                                            or training.loss != "wgan_gp"):
+        raise ConfigError("training.critic_reconstructions is true where nothing is reconstructed, or with a loss "
+                          f"('{training.loss}') that pairs or balances images.",
+                          "Use encoder_objective 'perceptual' and loss 'wgan_gp'.")

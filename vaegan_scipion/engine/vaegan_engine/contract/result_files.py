@@ -1,0 +1,167 @@
+"""File names of a results folder, atomic writers and readers.
+
+Standard library and numpy only, Python 3.8 syntax: Scipion reads results with this file.
+Every file is written as ``NAME.tmp`` and renamed; only ``log.jsonl`` is appended to.
+
+========================= ======================================================
+train folder
+========================= ======================================================
+``run.json``              the settings (contract)
+``status.json``           state, progress, newest checkpoint, versions, error
+``log.jsonl``             one object per tick
+``checkpoints/*.pt``      tensors and plain values; name = images seen
+``previews/*.png``        what the networks see and make, one per tick
+``cache/``                float16 training images and their table
+embed folder
+``latents.npz``           particle_id (n,) int64, z (n, k) float32, half_set (n,) uint8
+cluster folder
+``clusters.csv``          particle_id, label, probability, umap_1, umap_2 [, more umap_*]
+``clusters.json``         list, per cluster: label (-1 = noise), n_particles, z (list), file, index, stability
+``clustering.json``       how: method, min_cluster_size, joins, number of clusters against it; verdict, evidence
+``maps/cluster_00.mrc``   one map per cluster (3D), or ``maps/images.mrcs``: image ``index`` of 0.. (2D)
+traverse folder
+``traversal.csv``         cluster, component, point, position, n_near, distance_z, file, index, z_1..z_k
+``maps/*.mrc``            3D: one map per point; 2D: ``maps/images.mrcs``
+halves folder
+``fsc.csv``               cluster, resolution_ang, spatial_frequency_per_ang, fsc
+``halves.json``           list, per cluster: resolution at 0.143 and 0.5, hand, correlation
+``half1``, ``half2``      the two trainings
+refine folder
+``refine.json``           verdict and its evidence: log likelihood of unseen images, pairs, refused splits
+``particles.csv``         particle_id, label, probability, rot, tilt, psi (deg), shift x, y (A), half_set
+``particles.star``        the particles' own star file with poses, class and half set, for other programs
+``clusters.csv``          particle_id, label, probability: as of cluster, without UMAP
+``clusters.json``         as of cluster, with resolutions and half maps
+``maps/cluster_00*.mrc``  map of all images and ``_half1``, ``_half2``
+``checkpoints/*.npz``     finished steps of a refinement that is not finished
+``fsc.csv``               as of halves
+evaluate folder
+``evaluation.json``       clusters, NMI, AMI, ARI, per map resolution
+``maps/*_aligned.mrc``    the cluster's map in the frame of its reference
+report folder
+``report.html``           everything in one file, for a browser
+counterpart folder
+``counterpart.json``      particle, correlation with the generated image, shift (px), orientation (deg)
+``counterpart.mrcs``      particle, generated image with CTF, the same without; training box
+========================= ======================================================
+"""
+from __future__ import annotations
+
+import csv
+import json
+import os
+from pathlib import Path
+from typing import Any, Dict, Iterable, List, Mapping, Sequence, Union, cast
+
+import numpy as np
+
+RUN_JSON = "run.json"
+STATUS_JSON = "status.json"
+LOG_JSONL = "log.jsonl"
+CHECKPOINTS = "checkpoints"
+PREVIEWS = "previews"
+CACHE = "cache"
+LATENTS_NPZ = "latents.npz"
+CLUSTERS_CSV = "clusters.csv"
+CLUSTERS_JSON = "clusters.json"
+CLUSTERING_JSON = "clustering.json"
+MAPS = "maps"
+IMAGES_MRCS = "images.mrcs"
+TRAVERSAL_CSV = "traversal.csv"
+FSC_CSV = "fsc.csv"
+HALVES_JSON = "halves.json"
+REFINE_JSON = "refine.json"
+PARTICLES_CSV = "particles.csv"
+PARTICLES_STAR = "particles.star"
+JUNK_STAR = "junk.star"
+EVALUATION_JSON = "evaluation.json"
+REPORT_HTML = "report.html"
+SCF_JSON = "scf.json"
+COUNTERPART_JSON = "counterpart.json"
+COUNTERPART_MRCS = "counterpart.mrcs"
+
+PathLike = Union[str, Path]
+
+
+def write_json(path: PathLike, values: Any) -> None:
+    """Write JSON atomically. NaN is refused: it is not JSON."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".tmp")
+    part.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n")
+    os.replace(part, path)
+
+
+def read_json(path: PathLike) -> Any:
+    """Read a JSON file."""
+    return json.loads(Path(path).read_text())
+
+
+def append_jsonl(path: PathLike, values: Mapping[str, Any]) -> None:
+    """Append one JSON object as one line."""
+    with open(path, "a") as stream:
+        stream.write(json.dumps(values) + "\n")
+
+
+def write_jsonl(path: PathLike, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Replace a file by one JSON object per line."""
+    part = f"{path}.tmp"
+    with open(part, "w") as stream:
+        stream.writelines(json.dumps(row) + "\n" for row in rows)
+    os.replace(part, path)
+
+
+def read_jsonl(path: PathLike) -> List[Dict[str, Any]]:
+    """All complete lines of a ``log.jsonl``; a line cut by a crash is left out."""
+    rows: List[Dict[str, Any]] = []
+    if not Path(path).exists():
+        return rows
+    for line in Path(path).read_text().splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue
+    return rows
+
+
+def write_npz(path: PathLike, **arrays: np.ndarray) -> None:
+    """Write arrays atomically, without pickle."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".tmp")
+    with open(part, "wb") as stream:
+        np.savez(stream, **cast(Any, arrays))
+    os.replace(part, path)
+
+
+def read_npz(path: PathLike) -> Dict[str, np.ndarray]:
+    """Read arrays; pickled objects are refused."""
+    with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}
+
+
+def write_csv(path: PathLike, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a table atomically."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".tmp")
+    with open(part, "w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(header)
+        writer.writerows(rows)
+    os.replace(part, path)
+
+
+def read_csv(path: PathLike) -> List[Dict[str, str]]:
+    """Rows of a table as dictionaries of strings."""
+    with open(path, newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def update_status(folder: PathLike, **values: Any) -> Dict[str, Any]:
+    """Merge ``values`` into ``status.json`` of ``folder`` and return the whole."""
+    path = Path(folder) / STATUS_JSON
+    status = read_json(path) if path.exists() else {}
+    status.update(values)
+    write_json(path, status)
+    return status

@@ -1,0 +1,140 @@
+"""Reads and writes ``run.json``, strictly."""
+from __future__ import annotations
+
+import dataclasses
+import json
+import typing
+from pathlib import Path
+from typing import Any, Dict, Literal, Type, TypeVar, Union
+
+from . import result_files, run_json
+from .errors import ConfigError, DataError
+from .settings import CONTRACT_VERSION, PATH_FIELDS, RUN_TYPES, AnyRun, TrainRun
+
+
+def read_training(run_dir: str | Path) -> TrainRun:
+    """Settings of the training in a folder. Raises ConfigError or DataError."""
+    run = run_json.read_run(Path(run_dir) / result_files.RUN_JSON)
+    if not isinstance(run, TrainRun):
+        raise DataError(f"{run_dir}: its run.json is a '{run.command}', not a training.",
+                        "Give the --out folder of train3d or train2d.")
+    return run
+
+
+RESUMED_WITH_OTHERS = ("batch_size", "critic_lr", "generator_lr", "voxel_lr", "encoder_lr", "lr_final_frac", "lr_decay",
+                       "lr_decay_kimg", "tick_kimg", "checkpoint_kimg")
+
+T = TypeVar("T")
+
+
+def from_dict(cls: Type[T], values: Dict[str, Any], where: str = "run.json") -> T:
+    """Build a config dataclass from plain JSON values, strictly.
+
+    Raises ConfigError on an unknown key, a wrong type or a value outside its choices.
+    """
+    if not isinstance(values, dict):
+        raise ConfigError(f"{where}: expected an object, got {type(values).__name__}.",
+                          "Write the section as a JSON object { ... }.")
+    hints = typing.get_type_hints(cls)
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        raise ConfigError(f"{where}: unknown key '{unknown[0]}'.",
+                          f"Known keys: {', '.join(sorted(hints))}.")
+    kwargs = {key: _checked(hints[key], value, f"{where}: {key}")
+              for key, value in values.items()}
+    return cls(**kwargs)
+
+
+def _checked(kind: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(kind):
+        return from_dict(typing.cast(Any, kind), value, where)
+    if typing.get_origin(kind) is Literal:
+        choices = typing.get_args(kind)
+        if value not in choices or isinstance(value, bool) != isinstance(choices[0], bool):
+            raise ConfigError(f"{where} is {value!r}.",
+                              f"Choose one of {', '.join(map(repr, choices))}.")
+        return value
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not kind:
+        raise ConfigError(f"{where} is {value!r}, of type {type(value).__name__}.",
+                          f"Give a value of type {kind.__name__}.")
+    return value
+
+
+def to_dict(run: Any) -> Dict[str, Any]:
+    """Plain JSON values of a config dataclass (inverse of ``from_dict``)."""
+    return dataclasses.asdict(run)
+
+
+def kept_on_resume(run: TrainRun) -> Dict[str, Any]:
+    """By name, what a training that goes on from a checkpoint must have in common with the one that made it.
+
+    Left out: paths, lengths, where to compute, and ``RESUMED_WITH_OTHERS``.
+    """
+    values = to_dict(run)
+    found = {"command": run.command, "seed": run.compute.seed}
+    for part, free in (("data", ("particles", "stack")), ("model", ()),
+                       ("training", ("total_kimg", "encoder_kimg", "continue_from", *RESUMED_WITH_OTHERS))):
+        found.update({f"{part}.{name}": value for name, value in values[part].items() if name not in free})
+    return found
+
+
+def merged(values: Dict[str, Any], changes: Dict[str, Any]) -> Dict[str, Any]:
+    """``values`` with the nested ``changes`` laid over it; neither is changed."""
+    result = dict(values)
+    for key, value in changes.items():
+        old = result.get(key)
+        result[key] = (merged(old, value) if isinstance(old, dict) and isinstance(value, dict)
+                       else value)
+    return result
+
+
+def read_run(path: Union[str, Path]) -> AnyRun:
+    """Read a ``run.json`` and make its paths absolute. Raises ConfigError."""
+    path = Path(path)
+    try:
+        values = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: cannot be read as JSON ({error}).",
+                          "Give the path of a run.json written by the plugin or by vaegan.") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected a JSON object.", "See docs/contract.rst.")
+    version = values.get("contract_version")
+    if version != CONTRACT_VERSION:
+        raise ConfigError(f"{path}: contract_version is {version!r}, this engine reads {CONTRACT_VERSION}.",
+                          "Use a plugin and an engine of the same release.")
+    command = values.get("command")
+    if command not in RUN_TYPES:
+        raise ConfigError(f"{path}: command is {command!r}.",
+                          f"Choose one of {', '.join(sorted(RUN_TYPES))}.")
+    return typing.cast(AnyRun, _with_paths(
+        from_dict(RUN_TYPES[command], values, str(path)), path.parent.resolve()))
+
+
+def write_run(run: AnyRun, path: Union[str, Path]) -> Path:
+    """Write ``run`` as JSON, paths relative to its folder, atomically. Returns the path."""
+    import os
+
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    relative = _with_paths(run, path.parent.resolve(), relative=True)
+    part = path.with_name(path.name + ".tmp")
+    part.write_text(json.dumps(to_dict(relative), indent=2) + "\n")
+    os.replace(part, path)
+    return path
+
+
+def _with_paths(node: Any, base: Path, relative: bool = False) -> Any:
+    import os
+
+    changes: Dict[str, Any] = {}
+    for item in dataclasses.fields(node):
+        value = getattr(node, item.name)
+        if dataclasses.is_dataclass(value):
+            changes[item.name] = _with_paths(value, base, relative)
+        elif item.name in PATH_FIELDS and value:
+            absolute = value if os.path.isabs(value) else str(base / value)
+            absolute = os.path.normpath(absolute)
+            changes[item.name] = os.path.relpath(absolute, base) if relative else absolute
+    return dataclasses.replace(node, **changes)

@@ -1,0 +1,29 @@
+"""Short texts about results, the same in logs, viewers and reports."""
+from __future__ import annotations
+
+from typing import Any, Mapping, Sequence
+
+
+def start_text(row: Mapping[str, Any]) -> str:
+    """A row of ``starts`` of ``refine.json`` in words."""
+    kind = {"apart": "several random maps", "grown": "one random map that is grown to several"}[row["kind"]]
+    coarse = ", ".join(f"{value:.1f}" for value in row["coarse_log_evidence"])
+    return (f"{kind}: {coarse} per image at the start's resolution; the highest, finer: {row['log_evidence']:.1f}"
+            f"{', kept' if row['kept'] else ''}")
+
+
+def mask_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """``masks`` of ``refine.json`` in words, with what to do where the widest mask is the best."""
+    kept = next(row for row in rows if row["kept"])
+    tried = ", ".join(f"{row['radius_ang']:.0f} A {row['misfit']:.1f}" for row in rows)
+    text = f"mask: radius {kept['radius_ang']:.0f} A (misfit of unseen images by radius: {tried})"
+    if kept is rows[-1]:
+        text += "; the particle reaches to the edge or past it: take a larger particle radius, or a larger box"
+    return text
+
+
+def restart_text(row: Mapping[str, Any]) -> str:
+    """A row of ``restarts`` of ``refine.json`` in words."""
+    return (f"a state of misfit {row['misfit']:.2f} (the best state's {row['best']:.2f}) was started anew from its own "
+            f"images: {row['log_evidence']:.1f} per unseen image, {row['log_evidence_before']:.1f} before, "
+            f"{'taken' if row['kept'] else 'not taken'}")

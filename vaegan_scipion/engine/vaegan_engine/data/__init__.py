@@ -1,0 +1,1 @@
+"""Star files, stacks, prepared images, tables by particle id."""

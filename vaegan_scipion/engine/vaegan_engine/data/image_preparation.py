@@ -1,0 +1,144 @@
+"""From extracted particles to training images: crop, resize, normalise. Pure functions.
+
+Images are (n, y, x) with their centre at pixel d//2, before and after: output pixel j lies at
+``d_in//2 + (j - d_out//2) * d_in / d_out`` of the input, for any even or odd box. Both resizers
+are separable, so each is one real (d_out, d_in) matrix applied to rows and columns. Both keep
+the mean. CTF parameters are in physical units; resizing changes the pixel size and nothing else.
+"""
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from ..contract.errors import DataError
+
+LANCZOS_LOBES = 5
+SMALLEST_BOX_PX = 8
+
+
+def cropped_box_px(box_px: int, crop_frac: float) -> int:
+    """Side of the central part that is kept: all for 1, else the nearest even number of pixels."""
+    return box_px if crop_frac == 1 else 2 * round(crop_frac * box_px / 2)
+
+
+def training_pixel_size_ang(pixel_size_ang: float, cropped_px: int, box_px: int) -> float:
+    """Pixel size after resizing ``cropped_px`` to ``box_px`` pixels of the same field of view."""
+    return pixel_size_ang * cropped_px / box_px
+
+
+def check_geometry(source: str, source_box_px: int, box_px: int, crop_frac: float,
+                   particle_radius_frac: float) -> None:
+    """Refuse a training box that these images cannot give. Raises DataError."""
+    if box_px % 2 or box_px < SMALLEST_BOX_PX:
+        raise DataError(f"box_px is {box_px}, the training box must be even and at least {SMALLEST_BOX_PX} "
+                        "pixels.", f"Use {max(SMALLEST_BOX_PX, box_px - box_px % 2)}.")
+    if not 0 < crop_frac <= 1:
+        raise DataError(f"crop_frac is {crop_frac:g}, it must be greater than 0 and at most 1.",
+                        "1 keeps the whole box.")
+    if not 0 < particle_radius_frac <= 0.5:
+        raise DataError(f"particle_radius_frac is {particle_radius_frac:g}, it must be greater than 0 and at "
+                        "most 0.5 of the cropped box: the corners are the background.",
+                        "0.45 is the default.")
+    cropped = cropped_box_px(source_box_px, crop_frac)
+    if box_px > cropped:
+        raise DataError(f"{source}: box_px is {box_px}, the images have {source_box_px} pixels, {cropped} "
+                        f"after crop_frac {crop_frac:g}; the training box cannot be larger.",
+                        f"Use box_px {cropped - cropped % 2} or less, or a larger crop_frac.")
+
+
+def crop_center(images: np.ndarray, box_px: int) -> np.ndarray:
+    """Central (n, box_px, box_px) part, the centre staying at box_px//2. A view."""
+    start = images.shape[-1] // 2 - box_px // 2
+    return images[..., start:start + box_px, start:start + box_px]
+
+
+def sample_positions(d_in: int, d_out: int) -> np.ndarray:
+    """(d_out,) float64: where in the input, in pixels, each output pixel lies."""
+    return d_in // 2 + (np.arange(d_out) - d_out // 2) * (d_in / d_out)
+
+
+def fourier_matrix(d_in: int, d_out: int) -> np.ndarray:
+    """(d_out, d_in) matrix of the Fourier crop, d_out even and at most d_in.
+
+    M[j, i] = (1 + 2 sum_{k=1}^{h-1} cos(2 pi k (x_j - i) / d_in) + cos(2 pi h (x_j - i) / d_in)) / d_in
+    with h = d_out/2 and x_j the sample positions: the ideal low-pass below the new Nyquist frequency,
+    with weight 1/2 at +h and -h, evaluated at x_j. Identity for d_out = d_in.
+    """
+    half = d_out // 2
+    weights = np.full(half + 1, 2.0)
+    weights[[0, half]] = 1.0
+    phase = 2 * np.pi * (sample_positions(d_in, d_out)[:, None] - np.arange(d_in)) / d_in
+    matrix = np.zeros((d_out, d_in))
+    for k, weight in enumerate(weights):
+        matrix += weight * np.cos(k * phase)
+    return matrix / d_in
+
+
+def lanczos_matrix(d_in: int, d_out: int, lobes: int = LANCZOS_LOBES) -> np.ndarray:
+    """(d_out, d_in) matrix of Lanczos resampling, d_out at most d_in, with its anti-alias filter.
+
+    M[j, i] = L((x_j - i) / s), rows scaled to sum 1, with s = d_in / d_out and
+    L(t) = sinc(t) sinc(t / lobes) for abs(t) < lobes, else 0 (Duchon 1979). The thesis uses 5 lobes.
+    At the border the row is what is left of the kernel inside the image.
+    """
+    t = (sample_positions(d_in, d_out)[:, None] - np.arange(d_in)) * (d_out / d_in)
+    matrix = np.where(np.abs(t) < lobes, np.sinc(t) * np.sinc(t / lobes), 0.0)
+    return matrix / matrix.sum(axis=1, keepdims=True)
+
+
+def resize_matrix(method: Literal["fourier", "lanczos5"], d_in: int, d_out: int) -> np.ndarray:
+    """(d_out, d_in) float32 matrix of the chosen resizer."""
+    matrix = fourier_matrix(d_in, d_out) if method == "fourier" else lanczos_matrix(d_in, d_out)
+    return matrix.astype(np.float32)
+
+
+def resize(images: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Apply ``matrix`` (d_out, d_in) to both axes of (n, d_in, d_in). Returns (n, d_out, d_out)."""
+    return np.matmul(matrix, images @ matrix.T)
+
+
+def background_mask(box_px: int, radius_px: float) -> np.ndarray:
+    """(box_px, box_px) bool, True outside the circle of that radius around pixel box_px//2."""
+    axis = np.arange(box_px) - box_px // 2
+    return np.hypot(axis[:, None], axis[None, :]) > radius_px
+
+
+def normalize_background(images: np.ndarray, background: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(I - mean_bg) / std_bg per image, RELION's convention: background mean 0 and std 1.
+
+    Parameters
+    ----------
+    images : (n, d, d)
+    background : (d, d) bool
+
+    Returns
+    -------
+    normalised images and (n,) std_bg. Where std_bg is 0 the image is not finite: refuse it.
+    """
+    values = images[:, background]
+    mean = values.mean(axis=1, dtype=np.float64)
+    std = values.std(axis=1, dtype=np.float64)
+    return _affine(images, mean, std), std
+
+
+def normalize_thesis(images: np.ndarray, background: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(I - mean_bg) / (mean_signal - mean_bg) per image (thesis, equation 49).
+
+    The signal is what is inside the circle. The divisor is near 0 and of either sign at low
+    signal-to-noise, so this is unstable. Returns the images and the (n,) divisor.
+    """
+    mean = images[:, background].mean(axis=1, dtype=np.float64)
+    contrast = images[:, ~background].mean(axis=1, dtype=np.float64) - mean
+    return _affine(images, mean, contrast), contrast
+
+
+def _affine(images: np.ndarray, mean: np.ndarray, divisor: np.ndarray) -> np.ndarray:
+    shift, scale = (values.astype(images.dtype)[:, None, None] for values in (mean, divisor))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return (images - shift) / scale
+
+
+def invert_contrast(images: np.ndarray) -> np.ndarray:
+    """Dark protein to white protein."""
+    return -images

@@ -1,0 +1,160 @@
+"""Tables with one row per particle: latents, clusters, truth. Rows are joined by particle id."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..contract import result_files, run_json
+from ..contract.errors import DataError
+from ..contract.settings import ClusterRun
+
+TRUTH_ID_COLUMNS = ("particle_id", "id")
+TRUTH_LABEL_COLUMNS = ("map", "label", "state")
+TRUTH_NAME_COLUMN = "map_file"  # what a state is called, where it is there
+JUNK = "junk"  # name of images that hold no particle
+
+
+@dataclass(frozen=True)
+class Latents:
+    """z of n particles."""
+
+    particle_id: np.ndarray  # (n,) int64
+    z: np.ndarray  # (n, k) float32
+    half_set: np.ndarray  # (n,) uint8, 1 or 2
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """The clustering of n particles."""
+
+    particle_id: np.ndarray  # (n,) int64
+    label: np.ndarray  # (n,) int64, -1 = noise
+    probability: np.ndarray  # (n,)
+    umap: np.ndarray  # (n, 2); (n, 0) after refine
+
+    @property
+    def labels(self) -> list[int]:
+        """Labels in use: 0, 1, ..., then -1 where there is noise."""
+        found = sorted(set(self.label.tolist()))
+        return [x for x in found if x >= 0] + [x for x in found if x < 0]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The true state of n particles."""
+
+    particle_id: np.ndarray  # (n,) int64
+    label: np.ndarray  # (n,) int64 into names
+    names: list[str]
+
+
+def read_latents(embedding_dir: str | Path) -> Latents:
+    """Latents of an embed folder. Raises DataError."""
+    path = Path(embedding_dir) / result_files.LATENTS_NPZ
+    try:
+        stored = result_files.read_npz(path)
+        latents = Latents(stored["particle_id"], stored["z"], stored["half_set"])
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{path}: the latents cannot be read ({error}).",
+                        "Give the --out folder of a finished embed.") from error
+    if latents.z.ndim != 2 or not len(latents.particle_id) == len(latents.z) == len(latents.half_set):
+        raise DataError(f"{path}: {len(latents.particle_id)} ids for z of shape {latents.z.shape}.",
+                        "Run embed again.")
+    if len(latents.z) == 0:
+        raise DataError(f"{path}: there are 0 particles.", "Embed at least 1 particle.")
+    bad = np.flatnonzero(~np.isfinite(latents.z).all(axis=1))
+    if len(bad):
+        raise DataError(f"{path}: z of particle {latents.particle_id[bad[0]]} is not finite "
+                        f"({len(bad)} such particles).", "Train again with smaller learning rates.")
+    _check_unique(latents.particle_id, path)
+    return latents
+
+
+def read_clusters(clusters_dir: str | Path) -> Clusters:
+    """Table ``clusters.csv`` of a cluster folder. Raises DataError."""
+    path = Path(clusters_dir) / result_files.CLUSTERS_CSV
+    try:
+        rows = result_files.read_csv(path)
+        axes = [name for name in ("umap_1", "umap_2") if rows and name in rows[0]]
+        clusters = Clusters(np.array([int(r["particle_id"]) for r in rows], np.int64),
+                            np.array([int(r["label"]) for r in rows], np.int64),
+                            np.array([float(r["probability"]) for r in rows]),
+                            np.array([[float(r[name]) for name in axes] for r in rows]).reshape(len(rows), len(axes)))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: the clusters cannot be read ({error}).",
+                        "Give the --out folder of a finished cluster.") from error
+    if len(rows) == 0:
+        raise DataError(f"{path}: there are 0 particles.", "Run cluster again.")
+    _check_unique(clusters.particle_id, path)
+    return clusters
+
+
+def read_cluster_rows(clusters_dir: str | Path) -> list[dict]:
+    """Rows of ``clusters.json``: label, n_particles, z, file, index. Raises DataError."""
+    path = Path(clusters_dir) / result_files.CLUSTERS_JSON
+    try:
+        return list(result_files.read_json(path))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: it cannot be read ({error}).",
+                        "Give the --out folder of a finished cluster.") from error
+
+
+def latents_of_clusters(clusters_dir: str | Path) -> tuple[Clusters, Latents]:
+    """A clustering and the latents it was made from, row by row the same particles."""
+    clusters = read_clusters(clusters_dir)
+    run = run_json.read_run(Path(clusters_dir) / result_files.RUN_JSON)
+    if not isinstance(run, ClusterRun):
+        raise DataError(f"{clusters_dir}: its run.json is a '{run.command}', not a clustering.",
+                        "Give the --out folder of cluster.")
+    latents = read_latents(run.embedding_dir)
+    rows = rows_of(latents.particle_id, clusters.particle_id, f"{run.embedding_dir}/{result_files.LATENTS_NPZ}")
+    return clusters, Latents(latents.particle_id[rows], latents.z[rows], latents.half_set[rows])
+
+
+def read_truth(path: str | Path) -> Truth:
+    """Columns id (or particle_id) and map (or label, state) of a ``truth.csv``. Raises DataError."""
+    try:
+        rows = result_files.read_csv(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: the truth cannot be read ({error}).",
+                        "Give the truth.csv that simulate writes.") from error
+    columns = list(rows[0]) if rows else []
+    ids = next((name for name in TRUTH_ID_COLUMNS if name in columns), None)
+    state = next((name for name in TRUTH_LABEL_COLUMNS if name in columns), None)
+    if ids is None or state is None:
+        raise DataError(f"{path}: it has the columns {', '.join(columns) or '(none)'}.",
+                        f"It needs one of {', '.join(TRUTH_ID_COLUMNS)} and one of {', '.join(TRUTH_LABEL_COLUMNS)}.")
+    states = sorted({row[state] for row in rows}, key=lambda x: (not x.isdigit(), int(x) if x.isdigit() else 0, x))
+    index = {name: i for i, name in enumerate(states)}
+    shown = {row[state]: row.get(TRUTH_NAME_COLUMN, row[state]) for row in rows}
+    try:
+        particle_id = np.array([int(row[ids]) for row in rows], np.int64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{path}: a {ids} is no whole number ({error}).",
+                        "Give every particle its own whole number.") from error
+    _check_unique(particle_id, path)
+    return Truth(particle_id, np.array([index[row[state]] for row in rows], np.int64),
+                 [shown[name] for name in states])
+
+
+def rows_of(table_ids: np.ndarray, wanted_ids: np.ndarray, where: str | Path) -> np.ndarray:
+    """Row of every wanted id in a table; every one must be there. Raises DataError."""
+    order = np.argsort(table_ids)
+    place = np.searchsorted(table_ids[order], wanted_ids)
+    place = np.minimum(place, len(order) - 1)
+    rows = order[place]
+    missing = np.flatnonzero(table_ids[rows] != wanted_ids)
+    if len(missing):
+        raise DataError(f"{where}: particle {wanted_ids[missing[0]]} is not there "
+                        f"({len(missing)} of {len(wanted_ids)} are missing).",
+                        "Give the files that belong to the same particles.")
+    return rows
+
+
+def _check_unique(particle_id: np.ndarray, path: str | Path) -> None:
+    ids, counts = np.unique(particle_id, return_counts=True)
+    if (counts > 1).any():
+        raise DataError(f"{path}: particle {ids[counts > 1][0]} is there {counts.max()} times.",
+                        "Give every particle its own id.")

@@ -1,0 +1,294 @@
+"""Training images, prepared once and kept as a float16 memory map.
+
+========================= ======================================================
+``images.npy``            (n, d, d) float16, protein white, normalised
+``table.npz``             particle_id, ctf, half_set; stack_files for the check below
+``meta.json``             what the cache was made from; written last
+========================= ======================================================
+
+A cache belongs to its inputs when the star file's SHA-256, the sizes and times of its stacks and
+the settings that shape the images are the same; paths may change, so a project can be moved.
+Everything is written as ``*.tmp`` and renamed when whole.
+"""
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from ..contract.errors import DataError
+from ..contract.result_files import read_json, read_npz
+from ..contract.settings import DataConfig
+from ..runtime.progress import progress_bar
+from . import image_preparation
+from .particles import ParticleTable, load_particles
+from .stacks import read_images
+from .star_files import file_digest
+
+FORMAT = 1  # raise it when the same inputs give other images
+IMAGES_NPY = "images.npy"
+TABLE_NPZ = "table.npz"
+META_JSON = "meta.json"
+BLOCK_BYTES = 2 ** 25  # of float32 source images held at a time
+SPARE_BYTES = 2 ** 20
+# settings that shape the images (``particles`` and ``stack`` count by content)
+_FIELDS = ("max_images", "box_px", "crop_frac", "particle_radius_frac", "resize", "normalization",
+           "invert_contrast", "ignore_ctf", "half_set")
+
+
+@dataclass(frozen=True)
+class ParticleCache:
+    """Training images and their table; row i of every array is one particle."""
+
+    images: np.memmap  # (n, d, d) float16, background mean 0 and std 1
+    particle_id: np.ndarray  # (n,) int64
+    ctf: np.ndarray  # (n, 7) float32, columns as ctf.CTF_COLUMNS
+    half_set: np.ndarray  # (n,) uint8, 1 or 2
+    pixel_size_ang: float  # of the training images
+    box_px: int
+    original_pixel_size_ang: float
+    original_box_px: int
+    ctf_present: bool  # False: ctf means 1 everywhere
+
+    def __len__(self) -> int:
+        return len(self.particle_id)
+
+    def digest(self) -> str:
+        """Text that other particles, or the same with another CTF or half set, do not have."""
+        return digest(self.particle_id, self.half_set, self.ctf)
+
+
+def digest(*arrays: np.ndarray) -> str:
+    """Start of the SHA-256 of arrays."""
+    total = hashlib.sha256()
+    for array in arrays:
+        total.update(np.ascontiguousarray(array).tobytes())
+    return total.hexdigest()[:16]
+
+
+def open_cache(data: DataConfig, folder: str | Path, progress: bool = True) -> ParticleCache:
+    """Open the cache in ``folder``, or make it when it is missing or made from other inputs.
+
+    Raises DataError on unusable input, a folder that cannot be written and a full disk; then
+    nothing of the new cache is left.
+    """
+    folder = Path(folder)
+    if not data.particles:
+        raise DataError("No particles are given.", "Name a RELION star file with --particles.")
+    star_digest = file_digest(Path(data.particles))
+    cache, reason = _open(data, folder, star_digest)
+    if cache is not None:
+        return cache
+    if reason:
+        sys.stderr.write(f"{folder}: the cached images do not belong to these inputs ({reason}); "
+                         "they are made again.\n")
+    table = load_particles(data.particles, data.stack, data.max_images, data.half_set, data.ignore_ctf)
+    image_preparation.check_geometry(str(table.star), table.box_px, data.box_px, data.crop_frac,
+                              data.particle_radius_frac)
+    _build(data, table, folder, star_digest, progress)
+    cache, reason = _open(data, folder, star_digest)
+    if cache is None:
+        raise DataError(f"{folder}: the cache cannot be read back ({reason or 'it is gone'}).",
+                        "Do not change the particles while a run starts; start again.")
+    return cache
+
+
+def _open(data: DataConfig, folder: Path, star_digest: str) -> tuple[ParticleCache | None, str]:
+    """The cache if it is whole and belongs to the inputs, else why not ("" = there is none)."""
+    if not os.path.isfile(folder / META_JSON):
+        return None, ""
+    try:
+        meta = read_json(folder / META_JSON)
+        reason = _difference(meta, data, star_digest)
+        if reason:
+            return None, reason
+        table = read_npz(folder / TABLE_NPZ)
+        files = [data.stack] if data.stack else _unpacked(table["stack_files"], Path(data.particles))
+        if _stat_digest(files) != meta["stacks"]:
+            return None, "the image stacks changed"
+        images = np.load(folder / IMAGES_NPY, mmap_mode="r")
+        n, box_px = len(table["particle_id"]), data.box_px
+        if images.shape != (n, box_px, box_px) or images.dtype != np.float16 or len(table["ctf"]) != n:
+            return None, "it is damaged"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return None, f"it is damaged or its stacks moved: {error}"
+    return ParticleCache(images, table["particle_id"], table["ctf"], table["half_set"],
+                         meta["pixel_size_ang"], box_px, meta["original_pixel_size_ang"],
+                         meta["original_box_px"], meta["ctf_present"]), ""
+
+
+def _difference(meta: dict[str, Any], data: DataConfig, star_digest: str) -> str:
+    if meta["format"] != FORMAT:
+        return "made by another version"
+    if meta["star_sha256"] != star_digest:
+        return "the star file changed"
+    if meta["one_stack"] != bool(data.stack):
+        return "the image stacks changed"
+    return ", ".join(f"{name} was {meta['data'].get(name)}, is {getattr(data, name)}" for name in _FIELDS
+                     if meta["data"].get(name) != getattr(data, name))
+
+
+def _stat_digest(files: Sequence[str | Path]) -> str:
+    """Digest of sizes and modification times, in order."""
+    digest = hashlib.sha256()
+    for file in files:
+        status = os.stat(file)
+        digest.update(f"{status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def _packed(files: Sequence[Path], star: Path) -> np.ndarray:
+    base = star.absolute().parent
+    return np.frombuffer("\n".join(os.path.relpath(file, base) for file in files).encode(), np.uint8)
+
+
+def _unpacked(stored: np.ndarray, star: Path) -> list[Path]:
+    base = star.absolute().parent
+    return [base / name for name in stored.tobytes().decode().split("\n")]
+
+
+def _build(data: DataConfig, table: ParticleTable, folder: Path, star_digest: str, progress: bool) -> None:
+    files = [header.path for header in table.headers]
+    cropped_px = image_preparation.cropped_box_px(table.box_px, data.crop_frac)
+    meta = {
+        "format": FORMAT, "star_sha256": star_digest, "stacks": _stat_digest(files),
+        "one_stack": bool(data.stack), "data": {name: getattr(data, name) for name in _FIELDS},
+        "pixel_size_ang": image_preparation.training_pixel_size_ang(table.pixel_size_ang, cropped_px, data.box_px),
+        "original_pixel_size_ang": table.pixel_size_ang, "original_box_px": table.box_px,
+        "ctf_present": table.ctf_present,
+    }
+    needed_bytes = len(table) * (2 * data.box_px ** 2 + table.ctf[0].nbytes + 9) + SPARE_BYTES
+    with _whole_or_nothing(folder, needed_bytes) as parts:
+        with open(parts[IMAGES_NPY], "wb") as stream:
+            _write_images(stream, data, table, progress)
+            stream.flush()
+            os.fsync(stream.fileno())
+        with open(parts[TABLE_NPZ], "wb") as stream:
+            np.savez(stream, particle_id=table.particle_id, ctf=table.ctf, half_set=table.half_set,
+                     stack_files=_packed(files, table.star))
+        parts[META_JSON].write_text(json.dumps(meta, indent=2, allow_nan=False) + "\n")
+
+
+@contextlib.contextmanager
+def _whole_or_nothing(folder: Path, needed_bytes: int) -> Iterator[dict[str, Path]]:
+    """Give the temporary files; rename them when the block ends, remove them when it fails."""
+    made: list[Path] = []
+    parts = {name: folder / f"{name}.tmp" for name in (IMAGES_NPY, TABLE_NPZ, META_JSON)}
+    try:
+        _make_folders(folder, made)
+        free_bytes = shutil.disk_usage(folder).free
+        if free_bytes < needed_bytes:
+            raise _disk_full(folder, needed_bytes, free_bytes)
+        yield parts
+        (folder / META_JSON).unlink(missing_ok=True)
+        for name, part in parts.items():  # meta.json last: it makes the cache valid
+            os.replace(part, folder / name)
+    except BaseException as error:
+        for part in parts.values():
+            with contextlib.suppress(OSError):
+                part.unlink()
+        for path in reversed(made):
+            with contextlib.suppress(OSError):
+                path.rmdir()
+        if not isinstance(error, OSError):
+            raise
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise _disk_full(folder, needed_bytes, _free_bytes(folder)) from error
+        raise DataError(f"{folder}: the cache cannot be written ({error.strerror or error}).",
+                        "Choose an output folder that you may write to.") from error
+
+
+def _make_folders(folder: Path, made: list[Path]) -> None:
+    missing = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
+    for path in reversed(missing):
+        path.mkdir()
+        made.append(path)
+    if not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+
+
+def _free_bytes(folder: Path) -> int:
+    there = next((path for path in (folder, *folder.absolute().parents) if path.exists()), Path("/"))
+    return shutil.disk_usage(there).free
+
+
+def _disk_full(folder: Path, needed_bytes: int, free_bytes: int) -> DataError:
+    return DataError(f"{folder}: the disk is full: the cached images need {needed_bytes / 2 ** 20:.1f} MiB, "
+                     f"{free_bytes / 2 ** 20:.1f} MiB are free (or allowed by the quota).",
+                     "Free some space, choose another output folder, or use a smaller box_px or max_images.")
+
+
+def _write_images(stream: BinaryIO, data: DataConfig, table: ParticleTable, progress: bool) -> None:
+    n, box_px = len(table), data.box_px
+    np.lib.format.write_array_header_1_0(
+        stream, {"descr": "<f2", "fortran_order": False, "shape": (n, box_px, box_px)})
+    rows_per_block = max(1, BLOCK_BYTES // (4 * table.box_px ** 2))
+    prepare = ImagePreparation(data, table.box_px)
+    with progress_bar(n, "Preparing images", "images", progress) as bar:
+        for start in range(0, n, rows_per_block):
+            rows = slice(start, start + rows_per_block)
+            source = read_images(table.headers, table.stack_index[rows], table.slice_index[rows])
+            images, divisor = prepare(source)
+            _check_images(table, start, images, divisor, data)
+            stream.write(images.astype("<f2").tobytes())
+            bar.update(len(images))
+
+
+class ImagePreparation:
+    """Crop, resize, normalise and invert blocks of images of one box, as ``data`` says.
+
+    The background is normalised after resizing, which changes its standard deviation; the
+    thesis's equation 49 is applied before it, as in the thesis.
+    """
+
+    def __init__(self, data: DataConfig, source_box_px: int) -> None:
+        self.data = data
+        self.cropped_px = image_preparation.cropped_box_px(source_box_px, data.crop_frac)
+        self.matrix = image_preparation.resize_matrix(data.resize, self.cropped_px, data.box_px)
+        normalized_px = self.cropped_px if data.normalization == "thesis" else data.box_px
+        self.background = image_preparation.background_mask(normalized_px, data.particle_radius_frac * normalized_px)
+
+    def __call__(self, source: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(n, d, d) float32 from (n, D, D) float32, and the (n,) divisors of the normalisation."""
+        images = image_preparation.crop_center(source, self.cropped_px)
+        images = images - images.mean(axis=(1, 2), keepdims=True, dtype=np.float64).astype(np.float32)
+        if self.data.normalization == "thesis":
+            images, divisor = image_preparation.normalize_thesis(images, self.background)
+            images = image_preparation.resize(images, self.matrix)
+        else:
+            images = image_preparation.resize(images, self.matrix)
+            images, divisor = image_preparation.normalize_background(images, self.background)
+        return (image_preparation.invert_contrast(images) if self.data.invert_contrast else images), divisor
+
+
+def _check_images(table: ParticleTable, start: int, images: np.ndarray, divisor: np.ndarray,
+                  data: DataConfig) -> None:
+    """Refuse images that cannot be normalised or that float16 cannot hold."""
+    limit = float(np.finfo(np.float16).max)
+    largest = np.maximum(images.max(axis=(1, 2)), -images.min(axis=(1, 2)))
+    bad = np.flatnonzero(~(largest <= limit))  # NaN where the divisor was 0
+    if len(bad) == 0:
+        return
+    row = start + int(bad[0])
+    where = f"{table.headers[int(table.stack_index[row])].path}: image {int(table.slice_index[row]) + 1}"
+    value = f"{divisor[bad[0]]:.3g}"
+    if data.normalization == "thesis":
+        raise DataError(f"{where} has a signal mean minus background mean of {value}, too near 0 to divide "
+                        "by (thesis normalization).", "Set data.normalization to background.")
+    if not divisor[bad[0]] > 0:
+        raise DataError(f"{where} has a background standard deviation of {value} outside "
+                        f"particle_radius_frac {data.particle_radius_frac:g}, it must be greater than 0.",
+                        "Remove blank images from the star file; particles must not be masked.")
+    raise DataError(f"{where} has a pixel {largest[bad[0]]:.3g} background standard deviations from the mean"
+                    f", the limit is {limit:.0f}.",
+                    "Remove that image from the star file; particles must not be masked.")

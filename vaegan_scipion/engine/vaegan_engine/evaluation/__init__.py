@@ -1,0 +1,1 @@
+"""Results against a truth or against peers; the scoreboard."""

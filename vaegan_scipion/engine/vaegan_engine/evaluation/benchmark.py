@@ -1,0 +1,164 @@
+"""``benchmark``: the scoreboard. Each task is simulated, refined and compared with the truth; one table for all.
+
+A task's row is kept in its folder, so a suite that was stopped goes on where it was. With ``--train`` a VAE-GAN
+is trained and its clusters start the refinement; without it, random maps do.
+"""
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..contract import presets, result_files, run_json
+from ..contract.errors import ConfigError, DataError
+from ..contract.settings import ClusterRun, ComputeConfig, EmbedRun, RefineRun, TrainRun
+from ..data.mrc_files import write_stack
+from ..data.particle_tables import read_clusters
+from ..runtime import compute
+from ..runtime.options import COMPUTE_HELP, add_fields, add_out
+from ..simulation.options import SimulateOptions
+from ..simulation.simulate import STACK, STAR, TRUTH_CSV, run_simulate
+from .benchmark_scores import COLUMNS, groups, label_scores, scores, true_table
+from .benchmark_tasks import SUITES, TASKS, Task
+from .peers import PEERS, run_peer
+
+ROW_JSON, TABLE_JSON = "row.json", "benchmark.json"
+PEER_COLUMNS = ("task", "seed", "peer", "found", "nmi", "ami", "ari", "minutes")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``vaegan benchmark``."""
+    parser.add_argument("--data", type=Path, required=True, help="folder with the maps of the tasks")
+    add_out(parser)
+    parser.add_argument("--suite", choices=tuple(SUITES), default="quick",
+                        help="quick: a fifth of the images, one seed; full: three times the images (default: quick)")
+    parser.add_argument("--only", action="append", choices=tuple(TASKS), help="this task; may be repeated")
+    parser.add_argument("--train", action="store_true", help="train a VAE-GAN first and start from its clusters")
+    parser.add_argument("--peer", action="append", choices=tuple(PEERS), default=[],
+                        help="group the same images this way too; may be repeated")
+    parser.add_argument("--seed", action="append", type=int,
+                        help="this seed of everything random, not those of the suite; may be repeated")
+    add_fields(parser, ComputeConfig, {name: COMPUTE_HELP[name] for name in ("device", "threads")})
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run ``vaegan benchmark``."""
+    part, seeds = SUITES[args.suite]
+    rows = []
+    for name in args.only or TASKS:
+        task = replace(TASKS[name], per_map=max(60, round(part * TASKS[name].per_map)))
+        for seed in args.seed or seeds:
+            out = args.out / f"{args.suite}-{name}-{seed}"
+            where = ComputeConfig(device=args.device, threads=args.threads, seed=seed)
+            rows.append(run_task(name, task, args.data, out, where, args.train))
+            add_peers(rows[-1], out, args.peer, where, groups(task, args.data))
+            result_files.write_json(args.out / TABLE_JSON, rows)
+    print("\n" + table(rows))
+    if args.peer:
+        print("\n" + table([{"task": row["task"], "seed": row["seed"], "peer": peer, **row["peers"][peer]}
+                            for row in rows for peer in args.peer], PEER_COLUMNS))
+
+
+def add_peers(row: dict[str, Any], out: Path, peers: list[str], where: ComputeConfig,
+              group_of: dict[str, str] | None = None) -> None:
+    """Scores of the peers that the task's row lacks, into it and its file."""
+    for peer in peers:
+        if peer in row.setdefault("peers", {}):
+            continue
+        minutes = run_peer(peer, out / "run", out / "peers" / peer, row["states"], where)
+        label = read_clusters(out / "peers" / peer).label
+        row["peers"][peer] = {"found": int(label.max()) + 1, "minutes": minutes,
+                              **label_scores(out / "peers" / peer, out / "data" / TRUTH_CSV, group_of)}
+        result_files.write_json(out / ROW_JSON, row)
+
+
+def run_task(name: str, task: Task, data: Path, out: Path, where: ComputeConfig, train: bool) -> dict[str, Any]:
+    """One row of the table; read back where it is there. Raises ConfigError or DataError."""
+    settings = {**asdict(task), "maps": list(task.maps), "junk_maps": list(task.junk_maps), "train": train}
+    if (out / ROW_JSON).exists():
+        row: dict[str, Any] = result_files.read_json(out / ROW_JSON)
+        if row["settings"] != settings:
+            raise ConfigError(f"{out}: its row was made with other settings.", "Give another --out.")
+        return row
+    needed = (*task.maps, *task.junk_maps, *filter(None, (task.groups_csv, task.ctf_table)))
+    missing = [path for path in needed if not (data / path).exists()]
+    if missing:
+        raise DataError(f"{data / missing[0]}: there is no such file.", "Give the folder of the maps with --data.")
+    print(f"\n{name}, seed {where.seed}", flush=True)
+    simulated(task, data, out / "data", where)
+    started = time.monotonic()
+    clusters = trained(out, where) if train else ""
+    if not train:
+        run_json.write_run(training(out, where), out / "run" / result_files.RUN_JSON)
+    found = run_refine_of(out, clusters, where)
+    minutes = (time.monotonic() - started) / 60
+    row = {"task": name, "seed": where.seed, "images": len(true_table(out / "data" / TRUTH_CSV)), "snr": task.snr,
+           "states": task.states, "found": found["clusters"], "verdict": found["verdict"],
+           "minutes": minutes, "settings": settings, **scores(task, data, out)}
+    if clusters:
+        row["embedding"] = label_scores(Path(clusters), out / "data" / TRUTH_CSV, groups(task, data))
+    result_files.write_json(out / ROW_JSON, row)
+    return row
+
+
+def simulated(task: Task, data: Path, out: Path, where: ComputeConfig) -> None:
+    """The task's particles; pure noise keeps the CTF parameters of a simulated set."""
+    source = {"maps": tuple(str(data / path) for path in task.maps)} if task.maps else {"phantom": 1}
+    options = SimulateOptions(**source, per_map=task.per_map, box_px=task.box_px,
+                              crop_frac=task.crop_frac if task.maps else 1.0, snr=task.snr, device=where.device,
+                              view_concentration=task.view_concentration, contrast_spread=task.contrast_spread,
+                              noise_ratio=task.noise_ratio, seed=where.seed,
+                              ctf_table=str(data / task.ctf_table) if task.ctf_table else "",
+                              junk_frac=task.junk_frac,
+                              junk_maps=tuple(str(data / path) for path in task.junk_maps))
+    summary = run_simulate(options, out)
+    if not task.maps:
+        noise = np.random.default_rng(where.seed).standard_normal((task.per_map, task.box_px, task.box_px))
+        write_stack(out / STACK, noise.astype(np.float32), summary["pixel_size_ang"])
+
+
+def training(out: Path, where: ComputeConfig) -> TrainRun:
+    """Settings of the task's training."""
+    simulation = result_files.read_json(out / "data" / "simulation.json")
+    return presets.build_run("train3d", "fast", {
+        "data": {"particles": str((out / "data" / STAR).absolute()), "box_px": simulation["options"]["box_px"]},
+        "compute": asdict(where)})
+
+
+def trained(out: Path, where: ComputeConfig) -> str:
+    """Train, embed and cluster; returns the clusters' folder."""
+    from ..latent.cluster import run_cluster
+    from ..latent.embed import run_embed
+    from ..training.train import run_train
+
+    folders = {name: str((out / name).absolute()) for name in ("run", "embedding", "clusters")}
+    run_train(training(out, where), Path(folders["run"]), resume=(out / "run" / result_files.RUN_JSON).exists())
+    run_embed(EmbedRun(run_dir=folders["run"], compute=where), Path(folders["embedding"]))
+    run_cluster(ClusterRun(embedding_dir=folders["embedding"], run_dir=folders["run"], compute=where),
+                Path(folders["clusters"]))
+    return folders["clusters"]
+
+
+def run_refine_of(out: Path, clusters: str, where: ComputeConfig) -> dict[str, Any]:
+    """Refine the task's particles."""
+    from ..refine.refine import run_refine
+
+    compute.prepare_device(where)
+    return run_refine(RefineRun(run_dir=str((out / "run").absolute()), clusters_dir=clusters, compute=where),
+                      out / "refine")
+
+
+def table(rows: list[dict[str, Any]], columns: tuple[str, ...] = COLUMNS) -> str:
+    """The rows as text, one line each."""
+    def shown(row: dict[str, Any], column: str) -> str:
+        value = row.get(column, "-")
+        return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+    cells = [list(columns), *[[shown(row, column) for column in columns] for row in rows]]
+    widths = [max(len(line[k]) for line in cells) for k in range(len(columns))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+                     for line in cells)

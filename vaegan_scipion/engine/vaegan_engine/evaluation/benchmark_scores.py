@@ -1,0 +1,129 @@
+"""How a task of the scoreboard is scored against its truth."""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..contract import result_files
+from ..contract.labels import NOISE
+from ..data.mrc_files import read_map
+from ..data.particle_tables import JUNK, read_clusters
+from ..physics.map_comparison import compare
+from ..physics.rotations import euler_to_matrix
+from ..simulation.simulate import TRUTH_CSV
+from .benchmark_tasks import Task
+from .evaluate import EvaluateOptions, run_evaluate
+from .pose_scores import median_pose_error_deg
+from .reference_maps import read_references
+
+COLUMNS = ("task", "seed", "images", "snr", "states", "found", "nmi", "ami", "pose_error_deg", "resolution_0.5_ang",
+           "nyquist_frac_0.5", "fsc_auc", "spearman", "junk_recall", "junk_precision", "minutes", "verdict")
+
+
+def true_table(truth_csv: Path) -> dict[int, dict[str, str]]:
+    """Rows of ``truth.csv`` by particle id."""
+    return {int(row["id"]): row for row in result_files.read_csv(truth_csv)}
+
+
+def groups(task: Task, data: Path) -> dict[str, str]:
+    """Group of every map by its file's name; {} where each map is a state of its own."""
+    if not task.groups_csv:
+        return {}
+    return {row["map"]: row["group"] for row in result_files.read_csv(data / task.groups_csv)}
+
+
+def label_scores(folder: Path, truth_csv: Path, group_of: dict[str, str] | None = None) -> dict[str, float]:
+    """NMI and AMI of ``clusters.csv`` against the names of the maps, or of their groups.
+
+    Junk is left out and has its own figures.
+    """
+    from ..stats.label_agreement import agreement
+    from .evaluate import junk_scores
+
+    truth, clusters = true_table(truth_csv), read_clusters(folder)
+    of = {name: (group_of or {}).get(Path(name).name, name) for name in {row["map_file"] for row in truth.values()}}
+    names = sorted(set(of.values()))
+    state = np.array([names.index(of[truth[int(i)]["map_file"]]) for i in clusters.particle_id])
+    of_junk = junk_scores(clusters.label, state, names)
+    if not of_junk:
+        return agreement(clusters.label, state)
+    return {name.replace("_particles", ""): value for name, value in of_junk.items()}
+
+
+def scores(task: Task, data: Path, out: Path) -> dict[str, Any]:
+    """Labels, poses and maps against the truth; maps and poses of pure noise have none.
+
+    ``pose_error_deg``: the largest of the states' medians; resolutions: the worst map, at FSC 0.5; ``fsc_auc``: see
+    ``image_fsc_auc``; ``spearman``: of the place along the motion with the frame, in the largest state (0 where no
+    motion was found).
+    """
+    truth_csv = out / "data" / TRUTH_CSV
+    found = label_scores(out / "refine", truth_csv, groups(task, data))
+    values: dict[str, Any] = {name: value for name, value in found.items() if name in COLUMNS}
+    if not task.maps:
+        return values
+    values["pose_error_deg"] = max(pose_errors(out / "refine", truth_csv).values())
+    if task.ordered:
+        values["spearman"] = frame_correlation(out / "refine", truth_csv)
+    maps = tuple(dict.fromkeys(str(data / path) for path in task.maps))
+    evaluation = run_evaluate(EvaluateOptions(str(out / "refine"), str(truth_csv), maps), out / "evaluation")
+    rows = [row for row in evaluation["maps"] if "resolution_0.5_ang" in row]
+    if rows:
+        worst = max(rows, key=lambda row: row["resolution_0.5_ang"])
+        values.update({key: worst[key] for key in ("resolution_0.5_ang", "nyquist_frac_0.5")})
+        values["fsc_auc"] = image_fsc_auc(out / "refine", out / "evaluation", rows, maps, truth_csv)
+    return values
+
+
+def image_fsc_auc(folder: Path, evaluation: Path, rows: list[dict[str, Any]], maps: tuple[str, ...], truth_csv: Path
+                  ) -> float:
+    """Mean over the images of the area under the FSC of their state's map with the map they were made from.
+
+    The area is the mean over the shells from 1 to Nyquist. The maps lie in one frame, to which ``evaluate`` has
+    aligned each state's map. Junk, and images of no state, are left out.
+    """
+    aligned = {row["label"]: read_map(evaluation / row["aligned_file"]) for row in rows}
+    first, voxel_size_ang = next(iter(aligned.values()))
+    true = {Path(reference.name).name: reference.map
+            for reference in read_references(list(maps), truth_csv, len(first), voxel_size_ang)}
+    truth, clusters = true_table(truth_csv), read_clusters(folder)
+    pairs = [(int(label), Path(truth[int(i)]["map_file"]).name)
+             for i, label in zip(clusters.particle_id, clusters.label, strict=True)]
+    pairs = [pair for pair in pairs if pair[0] in aligned and pair[1] in true]
+    area = {pair: float(np.mean(compare(aligned[pair[0]][0], true[pair[1]], voxel_size_ang)["fsc"][1:]))
+            for pair in set(pairs)}
+    return float(np.mean([area[pair] for pair in pairs]))
+
+
+def frame_correlation(folder: Path, truth_csv: Path) -> float:
+    """Rank correlation, without sign, of the place along the motion and the frame, in the largest state."""
+    from scipy.stats import spearmanr
+
+    truth = true_table(truth_csv)
+    rows = [
+        row
+        for row in result_files.read_csv(folder / result_files.PARTICLES_CSV)
+        if row["label"] == "0" and row["motion"]
+    ]
+    if not rows:
+        return 0.0
+    frames = [int(truth[int(row["particle_id"])]["map"]) for row in rows]
+    return abs(float(spearmanr([float(row["motion"]) for row in rows], frames)[0]))
+
+
+def pose_errors(folder: Path, truth_csv: Path) -> dict[int, float]:
+    """Median pose error in degrees of every state, of the particles that have a true pose."""
+    truth = true_table(truth_csv)
+    rows = [row for row in result_files.read_csv(folder / result_files.PARTICLES_CSV)
+            if int(row["label"]) != NOISE and truth[int(row["particle_id"])]["map_file"] != JUNK]
+    angles = ("rot_deg", "tilt_deg", "psi_deg")
+    errors = {}
+    for label in sorted({int(row["label"]) for row in rows}):
+        mine = [row for row in rows if int(row["label"]) == label]
+        A, true = (euler_to_matrix(*torch.tensor([[float(row[name]) for name in angles] for row in part]).T)
+                   for part in (mine, [truth[int(row["particle_id"])] for row in mine]))
+        errors[label] = median_pose_error_deg(A, true)
+    return errors

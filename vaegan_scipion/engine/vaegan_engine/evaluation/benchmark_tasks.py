@@ -1,0 +1,60 @@
+"""The tasks of the scoreboard."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+_RIBOSOME = tuple(f"ribo50S_4states/maps/r50S_{name}_64.mrc" for name in (
+    "B_like", "C_or_D_like_a", "C_or_D_like_b", "E_like"))
+_EXOSOME = tuple(f"exosome_6FSZ/maps/{name}.mrc" for name in ("Exo9_core_only", "full", "no_Dis3", "no_Mtr4_Mpp6"))
+_SWIVEL = tuple(f"r30S_4ADV/maps/head_swivel_{k:02d}_{angle:+.1f}deg.mrc" for k, angle in enumerate(
+    np.linspace(-12, 12, 10)))
+_ADK = tuple(f"adk_DIMS/maps/frame_{k:03d}.mrc" for k in (0, 11, 22, 33, 44, 56, 67, 78, 89, 101))
+_RIBO20_FOLDER = "ribo50S_10076_real_vols/"
+_RIBO20 = tuple(f"{_RIBO20_FOLDER}maps/vol_{k}.mrc" for k in (
+    "018", 113, 115, 116, 194, 287, 288, 291, 293, 306, 383, 385, 386, 388, 390, 442, 455, 457, 458, 498))
+_RIBO3 = (_RIBOSOME[0], _RIBOSOME[1], _RIBOSOME[3])
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is simulated. A map named several times gives as many times the images."""
+
+    maps: tuple[str, ...]  # below --data; none = pure noise
+    per_map: int
+    states: int  # clusters that are right
+    snr: float = 1.0
+    box_px: int = 48
+    crop_frac: float = 0.75
+    junk_frac: float = 0.0  # of all images
+    junk_maps: tuple[str, ...] = ()  # other molecules among it, below --data
+    ordered: bool = False  # the maps are the frames of one motion
+    groups_csv: str = ""  # columns map, group, below --data: the groups are the true states, not the maps
+    view_concentration: float = 0.0  # this and the next three as simulate's
+    contrast_spread: float = 0.0
+    noise_ratio: float = 1.0
+    ctf_table: str = ""  # below --data
+
+
+TASKS = {
+    "ribo3": Task(_RIBO3, 3000, 3),
+    "ribo3-snr0.5": Task(_RIBO3, 3000, 3, snr=0.5),
+    "ribo3-snr0.2": Task(_RIBO3, 3000, 3, snr=0.2),
+    "ribo3-64px": Task(_RIBO3, 10000, 3, snr=0.2, box_px=64, crop_frac=1.0),
+    "ribo3-real": Task(_RIBO3, 3000, 3, snr=0.5, contrast_spread=0.25, noise_ratio=3.0,
+                       ctf_table="real_ctf/empiar10028_ctf.npz"),
+    "ribo4": Task(_RIBOSOME, 3000, 4),
+    "ribo20": Task(_RIBO20, 1000, 4, groups_csv=_RIBO20_FOLDER + "groups.csv"),
+    "preferred": Task(_RIBO3, 3000, 3, view_concentration=4.0),
+    "exosome": Task(_EXOSOME, 3000, 4),
+    "morph": Task(_SWIVEL, 1000, 1, ordered=True),
+    "morph-adk": Task(_ADK, 1000, 1, crop_frac=1.0, ordered=True),
+    "junk": Task(_RIBO3, 3000, 3, junk_frac=0.25, junk_maps=(
+        "groel_1MNF/maps/full14.mrc", "r30S_4ADV/maps/full.mrc", "exosome_6FSZ/maps/full.mrc")),
+    "homogeneous": Task((_RIBOSOME[3],), 5000, 1),
+    "unequal": Task((_RIBO3[0],) * 14 + (_RIBO3[1],) * 5 + (_RIBO3[2],), 450, 3),  # 70, 25 and 5 %
+    "null": Task((), 3000, 1),
+}
+SUITES: dict[str, tuple[float, tuple[int, ...]]] = {  # part of the images, seeds
+    "quick": (0.2, (0,)), "standard": (1.0, (0, 1, 2)), "full": (3.0, (0, 1, 2))}

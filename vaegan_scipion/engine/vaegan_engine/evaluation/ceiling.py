@@ -1,0 +1,206 @@
+"""``ceiling``: what a classifier of the encoder's own shape reaches when it is shown the true labels.
+
+No method without labels can be asked for more than that from the same images. Each particle is
+predicted once, by a network that has not seen it (k-fold cross-validation). In training, images are
+shifted cyclically by up to ``max_shift_frac`` and turned by 90 degrees or mirrored: the mirror
+image of a projection is the same object's projection from behind. The Wiener-filtered channel is
+computed first and turned with its image, so an astigmatic CTF turns along.
+"""
+from __future__ import annotations
+
+import argparse
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..contract import result_files
+from ..contract.errors import ConfigError, DataError
+from ..contract.run_json import read_training
+from ..contract.settings import ComputeConfig, DataConfig, ModelConfig
+from ..data.particle_tables import read_truth, rows_of
+from ..runtime.compute import describe, prepare_device
+from ..runtime.options import add_compute, add_folder, add_out, compute_of
+from ..runtime.progress import progress_bar
+from ..stats.label_agreement import agreement
+
+CEILING_JSON = "ceiling.json"
+BATCH = 64
+LEARNING_RATE = 2e-3
+
+
+@dataclass(frozen=True)
+class CeilingOptions:
+    """What to classify and how long to train."""
+
+    particles: str
+    truth_csv: str
+    run_dir: str = ""  # take the data and model settings of this training
+    data: DataConfig = field(default_factory=DataConfig)
+    epochs: int = 30
+    folds: int = 5
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``vaegan ceiling``."""
+    data = DataConfig()
+    add_folder(parser, "--particles", "particles", "RELION star file")
+    add_folder(parser, "--truth", "truth_csv", "truth.csv of simulate (columns id and map)")
+    add_folder(parser, "--run", "run_dir", "take image and network settings from this training", required=False)
+    add_out(parser)
+    parser.add_argument("--box-px", type=int, default=data.box_px, help=f"box (default: {data.box_px})")
+    parser.add_argument("--crop-frac", type=float, default=data.crop_frac, help="central part that is kept")
+    parser.add_argument("--max-images", type=int, default=data.max_images, help="first rows only; 0 = all")
+    parser.add_argument("--epochs", type=int, default=CeilingOptions.epochs,
+                        help=f"passes over the images per fold (default: {CeilingOptions.epochs})")
+    parser.add_argument("--folds", type=int, default=CeilingOptions.folds,
+                        help=f"parts of the cross-validation (default: {CeilingOptions.folds})")
+    add_compute(parser)
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run ``vaegan ceiling``."""
+    data = DataConfig(box_px=args.box_px, crop_frac=args.crop_frac, max_images=args.max_images)
+    run_ceiling(CeilingOptions(args.particles, args.truth_csv, args.run_dir, data, args.epochs, args.folds,
+                               compute_of(args)), args.out)
+
+
+def run_ceiling(options: CeilingOptions, out_dir: Path) -> dict[str, Any]:
+    """Cross-validate and write ``ceiling.json`` into ``out_dir``; returns what it holds.
+
+    Raises ConfigError or DataError.
+    """
+    from ..data.prepared_images import open_cache
+    from ..physics.ctf import ctf_2d
+
+    if options.epochs < 1 or options.folds < 2:
+        raise ConfigError(f"epochs is {options.epochs} and folds {options.folds}.",
+                          "Use at least 1 epoch and 2 folds.")
+    device = prepare_device(options.compute)
+    data, model, same = settings(options)
+    truth = read_truth(options.truth_csv)
+    cache = open_cache(data, Path(options.run_dir if same else out_dir) / result_files.CACHE)
+    label = truth.label[rows_of(truth.particle_id, cache.particle_id, options.truth_csv)]
+
+    def channels(rows: np.ndarray) -> Tensor:
+        from ..networks.critic_encoder import input_channels
+
+        images = torch.from_numpy(np.asarray(cache.images[rows], np.float32)).to(device)
+        ctf = torch.from_numpy(cache.ctf[rows]).to(device)
+        return input_channels(images, ctf_2d(ctf, cache.box_px, cache.pixel_size_ang), model)
+
+    print(f"ceiling: {len(label)} particles of {len(truth.names)} states, {options.folds} folds of "
+          f"{options.epochs} epochs, on {describe(device)}", flush=True)
+    predicted = cross_validate(channels, label, model, cache.box_px, options, device)
+    values: dict[str, Any] = {"accuracy": float((predicted == label).mean()), **agreement(predicted, label),
+                              "n_particles": len(label), "states": truth.names, "epochs": options.epochs,
+                              "folds": options.folds, "seed": options.compute.seed, "box_px": cache.box_px,
+                              "encoder_width": model.encoder_width}
+    result_files.write_json(Path(out_dir) / CEILING_JSON, values)
+    for name in ("accuracy", "nmi", "ami"):
+        print(f"ceiling {name if name == 'accuracy' else name.upper()} {values[name]:.3f}", flush=True)
+    return values
+
+
+def settings(options: CeilingOptions) -> tuple[DataConfig, ModelConfig, bool]:
+    """Image and network settings: of the training named, else the defaults.
+
+    The last value says whether that training has these very particles in its cache.
+    """
+    if not options.run_dir:
+        return replace(options.data, particles=options.particles), ModelConfig(), False
+    run = read_training(options.run_dir)
+    same = os.path.realpath(options.particles) == os.path.realpath(run.data.particles)
+    return (run.data if same else replace(run.data, particles=options.particles)), run.model, same
+
+
+def folds_of(label: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
+    """Fold 0 .. n_folds - 1 of each particle, every state spread evenly. Raises DataError."""
+    counts = np.bincount(label)
+    if counts[counts > 0].min() < n_folds:
+        raise DataError(f"a state has {counts[counts > 0].min()} particles, the cross-validation {n_folds} folds.",
+                        "Use more particles per state, or fewer --folds.")
+    rng, fold = np.random.default_rng(seed), np.empty(len(label), np.int64)
+    for state in np.flatnonzero(counts):
+        members = rng.permutation(np.flatnonzero(label == state))
+        fold[members] = np.arange(len(members)) % n_folds
+    return fold
+
+
+def augmented(x: Tensor, max_shift_px: int, rng: torch.Generator) -> Tensor:
+    """Channels ``(n, c, d, d)``: each image shifted cyclically, turned by a multiple of 90 degrees, mirrored."""
+    n, _, d, _ = x.shape
+    grid = torch.arange(d)
+    shift = torch.randint(-max_shift_px, max_shift_px + 1, (2, n, 1), generator=rng)
+    rows, columns = ((grid + s) % d for s in shift)
+    index = torch.arange(n)[:, None, None]
+    shifted = x.permute(0, 2, 3, 1)[index.to(x.device), rows[:, :, None].to(x.device),
+                                    columns[:, None, :].to(x.device)].permute(0, 3, 1, 2)
+    turn = torch.randint(8, (n,), generator=rng).to(x.device)
+    result = torch.empty_like(shifted)
+    for kind in range(8):
+        chosen = turn == kind
+        turned = torch.rot90(shifted[chosen], kind % 4, (2, 3))
+        result[chosen] = turned.flip(3) if kind >= 4 else turned
+    return result
+
+
+def cross_validate(channels: Callable[[np.ndarray], Tensor], label: np.ndarray, model: ModelConfig, box_px: int,
+                   options: CeilingOptions, device: torch.device) -> np.ndarray:
+    """Predicted state of every particle, by the network of the folds it is not in."""
+    fold = folds_of(label, options.folds, options.compute.seed)
+    steps = [math.ceil((fold != k).sum() / BATCH) * options.epochs for k in range(options.folds)]
+    predicted = np.empty(len(label), np.int64)
+    with progress_bar(sum(steps), "ceiling", "batches") as bar:
+        for k in range(options.folds):
+            network = train_classifier(channels, label, np.flatnonzero(fold != k), model, box_px, steps[k],
+                                       options.compute.seed + k, device, bar)
+            held_out = np.flatnonzero(fold == k)
+            with torch.no_grad():
+                for start in range(0, len(held_out), 4 * BATCH):
+                    rows = held_out[start:start + 4 * BATCH]
+                    predicted[rows] = network(channels(rows)).argmax(1).cpu().numpy()
+    return predicted
+
+
+def train_classifier(channels: Callable[[np.ndarray], Tensor], label: np.ndarray, rows: np.ndarray,
+                     model: ModelConfig, box_px: int, n_steps: int, seed: int, device: torch.device,
+                     bar: Any) -> nn.Module:
+    """A trained classifier of the encoder's shape: Adam, one warm-up and a cosine to 0, cross-entropy."""
+    from ..networks.critic_encoder import build_encoder
+
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        network = build_encoder(model, int(label.max()) + 1, box_px).to(device)
+    optimizer = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE)
+    rng, order = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
+    target = torch.from_numpy(label).to(device)
+    max_shift_px = max(1, round(model.max_shift_frac * box_px))
+    queue = np.empty(0, np.int64)
+    for step in range(n_steps):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, n_steps)
+        if len(queue) < BATCH:
+            queue = np.concatenate((queue, order.permutation(rows)))
+        batch, queue = np.sort(queue[:BATCH]), queue[BATCH:]
+        scores = network(augmented(channels(batch), max_shift_px, rng))
+        loss = functional.cross_entropy(scores, target[torch.from_numpy(batch).to(device)])
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        bar.update(1)
+    return network.eval()
+
+
+def learning_rate(step: int, n_steps: int) -> float:
+    """``lr/2 (1 + cos(pi step / n))``, after a linear rise over the first 5 % of the steps."""
+    rise = min(1.0, (step + 1) / max(1.0, 0.05 * n_steps))
+    return LEARNING_RATE * rise * 0.5 * (1 + math.cos(math.pi * step / n_steps))

@@ -1,0 +1,156 @@
+"""``halves``: two trainings on half the particles each, sharing no weights, and the FSC of their maps.
+
+The clusters are those of the whole set: they are labels only. Each half has its own generator and
+encoder, begun from its own seed; a cluster's map in a half is its generator at the mean of its
+encoder's z over the cluster's particles in that half.
+"""
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ..contract import result_files, run_json
+from ..contract.errors import ConfigError
+from ..contract.labels import NOISE
+from ..contract.run_json import read_training
+from ..contract.settings import EmbedRun, HalvesRun, TrainRun
+from ..data.mrc_files import write_map
+from ..data.particle_tables import Clusters, Latents, read_clusters, read_latents
+from ..figures.fsc_curves import write_fsc
+from ..physics.map_comparison import compare
+from ..runtime.options import add_compute, add_fields, add_folder, add_out, run_of
+from ..training.decoded import LoadDecoder, load_trained
+
+SMALLEST_HALF = 5  # particles of a cluster in a half
+HELPS = {"total_kimg": "training length per half, thousand images; 0 = as the run"}
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What ``run_halves`` calls; tests put their own in."""
+
+    train: Callable[..., Any]  # (TrainRun, folder, resume)
+    embed: Callable[..., Any]  # (EmbedRun, folder)
+    load: LoadDecoder
+    align: Callable[..., Any]  # (moving, reference, voxel_size_ang) -> alignment.AlignedMap
+
+
+def default_steps() -> Steps:
+    """The real ones."""
+    from ..latent.embed import run_embed
+    from ..physics.map_alignment import align_map
+    from ..training.train import run_train
+
+    return Steps(run_train, run_embed, load_trained, align_map)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``vaegan halves``."""
+    add_folder(parser, "--clusters", "clusters_dir", "--out folder of cluster")
+    add_folder(parser, "--run", "run_dir", "--out folder of the training")
+    add_out(parser)
+    add_fields(parser, HalvesRun, HELPS)
+    add_compute(parser)
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run ``vaegan halves``."""
+    run_halves(run_of(HalvesRun, args), args.out)
+
+
+def half_run(whole: TrainRun, half: Literal[1, 2], run: HalvesRun) -> TrainRun:
+    """Settings of one half: its particles, its own seed, and the length asked for.
+
+    A length other than the run's scales the encoder's stage in proportion.
+    """
+    training = whole.training
+    if run.total_kimg > 0:
+        factor = run.total_kimg / training.total_kimg
+        training = replace(training, total_kimg=run.total_kimg, encoder_kimg=training.encoder_kimg * factor)
+    return replace(whole, data=replace(whole.data, half_set=half), training=replace(training, continue_from=""),
+                   compute=replace(run.compute, seed=2 * whole.compute.seed + half))
+
+
+def run_halves(run: HalvesRun, out_dir: Path, steps: Steps | None = None) -> dict[str, Any]:
+    """Train, embed, decode, align and compare both halves in ``out_dir``. Returns the status.
+
+    Raises ConfigError, DataError, or what the training raises.
+    """
+    out_dir, steps = Path(out_dir), steps or default_steps()
+    whole = checked_run(run)
+    clusters = read_clusters(run.clusters_dir)
+    run_json.write_run(run, out_dir / result_files.RUN_JSON)
+    latents, decoders = [], []
+    halves: tuple[Literal[1, 2], ...] = (1, 2)
+    for half in halves:
+        folder, settings = out_dir / f"half{half}", half_run(whole, half, run)
+        print(f"half {half}: training", flush=True)
+        steps.train(settings, folder, resume=same_settings(folder, settings))
+        embedded = folder / "embedding"
+        steps.embed(EmbedRun(run_dir=str(folder.absolute()), compute=run.compute), embedded)
+        latents.append(read_latents(embedded))
+        decoders.append(steps.load(str(folder.absolute()), run.compute))
+    rows = [compare_halves(label, clusters, latents, decoders, out_dir, steps.align) for label in clusters.labels
+            if label != NOISE]
+    write(rows, out_dir)
+    return result_files.update_status(out_dir, state="finished", command=run.command, error=None,
+                                 clusters=len(rows))
+
+
+def checked_run(run: HalvesRun) -> TrainRun:
+    """The settings of the whole training, if its halves can be trained."""
+    whole = read_training(run.run_dir)
+    if whole.command != "train3d":
+        raise ConfigError(f"{run.run_dir} is a {whole.command}; halves compares maps.",
+                          "Give the --out folder of train3d.")
+    if whole.data.half_set:
+        raise ConfigError(f"{run.run_dir} was trained on data.half_set {whole.data.half_set}.",
+                          "Give a training on all particles.")
+    if run.total_kimg < 0:
+        raise ConfigError(f"total_kimg is {run.total_kimg:g}.", "Use 0 (as the run) or more.")
+    return whole
+
+
+def same_settings(folder: Path, settings: TrainRun) -> bool:
+    """Whether ``folder`` holds a training with these settings, to be continued."""
+    path = folder / result_files.RUN_JSON
+    if not path.exists():
+        return False
+    stored = run_json.read_run(path)
+    if not isinstance(stored, TrainRun):
+        return False
+    # the training itself may lower the batch size to the number of particles
+    training = replace(stored.training, batch_size=settings.training.batch_size)
+    return replace(stored, training=training) == settings
+
+
+def compare_halves(label: int, clusters: Clusters, latents: list[Latents], decoders: list[Any], out_dir: Path,
+                   align: Callable[..., Any]) -> dict[str, Any]:
+    """Maps of one cluster from both halves, the second aligned to the first, and their FSC."""
+    wanted = clusters.particle_id[clusters.label == label]
+    members = [half.z[np.isin(half.particle_id, wanted)] for half in latents]
+    row: dict[str, Any] = {"cluster": label, "n_half1": len(members[0]), "n_half2": len(members[1])}
+    few = min(len(z) for z in members)
+    if few < SMALLEST_HALF:
+        row["note"] = f"{few} particles in one half, fewer than {SMALLEST_HALF}: not compared"
+        return row
+    maps = [decoder.decode(z.mean(axis=0, keepdims=True))[0] for decoder, z in zip(decoders, members, strict=True)]
+    voxel_size_ang = decoders[0].pixel_size_ang
+    found = align(maps[1], maps[0], voxel_size_ang)
+    row.update(compare(maps[0], found.map, voxel_size_ang))
+    row.update(voxel_size_ang=voxel_size_ang, correlation=float(found.correlation), mirrored=bool(found.mirrored),
+               files=[f"{result_files.MAPS}/cluster_{label:02d}_half{half}.mrc" for half in (1, 2)])
+    for file, array in zip(row["files"], (maps[0], found.map), strict=True):
+        write_map(out_dir / file, array, voxel_size_ang)
+    return row
+
+
+def write(rows: list[dict[str, Any]], out_dir: Path) -> None:
+    """Write ``halves.json`` and the curves."""
+    write_fsc(rows, out_dir, "Two halves trained apart")
+    result_files.write_json(out_dir / result_files.HALVES_JSON, rows)

@@ -1,0 +1,176 @@
+"""``observer``: how well the states could be told apart by one who knows their maps.
+
+The ideal observer knows the true maps, the CTFs and the noise spectrum, and not the poses: each image goes to the
+state of largest likelihood summed over all rotations of an even grid and all shifts of a grid, and once more to the
+state of smallest misfit after its best pose in each was refined off the grid. No method that must find the maps can
+be asked for more. The maps' common scale and the noise spectrum come from the images: they are fitted in turn with
+the poses.
+"""
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..contract import result_files
+from ..contract.errors import ConfigError, DataError
+from ..contract.run_json import read_training
+from ..contract.settings import ComputeConfig
+from ..data.particle_tables import JUNK, read_truth, rows_of
+from ..data.prepared_images import open_cache
+from ..physics.fourier_band import Band, make_band
+from ..physics.projection import volume_to_fourier
+from ..physics.rotations import euler_to_matrix, rotation_distance_deg
+from ..physics.slices import PAD
+from ..reconstruction.images import Images, image_power, spread_rows
+from ..reconstruction.least_squares import project, residual_noise
+from ..reconstruction.map_mixture import MapMixture
+from ..reconstruction.pose_refinement import refine_poses
+from ..reconstruction.pose_search import Search, search_all
+from ..reconstruction.posed_images import posed
+from ..refine.starting_maps import scaled_to_images
+from ..runtime.compute import describe, prepare_device
+from ..runtime.options import add_compute, add_folder, add_out, compute_of
+from ..stats.label_agreement import agreement
+from .reference_maps import read_references, reference_of_state
+
+OBSERVER_JSON = "observer.json"
+FITS = 2  # of scale and noise
+POSE_ITERATIONS = 6
+
+
+@dataclass(frozen=True)
+class ObserverOptions:
+    """What to observe."""
+
+    run_dir: str
+    truth_csv: str
+    maps: tuple[str, ...] = ()  # empty: the phantom's states
+    n_images: int = 1000
+    n_rotations: int = 4608
+    shells: float = 11.0
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``vaegan observer``."""
+    add_folder(parser, "--run", "run_dir", "--out folder of train3d (its prepared images)")
+    add_folder(parser, "--truth", "truth_csv", "truth.csv of simulate, with poses")
+    parser.add_argument("--maps", nargs="+", default=(), metavar="MRC", help="the true maps (the phantom's are known)")
+    add_out(parser)
+    for name, text in (("n_images", "images, spread over the set"), ("n_rotations", "rotations of the grid"),
+                       ("shells", "resolution, in shells (box size / resolution)")):
+        default = getattr(ObserverOptions, name)
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default,
+                            help=f"{text} (default: {default:g})")
+    add_compute(parser)
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run ``vaegan observer``."""
+    values = run_observer(ObserverOptions(args.run_dir, args.truth_csv, tuple(args.maps), args.n_images,
+                                          args.n_rotations, args.shells, compute_of(args)), args.out)
+    for name in ("grid", "refined"):
+        row = values[name]
+        print(f"{name}: accuracy {row['accuracy']:.3f}, NMI {row['nmi']:.3f}, AMI {row['ami']:.3f}, median pose error "
+              f"{row['pose_error_deg']:.2f} deg")
+
+
+def run_observer(options: ObserverOptions, out_dir: Path) -> dict[str, Any]:
+    """Observe and write ``observer.json``; returns what it holds. Raises ConfigError or DataError."""
+    device = prepare_device(options.compute)
+    train = read_training(options.run_dir)
+    cache = open_cache(train.data, Path(options.run_dir) / result_files.CACHE)
+    if not 2 <= options.shells <= cache.box_px / 2:
+        raise ConfigError(f"--shells is {options.shells:g}.", f"Use 2 to {cache.box_px / 2:g}, half of the box.")
+    data = Images(cache.images, cache.ctf, cache.pixel_size_ang, device)
+    truth = read_truth(options.truth_csv)
+    state = truth.label[rows_of(truth.particle_id, cache.particle_id, options.truth_csv)]
+    particles = np.flatnonzero(state != (truth.names.index(JUNK) if JUNK in truth.names else -1))
+    rows = particles[spread_rows(len(particles), options.n_images)]
+    maps = true_maps(options, truth.names, cache.box_px, cache.pixel_size_ang).to(device)
+    print(f"observer: {len(rows)} images in {len(maps)} maps, on {describe(device)}", flush=True)
+    A = true_rotations(options.truth_csv, cache.particle_id[rows]).to(device)
+    model, found = fitted(data, maps, rows, options, train.model.max_shift_frac * cache.box_px)
+    grid = found.log_evidence.argmax(1)
+    band = make_band(cache.box_px, options.shells, device)
+    refined, poses = best_refined(data, model, found, rows, band)
+    at = torch.arange(len(rows))
+    values: dict[str, Any] = {
+        "n_images": len(rows), "n_rotations": options.n_rotations, "shells": options.shells, "states": truth.names,
+        "grid": scored(grid, state[rows], rotation_distance_deg(found.A[at, torch.from_numpy(grid)], A)),
+        "refined": scored(refined, state[rows], rotation_distance_deg(poses[at, torch.from_numpy(refined)], A))}
+    result_files.write_json(Path(out_dir) / OBSERVER_JSON, values)
+    return values
+
+
+def true_maps(options: ObserverOptions, names: list[str], box_px: int, voxel_size_ang: float) -> Tensor:
+    """The maps ``(c, d, d, d)`` of the true states, in their order. Raises DataError."""
+    references = read_references(list(options.maps), options.truth_csv, box_px, voxel_size_ang)
+    maps = []
+    for number, name in enumerate(names):
+        if name == JUNK:
+            continue
+        at = reference_of_state(number, name, references)
+        if at is None:
+            raise DataError(f"{options.truth_csv}: the map of state {name} is not given.", "Give all maps with --maps.")
+        maps.append(torch.from_numpy(references[at].map))
+    return torch.stack(maps)
+
+
+def true_rotations(truth_csv: str, ids: np.ndarray) -> Tensor:
+    """Rotations ``(n, 3, 3)`` of particles."""
+    table = {int(row["id"]): row for row in result_files.read_csv(truth_csv)}
+    angles = [torch.tensor([float(table[int(i)][name]) for i in ids]) for name in ("rot_deg", "tilt_deg", "psi_deg")]
+    return euler_to_matrix(*angles)
+
+
+def fitted(data: Images, maps: Tensor, rows: np.ndarray, options: ObserverOptions, largest_shift_px: float
+           ) -> tuple[MapMixture, Search]:
+    """Scale of the maps and noise from the images at their best poses, and the last search."""
+    power = image_power(data)
+    band = make_band(data.box_px, options.shells, data.device)
+    model = MapMixture(scaled_to_images(maps, data, power, options.shells), power, torch.ones_like(maps[0]))
+    transforms, ctf = data.coefficients(rows, band)
+    for _ in range(FITS):
+        found = search_all(data, model, rows, options.shells, options.n_rotations, largest_shift_px)
+        best = torch.from_numpy(found.log_evidence.argmax(1)).to(data.device)
+        at = torch.arange(len(rows), device=data.device)
+        images = posed(transforms, ctf, found.A[at, best], found.shifts_px[at, best], band)
+        made = torch.zeros_like(images.moved)
+        for c in range(len(maps)):
+            own = torch.nonzero(best == c).squeeze(1)
+            made[own] = project(images.part(own), model.maps[c])
+        weight = band.weight / model.noise[band.shell]
+        scale = (weight * (images.moved.conj() * made).real).sum() / (weight * made.abs().square()).sum()
+        model.maps = model.maps * scale
+        parts = [(len(own), residual_noise(images.part(own), model.maps[c])) for c in range(len(maps))
+                 for own in [torch.nonzero(best == c).squeeze(1)] if len(own)]
+        noise = torch.stack([n * spectrum for n, spectrum in parts]).sum(0) / len(rows)
+        inside = torch.arange(len(power), device=power.device) <= options.shells
+        model.noise = torch.where(inside, noise, power)
+    return model, search_all(data, model, rows, options.shells, options.n_rotations, largest_shift_px)
+
+
+def best_refined(data: Images, model: MapMixture, found: Search, rows: np.ndarray, band: Band
+                 ) -> tuple[np.ndarray, Tensor]:
+    """State of smallest misfit after pose refinement in every map, and the rotations ``(n, c, 3, 3)``."""
+    transforms, ctf = data.coefficients(rows, band)
+    precision, costs, poses = model.precision(band), [], []
+    for c, volume_ft in enumerate(volume_to_fourier(model.maps, PAD)):
+        A, _, cost = refine_poses(volume_ft, transforms, ctf, found.A[:, c], found.shifts_px[:, c], precision, band,
+                                  POSE_ITERATIONS)
+        costs.append(cost)
+        poses.append(A)
+    return torch.stack(costs, 1).argmin(1).cpu().numpy(), torch.stack(poses, 1)
+
+
+def scored(label: np.ndarray, state: np.ndarray, error_deg: Tensor) -> dict[str, float]:
+    """Accuracy, NMI, AMI, ARI, and the median pose error of all images."""
+    return {"accuracy": float((label == state).mean()), **agreement(label, state),
+            "pose_error_deg": float(error_deg.median())}

@@ -1,0 +1,120 @@
+"""``centroids``: k-means inside each cluster, the particle nearest to each centroid, decoded (thesis, 12)."""
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..contract import result_files
+from ..contract.errors import ConfigError
+from ..contract.labels import NOISE, cluster_name
+from ..contract.settings import ComputeConfig
+from ..data.particle_tables import latents_of_clusters
+from ..figures import drawing
+from ..runtime.options import add_compute, add_folder, add_out, compute_of
+from ..training.decoded import LoadDecoder, check_z, load_trained, write_decoded
+
+CENTROIDS_CSV, CENTROIDS_PNG = "centroids.csv", "centroids.png"
+PER_CLUSTER = 16  # of the thesis
+_COLUMNS = 4  # pictures per row
+
+
+@dataclass(frozen=True)
+class CentroidOptions:
+    """Which clustering, which model, how many centroids."""
+
+    clusters_dir: str
+    run_dir: str
+    per_cluster: int = PER_CLUSTER
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+
+
+class Centroid(NamedTuple):
+    """One k-means centroid: the row of the nearest particle and how many particles it stands for."""
+
+    row: int
+    n_particles: int
+    distance: float  # from the centroid to that particle
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``vaegan centroids``."""
+    add_folder(parser, "--clusters", "clusters_dir", "--out folder of cluster")
+    add_folder(parser, "--run", "run_dir", "--out folder of the training")
+    add_out(parser)
+    parser.add_argument("--per-cluster", type=int, default=PER_CLUSTER,
+                        help="centroids in the UMAP plane of each cluster (default: %(default)s)")
+    add_compute(parser)
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run ``vaegan centroids``."""
+    run_centroids(CentroidOptions(args.clusters_dir, args.run_dir, args.per_cluster, compute_of(args)), args.out)
+
+
+def nearest_to_centroids(points: np.ndarray, n_centroids: int, seed: int) -> tuple[list[Centroid], np.ndarray]:
+    """k-means of points ``(n, k)``: per centroid the nearest point, and the labels ``(n,)``.
+
+    At most as many centroids as there are different points. Centroids are ordered by falling size.
+    """
+    from sklearn.cluster import KMeans
+
+    n_centroids = min(n_centroids, len(np.unique(points, axis=0)))
+    model = KMeans(n_clusters=n_centroids, n_init=10, random_state=seed).fit(points)
+    order = np.argsort(-np.bincount(model.labels_, minlength=n_centroids), kind="stable")
+    place = np.empty(n_centroids, np.int64)
+    place[order] = np.arange(n_centroids)
+    labels = place[model.labels_]
+    found = []
+    for index, centre in enumerate(model.cluster_centers_[order]):
+        distance = np.linalg.norm(points - centre, axis=1)
+        row = int(distance.argmin())
+        found.append(Centroid(row, int((labels == index).sum()), float(distance[row])))
+    return found, labels
+
+
+def run_centroids(options: CentroidOptions, out_dir: Path, load: LoadDecoder = load_trained) -> list[dict[str, Any]]:
+    """Write ``centroids.csv``, the maps or images and ``centroids.png``; returns the rows.
+
+    Raises ConfigError or DataError. Noise is no cluster and has no centroids.
+    """
+    if options.per_cluster < 1:
+        raise ConfigError(f"per_cluster is {options.per_cluster}.", "Use at least 1.")
+    out_dir = Path(out_dir)
+    clusters, latents = latents_of_clusters(options.clusters_dir)
+    decoder = load(options.run_dir, options.compute)
+    check_z(decoder, latents.z, options.clusters_dir)
+    rows: list[dict[str, Any]] = []
+    chosen: list[int] = []
+    for label in (label for label in clusters.labels if label != NOISE):
+        members = np.flatnonzero(clusters.label == label)
+        found, _ = nearest_to_centroids(clusters.umap[members], options.per_cluster, options.compute.seed)
+        for index, centroid in enumerate(found):
+            row = int(members[centroid.row])
+            chosen.append(row)
+            rows.append({"cluster": label, "centroid": index, "n_particles": centroid.n_particles,
+                         "particle_id": int(clusters.particle_id[row]), "umap_1": float(clusters.umap[row, 0]),
+                         "umap_2": float(clusters.umap[row, 1]), "distance_umap": centroid.distance})
+    names = [f"cluster_{row['cluster']:02d}_centroid_{row['centroid']:02d}" for row in rows]
+    arrays, files = write_decoded(decoder, latents.z[chosen], names, out_dir)
+    rows = [row | {"file": file, "index": index} for row, (file, index) in zip(rows, files, strict=True)]
+    result_files.write_csv(out_dir / CENTROIDS_CSV, list(rows[0]), (list(row.values()) for row in rows))
+    draw(rows, arrays, out_dir / CENTROIDS_PNG)
+    print(f"{len(rows)} centroids of {len({row['cluster'] for row in rows})} clusters", flush=True)
+    return rows
+
+
+def draw(rows: list[dict[str, Any]], arrays: np.ndarray, path: Path) -> None:
+    """Pictures of the decoded particles, cluster after cluster."""
+    lines: list[list[tuple[np.ndarray, str]]] = []
+    labels: list[int] = []
+    for label in sorted({row["cluster"] for row in rows}):
+        of_cluster = [(array, f"{cluster_name(label)}: {row['n_particles']}")
+                      for row, array in zip(rows, arrays, strict=True) if row["cluster"] == label]
+        for start in range(0, len(of_cluster), _COLUMNS):
+            lines.append(of_cluster[start:start + _COLUMNS])
+            labels.append(label)
+    drawing.save_png(drawing.density_strip(lines, labels), path)

@@ -1,0 +1,265 @@
+"""``cluster``: UMAP and groups of an embedding, and one map (3D) or image (2D) per group."""
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..contract import result_files, run_json
+from ..contract.errors import ConfigError, DataError
+from ..contract.labels import NOISE, cluster_name
+from ..contract.settings import ClusterRun
+from ..data.particle_tables import Clusters, Latents, read_latents
+from ..figures import drawing
+from ..runtime.options import add_compute, add_fields, add_folder, add_out, run_of
+from ..runtime.progress import progress_bar
+from ..training.decoded import LoadDecoder, check_z, load_trained, write_decoded
+from . import density_clustering, stability
+from .density_clustering import Grouping
+
+TRIES = 3  # of UMAP and HDBSCAN with other random numbers
+HELPS = {
+    "method": "hdbscan finds the number of clusters in the UMAP plane; kmeans and gmm are given it and work in z",
+    "n_clusters": "kmeans and gmm only",
+    "n_neighbors": "UMAP: neighbours per particle",
+    "min_dist": "UMAP: smallest distance in the plane",
+    "min_samples": "HDBSCAN: neighbours that make a place dense",
+    "min_cluster_size": "HDBSCAN: particles; 0 = min_cluster_frac of all, within 15 and 900",
+    "min_cluster_frac": "HDBSCAN: smallest cluster / all particles",
+    "join_valley": "HDBSCAN: join groups unless the density in z between them falls below this part of the "
+                   "lower peak; 0 = join none",
+    "stability_repeats": "cluster parts of the particles again, and clouds without groups, this often; 0 = no verdict",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``vaegan cluster``."""
+    add_folder(parser, "--embedding", "embedding_dir", "--out folder of embed")
+    add_folder(parser, "--run", "run_dir", "--out folder of the training")
+    add_out(parser)
+    add_fields(parser, ClusterRun, HELPS)
+    add_compute(parser)
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run ``vaegan cluster``."""
+    run_cluster(run_of(ClusterRun, args), args.out)
+
+
+def run_cluster(run: ClusterRun, out_dir: Path, load: LoadDecoder = load_trained) -> dict[str, Any]:
+    """Cluster an embedding into ``out_dir``. Returns what ``clustering.json`` holds.
+
+    Raises ConfigError or DataError.
+    """
+    out_dir = Path(out_dir)
+    latents = read_latents(run.embedding_dir)
+    check(run, len(latents.z))
+    decoder = load(run.run_dir, run.compute)
+    check_z(decoder, latents.z, run.embedding_dir)
+    run_json.write_run(run, out_dir / result_files.RUN_JSON)
+
+    z, points, group, tries = most_typical(run, latents.z)
+    clusters = Clusters(latents.particle_id, group.labels, group.probability, points)
+    details = describe(run, z, clusters, group) | {"tries": tries}
+    rows, arrays = picture_rows(latents, clusters, decoder, out_dir)
+    if run.stability_repeats:
+        details |= assess(run, latents.z, z, group, details, decoder.run.model.n_categories)
+        for row in rows:
+            if row["label"] != NOISE and "stability" in details:
+                row["stability"] = details["stability"]["per_cluster"][row["label"]]
+    result_files.write_csv(
+        out_dir / result_files.CLUSTERS_CSV,
+        ["particle_id", "label", "probability", "umap_1", "umap_2"],
+        (
+            [int(i), int(label), f"{p:.6g}", f"{x:.7g}", f"{y:.7g}"]
+            for i, label, p, (x, y) in zip(
+                clusters.particle_id, clusters.label, clusters.probability, points, strict=True
+            )
+        ),
+    )
+    result_files.write_json(out_dir / result_files.CLUSTERS_JSON, rows)
+    result_files.write_json(out_dir / result_files.CLUSTERING_JSON, details)
+    draw(clusters, rows, arrays, out_dir)
+    result_files.update_status(out_dir, state="finished", command=run.command, error=None,
+                          n_particles=len(z), clusters=details["clusters"], noise_frac=details["noise_frac"],
+                          verdict=details.get("verdict", ""))
+    report(details, rows)
+    return details
+
+
+def most_typical(run: ClusterRun, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray, Grouping, list[dict[str, Any]]]:
+    """z with jitter, UMAP points and groups of latents ``raw`` (n, k), and a row for every try.
+
+    Random numbers decide where UMAP leaves a bridge, and now and then one more or one less joins everything. So
+    HDBSCAN's groups are those of the try whose labels agree best with the others' (mean AMI), a median of partitions.
+    """
+    from sklearn.metrics import adjusted_mutual_info_score
+
+    made = []
+    for seed in range(run.compute.seed, run.compute.seed + (TRIES if run.method == "hdbscan" else 1)):
+        print(f"UMAP of {len(raw)} particles, z of {raw.shape[1]} numbers, seed {seed}", flush=True)
+        z = density_clustering.jittered(raw, seed)
+        points = density_clustering.embed_2d(z, run.n_neighbors, run.min_dist, seed)
+        made.append((z, points, grouped(run, z, points)))
+    labels = [group.labels for _, _, group in made]
+    agreed = [float(np.mean([adjusted_mutual_info_score(one, other) for k, other in enumerate(labels) if k != place]
+                            or [1.0])) for place, one in enumerate(labels)]
+    best = int(np.argmax(agreed))
+    return *made[best], [{"clusters": int(one.max()) + 1, "ami": ami, "kept": place == best}
+                         for place, (one, ami) in enumerate(zip(labels, agreed, strict=True))]
+
+
+def check(run: ClusterRun, n: int) -> None:
+    """Refuse settings that cannot be run on n particles."""
+    limits = [("n_neighbors", run.n_neighbors, 2, 1000), ("min_dist", run.min_dist, 0, 1),
+              ("min_samples", run.min_samples, 1, 1000), ("min_cluster_size", run.min_cluster_size, 0, 10**9),
+              ("min_cluster_frac", run.min_cluster_frac, 1e-6, 1), ("join_valley", run.join_valley, 0, 1),
+              ("stability_repeats", run.stability_repeats, 0, 100)]
+    if run.method != "hdbscan":
+        limits.append(("n_clusters", run.n_clusters, 1, 10**6))
+        if run.n_clusters > n:
+            raise DataError(f"n_clusters is {run.n_clusters}, the embedding has {n} particles.",
+                            f"Use at most {n} clusters, or embed more particles.")
+    for name, value, low, high in limits:
+        if not low <= value <= high:
+            raise ConfigError(f"{name} is {value:g}.", f"Use a value from {low:g} to {high:g}.")
+
+
+def grouped(run: ClusterRun, z: np.ndarray, points: np.ndarray) -> Grouping:
+    """Labels by the method that was asked for."""
+    if run.method == "kmeans":
+        return density_clustering.group_by_kmeans(z, run.n_clusters, run.compute.seed)
+    if run.method == "gmm":
+        return density_clustering.group_by_mixture(z, run.n_clusters, run.compute.seed)
+    size = density_clustering.smallest_cluster(len(points), run.min_cluster_size, run.min_cluster_frac)
+    if len(points) < 2 * size:
+        print(f"{len(points)} particles cannot hold two clusters of min_cluster_size {size}: all are one. "
+              "Embed more particles, or lower --min-cluster-size.", flush=True)
+    return density_clustering.group_by_density(z, points, size, run.min_samples, run.join_valley)
+
+
+def describe(run: ClusterRun, z: np.ndarray, clusters: Clusters, group: Grouping) -> dict[str, Any]:
+    """What ``clustering.json`` holds: how the clusters came about and how stable their number is."""
+    details: dict[str, Any] = {
+        "method": run.method, "n_particles": len(z), "clusters": int(clusters.label.max()) + 1,
+        "noise_frac": float((clusters.label == NOISE).mean()), "jitter_frac": density_clustering.JITTER_FRAC,
+        **group.details}
+    if run.method == "hdbscan":
+        details["sweep"] = density_clustering.sweep(z, clusters.umap, run.min_samples, run.join_valley, clusters.label)
+    return details
+
+
+def assess(run: ClusterRun, raw: np.ndarray, z: np.ndarray, group: Grouping, details: dict[str, Any],
+           n_categories: int) -> dict[str, Any]:
+    """Stability of the clusters, what a null without groups gives, and a verdict; for ``clustering.json``.
+
+    raw, z: latents ``(n, k)`` without and with jitter. Sweep rows get ``null_clusters``, the numbers of the first
+    draws, as many as there are repeats.
+    """
+    n, repeats, by_density = len(raw), run.stability_repeats, run.method == "hdbscan"
+    if by_density and n < 2 * details["min_cluster_size"]:
+        return {"verdict": f"one group: {n} particles cannot hold two clusters of {details['min_cluster_size']}"}
+    n_clusters, seed = int(group.labels.max()) + 1, run.compute.seed
+    most_draws = 0 if not by_density else repeats if n_clusters == 1 else max(repeats, stability.NULL_DRAWS)
+    with progress_bar(repeats + most_draws, "stability", "repeats") as bar:
+        def recluster(part: np.ndarray, seed: int) -> np.ndarray:
+            bar.update(1)
+            return clustered_part(run, part, n, seed)[2]
+
+        stable, numbers = stability.repeated(raw, group.labels, recluster, repeats, seed)
+        found: dict[str, Any] = {"stability": {
+            "repeats": repeats, "particles": stability.subset_size(n), "stable_from": stability.STABLE,
+            "per_cluster": [float(value) for value in stable], "clusters": numbers}}
+        if not by_density:
+            return found | {"verdict": stability.kept_apart(stable, " as asked for") + "; whether they are parted was "
+                                                                                      "not tested"}
+        valley = stability.worst_valley(z, group.labels)
+        sizes = [row["min_cluster_size"] for row in details["sweep"]]
+        draws: list[dict[str, Any]] = []
+        for draw in range(most_draws):
+            if draw >= repeats and any(stability.as_deep(one, n_clusters, valley) for one in draws):
+                break
+            draws.append(null_draw(run, raw, n_categories, sizes if draw < repeats else [], seed + draw))
+            bar.update(1)
+    longest = stability.plateau(sizes, [row["clusters"] for row in details["sweep"]])
+    found["verdict"] = stability.verdict(stable, numbers, details["noise_frac"], valley, draws, longest)
+    sweep = [row | {"null_clusters": [draw["sweep"][place] for draw in draws[:repeats]]}
+             for place, row in enumerate(details["sweep"])]
+    return found | {"valley": valley, "null": draws, "plateau": longest, "sweep": sweep}
+
+
+def clustered_part(run: ClusterRun, part: np.ndarray, n: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cluster some of n particles as all were: their z with jitter, UMAP points (z for kmeans and gmm), labels."""
+    z = density_clustering.jittered(part, seed)
+    if run.method != "hdbscan":
+        return z, z, grouped(replace(run, n_clusters=min(run.n_clusters, len(z)),
+                                     compute=replace(run.compute, seed=seed)), z, z).labels
+    points = density_clustering.embed_2d(z, run.n_neighbors, run.min_dist, seed, by_tree=True)
+    size = density_clustering.smallest_cluster(n, run.min_cluster_size, run.min_cluster_frac)
+    return (
+        z,
+        points,
+        density_clustering.group_by_density(
+            z, points, density_clustering.part_size(size, n, len(z)), run.min_samples, run.join_valley
+        ).labels,
+    )
+
+
+def null_draw(run: ClusterRun, raw: np.ndarray, n_categories: int, sizes: list[int], seed: int) -> dict[str, Any]:
+    """Cluster one draw of the null: clusters, valley of the least parted two, clusters at other smallest sizes."""
+    n = len(raw)
+    rng = np.random.default_rng([seed, n])
+    z, points, labels = clustered_part(
+        run, stability.null_latents(raw, n_categories, stability.subset_size(n), rng), n, seed)
+    others = [
+        density_clustering.group_by_density(
+            z, points, density_clustering.part_size(size, n, len(z)), run.min_samples, run.join_valley
+        ).labels
+        for size in sizes
+    ]
+    return {"clusters": int(labels.max()) + 1, "valley": stability.worst_valley(z, labels),
+            "sweep": [int(other.max()) + 1 for other in others]}
+
+
+def picture_rows(latents: Latents, clusters: Clusters, decoder: Any, out_dir: Path
+                 ) -> tuple[list[dict[str, Any]], np.ndarray]:
+    """Decode the mean z of every group, noise too, and write it. Returns rows of ``clusters.json``."""
+    labels = clusters.labels
+    means = np.stack([latents.z[clusters.label == label].mean(axis=0) for label in labels])
+    names = ["cluster_noise" if label == NOISE else f"cluster_{label:02d}" for label in labels]
+    arrays, files = write_decoded(decoder, means, names, out_dir)
+    counts = [int((clusters.label == label).sum()) for label in labels]
+    rows = [{"label": label, "n_particles": count, "fraction": count / len(latents.z),
+             "z": [float(x) for x in mean], "file": file, "index": index}
+            for label, count, mean, (file, index) in zip(labels, counts, means, files, strict=True)]
+    return rows, arrays
+
+
+def draw(clusters: Clusters, rows: list[dict[str, Any]], arrays: np.ndarray, out_dir: Path) -> None:
+    """Write ``umap.png`` and ``maps.png``."""
+    figure = drawing.new_figure(6.5, 5.5)
+    n_clusters = int(clusters.label.max()) + 1
+    drawing.draw_umap(figure.subplots(), clusters.umap, clusters.label,
+                      title=f"{n_clusters} cluster{'s' * (n_clusters != 1)} of {len(clusters.label)} particles")
+    drawing.save_png(figure, out_dir / "umap.png")
+    strip = drawing.density_strip(
+        [[(array, f"{cluster_name(row['label'])}, {row['n_particles']} particles")]
+         for row, array in zip(rows, arrays, strict=True)], [row["label"] for row in rows])
+    drawing.save_png(strip, out_dir / "maps.png")
+
+
+def report(details: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    """Print the result."""
+    for row in rows:
+        stable = f", stability {row['stability']:.2f}" if "stability" in row else ""
+        print(f"{cluster_name(row['label'])}: {row['n_particles']} particles ({100 * row['fraction']:.1f} %){stable}")
+    if "sweep" in details:
+        print("clusters against min_cluster_size: "
+              + ", ".join(f"{r['min_cluster_size']}: {r['clusters']}" for r in details["sweep"]))
+    print(f"clusters {details['clusters']}")
+    print(f"noise fraction {details['noise_frac']:.3f}", flush=True)
+    if "verdict" in details:
+        print(f"verdict: {details['verdict']}", flush=True)

@@ -1,0 +1,168 @@
+"""``counterpart``: a particle as the networks see it, beside what the generator makes at its z.
+
+In 3D the generator knows no pose of the particle: of many evenly spread orientations, the projection is
+shown that resembles the particle most.
+"""
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..contract import result_files, run_json
+from ..contract.errors import ConfigError, DataError
+from ..contract.settings import ComputeConfig, CounterpartRun, EmbedRun
+from ..data.mrc_files import write_stack
+from ..data.particle_tables import read_latents, rows_of
+from ..physics.ctf import ctf_2d
+from ..physics.projection import extract_slices, images_to_slices, shift_slices, slices_to_images, volume_to_fourier
+from ..physics.rotations import matrix_to_euler, super_fibonacci_rotations
+from ..runtime.options import add_compute, add_fields, add_folder, add_out, run_of
+from ..training.decoded import check_z, load_trained
+from .embed import particles_of
+
+MOST_ORIENTATIONS = 100_000
+BATCH = 256  # orientations projected at a time
+
+HELPS = {
+    "particle_id": "id of the particle (vaeParticleId, else its row from 1)",
+    "n_orientations": "3D: orientations tried for the projection that resembles the particle most",
+}
+
+
+class Match(NamedTuple):
+    """The generated image that resembles a particle most."""
+
+    rotation: Tensor | None  # (3, 3) Euler matrix; None in 2D
+    shift_px: Tensor  # (2,) x, y
+    clean: Tensor  # (d, d), not shifted, no CTF
+    modulated: Tensor  # (d, d), with CTF and shift
+    score: float  # inner product with the particle / norm of the image
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``vaegan counterpart``."""
+    add_folder(parser, "--run", "run_dir", "--out folder of the training")
+    add_folder(parser, "--embedding", "embedding_dir", "--out folder of embed")
+    add_out(parser)
+    add_fields(parser, CounterpartRun, HELPS)
+    add_compute(parser)
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run ``vaegan counterpart``."""
+    print(run_counterpart(run_of(CounterpartRun, args), args.out))
+
+
+def best_match(image: Tensor, candidates: Iterator[tuple[Tensor | None, Tensor]], ctf: Tensor,
+               max_shift_px: float) -> Match:
+    """The candidate and shift with the largest normalised cross-correlation.
+
+    ``score(f, s) = sum_r x(r) (h * f)(r - s) / |h * f|``, the likelihood of white noise with a free
+    amplitude.
+
+    Parameters
+    ----------
+    image : ``(d, d)`` particle x.
+    candidates : batches of (Euler matrices ``(n, 3, 3)`` or None, half planes ``(n, d, d//2 + 1)`` of f).
+    ctf : ``(d, d//2 + 1)``, transform of h.
+    max_shift_px : shifts s are tried within this distance along each axis.
+    """
+    d = image.shape[-1]
+    transform = images_to_slices(image[None])
+    reach = int(max_shift_px)
+    window = slice(d // 2 - reach, d // 2 + reach + 1)
+    best: Match | None = None
+    for rotations, slices in candidates:
+        modulated = slices * ctf
+        norm = slices_to_images(modulated).square().sum((-2, -1)).sqrt().clamp_min(1e-12)
+        scores = slices_to_images(transform * modulated.conj())[:, window, window] / norm[:, None, None]
+        flat = scores.flatten(1)
+        row = int(flat.amax(1).argmax())
+        score = float(flat[row].max())
+        if best is not None and score <= best.score:
+            continue
+        place = int(flat[row].argmax())
+        width = 2 * reach + 1
+        shift = torch.tensor([place % width - reach, place // width - reach], dtype=image.dtype, device=image.device)
+        moved = slices_to_images(shift_slices(modulated[row:row + 1], shift[None]))[0]
+        best = Match(None if rotations is None else rotations[row], shift,
+                     slices_to_images(slices[row:row + 1])[0], moved, score)
+    if best is None:
+        raise ValueError("there are no candidates")
+    return best
+
+
+def projections(map_: Tensor, n_orientations: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Evenly spread projections of a map ``(d, d, d)``, as batches for ``best_match``."""
+    transform = volume_to_fourier(map_[None])
+    rotations = super_fibonacci_rotations(n_orientations, map_.device, map_.dtype)
+    for batch in rotations.split(BATCH):
+        index = torch.zeros(len(batch), dtype=torch.long, device=map_.device)
+        yield batch, extract_slices(transform, index, batch, map_.shape[-1])
+
+
+def correlation_in_circle(a: Tensor, b: Tensor, radius_px: float) -> float:
+    """Pearson correlation of images ``(d, d)`` inside a circle about their centre."""
+    d = a.shape[-1]
+    x = torch.arange(d, device=a.device) - d // 2
+    inside = x[:, None].square() + x[None].square() <= radius_px ** 2
+    u, v = a[inside] - a[inside].mean(), b[inside] - b[inside].mean()
+    return float((u * v).sum() / (u.norm() * v.norm()).clamp_min(1e-12))
+
+
+def run_counterpart(run: CounterpartRun, out_dir: Path,
+                    load: Callable[[str, ComputeConfig], Any] = load_trained) -> dict[str, Any]:
+    """Write the particle and its counterpart into ``out_dir``. Returns what ``counterpart.json`` holds.
+
+    Raises ConfigError for a number of orientations outside 1 to 100,000, DataError for a particle that
+    was not embedded.
+    """
+    out_dir = Path(out_dir)
+    if not 1 <= run.n_orientations <= MOST_ORIENTATIONS:
+        raise ConfigError(f"n_orientations is {run.n_orientations}.", f"Use 1 to {MOST_ORIENTATIONS}.")
+    trained = load(run.run_dir, run.compute)
+    latents = read_latents(run.embedding_dir)
+    check_z(trained, latents.z, run.embedding_dir)
+    run_json.write_run(run, out_dir / result_files.RUN_JSON)
+    z = latents.z[rows_of(latents.particle_id, np.array([run.particle_id]), run.embedding_dir)]
+    image, ctf = particle_of(run, trained)
+    made = torch.as_tensor(trained.decode(z), dtype=torch.float32)[0]
+    data, box_px = trained.run.data, trained.box_px
+    # as many pixels as the generator itself moves its images, and at least one
+    max_shift_px = max(1.0, trained.run.model.max_shift_frac * box_px)
+    candidates: Iterator[tuple[Tensor | None, Tensor]] = (
+        projections(made, run.n_orientations) if made.ndim == 3 else iter([(None, images_to_slices(made[None]))]))
+    match = best_match(image, candidates, ctf, max_shift_px)
+    write_stack(out_dir / result_files.COUNTERPART_MRCS,
+                np.stack([image.numpy(), match.modulated.numpy(), match.clean.numpy()]), trained.pixel_size_ang)
+    found: dict[str, Any] = {
+        "particle_id": run.particle_id, "shift_px": match.shift_px.tolist(),
+        "correlation": correlation_in_circle(image, match.modulated, data.particle_radius_frac * box_px)}
+    if match.rotation is not None:
+        angles = matrix_to_euler(match.rotation)
+        found |= dict(zip(("rot_deg", "tilt_deg", "psi_deg"), (float(angle) for angle in angles), strict=True))
+    result_files.write_json(out_dir / result_files.COUNTERPART_JSON, found)
+    result_files.update_status(out_dir, state="finished", command=run.command, error=None)
+    return found
+
+
+def particle_of(run: CounterpartRun, trained: Any) -> tuple[Tensor, Tensor]:
+    """The prepared image ``(d, d)`` and CTF half plane ``(d, d//2 + 1)`` of the particle."""
+    embedding_dir = Path(run.embedding_dir)
+    embedded = run_json.read_run(embedding_dir / result_files.RUN_JSON)
+    if not isinstance(embedded, EmbedRun):
+        raise DataError(f"{run.embedding_dir}: its run.json is a '{embedded.command}', not an embedding.",
+                        "Give the --out folder of embed.")
+    cache = particles_of(replace(embedded, run_dir=run.run_dir), trained, embedding_dir)
+    row = int(rows_of(cache.particle_id, np.array([run.particle_id]), run.embedding_dir)[0])
+    image = torch.from_numpy(np.asarray(cache.images[row], np.float32))
+    ctf = ctf_2d(torch.from_numpy(np.array(cache.ctf[row:row + 1], np.float32)), trained.box_px,
+                 trained.pixel_size_ang)[0]
+    return image, ctf.abs() if trained.run.data.phase_flipped else ctf

@@ -1,0 +1,96 @@
+"""``embed``: the encoder's mean z of every particle of a trained model."""
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..contract import result_files, run_json
+from ..contract.errors import ConfigError, DataError
+from ..contract.settings import ComputeConfig, EmbedRun
+from ..data.prepared_images import ParticleCache, open_cache
+from ..runtime.options import add_compute, add_fields, add_folder, add_out, run_of
+from ..runtime.progress import progress_bar
+from ..training.decoded import load_trained
+from ..training.trained_run import no_encoder
+
+HELPS = {"particles": "other particles than the run's own (RELION star file)", "batch_size": "images at a time"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``vaegan embed``."""
+    add_folder(parser, "--run", "run_dir", "--out folder of the training")
+    add_out(parser)
+    add_fields(parser, EmbedRun, HELPS)
+    add_compute(parser)
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run ``vaegan embed``."""
+    run_embed(run_of(EmbedRun, args), args.out)
+
+
+def run_embed(run: EmbedRun, out_dir: Path,
+              load: Callable[[str, ComputeConfig], Any] = load_trained) -> dict[str, Any]:
+    """Encode particles and write ``latents.npz`` into ``out_dir``. Returns the status.
+
+    Raises ConfigError or DataError.
+    """
+    out_dir = Path(out_dir)
+    if run.batch_size < 1:
+        raise ConfigError(f"batch_size is {run.batch_size}.", "Use at least 1.")
+    trained = load(run.run_dir, run.compute)
+    if trained.run.model.homogeneous:
+        raise no_encoder(run.run_dir)
+    cache = particles_of(run, trained, out_dir)
+    run_json.write_run(run, out_dir / result_files.RUN_JSON)
+    z = encode_all(trained, cache, run.batch_size)
+    result_files.write_npz(out_dir / result_files.LATENTS_NPZ, particle_id=cache.particle_id.astype(np.int64), z=z,
+                      half_set=cache.half_set.astype(np.uint8))
+    print(f"embedded {len(z)} particles, z of {z.shape[1]} numbers", flush=True)
+    return result_files.update_status(out_dir, state="finished", command=run.command, error=None,
+                                 n_particles=len(z), z_dim=z.shape[1])
+
+
+def particles_of(run: EmbedRun, trained: Any, out_dir: Path) -> ParticleCache:
+    """Images of the run's own particles (its cache), or of others, prepared in the same way."""
+    data = trained.run.data
+    if not run.particles or same_file(run.particles, data.particles):
+        return open_cache(data, Path(run.run_dir) / result_files.CACHE)
+    data = replace(data, particles=run.particles, stack="", max_images=0, half_set=0)
+    cache = open_cache(data, out_dir / result_files.CACHE)
+    ratio = cache.pixel_size_ang / trained.pixel_size_ang
+    if abs(ratio - 1) > 0.01:
+        raise DataError(f"{run.particles}: the prepared images have {cache.pixel_size_ang:.3f} A/px, the model "
+                        f"{trained.pixel_size_ang:.3f}; they may differ by 1 %.",
+                        "Give particles of the same pixel size and box, or train on these.")
+    return cache
+
+
+def same_file(a: str, b: str) -> bool:
+    """Whether two paths name one file."""
+    return os.path.realpath(a) == os.path.realpath(b)
+
+
+def encode_all(trained: Any, cache: ParticleCache, batch_size: int) -> np.ndarray:
+    """Mean z ``(n, k)`` float32 of all images of a cache, in its order. Raises DataError."""
+    parts = []
+    with progress_bar(len(cache.images), "embed", "images") as bar:
+        for start in range(0, len(cache.images), batch_size):
+            rows = slice(start, start + batch_size)
+            images = torch.from_numpy(np.asarray(cache.images[rows], np.float32))
+            ctf = torch.from_numpy(np.array(cache.ctf[rows], np.float32))
+            parts.append(trained.encode(images, ctf).float().cpu().numpy())
+            bar.update(len(parts[-1]))
+    z = np.concatenate(parts)
+    bad = np.flatnonzero(~np.isfinite(z).all(axis=1))
+    if len(bad):
+        raise DataError(f"z of particle {cache.particle_id[bad[0]]} is not finite ({len(bad)} such particles).",
+                        "The model has diverged: train again with smaller learning rates.")
+    return z

@@ -1,0 +1,155 @@
+"""``traverse``: principal components of z inside each cluster, and maps or images along them."""
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..contract import result_files, run_json
+from ..contract.errors import ConfigError
+from ..contract.labels import NOISE, cluster_name
+from ..contract.settings import TraverseRun
+from ..data.particle_tables import latents_of_clusters
+from ..figures import drawing
+from ..runtime.options import add_compute, add_fields, add_folder, add_out, run_of
+from ..training.decoded import LoadDecoder, check_z, load_trained, write_decoded
+
+HELPS = {
+    "n_components": "principal components per cluster",
+    "n_points": "points along each",
+    "low_percentile": "first point: this percentile of the cluster's scores",
+    "high_percentile": "last point: this percentile",
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point of a traversal."""
+
+    component: int
+    point: int
+    position: float  # score along the component, same units as z
+    n_near: int
+    distance_z: float
+    z: np.ndarray  # (k,)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``vaegan traverse``."""
+    add_folder(parser, "--clusters", "clusters_dir", "--out folder of cluster")
+    add_folder(parser, "--run", "run_dir", "--out folder of the training")
+    add_out(parser)
+    add_fields(parser, TraverseRun, HELPS)
+    add_compute(parser)
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run ``vaegan traverse``."""
+    run_traverse(run_of(TraverseRun, args), args.out)
+
+
+def to_simplex(z: np.ndarray, n_categories: int) -> np.ndarray:
+    """z ``(n, k)`` with its first ``n_categories`` entries clipped at 0 and scaled to sum 1.
+
+    A point on a straight line through probabilities can leave their simplex; a row without any
+    positive entry becomes uniform.
+    """
+    z = np.array(z, np.float64)
+    if n_categories:
+        share = np.clip(z[:, :n_categories], 0.0, None)
+        total = share.sum(axis=1, keepdims=True)
+        z[:, :n_categories] = np.where(total > 0, share / np.where(total > 0, total, 1.0), 1.0 / n_categories)
+    return z
+
+
+def traverse_points(z: np.ndarray, n_components: int, n_points: int, low_percentile: float,
+                    high_percentile: float, n_categories: int) -> list[Point]:
+    """Points along the principal components of one cluster, z ``(n, k)`` of its particles.
+
+    Scores run linearly from the low to the high percentile of the particles' own scores. Of the
+    particles, ``n_near`` have a score within half a step of the point, and ``distance_z`` is the
+    distance in z from the point to the nearest one: a point far from every particle is made up.
+    A cluster of n particles has at most n - 1 components; one particle has none.
+    """
+    from sklearn.decomposition import PCA
+
+    z = np.asarray(z, np.float64)
+    n_components = min(n_components, len(z) - 1, z.shape[1])
+    if n_components < 1:
+        return []
+    with np.errstate(invalid="ignore", divide="ignore"):  # the variance ratio of equal rows is 0 / 0
+        pca = PCA(n_components=n_components, svd_solver="full").fit(z)
+    scores = (z - pca.mean_) @ pca.components_.T
+    made = []
+    for component in range(n_components):
+        score = scores[:, component]
+        low, high = np.percentile(score, (low_percentile, high_percentile))
+        positions = np.linspace(low, high, n_points) if n_points > 1 else np.array([(low + high) / 2])
+        half_step = (high - low) / (2 * max(n_points - 1, 1))
+        on_line = to_simplex(pca.mean_ + positions[:, None] * pca.components_[component], n_categories)
+        for index, (position, place) in enumerate(zip(positions, on_line, strict=True)):
+            near = np.abs(score - position) <= half_step * (1 + 1e-9) + 1e-12
+            distance = float(np.sqrt(((z - place) ** 2).sum(axis=1).min()))
+            made.append(Point(component, index, float(position), int(near.sum()), distance, place))
+    return made
+
+
+def run_traverse(run: TraverseRun, out_dir: Path, load: LoadDecoder = load_trained) -> dict[str, Any]:
+    """Traverse every cluster into ``out_dir``. Returns the status. Raises ConfigError or DataError."""
+    out_dir = Path(out_dir)
+    check(run)
+    clusters, latents = latents_of_clusters(run.clusters_dir)
+    decoder = load(run.run_dir, run.compute)
+    check_z(decoder, latents.z, run.clusters_dir)
+    run_json.write_run(run, out_dir / result_files.RUN_JSON)
+    n_categories = decoder.run.model.n_categories
+    points: list[tuple[int, Point]] = []
+    for label in clusters.labels:
+        members = latents.z[clusters.label == label]
+        if label == NOISE:
+            print(f"noise: {len(members)} particles are no cluster and are not traversed", flush=True)
+            continue
+        found = traverse_points(members, run.n_components, run.n_points, run.low_percentile,
+                                run.high_percentile, n_categories)
+        if not found:
+            print(f"{cluster_name(label)}: {len(members)} particle has no principal component", flush=True)
+        points += [(label, point) for point in found]
+    write(points, decoder, out_dir, latents.z.shape[1])
+    return result_files.update_status(out_dir, state="finished", command=run.command, error=None,
+                                 n_points=len(points))
+
+
+def check(run: TraverseRun) -> None:
+    """Refuse settings that cannot be run."""
+    for name, value in (("n_components", run.n_components), ("n_points", run.n_points)):
+        if value < 1:
+            raise ConfigError(f"{name} is {value}.", "Use at least 1.")
+    if not 0 <= run.low_percentile < run.high_percentile <= 100:
+        raise ConfigError(f"low_percentile is {run.low_percentile:g} and high_percentile {run.high_percentile:g}.",
+                          "Use 0 <= low < high <= 100.")
+
+
+def write(points: list[tuple[int, Point]], decoder: Any, out_dir: Path, z_dim: int) -> None:
+    """Decode the points and write maps or images, ``traversal.csv`` and ``traversal.png``."""
+    header = ["cluster", "component", "point", "position", "n_near", "distance_z", "file", "index",
+              *(f"z_{i + 1}" for i in range(z_dim))]
+    arrays: np.ndarray = np.empty(0)
+    files: list[tuple[str, int]] = []
+    if points:
+        names = [f"cluster_{label:02d}_pc{p.component + 1}_{p.point:02d}" for label, p in points]
+        arrays, files = write_decoded(decoder, np.stack([p.z for _, p in points]).astype(np.float32), names, out_dir)
+    result_files.write_csv(out_dir / result_files.TRAVERSAL_CSV, header, (
+        [label, p.component, p.point, f"{p.position:.7g}", p.n_near, f"{p.distance_z:.7g}", file, index,
+         *(f"{x:.7g}" for x in p.z)] for (label, p), (file, index) in zip(points, files, strict=True)))
+    if points:
+        keys = sorted({(label, p.component) for label, p in points})
+        rows = [[(array, f"{cluster_name(label)} PC {p.component + 1}: {p.position:.2f}, {p.n_near} near")
+                 for (label, p), array in zip(points, arrays, strict=True) if (label, p.component) == key]
+                for key in keys]
+        drawing.save_png(drawing.density_strip(rows, [label for label, _ in keys]), out_dir / "traversal.png")
+    for label, p in points:
+        print(f"{cluster_name(label)} component {p.component + 1} point {p.point + 1}: {p.n_near} particles near, "
+              f"nearest at {p.distance_z:.3f} in z", flush=True)

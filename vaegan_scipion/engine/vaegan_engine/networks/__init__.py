@@ -1,0 +1,1 @@
+"""The networks of the VAE-GAN, as modules."""

@@ -1,0 +1,1 @@
+"""Image formation: rotations, CTF, projection, Fourier bands, FSC, alignment of maps and images."""

@@ -1,0 +1,218 @@
+"""Expectation maximisation for several maps at unknown poses, classes and noise level.
+
+Model of image i in the band (``band``), with pose (A, s) and class c::
+
+    X_i(k) = C_i(k) exp(-2 pi i k.s / d) S_A[V_c](k) + n,   n ~ complex normal of variance sigma2(|k|)
+
+``S_A`` is the central slice along A, C the CTF. The E step sums over every rotation of a grid, every
+shift of a grid and every class; the M step solves for the maps by weighted back-projection and for
+sigma2 by the expected residual. sigma2 begins at the images' own power, so that the posterior is broad
+while the maps say little and sharpens as they explain more: that is all the annealing there is.
+
+After Scheres (J. Mol. Biol. 415, 406, 2012: marginalisation, learned noise spectrum) and Punjani et al.
+(Nat. Methods 14, 290, 2017: mini-batches, starts without a reference).
+"""
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..physics.fourier_band import Band, shell_sums
+from ..physics.projection import volume_to_fourier
+from ..physics.slices import PAD, Stencil, gather, scatter, stencil
+from .least_squares import solved
+
+KEPT_POSTERIOR = 1e-3  # entries below this part of an image's largest are dropped
+MOST_ENTRIES = 256  # per image, on average
+_LEAST_LOG_WEIGHT = -30.0  # of a pose relative to the best one
+_SEARCH_FLOATS = {"cpu": 2 ** 22, "cuda": 2 ** 26}  # log likelihoods held at a time: a cache's worth, a GPU's worth
+_STATE = "maps", "noise", "numerator", "denominator", "_residual", "_count"  # of a mixture
+
+
+class Templates(NamedTuple):
+    """Slices of all maps at all rotations of a grid."""
+
+    A: Tensor  # (m, 3, 3)
+    at: Stencil
+    slices: Tensor  # (c, m, p) complex
+
+
+class Posterior(NamedTuple):
+    """Poses and classes of n images; the entries are sparse."""
+
+    log_evidence: Tensor  # (n, c) log of the likelihood summed over poses, up to a constant of the image
+    best_rotation: Tensor  # (n, c) int64, most probable pose per class
+    best_shift: Tensor  # (n, c) int64
+    image: Tensor  # (e,) int64
+    class_: Tensor  # (e,)
+    rotation: Tensor  # (e,)
+    shift: Tensor  # (e,)
+    weight: Tensor  # (e,) sums to 1 per image
+    contrast: Tensor  # (n,) at the most probable pose and class; 1 where the spread is 0
+
+    def class_posterior(self) -> Tensor:
+        """``(n, c)`` probabilities of the classes."""
+        return self.log_evidence.softmax(1)
+
+
+class MapMixture:
+    """The maps, their running sums and the noise spectrum."""
+
+    def __init__(self, maps: Tensor, noise: Tensor, mask: Tensor) -> None:
+        """``maps`` (c, d, d, d), ``noise`` (d//2 + 1,) variance per coefficient, ``mask`` (d, d, d)."""
+        self.maps, self.noise, self.mask = maps, noise.clone(), mask
+        self.box_px = maps.shape[-1]
+        size = PAD * self.box_px
+        shape = (len(maps), size, size, size // 2 + 1)
+        self.numerator = torch.zeros(shape, dtype=torch.complex64, device=maps.device)
+        self.denominator = torch.zeros(shape, device=maps.device)
+        self._residual = torch.zeros_like(self.noise)
+        self._count = torch.zeros_like(self.noise)
+
+    @property
+    def n_classes(self) -> int:
+        """Number of maps."""
+        return len(self.maps)
+
+    def precision(self, band: Band) -> Tensor:
+        """Weight of each coefficient in the log likelihood ``(p,)``: degrees of freedom / (variance)."""
+        return band.weight / self.noise[band.shell]
+
+    def templates(self, band: Band, A: Tensor) -> Templates:
+        """Slices of all maps along rotations ``(m, 3, 3)``."""
+        at = stencil(band, A)
+        return Templates(A, at, torch.stack([gather(volume, at) for volume in volume_to_fourier(self.maps, PAD)]))
+
+    def keep(self, classes: list[int]) -> None:
+        """Drop all other classes."""
+        self.maps = self.maps[classes]
+        self.numerator, self.denominator = self.numerator[classes], self.denominator[classes]
+
+    def state(self) -> dict[str, Tensor]:
+        """Maps, noise and running sums, for ``restore``."""
+        return {name: getattr(self, name) for name in _STATE}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Go on as from ``state``."""
+        for name in _STATE:
+            setattr(self, name, state[name])
+
+    def forget(self, fraction_kept: float) -> None:
+        """Shrink all sums: older images count less."""
+        for sums in (self.numerator, self.denominator, self._residual, self._count):
+            sums *= fraction_kept
+
+    def add_noise(self, residual: Tensor, n_images: int, band: Band) -> None:
+        """Add squared residuals ``(p,)`` of n images and set the noise of the band's shells."""
+        self._residual += shell_sums(residual, band)
+        self._count += shell_sums(torch.full_like(residual, float(n_images)), band)
+        known = self._count > 0
+        self.noise = torch.where(known, self._residual / self._count.clamp_min(1e-9), self.noise)
+
+    def solve(self, radius: float) -> None:
+        """Maps from the sums (``solved``), inside the mask."""
+        sums = zip(self.numerator, self.denominator, strict=True)
+        self.maps = torch.stack([solved(n, d, self.box_px, radius) * self.mask for n, d in sums])
+
+
+def search(transforms: Tensor, ctf: Tensor, model: MapMixture, templates: Templates, band: Band, phases: Tensor,
+           entries: bool = True, spread: float = 0.0) -> Posterior:
+    """E step: posterior over classes, rotations and shifts of images ``(n, p)`` complex with CTF ``(n, p)``.
+
+    ``log L = Re sum_k w (X e^{2 pi i k.s/d} C)* S - 1/2 sum_k w C^2 |S|^2`` with w = ``precision``, for all
+    templates by one matrix product. ``phases`` (s, p) from ``shift_phases``. Without ``entries`` only evidence and
+    best poses are kept.
+
+    With a ``spread`` of the images' contrast g each template has its best one: the largest value over g of
+    ``g B - 1/2 g^2 P - 1/2 (g - 1)^2 / spread^2`` is ``1/2 (B + l)^2 / (P + l) - l / 2``, l = spread^-2, where B and
+    1/2 P are the two sums above.
+    """
+    n_shifts, (n_classes, m, p) = len(phases), templates.slices.shape
+    flat = templates.slices.reshape(n_classes * m, p)
+    real = torch.cat((flat.real, flat.imag), -1)
+    norms = (flat.real.square() + flat.imag.square()).T
+    precision = model.precision(band)
+    chunk = max(1, _SEARCH_FLOATS[flat.device.type] // (n_shifts * n_classes * m))
+    parts = []
+    for start in range(0, len(transforms), chunk):
+        rows = slice(start, start + chunk)
+        shifted = (transforms[rows] * ctf[rows] * precision)[:, None] * phases
+        left = torch.cat((shifted.real, shifted.imag), -1).reshape(-1, 2 * p)
+        scores = (left @ real.T).reshape(-1, n_shifts, n_classes * m)
+        power = ((precision * ctf[rows].square()) @ norms)[:, None]
+        if spread:
+            prior = spread ** -2
+            scores.add_(prior).clamp_min_(0).square_().mul_(0.5 / (power + prior)).sub_(0.5 * prior)
+        else:
+            scores -= 0.5 * power
+        parts.append(_posterior(scores, start, n_classes, entries, power[:, 0], spread))
+    return Posterior(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def _posterior(scores: Tensor, first: int, n_classes: int, entries: bool, power: Tensor, spread: float) -> Posterior:
+    """Posterior of a chunk from log likelihoods ``(n, s, c m)``, which are overwritten; ``first``: its first image."""
+    n, n_shifts, rows = scores.shape
+    m = rows // n_classes
+    by_class = scores.view(n, n_shifts, n_classes, m)
+    best_m, at_m = by_class.max(-1)
+    best, best_shift = best_m.max(1)  # (n, c)
+    best_rotation = at_m.gather(1, best_shift[:, None]).squeeze(1)
+    contrast = _contrast(best, best_rotation, power, spread)
+    # exp is five times slower below its least normal number
+    weights = by_class.sub_(best[:, None, :, None]).clamp_min_(_LEAST_LOG_WEIGHT).exp_()
+    sums = weights.sum(3).sum(1)
+    evidence = best + torch.log(sums) - math.log(n_shifts * m)
+    if not entries:
+        none = torch.zeros(0, dtype=torch.long, device=scores.device)
+        return Posterior(evidence, best_rotation, best_shift, none, none, none, none, none.to(scores), contrast)
+    weights *= (evidence.softmax(1) / sums)[:, None, :, None]
+    kept = weights > KEPT_POSTERIOR * weights.amax((1, 2, 3), keepdim=True)
+    if int(kept.count_nonzero()) > MOST_ENTRIES * n:  # a flat posterior: the most probable entries stand for all
+        least = weights.flatten(1).topk(min(MOST_ENTRIES, n_shifts * rows), dim=1).values[:, -1]
+        kept &= weights >= least[:, None, None, None]  # of a sharp one the rest are ties at the floor
+    image, shift, class_, rotation = torch.nonzero(kept, as_tuple=True)
+    weight = weights[image, shift, class_, rotation]
+    whole = torch.zeros(n, device=weight.device).index_add_(0, image, weight)
+    return Posterior(evidence, best_rotation, best_shift, image + first, class_, rotation, shift,
+                     weight / whole[image], contrast)
+
+
+def _contrast(best: Tensor, rotation: Tensor, power: Tensor, spread: float) -> Tensor:
+    """Contrast ``(n,)`` at the best template, from log likelihoods and rotations ``(n, c)`` of the best in each class.
+
+    ``power`` (n, c m): P of all templates. ``g = (B + l) / (P + l)``, B from the likelihood.
+    """
+    if not spread:
+        return torch.ones_like(best[:, 0])
+    prior, class_ = spread ** -2, best.argmax(1, keepdim=True)
+    row = class_ * (power.shape[1] // best.shape[1]) + rotation.gather(1, class_)
+    return ((2 * best.gather(1, class_) + prior) / (power.gather(1, row) + prior)).clamp_min(0).sqrt().squeeze(1)
+
+
+def accumulate(model: MapMixture, found: Posterior, transforms: Tensor, ctf: Tensor, templates: Templates,
+               band: Band, phases: Tensor) -> None:
+    """M step, first half: add the images to the sums of maps and noise, weighted by their posterior."""
+    precision = model.precision(band)
+    n_classes, m, _ = templates.slices.shape
+    used, row = torch.unique(found.class_ * m + found.rotation, return_inverse=True)
+    values = (transforms[found.image] * ctf[found.image]) * phases[found.shift] * found.weight[:, None]
+    back = torch.zeros(len(used), values.shape[1], 2, device=values.device).index_add_(
+        0, row, torch.view_as_real(values))
+    back_complex = torch.view_as_complex(back)
+    power = torch.zeros(back.shape[:2], device=values.device).index_add_(
+        0, row, ctf[found.image].square() * found.weight[:, None])
+    slices = templates.slices.reshape(n_classes * m, -1)[used]
+    residual = (transforms.abs().square().sum(0) - 2 * (back_complex.conj() * slices).real.sum(0)
+                + (power * slices.abs().square()).sum(0)).clamp_min(0)
+    for c in range(n_classes):
+        mine = torch.nonzero(used // m == c).squeeze(1)
+        if len(mine) == 0:
+            continue
+        at = Stencil(*(part[used[mine] % m] for part in templates.at))
+        numerator, denominator = scatter(precision * back_complex[mine], precision * power[mine], at, model.box_px)
+        model.numerator[c] += numerator
+        model.denominator[c] += denominator
+    model.add_noise(residual, len(transforms), band)

@@ -1,0 +1,93 @@
+"""Poses refined off the grid: Levenberg-Marquardt steps in three angles and two shifts per image.
+
+Residual of image i: ``r = X e^{2 pi i k.s/d} - C S_A[V]``; the rotation moves as ``A <- exp([w]x) A``
+(w in the image's frame), its derivatives are central differences of slices, those of the shift are
+``(2 pi i k / d) X e^{...}``. A step that does not lower an image's weighted residual is not taken.
+"""
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..physics.fourier_band import Band, shift_phases
+from ..physics.slices import gather, stencil
+
+_ANGLE_STEP = 0.25  # of a shell's width at the band's edge, for the differences
+_CHUNK_POINTS = {"cpu": 2 ** 18, "cuda": 2 ** 21}  # slice points held at a time: a cache's worth, a GPU's worth
+_FIRST_DAMPING, _LESS, _MORE = 1e-2, 0.3, 8.0
+
+
+def small_rotations(w: Tensor) -> Tensor:
+    """``exp([w]x)`` ``(n, 3, 3)`` of rotation vectors ``(n, 3)`` in rad."""
+    x, y, z = w.unbind(-1)
+    zero = torch.zeros_like(x)
+    return torch.linalg.matrix_exp(torch.stack((zero, -z, y, z, zero, -x, -y, x, zero), -1).unflatten(-1, (3, 3)))
+
+
+def misfit(transforms: Tensor, ctf: Tensor, slices: Tensor, shifts_px: Tensor, precision: Tensor, band: Band) -> Tensor:
+    """``1/2 sum_k w |X e^{2 pi i k.s/d} - C S|^2`` per image: minus the log likelihood up to a constant."""
+    residual = transforms * shift_phases(band, shifts_px) - ctf * slices
+    return 0.5 * (precision * residual.abs().square()).sum(1)
+
+
+def refine_poses(volume_ft: Tensor, transforms: Tensor, ctf: Tensor, A: Tensor, shifts_px: Tensor,
+                 precision: Tensor, band: Band, iterations: int = 4) -> tuple[Tensor, Tensor, Tensor]:
+    """Better rotations ``(n, 3, 3)`` and shifts ``(n, 2)`` of images of one map, and the misfit ``(n,)`` there.
+
+    ``volume_ft``: padded half transform of the map; ``transforms``, ``ctf``: (n, p) in the band; ``precision``
+    (p,), or (n, p) for one noise level per image.
+    """
+    chunk = max(1, _CHUNK_POINTS[A.device.type] // len(band.index))
+    parts = []
+    for start in range(0, len(A), chunk):
+        rows = slice(start, start + chunk)
+        parts.append(_refined(volume_ft, transforms[rows], ctf[rows], A[rows], shifts_px[rows], precision, band,
+                              iterations))
+    A, shifts_px, cost = (torch.cat(column) for column in zip(*parts, strict=True))
+    return A, shifts_px, cost
+
+
+def _refined(volume_ft: Tensor, transforms: Tensor, ctf: Tensor, A: Tensor, shifts_px: Tensor,
+             precision: Tensor, band: Band, iterations: int) -> tuple[Tensor, Tensor, Tensor]:
+    damping = torch.full((len(A),), _FIRST_DAMPING, device=A.device)
+    slices = gather(volume_ft, stencil(band, A))
+    cost = misfit(transforms, ctf, slices, shifts_px, precision, band)
+    for _ in range(iterations):
+        normal, gradient = _normal_equations(volume_ft, transforms, ctf, slices, A, shifts_px, precision, band)
+        diagonal = normal.diagonal(dim1=1, dim2=2)
+        damped = normal + torch.diag_embed(damping[:, None] * diagonal + 1e-6 * diagonal.amax(1, keepdim=True) + 1e-12)
+        step = torch.linalg.solve(damped, gradient)
+        new_A = small_rotations(step[:, :3]) @ A
+        new_shifts = shifts_px + step[:, 3:]
+        new_slices = gather(volume_ft, stencil(band, new_A))
+        new_cost = misfit(transforms, ctf, new_slices, new_shifts, precision, band)
+        better = new_cost < cost
+        A = torch.where(better[:, None, None], new_A, A)
+        shifts_px = torch.where(better[:, None], new_shifts, shifts_px)
+        slices = torch.where(better[:, None], new_slices, slices)
+        cost = torch.where(better, new_cost, cost)
+        damping = torch.where(better, damping * _LESS, damping * _MORE)
+    return A, shifts_px, cost
+
+
+def _normal_equations(volume_ft: Tensor, transforms: Tensor, ctf: Tensor, slices: Tensor, A: Tensor,
+                      shifts_px: Tensor, precision: Tensor, band: Band) -> tuple[Tensor, Tensor]:
+    """``J^T W J`` (n, 5, 5) and ``-J^T W r`` (n, 5) of the residual."""
+    moved = transforms * shift_phases(band, shifts_px)
+    residual = moved - ctf * slices
+    h = _ANGLE_STEP / max(band.radius, 1.0)
+    columns = []
+    for axis in range(3):
+        turn = small_rotations(h * torch.eye(3, device=A.device)[axis][None])
+        up = gather(volume_ft, stencil(band, turn @ A))
+        down = gather(volume_ft, stencil(band, turn.transpose(1, 2) @ A))
+        columns.append(-ctf * (up - down) / (2 * h))
+    for axis in range(2):
+        columns.append((2j * math.pi / band.box_px) * band.kxy[:, axis] * moved)
+    jacobian = torch.view_as_real(torch.stack(columns, 1)).flatten(2)  # (n, 5, 2 p)
+    weights = torch.broadcast_to(precision, residual.shape)[..., None].expand(*residual.shape, 2).flatten(1)
+    weighted = jacobian * weights[:, None]
+    flat = torch.view_as_real(residual).flatten(1)
+    return weighted @ jacobian.transpose(1, 2), -(weighted @ flat[..., None]).squeeze(-1)

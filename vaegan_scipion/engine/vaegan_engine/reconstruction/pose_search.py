@@ -1,0 +1,119 @@
+"""Maps from particles without poses: mini-batch expectation maximisation, coarse to fine.
+
+Starts from maps (the VAE-GAN's, one per cluster) or from soft random blobs. Every step searches all
+rotations of an even grid, turned at random so that no grid direction is preferred, and all shifts.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..physics.fourier_band import make_band, shift_grid, shift_phases
+from ..physics.rotations import random_rotations, super_fibonacci_rotations
+from .images import Images
+from .map_mixture import MapMixture, Posterior, accumulate, search
+
+SHIFTS_PER_PERIOD = 5.0  # of the shift grid, in the finest period of the band
+_KEEP_SUMS = 0.9  # of the sums of maps and noise, per step
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Steps at one resolution."""
+
+    radius: float  # shells (cycles per box)
+    n_rotations: int
+    steps: int
+    batch: int
+
+
+class Batches:
+    """Row numbers in shuffled order, every image once per epoch."""
+
+    def __init__(self, rows: np.ndarray, seed: int) -> None:
+        self._rows, self._rng = rows, np.random.default_rng(seed)
+        self._order, self._next = self._rng.permutation(rows), 0
+
+    def take(self, n: int) -> np.ndarray:
+        """The next ``n`` rows (fewer only where there are fewer in all), sorted for the memory map."""
+        n = min(n, len(self._rows))
+        if self._next + n > len(self._order):
+            self._order, self._next = self._rng.permutation(self._rows), 0
+        taken = self._order[self._next:self._next + n]
+        self._next += n
+        return np.sort(taken)
+
+    def state(self) -> dict[str, Any]:
+        """Where in which order they are, for ``restore``."""
+        return {"order": self._order, "next": self._next, "rng": self._rng.bit_generator.state}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on as from ``state``."""
+        self._order, self._next = state["order"], state["next"]
+        self._rng.bit_generator.state = state["rng"]
+
+
+def run_stage(data: Images, model: MapMixture, stage: Stage, batches: Batches, largest_shift_px: float,
+              rng: torch.Generator, after_step: Callable[[dict[str, Any]], None] | None = None,
+              done: int = 0) -> None:
+    """EM steps of one stage, after ``done`` of them; changes ``model`` in place.
+
+    ``after_step`` gets step, shares of the classes and mean log evidence.
+    """
+    band = make_band(data.box_px, stage.radius, data.device)
+    grid = super_fibonacci_rotations(stage.n_rotations, data.device)
+    phases = shift_phases(band, shift_grid(largest_shift_px, shift_step_px(data.box_px, stage.radius), data.device))
+    for step in range(done, stage.steps):
+        rows = batches.take(stage.batch)
+        transforms, ctf = data.coefficients(rows, band)
+        turn = random_rotations(1, rng).to(data.device)[0]
+        templates = model.templates(band, grid @ turn)
+        found = search(transforms, ctf, model, templates, band, phases, spread=data.contrast_spread)
+        ctf = ctf * found.contrast[:, None]
+        model.forget(_KEEP_SUMS)
+        accumulate(model, found, transforms, ctf, templates, band, phases)
+        model.solve(stage.radius)
+        if after_step:
+            shares = found.class_posterior().mean(0)
+            after_step({"step": step + 1, "shares": [round(float(x), 4) for x in shares],
+                        "log_evidence": float(found.log_evidence.logsumexp(1).mean())})
+
+
+def shift_step_px(box_px: int, radius: float, per_period: float = SHIFTS_PER_PERIOD) -> float:
+    """Step of the shift grid: a part of the finest period in the band, at least half a pixel."""
+    return max(0.5, box_px / (per_period * radius))
+
+
+@dataclass(frozen=True)
+class Search:
+    """Best poses of all images per class, and the evidence of each class."""
+
+    log_evidence: np.ndarray  # (n, c)
+    A: Tensor  # (n, c, 3, 3)
+    shifts_px: Tensor  # (n, c, 2)
+
+
+def search_all(data: Images, model: MapMixture, rows: np.ndarray, radius: float, n_rotations: int,
+               largest_shift_px: float, batch: int = 256, progress: Callable[[int], None] | None = None,
+               shifts_per_period: float = SHIFTS_PER_PERIOD) -> Search:
+    """E step over ``rows`` with the maps held fixed."""
+    band = make_band(data.box_px, radius, data.device)
+    grid = super_fibonacci_rotations(n_rotations, data.device)
+    shifts = shift_grid(largest_shift_px, shift_step_px(data.box_px, radius, shifts_per_period), data.device)
+    phases, templates = shift_phases(band, shifts), model.templates(band, grid)
+    parts: list[Posterior] = []
+    for first in range(0, len(rows), batch):
+        mine = rows[first:first + batch]
+        parts.append(search(*data.coefficients(mine, band), model, templates, band, phases, entries=False,
+                            spread=data.contrast_spread))
+        if progress:
+            progress(len(mine))
+    rotation = torch.cat([part.best_rotation for part in parts])
+    shift = torch.cat([part.best_shift for part in parts])
+    evidence = torch.cat([part.log_evidence for part in parts])
+    return Search(evidence.cpu().numpy(), grid[rotation], shifts[shift])

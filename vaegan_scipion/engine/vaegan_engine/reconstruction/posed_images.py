@@ -1,0 +1,109 @@
+"""Images at known poses, in a band, read in chunks: memory does not grow with their number.
+
+Transforms and CTFs of few images are held between passes; those of many are made anew in each, which costs a few
+per cent of the time of a pose refinement.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..physics.fourier_band import Band, shift_phases
+from ..physics.projection import volume_to_fourier
+from ..physics.slices import PAD
+from .images import Images
+from .pose_refinement import refine_poses
+
+MOST_HELD = 2 ** 26  # coefficients, of 12 bytes: 0.8 GB
+
+
+class Coefficients:
+    """Transforms and CTFs ``(n, p)`` of some images, by slices or row numbers."""
+
+    def __init__(self, data: Images, rows: np.ndarray, band: Band) -> None:
+        self.data, self.rows, self.band = data, rows, band
+        few = len(rows) * len(band.index) <= MOST_HELD
+        self._held = data.coefficients(rows, band) if few else None
+
+    def __getitem__(self, at: slice | np.ndarray) -> tuple[Tensor, Tensor]:
+        if self._held is None:
+            return self.data.coefficients(self.rows[at], self.band)
+        transforms, ctf = self._held
+        return transforms[at], ctf[at]
+
+
+class PosedImages:
+    """Images of one class at rotations ``A`` (n, 3, 3) and shifts (n, 2); as ``heterogeneity.Posed``, in chunks."""
+
+    def __init__(self, source: Coefficients, A: Tensor, shifts_px: Tensor) -> None:
+        self.source, self.A, self.shifts_px, self.band = source, A, shifts_px, source.band
+
+    def part(self, at: Tensor) -> Posed:
+        """Some of the images (index), whole."""
+        transforms, ctf = self.source[at.cpu().numpy()]
+        return posed(transforms, ctf, self.A[at], self.shifts_px[at], self.band)
+
+    def chunks(self) -> Iterator[Posed]:
+        """All images, some at a time."""
+        for first in range(0, len(self.A), CHUNK_IMAGES):
+            at = slice(first, first + CHUNK_IMAGES)
+            yield posed(*self.source[at], self.A[at], self.shifts_px[at], self.band)
+
+    def refined(self, volume: Tensor, precision: Tensor, iterations: int) -> tuple[PosedImages, Tensor]:
+        """The images at better poses (``local_poses``), and the misfit ``(n,)`` there."""
+        volume_ft = volume_to_fourier(volume[None], PAD)[0]
+        parts = []
+        for first in range(0, len(self.A), CHUNK_IMAGES):
+            at = slice(first, first + CHUNK_IMAGES)
+            parts.append(refine_poses(volume_ft, *self.source[at], self.A[at], self.shifts_px[at], precision, self.band,
+                                      iterations))
+        A, shifts_px, cost = (torch.cat(column) for column in zip(*parts, strict=True))
+        return PosedImages(self.source, A, shifts_px), cost
+
+CHUNK_IMAGES = 512  # at a time; more no longer fit the cache
+
+
+class Posed(NamedTuple):
+    """Images of one class at known poses, in a band."""
+
+    moved: Tensor  # (n, p) complex transforms with their shift taken back
+    ctf: Tensor  # (n, p)
+    A: Tensor  # (n, 3, 3)
+    band: Band
+
+    def part(self, rows: Tensor) -> Posed:
+        """Some of the images (index or mask)."""
+        return Posed(self.moved[rows], self.ctf[rows], self.A[rows], self.band)
+
+    def chunks(self) -> Iterator[Posed]:
+        """All images, some at a time."""
+        for first in range(0, len(self.A), CHUNK_IMAGES):
+            at = slice(first, first + CHUNK_IMAGES)
+            yield Posed(self.moved[at], self.ctf[at], self.A[at], self.band)
+
+
+class InChunks(Protocol):
+    """``Posed``, or images that are read as they are wanted (``posed_images``)."""
+
+    @property
+    def A(self) -> Tensor:
+        """Rotations (n, 3, 3)."""
+        ...
+
+    @property
+    def band(self) -> Band:
+        """The coefficients."""
+        ...
+
+    def chunks(self) -> Iterator[Posed]:
+        """All images, some at a time."""
+        ...
+
+
+def posed(transforms: Tensor, ctf: Tensor, A: Tensor, shifts_px: Tensor, band: Band) -> Posed:
+    """Images ``(n, p)`` at rotations ``(n, 3, 3)`` and shifts ``(n, 2)``."""
+    return Posed(transforms * shift_phases(band, shifts_px), ctf, A, band)

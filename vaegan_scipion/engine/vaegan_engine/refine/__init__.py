@@ -1,0 +1,1 @@
+"""States, poses and maps from particles: the decisions."""

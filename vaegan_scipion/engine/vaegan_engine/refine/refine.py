@@ -1,0 +1,166 @@
+"""``refine``: states, poses and maps from particles without poses, beyond what the VAE-GAN's clusters say.
+
+1. *Ab initio* (``abinitio``): a few maps at coarse resolution, from the clusters' maps, random blobs, or both.
+2. *Divide* (``divide``): each class is split while two halves of its images agree on the split.
+3. *Settle* (``polish``, ``merge``): all images are searched in all states' maps; states that two halves of the
+   images cannot tell apart are joined, small ones dissolved. Steps 2 and 3 run twice, the second time at finer detail,
+   and again while the number of states changes. A state that is explained far worse than the others is started anew
+   from its own images (``restart``). From the second time on, images whose coarse search may have been
+   wrong are searched once more (``search_again``).
+   Before each, every particle's contrast is measured (``contrast``) and the mask of the maps chosen (``envelope``);
+   after each, images that no state explains are set aside (``junk``).
+4. *Follow* (``follow``): poses of states that move are searched along their motion.
+5. *Detail*: per state, two halves refined apart, the band growing with their FSC; all states laid in one frame
+   (``frames``); then the continuous variation of each (``motion``).
+
+Some images take no part in step 1; whether maps made without them explain them better than an empty map
+decides if there is structure at all. Every step is kept (``refine_checkpoint``), to go on from after a stop.
+"""
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..contract import result_files, run_json
+from ..contract.errors import ConfigError, DataError
+from ..contract.labels import NOISE
+from ..contract.run_json import read_training
+from ..contract.settings import RefineRun, TrainRun
+from ..data.particle_tables import read_cluster_rows
+from ..data.prepared_images import ParticleCache, open_cache
+from ..reconstruction.images import Images
+from ..runtime import compute
+from ..runtime.journal import Journal
+from ..runtime.options import add_compute, add_fields, add_folder, add_out, run_of
+from ..runtime.step_store import Checkpoints
+from ..runtime.stop_signals import stoppable
+from . import mask_choice, output
+from .ab_initio import ab_initio
+from .common_frame import in_one_frame
+from .each_state import detail, follow_motions, variation, with_halves_of_all
+from .evidence import Evidence
+from .resolutions import shells_text, with_shells
+from .resume import settings_of
+from .rounds import states_of
+
+HELPS = {
+    "n_starts": "maps to start from: those of --clusters, filled up with random ones to this number",
+    "n_tries": "starts of n_starts maps that are tried, and n_starts times as many of one map; unseen images choose",
+    "start_shells": "resolution of the start, in shells (box size / resolution); 0: by the particle's size",
+    "search_shells": "resolution of the pose search; 0: by the particle's size",
+    "class_shells": "resolution at which states are told apart; 0: by the particle's size",
+    "start_steps": "steps at the resolution of the start",
+    "search_steps": "steps at the resolution of the pose search",
+    "batch_size": "images per step",
+    "smallest_frac": "smallest state / all particles",
+}
+SMALLEST_STATE = 50  # particles
+LEAST_EVIDENCE = 3.0  # mean log likelihood ratio of an unseen image, maps against no particle
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``vaegan refine``."""
+    add_folder(parser, "--run", "run_dir", "--out folder of train3d")
+    add_folder(parser, "--clusters", "clusters_dir", "--out folder of cluster: start from its maps", required=False)
+    add_out(parser)
+    add_fields(parser, RefineRun, HELPS)
+    add_compute(parser)
+    parser.add_argument("--resume", action="store_true", help="continue from the newest checkpoint")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run ``vaegan refine``."""
+    run_refine(run_of(RefineRun, args), args.out, args.resume)
+
+
+def check(run: RefineRun, train: TrainRun, cache: ParticleCache) -> None:
+    """Refuse settings and particles that cannot be run, by name, value, limit and remedy."""
+    n, box_px = len(cache), cache.box_px
+    if train.command != "train3d":
+        raise ConfigError(f"{run.run_dir} is a {train.command}; refine makes maps.",
+                          "Give the --out folder of train3d.")
+    shells = [(name, value, 2, box_px / 2) for name in ("start_shells", "search_shells", "class_shells")
+              if (value := getattr(run, name))]
+    limits = [*shells, ("n_starts", run.n_starts, 1, 32), ("n_tries", run.n_tries, 1, 100),
+              ("start_steps", run.start_steps, 1, 10**6), ("search_steps", run.search_steps, 1, 10**6),
+              ("batch_size", run.batch_size, 2, 10**5), ("smallest_frac", run.smallest_frac, 0.0, 0.5)]
+    for name, value, low, high in limits:
+        if not low <= value <= high:
+            raise ConfigError(f"{name} is {value:g}.", f"Use a value from {low:g} to {high:g}.")
+    if n < 4 * SMALLEST_STATE:
+        raise DataError(f"{train.data.particles}: {n} particles are too few for maps.",
+                        f"Give at least {4 * SMALLEST_STATE} particles.")
+    if len(np.unique(cache.half_set)) < 2:
+        raise DataError(f"{train.data.particles}: all particles in use are of half set {cache.half_set[0]}; refine "
+                        "compares two halves.", "Give a training on all particles (data.half_set 0).")
+
+
+def run_refine(run: RefineRun, out_dir: Path, resume: bool = False) -> dict[str, Any]:
+    """Refine into ``out_dir``, with ``resume`` from its checkpoints; returns what ``refine.json`` holds.
+
+    Raises ConfigError, DataError or, after a signal, StoppedError.
+    """
+    out_dir = Path(out_dir)
+    device = compute.prepare_device(run.compute)
+    train = read_training(run.run_dir)
+    cache = open_cache(train.data, Path(run.run_dir) / result_files.CACHE)
+    check(run, train, cache)
+    data = Images(cache.images, cache.ctf, cache.pixel_size_ang, device)
+    settings = with_shells(replace(run, smallest_frac=max(run.smallest_frac, SMALLEST_STATE / len(data))), data)
+    maps = cluster_maps(run, cache.box_px, cache.pixel_size_ang)
+    steps = Checkpoints(out_dir, settings_of(run, train, cache, maps), device, resume)
+    if resume and steps.finished():
+        print(f"{out_dir}: the refinement is finished")
+        return dict(result_files.read_json(out_dir / result_files.REFINE_JSON))
+    run_json.write_run(run, out_dir / result_files.RUN_JSON)
+    journal = Journal(out_dir, resumed=bool(steps.names()))
+    print(f"{len(cache)} particles of {cache.box_px} px, {cache.pixel_size_ang:.3f} A/px, "
+          f"on {compute.describe(device)}")
+
+    circle_frac = train.data.particle_radius_frac
+    mask = mask_choice.masks(data.box_px, circle_frac, device)[mask_choice.FIRST]
+    largest_shift_px = train.model.max_shift_frac * data.box_px
+    print(f"resolution: {shells_text(settings, data)}", flush=True)
+    with stoppable(out_dir):
+        coarse, noise, unseen, starts = steps.step("ab_initio", partial(
+            ab_initio, settings, data, maps, mask, largest_shift_px, journal, steps))
+        data, found, mask, evidence = states_of(settings, data, coarse, noise, circle_frac, largest_shift_px,
+                                                Evidence(unseen, LEAST_EVIDENCE, starts), journal, steps)
+        cache = with_halves_of_all(cache, found)
+        if evidence.structured:
+            follow_motions(settings, data, found, cache, mask, largest_shift_px, journal, steps)
+        halves = detail(settings, data, found, cache, mask, journal, steps)
+        found, halves, laid = steps.step("frame", partial(in_one_frame, data, found, halves, cache.half_set, mask))
+        motions = variation(settings, data, found, cache, mask, evidence, journal, steps)
+        made = output.write(settings, train, cache, found, halves, laid, motions, data.contrast, evidence,
+                                   out_dir)
+    steps.clear()
+    return made
+
+
+def cluster_maps(run: RefineRun, box_px: int, voxel_size_ang: float) -> Tensor | None:
+    """Maps of the clusters ``(c, d, d, d)``, noise left out; None where no clusters are given."""
+    from ..data.mrc_files import read_map
+
+    if not run.clusters_dir:
+        return None
+    maps = []
+    for row in read_cluster_rows(run.clusters_dir):
+        path = Path(run.clusters_dir) / row["file"]
+        if row["label"] == NOISE:
+            continue
+        array, size_ang = read_map(path)
+        if array.shape[0] != box_px or abs(size_ang / voxel_size_ang - 1) > 0.01:
+            raise DataError(f"{path}: {array.shape[0]} px of {size_ang:.3f} A, the run has {box_px} px of "
+                            f"{voxel_size_ang:.3f} A.", "Give clusters that were made with this run.")
+        maps.append(torch.from_numpy(array))
+    if not maps:
+        raise DataError(f"{run.clusters_dir}: there is no cluster map.", "Give the --out folder of cluster.")
+    return torch.stack(maps)

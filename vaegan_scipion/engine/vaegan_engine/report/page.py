@@ -1,0 +1,320 @@
+"""The HTML report of an analysis: one file that holds its pictures, data, style and program.
+
+It asks for nothing from the network and needs nothing but a browser.
+"""
+from __future__ import annotations
+
+import base64
+import dataclasses
+import html
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+
+from ..contract import result_files, run_json
+from ..contract.errors import ConfigError, DataError
+from ..contract.labels import NOISE, cluster_colour, cluster_name
+from ..contract.settings import PATH_FIELDS, ClusterRun, ReportRun
+from ..data.particle_tables import Clusters, read_cluster_rows, read_clusters
+from ..figures import drawing
+from ..latent.stability import as_deep
+from ..physics.map_comparison import frequencies_per_ang
+from . import pictures
+from .html import Section, shown, table
+from .refine_section import refine_section
+from .result_reading import read_json, read_picture
+
+PAGE = Path(__file__).with_name("assets")
+FEW_NEAR_FRAC = 0.01  # of the cluster: a point with fewer particles near is marked
+STAGES = (("run_dir", "Training"), ("clusters_dir", "Clustering"), ("traverse_dir", "Traversal"),
+          ("halves_dir", "Two halves"), ("refine_dir", "Refinement"))
+GLANCE = ("n_particles", "pixel_size_ang", "box_px", "device", "seed", "images_seen", "images_per_second", "state")
+
+
+def write_report(run: ReportRun, path: str | Path) -> Path:
+    """Write the page about the folders that ``run`` names. Returns the path. Raises DataError.
+
+    ``run_dir`` and ``clusters_dir`` must be given; the other folders may be empty.
+    """
+    if not (run.run_dir and run.clusters_dir):
+        raise ConfigError("The report has no run_dir or no clusters_dir.",
+                          "Name the folders of the training and of the clustering.")
+    path = Path(path)
+    clusters, rows = read_clusters(run.clusters_dir), read_cluster_rows(run.clusters_dir)
+    training = read_stage(run.run_dir)
+    details = read_json(Path(run.clusters_dir) / result_files.CLUSTERING_JSON, "cluster")
+    halves = read_halves(run.halves_dir)
+    sections = [verdict_section(details, clusters), umap_section(),
+                clusters_section(run, clusters, rows, halves)]
+    if run.traverse_dir:
+        sections.append(traversal_section(run.traverse_dir, {row["label"]: row["n_particles"] for row in rows}))
+    if halves:
+        sections.append(fsc_section(halves))
+    if run.refine_dir:
+        sections.append(refine_section(run.refine_dir))
+    if run.evaluation_dir:
+        sections.append(
+            evaluation_section(read_json(Path(run.evaluation_dir) / result_files.EVALUATION_JSON, "evaluate"))
+        )
+    sections += [training_section(run.run_dir), settings_section(run)]
+    title = run.title or f"VAE-GAN {training['command']}"
+    page = Template((PAGE / "page.html").read_text()).substitute(
+        title=html.escape(title), lead=html.escape(lead(training, clusters)),
+        css=(PAGE / "page.css").read_text(), js=(PAGE / "page.js").read_text(),
+        nav=" ".join(f'<a href="#{part.anchor}">{html.escape(part.heading)}</a>' for part in sections),
+        sections="\n".join(f'<section id="{part.anchor}"><h2>{html.escape(part.heading)}</h2>\n{part.body}</section>'
+                           for part in sections),
+        data=umap_data(clusters), footer="Written by scipion-em-vaegan. Particle ids are those of the input set.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".tmp")
+    part.write_text(page, encoding="utf-8")
+    os.replace(part, path)
+    return path
+
+
+# ------------------------------- what is read -------------------------------
+def read_stage(folder: str) -> dict[str, Any]:
+    """``status.json`` of a training folder. Raises DataError."""
+    return dict(read_json(Path(folder) / result_files.STATUS_JSON, "train3d or train2d"))
+
+
+def read_halves(folder: str) -> list[dict[str, Any]]:
+    """Rows of ``halves.json``; [] where no folder is named."""
+    return list(read_json(Path(folder) / result_files.HALVES_JSON, "halves")) if folder else []
+
+
+def lead(training: dict[str, Any], clusters: Clusters) -> str:
+    """One line about the analysis."""
+    n_clusters = sum(label != NOISE for label in clusters.labels)
+    return (f"{len(clusters.label)} particles, {n_clusters} cluster{'s' * (n_clusters != 1)}; {training['command']}, "
+            f"box {training['box_px']} px, {training['pixel_size_ang']:.3f} Å/px "
+            f"(Nyquist {2 * training['pixel_size_ang']:.1f} Å)")
+
+
+def umap_data(clusters: Clusters) -> str:
+    """JSON with base64 arrays of the embedding, safe inside a script element."""
+    arrays = {"x": clusters.umap[:, 0].astype("<f4"), "y": clusters.umap[:, 1].astype("<f4"),
+              "label": clusters.label.astype("<i2"), "id": clusters.particle_id.astype("<f8")}
+    stored: dict[str, Any] = {name: base64.b64encode(array.tobytes()).decode() for name, array in arrays.items()}
+    stored["groups"] = [{"label": label, "name": cluster_name(label), "colour": cluster_colour(label),
+                         "count": int((clusters.label == label).sum())} for label in clusters.labels]
+    return json.dumps(stored).replace("<", "\\u003c")
+
+
+# ------------------------------- sections -------------------------------
+def verdict_section(details: dict[str, Any], clusters: Clusters) -> Section:
+    """The verdict where the clustering stored one, and how stable the number of clusters is."""
+    if "verdict" not in details:
+        body = ('<p class="verdict">No verdict was stored with this clustering.</p>'
+                '<p class="note">Judge the groups by the UMAP, the particles near each point of the traversal, '
+                "the FSC between halves and the table below.</p>")
+    else:
+        body = f'<p class="verdict">{html.escape(details["verdict"])}</p>' + table(None, evidence(details))
+    noise = int((clusters.label == NOISE).sum())
+    body += (f'<p class="note">{len(clusters.label) - noise} particles are in a cluster, {noise} are noise '
+             "(in no group; they are kept as a class of their own).</p>")
+    if details.get("sweep"):
+        with_null = "null" in details
+        header = ["smallest cluster", "clusters", *(["in the null"] if with_null else []), "noise", "agreement"]
+        rows = [(row["min_cluster_size"], row["clusters"], *([listed(row["null_clusters"])] if with_null else []),
+                 f"{100 * row['noise_frac']:.1f} %", f"{row['ami']:.2f}") for row in details["sweep"]]
+        body += ("<h3>Clusters against the smallest cluster that is allowed</h3>"
+                 '<p class="note">A number that stays over several rows is stable; agreement is the adjusted mutual '
+                 "information with the clusters shown here."
+                 + (" The null is one cloud with the spread of the latent vectors; groups found in it are none."
+                    if with_null else "") + "</p>" + table(header, rows))
+    return Section("verdict", "Verdict", body)
+
+
+def evidence(details: dict[str, Any]) -> list[tuple[str, str]]:
+    """(what, numbers) behind the verdict of a clustering."""
+    rows = []
+    if "stability" in details:
+        repeats = details["stability"]
+        rows += [("stability of the clusters", ", ".join(f"{value:.2f}" for value in repeats["per_cluster"])
+                  + f" (1 = the same in every repeat, stable from {repeats['stable_from']:g})"),
+                 ("clusters in repeats", f"{listed(repeats['clusters'])} (each on {repeats['particles']} particles)")]
+    if "null" in details:
+        deep = sum(as_deep(draw, details["clusters"], details["valley"]) for draw in details["null"])
+        rows.append(("clusters in draws of the null", listed([draw["clusters"] for draw in details["null"]])))
+        if details["clusters"] > 1:  # one group is parted from nothing
+            rows.append(("of them as many, parted as deeply", f"{deep} of {len(details['null'])} (none is asked for)"))
+        rows += [("valley of the clusters parted least", f"{details['valley']:.2f} (0 = nothing between, 1 = no gap)"),
+                 ("longest plateau", f"{details['plateau']['clusters']} clusters, smallest size "
+                                     f"{details['plateau']['from']} to {details['plateau']['to']}")]
+    return rows
+
+
+def listed(numbers: Sequence[int]) -> str:
+    """Numbers with commas."""
+    return ", ".join(map(str, numbers))
+
+
+def umap_section() -> Section:
+    """The interactive embedding; page.js fills it."""
+    buttons = "".join(f'<button id="umap-{name}" type="button">{text}</button>' for name, text in (
+        ("select", "Select: draw around particles"), ("move", "Move the plot"), ("fit", "Show all"),
+        ("save-ids", "Save selected ids (.txt)"), ("save-table", "Save selected rows (.csv)"),
+        ("clear", "Clear the selection")))
+    return Section("umap-section", "UMAP", (
+        '<p class="note">Every dot is a particle; near dots look alike to the encoder. The wheel zooms. Distances '
+        "between far groups, sizes and shapes of groups carry no meaning. Shift adds to the selection.</p>"
+        '<div id="umap"><div><canvas id="umap-canvas"></canvas><div id="umap-hover"></div></div>'
+        f'<div id="umap-side">{buttons}<div id="umap-info"></div><div id="umap-legend"></div></div></div>'))
+
+
+def clusters_section(run: ReportRun, clusters: Clusters, rows: Sequence[dict[str, Any]],
+                     halves: Sequence[dict[str, Any]]) -> Section:
+    """A card per cluster."""
+    by_label = {row["cluster"]: row for row in halves}
+    cards = [cluster_card(run.clusters_dir, clusters, row, by_label.get(row["label"])) for row in rows]
+    note = ('<p class="note">Maps and images come from the generator at the mean of the cluster\'s latent vectors; '
+            "they are not reconstructions from poses. White is dense.</p>")
+    return Section("clusters", "Clusters", f'{note}<div class="cards">{"".join(cards)}</div>')
+
+
+def cluster_card(folder: str, clusters: Clusters, row: dict[str, Any], half: dict[str, Any] | None) -> str:
+    """Size, certainty, resolution and views of one cluster."""
+    label = row["label"]
+    facts = [("particles", f"{row['n_particles']} ({100 * row['fraction']:.1f} %)")]
+    if label != NOISE:
+        facts.append(("mean probability of membership", f"{clusters.probability[clusters.label == label].mean():.2f}"))
+    if "stability" in row:
+        facts.append(("stability", f"{row['stability']:.2f}"))
+    if half is not None:
+        facts.append(("two halves", f"{half['resolution_0.143_ang']:.1f} Å at FSC 0.143"
+                      if "resolution_0.143_ang" in half else half.get("note", "not compared")))
+    shown = ""
+    if row["file"]:
+        shown = "".join(f'<figure><img src="{uri}" alt="{caption}"><figcaption>{caption}</figcaption></figure>'
+                        for caption, uri in pictures.views(read_picture(folder, row["file"], row["index"])))
+    return (f'<div class="card" style="--colour: {cluster_colour(label)}"><h3><span class="swatch"></span>'
+            f'{cluster_name(label)}</h3>{table(None, facts)}<div class="views">{shown}</div></div>')
+
+
+def traversal_section(folder: str, sizes: dict[int, int]) -> Section:
+    """A strip per cluster and component, with the particles near each point."""
+    path = Path(folder) / result_files.TRAVERSAL_CSV
+    if not path.exists():
+        raise DataError(f"{path} is not there.", "Run vaegan traverse first.")
+    strips: dict[tuple[int, int], list[dict[str, str]]] = {}
+    for row in result_files.read_csv(path):
+        strips.setdefault((int(row["cluster"]), int(row["component"])), []).append(row)
+    body = ('<p class="note">Each strip runs along a principal component of the latent vectors inside one cluster. '
+            "The bar shows how many particles lie near the point: where there are few, the generator made the map "
+            "up and it says nothing about the data. Grey levels are the same along a strip.</p>")
+    for (label, component), line in sorted(strips.items()):
+        body += (f'<div style="--colour: {cluster_colour(label)}"><h3><span class="swatch"></span>'
+                 f"{cluster_name(label)}, component {component + 1}</h3>"
+                 f'<div class="strip">{strip(folder, line, sizes.get(label, 0))}</div></div>')
+    return Section("traversals", "Traversals", body)
+
+
+def strip(folder: str, rows: Sequence[dict[str, str]], size: int) -> str:
+    """Figures of one component, in order."""
+    rows = sorted(rows, key=lambda row: int(row["point"]))
+    sections = [pictures.section(read_picture(folder, row["file"], int(row["index"]))) for row in rows]
+    low, high = pictures.limits(np.stack(sections))
+    most = max(1, max(int(row["n_near"]) for row in rows))
+    made = []
+    for row, image in zip(rows, sections, strict=True):
+        near = int(row["n_near"])
+        few = ' class="few"' if near < FEW_NEAR_FRAC * size else ""
+        made.append(f'<figure><img src="{pictures.grey_uri(image, low, high)}" alt="point {int(row["point"]) + 1}">'
+                    f'<div class="support"><div style="width: {100 * near / most:.0f}%"></div></div>'
+                    f"<figcaption>{float(row['position']):.2f}: <span{few}>{near} near</span></figcaption></figure>")
+    return "".join(made)
+
+
+def fsc_section(halves: Sequence[dict[str, Any]]) -> Section:
+    """FSC between the halves."""
+    curves = [drawing.Curve(row["cluster"], f"{cluster_name(row['cluster'])}: {row['resolution_0.143_ang']:.1f} Å",
+                            frequencies_per_ang(2 * (len(row["fsc"]) - 1), row["voxel_size_ang"]), np.array(row["fsc"]))
+              for row in halves if "fsc" in row]
+    rows = [(cluster_name(row["cluster"]), row["n_half1"], row["n_half2"],
+             f"{row['resolution_0.143_ang']:.1f} Å", f"{row['resolution_0.5_ang']:.1f} Å",
+             f"{row['nyquist_frac_0.143']:.2f}") for row in halves if "fsc" in row]
+    body = '<p class="note">Two trainings on half the particles each, which share nothing.</p><div class="columns">'
+    if curves:
+        body += f'<img src="{pictures.fsc_uri(curves, "Two halves trained apart")}" alt="FSC">'
+    body += table(["cluster", "half 1", "half 2", "FSC 0.143", "FSC 0.5", "of Nyquist"], rows) + "</div>"
+    return Section("fsc", "FSC between halves", body)
+
+
+def evaluation_section(values: dict[str, Any]) -> Section:
+    """Comparison with a known truth (simulated data)."""
+    facts = [(name.upper(), f"{values[name]:.3f}") for name in ("nmi", "ami", "ari") if name in values]
+    if "ceiling" in values:
+        facts.append(("NMI of a supervised classifier", f"{values['ceiling']['nmi']:.3f}"))
+    rows = [(cluster_name(row["label"]), Path(row["reference"]).stem, f"{row['resolution_0.5_ang']:.1f} Å",
+             f"{row['resolution_0.143_ang']:.1f} Å", f"{row['correlation']:.2f}", Path(row["best_correlated"]).stem)
+            for row in values.get("maps", [])]
+    body = f'<div class="columns">{table(None, facts)}'
+    if "contingency" in values:
+        by_label = {int(label): counts for label, counts in values["contingency"].items()}
+        body += table(["particles of", *(Path(str(name)).stem for name in values["states"])],
+                      [(cluster_name(label), *by_label[label])
+                       for label in sorted(by_label, key=lambda label: (label < 0, label))])
+    if rows:
+        body += table(["cluster", "reference (state of most particles)", "FSC 0.5", "FSC 0.143", "correlation",
+                       "best correlated of those tried"], rows)
+    return Section("truth", "Comparison with the truth", body + "</div>")
+
+
+def training_section(folder: str) -> Section:
+    """Curves of the training."""
+    rows = result_files.read_jsonl(Path(folder) / result_files.LOG_JSONL)
+    if not rows:
+        return Section("training", "Training", '<p class="note">The training logged nothing.</p>')
+    return Section("training", "Training", (
+        '<p class="note">Adversarial losses do not fall to a minimum; watch for curves that run away. The encoder loss '
+        f'should fall and level off.</p><img src="{pictures.curves_uri(rows)}" alt="training curves">'))
+
+
+def settings_section(run: ReportRun) -> Section:
+    """Every setting and version; what differs from the default is marked."""
+    status = read_stage(run.run_dir)
+    facts = [(name.replace("_", " "), shown(status[name])) for name in GLANCE if name in status]
+    facts += [(f"version of {name}", value) for name, value in sorted(status.get("versions", {}).items())]
+    body = table(None, facts)
+    body += '<p class="note">In the lists, values that differ from the default are marked.</p>'
+    for name, heading in [*STAGES, ("embedding_dir", "Embedding")]:
+        folder = embedding_of(run) if name == "embedding_dir" else getattr(run, name)
+        if folder and (Path(folder) / result_files.RUN_JSON).exists():
+            body += settings_table(heading, run_json.read_run(Path(folder) / result_files.RUN_JSON))
+    return Section("settings", "Settings and versions", body)
+
+
+def embedding_of(run: ReportRun) -> str:
+    """The embed folder behind the clusters; '' when it is not known."""
+    path = Path(run.clusters_dir) / result_files.RUN_JSON
+    stored = run_json.read_run(path) if path.exists() else None
+    return stored.embedding_dir if isinstance(stored, ClusterRun) else ""
+
+
+def settings_table(heading: str, run: Any) -> str:
+    """A folded table of one ``run.json``; folders are shown by name."""
+    rows = []
+    for name, value, default in flattened(run, type(run)()):
+        text = html.escape(os.path.basename(value) if os.path.isabs(str(value)) else shown(value))
+        changed = ' class="changed"' if value != default and name.split(".")[-1] not in PATH_FIELDS else ""
+        rows.append(f"<tr><td>{html.escape(name)}</td><td{changed}>{text}</td><td>{html.escape(shown(default))}</td></tr>")
+    return (f"<details><summary>{heading}</summary><table><tr><th>setting</th><th>value</th><th>default</th></tr>"
+            f"{''.join(rows)}</table></details>")
+
+
+def flattened(run: Any, default: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:
+    """(name, value, default) of every field, sections written as SECTION.NAME."""
+    found: list[tuple[str, Any, Any]] = []
+    for field in dataclasses.fields(run):
+        value, other = getattr(run, field.name), getattr(default, field.name)
+        if dataclasses.is_dataclass(value):
+            found += flattened(value, other, f"{prefix}{field.name}.")
+        else:
+            found.append((prefix + field.name, value, other))
+    return found

@@ -1,0 +1,94 @@
+"""Pictures of the HTML report, as PNG data URIs. Arrays in, text out."""
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from ..figures import drawing
+
+PLANES = (("z", 0), ("y", 1), ("x", 2))  # normal of the section, axis of the array
+SIDE_PX = 144  # small maps are enlarged to about this
+NOT_A_CURVE = ("kimg", "images_per_second", "lr_factor", "peak_gb")
+CURVE_COLUMNS = 3
+FEW_TICKS = 5  # a line of one point cannot be seen
+
+
+def data_uri(png: bytes) -> str:
+    """A PNG as the value of ``src``."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def grey_uri(image: np.ndarray, low: float, high: float) -> str:
+    """An image ``(d, d)``, grey from ``low`` to ``high``, row 0 at the bottom, enlarged smoothly."""
+    grey = (np.clip((image - low) / max(high - low, 1e-12), 0, 1) * 255).astype(np.uint8)[::-1]
+    picture = Image.fromarray(np.ascontiguousarray(grey))
+    factor = max(1, round(SIDE_PX / max(grey.shape)))
+    if factor > 1:
+        picture = picture.resize((grey.shape[1] * factor, grey.shape[0] * factor), Image.Resampling.BICUBIC)
+    stream = io.BytesIO()
+    picture.save(stream, "PNG")
+    return data_uri(stream.getvalue())
+
+
+def limits(array: np.ndarray) -> tuple[float, float]:
+    """Grey limits of a map or image: its 1st and 99.8th percentile."""
+    low, high = np.percentile(array, (1, 99.8))
+    return float(low), float(high)
+
+
+def views(array: np.ndarray) -> list[tuple[str, str]]:
+    """(caption, data URI): three central sections and three projections of a map, or the image itself."""
+    if array.ndim == 2:
+        return [("class image", grey_uri(array, *limits(array)))]
+    found = []
+    middle = array.shape[0] // 2
+    for name, axis in PLANES:
+        section = np.take(array, middle, axis=axis)
+        found.append((f"section across {name}", grey_uri(section, *limits(array))))
+    for name, axis in PLANES:
+        projection = array.sum(axis=axis)
+        found.append((f"projection along {name}", grey_uri(projection, *limits(projection))))
+    return found
+
+
+def section(array: np.ndarray) -> np.ndarray:
+    """The central section of a map across z, or the image itself."""
+    return array[len(array) // 2] if array.ndim == 3 else array
+
+
+def figure_uri(figure: Figure, dpi: int = 110) -> str:
+    """A figure as data URI."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=dpi)
+    return data_uri(stream.getvalue())
+
+
+def curves_uri(rows: Sequence[dict[str, Any]]) -> str:
+    """One panel per quantity of ``log.jsonl``, against thousands of images seen."""
+    names = sorted({name for row in rows for name in row} - set(NOT_A_CURVE))
+    n_rows = -(-len(names) // CURVE_COLUMNS)
+    figure = drawing.new_figure(10.5, 2.1 * max(n_rows, 1))
+    axes = figure.subplots(max(n_rows, 1), CURVE_COLUMNS, squeeze=False)
+    for ax in axes.ravel()[len(names):]:
+        ax.axis("off")
+    for ax, name in zip(axes.ravel(), names, strict=False):
+        having = [row for row in rows if name in row]
+        ax.plot([row["kimg"] for row in having], [row[name] for row in having], lw=1.2,
+                marker="o" if len(having) < FEW_TICKS else None, ms=3)
+        ax.set_title(name.replace("_", " "), fontsize=9)
+        ax.tick_params(labelsize=8)
+        ax.set_xlabel("thousand images", fontsize=8)
+    return figure_uri(figure)
+
+
+def fsc_uri(curves: Sequence[drawing.Curve], title: str) -> str:
+    """FSC curves with both thresholds."""
+    figure = drawing.new_figure(6.4, 4.0)
+    drawing.draw_fsc(figure.subplots(), curves, title)
+    return figure_uri(figure)

@@ -1,0 +1,124 @@
+"""The part of the HTML report about ``refine``: verdict with its evidence, states, half maps, views, motions."""
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..contract import result_files, wording
+from ..contract.errors import DataError
+from ..contract.labels import cluster_colour
+from ..figures import drawing
+from ..physics.map_comparison import frequencies_per_ang
+from . import pictures
+from .html import Section, table
+from .result_reading import read_json, read_picture
+
+VIEW_BINS = (24, 12)  # rot x cos(tilt): bins of equal area on the sphere
+
+
+def refine_section(folder: str) -> Section:
+    """Verdict, states, pairs, refused splits, maps and viewing directions of a refine folder. Raises DataError."""
+    details = read_json(Path(folder) / result_files.REFINE_JSON, "refine")
+    rows = read_json(Path(folder) / result_files.CLUSTERS_JSON, "refine")
+    labels, rot_deg, tilt_deg = read_views(folder)
+    body = f'<p class="verdict">{html.escape(details["verdict"])}</p>{table(None, evidence(details))}'
+    body += ('<p class="note">States, poses and maps by expectation maximisation over poses. Half maps were refined '
+             "apart from a common start. Maps are unfiltered, inside a soft sphere, all in the frame and hand of the "
+             "largest state; whether that hand is the true one is not determined.</p>")
+    body += table(["state", "particles", "share", "FSC 0.143", "FSC 0.5", "of Nyquist", "map and half maps"], [
+        (state_name(row["label"]), row["n_particles"], f"{100 * row['fraction']:.1f} %",
+         f"{row['resolution_0.143_ang']:.1f} Å", f"{row['resolution_0.5_ang']:.1f} Å",
+         f"{row['nyquist_frac_0.143']:.2f}", ", ".join((row["file"], *row["files"]))) for row in rows])
+    if details["pairs"] or details["refused_splits"]:
+        body += ('<p class="note">Below: agreement of two halves of the images on who belongs where (1 = perfect), and '
+                 "the valley between the two sides (0 = parted, 1 = no gap); by view: "
+                 "part that the viewing direction explains.</p>")
+    body += trials("Pairs of states", "pair", [
+        (" and ".join(state_name(label) for label in pair["classes"]), pair) for pair in details["pairs"]])
+    body += trials("Splits that were refused", "split", [
+        (f"{trial['n_particles'] - trial['n_second']} + {trial['n_second']} particles", trial)
+        for trial in details["refused_splits"]])
+    body += f'<div class="cards">{"".join(card(folder, row) for row in rows)}</div><div class="columns">'
+    curves = [drawing.Curve(row["label"], f"{state_name(row['label'])}: {row['resolution_0.143_ang']:.1f} Å",
+                            frequencies_per_ang(2 * (len(row["fsc"]) - 1), row["voxel_size_ang"]), np.array(row["fsc"]))
+              for row in rows]
+    body += f'<img src="{pictures.fsc_uri(curves, "Half maps refined apart")}" alt="FSC of half maps">'
+    body += f'<img src="{views_uri(labels, rot_deg, tilt_deg)}" alt="viewing directions"></div>'
+    return Section("refine", "Refined states", body)
+
+
+def state_name(label: int) -> str:
+    """Name of a refined state."""
+    return f"state {label + 1}"
+
+
+def evidence(details: dict[str, Any]) -> list[tuple[str, str]]:
+    """(what, numbers) behind the verdict that hold for all states."""
+    rows = [("log likelihood of unseen images against an empty map",
+             f"{details['unseen_log_evidence']:.1f} per image; {details['least_log_evidence']:g} is asked for")]
+    rows += [("the same of starts", f"from {wording.start_text(row)}") for row in details.get("starts", [])]
+    if details.get("masks"):
+        rows.append(("where the maps end", wording.mask_text(details["masks"])))
+    rows += [("a start within a state", wording.restart_text(row)) for row in details.get("restarts", [])]
+    if details.get("contrast_spread"):
+        rows.append(("contrast of the particles, standard deviation",
+                     f"{100 * details['contrast_spread']:.0f} %; below {100 * details['least_contrast_spread']:g} % "
+                     "it is not modelled"))
+    if details.get("junk"):
+        rows.append(("images set aside as junk",
+                     f"{details['junk']['n_junk']} ({100 * details['junk']['fraction']:.1f} %)"))
+    return rows
+
+
+def trials(heading: str, what: str, rows: Sequence[tuple[str, dict[str, Any]]]) -> str:
+    """A table of separations, '' where there are none."""
+    if not rows:
+        return ""
+    return f"<h3>{heading}</h3>" + table([what, "agreement", "valley", "by view"], [
+        (name, *(f"{trial[number]:.2f}" for number in ("agreement", "valley", "by_view"))) for name, trial in rows])
+
+
+def card(folder: str, row: dict[str, Any]) -> str:
+    """Views of a state's map, and the maps along its motion where there are any."""
+    shown = "".join(f'<figure><img src="{uri}" alt="{caption}"><figcaption>{caption}</figcaption></figure>'
+                    for caption, uri in pictures.views(read_picture(folder, row["file"], 0)))
+    along = row.get("motion_files", [])
+    if along:
+        sections = [pictures.section(read_picture(folder, file, 0)) for file in along]
+        low, high = pictures.limits(np.stack(sections))
+        shown += "".join(f'<figure><img src="{pictures.grey_uri(image, low, high)}" alt="motion">'
+                         f"<figcaption>motion {place + 1} of {len(along)}</figcaption></figure>"
+                         for place, image in enumerate(sections))
+    return (f'<div class="card" style="--colour: {cluster_colour(row["label"])}"><h3><span class="swatch"></span>'
+            f'{state_name(row["label"])}, {row["n_particles"]} particles</h3><div class="views">{shown}</div></div>')
+
+
+def read_views(folder: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Label, rot and tilt (deg) of the particles in a state. Raises DataError."""
+    path = Path(folder) / result_files.PARTICLES_CSV
+    if not path.exists():
+        raise DataError(f"{path} is not there.", "Run vaegan refine first.")
+    rows = [row for row in result_files.read_csv(path) if int(row["label"]) >= 0]
+    return (np.array([int(row["label"]) for row in rows]), np.array([float(row["rot_deg"]) for row in rows]),
+            np.array([float(row["tilt_deg"]) for row in rows]))
+
+
+def views_uri(labels: np.ndarray, rot_deg: np.ndarray, tilt_deg: np.ndarray) -> str:
+    """Particles per viewing direction over their mean, a panel per state; even views are 1 everywhere."""
+    states = np.unique(labels)
+    figure = drawing.new_figure(6.4, 2.2 * len(states) + 0.3)
+    for ax, state in zip(figure.subplots(len(states), 1, squeeze=False)[:, 0], states, strict=True):
+        chosen = labels == state
+        density = VIEW_BINS[0] * VIEW_BINS[1] / chosen.sum()
+        _, _, _, image = ax.hist2d(np.mod(rot_deg[chosen], 360), np.cos(np.deg2rad(tilt_deg[chosen])), bins=VIEW_BINS,
+                                   range=((0, 360), (-1, 1)), weights=np.full(chosen.sum(), density), vmin=0)
+        ax.set_title(f"{state_name(state)}: viewing directions", fontsize=9, color=cluster_colour(int(state)))
+        ax.set_xlabel("rot (deg)", fontsize=8)
+        ax.set_ylabel("cos tilt", fontsize=8)
+        ax.tick_params(labelsize=7)
+        figure.colorbar(image, ax=ax, label="views / mean")
+    return pictures.figure_uri(figure)

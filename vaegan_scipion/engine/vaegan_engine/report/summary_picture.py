@@ -1,0 +1,174 @@
+"""One picture of a whole analysis: UMAP, maps, FSC, traversal and the numbers."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mrcfile
+import numpy as np
+from matplotlib.figure import Figure
+
+from ..contract import result_files, run_json
+from ..contract.errors import DataError
+from ..contract.labels import NOISE, cluster_colour, cluster_name, state_colour
+from ..contract.settings import TrainRun
+from ..data.particle_tables import Clusters, read_cluster_rows, read_clusters, read_truth, rows_of
+from ..evaluation.reference_maps import Reference, read_references
+from ..figures import drawing
+from ..physics.map_comparison import frequencies_per_ang
+from .result_reading import read_json, read_picture
+
+SHOWN_CLUSTERS = 8  # the largest; the numbers name all
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """Result folders to show; empty ones are left out."""
+
+    run_dir: str
+    clusters_dir: str
+    traverse_dir: str = ""
+    halves_dir: str = ""
+    evaluation_json: str = ""
+    truth_csv: str = ""
+    maps: tuple[str, ...] = ()
+
+
+def demo_report(options: ReportOptions) -> Figure:
+    """The picture of an analysis. Raises DataError when a folder named does not hold its results."""
+    clusters, rows = read_clusters(options.clusters_dir), read_cluster_rows(options.clusters_dir)
+    evaluation, halves = read_evaluation(options), read_halves(options)
+    run = run_json.read_run(Path(options.run_dir) / result_files.RUN_JSON)
+    figure = drawing.new_figure(17.0, 11.0)
+    panels: Any = figure.subfigures(2, 1, height_ratios=(1.0, 1.25))
+    top, bottom = panels
+    draw_plots(top, options, clusters, halves, evaluation, numbers(run, clusters, rows, evaluation, halves))
+    if options.traverse_dir:
+        left, right = bottom.subfigures(1, 2, width_ratios=(1.0, 1.5))
+        draw_traversal(right, options)
+    else:
+        left = bottom
+    draw_maps(left, options, rows, references_of(options, rows), evaluation)
+    return figure
+
+
+def read_evaluation(options: ReportOptions) -> dict[str, Any]:
+    """Values of ``evaluation.json``; {} where none is named."""
+    if not options.evaluation_json:
+        return {}
+    path = Path(options.evaluation_json)
+    return read_json(path / result_files.EVALUATION_JSON if path.is_dir() else path, "evaluate")
+
+
+def read_halves(options: ReportOptions) -> list[dict[str, Any]]:
+    """Rows of ``halves.json`` that were compared; [] where none is named."""
+    if not options.halves_dir:
+        return []
+    stored = read_json(Path(options.halves_dir) / result_files.HALVES_JSON, "halves")
+    return [row for row in stored if "fsc" in row]
+
+
+def references_of(options: ReportOptions, rows: list[dict[str, Any]]) -> list[Reference]:
+    """Reference maps in the box of the clusters' maps."""
+    if not (options.maps or options.truth_csv):
+        return []
+    made = [row["file"] for row in rows if row["file"].endswith(".mrc")]
+    if not made:
+        return []
+    with mrcfile.open(Path(options.clusters_dir) / made[0], permissive=True) as stored:
+        box_px, voxel_size_ang = int(stored.header.nx), float(stored.voxel_size.x)
+    return read_references(list(options.maps), options.truth_csv, box_px, voxel_size_ang)
+
+
+def numbers(run: Any, clusters: Clusters, rows: list[dict[str, Any]], evaluation: dict[str, Any],
+            halves: list[dict[str, Any]]) -> list[str]:
+    """Lines of the text panel."""
+    lines = [f"{len(clusters.label)} particles"]
+    if isinstance(run, TrainRun):
+        lines.append(f"{run.command}, preset {run.preset}, box {run.data.box_px} px, seed {run.compute.seed}, "
+                     f"{run.training.total_kimg + run.training.encoder_kimg:g} kimg")
+    lines += ["", f"clusters {int(clusters.label.max()) + 1}"]
+    lines += [f"  {cluster_name(row['label'])}: {row['n_particles']} ({100 * row['fraction']:.1f} %)" for row in rows]
+    for name in ("nmi", "ami", "ari"):
+        if name in evaluation:
+            lines.append(f"{name.upper()} {evaluation[name]:.3f}")
+    if "ceiling" in evaluation:
+        lines.append(f"supervised ceiling NMI {evaluation['ceiling']['nmi']:.3f}")
+    lines += [""] * bool(evaluation.get("maps")) + [
+        f"{cluster_name(row['label'])} vs {row['reference']}:\n"
+        f"  {row['resolution_0.5_ang']:.1f} Å (FSC 0.5), {row['resolution_0.143_ang']:.1f} Å (0.143), "
+        f"cc {row['correlation']:.2f}" for row in evaluation.get("maps", [])]
+    lines += [f"{cluster_name(row['cluster'])}, halves: {row['resolution_0.143_ang']:.1f} Å (0.143)" for row in halves]
+    return lines
+
+
+def draw_plots(panel: Any, options: ReportOptions, clusters: Clusters, halves: list[dict[str, Any]],
+               evaluation: dict[str, Any], lines: list[str]) -> None:
+    """UMAP by cluster, UMAP by truth, FSC, numbers."""
+    curves = fsc_curves(halves, evaluation)
+    n_plots = 2 + bool(options.truth_csv) + bool(curves)
+    axes = list(np.ravel(panel.subplots(1, n_plots)))
+    drawing.draw_umap(axes.pop(0), clusters.umap, clusters.label, title="UMAP of z, by cluster")
+    if options.truth_csv:
+        truth = read_truth(options.truth_csv)
+        state = truth.label[rows_of(truth.particle_id, clusters.particle_id, options.truth_csv)]
+        drawing.draw_umap(axes.pop(0), clusters.umap, state, "the same, by true state",
+                          lambda index: Path(truth.names[index]).stem, state_colour)
+    if curves:
+        drawing.draw_fsc(axes.pop(0), curves, "FSC")
+    drawing.text_panel(axes.pop(0), lines)
+
+
+def fsc_curves(halves: list[dict[str, Any]], evaluation: dict[str, Any]) -> list[drawing.Curve]:
+    """Curves against the references, then (dashed) between the halves."""
+    found = [(row["label"], f"{cluster_name(row['label'])} vs {Path(row['reference']).stem}", row, "-")
+             for row in evaluation.get("maps", [])]
+    found += [(row["cluster"], f"{cluster_name(row['cluster'])}, two halves", row, "--") for row in halves]
+    return [drawing.Curve(label, text, frequencies_per_ang(2 * (len(row["fsc"]) - 1), row["voxel_size_ang"]),
+                          np.array(row["fsc"]), style) for label, text, row, style in found]
+
+
+def draw_maps(panel: Any, options: ReportOptions, rows: list[dict[str, Any]], references: list[Reference],
+              evaluation: dict[str, Any]) -> None:
+    """One row per cluster: its map; where it was compared with a reference, aligned to it and beside it."""
+    shown = rows[:SHOWN_CLUSTERS]
+    compared = {row["label"]: row for row in evaluation.get("maps", [])}
+    by_name = {reference.name: reference for reference in references}
+    axes = panel.subplots(len(shown), 1 + bool(references), squeeze=False)
+    panel.suptitle("map of each cluster" + (", its reference" if references else "")
+                   + ": central slices along z, y, x", fontsize=10)
+    folder = Path(options.evaluation_json)
+    folder = folder if folder.is_dir() else folder.parent
+    for (ax, *others), row in zip(axes, shown, strict=True):
+        found = compared.get(row["label"])
+        array = (read_picture(options.clusters_dir, row["file"], row["index"]) if found is None
+                 else read_picture(folder, found["aligned_file"], 0))
+        drawing.draw_density(ax, array, f"{cluster_name(row['label'])}, {row['n_particles']} particles",
+                             cluster_colour(row["label"]))
+        for other in others:
+            reference = by_name.get(found["reference"]) if found else None
+            if reference is None:
+                other.axis("off")
+            else:
+                drawing.draw_density(other, reference.map, Path(reference.name).stem)
+
+
+def draw_traversal(panel: Any, options: ReportOptions) -> None:
+    """First component of each cluster, with the number of particles near each point."""
+    path = Path(options.traverse_dir) / result_files.TRAVERSAL_CSV
+    if not path.exists():
+        raise DataError(f"{path} is not there.", "Run vaegan traverse first.")
+    rows = [row for row in result_files.read_csv(path) if int(row["component"]) == 0]
+    labels = sorted({int(row["cluster"]) for row in rows} - {NOISE})[:SHOWN_CLUSTERS]
+    columns = max((sum(int(row["cluster"]) == label for row in rows) for label in labels), default=1)
+    panel.suptitle("PC 1 inside each cluster: z slice, particles near the point", fontsize=10)
+    axes = panel.subplots(max(len(labels), 1), columns, squeeze=False)
+    for ax in axes.ravel():
+        ax.axis("off")
+    for ax_row, label in zip(axes, labels, strict=False):
+        line = sorted((row for row in rows if int(row["cluster"]) == label), key=lambda row: int(row["point"]))
+        for ax, row in zip(ax_row, line, strict=False):
+            array = read_picture(options.traverse_dir, row["file"], int(row["index"]))
+            drawing.draw_density(ax, array[len(array) // 2] if array.ndim == 3 else array,
+                                 f"{float(row['position']):.2f}: {row['n_near']}", cluster_colour(label))

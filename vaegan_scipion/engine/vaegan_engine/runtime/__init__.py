@@ -1,0 +1,1 @@
+"""Device, progress, log, stop signals, finished steps."""

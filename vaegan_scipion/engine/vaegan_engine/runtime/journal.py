@@ -1,0 +1,30 @@
+"""What a refinement does, as it does it: on the screen, in ``log.jsonl`` and in ``status.json``."""
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from ..contract import result_files
+
+
+class Journal:
+    """What happened, in ``log.jsonl``, on the screen and in ``status.json``."""
+
+    def __init__(self, out_dir: Path, resumed: bool) -> None:
+        """A new log, or where the refinement is resumed, the old one goes on."""
+        if not resumed:
+            (out_dir / result_files.LOG_JSONL).unlink(missing_ok=True)
+        lines = result_files.read_jsonl(out_dir / result_files.LOG_JSONL)
+        self.out_dir, self.began = out_dir, time.time() - (lines[-1]["seconds"] if lines else 0.0)
+        result_files.update_status(out_dir, error=None)
+
+    def stage(self, name: str, text: str) -> None:
+        """A new stage begins."""
+        print(f"{name}: {text}", flush=True)
+        result_files.update_status(self.out_dir, state="running", stage=name)
+
+    def note(self, **values: Any) -> None:
+        """One line of ``log.jsonl``."""
+        seconds = round(time.time() - self.began, 1)
+        result_files.append_jsonl(self.out_dir / result_files.LOG_JSONL, {"seconds": seconds, **values})

@@ -1,0 +1,48 @@
+"""SIGINT and SIGTERM ask for a stop; the loop ends after the step under way."""
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..contract import result_files
+from ..contract.errors import StoppedError
+
+
+@contextmanager
+def stoppable(out_dir: Path) -> Iterator[None]:
+    """SIGTERM and SIGINT end what is under way at once, with StoppedError; ``status.json`` says so."""
+    caught: list[int] = []
+
+    def stop(number: int, _: Any) -> None:
+        caught.append(number)
+        raise KeyboardInterrupt
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        number = caught[0] if caught else signal.SIGINT
+        error = StoppedError(f"Stopped by {signal.Signals(number).name}; the checkpoints are kept.",
+                             "Continue with --resume.", int(number))
+        result_files.update_status(out_dir, state="stopped", error={
+            "code": error.exit_code, "message": error.message, "hint": error.hint})
+        raise error from interrupt
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def stop_requests() -> Iterator[list[int]]:
+    """Collect SIGTERM and SIGINT in a list instead of dying in the middle of a step."""
+    caught: list[int] = []
+    previous = {number: signal.signal(number, lambda n, _: caught.append(n))
+                for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield caught
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,1 @@
+"""Made data: particles with a known truth."""

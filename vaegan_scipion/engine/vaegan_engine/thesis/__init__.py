@@ -1,0 +1,1 @@
+"""The experiments of the thesis and the analyses that only they need."""

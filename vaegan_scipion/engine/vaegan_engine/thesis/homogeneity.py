@@ -1,0 +1,185 @@
+"""``homogeneity``: k-means groups of the whole embedding, each aligned by RELION as one 2D class (thesis, 13).
+
+Particles of one small group should show one view of one structure. Each group's two half sets are aligned
+apart (``relion_refine``, one class), the averages are aligned to each other in the plane, and their Fourier
+ring correlation within a soft circle tells the resolution that the group reaches. Without RELION the groups
+and their star files are still written (``--no-align``).
+"""
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..contract import result_files
+from ..contract.errors import ConfigError, DataError
+from ..contract.run_json import read_training
+from ..contract.settings import ComputeConfig, DataConfig
+from ..data.mrc_files import write_stack
+from ..data.particle_tables import Latents, latents_of_clusters, rows_of
+from ..data.prepared_images import ParticleCache, open_cache
+from ..data.star_files import read_star
+from ..data.star_subset import write_subset
+from ..evaluation.relion_class import find_program, one_class_average, write_images
+from ..figures import drawing
+from ..latent.centroids import nearest_to_centroids
+from ..physics.fsc import fourier_shell_correlation, resolution_at, soft_sphere_mask
+from ..physics.image_alignment import align_image
+from ..physics.map_comparison import THRESHOLDS, frequencies_per_ang
+from ..runtime.compute import free_cores
+from ..runtime.options import add_compute, add_folder, add_out, compute_of
+from ..runtime.progress import progress_bar
+
+HOMOGENEITY_CSV, HOMOGENEITY_JSON, HOMOGENEITY_PNG = "homogeneity.csv", "homogeneity.json", "homogeneity.png"
+RINGS_CSV, AVERAGES_MRCS = "rings.csv", "averages.mrcs"
+GROUPS = 42  # of the thesis
+SMALLEST_HALF = 10  # images that RELION can make an average of
+
+
+@dataclass(frozen=True)
+class HomogeneityOptions:
+    """Which embedding, how many groups, how to align them."""
+
+    clusters_dir: str
+    run_dir: str
+    groups: int = GROUPS
+    space: str = "umap"
+    iterations: int = 25
+    align: bool = True
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``vaegan homogeneity``."""
+    add_folder(parser, "--clusters", "clusters_dir", "--out folder of cluster")
+    add_folder(parser, "--run", "run_dir", "--out folder of the training")
+    add_out(parser)
+    parser.add_argument("--groups", type=int, default=GROUPS, help="k-means groups (default: %(default)s)")
+    parser.add_argument("--space", choices=("umap", "z"), default="umap", help="where k-means works (default: umap)")
+    parser.add_argument("--iterations", type=int, default=25, help="of relion_refine (default: %(default)s)")
+    parser.add_argument("--no-align", dest="align", action="store_false", help="star files only, without RELION")
+    add_compute(parser)
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run ``vaegan homogeneity``."""
+    run_homogeneity(HomogeneityOptions(args.clusters_dir, args.run_dir, args.groups, args.space, args.iterations,
+                                       args.align, compute_of(args)), args.out)
+
+
+def run_homogeneity(options: HomogeneityOptions, out_dir: Path) -> dict[str, Any]:
+    """Group, write a star file per group, align and compare halves; returns what the JSON file holds.
+
+    Raises ConfigError (RELION missing, impossible numbers) or DataError.
+    """
+    out_dir = Path(out_dir)
+    if options.align:
+        find_program()
+    clusters, latents = latents_of_clusters(options.clusters_dir)
+    if not 1 <= options.groups <= len(latents.z):
+        raise ConfigError(f"groups is {options.groups} for {len(latents.z)} particles.",
+                          "Use at least 1 and at most one per particle.")
+    run = read_training(options.run_dir)
+    points = clusters.umap if options.space == "umap" else latents.z
+    _, label = nearest_to_centroids(points, options.groups, options.compute.seed)
+    table = read_star(Path(run.data.particles))
+    for group in range(int(label.max()) + 1):
+        write_subset(table, latents.particle_id[label == group], out_dir / "stars" / f"group_{group:02d}.star")
+    found: dict[str, Any] = {"groups": int(label.max()) + 1, "space": options.space, "n_particles": len(label),
+                             "sizes": np.bincount(label).tolist(), "aligned": options.align}
+    if options.align:
+        found |= align_groups(options, run.data, latents, label, out_dir)
+    result_files.write_json(out_dir / HOMOGENEITY_JSON, found)
+    print(f"{found['groups']} groups of {min(found['sizes'])} to {max(found['sizes'])} particles, star files in "
+          f"{out_dir / 'stars'}", flush=True)
+    if options.align:
+        print(f"mean ring correlation reaches {found['mean_resolution_0.143_ang']:.1f} A at 0.143, "
+              f"{found['mean_resolution_0.5_ang']:.1f} A at 0.5 ({found['groups_aligned']} groups)", flush=True)
+    return found
+
+
+def align_groups(options: HomogeneityOptions, data: DataConfig, latents: Latents, label: np.ndarray,
+                 out_dir: Path) -> dict[str, Any]:
+    """Two RELION averages per group, their ring correlation, table, curves and picture."""
+    cache = open_cache(data, Path(options.run_dir) / result_files.CACHE)
+    place = rows_of(cache.particle_id, latents.particle_id, options.run_dir)
+    d = cache.box_px
+    rows: list[list[Any]] = []
+    curves: list[np.ndarray] = []
+    pictures: list[np.ndarray] = []
+    n_groups = int(label.max()) + 1
+    with progress_bar(2 * n_groups, "RELION", "classes") as bar:
+        for group in range(n_groups):
+            halves = [place[(label == group) & (latents.half_set == half)] for half in (1, 2)]
+            if min(len(half) for half in halves) < SMALLEST_HALF:
+                print(f"group {group}: {' and '.join(str(len(h)) for h in halves)} particles in its halves, at least "
+                      f"{SMALLEST_HALF} each are needed: not aligned", flush=True)
+                bar.update(2)
+                continue
+            averages = []
+            for half, members in enumerate(halves, 1):
+                averages.append(half_average(options, data, cache, members,
+                                             out_dir / "relion" / f"group_{group:02d}" / f"half{half}"))
+                bar.update(1)
+            curve, mean = compare_averages(averages[0], averages[1], d)
+            curves.append(curve)
+            pictures.append(mean)
+            at = [resolution_at(curve, threshold, d, cache.pixel_size_ang).ang for threshold in THRESHOLDS.values()]
+            rows.append([group, *(len(half) for half in halves), *(f"{ang:.3f}" for ang in at)])
+    if not rows:
+        raise DataError(f"{options.clusters_dir}: no group of {n_groups} has {SMALLEST_HALF} particles in each half.",
+                        "Use fewer --groups or more particles.")
+    result_files.write_csv(out_dir / HOMOGENEITY_CSV, ["group", "n_half1", "n_half2",
+                                                  *(f"resolution_{name}_ang" for name in THRESHOLDS)], rows)
+    frequency = frequencies_per_ang(d, cache.pixel_size_ang)
+    result_files.write_csv(out_dir / RINGS_CSV, ["group", "spatial_frequency_per_ang", "ring_correlation"], (
+        [row[0], f"{f:.6g}", f"{c:.6g}"] for row, curve in zip(rows, curves, strict=True)
+        for f, c in zip(frequency, curve, strict=True)))
+    write_stack(out_dir / AVERAGES_MRCS, np.stack(pictures).astype(np.float32), cache.pixel_size_ang)
+    mean_curve = np.mean(curves, axis=0)
+    draw(frequency, curves, mean_curve, pictures, [row[0] for row in rows], out_dir / HOMOGENEITY_PNG)
+    return {"groups_aligned": len(rows), "pixel_size_ang": cache.pixel_size_ang, "iterations": options.iterations,
+            "program": "relion_refine, one class per half set",
+            **{f"mean_resolution_{name}_ang": resolution_at(mean_curve, threshold, d, cache.pixel_size_ang).ang
+               for name, threshold in THRESHOLDS.items()}}
+
+
+def half_average(options: HomogeneityOptions, data: DataConfig, cache: ParticleCache, members: np.ndarray,
+                 folder: Path) -> np.ndarray:
+    """RELION's average of some rows of the training images."""
+    folder.mkdir(parents=True, exist_ok=True)
+    order = np.sort(members)
+    write_images(folder, np.asarray(cache.images[order], np.float32), cache.ctf[order] if cache.ctf_present else None,
+                 cache.particle_id[order], cache.pixel_size_ang)
+    flags = ("--ctf", *(("--ctf_phase_flipped",) if data.phase_flipped else ())) if cache.ctf_present else ()
+    diameter_ang = 2 * data.particle_radius_frac * cache.box_px * cache.pixel_size_ang
+    return one_class_average(folder, flags, diameter_ang, options.iterations,
+                             options.compute.threads or free_cores(), options.compute.seed)
+
+
+def compare_averages(first: np.ndarray, second: np.ndarray, box_px: int) -> tuple[np.ndarray, np.ndarray]:
+    """Ring correlation ``(d//2 + 1,)`` of two averages within a soft circle, and their aligned mean."""
+    aligned = align_image(second, first, allow_mirror=False).image
+    circle = soft_sphere_mask(box_px, 0.45 * box_px, 0.05 * box_px)[box_px // 2]
+    return fourier_shell_correlation(first * circle, aligned * circle), (first + aligned) / 2
+
+
+def draw(frequency: np.ndarray, curves: list[np.ndarray], mean: np.ndarray, pictures: list[np.ndarray],
+         groups: list[int], path: Path) -> None:
+    """Ring correlations of all groups with their mean, and eight averages."""
+    figure = drawing.new_figure(11, 4)
+    grid = figure.add_gridspec(2, 8)
+    ax = figure.add_subplot(grid[:, :4])
+    for curve in curves:
+        ax.plot(frequency, curve, color="0.75", lw=0.7)
+    ax.plot(frequency, mean, color="#1f77b4", lw=2, label=f"mean of {len(curves)} groups")
+    for threshold in THRESHOLDS.values():
+        ax.axhline(threshold, color="0.6", lw=0.8, ls=":")
+    ax.set(xlabel="spatial frequency (1/Å)", ylabel="Fourier ring correlation", ylim=(-0.2, 1.05))
+    ax.legend(fontsize=8)
+    for place, (group, picture) in enumerate(zip(groups[:8], pictures, strict=False)):
+        drawing.draw_density(figure.add_subplot(grid[place // 4, 4 + place % 4]), picture, f"group {group}")
+    drawing.save_png(figure, path)

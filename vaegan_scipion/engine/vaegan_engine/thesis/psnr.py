@@ -1,0 +1,145 @@
+"""``psnr``: reconstructions of particles against their clean images (simulated data).
+
+The reconstruction is what the generator makes at the particle's z; in 3D the projection that resembles the noisy
+particle most. Pose and scale of both are free, so it is first moved onto the clean projection (in-plane rotation,
+shift, mirror image) and scaled by least squares, ``x -> a x + b``; the CTF is in neither. Then
+``PSNR = 10 log10(range^2 / MSE)`` with the clean image's range.
+"""
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..contract import result_files, run_json
+from ..contract.errors import ConfigError, DataError
+from ..contract.settings import ComputeConfig, EmbedRun
+from ..data.particle_tables import read_latents, rows_of
+from ..evaluation.reference_maps import read_references, reference_of_state
+from ..latent.counterpart import best_match, projections
+from ..latent.embed import particles_of
+from ..physics.image_alignment import align_image, correlation
+from ..physics.projection import project
+from ..physics.rotations import euler_to_matrix
+from ..runtime.options import add_compute, add_folder, add_out, compute_of
+from ..runtime.progress import progress_bar
+from ..training.decoded import LoadDecoder, check_z, load_trained
+
+PSNR_CSV, PSNR_JSON = "psnr.csv", "psnr.json"
+
+
+@dataclass(frozen=True)
+class PsnrOptions:
+    """Which training and embedding, the truth, how many particles."""
+
+    run_dir: str
+    embedding_dir: str
+    truth_csv: str
+    maps: tuple[str, ...] = ()  # the simulated maps; a phantom needs none
+    n_images: int = 100
+    n_orientations: int = 2000
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``vaegan psnr``."""
+    default = PsnrOptions("", "", "")
+    add_folder(parser, "--run", "run_dir", "--out folder of the training")
+    add_folder(parser, "--embedding", "embedding_dir", "--out folder of embed")
+    add_folder(parser, "--truth", "truth_csv", "truth.csv of simulate")
+    parser.add_argument("--maps", nargs="+", default=[], metavar="MRC", help="the simulated maps; a phantom needs none")
+    add_out(parser)
+    parser.add_argument("--n-images", type=int, default=default.n_images,
+                        help="particles drawn at random (default: %(default)s)")
+    parser.add_argument("--n-orientations", type=int, default=default.n_orientations,
+                        help="3D: orientations tried per particle (default: %(default)s)")
+    add_compute(parser)
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run ``vaegan psnr``."""
+    run_psnr(PsnrOptions(args.run_dir, args.embedding_dir, args.truth_csv, tuple(args.maps), args.n_images,
+                         args.n_orientations, compute_of(args)), args.out)
+
+
+def psnr_db(image: np.ndarray, clean: np.ndarray) -> float:
+    """``10 log10(range^2 / MSE)`` after the least-squares fit ``a image + b`` of ``clean``; in dB.
+
+    With r their correlation: ``MSE = var(clean) (1 - r^2)``.
+    """
+    mse = float(np.var(np.asarray(clean, np.float64))) * (1 - correlation(image, clean) ** 2)
+    return float(10 * np.log10(float(np.ptp(clean)) ** 2 / max(mse, 1e-12 * float(np.ptp(clean)) ** 2)))
+
+
+def clean_projections(options: PsnrOptions, ids: np.ndarray, box_px: int, pixel_size_ang: float) -> np.ndarray:
+    """Clean, centred projections ``(n, d, d)`` of particles at their true poses, without CTF. Raises DataError."""
+    rows = result_files.read_csv(options.truth_csv)
+    references = read_references(list(options.maps), options.truth_csv, box_px, pixel_size_ang)
+    if not references:
+        raise DataError(f"{options.truth_csv}: it names maps, and none are given.",
+                        "Give the simulated maps with --maps.")
+    chosen = [rows[i] for i in rows_of(np.array([int(row["id"]) for row in rows]), ids, options.truth_csv)]
+    found = [reference_of_state(int(row["map"]), row["map_file"], references) for row in chosen]
+    if None in found:
+        raise DataError(f"{options.truth_csv}: map {chosen[found.index(None)]['map_file']} is not among --maps.",
+                        "Give all the simulated maps.")
+    angles = torch.tensor([[float(row[name]) for name in ("rot_deg", "tilt_deg", "psi_deg")] for row in chosen])
+    volumes = torch.from_numpy(np.stack([reference.map for reference in references]))
+    return project(volumes, torch.tensor(found), euler_to_matrix(*angles.unbind(1))).numpy()
+
+
+def run_psnr(options: PsnrOptions, out_dir: Path, load: LoadDecoder = load_trained) -> dict[str, Any]:
+    """Write ``psnr.csv`` and ``psnr.json``; returns what the JSON file holds. Raises ConfigError or DataError."""
+    if options.n_images < 1:
+        raise ConfigError(f"n_images is {options.n_images}.", "Use at least 1.")
+    out_dir = Path(out_dir)
+    trained: Any = load(options.run_dir, options.compute)
+    latents = read_latents(options.embedding_dir)
+    check_z(trained, latents.z, options.embedding_dir)
+    embedded = run_json.read_run(Path(options.embedding_dir) / result_files.RUN_JSON)
+    if not isinstance(embedded, EmbedRun):
+        raise DataError(f"{options.embedding_dir}: its run.json is a '{embedded.command}', not an embedding.",
+                        "Give the --out folder of embed.")
+    cache = particles_of(embedded, trained, Path(options.embedding_dir))
+    rows = np.sort(np.random.default_rng(options.compute.seed).permutation(len(latents.z))[:options.n_images])
+    ids = latents.particle_id[rows]
+    clean = clean_projections(options, ids, trained.box_px, trained.pixel_size_ang)
+    place = rows_of(cache.particle_id, ids, options.embedding_dir)
+    made = []
+    with progress_bar(len(ids), "PSNR", "particles") as bar:
+        for index, row in enumerate(rows.tolist()):
+            image = reconstruction(options, trained, latents.z[row], np.asarray(cache.images[place[index]], np.float32),
+                                   np.array(cache.ctf[place[index]], np.float32))
+            aligned = align_image(image, clean[index])
+            made.append((psnr_db(aligned.image, clean[index]), aligned.correlation))
+            bar.update(1)
+    values = np.array(made)
+    result_files.write_csv(out_dir / PSNR_CSV, ["particle_id", "psnr_db", "correlation"], (
+        [int(i), f"{p:.4f}", f"{c:.4f}"] for i, (p, c) in zip(ids, values, strict=True)))
+    found: dict[str, Any] = {"psnr_db": float(values[:, 0].mean()), "psnr_db_std": float(values[:, 0].std()),
+                             "correlation": float(values[:, 1].mean()), "n_images": len(ids),
+                             "seed": options.compute.seed}
+    result_files.write_json(out_dir / PSNR_JSON, found)
+    print(f"PSNR {found['psnr_db']:.2f} dB (standard deviation {found['psnr_db_std']:.2f}), correlation "
+          f"{found['correlation']:.3f}, {len(ids)} particles", flush=True)
+    return found
+
+
+def reconstruction(options: PsnrOptions, trained: Any, z: np.ndarray, image: np.ndarray, ctf: np.ndarray) -> np.ndarray:
+    """Image ``(d, d)`` without CTF that the generator makes of one particle."""
+    from ..physics.ctf import ctf_2d
+
+    made = torch.as_tensor(trained.decode(z[None]), dtype=torch.float32)[0]
+    if made.ndim == 2:
+        return made.numpy()
+    half_plane = ctf_2d(torch.from_numpy(ctf)[None], trained.box_px, trained.pixel_size_ang)[0]
+    half_plane = half_plane.abs() if trained.run.data.phase_flipped else half_plane
+    candidates: Iterator[tuple[Tensor | None, Tensor]] = projections(made, options.n_orientations)
+    max_shift_px = max(1.0, trained.run.model.max_shift_frac * trained.box_px)
+    return best_match(torch.from_numpy(image), candidates, half_plane, max_shift_px).clean.numpy()

@@ -1,0 +1,97 @@
+"""What a trained model makes of latents, written as maps (3D) or as one image stack (2D)."""
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from ..contract import result_files
+from ..contract.errors import DataError
+from ..contract.settings import ComputeConfig, TrainRun
+from ..data.mrc_files import write_map, write_stack
+from ..networks import latent_vector
+from ..runtime import compute
+from .trained_run import decode
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
+
+
+class Decoder(Protocol):
+    """The part of ``trained.TrainedRun`` that turns latents into maps or images."""
+
+    is_3d: bool
+    pixel_size_ang: float
+    box_px: int
+    z_dim: int
+    run: Any
+
+    def decode(self, z: Any) -> np.ndarray:
+        """Maps ``(n, d, d, d)`` or images ``(n, d, d)`` at latents ``(n, k)``."""
+        ...
+
+
+LoadDecoder = Callable[[str, ComputeConfig], Decoder]
+
+
+def load_trained(run_dir: str, settings: ComputeConfig) -> Any:
+    """The ``TrainedRun`` of a training folder on the device asked for."""
+    from .trained_run import TrainedRun
+
+    return TrainedRun.load(run_dir, compute.prepare_device(settings))
+
+
+def check_z(decoder: Decoder, z: np.ndarray, where: str) -> None:
+    """Refuse latents of another model."""
+    if z.shape[1] != decoder.z_dim:
+        raise DataError(f"{where}: z has {z.shape[1]} numbers per particle, the model {decoder.z_dim}.",
+                        "Give the --run folder that the embedding was made with.")
+
+
+def write_decoded(decoder: Decoder, z: np.ndarray, names: Sequence[str], out_dir: Path
+                  ) -> tuple[np.ndarray, list[tuple[str, int]]]:
+    """Decode ``(n, k)`` latents and write them below ``out_dir/maps``.
+
+    Returns the arrays and, per latent, (file relative to ``out_dir``, index in it from 0).
+    3D: ``maps/NAME.mrc`` each; 2D: all in ``maps/images.mrcs``.
+    """
+    made = decoder.decode(z)
+    if made.ndim == 4:
+        for name, array in zip(names, made, strict=True):
+            write_map(out_dir / result_files.MAPS / f"{name}.mrc", array, decoder.pixel_size_ang)
+        return made, [(f"{result_files.MAPS}/{name}.mrc", 0) for name in names]
+    write_stack(out_dir / result_files.MAPS / result_files.IMAGES_MRCS, made, decoder.pixel_size_ang)
+    return made, [(f"{result_files.MAPS}/{result_files.IMAGES_MRCS}", index) for index in range(len(made))]
+
+
+
+def component_latents(run: TrainRun, seed: int = 0) -> np.ndarray:
+    """Latents that show what a run learned: each category, or six samples of the prior (homogeneous: the one)."""
+    model = run.model
+    if model.homogeneous:
+        return np.ones((1, latent_vector.z_dim(model)), np.float32)
+    if model.n_categories:
+        return np.eye(model.n_categories, latent_vector.z_dim(model), dtype=np.float32)
+    return np.random.default_rng(seed).standard_normal((6, model.n_normal)).astype(np.float32)
+
+
+def write_components(trainer: Trainer, out_dir: Path) -> list[dict[str, Any]]:
+    """Write ``components.json`` with ``maps/component_00.mrc`` ... (3D) or ``images.mrcs`` (2D)."""
+    z = component_latents(trainer.run)
+    made = decode(trainer, z)
+    folder = out_dir / result_files.MAPS
+    folder.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, Any]] = []
+    for index, array in enumerate(made):
+        name = (f"{result_files.MAPS}/component_{index:02d}.mrc" if array.ndim == 3
+                else f"{result_files.MAPS}/{result_files.IMAGES_MRCS}")
+        if array.ndim == 3:
+            write_map(out_dir / name, array, trainer.pixel_size_ang)
+        rows.append({"index": index, "z": z[index].tolist(), "file": name,
+                     "share": 1.0 / len(made)})
+    if made.ndim == 3:
+        write_stack(out_dir / result_files.MAPS / result_files.IMAGES_MRCS, made, trainer.pixel_size_ang)
+    result_files.write_json(out_dir / "components.json", rows)
+    return rows

@@ -1,0 +1,79 @@
+"""Preview pictures while training: real images, generated images, maps."""
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from ..networks import latent_vector
+from ..physics.projection import slices_to_images
+from .trainer import Trainer
+
+ZOOM = 3
+GAP = 4
+LABEL_PX = 14
+
+
+def grey(images: np.ndarray) -> np.ndarray:
+    """Each image to 0..255 between its 1st and 99th percentile."""
+    low, high = np.percentile(images, (1, 99), axis=(-2, -1), keepdims=True)
+    return (np.clip((images - low) / np.maximum(high - low, 1e-9), 0, 1) * 255).astype(np.uint8)
+
+
+def row_of(images: np.ndarray) -> np.ndarray:
+    """Images ``(n, d, d)`` side by side, enlarged, with white gaps."""
+    tiles = grey(images).repeat(ZOOM, 1).repeat(ZOOM, 2)
+    return np.concatenate([np.pad(t, ((0, 0), (0, GAP)), constant_values=255) for t in tiles], 1)
+
+
+def picture(rows: list[tuple[str, np.ndarray]]) -> Image.Image:
+    """Labelled rows of images, one below the other."""
+    strips = [(name, row_of(images)) for name, images in rows]
+    width = max(strip.shape[1] for _, strip in strips)
+    height = sum(strip.shape[0] + LABEL_PX + GAP for _, strip in strips)
+    canvas = Image.new("L", (width, height), 255)
+    draw, top = ImageDraw.Draw(canvas), 0
+    for name, strip in strips:
+        draw.text((2, top), name, fill=0)
+        canvas.paste(Image.fromarray(strip), (0, top + LABEL_PX))
+        top += strip.shape[0] + LABEL_PX + GAP
+    return canvas
+
+
+class Preview:
+    """The same real images and latents from start to end, so that pictures can be compared."""
+
+    def __init__(self, trainer: Trainer, real: Tensor, ctf_table: Tensor) -> None:
+        self.trainer, self.real, self.ctf_table = trainer, real, ctf_table
+        rng = torch.Generator(trainer.device).manual_seed(0)
+        self.z = latent_vector.sample_prior(len(real), trainer.model, rng, trainer.device)
+        c = trainer.model.n_categories
+        self.map_z = (torch.eye(c, latent_vector.z_dim(trainer.model), device=trainer.device) if c
+                      else self.z[:1 if trainer.model.homogeneous else 6])
+
+    @torch.no_grad()
+    def write(self, path: Path) -> None:
+        """Write the picture; the training's random numbers are left as they were."""
+        trainer = self.trainer
+        state = trainer.rng.get_state()
+        trainer.rng.manual_seed(0)
+        for module in (trainer.generator_ema, trainer.noise_ema):
+            module.eval()
+        ctf = trainer.ctf(self.ctf_table)
+        fakes = trainer.render(trainer.generator_ema, trainer.noise_ema, self.z, ctf)
+        trainer.rng.manual_seed(0)
+        rotations, _ = trainer.sample_poses(len(self.z))
+        clean = slices_to_images(trainer.generator_ema.slices(self.z, rotations))  # type: ignore[arg-type]
+        made = trainer.generator_ema.decode(self.map_z)
+        trainer.rng.set_state(state)
+        rows = [("particles", self.real), ("generated", fakes.images),
+                ("the same, clean", clean),
+                ("map projections" if made.ndim == 4 else "class images",
+                 made.sum(1) if made.ndim == 4 else made)]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".tmp")
+        picture([(name, images.float().cpu().numpy()) for name, images in rows]).save(part, "PNG")
+        part.replace(path)

@@ -1,0 +1,310 @@
+"""``train2d`` and ``train3d``: the loop, from star file to checkpoints, read top to bottom."""
+from __future__ import annotations
+
+import math
+import signal
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import __version__
+from ..contract import presets, result_files, run_json
+from ..contract.errors import ConfigError, DataError, DivergedError, EngineError, OutOfMemoryError, StoppedError
+from ..contract.run_json import read_training
+from ..contract.settings import DataConfig, TrainRun
+from ..data.image_preparation import background_mask
+from ..data.prepared_images import ParticleCache, open_cache
+from ..networks import latent_vector
+from ..networks.generators import match_amplitude
+from ..runtime import compute
+from ..runtime.progress import progress_bar
+from ..runtime.stop_signals import stop_requests
+from . import checkpoints
+from .batches import Batches
+from .decoded import write_components
+from .pose_watch import N_TRACKED, camera_completeness, collapse_warning
+from .preview import Preview
+from .trainer import Trainer
+
+N_PREVIEW = 8
+N_STATISTICS = 2000  # images that the signal variance is measured on
+
+
+def signal_variance(images: np.ndarray, data: DataConfig) -> float:
+    """Variance of the signal: that of whole images minus that of the noise.
+
+    The noise's is 1 after background normalisation; after the thesis's equation 49 it is measured outside
+    the particle circle. At least 0.01 of the noise's: below that nothing distinguishes signal from
+    noise and training starts small.
+    """
+    rows = np.linspace(0, len(images) - 1, min(len(images), N_STATISTICS)).astype(int)
+    chosen = np.asarray(images[rows], np.float32)
+    noise = 1.0
+    if data.normalization == "thesis":
+        box_px = chosen.shape[-1]
+        noise = float(chosen[:, background_mask(box_px, data.particle_radius_frac * box_px)].var())
+    return max(float(chosen.var()) - noise, 0.01 * noise)
+
+
+class Averages:
+    """Sums of a tick's statistics on the device; read once per tick (a synchronisation)."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.count = 0
+
+    def add(self, stats: dict[str, Tensor]) -> None:
+        self.count += 1
+        for name, value in stats.items():
+            self.sums[name] = self.sums[name] + value if name in self.sums else value.clone()
+
+    def read(self) -> dict[str, float]:
+        means = {name: float(value) / self.count for name, value in self.sums.items()}
+        self.sums, self.count = {}, 0
+        return means
+
+
+def run_train(run: TrainRun, out_dir: Path, resume: bool = False) -> dict[str, Any]:
+    """Train a run into ``out_dir`` and return its status.
+
+    Raises DataError, ConfigError, DivergedError, OutOfMemoryError or StoppedError; each leaves
+    ``status.json`` with the reason, and the last good checkpoint.
+    """
+    presets.check(run)
+    device = compute.prepare_device(run.compute)
+    out_dir = Path(out_dir)
+    if resume:
+        check_resumed(run, out_dir)
+    cache = open_cache(run.data, out_dir / result_files.CACHE)
+    if len(cache.images) < run.training.batch_size:
+        run = replace(run, training=replace(run.training, batch_size=max(2, len(cache.images))))
+    check_cache(run, cache)
+    if resume:
+        check_same_particles(cache, out_dir)
+    run_json.write_run(run, out_dir / result_files.RUN_JSON)
+    trainer = Trainer(run, cache.box_px, cache.pixel_size_ang, device)
+    batches = Batches(cache.images, cache.ctf, run.training.batch_size, run.compute.seed, device)
+    start(trainer, batches, cache, out_dir, resume)
+    print(f"{run.command}: {len(cache.images)} particles, {cache.box_px} px, "
+          f"{cache.pixel_size_ang:.3f} A/px, on {compute.describe(device)}", flush=True)
+    try:
+        with stop_requests() as stops:
+            loop(trainer, batches, out_dir, stops)
+        write_components(trainer, out_dir)
+    except torch.cuda.OutOfMemoryError as error:
+        problem = OutOfMemoryError(f"The GPU ran out of memory ({error}).",
+                                   "Continue with --resume and a smaller batch_size, or train with a smaller "
+                                   "box_px into a new folder.")
+        fail(out_dir, "failed", problem)
+        raise problem from error
+    except EngineError as error:
+        fail(out_dir, "stopped" if isinstance(error, StoppedError) else "failed", error)
+        raise
+    except OSError as error:
+        unwritten = DataError(f"{error.filename or out_dir}: cannot be written ({error.strerror or error}).",
+                              "Free disk space or choose another folder, then continue with --resume.")
+        fail(out_dir, "failed", unwritten)
+        raise unwritten from error
+    return result_files.update_status(out_dir, state="finished", stage_seconds_left=0.0)
+
+
+def check_resumed(run: TrainRun, out_dir: Path) -> None:
+    """Refuse to go on with other settings than a checkpoint was made with (``contract.kept_on_resume``).
+
+    ``total_kimg`` cannot change once the encoder alone is trained: the generator is not trained after that.
+    """
+    stored = checkpoints.newest(out_dir)
+    if stored is None or not stored.exists():
+        return
+    before = read_training(out_dir)
+    one, other = run_json.kept_on_resume(before), run_json.kept_on_resume(run)
+    lengths = before.training.total_kimg, run.training.total_kimg
+    if result_files.read_json(out_dir / result_files.STATUS_JSON).get("images_seen", 0) > 1000 * min(lengths):
+        one["training.total_kimg"], other["training.total_kimg"] = lengths
+    for name in sorted({*one, *other}):
+        if one.get(name) != other.get(name):
+            raise ConfigError(f"{out_dir}: the training was begun with {name} {one.get(name)}, now it is "
+                              f"{other.get(name)}.",
+                              "Continue with the settings it was begun with, or train into a new folder.")
+
+
+def check_same_particles(cache: ParticleCache, out_dir: Path) -> None:
+    """Refuse to go on with other particles than a checkpoint was made with."""
+    stored, path = checkpoints.newest(out_dir), out_dir / result_files.STATUS_JSON
+    before = result_files.read_json(path).get("particles") if stored is not None and stored.exists() else None
+    if before and before != cache.digest():
+        raise ConfigError(f"{out_dir}: the training was begun with other particles.",
+                          "Continue with those, or train into a new folder.")
+
+
+def check_cache(run: TrainRun, cache: ParticleCache) -> None:
+    """Refuse particles that cannot be trained on."""
+    if len(cache.images) < 2:
+        raise DataError(f"{run.data.particles}: {len(cache.images)} particles are left to train on.",
+                        "Give at least 2 particles.")
+
+
+def start(trainer: Trainer, batches: Batches, cache: ParticleCache, out_dir: Path,
+          resume: bool) -> None:
+    """Continue from the newest checkpoint, or begin anew."""
+    run = trainer.run
+    stored = checkpoints.newest(out_dir) if resume else None
+    if stored is not None:
+        state = checkpoints.read(stored)  # on the CPU: there Adam's step counts can be read without waiting
+        try:
+            checkpoints.restore(trainer, state)
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise DataError(f"{stored}: the checkpoint belongs to other settings ({error}).",
+                            "Continue with the settings it was made with, or train into a new folder.") from error
+        print(f"continuing from {stored.name}", flush=True)
+        forget_later(out_dir, trainer.images_seen)
+    else:
+        if run.training.continue_from:
+            taken = checkpoints.take_networks(trainer, Path(run.training.continue_from))
+            print(f"starting with the networks of {taken}", flush=True)
+        else:
+            start_from_scratch(trainer, batches, cache)
+        for name in (result_files.LOG_JSONL, result_files.STATUS_JSON):
+            (out_dir / name).unlink(missing_ok=True)
+        checkpoints.clear(out_dir)
+    result_files.update_status(
+        out_dir, state="running", command=run.command, device=compute.describe(trainer.device),
+        seed=run.compute.seed, n_particles=len(cache.images), particles=cache.digest(),
+        pixel_size_ang=cache.pixel_size_ang, box_px=cache.box_px,
+        versions={"engine": __version__, "torch": torch.__version__},
+        images_seen=trainer.images_seen, total_images=total_images(run), error=None)
+
+
+def forget_later(out_dir: Path, images_seen: int) -> None:
+    """Drop what was logged after the checkpoint that the training goes on from: it will be logged again."""
+    path = out_dir / result_files.LOG_JSONL
+    rows = result_files.read_jsonl(path)
+    kept = [row for row in rows if row["kimg"] <= images_seen / 1000]
+    if len(kept) < len(rows):
+        result_files.write_jsonl(path, kept)
+
+
+def start_from_scratch(trainer: Trainer, batches: Batches, cache: ParticleCache) -> None:
+    """Give the new generator the signal power of the particles."""
+    real, table = batches.read(0)
+    z = latent_vector.sample_prior(len(real), trainer.model, trainer.rng, trainer.device)
+    rotations, _ = trainer.sample_poses(len(real))
+    variance = signal_variance(cache.images, trainer.run.data)
+    match_amplitude(trainer.generator, z, rotations, trainer.ctf(table), variance)
+    trainer.generator_ema.load_state_dict(trainer.generator.state_dict())
+
+
+def stages(run: TrainRun) -> list[tuple[str, int]]:
+    """Name and last image of each stage (the encoder alone comes second); batches are whole."""
+    config, batch = run.training, run.training.batch_size
+
+    def whole(kimg: float) -> int:
+        return math.ceil(kimg * 1000 / batch) * batch
+
+    first = whole(config.total_kimg)
+    found: list[tuple[str, int]] = [(run.command, first)]
+    if config.encoder_kimg > 0:
+        found.append((f"{run.command}, encoder", max(first, whole(config.total_kimg + config.encoder_kimg))))
+    return found
+
+
+def total_images(run: TrainRun) -> int:
+    """Images a whole training sees."""
+    return stages(run)[-1][1]
+
+
+def loop(trainer: Trainer, batches: Batches, out_dir: Path, stops: list[int]) -> None:
+    """Train to the end, stage by stage."""
+    preview = Preview(trainer, *(x[:N_PREVIEW] for x in batches.read(0)))
+    start_image = 0
+    for name, end in stages(trainer.run):
+        if trainer.images_seen < end:
+            run_stage(trainer, batches, out_dir, stops, preview, name, start_image, end)
+        start_image = end
+
+
+def run_stage(trainer: Trainer, batches: Batches, out_dir: Path, stops: list[int], preview: Preview,
+              name: str, start_image: int, end: int) -> None:
+    """Train until ``end`` images were seen, with ticks, checkpoints and stops."""
+    config, seen = trainer.run.training, trainer.images_seen
+    next_tick = seen + config.tick_kimg * 1000
+    next_checkpoint = seen + config.checkpoint_kimg * 1000
+    averages, tick_start, tick_seen = Averages(), time.monotonic(), seen
+    with progress_bar(end - start_image, name, "img", initial=seen - start_image) as bar:
+        while trainer.images_seen < end:
+            real, table = batches.read(trainer.images_seen)
+            averages.add(trainer.step(real, table))
+            bar.update(len(real))
+            seen = trainer.images_seen
+            done = seen >= end or bool(stops)
+            if seen < next_tick and not done:
+                continue
+            means = averages.read()  # waits for the device
+            rate = (seen - tick_seen) / max(time.monotonic() - tick_start, 1e-9)
+            check_finite(means, trainer, out_dir)
+            row = log_row(trainer, means, rate)
+            result_files.append_jsonl(out_dir / result_files.LOG_JSONL, row)
+            watch_poses(row, out_dir)
+            preview.write(out_dir / result_files.PREVIEWS / f"tick_{seen:010d}.png")
+            result_files.update_status(out_dir, stage=name, images_seen=seen, images_per_second=round(rate, 1),
+                                  stage_seconds_left=round((end - seen) / max(rate, 1e-9), 1))
+            if seen >= next_checkpoint or done:
+                stored = checkpoints.save(trainer, out_dir)
+                result_files.update_status(out_dir, checkpoint=stored.name)
+                next_checkpoint = seen + config.checkpoint_kimg * 1000
+            next_tick = seen + config.tick_kimg * 1000
+            tick_start, tick_seen = time.monotonic(), seen
+            if stops:
+                signal_name = signal.Signals(stops[0]).name
+                raise StoppedError(f"Stopped by {signal_name} after {seen} of {total_images(trainer.run)} images; "
+                                   f"the checkpoint is kept.", "Continue with --resume.", stops[0])
+
+
+def log_row(trainer: Trainer, means: dict[str, float], rate: float) -> dict[str, Any]:
+    """One line of ``log.jsonl``."""
+    row: dict[str, Any] = {"kimg": trainer.images_seen / 1000, "images_per_second": round(rate, 1),
+                           "lr_factor": round(trainer.lr_factor(trainer.images_seen), 6)}
+    row.update({name: round(value, 6) for name, value in means.items()})
+    if trainer.device.type == "cuda":
+        row["peak_gb"] = round(torch.cuda.max_memory_allocated(trainer.device) / 2**30, 3)
+    if hasattr(trainer.noise, "log_sigma"):
+        row["noise_sigma"] = round(float(trainer.noise.log_sigma.detach().exp().mean()), 4)
+    if trainer.camera is not None:
+        row["scf"] = round(camera_completeness(trainer.camera, N_TRACKED).scf, 4)
+    return row
+
+
+def watch_poses(row: dict[str, Any], out_dir: Path) -> None:
+    """Say once that the camera has collapsed, and keep it in ``status.json`` (``warning``; None when it recovers)."""
+    if "scf" not in row:
+        return
+    warning = collapse_warning(row["scf"])
+    if warning and not result_files.read_json(out_dir / result_files.STATUS_JSON).get("warning"):
+        print(warning, file=sys.stderr, flush=True)
+    result_files.update_status(out_dir, scf=row["scf"], warning=warning)
+
+
+def check_finite(means: dict[str, float], trainer: Trainer, out_dir: Path) -> None:
+    """Stop at a loss or a weight that is not a number; the checkpoint before it stays."""
+    bad = [name for name, value in means.items() if not math.isfinite(value)]
+    if not bad and not all(bool(torch.isfinite(p).all()) for p in trainer.generator.parameters()):
+        bad = ["generator weights"]
+    if bad:
+        kept = checkpoints.newest(out_dir)
+        raise DivergedError(
+            f"{bad[0]} is not finite after {trainer.images_seen} images; "
+            + (f"the last good checkpoint is {kept.name}." if kept else "no checkpoint was made yet."),
+            "Continue from it with smaller learning rates, or raise gradient_penalty.")
+
+
+def fail(out_dir: Path, state: str, error: EngineError) -> None:
+    """Record why a run ended."""
+    print(str(error), file=sys.stderr, flush=True)
+    result_files.update_status(out_dir, state=state, error={
+        "code": error.exit_code, "message": error.message, "hint": error.hint})

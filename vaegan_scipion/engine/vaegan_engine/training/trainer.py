@@ -1,0 +1,338 @@
+"""One training step of the VAE-GAN. No files, no prints, no host synchronisation here."""
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..contract.settings import TrainRun
+from ..networks import latent_vector
+from ..networks.critic_encoder import Critic, Encoder, build_encoder, input_channels
+from ..networks.generators import Generator, build_generator
+from ..networks.noise import NoiseGenerator
+from ..networks.pose_network import CameraNetwork
+from ..physics.ctf import ctf_2d
+from ..physics.projection import shift_slices, slices_to_images
+from ..physics.rotations import random_rotations
+from . import losses
+
+
+@dataclass
+class Fakes:
+    """Generated images with what they were made from."""
+
+    images: Tensor
+    z: Tensor
+    diversity: Tensor | None
+
+
+class Trainer:
+    """Networks, optimisers and averages of one run.
+
+    ``step`` runs a critic step and a generator + encoder step; schedules are pure functions
+    of the number of images seen. Three Adam optimisers: encoder; generator, noise generator
+    and camera; critic. ``encoder`` is None in a homogeneous run, ``camera`` where poses are
+    uniform or there are none.
+    """
+
+    encoder: Encoder | None
+    encoder_ema: Encoder | None
+    camera: CameraNetwork | None
+
+    def __init__(self, run: TrainRun, box_px: int, pixel_size_ang: float,
+                 device: torch.device) -> None:
+        self.run, self.model, self.config = run, run.model, run.training
+        self.box_px, self.pixel_size_ang, self.device = box_px, pixel_size_ang, device
+        seed_rng = torch.Generator().manual_seed(run.compute.seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(run.compute.seed)
+            self.generator: Generator = build_generator(
+                self.model, box_px, run.data.particle_radius_frac, seed_rng).to(device)
+            self.noise = NoiseGenerator(self.model.noise, box_px,
+                                        max(8, self.model.generator_width // 4)).to(device)
+            self.critic = Critic(self.model, box_px).to(device)
+            self.encoder = None if self.model.homogeneous else build_encoder(
+                self.model, latent_vector.encoder_outputs(self.model), box_px).to(device)
+            self.camera = (CameraNetwork(self.model.generator_width).to(device)
+                           if self.model.pose_prior == "camera" else None)
+        self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False).eval()
+        self.encoder_ema = copy.deepcopy(self.encoder)
+        if self.encoder_ema is not None:
+            self.encoder_ema.requires_grad_(False)
+        self.noise_ema = copy.deepcopy(self.noise).requires_grad_(False).eval()
+        self.rng = torch.Generator(device).manual_seed(run.compute.seed + 1)
+        self.optimizers = self._build_optimizers()
+        self.images_seen = 0
+
+    def _build_optimizers(self) -> dict[str, torch.optim.Adam]:
+        c = self.config
+        betas = (c.adam_beta1, c.adam_beta2)
+        generator_lr = c.voxel_lr if self.model.generator == "voxel" else c.generator_lr
+        groups = [{"params": list(self.generator.parameters()), "lr": generator_lr}]
+        noise = list(self.noise.parameters())
+        if noise:
+            groups.append({"params": noise, "lr": c.generator_lr})
+        if self.camera is not None:
+            groups.append({"params": list(self.camera.parameters()), "lr": c.generator_lr})
+        optimizers = {
+            "generator": torch.optim.Adam(groups, betas=betas, eps=1e-8),
+            "critic": torch.optim.Adam(self.critic.parameters(), lr=c.critic_lr, betas=betas),
+        }
+        if self.encoder is not None:
+            optimizers["encoder"] = torch.optim.Adam(
+                self.encoder.parameters(), lr=c.encoder_lr,
+                betas=(0.9, 0.99) if c.encoder_objective == "regression" else betas)
+        for optimizer in optimizers.values():
+            for group in optimizer.param_groups:
+                group["initial_lr"] = group["lr"]
+        return optimizers
+
+    def lr_factor(self, images_seen: int) -> float:
+        """Learning rate / its start: linear to ``lr_final_frac``, or ``lr_decay^(kimg / lr_decay_kimg)``."""
+        c, kimg = self.config, images_seen / 1000
+        if c.lr_schedule == "exponential":
+            return c.lr_decay ** (kimg / c.lr_decay_kimg)
+        if kimg >= c.total_kimg:  # the encoder alone begins again at half speed
+            left = 0.5 * max(0.0, 1 - (kimg - c.total_kimg) / max(c.encoder_kimg, 1e-9))
+        else:
+            left = 1 - kimg / c.total_kimg
+        return c.lr_final_frac + (1 - c.lr_final_frac) * left
+
+    def band_frac(self, images_seen: int) -> float:
+        """Band that the networks see / Nyquist: grows linearly (frequency marching)."""
+        c = self.config
+        grown = min(1.0, images_seen / max(c.band_full_kimg * 1000, 1e-9))
+        return c.band_start_frac + (1 - c.band_start_frac) * grown
+
+    def sample_poses(self, n: int) -> tuple[Tensor | None, Tensor]:
+        """Rotations from the uniform prior or the camera (None in 2D) and in-plane shifts (px)."""
+        shifts = (torch.rand(n, 2, generator=self.rng, device=self.device) * 2 - 1)
+        shifts = shifts * (self.model.max_shift_frac * self.box_px)
+        if self.run.command == "train2d":
+            return None, shifts
+        if self.camera is not None:
+            return self.camera.sample(n, self.rng), shifts
+        return random_rotations(n, generator=self.rng, device=self.device, dtype=shifts.dtype), shifts
+
+    def ctf(self, table: Tensor) -> Tensor:
+        """CTF half planes of table rows ``(n, 7)``; ones where no CTF is applied."""
+        ctf = ctf_2d(table, self.box_px, self.pixel_size_ang)
+        return ctf.abs() if self.run.data.phase_flipped else ctf
+
+    def render(self, generator: Generator, noise: NoiseGenerator, z: Tensor, ctf: Tensor,
+               one_hot: bool = True) -> Fakes:
+        """Noisy images: ``noise + IFT[ CTF shift G(z, R) ]`` at random poses.
+
+        Poisson-like noise follows the image before the CTF (thesis, equation 37).
+        """
+        rotations, shifts = self.sample_poses(len(z))
+        clean = generator.slices(z, rotations, one_hot)  # type: ignore[arg-type]
+        signal = slices_to_images(shift_slices(clean * ctf, shifts))
+        before_ctf = (slices_to_images(shift_slices(clean, shifts)) if noise.kind == "poisson_map" else signal)
+        added, diversity = noise(before_ctf, self.rng)
+        return Fakes(signal + added, z, diversity)
+
+    @contextmanager
+    def _dropout_seed(self) -> Iterator[None]:
+        """Seed dropout, which draws from torch's global generator, by run and step; then restore it."""
+        if self.model.dropout == 0:
+            yield
+            return
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(((self.run.compute.seed << 40) + self.images_seen) % 2 ** 63)
+            yield
+
+    def step(self, real: Tensor, ctf_table: Tensor) -> dict[str, Tensor]:
+        """Train on a batch ``real (n, d, d)`` with its CTF rows ``(n, 7)``.
+
+        Returns detached scalars on the device; reading them is the caller's synchronisation.
+        """
+        factor = self.lr_factor(self.images_seen)
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * factor
+        ctf = self.ctf(ctf_table)
+        averages: list[tuple[nn.Module, nn.Module]] = []
+        if self.encoder is not None and self.encoder_ema is not None:
+            averages.append((self.encoder_ema, self.encoder))
+        with self._dropout_seed():
+            if self.images_seen >= self.config.total_kimg * 1000:
+                stats = self._encoder_step_averaged(ctf)
+            else:
+                stats = self._adversarial_step(real, ctf)
+                averages += [(self.noise_ema, self.noise), (self.generator_ema, self.generator)]
+        self.images_seen += len(real)
+        self._update_averages(averages, len(real))
+        return stats
+
+    def _adversarial_step(self, real: Tensor, ctf: Tensor) -> dict[str, Tensor]:
+        stats = self._critic_step(real, ctf)
+        if self.encoder is None:
+            return stats | self._generator_step(real, ctf)
+        if self.config.encoder_objective == "regression":
+            return stats | self._generator_step_regression(real, ctf)
+        stats |= self._encoder_step_perceptual(real, ctf)
+        return stats | self._generator_step(real, ctf)
+
+    def _score(self, images: Tensor, ctf: Tensor) -> tuple[Tensor, Tensor]:
+        return self.critic(input_channels(images, ctf, self.model, self.band_frac(self.images_seen)))
+
+    def _encode(self, images: Tensor, ctf: Tensor) -> Tensor:
+        assert self.encoder is not None
+        return self.encoder(input_channels(images, ctf, self.model, self.band_frac(self.images_seen)))
+
+    def _prior(self, n: int) -> Tensor:
+        return latent_vector.sample_prior(n, self.model, self.rng, self.device)
+
+    def _critic_step(self, real: Tensor, ctf: Tensor) -> dict[str, Tensor]:
+        n = len(real)
+        fake, fake_ctf = self._fakes_for_critic(real, ctf)
+        optimizer = self.optimizers["critic"]
+        optimizer.zero_grad(set_to_none=True)
+        both_ctf = torch.cat((ctf, fake_ctf))
+        if self.config.loss == "wgan_gp":
+            scores, _ = self._score(torch.cat((real, fake)), both_ctf)
+            real_score, fake_score = scores[:n], scores[n:]
+            adversarial = fake_score.mean() - real_score.mean()
+            between = losses.interpolate(real, fake[:n], self.rng).requires_grad_(True)
+            penalty = losses.wasserstein_penalty(self._score(between, ctf)[0], between)
+            loss = adversarial + self.config.gradient_penalty * penalty
+        else:
+            both = torch.cat((real, fake)).requires_grad_(True)
+            scores, _ = self._score(both, both_ctf)
+            real_score, fake_score = scores[:n], scores[n:]
+            critic_loss = losses.hinge_critic if self.config.loss == "hinge" else losses.relativistic_critic
+            adversarial = critic_loss(real_score, fake_score)
+            penalty = 2 * losses.squared_gradient(scores, both)  # R1 + R2: means over halves
+            loss = adversarial + 0.5 * self.config.gradient_penalty * penalty
+        loss.backward()
+        optimizer.step()
+        return {"critic_loss": adversarial.detach(), "gradient_penalty": penalty.detach(),
+                "score_real": real_score.detach().mean(), "score_fake": fake_score.detach().mean()}
+
+    @torch.no_grad()
+    def _fakes_for_critic(self, real: Tensor, ctf: Tensor) -> tuple[Tensor, Tensor]:
+        """Images of the prior, and reconstructions behind them if the critic is to see those too; their CTFs."""
+        fake = self.render(self.generator, self.noise, self._prior(len(real)), ctf).images
+        if not self.config.critic_reconstructions:
+            return fake, ctf
+        rebuilt = self._reconstruct(ctf, self._encode(real, ctf)).images
+        return torch.cat((fake, rebuilt)), torch.cat((ctf, ctf))
+
+    def _adversarial(self, real: Tensor, fake_score: Tensor, ctf: Tensor) -> Tensor:
+        if self.config.loss == "rpgan":
+            with torch.no_grad():
+                real_score, _ = self._score(real, ctf)
+            return losses.relativistic_generator(real_score, fake_score)
+        return -fake_score.mean()
+
+    def _generator_step_regression(self, real: Tensor, ctf: Tensor) -> dict[str, Tensor]:
+        """Generator and encoder together: the encoder reads z back from generated images.
+
+        The generator shares the loss with weight ``info_weight`` (InfoGAN, Chen et al. 2016).
+        """
+        fakes = self.render(self.generator, self.noise, self._prior(len(real)), ctf)
+        self.critic.requires_grad_(False)
+        score, _ = self._score(fakes.images, ctf)
+        adversarial = self._adversarial(real, score, ctf)
+        self.critic.requires_grad_(True)
+        regression = latent_vector.regression_loss(self._encode(fakes.images, ctf), fakes.z, self.model)
+        loss = adversarial + self.config.info_weight * regression
+        if fakes.diversity is not None:
+            loss = loss - self.config.diversity_weight * fakes.diversity
+        for name in ("generator", "encoder"):
+            self.optimizers[name].zero_grad(set_to_none=True)
+        loss.backward()
+        for name in ("generator", "encoder"):
+            self.optimizers[name].step()
+        return {"generator_loss": adversarial.detach(), "encoder_loss": regression.detach()}
+
+    def _encoder_step_averaged(self, ctf: Tensor) -> dict[str, Tensor]:
+        """The encoder alone reads z back from images of the averaged, now fixed, generator."""
+        with torch.no_grad():
+            fakes = self.render(self.generator_ema, self.noise_ema, self._prior(len(ctf)), ctf)
+        regression = latent_vector.regression_loss(self._encode(fakes.images, ctf), fakes.z, self.model)
+        optimizer = self.optimizers["encoder"]
+        optimizer.zero_grad(set_to_none=True)
+        regression.backward()
+        optimizer.step()
+        return {"encoder_loss": regression.detach()}
+
+    def _reconstruct(self, ctf: Tensor, head: Tensor) -> Fakes:
+        z = latent_vector.sample_posterior(head, self.model, self.rng)
+        return self.render(self.generator, self.noise, z, ctf, one_hot=False)
+
+    def _encoder_step_perceptual(self, real: Tensor, ctf: Tensor) -> dict[str, Tensor]:
+        """Thesis: ``KL(q(z|x), prior) + |F(x) - F(G(z))|``, F = the critic's last feature maps."""
+        fixed = [part for part in (self.critic, self.generator, self.noise, self.camera) if part is not None]
+        for part in fixed:
+            part.requires_grad_(False)
+        head = self._encode(real, ctf)
+        kl = latent_vector.kl_divergence(head, self.model)
+        reconstruction = self._reconstruct(ctf, head).images
+        with torch.no_grad():
+            _, target = self._score(real, ctf)
+        _, features = self._score(reconstruction, ctf)
+        perceptual = losses.feature_distance(features, target)
+        optimizer = self.optimizers["encoder"]
+        optimizer.zero_grad(set_to_none=True)
+        (self.config.kl_weight * kl + perceptual).backward()
+        optimizer.step()
+        for part in fixed:
+            part.requires_grad_(True)
+        return {"kl": kl.detach(), "encoder_loss": perceptual.detach()}
+
+    def _generator_step(self, real: Tensor, ctf: Tensor) -> dict[str, Tensor]:
+        """Thesis: ``-C(fake) - C(rec) - 0.02 diversity + 0.2 perceptual``; no rec in a homogeneous run."""
+        c = self.config
+        fakes = self.render(self.generator, self.noise, self._prior(len(real)), ctf)
+        rebuilt = None
+        if self.encoder is not None:
+            with torch.no_grad():
+                head = self._encode(real, ctf)
+            rebuilt = self._reconstruct(ctf, head)
+        self.critic.requires_grad_(False)
+        fake_score, _ = self._score(fakes.images, ctf)
+        adversarial = self._adversarial(real, fake_score, ctf)
+        stats = {}
+        perceptual = adversarial.new_zeros(())
+        if rebuilt is not None:
+            with torch.no_grad():
+                _, target = self._score(real, ctf)
+            rebuilt_score, features = self._score(rebuilt.images, ctf)
+            adversarial = adversarial + self._adversarial(real, rebuilt_score, ctf)
+            perceptual = losses.feature_distance(features, target)
+            stats["perceptual"] = perceptual.detach()
+        loss = adversarial + c.perceptual_weight * perceptual
+        if fakes.diversity is not None:
+            loss = loss - c.diversity_weight * fakes.diversity
+            stats["diversity"] = fakes.diversity.detach()
+        optimizer = self.optimizers["generator"]
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        self.critic.requires_grad_(True)
+        return {"generator_loss": adversarial.detach(), **stats}
+
+    @torch.no_grad()
+    def _update_averages(self, pairs: list[tuple[nn.Module, nn.Module]], n: int) -> None:
+        """``ema <- b ema + (1 - b) now``, b = 0.5^(batch / half-life); half-life in images."""
+        beta = 0.5 ** (n / max(self.config.ema_half_life_kimg * 1000, 1e-8))
+        for average, now in pairs:
+            targets: list[Tensor] = list(average.parameters())
+            if targets:
+                torch._foreach_lerp_(targets, [p.detach() for p in now.parameters()], 1 - beta)
+            for target, source in zip(average.buffers(), now.buffers(), strict=True):
+                target.copy_(source)
+
+    def modules(self) -> dict[str, nn.Module]:
+        """Everything a checkpoint holds."""
+        found: dict[str, nn.Module | None] = {
+            "generator": self.generator, "noise": self.noise, "critic": self.critic,
+            "encoder": self.encoder, "generator_ema": self.generator_ema,
+            "encoder_ema": self.encoder_ema, "noise_ema": self.noise_ema, "camera": self.camera}
+        return {name: module for name, module in found.items() if module is not None}
