@@ -13,7 +13,7 @@ from vaegan_engine.contract import result_files
 from vaegan_engine.contract.errors import ConfigError, DataError
 from vaegan_engine.contract.settings import ComputeConfig
 from vaegan_engine.data.mrc_files import write_map
-from vaegan_engine.evaluation import benchmark, benchmark_scores, benchmark_tasks
+from vaegan_engine.evaluation import benchmark, benchmark_scores
 from vaegan_engine.evaluation.benchmark import run_task, table
 from vaegan_engine.evaluation.benchmark_tasks import TASKS, Task
 from vaegan_engine.physics.map_comparison import compare
@@ -163,7 +163,7 @@ def test_unequal_is_70_25_5():
 
 def test_seeds_of_the_suite_or_those_that_are_given(data, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(benchmark, "run_refine_of", truthful(0, 0.0))
-    monkeypatch.setattr(benchmark_tasks, "TASKS", {"two": replace(TASK, per_map=100)})
+    monkeypatch.setattr(benchmark, "TASKS", {"two": replace(TASK, per_map=100)})
     common = ["benchmark", "--data", str(data), "--device", "cpu", "--threads", "1", "--out"]
     for option, seeds in (([], [0]), (["--suite", "standard", "--seed", "3", "--seed", "5"], [3, 5])):
         out = tmp_path / f"out{len(seeds)}"

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import vaegan_engine
 from PIL import Image
 from vaegan_engine.contract import presets, result_files, run_json
 from vaegan_engine.contract.errors import ConfigError, DataError, DivergedError, StoppedError
@@ -20,7 +21,7 @@ from vaegan_engine.training import checkpoints, train
 from vaegan_engine.training.trained_run import TrainedRun
 from vaegan_engine.training.trainer import Trainer
 
-ENGINE_ROOT = Path(train.__file__).resolve().parents[1]
+ENGINE_ROOT = Path(vaegan_engine.__file__).resolve().parents[1]
 TINY = {
     "data": {"box_px": 16},
     "model": {"critic_width": 4, "encoder_width": 4, "n_categories": 3, "generator_width": 32},
