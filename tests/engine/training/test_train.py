@@ -20,7 +20,7 @@ from vaegan_engine.training import checkpoints, train
 from vaegan_engine.training.trained_run import TrainedRun
 from vaegan_engine.training.trainer import Trainer
 
-ENGINE_ROOT = Path(train.__file__).resolve().parents[1]
+ENGINE_ROOT = Path(train.__file__).resolve().parents[2]
 TINY = {
     "data": {"box_px": 16},
     "model": {"critic_width": 4, "encoder_width": 4, "n_categories": 3, "generator_width": 32},
