@@ -65,7 +65,7 @@ def test_thesis_presets_hold_the_thesis_numbers(command, name):
 @pytest.mark.parametrize(("command", "name"), THESIS)
 def test_presets_are_built_of_the_parts_they_name(command, name):
     trainer = Trainer(small(command, name, "x.star"), 16, 4.0, torch.device("cpu"))
-    modules = [m for part in (trainer.critic, trainer.encoder) if part is not None for m in part.modules()]
+    modules = [m for part in (trainer.critic, trainer.vae_gan.encoder) if part is not None for m in part.modules()]
     kinds = {type(m) for m in modules}
     convolutions = [m for m in modules if isinstance(m, torch.nn.Conv2d) and m.kernel_size != (1, 1)]
     variant = "variant" in name
@@ -74,9 +74,9 @@ def test_presets_are_built_of_the_parts_they_name(command, name):
     assert (GaborConv in kinds) == (command == "train3d" and not variant)
     assert (PolarWarp in kinds) == (command == "train2d" and not variant)
     assert ((5, 5) in {m.kernel_size for m in convolutions}) == (GaborConv not in kinds)
-    assert trainer.noise.kind == ("none" if "no-noise" in name else "gaussian_map")
-    assert (trainer.camera is not None) == ("camera" in name)
-    assert (trainer.encoder is None) == ("homogeneous" in name)
+    assert trainer.vae_gan.noise.kind == ("none" if "no-noise" in name else "gaussian_map")
+    assert (trainer.vae_gan.camera is not None) == ("camera" in name)
+    assert (trainer.vae_gan.encoder is None) == ("homogeneous" in name)
 
 
 @pytest.mark.parametrize(("command", "name"), THESIS)

@@ -84,7 +84,7 @@ def test_an_untrained_camera_is_nearly_complete():
 def test_the_camera_is_trained_with_the_generator_and_by_nothing_else(particles, generator):
     run = tiny(particles, generator)
     trainer = Trainer(run, 16, 4.0, torch.device("cpu"))
-    net = trainer.camera
+    net = trainer.vae_gan.camera
     owned = {name for name, optimizer in trainer.optimizers.items() for group in optimizer.param_groups
              for parameter in group["params"] if parameter is net.last.weight}
     assert owned == {"generator"}

@@ -31,12 +31,10 @@ class Literal:
     def __init__(self, trainer):
         self.run, self.model, self.c = trainer.run, trainer.run.model, trainer.run.training
         self.weights = {name: [p.detach().clone().requires_grad_(True) for p in part.parameters()]
-                        for name, part in (("generator", trainer.generator), ("noise", trainer.noise),
-                                           ("critic", trainer.critic), ("encoder", trainer.encoder),
-                                           ("camera", trainer.camera)) if part is not None}
-        self.amplitude = float(trainer.generator.amplitude)
+                        for name, part in trainer.modules().items() if not name.endswith("_ema")}
+        self.amplitude = float(trainer.vae_gan.generator.amplitude)
         self.rng = torch.Generator()
-        self.rng.set_state(trainer.rng.get_state())
+        self.rng.set_state(trainer.vae_gan.rng.get_state())
         self.average = {name: [w.detach().clone() for w in self.weights[name]]
                         for name in ("generator", "noise", "encoder") if name in self.weights}
         generator_lr = self.c.voxel_lr if self.model.generator == "voxel" else self.c.generator_lr
@@ -225,7 +223,7 @@ def test_steps_equal_the_literal_algorithm(command, name, changes):
              "model": {"critic_width": 4, "encoder_width": 4, "generator_width": 32, "dropout": 0.0}}
     run = presets.build_run(command, name, run_json.merged(small, changes))
     trainer = Trainer(run, D, PIXEL_ANG, torch.device("cpu"))
-    trainer.generator.amplitude.fill_(3.0)
+    trainer.vae_gan.generator.amplitude.fill_(3.0)
     literal = Literal(trainer)
     rng = torch.Generator().manual_seed(7)
     for step in range(2):
@@ -238,9 +236,9 @@ def test_steps_equal_the_literal_algorithm(command, name, changes):
         for key, value in expected.items():
             assert abs(float(found[key]) - value) <= ATOL + RTOL * abs(value), (step, key, float(found[key]), value)
         for part, weights in literal.weights.items():
-            own = list(getattr(trainer, part).parameters())
+            own = list(trainer.modules()[part].parameters())
             if own:
                 assert_same([p.grad for p in own], literal.gradients[part], (step, part, "gradient"))
                 assert_same(own, weights, (step, part, "weight"))
         for part, averages in literal.average.items():
-            assert_same(list(getattr(trainer, f"{part}_ema").parameters()), averages, (step, part, "average"))
+            assert_same(list(trainer.modules()[f"{part}_ema"].parameters()), averages, (step, part, "average"))

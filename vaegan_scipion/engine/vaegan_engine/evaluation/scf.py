@@ -50,7 +50,7 @@ def main(args: argparse.Namespace) -> None:
     else:
         from ..training.trained_run import TrainedRun
 
-        camera = TrainedRun.load(args.run).trainer.camera
+        camera = TrainedRun.load(args.run).vae_gan.camera
         if camera is None:
             raise ConfigError(f"{args.run}: the training has no camera; uniform poses are complete by construction.",
                               "Give a run with model.pose_prior camera, or a star file with --particles.")

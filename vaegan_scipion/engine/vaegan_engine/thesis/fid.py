@@ -21,7 +21,6 @@ from ..contract.settings import ComputeConfig, EmbedRun
 from ..data.particle_tables import read_clusters, read_truth, rows_of
 from ..data.prepared_images import ParticleCache
 from ..latent.embed import particles_of
-from ..networks import latent_vector
 from ..runtime.compute import prepare_device
 from ..runtime.options import add_compute, add_folder, add_out, compute_of
 from ..training import checkpoints
@@ -157,13 +156,12 @@ def labels_of(source: str, cache: ParticleCache) -> tuple[np.ndarray, np.ndarray
 @torch.no_grad()
 def generated(trained: Any, cache: ParticleCache, n: int, seed: int) -> np.ndarray:
     """``(n, d, d)`` images of the averaged generator with CTF (of real particles), shift and noise."""
-    trainer = trained.trainer
-    trainer.rng.manual_seed(seed)
+    vae_gan = trained.vae_gan
+    vae_gan.rng.manual_seed(seed)
     rows = np.random.default_rng([seed, 1]).integers(len(cache), size=n)
     made = []
     for start in range(0, n, 64):
-        table = torch.from_numpy(np.array(cache.ctf[rows[start:start + 64]], np.float32)).to(trainer.device)
-        z = latent_vector.sample_prior(len(table), trainer.model, trainer.rng, trainer.device)
-        fakes = trainer.render(trainer.generator_ema, trainer.noise_ema, z, trainer.ctf(table))
+        table = torch.from_numpy(np.array(cache.ctf[rows[start:start + 64]], np.float32)).to(vae_gan.device)
+        fakes = vae_gan.render(vae_gan.sample_prior(len(table)), vae_gan.ctf(table), averaged=True)
         made.append(fakes.images.float().cpu().numpy())
     return np.concatenate(made)

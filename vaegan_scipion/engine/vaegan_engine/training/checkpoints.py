@@ -2,10 +2,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from ..contract import result_files
 from ..contract.errors import DataError
@@ -19,11 +21,11 @@ def save(trainer: Trainer, folder: Path) -> Path:
     path = folder / f"ckpt_{trainer.images_seen:010d}.pt"
     state = {
         "images_seen": trainer.images_seen,
-        "box_px": trainer.box_px,
-        "pixel_size_ang": trainer.pixel_size_ang,
+        "box_px": trainer.vae_gan.box_px,
+        "pixel_size_ang": trainer.vae_gan.pixel_size_ang,
         "modules": {name: module.state_dict() for name, module in trainer.modules().items()},
         "optimizers": {name: o.state_dict() for name, o in trainer.optimizers.items()},
-        "rng": trainer.rng.get_state(),
+        "rng": trainer.vae_gan.rng.get_state(),
     }
     part = path.with_name(path.name + ".tmp")
     try:
@@ -83,9 +85,10 @@ def take_networks(trainer: Trainer, folder: Path) -> Path:
                         "Give the folder of a training that has made one.")
     state = read(stored, trainer.device)
     size, pixel_ang = state["box_px"], state["pixel_size_ang"]
-    if size != trainer.box_px or abs(pixel_ang - trainer.pixel_size_ang) > 1e-3 * trainer.pixel_size_ang:
+    own_px, own_ang = trainer.vae_gan.box_px, trainer.vae_gan.pixel_size_ang
+    if size != own_px or abs(pixel_ang - own_ang) > 1e-3 * own_ang:
         raise DataError(f"{stored}: its networks are for {size} px of {pixel_ang:.3f} A, the training is for "
-                        f"{trainer.box_px} px of {trainer.pixel_size_ang:.3f} A.",
+                        f"{own_px} px of {own_ang:.3f} A.",
                         "Train at the same box and pixel size, or from scratch.")
     try:
         for name, module in trainer.modules().items():
@@ -96,9 +99,9 @@ def take_networks(trainer: Trainer, folder: Path) -> Path:
     return stored
 
 
-def restore_networks(trainer: Trainer, state: dict[str, Any]) -> None:
-    """Put stored networks back, averages included."""
-    for name, module in trainer.modules().items():
+def restore_networks(modules: Mapping[str, nn.Module], state: dict[str, Any]) -> None:
+    """Put stored networks back, by name; what else was stored is left."""
+    for name, module in modules.items():
         module.load_state_dict(state["modules"][name])
 
 
@@ -107,7 +110,7 @@ def restore(trainer: Trainer, state: dict[str, Any]) -> None:
 
     A state that was stored on another kind of device has random numbers of another kind: they begin anew.
     """
-    restore_networks(trainer, state)
+    restore_networks(trainer.modules(), state)
     for name, optimizer in trainer.optimizers.items():
         asked = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
         optimizer.load_state_dict(state["optimizers"][name])
@@ -115,8 +118,8 @@ def restore(trainer: Trainer, state: dict[str, Any]) -> None:
             group.update(options)
     trainer.images_seen = state["images_seen"]
     stored = state["rng"].cpu()
-    if len(stored) == len(trainer.rng.get_state()):
-        trainer.rng.set_state(stored)
+    if len(stored) == len(trainer.vae_gan.rng.get_state()):
+        trainer.vae_gan.rng.set_state(stored)
     else:
         print("the checkpoint was made on another kind of device: random numbers begin anew", flush=True)
-        trainer.rng.manual_seed(trainer.run.compute.seed + 1 + trainer.images_seen)
+        trainer.vae_gan.rng.manual_seed(trainer.run.compute.seed + 1 + trainer.images_seen)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import torch
 
 from ..contract import result_files
 from ..contract.errors import DataError
@@ -13,10 +14,9 @@ from ..contract.settings import ComputeConfig, TrainRun
 from ..data.mrc_files import write_map, write_stack
 from ..networks import latent_vector
 from ..runtime import compute
-from .trained_run import decode
 
 if TYPE_CHECKING:
-    from .trainer import Trainer
+    from ..networks.vae_gan import VaeGan
 
 
 class Decoder(Protocol):
@@ -77,10 +77,10 @@ def component_latents(run: TrainRun, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((6, model.n_normal)).astype(np.float32)
 
 
-def write_components(trainer: Trainer, out_dir: Path) -> list[dict[str, Any]]:
+def write_components(vae_gan: VaeGan, out_dir: Path) -> list[dict[str, Any]]:
     """Write ``components.json`` with ``maps/component_00.mrc`` ... (3D) or ``images.mrcs`` (2D)."""
-    z = component_latents(trainer.run)
-    made = decode(trainer, z)
+    z = component_latents(vae_gan.run)
+    made = vae_gan.decode(torch.from_numpy(z)).numpy()
     folder = out_dir / result_files.MAPS
     folder.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
@@ -88,10 +88,10 @@ def write_components(trainer: Trainer, out_dir: Path) -> list[dict[str, Any]]:
         name = (f"{result_files.MAPS}/component_{index:02d}.mrc" if array.ndim == 3
                 else f"{result_files.MAPS}/{result_files.IMAGES_MRCS}")
         if array.ndim == 3:
-            write_map(out_dir / name, array, trainer.pixel_size_ang)
+            write_map(out_dir / name, array, vae_gan.pixel_size_ang)
         rows.append({"index": index, "z": z[index].tolist(), "file": name,
                      "share": 1.0 / len(made)})
     if made.ndim == 3:
-        write_stack(out_dir / result_files.MAPS / result_files.IMAGES_MRCS, made, trainer.pixel_size_ang)
+        write_stack(out_dir / result_files.MAPS / result_files.IMAGES_MRCS, made, vae_gan.pixel_size_ang)
     result_files.write_json(out_dir / "components.json", rows)
     return rows

@@ -9,8 +9,8 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from ..networks import latent_vector
+from ..networks.vae_gan import VaeGan
 from ..physics.projection import slices_to_images
-from .trainer import Trainer
 
 ZOOM = 3
 GAP = 4
@@ -46,29 +46,28 @@ def picture(rows: list[tuple[str, np.ndarray]]) -> Image.Image:
 class Preview:
     """The same real images and latents from start to end, so that pictures can be compared."""
 
-    def __init__(self, trainer: Trainer, real: Tensor, ctf_table: Tensor) -> None:
-        self.trainer, self.real, self.ctf_table = trainer, real, ctf_table
-        rng = torch.Generator(trainer.device).manual_seed(0)
-        self.z = latent_vector.sample_prior(len(real), trainer.model, rng, trainer.device)
-        c = trainer.model.n_categories
-        self.map_z = (torch.eye(c, latent_vector.z_dim(trainer.model), device=trainer.device) if c
-                      else self.z[:1 if trainer.model.homogeneous else 6])
+    def __init__(self, vae_gan: VaeGan, real: Tensor, ctf_table: Tensor) -> None:
+        self.vae_gan, self.real, self.ctf_table = vae_gan, real, ctf_table
+        rng, model = torch.Generator(vae_gan.device).manual_seed(0), vae_gan.model
+        self.z = latent_vector.sample_prior(len(real), model, rng, vae_gan.device)
+        c = model.n_categories
+        self.map_z = (torch.eye(c, latent_vector.z_dim(model), device=vae_gan.device) if c
+                      else self.z[:1 if model.homogeneous else 6])
 
     @torch.no_grad()
     def write(self, path: Path) -> None:
         """Write the picture; the training's random numbers are left as they were."""
-        trainer = self.trainer
-        state = trainer.rng.get_state()
-        trainer.rng.manual_seed(0)
-        for module in (trainer.generator_ema, trainer.noise_ema):
+        vae_gan = self.vae_gan
+        state = vae_gan.rng.get_state()
+        vae_gan.rng.manual_seed(0)
+        for module in (vae_gan.generator_ema, vae_gan.noise_ema):
             module.eval()
-        ctf = trainer.ctf(self.ctf_table)
-        fakes = trainer.render(trainer.generator_ema, trainer.noise_ema, self.z, ctf)
-        trainer.rng.manual_seed(0)
-        rotations, _ = trainer.sample_poses(len(self.z))
-        clean = slices_to_images(trainer.generator_ema.slices(self.z, rotations))  # type: ignore[arg-type]
-        made = trainer.generator_ema.decode(self.map_z)
-        trainer.rng.set_state(state)
+        fakes = vae_gan.render(self.z, vae_gan.ctf(self.ctf_table), averaged=True)
+        vae_gan.rng.manual_seed(0)
+        rotations, _ = vae_gan.sample_poses(len(self.z))
+        clean = slices_to_images(vae_gan.generator_ema.slices(self.z, rotations))  # type: ignore[arg-type]
+        made = vae_gan.generator_ema.decode(self.map_z)
+        vae_gan.rng.set_state(state)
         rows = [("particles", self.real), ("generated", fakes.images),
                 ("the same, clean", clean),
                 ("map projections" if made.ndim == 4 else "class images",

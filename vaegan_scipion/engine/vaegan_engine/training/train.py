@@ -20,7 +20,6 @@ from ..contract.run_json import read_training
 from ..contract.settings import DataConfig, TrainRun
 from ..data.image_preparation import background_mask
 from ..data.prepared_images import ParticleCache, open_cache
-from ..networks import latent_vector
 from ..networks.generators import match_amplitude
 from ..runtime import compute
 from ..runtime.progress import progress_bar
@@ -96,7 +95,7 @@ def run_train(run: TrainRun, out_dir: Path, resume: bool = False) -> dict[str, A
     try:
         with stop_requests() as stops:
             loop(trainer, batches, out_dir, stops)
-        write_components(trainer, out_dir)
+        write_components(trainer.vae_gan, out_dir)
     except torch.cuda.OutOfMemoryError as error:
         problem = OutOfMemoryError(f"The GPU ran out of memory ({error}).",
                                    "Continue with --resume and a smaller batch_size, or train with a smaller "
@@ -193,11 +192,12 @@ def forget_later(out_dir: Path, images_seen: int) -> None:
 def start_from_scratch(trainer: Trainer, batches: Batches, cache: ParticleCache) -> None:
     """Give the new generator the signal power of the particles."""
     real, table = batches.read(0)
-    z = latent_vector.sample_prior(len(real), trainer.model, trainer.rng, trainer.device)
-    rotations, _ = trainer.sample_poses(len(real))
+    vae_gan = trainer.vae_gan
+    z = vae_gan.sample_prior(len(real))
+    rotations, _ = vae_gan.sample_poses(len(real))
     variance = signal_variance(cache.images, trainer.run.data)
-    match_amplitude(trainer.generator, z, rotations, trainer.ctf(table), variance)
-    trainer.generator_ema.load_state_dict(trainer.generator.state_dict())
+    match_amplitude(vae_gan.generator, z, rotations, vae_gan.ctf(table), variance)
+    vae_gan.generator_ema.load_state_dict(vae_gan.generator.state_dict())
 
 
 def stages(run: TrainRun) -> list[tuple[str, int]]:
@@ -221,7 +221,7 @@ def total_images(run: TrainRun) -> int:
 
 def loop(trainer: Trainer, batches: Batches, out_dir: Path, stops: list[int]) -> None:
     """Train to the end, stage by stage."""
-    preview = Preview(trainer, *(x[:N_PREVIEW] for x in batches.read(0)))
+    preview = Preview(trainer.vae_gan, *(x[:N_PREVIEW] for x in batches.read(0)))
     start_image = 0
     for name, end in stages(trainer.run):
         if trainer.images_seen < end:
@@ -273,10 +273,10 @@ def log_row(trainer: Trainer, means: dict[str, float], rate: float) -> dict[str,
     row.update({name: round(value, 6) for name, value in means.items()})
     if trainer.device.type == "cuda":
         row["peak_gb"] = round(torch.cuda.max_memory_allocated(trainer.device) / 2**30, 3)
-    if hasattr(trainer.noise, "log_sigma"):
-        row["noise_sigma"] = round(float(trainer.noise.log_sigma.detach().exp().mean()), 4)
-    if trainer.camera is not None:
-        row["scf"] = round(camera_completeness(trainer.camera, N_TRACKED).scf, 4)
+    if hasattr(trainer.vae_gan.noise, "log_sigma"):
+        row["noise_sigma"] = round(float(trainer.vae_gan.noise.log_sigma.detach().exp().mean()), 4)
+    if trainer.vae_gan.camera is not None:
+        row["scf"] = round(camera_completeness(trainer.vae_gan.camera, N_TRACKED).scf, 4)
     return row
 
 
@@ -293,7 +293,7 @@ def watch_poses(row: dict[str, Any], out_dir: Path) -> None:
 def check_finite(means: dict[str, float], trainer: Trainer, out_dir: Path) -> None:
     """Stop at a loss or a weight that is not a number; the checkpoint before it stays."""
     bad = [name for name, value in means.items() if not math.isfinite(value)]
-    if not bad and not all(bool(torch.isfinite(p).all()) for p in trainer.generator.parameters()):
+    if not bad and not all(bool(torch.isfinite(p).all()) for p in trainer.vae_gan.generator.parameters()):
         bad = ["generator weights"]
     if bad:
         kept = checkpoints.newest(out_dir)

@@ -1,33 +1,17 @@
 """One training step of the VAE-GAN. No files, no prints, no host synchronisation here."""
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from ..contract.settings import TrainRun
 from ..networks import latent_vector
-from ..networks.critic_encoder import Critic, Encoder, build_encoder, input_channels
-from ..networks.generators import Generator, build_generator
-from ..networks.noise import NoiseGenerator
-from ..networks.pose_network import CameraNetwork
-from ..physics.ctf import ctf_2d
-from ..physics.projection import shift_slices, slices_to_images
-from ..physics.rotations import random_rotations
+from ..networks.critic_encoder import input_channels
+from ..networks.vae_gan import Frame, build_with_critic
 from . import losses
-
-
-@dataclass
-class Fakes:
-    """Generated images with what they were made from."""
-
-    images: Tensor
-    z: Tensor
-    diversity: Tensor | None
 
 
 class Trainer:
@@ -35,36 +19,14 @@ class Trainer:
 
     ``step`` runs a critic step and a generator + encoder step; schedules are pure functions
     of the number of images seen. Three Adam optimisers: encoder; generator, noise generator
-    and camera; critic. ``encoder`` is None in a homogeneous run, ``camera`` where poses are
-    uniform or there are none.
+    and camera; critic.
     """
-
-    encoder: Encoder | None
-    encoder_ema: Encoder | None
-    camera: CameraNetwork | None
 
     def __init__(self, run: TrainRun, box_px: int, pixel_size_ang: float,
                  device: torch.device) -> None:
         self.run, self.model, self.config = run, run.model, run.training
-        self.box_px, self.pixel_size_ang, self.device = box_px, pixel_size_ang, device
-        seed_rng = torch.Generator().manual_seed(run.compute.seed)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(run.compute.seed)
-            self.generator: Generator = build_generator(
-                self.model, box_px, run.data.particle_radius_frac, seed_rng).to(device)
-            self.noise = NoiseGenerator(self.model.noise, box_px,
-                                        max(8, self.model.generator_width // 4)).to(device)
-            self.critic = Critic(self.model, box_px).to(device)
-            self.encoder = None if self.model.homogeneous else build_encoder(
-                self.model, latent_vector.encoder_outputs(self.model), box_px).to(device)
-            self.camera = (CameraNetwork(self.model.generator_width).to(device)
-                           if self.model.pose_prior == "camera" else None)
-        self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False).eval()
-        self.encoder_ema = copy.deepcopy(self.encoder)
-        if self.encoder_ema is not None:
-            self.encoder_ema.requires_grad_(False)
-        self.noise_ema = copy.deepcopy(self.noise).requires_grad_(False).eval()
-        self.rng = torch.Generator(device).manual_seed(run.compute.seed + 1)
+        self.vae_gan, self.critic = build_with_critic(run, Frame(box_px, pixel_size_ang), device)
+        self.device = device
         self.optimizers = self._build_optimizers()
         self.images_seen = 0
 
@@ -72,19 +34,19 @@ class Trainer:
         c = self.config
         betas = (c.adam_beta1, c.adam_beta2)
         generator_lr = c.voxel_lr if self.model.generator == "voxel" else c.generator_lr
-        groups = [{"params": list(self.generator.parameters()), "lr": generator_lr}]
-        noise = list(self.noise.parameters())
+        groups = [{"params": list(self.vae_gan.generator.parameters()), "lr": generator_lr}]
+        noise = list(self.vae_gan.noise.parameters())
         if noise:
             groups.append({"params": noise, "lr": c.generator_lr})
-        if self.camera is not None:
-            groups.append({"params": list(self.camera.parameters()), "lr": c.generator_lr})
+        if self.vae_gan.camera is not None:
+            groups.append({"params": list(self.vae_gan.camera.parameters()), "lr": c.generator_lr})
         optimizers = {
             "generator": torch.optim.Adam(groups, betas=betas, eps=1e-8),
             "critic": torch.optim.Adam(self.critic.parameters(), lr=c.critic_lr, betas=betas),
         }
-        if self.encoder is not None:
+        if self.vae_gan.encoder is not None:
             optimizers["encoder"] = torch.optim.Adam(
-                self.encoder.parameters(), lr=c.encoder_lr,
+                self.vae_gan.encoder.parameters(), lr=c.encoder_lr,
                 betas=(0.9, 0.99) if c.encoder_objective == "regression" else betas)
         for optimizer in optimizers.values():
             for group in optimizer.param_groups:
@@ -108,34 +70,6 @@ class Trainer:
         grown = min(1.0, images_seen / max(c.band_full_kimg * 1000, 1e-9))
         return c.band_start_frac + (1 - c.band_start_frac) * grown
 
-    def sample_poses(self, n: int) -> tuple[Tensor | None, Tensor]:
-        """Rotations from the uniform prior or the camera (None in 2D) and in-plane shifts (px)."""
-        shifts = (torch.rand(n, 2, generator=self.rng, device=self.device) * 2 - 1)
-        shifts = shifts * (self.model.max_shift_frac * self.box_px)
-        if self.run.command == "train2d":
-            return None, shifts
-        if self.camera is not None:
-            return self.camera.sample(n, self.rng), shifts
-        return random_rotations(n, generator=self.rng, device=self.device, dtype=shifts.dtype), shifts
-
-    def ctf(self, table: Tensor) -> Tensor:
-        """CTF half planes of table rows ``(n, 7)``; ones where no CTF is applied."""
-        ctf = ctf_2d(table, self.box_px, self.pixel_size_ang)
-        return ctf.abs() if self.run.data.phase_flipped else ctf
-
-    def render(self, generator: Generator, noise: NoiseGenerator, z: Tensor, ctf: Tensor,
-               one_hot: bool = True) -> Fakes:
-        """Noisy images: ``noise + IFT[ CTF shift G(z, R) ]`` at random poses.
-
-        Poisson-like noise follows the image before the CTF (thesis, equation 37).
-        """
-        rotations, shifts = self.sample_poses(len(z))
-        clean = generator.slices(z, rotations, one_hot)  # type: ignore[arg-type]
-        signal = slices_to_images(shift_slices(clean * ctf, shifts))
-        before_ctf = (slices_to_images(shift_slices(clean, shifts)) if noise.kind == "poisson_map" else signal)
-        added, diversity = noise(before_ctf, self.rng)
-        return Fakes(signal + added, z, diversity)
-
     @contextmanager
     def _dropout_seed(self) -> Iterator[None]:
         """Seed dropout, which draws from torch's global generator, by run and step; then restore it."""
@@ -155,23 +89,24 @@ class Trainer:
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
-        ctf = self.ctf(ctf_table)
+        ctf = self.vae_gan.ctf(ctf_table)
         averages: list[tuple[nn.Module, nn.Module]] = []
-        if self.encoder is not None and self.encoder_ema is not None:
-            averages.append((self.encoder_ema, self.encoder))
+        if self.vae_gan.encoder is not None and self.vae_gan.encoder_ema is not None:
+            averages.append((self.vae_gan.encoder_ema, self.vae_gan.encoder))
         with self._dropout_seed():
             if self.images_seen >= self.config.total_kimg * 1000:
                 stats = self._encoder_step_averaged(ctf)
             else:
                 stats = self._adversarial_step(real, ctf)
-                averages += [(self.noise_ema, self.noise), (self.generator_ema, self.generator)]
+                averages += [(self.vae_gan.noise_ema, self.vae_gan.noise),
+                             (self.vae_gan.generator_ema, self.vae_gan.generator)]
         self.images_seen += len(real)
         self._update_averages(averages, len(real))
         return stats
 
     def _adversarial_step(self, real: Tensor, ctf: Tensor) -> dict[str, Tensor]:
         stats = self._critic_step(real, ctf)
-        if self.encoder is None:
+        if self.vae_gan.encoder is None:
             return stats | self._generator_step(real, ctf)
         if self.config.encoder_objective == "regression":
             return stats | self._generator_step_regression(real, ctf)
@@ -182,11 +117,8 @@ class Trainer:
         return self.critic(input_channels(images, ctf, self.model, self.band_frac(self.images_seen)))
 
     def _encode(self, images: Tensor, ctf: Tensor) -> Tensor:
-        assert self.encoder is not None
-        return self.encoder(input_channels(images, ctf, self.model, self.band_frac(self.images_seen)))
-
-    def _prior(self, n: int) -> Tensor:
-        return latent_vector.sample_prior(n, self.model, self.rng, self.device)
+        assert self.vae_gan.encoder is not None
+        return self.vae_gan.encoder(input_channels(images, ctf, self.model, self.band_frac(self.images_seen)))
 
     def _critic_step(self, real: Tensor, ctf: Tensor) -> dict[str, Tensor]:
         n = len(real)
@@ -198,7 +130,7 @@ class Trainer:
             scores, _ = self._score(torch.cat((real, fake)), both_ctf)
             real_score, fake_score = scores[:n], scores[n:]
             adversarial = fake_score.mean() - real_score.mean()
-            between = losses.interpolate(real, fake[:n], self.rng).requires_grad_(True)
+            between = losses.interpolate(real, fake[:n], self.vae_gan.rng).requires_grad_(True)
             penalty = losses.wasserstein_penalty(self._score(between, ctf)[0], between)
             loss = adversarial + self.config.gradient_penalty * penalty
         else:
@@ -217,10 +149,10 @@ class Trainer:
     @torch.no_grad()
     def _fakes_for_critic(self, real: Tensor, ctf: Tensor) -> tuple[Tensor, Tensor]:
         """Images of the prior, and reconstructions behind them if the critic is to see those too; their CTFs."""
-        fake = self.render(self.generator, self.noise, self._prior(len(real)), ctf).images
+        fake = self.vae_gan.render(self.vae_gan.sample_prior(len(real)), ctf).images
         if not self.config.critic_reconstructions:
             return fake, ctf
-        rebuilt = self._reconstruct(ctf, self._encode(real, ctf)).images
+        rebuilt = self.vae_gan.reconstruct(ctf, self._encode(real, ctf)).images
         return torch.cat((fake, rebuilt)), torch.cat((ctf, ctf))
 
     def _adversarial(self, real: Tensor, fake_score: Tensor, ctf: Tensor) -> Tensor:
@@ -235,7 +167,7 @@ class Trainer:
 
         The generator shares the loss with weight ``info_weight`` (InfoGAN, Chen et al. 2016).
         """
-        fakes = self.render(self.generator, self.noise, self._prior(len(real)), ctf)
+        fakes = self.vae_gan.render(self.vae_gan.sample_prior(len(real)), ctf)
         self.critic.requires_grad_(False)
         score, _ = self._score(fakes.images, ctf)
         adversarial = self._adversarial(real, score, ctf)
@@ -254,7 +186,7 @@ class Trainer:
     def _encoder_step_averaged(self, ctf: Tensor) -> dict[str, Tensor]:
         """The encoder alone reads z back from images of the averaged, now fixed, generator."""
         with torch.no_grad():
-            fakes = self.render(self.generator_ema, self.noise_ema, self._prior(len(ctf)), ctf)
+            fakes = self.vae_gan.render(self.vae_gan.sample_prior(len(ctf)), ctf, averaged=True)
         regression = latent_vector.regression_loss(self._encode(fakes.images, ctf), fakes.z, self.model)
         optimizer = self.optimizers["encoder"]
         optimizer.zero_grad(set_to_none=True)
@@ -262,18 +194,15 @@ class Trainer:
         optimizer.step()
         return {"encoder_loss": regression.detach()}
 
-    def _reconstruct(self, ctf: Tensor, head: Tensor) -> Fakes:
-        z = latent_vector.sample_posterior(head, self.model, self.rng)
-        return self.render(self.generator, self.noise, z, ctf, one_hot=False)
-
     def _encoder_step_perceptual(self, real: Tensor, ctf: Tensor) -> dict[str, Tensor]:
         """Thesis: ``KL(q(z|x), prior) + |F(x) - F(G(z))|``, F = the critic's last feature maps."""
-        fixed = [part for part in (self.critic, self.generator, self.noise, self.camera) if part is not None]
+        parts = self.critic, self.vae_gan.generator, self.vae_gan.noise, self.vae_gan.camera
+        fixed = [part for part in parts if part is not None]
         for part in fixed:
             part.requires_grad_(False)
         head = self._encode(real, ctf)
         kl = latent_vector.kl_divergence(head, self.model)
-        reconstruction = self._reconstruct(ctf, head).images
+        reconstruction = self.vae_gan.reconstruct(ctf, head).images
         with torch.no_grad():
             _, target = self._score(real, ctf)
         _, features = self._score(reconstruction, ctf)
@@ -289,12 +218,12 @@ class Trainer:
     def _generator_step(self, real: Tensor, ctf: Tensor) -> dict[str, Tensor]:
         """Thesis: ``-C(fake) - C(rec) - 0.02 diversity + 0.2 perceptual``; no rec in a homogeneous run."""
         c = self.config
-        fakes = self.render(self.generator, self.noise, self._prior(len(real)), ctf)
+        fakes = self.vae_gan.render(self.vae_gan.sample_prior(len(real)), ctf)
         rebuilt = None
-        if self.encoder is not None:
+        if self.vae_gan.encoder is not None:
             with torch.no_grad():
                 head = self._encode(real, ctf)
-            rebuilt = self._reconstruct(ctf, head)
+            rebuilt = self.vae_gan.reconstruct(ctf, head)
         self.critic.requires_grad_(False)
         fake_score, _ = self._score(fakes.images, ctf)
         adversarial = self._adversarial(real, fake_score, ctf)
@@ -331,8 +260,4 @@ class Trainer:
 
     def modules(self) -> dict[str, nn.Module]:
         """Everything a checkpoint holds."""
-        found: dict[str, nn.Module | None] = {
-            "generator": self.generator, "noise": self.noise, "critic": self.critic,
-            "encoder": self.encoder, "generator_ema": self.generator_ema,
-            "encoder_ema": self.encoder_ema, "noise_ema": self.noise_ema, "camera": self.camera}
-        return {name: module for name, module in found.items() if module is not None}
+        return self.vae_gan.modules() | {"critic": self.critic}

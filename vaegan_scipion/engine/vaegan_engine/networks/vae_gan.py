@@ -1,0 +1,143 @@
+"""The networks of one run that make and read images: generator, noise, encoder, pose network, and their averages."""
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..contract.settings import TrainRun
+from ..physics.ctf import ctf_2d
+from ..physics.projection import shift_slices, slices_to_images
+from ..physics.rotations import random_rotations
+from . import latent_vector
+from .critic_encoder import Critic, Encoder, build_encoder, input_channels
+from .generators import Generator, build_generator
+from .noise import NoiseGenerator
+from .pose_network import CameraNetwork
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What images the networks are for."""
+
+    box_px: int
+    pixel_size_ang: float
+
+
+@dataclass
+class Fakes:
+    """Generated images with what they were made from."""
+
+    images: Tensor
+    z: Tensor
+    diversity: Tensor | None
+
+
+class VaeGan:
+    """Everything that outlives a training; the critic and the optimisers are the trainer's.
+
+    ``encoder`` is None in a homogeneous run, ``camera`` where poses are uniform or there are none. ``rng`` draws
+    latents, poses and noise, and lives on the device.
+    """
+
+    encoder: Encoder | None
+    encoder_ema: Encoder | None
+    camera: CameraNetwork | None
+
+    def __init__(self, run: TrainRun, frame: Frame, device: torch.device,
+                 after_noise: Callable[[], None] = lambda: None) -> None:
+        """Networks with the weights that the run's seed gives.
+
+        ``after_noise`` is called between the noise generator and the encoder: who builds a critic builds it there,
+        third, because all draw their weights from one sequence of random numbers.
+        """
+        self.run, self.model = run, run.model
+        self.box_px, self.pixel_size_ang, self.device = frame.box_px, frame.pixel_size_ang, device
+        seed_rng = torch.Generator().manual_seed(run.compute.seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(run.compute.seed)
+            self.generator: Generator = build_generator(
+                self.model, self.box_px, run.data.particle_radius_frac, seed_rng).to(device)
+            self.noise = NoiseGenerator(self.model.noise, self.box_px,
+                                        max(8, self.model.generator_width // 4)).to(device)
+            after_noise()
+            self.encoder = None if self.model.homogeneous else build_encoder(
+                self.model, latent_vector.encoder_outputs(self.model), self.box_px).to(device)
+            self.camera = (CameraNetwork(self.model.generator_width).to(device)
+                           if self.model.pose_prior == "camera" else None)
+        self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False).eval()
+        self.encoder_ema = copy.deepcopy(self.encoder)
+        if self.encoder_ema is not None:
+            self.encoder_ema.requires_grad_(False)
+        self.noise_ema = copy.deepcopy(self.noise).requires_grad_(False).eval()
+        self.rng = torch.Generator(device).manual_seed(run.compute.seed + 1)
+
+    def modules(self) -> dict[str, nn.Module]:
+        """The networks that there are, by the names that a checkpoint gives them."""
+        found: dict[str, nn.Module | None] = {
+            "generator": self.generator, "noise": self.noise, "encoder": self.encoder,
+            "generator_ema": self.generator_ema, "encoder_ema": self.encoder_ema, "noise_ema": self.noise_ema,
+            "camera": self.camera}
+        return {name: module for name, module in found.items() if module is not None}
+
+    def sample_poses(self, n: int) -> tuple[Tensor | None, Tensor]:
+        """Rotations from the uniform prior or the camera (None in 2D) and in-plane shifts (px)."""
+        shifts = (torch.rand(n, 2, generator=self.rng, device=self.device) * 2 - 1)
+        shifts = shifts * (self.model.max_shift_frac * self.box_px)
+        if self.run.command == "train2d":
+            return None, shifts
+        if self.camera is not None:
+            return self.camera.sample(n, self.rng), shifts
+        return random_rotations(n, generator=self.rng, device=self.device, dtype=shifts.dtype), shifts
+
+    def sample_prior(self, n: int) -> Tensor:
+        """``(n, k)`` latents of the prior."""
+        return latent_vector.sample_prior(n, self.model, self.rng, self.device)
+
+    def ctf(self, table: Tensor) -> Tensor:
+        """CTF half planes of table rows ``(n, 7)``; ones where no CTF is applied."""
+        ctf = ctf_2d(table, self.box_px, self.pixel_size_ang)
+        return ctf.abs() if self.run.data.phase_flipped else ctf
+
+    def render(self, z: Tensor, ctf: Tensor, averaged: bool = False, one_hot: bool = True) -> Fakes:
+        """Noisy images: ``noise + IFT[ CTF shift G(z, R) ]`` at random poses; of the averaged networks if so asked.
+
+        Poisson-like noise follows the image before the CTF (thesis, equation 37).
+        """
+        generator, noise = (self.generator_ema, self.noise_ema) if averaged else (self.generator, self.noise)
+        rotations, shifts = self.sample_poses(len(z))
+        clean = generator.slices(z, rotations, one_hot)  # type: ignore[arg-type]
+        signal = slices_to_images(shift_slices(clean * ctf, shifts))
+        before_ctf = (slices_to_images(shift_slices(clean, shifts)) if noise.kind == "poisson_map" else signal)
+        added, diversity = noise(before_ctf, self.rng)
+        return Fakes(signal + added, z, diversity)
+
+    def reconstruct(self, ctf: Tensor, head: Tensor) -> Fakes:
+        """Images of latents drawn from the posterior that an encoder's ``head`` gives."""
+        return self.render(latent_vector.sample_posterior(head, self.model, self.rng), ctf, one_hot=False)
+
+    @torch.no_grad()
+    def encode_head(self, images: Tensor, ctf_table: Tensor) -> Tensor:
+        """Raw head ``(n, c + 2 k)`` of the averaged encoder for images ``(n, d, d)`` with CTF rows ``(n, 7)``."""
+        if self.encoder_ema is None:
+            raise ValueError("a homogeneous model has no encoder")
+        images, ctf_table = images.to(self.device), ctf_table.to(self.device)
+        return self.encoder_ema(input_channels(images.float(), self.ctf(ctf_table), self.model))
+
+    @torch.no_grad()
+    def decode(self, z: Tensor) -> Tensor:
+        """What the averaged generator makes of latents ``(n, k)``, one at a time (bounded memory)."""
+        self.generator_ema.eval()
+        values = latent_vector.sharpened(z.to(self.device), self.model)
+        return torch.cat([self.generator_ema.decode(row[None]).float().cpu() for row in values])
+
+
+def build_with_critic(run: TrainRun, frame: Frame, device: torch.device) -> tuple[VaeGan, Critic]:
+    """The networks of a training and its critic, whose weights are drawn third."""
+    made: list[Critic] = []
+    vae_gan = VaeGan(run, frame, device,
+                     after_noise=lambda: made.append(Critic(run.model, frame.box_px).to(device)))
+    return vae_gan, made[0]
