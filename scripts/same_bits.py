@@ -1,0 +1,258 @@
+"""Run two checkouts of the engine and compare every array and table that they write, bit by bit.
+
+    python scripts/same_bits.py BASE HEAD [--renamed NAMES.json] [--keep DIR]
+
+BASE and HEAD are folders of checkouts. Each runs ``RECIPE`` (and every preset that its own ``presets`` command
+lists) on the CPU with one thread, by its command line alone, in the Python that runs this script: so checkouts
+whose modules lie elsewhere can be compared. Exit code 0: all is equal; 1: something differs, or a step failed;
+2: wrong usage.
+
+``file_digests.py`` says what is compared in a file and what is left out (wall times, rates, dates, folders). What the
+commands print is not compared (it is kept in ``printed/`` for reading), but for the words of ``presets``.
+
+``--renamed`` names a JSON object {old: new}. Before BASE is compared, an old name becomes the new one: a whole
+relative path of a file or one folder or file name in it, a whole dotted key or one part of it, a column, an array,
+and a text that is exactly the old name (such as a file named in a table).
+"""
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy
+import torch
+from file_digests import Words, contents_of
+
+ENGINE = Path("vaegan_scipion") / "engine"
+DONE_JSON, PRESETS_TXT, PRINTED = "done.json", "presets.txt", "printed"
+ROWS_PER_FILE = 12  # entries shown of a file that differs
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+
+SEEDED = "--device cpu --threads 1 --seed 1"
+STEPS = "--set training.tick_kimg=0.032 --set training.checkpoint_kimg=0.064"
+# {seeded} and {steps} stand for the lines above. A checkpoint, its continuation and the encoder's stage; clusters by
+# density (with a verdict) and by k-means (three, that the rest has something to work on); 3D and 2D.
+RECIPE = """
+simulate --phantom 3 --per-map 200 --box 32 --snr 5 --contrast-spread 0.2 --device cpu --seed 1 --out particles
+train3d --particles particles/particles.star --box-px 16 {seeded} {steps} --set training.total_kimg=0.32 \
+ --set training.encoder_kimg=0 --out train
+train3d --resume --particles particles/particles.star --box-px 16 {seeded} {steps} --set training.total_kimg=0.64 \
+ --set training.encoder_kimg=0.32 --out train
+embed --run train {seeded} --out embed
+cluster --embedding embed --run train --stability-repeats 1 {seeded} --out density
+cluster --embedding embed --run train --method kmeans --stability-repeats 0 {seeded} --out clusters
+traverse --clusters clusters --run train --n-points 2 {seeded} --out traverse
+halves --clusters clusters --run train --total-kimg 0.064 {seeded} --out halves
+refine --run train --clusters clusters --n-tries 1 --n-starts 2 --start-steps 3 --search-steps 2 {seeded} --out refine
+evaluate --clusters clusters --truth particles/truth.csv --out evaluation
+consensus --clusters clusters density refine --out consensus
+scf --particles refine/particles.star --out scf
+counterpart --run train --embedding embed --n-orientations 100 {seeded} --out counterpart
+report --run train --clusters clusters --traverse traverse --halves halves --refine refine --evaluation evaluation \
+ --out report.html
+report --run train --clusters clusters --traverse traverse --halves halves --evaluation evaluation \
+ --truth particles/truth.csv --out report.png
+embed --run presets/train2d-fast {seeded} --out embed2d
+traverse --clusters clusters --run presets/train2d-fast --n-points 2 {seeded} --out traverse2d
+"""
+# Four steps of each preset; those of the thesis train their encoder along, the others in a stage of its own.
+PRESET = ("{command} --preset {preset} --particles particles/particles.star --box-px 32 {seeded} {steps} "
+          "--set training.batch_size=16 --set training.total_kimg=0.064 {encoder} --out presets/{command}-{preset}")
+ENCODER_STAGE = "--set training.encoder_kimg=0.064"
+WITH_ITS_ENCODER = "thesis"
+
+Contents = dict[str, dict[str, str]]  # file -> entry -> digest
+
+
+class StepFailed(Exception):
+    """A command of a checkout did not end with exit code 0."""
+
+
+# --------------------------------------------- running a checkout ---------------------------------------------
+def preset_lines(listed: str) -> list[str]:
+    """Command lines of the presets in the text that ``presets`` prints (name, command, purpose)."""
+    lines = []
+    for row in listed.splitlines():
+        preset, command = row.split()[:2]
+        encoder = "" if preset.startswith(WITH_ITS_ENCODER) else ENCODER_STAGE
+        lines.append(PRESET.format(command=command, preset=preset, encoder=encoder, seeded=SEEDED, steps=STEPS))
+    return lines
+
+
+def recipe_lines(listed: str) -> list[str]:
+    """All command lines: data first, then the presets, then what follows from a training."""
+    simulate, *others = RECIPE.format(seeded=SEEDED, steps=STEPS).strip().splitlines()
+    return [simulate, *preset_lines(listed), *others]
+
+
+def run_command(checkout: Path, out: Path, words: list[str], printed: Path) -> None:
+    """One command of a checkout's engine in the folder ``out``; what it prints goes to a file. Raises StepFailed."""
+    environment = {**os.environ, **ONE_THREAD, "PYTHONPATH": str(checkout / ENGINE), "PYTHONHASHSEED": "0",
+                   "PYTHONNOUSERSITE": "1", "MPLBACKEND": "Agg"}
+    printed.parent.mkdir(parents=True, exist_ok=True)
+    with open(printed, "w") as stream, open(printed.with_suffix(".err"), "w") as errors:
+        code = subprocess.run([sys.executable, "-m", "vaegan_engine", *words], cwd=out, env=environment,
+                              stdout=stream, stderr=errors).returncode
+    if code != 0:
+        last = "\n".join(printed.with_suffix(".err").read_text().splitlines()[-12:])
+        raise StepFailed(f"{checkout}: exit code {code} of 'vaegan {shlex.join(words)}'\n{last}")
+
+
+def core_seconds() -> float:
+    """CPU time of the commands that have ended."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+def run_checkout(checkout: Path, out: Path) -> None:
+    """Everything that is compared, into the empty folder ``out``. Raises StepFailed."""
+    started = core_seconds()
+    run_command(checkout, out, ["presets"], out / PRESETS_TXT)
+    lines = recipe_lines((out / PRESETS_TXT).read_text())
+    for number, line in enumerate(lines, 1):
+        words, began = shlex.split(line), core_seconds()
+        run_command(checkout, out, words, out / PRINTED / f"{number:02d}-{words[0]}.txt")
+        print(f"  {number:2d}/{len(lines)} {core_seconds() - began:5.1f} s  {words[0]} -> {words[-1]}", flush=True)
+    print(f"  {checkout.name}: {core_seconds() - started:.0f} s of one core", flush=True)
+
+
+def commit_of(checkout: Path) -> str:
+    """The commit of a checkout whose tree is clean; empty for another folder."""
+    def git(*words: str) -> str | None:
+        done = subprocess.run(["git", "-C", str(checkout), *words], capture_output=True, text=True)
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    if git("rev-parse", "--show-prefix") != "" or git("status", "--porcelain") != "":
+        return ""
+    return git("rev-parse", "HEAD") or ""
+
+
+def made_with() -> dict[str, str]:
+    """All beside the commit that the outputs depend on: the recipe and what computes."""
+    recipe = hashlib.sha256("\n".join((RECIPE, PRESET, ENCODER_STAGE, SEEDED, STEPS)).encode()).hexdigest()
+    return {"recipe": recipe, "python": sys.version, "torch": torch.__version__, "numpy": numpy.__version__,
+            "cpu": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"}
+
+
+def outputs_of(checkout: Path, keep: Path, role: str) -> Path:
+    """The folder with the outputs of a checkout: kept ones of its commit, else made now. Raises StepFailed."""
+    commit, made = commit_of(checkout), made_with()
+    out = keep / (commit[:12] or f"{role.lower()}-with-changes")
+    if commit and (out / DONE_JSON).exists() and json.loads((out / DONE_JSON).read_text()) == made:
+        print(f"{role}: outputs of {commit[:12]} are there", flush=True)
+        return out
+    if out.exists():  # of a run that was stopped, of another recipe or of a changed tree
+        shutil.rmtree(out)
+    out.mkdir(parents=True)
+    print(f"{role}: {checkout} ({commit[:12] or 'with changes'})", flush=True)
+    run_checkout(checkout, out)
+    (out / DONE_JSON).write_text(json.dumps(made))
+    return out
+
+
+# --------------------------------------------- comparison ---------------------------------------------
+def contents_of_folder(out: Path, words: Words) -> Contents:
+    """``contents_of`` every file below a folder of outputs, but for what the commands printed."""
+    names = {path: path.relative_to(out).as_posix() for path in sorted(out.rglob("*")) if path.is_file()}
+    own = (DONE_JSON, Path(PRESETS_TXT).with_suffix(".err").name)
+    return {words.name(name, "/"): contents_of(path, words) for path, name in names.items()
+            if name not in own and not name.startswith(f"{PRINTED}/")}
+
+
+def whole(entries: dict[str, str] | None) -> str:
+    """Digest of a file from those of its entries; empty for a file that is not there."""
+    return "" if entries is None else hashlib.sha256(json.dumps(sorted(entries.items())).encode()).hexdigest()
+
+
+def table_rows(base: Contents, head: Contents) -> list[tuple[str, str, str, str]]:
+    """(verdict, digest in BASE, in HEAD, name) of every file, and of the entries of those that differ."""
+    rows = []
+    for name in sorted({*base, *head}):
+        ours, theirs = base.get(name), head.get(name)
+        rows.append(_row(whole(ours), whole(theirs), name))
+        if ours is None or theirs is None or ours == theirs:
+            continue
+        differ = [entry for entry in sorted({*ours, *theirs}) if ours.get(entry) != theirs.get(entry)]
+        rows += [_row(ours.get(entry, ""), theirs.get(entry, ""), f"    {entry or '(all)'}")
+                 for entry in differ[:ROWS_PER_FILE]]
+        if len(differ) > ROWS_PER_FILE:
+            rows.append(("DIFFERS", "", "", f"    and {len(differ) - ROWS_PER_FILE} more entries"))
+    return rows
+
+
+def _row(ours: str, theirs: str, name: str) -> tuple[str, str, str, str]:
+    return "equal" if ours == theirs else "DIFFERS", ours[:8] or "none", theirs[:8] or "none", name
+
+
+def compare(base: Contents, head: Contents) -> int:
+    """Print the table and its sum. Returns the exit code."""
+    print(f"{'':8}{'BASE':10}{'HEAD':10}")
+    for verdict, ours, theirs, name in table_rows(base, head):
+        print(f"{verdict:8}{ours:10}{theirs:10}{name}")
+    names = sorted({*base, *head})
+    wrong = [name for name in names if base.get(name) != head.get(name)]
+    print(f"{len(names) - len(wrong)} of {len(names)} files are equal "
+          f"({sum(map(len, head.values()))} arrays, columns and values)"
+          + (f"; {len(wrong)} differ: {', '.join(wrong)}" if wrong else ""))
+    return 1 if wrong or not names else 0
+
+
+# --------------------------------------------- command line ---------------------------------------------
+def read_renamed(path: Path | None) -> dict[str, str]:
+    """Old names and new ones. Raises ValueError or OSError."""
+    if path is None:
+        return {}
+    values = json.loads(path.read_text())
+    if not isinstance(values, dict) or not all(isinstance(value, str) for value in values.values()):
+        raise ValueError("it is not a JSON object of texts, old name to new name")
+    return values
+
+
+def compare_checkouts(base: Path, head: Path, renamed: dict[str, str], keep: dict[str, Path]) -> int:
+    """Run both, each with the folder of its role for the outputs, and compare. Returns the exit code.
+
+    Raises StepFailed.
+    """
+    contents = []
+    for role, checkout, names in (("BASE", base, renamed), ("HEAD", head, {})):
+        out = outputs_of(checkout, keep[role], role)
+        contents.append(contents_of_folder(out, Words(names, (str(out), str(checkout)))))
+    return compare(*contents)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, run, compare; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("base", type=Path, metavar="BASE", help="folder of the checkout to compare with")
+    parser.add_argument("head", type=Path, metavar="HEAD", help="folder of the checkout that was changed")
+    parser.add_argument("--renamed", type=Path, metavar="NAMES.json", help="old name to new name, of files and keys")
+    parser.add_argument("--keep", type=Path, metavar="DIR",
+                        help="keep the outputs here, and use those of a commit that were made before")
+    args = parser.parse_args(argv)
+    for checkout in (args.base, args.head):
+        if not (checkout / ENGINE / "vaegan_engine" / "__main__.py").is_file():
+            parser.error(f"{checkout} is no checkout: there is no {ENGINE}/vaegan_engine in it.")
+    try:
+        renamed = read_renamed(args.renamed)
+    except (OSError, ValueError) as error:
+        parser.error(f"--renamed {args.renamed}: {error}")
+    with tempfile.TemporaryDirectory() as scratch:  # without --keep both are run, whatever their commits
+        keep = {role: (args.keep or Path(scratch) / role).resolve() for role in ("BASE", "HEAD")}
+        try:
+            return compare_checkouts(args.base.resolve(), args.head.resolve(), renamed, keep)
+        except StepFailed as error:
+            print(error, file=sys.stderr)
+            return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
