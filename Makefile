@@ -2,7 +2,7 @@
 PYTHON ?= python3
 ENGINE_PYTHON = .venv/engine/bin/python
 
-.PHONY: demo test lint envs clean
+.PHONY: demo test lint docs envs clean
 
 demo: envs
 	$(ENGINE_PYTHON) scripts/demo.py $(DEMO_ARGS)
@@ -12,6 +12,9 @@ test: envs
 
 lint: envs
 	$(ENGINE_PYTHON) scripts/run_tests.py --only lint
+
+docs: envs
+	$(ENGINE_PYTHON) -m sphinx -q -W --keep-going -b html docs build/docs
 
 envs:
 	@$(PYTHON) scripts/bootstrap.py

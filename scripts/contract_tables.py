@@ -1,4 +1,4 @@
-"""Write the tables of ``docs/contract.rst`` from ``vaegan_engine/contract/settings.py``.
+"""Write the tables of ``docs/reference/contract.rst`` from ``vaegan_engine/contract/settings.py``.
 
 ``python scripts/contract_tables.py`` rewrites what stands between ``.. fields: NAME`` and ``.. end`` comments;
 a test fails while they differ. Standard library only.
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-CONTRACT_RST = ROOT / "docs" / "contract.rst"
+CONTRACT_RST = ROOT / "docs" / "reference" / "contract.rst"
 sys.path.insert(0, str(ROOT / "vaegan_scipion" / "engine"))
 
 from vaegan_engine.contract import settings  # noqa: E402

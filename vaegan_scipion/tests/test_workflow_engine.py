@@ -158,7 +158,7 @@ class TestWorkflowOnTheRealEngine(BaseTest):
     def check_science(self, particles, clustering):
         """The NMI with the truth, the number of clusters within one of it, and maps that are maps.
 
-        The number itself is not right for every seed before refine (BENCHMARKS.md): four trainings of this mixture
+        The number itself is not right for every seed before refine (the old tables): four trainings of this mixture
         gave 3, 3, 3 and 2 clusters. One cluster, or five, is a failure.
         """
         found, truth = self.labels(particles, clustering.outputClasses)

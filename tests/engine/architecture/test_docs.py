@@ -1,17 +1,24 @@
 """The documentation of the contract says what the code does."""
 import importlib.util
 import re
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
 from vaegan_engine.contract import errors, result_files, settings
 from vaegan_engine.contract.settings import RUN_TYPES, field_table
 
 ROOT = Path(__file__).resolve().parents[3]
-CONTRACT_RST = ROOT / "docs" / "contract.rst"
+CONTRACT_RST = ROOT / "docs" / "reference" / "contract.rst"
 
 
 def contract_tables():
-    spec = importlib.util.spec_from_file_location("contract_tables", ROOT / "scripts" / "contract_tables.py")
+    return script("contract_tables")
+
+
+def script(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -43,3 +50,30 @@ def test_every_results_file_is_named():
     names = [value for name, value in vars(result_files).items() if name.isupper() and isinstance(value, str)]
     assert len(names) > 10
     assert [name for name in names if name not in text] == []
+
+
+def test_results_page_is_made_from_the_rows():
+    pages = script("results_pages")
+    text = pages.PAGE.read_text()
+    assert pages.updated(text) == text, "run: python scripts/results_pages.py"
+
+
+def test_a_missed_figure_is_bold():
+    rows = [{"task": "t", "seed": seed, "commit": "abc", "date": "2026-01-01", "note": "",
+             "figures": {"nmi": nmi, "states": 3}} for seed, nmi in ((0, 0.97), (1, 0.5))]
+    text = script("results_pages").table(rows, {"t": {"nmi": [">=", 0.9], "states": ["==", 3]}})
+    assert "nmi **0.97, 0.5**" in text
+    assert "states 3, 3 (seeds 0, 1)" in text
+
+
+def test_readme_is_short():
+    assert len((ROOT / "README.rst").read_text().splitlines()) <= 90
+
+
+@pytest.mark.slow
+def test_site_builds_without_warnings(tmp_path):
+    pytest.importorskip("sphinx", reason="the site needs sphinx, furo and myst-parser")
+    made = subprocess.run([sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", str(ROOT / "docs"),
+                           str(tmp_path)], capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr
+    assert "E step" in (tmp_path / "method" / "index.html").read_text()

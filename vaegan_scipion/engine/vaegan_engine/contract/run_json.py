@@ -99,7 +99,7 @@ def read_run(path: Union[str, Path]) -> AnyRun:
         raise ConfigError(f"{path}: cannot be read as JSON ({error}).",
                           "Give the path of a run.json written by the plugin or by vaegan.") from error
     if not isinstance(values, dict):
-        raise ConfigError(f"{path}: expected a JSON object.", "See docs/contract.rst.")
+        raise ConfigError(f"{path}: expected a JSON object.", "See docs/reference/contract.rst.")
     version = values.get("contract_version")
     if version != CONTRACT_VERSION:
         raise ConfigError(f"{path}: contract_version is {version!r}, this engine reads {CONTRACT_VERSION}.",

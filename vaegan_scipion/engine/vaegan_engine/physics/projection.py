@@ -61,7 +61,7 @@ def sample_half_volume(volume_ft: Tensor, index: Tensor, points: Tensor) -> Tens
     ----------
     volume_ft : ``(v, s, s, s//2 + 1)`` complex, Hermitian half transforms.
     index : ``(n,)`` which transform each row of points reads.
-    points : ``(n, p, 3)`` frequencies (x, y, z) in grid units, |k| < s/2.
+    points : ``(n, p, 3)`` frequencies (x, y, z) in grid units, ``|k| < s/2``.
 
     Returns
     -------
