@@ -44,12 +44,13 @@ def table(rows: list, asked: dict) -> str:
         members.sort(key=lambda row: row["seed"])
         want = asked.get(task, {})
         names = list(dict.fromkeys(name for row in members for name in row["figures"]))
-        reached = "; ".join(f"{name.replace('_', ' ')} {cell(name, [row['figures'].get(name) for row in members], want)}"
-                            for name in names)
+        cells = {name: cell(name, [row["figures"].get(name) for row in members], want) for name in names}
+        reached = "; ".join(f"{name.replace('_', ' ')} {text}" for name, text in cells.items())
         seeds = ", ".join(str(row["seed"]) for row in members)
         wanted = "; ".join(f"{name.replace('_', ' ')} {sign} {shown(value)}" for name, (sign, value) in want.items())
         note = "; ".join(dict.fromkeys(row["note"] for row in members if row["note"]))
-        lines += [f"   * - {task}", f"     - {wanted or '-'}", f"     - {reached} (seeds {seeds})" + (f". {note}" if note else ""),
+        lines += [f"   * - {task}", f"     - {wanted or '-'}",
+                  f"     - {reached} (seeds {seeds})" + (f". {note}" if note else ""),
                   f"     - {commit[:8] or '-'}, {members[-1]['date'][:10]}"]
     return "\n".join(lines) + "\n"
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from matplotlib.image import imsave
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+SCRIPTS = Path(__file__).resolve().parents[3] / "scripts"
 
 
 def load(name):
