@@ -201,8 +201,8 @@ def test_of_many_even_maps_none_is_dropped_for_its_small_share(tmp_path, monkeyp
     assert [len(state.rows) for state in states] == [2] * c
 
 
-@pytest.mark.parametrize(("counts", "rounds"), [([3, 3], 2), ([1, 2, 3, 3], 4), ([3, 2, 3, 2, 3, 2], 5)])
-def test_rounds_go_on_while_the_number_of_states_changes(tmp_path, monkeypatch, counts, rounds):
+@pytest.mark.parametrize(("counts", "n_rounds"), [([3, 3], 2), ([1, 2, 3, 3], 4), ([3, 2, 3, 2, 3, 2], 5)])
+def test_rounds_go_on_while_the_number_of_states_changes(tmp_path, monkeypatch, counts, n_rounds):
     """The rounds are given: how many states each of them ends with."""
     n, taken, again = 60, [], []
 
@@ -235,5 +235,5 @@ def test_rounds_go_on_while_the_number_of_states_changes(tmp_path, monkeypatch, 
     _, found, _, _ = rounds.states_of(RefineRun(run_dir="", class_shells=3.0), data, torch.zeros(3, 8, 8, 8),
                                    torch.ones(5), 0.45, 1.0, Evidence(50.0, 3.0),
                                    Journal(tmp_path, False), steps)
-    assert len(taken) == rounds and found.n_classes == counts[rounds - 1]
-    assert again == counts[1:rounds]  # from the second round on
+    assert len(taken) == n_rounds and found.n_classes == counts[n_rounds - 1]
+    assert again == counts[1:n_rounds]  # from the second round on
