@@ -2,7 +2,9 @@
 
 Standard library only. Exit code 1 on any failure. Suites: ``lint`` (ruff, mypy), ``engine`` (pytest in the
 engine's environment), ``scipion`` (unittest modules in Scipion's environment). ``--only`` picks some of
-them, ``--fast`` leaves out the tests marked slow.
+them, ``--fast`` leaves out the tests marked slow. As many tests run at a time as there are free cores, or
+``--jobs``: first the engine's, shared out among that many workers, then mypy and the plugin's modules side by
+side, each module a process with a user folder of its own. Their output is shown as they end.
 """
 from __future__ import annotations
 
@@ -14,6 +16,9 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +28,10 @@ SCIPION = ROOT / "bin" / "scipion3"
 SCIPION_TESTS = ROOT / "vaegan_scipion" / "tests"
 SUITES = ("lint", "engine", "scipion")
 TIME_LIMIT_S = 1500
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+# What takes longest starts first, so that no core waits for it at the end; the others start by name.
+LONGEST_FIRST = ("test_workflow_engine", "test_install", "test_gui", "test_protocols")
+Task = Callable[[], "list[Outcome]"]
 
 
 class Outcome(NamedTuple):
@@ -35,30 +44,40 @@ class Outcome(NamedTuple):
     seconds: float = 0.0
 
 
-def run(command: list[str], environment: dict[str, str] | None = None) -> int:
-    """Run a command with its output shown; 124 when it takes longer than the limit."""
-    shown = [str(Path(word).relative_to(ROOT)) if word.startswith(f"{ROOT}{os.sep}") else word for word in command]
-    print("+", " ".join(shown), flush=True)
-    try:
-        return subprocess.run(command, cwd=ROOT, env={**os.environ, **(environment or {})},
-                              timeout=TIME_LIMIT_S).returncode
-    except subprocess.TimeoutExpired:
+def run(command: list[str], environment: dict[str, str] | None = None, shown_at_end: bool = False) -> int:
+    """Run a command with its output shown, at once or when it has ended; 124 when it takes longer than the limit."""
+    words = [str(Path(word).relative_to(ROOT)) if word.startswith(f"{ROOT}{os.sep}") else word for word in command]
+    title, started = "+ " + " ".join(words), time.monotonic()
+    if not shown_at_end:
+        print(title, flush=True)
+    with tempfile.TemporaryFile("w+", errors="replace") as output:
+        try:
+            code = subprocess.run(command, cwd=ROOT, env={**os.environ, **(environment or {})}, timeout=TIME_LIMIT_S,
+                                  stdout=output if shown_at_end else None,
+                                  stderr=subprocess.STDOUT if shown_at_end else None).returncode
+        except subprocess.TimeoutExpired:
+            code = 124
+        if shown_at_end:
+            output.seek(0)
+            # one write: what runs beside it prints too
+            print(f"{title}\n{output.read()}({time.monotonic() - started:.0f} s)", flush=True)
+    if code == 124:
         print(f"stopped after {TIME_LIMIT_S} s", flush=True)
-        return 124
+    return code
 
 
-def checked(suite: str, name: str, command: list[str], environment: dict[str, str] | None = None) -> Outcome:
+def checked(suite: str, name: str, command: list[str], environment: dict[str, str] | None = None) -> list[Outcome]:
     """A command that passes when its exit code is 0."""
     started = time.monotonic()
-    code = run(command, environment)
-    return Outcome(suite, name, "passed" if code == 0 else "failed", f"exit code {code}" if code else "",
-                   time.monotonic() - started)
+    code = run(command, environment, shown_at_end=True)
+    return [Outcome(suite, name, "passed" if code == 0 else "failed", f"exit code {code}" if code else "",
+                    time.monotonic() - started)]
 
 
-def run_lint() -> list[Outcome]:
+def lint_tasks() -> list[Task]:
     """ruff and mypy over the repository."""
-    return [checked("lint", "ruff", [str(ENGINE_BIN / "ruff"), "check", "."]),
-            checked("lint", "mypy", [str(ENGINE_BIN / "mypy")])]
+    return [partial(checked, "lint", "ruff", [str(ENGINE_BIN / "ruff"), "check", "."]),
+            partial(checked, "lint", "mypy", [str(ENGINE_BIN / "mypy")])]
 
 
 def read_junit(path: Path, suite: str) -> list[Outcome]:
@@ -76,42 +95,54 @@ def read_junit(path: Path, suite: str) -> list[Outcome]:
     return outcomes
 
 
-def run_engine(scratch: Path, fast: bool) -> list[Outcome]:
-    """pytest in the engine's environment."""
+def run_engine(scratch: Path, fast: bool, jobs: int) -> list[Outcome]:
+    """pytest in the engine's environment, its tests shared out among ``jobs`` workers."""
     report = scratch / "engine.xml"
     command = [str(ENGINE_BIN / "python"), "-m", "pytest", "-q", "--durations=8", f"--junitxml={report}"]
+    if jobs > 1:
+        command += ["-n", str(jobs), "--dist", "loadgroup", "--no-loadscope-reorder"]
     if fast:
         command += ["-m", "not slow"]
-    code = run(command, {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONNOUSERSITE": "1"})
+    code = run(command, {**ONE_THREAD, "PYTHONNOUSERSITE": "1"})
     outcomes = read_junit(report, "engine") if report.exists() else []
     if code != 0 and not any(item.outcome == "failed" for item in outcomes):
         outcomes.append(Outcome("engine", "pytest", "failed", f"exit code {code}"))
     return outcomes
 
 
-def run_scipion(scratch: Path, fast: bool) -> list[Outcome]:
-    """Each module of ``vaegan_scipion/tests`` in its own Scipion process."""
-    environment = {"SCIPION_USER_DATA": str(ROOT / ".scipion" / "tests"), "OMP_NUM_THREADS": "1",
-                   "OPENBLAS_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
-    if fast:
-        environment["VAEGAN_SKIP_SLOW"] = "1"
-    outcomes = []
-    modules = [f"vaegan_scipion.tests.{path.stem}" for path in sorted(SCIPION_TESTS.glob("test_*.py"))]
-    for module in modules:
-        report = scratch / f"{module}.json"
-        code = run([str(SCIPION), "python", str(ROOT / "scripts" / "scipion_unittest.py"), str(report), module],
-                   environment)
-        records = json.loads(report.read_text()) if report.exists() else []
-        found = [Outcome("scipion", **record) for record in records]
-        if code != 0 and not any(item.outcome == "failed" for item in found):
-            found.append(Outcome("scipion", module, "failed", f"exit code {code}"))
-        if not found:
-            found.append(Outcome("scipion", module, "failed", "no test was found"))
-        outcomes += found
+def run_module(module: str, scratch: Path, environment: dict[str, str]) -> list[Outcome]:
+    """One module of the plugin's tests in a Scipion process of its own, with its own projects."""
+    report, name = scratch / f"{module}.json", f"vaegan_scipion.tests.{module}"
+    code = run([str(SCIPION), "python", str(ROOT / "scripts" / "scipion_unittest.py"), str(report), name],
+               {**environment, "SCIPION_USER_DATA": str(ROOT / ".scipion" / "tests" / module)}, shown_at_end=True)
+    records = json.loads(report.read_text()) if report.exists() else []
+    outcomes = [Outcome("scipion", **record) for record in records]
+    if code != 0 and not any(item.outcome == "failed" for item in outcomes):
+        outcomes.append(Outcome("scipion", name, "failed", f"exit code {code}"))
+    return outcomes or [Outcome("scipion", name, "failed", "no test was found")]
+
+
+def scipion_tasks(scratch: Path, fast: bool) -> list[Task]:
+    """The modules of ``vaegan_scipion/tests``, the longest first."""
+    environment = {**ONE_THREAD, "MPLBACKEND": "Agg", **({"VAEGAN_SKIP_SLOW": "1"} if fast else {})}
+    names = sorted(path.stem for path in SCIPION_TESTS.glob("test_*.py"))
+    ordered = [name for name in LONGEST_FIRST if name in names] + [name for name in names if name not in LONGEST_FIRST]
     # Scipion's own runner must find and run them too.
-    outcomes.append(checked("scipion", "scipion3 tests vaegan_scipion.tests.test_convert",
-                            [str(SCIPION), "tests", "vaegan_scipion.tests.test_convert"], environment))
-    return outcomes
+    own = partial(checked, "scipion", "scipion3 tests vaegan_scipion.tests.test_convert",
+                  [str(SCIPION), "tests", "vaegan_scipion.tests.test_convert"],
+                  {**environment, "SCIPION_USER_DATA": str(ROOT / ".scipion" / "tests" / "own_runner")})
+    return [partial(run_module, name, scratch, environment) for name in ordered] + [own]
+
+
+def run_together(tasks: list[Task], jobs: int) -> list[Outcome]:
+    """Outcomes of all tasks, ``jobs`` of which run at a time, begun in their order."""
+    with ThreadPoolExecutor(jobs) as pool:
+        return [outcome for ended in as_completed([pool.submit(task) for task in tasks]) for outcome in ended.result()]
+
+
+def free_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def count(outcomes: list[Outcome], outcome: str) -> int:
@@ -144,16 +175,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="+", choices=SUITES, default=list(SUITES))
     parser.add_argument("--fast", action="store_true", help="leave out the tests marked slow")
+    parser.add_argument("--jobs", type=int, default=free_cores(), help="tests at a time (default: free cores)")
     args = parser.parse_args()
     started = time.monotonic()
     outcomes: list[Outcome] = []
-    with tempfile.TemporaryDirectory() as scratch:
-        if "lint" in args.only:
-            outcomes += run_lint()
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
         if "engine" in args.only:
-            outcomes += run_engine(Path(scratch), args.fast)
-        if "scipion" in args.only:
-            outcomes += run_scipion(Path(scratch), args.fast)
+            outcomes += run_engine(scratch, args.fast, args.jobs)
+        tasks = scipion_tasks(scratch, args.fast) if "scipion" in args.only else []
+        tasks[1:1] = lint_tasks() if "lint" in args.only else []  # beside the longest module
+        outcomes += run_together(tasks, args.jobs)
     print_summary(outcomes, time.monotonic() - started)
     return 1 if count(outcomes, "failed") or not outcomes else 0
 

@@ -15,6 +15,22 @@ def pytest_configure():
     torch.set_num_threads(1)
 
 
+def shares_a_fixture(item: pytest.Item) -> bool:
+    """Whether something is made once for the module of a test."""
+    found = item._fixtureinfo.name2fixturedefs.values()
+    return any(definitions[-1].scope in ("module", "class") for definitions in found if definitions)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_collection_modifyitems(items):
+    """For workers: tests that share what their module makes go to one of them, and the longest start first."""
+    for item in items:
+        if shares_a_fixture(item):
+            item.add_marker(pytest.mark.xdist_group(item.module.__name__))
+    yield  # to pytest-randomly, which shuffles
+    items.sort(key=lambda item: (item.get_closest_marker("slow") is None, not shares_a_fixture(item)))
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Maps and real particles for development, beside the repository; not part of it."""
