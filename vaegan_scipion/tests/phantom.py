@@ -18,6 +18,7 @@ from pyworkflow.tests import BaseTest, setupTestProject
 
 from vaegan_scipion import Plugin
 from vaegan_scipion.constants import VAEGAN_ENV_ACTIVATION
+from vaegan_scipion.tests.forked_runs import forked_runs
 
 BOX_PX = 32
 SAMPLING_RATE_ANG = 3.5
@@ -153,8 +154,14 @@ def run_in_shell(program, arguments, env, numberOfMpi):
 class ProjectTest(BaseTest):
     """A project with phantom particles and the fake engine."""
 
+    FORKS_RUNS = True  # runs that are waited for are forks of this process, see forked_runs.py
+
     @classmethod
     def setUpClass(cls):
+        if cls.FORKS_RUNS:
+            forks = forked_runs()
+            forks.start()
+            cls.addClassCleanup(forks.stop)
         setupTestProject(cls)
         cls.activation = make_fake_environment(os.path.abspath("fake env"))
         cls.before = os.environ.get(VAEGAN_ENV_ACTIVATION)

@@ -103,6 +103,8 @@ def correlation(a, b):
 class TestChain(ProjectTest):
     """One project, run by run."""
 
+    FORKS_RUNS = False  # whole processes, as the GUI starts them
+
     def check_subset(self, particles, ids):
         """Ids, optics table, CTF, pose and pixel size of a subset at full resolution.
 

@@ -40,6 +40,8 @@ def wait_until(condition, what):
 class TestRunning(ProjectTest):
     """Runs that are not waited for."""
 
+    FORKS_RUNS = False  # whole processes, as the GUI starts them
+
     def start(self, **values):
         """A saved training of the fake engine."""
         protocol = self.newProtocol(VaeganProtTrain3D, boxPx=16, **values)
