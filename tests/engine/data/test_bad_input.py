@@ -209,8 +209,8 @@ def test_blank_image(folder, tmp_path, value):
 
 def test_image_that_float16_cannot_hold(folder, tmp_path):
     images = noise_images(N, D)
-    images[1, D // 2, D // 2] = 1e9
-    refused(write_particles(folder, N, D, images), tmp_path, "particles.mrcs: image 2", "65504")
+    images[1, D // 2 - 2:D // 2 + 2, D // 2 - 2:D // 2 + 2] = 1e9  # wider than a hot pixel
+    refused(write_particles(folder, N, D, images), tmp_path, "particles.mrcs: image 2", "65504", box_px=D)
 
 
 def test_missing_star_and_folder_in_its_place(folder, tmp_path):

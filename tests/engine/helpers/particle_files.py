@@ -1,8 +1,10 @@
-"""Write small stacks and star files for the tests, byte by byte, without the code under test."""
+"""Write small stacks and star files for the tests, byte by byte, without the code under test; read them with it."""
 from pathlib import Path
 
 import numpy as np
 from mrcfile.dtypes import HEADER_DTYPE
+from vaegan_engine.contract.settings import DataConfig
+from vaegan_engine.data.particles import load_particles
 
 MODES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
 
@@ -65,3 +67,8 @@ def write_particles(folder, n=6, d=24, images=None):
     folder.mkdir(parents=True, exist_ok=True)
     write_stack(folder / "particles.mrcs", noise_images(n, d) if images is None else images)
     return write_star(folder / "particles.star", particle_columns(n), optics_columns())
+
+
+def loaded(star, stack="", **settings):
+    """The particles of a star file with some of the settings of a run."""
+    return load_particles(DataConfig(particles=str(star), stack=str(stack), **settings))

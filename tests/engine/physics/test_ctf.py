@@ -97,5 +97,16 @@ def test_dtype_and_inputs_unchanged(dtype):
 
 
 def test_columns():
-    assert len(ctf.CTF_COLUMNS) == len(ROW)
+    assert len(ctf.CTF_COLUMNS) == len(ROW) + 1  # ROW leaves out phase_flipped
+
+
+@pytest.mark.parametrize("box_px", [15, 16])
+def test_a_flipped_row_has_no_sign_and_the_others_keep_theirs(box_px):
+    rows = torch.tensor([ROW, ROW, ROW])
+    flags = torch.tensor([[0.0], [1.0], [0.0]])
+    signed = ctf.ctf_2d(rows, box_px, 1.5)
+    mixed = ctf.ctf_2d(torch.cat((rows, flags), 1), box_px, 1.5)
+    assert signed.min() < -0.5
+    torch.testing.assert_close(mixed[1], signed[1].abs(), rtol=0, atol=0)
+    torch.testing.assert_close(mixed[[0, 2]], signed[[0, 2]], rtol=0, atol=0)
     assert ctf.CTF_COLUMNS[0] == "defocus_u_ang"

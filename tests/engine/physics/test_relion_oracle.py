@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 import starfile
 import torch
-from vaegan_engine.data import mrc_files, particles
+from vaegan_engine.data import mrc_files
+from vaegan_engine.data.optics import CTF_RELION
 from vaegan_engine.physics import ctf, projection, rotations
 from vaegan_engine.simulation.phantom import phantom_states
 
@@ -41,8 +42,8 @@ def relion_images(folder, volume, A, shifts_px, params, *options):
     """What relion_project makes of them."""
     mrc_files.write_map(folder / "map.mrc", volume, PIXEL_SIZE_ANG)
     rot, tilt, psi = (angle.numpy() for angle in rotations.matrix_to_euler(A))
-    columns = dict(zip(particles.CTF_RELION, params.numpy().T, strict=True))
-    shared = {name: [columns.pop(name)[0]] for name in particles.CTF_RELION[3:6]}
+    columns = dict(zip(CTF_RELION[:7], params.numpy().T, strict=True))
+    shared = {name: [columns.pop(name)[0]] for name in CTF_RELION[3:6]}
     optics = pd.DataFrame({"rlnOpticsGroup": [1], "rlnOpticsGroupName": ["opticsGroup1"], **shared,
                            "rlnImagePixelSize": [PIXEL_SIZE_ANG], "rlnImageSize": [len(volume)],
                            "rlnImageDimensionality": [2], "rlnMicrographOriginalPixelSize": [PIXEL_SIZE_ANG]})

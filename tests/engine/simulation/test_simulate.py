@@ -5,10 +5,10 @@ import mrcfile
 import numpy as np
 import pytest
 import torch
+from particle_files import loaded
 from vaegan_engine.contract import result_files
 from vaegan_engine.contract.errors import ConfigError, DataError
 from vaegan_engine.data import mrc_files
-from vaegan_engine.data.particles import load_particles
 from vaegan_engine.physics import projection, rotations
 from vaegan_engine.physics.ctf import CTF_COLUMNS, ctf_2d
 from vaegan_engine.simulation import simulate
@@ -31,7 +31,7 @@ def truth(folder):
 
 def clean(folder, maps):
     """Images made again from ``truth.csv`` and the star file alone."""
-    rows, table = truth(folder), load_particles(folder / simulate.STAR)
+    rows, table = truth(folder), loaded(folder / simulate.STAR)
     angles = [torch.from_numpy(rows[name].astype(float)) for name in ("rot_deg", "tilt_deg", "psi_deg")]
     shifts = torch.from_numpy(np.stack((rows["shift_x_px"], rows["shift_y_px"]), 1).astype(float))
     volume_ft = projection.volume_to_fourier(torch.from_numpy(maps).double())
@@ -91,7 +91,7 @@ def test_without_noise_the_truth_is_the_image(tmp_path):
 
 def test_star_file(tmp_path):
     simulate.run_simulate(options(crop_frac=0.9), tmp_path)
-    table, rows = load_particles(tmp_path / simulate.STAR), truth(tmp_path)
+    table, rows = loaded(tmp_path / simulate.STAR), truth(tmp_path)
     np.testing.assert_array_equal(table.particle_id, np.arange(1, 81))
     np.testing.assert_array_equal(rows["id"].astype(int), table.particle_id)
     assert table.pixel_size_ang == pytest.approx(0.9 * PHANTOM_BOX_ANG / 32, rel=1e-6)
@@ -169,8 +169,8 @@ def test_real_ctf_table(tmp_path):
     other = [256, 1.3, 9000, 8500, 70, 200, 2.7, 0.1, 45.0]
     np.savez(tmp_path / "ctf.npz", ctf=np.array([row, other]))
     simulate.run_simulate(options(ctf_table=str(tmp_path / "ctf.npz")), tmp_path / "out")
-    ctf = load_particles(tmp_path / "out" / simulate.STAR).ctf
-    assert {tuple(np.round(values, 4)) for values in ctf.astype(float)} == {tuple(row[2:]), tuple(other[2:])}
+    ctf = loaded(tmp_path / "out" / simulate.STAR).ctf
+    assert {tuple(np.round(values, 4)) for values in ctf.astype(float)} == {(*row[2:], 0), (*other[2:], 0)}
     np.savez(tmp_path / "bad.npz", ctf=np.zeros((3, 4)))
     np.savez(tmp_path / "none.npz", other=np.zeros((3, 9)))
     for name, words in (("bad.npz", r"shape \(3, 4\)"), ("none.npz", "no array 'ctf'"), ("gone.npz", "gone.npz")):

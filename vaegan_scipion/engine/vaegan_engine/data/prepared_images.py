@@ -35,7 +35,7 @@ from .particles import ParticleTable, load_particles
 from .stacks import read_images
 from .star_files import file_digest
 
-FORMAT = 1  # raise it when the same inputs give other images
+FORMAT = 2  # raise it when the same inputs give other images
 IMAGES_NPY = "images.npy"
 TABLE_NPZ = "table.npz"
 META_JSON = "meta.json"
@@ -43,7 +43,7 @@ BLOCK_BYTES = 2 ** 25  # of float32 source images held at a time
 SPARE_BYTES = 2 ** 20
 # settings that shape the images (``particles`` and ``stack`` count by content)
 _FIELDS = ("max_images", "box_px", "crop_frac", "particle_radius_frac", "resize", "normalization",
-           "invert_contrast", "ignore_ctf", "half_set")
+           "invert_contrast", "ignore_ctf", "phase_flipped", "half_set")
 
 
 @dataclass(frozen=True)
@@ -52,20 +52,23 @@ class ParticleCache:
 
     images: np.memmap  # (n, d, d) float16, background mean 0 and std 1
     particle_id: np.ndarray  # (n,) int64
-    ctf: np.ndarray  # (n, 7) float32, columns as ctf.CTF_COLUMNS
+    ctf: np.ndarray  # (n, 8) float32, columns as ctf.CTF_COLUMNS
     half_set: np.ndarray  # (n,) uint8, 1 or 2
     pixel_size_ang: float  # of the training images
     box_px: int
     original_pixel_size_ang: float
     original_box_px: int
     ctf_present: bool  # False: ctf means 1 everywhere
+    ids_are_rows_of: str | None = None  # SHA-256 of the star file whose row numbers the ids are; None: own ids
+    notes: tuple[str, ...] = ()  # what was ignored or changed when the images were prepared, a sentence each
 
     def __len__(self) -> int:
         return len(self.particle_id)
 
     def digest(self) -> str:
         """Text that other particles, or the same with another CTF or half set, do not have."""
-        return digest(self.particle_id, self.half_set, self.ctf)
+        ctf = self.ctf if self.ctf[:, 7:].any() else self.ctf[:, :7]  # no image flipped: as before that column
+        return digest(self.particle_id, self.half_set, ctf)
 
 
 def digest(*arrays: np.ndarray) -> str:
@@ -92,14 +95,15 @@ def open_cache(data: DataConfig, folder: str | Path, progress: bool = True) -> P
     if reason:
         sys.stderr.write(f"{folder}: the cached images do not belong to these inputs ({reason}); "
                          "they are made again.\n")
-    table = load_particles(data.particles, data.stack, data.max_images, data.half_set, data.ignore_ctf)
+    table = load_particles(data)
     image_preparation.check_geometry(str(table.star), table.box_px, data.box_px, data.crop_frac,
                               data.particle_radius_frac)
-    _build(data, table, folder, star_digest, progress)
-    cache, reason = _open(data, folder, star_digest)
+    _build(data, table, folder, progress)
+    cache, reason = _open(data, folder, table.sha256)
     if cache is None:
         raise DataError(f"{folder}: the cache cannot be read back ({reason or 'it is gone'}).",
                         "Do not change the particles while a run starts; start again.")
+    sys.stderr.writelines(f"{note}\n" for note in cache.notes)
     return cache
 
 
@@ -124,7 +128,8 @@ def _open(data: DataConfig, folder: Path, star_digest: str) -> tuple[ParticleCac
         return None, f"it is damaged or its stacks moved: {error}"
     return ParticleCache(images, table["particle_id"], table["ctf"], table["half_set"],
                          meta["pixel_size_ang"], box_px, meta["original_pixel_size_ang"],
-                         meta["original_box_px"], meta["ctf_present"]), ""
+                         meta["original_box_px"], meta["ctf_present"], meta["ids_are_rows_of"],
+                         tuple(meta["notes"])), ""
 
 
 def _difference(meta: dict[str, Any], data: DataConfig, star_digest: str) -> str:
@@ -149,33 +154,34 @@ def _stat_digest(files: Sequence[str | Path]) -> str:
 
 def _packed(files: Sequence[Path], star: Path) -> np.ndarray:
     base = star.absolute().parent
-    return np.frombuffer("\n".join(os.path.relpath(file, base) for file in files).encode(), np.uint8)
+    return np.frombuffer(os.fsencode("\n".join(os.path.relpath(file, base) for file in files)), np.uint8)
 
 
 def _unpacked(stored: np.ndarray, star: Path) -> list[Path]:
     base = star.absolute().parent
-    return [base / name for name in stored.tobytes().decode().split("\n")]
+    return [base / name for name in os.fsdecode(stored.tobytes()).split("\n")]
 
 
-def _build(data: DataConfig, table: ParticleTable, folder: Path, star_digest: str, progress: bool) -> None:
+def _build(data: DataConfig, table: ParticleTable, folder: Path, progress: bool) -> None:
     files = [header.path for header in table.headers]
     cropped_px = image_preparation.cropped_box_px(table.box_px, data.crop_frac)
-    meta = {
-        "format": FORMAT, "star_sha256": star_digest, "stacks": _stat_digest(files),
+    meta: dict[str, Any] = {
+        "format": FORMAT, "star_sha256": table.sha256, "stacks": _stat_digest(files),
         "one_stack": bool(data.stack), "data": {name: getattr(data, name) for name in _FIELDS},
         "pixel_size_ang": image_preparation.training_pixel_size_ang(table.pixel_size_ang, cropped_px, data.box_px),
         "original_pixel_size_ang": table.pixel_size_ang, "original_box_px": table.box_px,
-        "ctf_present": table.ctf_present,
+        "ctf_present": table.ctf_present, "ids_are_rows_of": table.sha256 if table.ids_are_rows else None,
     }
     needed_bytes = len(table) * (2 * data.box_px ** 2 + table.ctf[0].nbytes + 9) + SPARE_BYTES
     with _whole_or_nothing(folder, needed_bytes) as parts:
         with open(parts[IMAGES_NPY], "wb") as stream:
-            _write_images(stream, data, table, progress)
+            notes = _write_images(stream, data, table, progress)
             stream.flush()
             os.fsync(stream.fileno())
         with open(parts[TABLE_NPZ], "wb") as stream:
             np.savez(stream, particle_id=table.particle_id, ctf=table.ctf, half_set=table.half_set,
                      stack_files=_packed(files, table.star))
+        meta["notes"] = [*table.notes, *notes]
         parts[META_JSON].write_text(json.dumps(meta, indent=2, allow_nan=False) + "\n")
 
 
@@ -228,8 +234,11 @@ def _disk_full(folder: Path, needed_bytes: int, free_bytes: int) -> DataError:
                      "Free some space, choose another output folder, or use a smaller box_px or max_images.")
 
 
-def _write_images(stream: BinaryIO, data: DataConfig, table: ParticleTable, progress: bool) -> None:
+def _write_images(stream: BinaryIO, data: DataConfig, table: ParticleTable, progress: bool) -> list[str]:
+    """Prepare all images; returns what to say about them."""
     n, box_px = len(table), data.box_px
+    n_hot, twin = np.zeros(n, np.int64), np.arange(n)
+    seen: dict[bytes, int] = {}
     np.lib.format.write_array_header_1_0(
         stream, {"descr": "<f2", "fortran_order": False, "shape": (n, box_px, box_px)})
     rows_per_block = max(1, BLOCK_BYTES // (4 * table.box_px ** 2))
@@ -238,10 +247,38 @@ def _write_images(stream: BinaryIO, data: DataConfig, table: ParticleTable, prog
         for start in range(0, n, rows_per_block):
             rows = slice(start, start + rows_per_block)
             source = read_images(table.headers, table.stack_index[rows], table.slice_index[rows])
+            source, n_hot[rows] = image_preparation.without_hot_pixels(source)
             images, divisor = prepare(source)
             _check_images(table, start, images, divisor, data)
-            stream.write(images.astype("<f2").tobytes())
+            stored = images.astype("<f2")
+            for row, image in enumerate(stored, start):
+                twin[row] = seen.setdefault(hashlib.blake2b(image, digest_size=16).digest(), row)
+            stream.write(stored.tobytes())
             bar.update(len(images))
+    return _image_notes(table, n_hot, twin)
+
+
+def _image_notes(table: ParticleTable, n_hot: np.ndarray, twin: np.ndarray) -> list[str]:
+    """What to say of hot pixels ``(n,)`` and of images that are the same pixel by pixel (``twin``: the first row)."""
+    notes = []
+    hot = np.flatnonzero(n_hot)
+    if len(hot):
+        notes.append(f"{table.star}: hot pixels were replaced by the median of their neighbours: {n_hot.sum()} in "
+                     f"{len(hot)} of {len(n_hot)} images, the first in {_place(table, hot[0])}.")
+    # rows of one image were said when the star file was read
+    same = (table.stack_index == table.stack_index[twin]) & (table.slice_index == table.slice_index[twin])
+    copies = np.flatnonzero((twin != np.arange(len(twin))) & ~same)
+    if len(copies):
+        apart = int((table.half_set[copies] != table.half_set[twin[copies]]).sum())
+        where = ("in one half set" if apart == 0 else
+                 f"{apart} of them in the other half set, so the half sets are not independent")
+        notes.append(f"{table.star}: images that are equal, pixel by pixel, to another one: {len(copies)}, {where} "
+                     f"(the first: {_place(table, copies[0])} and {_place(table, twin[copies[0]])}).")
+    return notes
+
+
+def _place(table: ParticleTable, row: int) -> str:
+    return f"{table.headers[int(table.stack_index[row])].path}, image {int(table.slice_index[row]) + 1}"
 
 
 class ImagePreparation:

@@ -2,11 +2,13 @@
 
 Modes 0 (int8), 1 (int16), 2 (float32), 6 (uint16) and 12 (float16), little and big endian. The
 byte order is taken from the dimensions and the mode, not from the machine stamp, which old
-programs left empty. Pixel type: ``mrcfile`` (MRC2014).
+programs left empty. Pixel type: ``mrcfile`` (MRC2014), but bytes of mode 0 are unsigned where IMOD's
+stamp says so, or where the header's statistics can be those of unsigned bytes only.
 """
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +24,8 @@ HEADER_BYTES = 1024
 READABLE_MODES = {0: "int8", 1: "int16", 2: "float32", 6: "uint16", 12: "float16"}
 LARGEST_SIDE_PX = 2 ** 16  # a larger side is a header in the other byte order
 NAMES_SHOWN = 3
+COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\x28\xb5\x2f\xfd": "zstd", b"\xfd7zXZ": "xz"}
+_IMOD_STAMP, _IMOD_AT, _IMOD_SIGNED = 1146047817, 152, 1  # its place in the header; the flag that follows it
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class StackHeader:
     nx: int
     dtype: np.dtype
     offset_bytes: int
+    pixel_size_ang: float = 0.0  # of the header; 0 where it has none
 
 
 def read_header(path: Path) -> StackHeader:
@@ -47,12 +52,16 @@ def read_header(path: Path) -> StackHeader:
     if len(raw) < HEADER_BYTES:
         raise DataError(f"{path}: the stack is truncated: {size_bytes} bytes, an MRC header alone has "
                         f"{HEADER_BYTES}.", "Copy or extract it again.")
+    packed = next((name for magic, name in COMPRESSED.items() if raw.startswith(magic)), None)
+    if packed is not None:
+        raise DataError(f"{path}: the stack is compressed ({packed}), it must be plain MRC.",
+                        "Unpack it and name the unpacked file in the star file.")
     header = _decoded(raw)
     if header is None:
         raise DataError(f"{path}: no MRC stack: neither byte order gives positive dimensions and a mode "
                         f"that can be read ({_mode_list()}).",
                         "Give an MRC stack, or convert it, for example with relion_image_handler.")
-    dtype = mrcfile.utils.data_dtype_from_header(header)
+    dtype = np.dtype("u1") if has_unsigned_bytes(raw, header) else mrcfile.utils.data_dtype_from_header(header)
     nx, ny, n_images = (int(header[name]) for name in ("nx", "ny", "nz"))
     offset_bytes = HEADER_BYTES + max(0, int(header["nsymbt"]))
     image_bytes = nx * ny * dtype.itemsize
@@ -61,7 +70,20 @@ def read_header(path: Path) -> StackHeader:
         raise DataError(f"{path}: the stack is truncated: its header promises {n_images} images "
                         f"({offset_bytes + n_images * image_bytes} bytes), the file has {size_bytes} bytes "
                         f"({whole} whole images).", "Copy or extract it again.")
-    return StackHeader(Path(path), n_images, ny, nx, dtype, offset_bytes)
+    columns = int(header["mx"])
+    pixel_size_ang = float(header["cella"]["x"]) / columns if columns > 0 else 0.0
+    return StackHeader(Path(path), n_images, ny, nx, dtype, offset_bytes,
+                       pixel_size_ang if 0 < pixel_size_ang < np.inf else 0.0)
+
+
+def has_unsigned_bytes(raw: bytes, header: np.ndarray) -> bool:
+    """Whether mode 0 means 0 to 255: by IMOD's stamp, else where the smallest and largest value fit nothing else."""
+    if int(header["mode"]) != 0:
+        return False
+    stamp, flags = np.frombuffer(raw, header["mode"].dtype, 2, _IMOD_AT)
+    if stamp == _IMOD_STAMP:
+        return not flags & _IMOD_SIGNED
+    return bool(0 <= header["dmin"] <= header["dmax"] and 127 < header["dmax"] <= 255)
 
 
 def _decoded(raw: bytes) -> np.recarray | None:
@@ -157,18 +179,33 @@ def locate_stacks(names: Sequence[str], star: Path) -> tuple[list[Path | None], 
 
     A relative name is tried from the star file's folder, then from the current folder (the
     project), then from each folder above the star file (RELION and Scipion write names relative
-    to the project, and the star file deeper inside it).
+    to the project, and the star file deeper inside it), then, where the star file is a link, from the
+    folders of the file itself. A name that is not there is tried without a leading ``>`` (cryoSPARC) and
+    without a trailing ``:mrcs`` (Xmipp, EMAN).
 
     Returns
     -------
     paths : one per name, None where there is no such file
     searched : the folders that relative names were tried from
     """
-    parents = list(star.absolute().parents)
-    folders = list(dict.fromkeys([parents[0], Path.cwd(), *parents[1:-1]]))
-    found = [_first_file([Path(name)] if os.path.isabs(name) else [folder / name for folder in folders])
-             for name in names]
-    return found, folders
+    parents, of_file = list(star.absolute().parents), list(star.resolve().parents)
+    folders = list(dict.fromkeys([parents[0], Path.cwd(), *parents[1:-1], *of_file[:-1]]))
+    return [_located(name, folders) for name in names], folders
+
+
+def stack_from(folder: Path, name: str) -> Path | None:
+    """The file that ``name``, as it is written, means in a star file in ``folder``, whatever the current folder is."""
+    places = [Path(name)] if os.path.isabs(name) else [place / name for place in (folder, *folder.parents[:-1])]
+    return _first_file(places)
+
+
+def _located(name: str, folders: Sequence[Path]) -> Path | None:
+    bare = re.sub(r":mrcs?$", "", name.removeprefix(">"))
+    for spelling in dict.fromkeys((name, bare)):
+        path = _first_file([Path(spelling)] if os.path.isabs(spelling) else [folder / spelling for folder in folders])
+        if path is not None:
+            return path
+    return None
 
 
 def _first_file(paths: Sequence[Path]) -> Path | None:

@@ -1,28 +1,25 @@
 """RELION star files, 3.0 and 3.1+, as one table of particles with typed columns.
 
-RELION 3.0 has one data block; from 3.1 on, values shared by an optics group stand in a block of
-their own and are joined by ``rlnOpticsGroup``. Blocks and columns may come in any order. Where
-both blocks hold a column, the particle's value counts, as in RELION. Parser: ``starfile``.
+RELION 3.0 has one data block; from 3.1 on, values shared by an optics group stand in the block ``optics`` and are
+joined by ``rlnOpticsGroup``. Blocks and columns may come in any order; other blocks (micrographs, ``general``) are
+carried along. Where particles and optics both hold a column, the particle's value counts, as in RELION.
 """
 from __future__ import annotations
 
 import hashlib
-import linecache
-from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
-import starfile
 
 from ..contract.errors import DataError
 from .stacks import unreadable
+from .star_text import StarBlock, decoded, read_blocks
 
 IMAGE_NAME = "rlnImageName"
-NAMES = [IMAGE_NAME, "rlnMicrographName", "rlnGroupName", "rlnOpticsGroupName"]  # text, "002" included
 OPTICS_GROUP = "rlnOpticsGroup"
+OPTICS, PARTICLES = "optics", "particles"  # RELION's names of the blocks
 _READ_BYTES = 2 ** 22
 
 
@@ -31,9 +28,11 @@ class RelionTable:
     """One row per particle; shared optics values are looked up on demand."""
 
     star: Path
-    particles: pd.DataFrame
-    optics: pd.DataFrame | None
+    blocks: tuple[StarBlock, ...]  # all of the file, in its order
+    particles: StarBlock
+    optics: StarBlock | None
     optics_row: np.ndarray  # (n,) row of ``optics`` of each particle
+    sha256: str  # of the file
 
     def __len__(self) -> int:
         return len(self.particles)
@@ -45,19 +44,73 @@ class RelionTable:
     def numbers(self, name: str) -> np.ndarray:
         """Column ``name`` as (n,) float64, finite. Raises DataError that names row and value."""
         if name in self.particles:
-            return self._finite(self.particles[name], name, "particle")
+            return self._finite(self.particles, name, "particle")
         if self.optics is None or name not in self.optics:
             raise missing_columns(self.star, [name])
-        return self._finite(self.optics[name], name, "optics")[self.optics_row]
+        return self._finite(self.optics, name, OPTICS)[self.optics_row]
 
-    def _finite(self, column: pd.Series, name: str, block: str) -> np.ndarray:
-        values = pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
+    def integers(self, name: str) -> np.ndarray:
+        """Column ``name`` as (n,) int64 with all its digits. Raises DataError that names row and value."""
+        block, what = (self.particles, "particle") if name in self.particles else (self.optics, OPTICS)
+        if block is None or name not in block:
+            raise missing_columns(self.star, [name])
+        texts = block.text(name)
+        values = np.zeros(len(texts), np.int64)
+        for row, text in enumerate(texts):
+            try:
+                values[row] = _whole(text)
+            except (ValueError, ArithmeticError):
+                raise DataError(f"{self.star}: {name} {text} in {what} row {row + 1} is no whole number "
+                                f"between {-2 ** 63} and {2 ** 63 - 1}.", f"Correct or leave out {name}.") from None
+        return values if block is self.particles else values[self.optics_row]
+
+    def text(self, name: str) -> list[str]:
+        """Column ``name``, n texts without quotes. Raises DataError where it is missing."""
+        if name in self.particles:
+            return self.particles.text(name)
+        if self.optics is None or name not in self.optics:
+            raise missing_columns(self.star, [name])
+        of_group = self.optics.text(name)
+        return [of_group[row] for row in self.optics_row]
+
+    def _finite(self, block: StarBlock, name: str, what: str) -> np.ndarray:
+        values = as_numbers(block.columns[name])
         bad = np.flatnonzero(~np.isfinite(values))
         if len(bad):
-            raise DataError(f"{self.star}: {name} is {column.iloc[bad[0]]!r} in {block} row {bad[0] + 1} "
-                            f"({len(bad)} such rows), it must be a finite number.",
+            raise DataError(f"{self.star}: {name} is {decoded(block.columns[name][bad[:1]])[0]!r} in {what} row "
+                            f"{bad[0] + 1} ({len(bad)} such rows), it must be a finite number.",
                             "Correct or remove these rows.")
         return values
+
+
+def as_numbers(column: np.ndarray) -> np.ndarray:
+    """(n,) float64 of STAR values, NaN where one is no number (``1_000`` and ``1,5`` are none)."""
+    try:
+        if b"_" not in b"".join(column.tolist()):
+            return column.astype(np.float64)
+    except ValueError:
+        pass
+    return np.array([_number(text) for text in decoded(column)], np.float64)
+
+
+def _number(text: str) -> float:
+    try:
+        return float("nan") if "_" in text else float(text)
+    except ValueError:
+        return float("nan")
+
+
+def _whole(text: str) -> int:
+    """A whole number with all its digits, also one written as ``12.0``. Raises ValueError or ArithmeticError."""
+    if "_" in text:
+        raise ValueError(text)
+    try:
+        return int(text)
+    except ValueError:
+        value = Decimal(text)
+        if not abs(value) < 2 ** 63 or value != value.to_integral_value():
+            raise
+        return int(value)
 
 
 def missing_columns(star: Path, names: list[str]) -> DataError:
@@ -82,21 +135,31 @@ def file_digest(path: Path) -> str:
 
 def read_star(star: Path) -> RelionTable:
     """Read the particles of a RELION star file. Raises DataError."""
-    blocks = _blocks(star)
-    tables = {name: pd.DataFrame([block]) if isinstance(block, Mapping) else block
-              for name, block in blocks.items()}
-    with_images = [name for name in tables if IMAGE_NAME in tables[name]]
-    if not with_images:
-        raise DataError(f"{star}: no data block has the column {IMAGE_NAME} "
-                        f"(blocks found: {', '.join(map(repr, tables)) or 'none'}).",
-                        "Give the star file of extracted particles.")
-    name = "particles" if "particles" in with_images else with_images[0]
-    particles = tables.pop(name)
+    blocks, sha256 = read_blocks(star)
+    if not blocks:
+        raise _no_particles(star)
+    particles = _particles(star, blocks)
     if len(particles) == 0:
         raise _no_particles(star)
-    optics = next((table for table in tables.values()
-                   if OPTICS_GROUP in table and IMAGE_NAME not in table), None)
-    return RelionTable(star, particles, optics, _optics_rows(star, particles, optics))
+    optics = next((block for block in blocks if block.name == OPTICS and block is not particles), None)
+    if optics is not None and OPTICS_GROUP not in optics:
+        raise DataError(f"{star}: the block data_{OPTICS} has no column {OPTICS_GROUP}.",
+                        "Add it, or write the star file again from RELION or Scipion.")
+    return RelionTable(star, tuple(blocks), particles, optics, _optics_rows(star, particles, optics), sha256)
+
+
+def _particles(star: Path, blocks: list[StarBlock]) -> StarBlock:
+    """The block ``particles``, else the only one with images."""
+    with_images = [block for block in blocks if IMAGE_NAME in block]
+    named = [block for block in with_images if block.name == PARTICLES]
+    if not with_images:
+        raise DataError(f"{star}: no data block has the column {IMAGE_NAME} "
+                        f"(blocks found: {', '.join(repr(block.name) for block in blocks)}).",
+                        "Give the star file of extracted particles.")
+    if len(with_images) > 1 and not named:
+        raise DataError(f"{star}: the blocks {', '.join(repr(block.name) for block in with_images)} all have the "
+                        f"column {IMAGE_NAME}, and none is named {PARTICLES!r}.", "Keep one of them.")
+    return named[0] if named else with_images[0]
 
 
 def _no_particles(star: Path) -> DataError:
@@ -104,26 +167,7 @@ def _no_particles(star: Path) -> DataError:
                      "Check the job that wrote it.")
 
 
-def _blocks(star: Path) -> dict[str, Any]:
-    try:
-        with open(star, "rb") as stream:
-            is_empty = not stream.read(1)
-    except OSError as error:
-        raise unreadable("star file", star, error) from error
-    if is_empty:
-        raise _no_particles(star)
-    linecache.clearcache()  # the parser reads through it; an earlier failed parse leaves old lines
-    try:
-        return starfile.read(star, always_dict=True, parse_as_string=NAMES)
-    except pd.errors.EmptyDataError as error:
-        raise _no_particles(star) from error
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"{star}: cannot be read as a STAR file ({reason}).",
-                        "Each row needs as many values as the loop has columns.") from error
-
-
-def _optics_rows(star: Path, particles: pd.DataFrame, optics: pd.DataFrame | None) -> np.ndarray:
+def _optics_rows(star: Path, particles: StarBlock, optics: StarBlock | None) -> np.ndarray:
     n = len(particles)
     if optics is None:
         return np.zeros(n, np.int64)
@@ -132,16 +176,17 @@ def _optics_rows(star: Path, particles: pd.DataFrame, optics: pd.DataFrame | Non
             return np.zeros(n, np.int64)
         raise DataError(f"{star}: there are {len(optics)} optics groups but the particles have no column "
                         f"{OPTICS_GROUP}.", "Add the column, or keep one optics group.")
-    groups = pd.Index(pd.to_numeric(optics[OPTICS_GROUP], errors="coerce"))
-    if not groups.is_unique:
-        raise DataError(f"{star}: optics group {groups[groups.duplicated()][0]} is defined twice.",
-                        "Keep one row per optics group.")
-    wanted = pd.to_numeric(particles[OPTICS_GROUP], errors="coerce")
-    rows = groups.get_indexer(wanted)
+    groups = as_numbers(optics.columns[OPTICS_GROUP])
+    row_of: dict[float, int] = {}
+    for row, group in enumerate(groups.tolist()):
+        if group in row_of:
+            raise DataError(f"{star}: optics group {group:g} is defined twice.", "Keep one row per optics group.")
+        row_of[group] = row
+    rows = np.array([row_of.get(group, -1) for group in as_numbers(particles.columns[OPTICS_GROUP]).tolist()], np.int64)
     unknown = np.flatnonzero(rows < 0)
     if len(unknown):
         raise DataError(f"{star}: particle row {unknown[0] + 1} has {OPTICS_GROUP} "
-                        f"{particles[OPTICS_GROUP].iloc[unknown[0]]}, the optics block has "
-                        f"{', '.join(map(str, groups[:10]))}.",
+                        f"{particles.text(OPTICS_GROUP)[unknown[0]]}, the optics block has "
+                        f"{', '.join(f'{group:g}' for group in groups[:10])}.",
                         "Add the optics group or remove these particles.")
-    return np.asarray(rows, np.int64)
+    return rows

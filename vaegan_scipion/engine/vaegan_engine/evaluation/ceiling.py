@@ -78,7 +78,7 @@ def run_ceiling(options: CeilingOptions, out_dir: Path) -> dict[str, Any]:
 
     Raises ConfigError or DataError.
     """
-    from ..data.prepared_images import open_cache
+    from ..data.run_images import open_run_cache
     from ..physics.ctf import ctf_2d
 
     if options.epochs < 1 or options.folds < 2:
@@ -87,7 +87,7 @@ def run_ceiling(options: CeilingOptions, out_dir: Path) -> dict[str, Any]:
     device = prepare_device(options.compute)
     data, model, same = settings(options)
     truth = read_truth(options.truth_csv)
-    cache = open_cache(data, Path(options.run_dir if same else out_dir) / result_files.CACHE)
+    cache = open_run_cache(data, options.run_dir if same else out_dir)
     label = truth.label[rows_of(truth.particle_id, cache.particle_id, options.truth_csv)]
 
     def channels(rows: np.ndarray) -> Tensor:

@@ -22,6 +22,7 @@ from ..contract import result_files
 from ..contract.errors import ConfigError, DataError
 from ..contract.labels import NOISE
 from ..data.particle_tables import read_cluster_rows, read_clusters
+from ..data.run_images import row_ids_of
 from ..latent.stability import STABLE
 from ..runtime.options import add_out
 
@@ -108,6 +109,11 @@ def verdict(groups: list[dict[str, Any]], counts: list[int], undecided: float) -
 def read_labels(folders: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """Ids ``(n,)`` of the particles that all runs have, and their labels ``(r, n)``. Raises DataError."""
     tables = [read_clusters(folder) for folder in folders]
+    of_stars = {row_ids_of(folder): folder for folder in folders}
+    if len(of_stars) > 1:
+        raise DataError(f"{' and '.join(list(of_stars.values())[:2])}: their particle ids are not those of one star "
+                        "file (row numbers of a file that changed, or of two files).",
+                        "Give runs on the same particles.")
     common = tables[0].particle_id
     for table in tables[1:]:
         common = np.intersect1d(common, table.particle_id)

@@ -21,6 +21,7 @@ from ..contract.run_json import read_training
 from ..contract.settings import EmbedRun, HalvesRun, TrainRun
 from ..data.mrc_files import write_map
 from ..data.particle_tables import Clusters, Latents, read_clusters, read_latents
+from ..data.run_images import check_row_ids
 from ..figures.fsc_curves import write_fsc
 from ..physics.map_comparison import compare
 from ..runtime.options import add_compute, add_fields, add_folder, add_out, run_of
@@ -84,6 +85,7 @@ def run_halves(run: HalvesRun, out_dir: Path, steps: Steps | None = None) -> dic
     out_dir, steps = Path(out_dir), steps or default_steps()
     whole = checked_run(run)
     clusters = read_clusters(run.clusters_dir)
+    check_row_ids(run.clusters_dir, whole.data.particles)
     run_json.write_run(run, out_dir / result_files.RUN_JSON)
     latents, decoders = [], []
     halves: tuple[Literal[1, 2], ...] = (1, 2)

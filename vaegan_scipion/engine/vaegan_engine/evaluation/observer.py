@@ -22,7 +22,7 @@ from ..contract.errors import ConfigError, DataError
 from ..contract.run_json import read_training
 from ..contract.settings import ComputeConfig
 from ..data.particle_tables import JUNK, read_truth, rows_of
-from ..data.prepared_images import open_cache
+from ..data.run_images import open_run_cache
 from ..physics.fourier_band import Band, make_band
 from ..physics.projection import volume_to_fourier
 from ..physics.rotations import euler_to_matrix, rotation_distance_deg
@@ -85,7 +85,7 @@ def run_observer(options: ObserverOptions, out_dir: Path) -> dict[str, Any]:
     """Observe and write ``observer.json``; returns what it holds. Raises ConfigError or DataError."""
     device = prepare_device(options.compute)
     train = read_training(options.run_dir)
-    cache = open_cache(train.data, Path(options.run_dir) / result_files.CACHE)
+    cache = open_run_cache(train.data, options.run_dir)
     if not 2 <= options.shells <= cache.box_px / 2:
         raise ConfigError(f"--shells is {options.shells:g}.", f"Use 2 to {cache.box_px / 2:g}, half of the box.")
     data = Images(cache.images, cache.ctf, cache.pixel_size_ang, device)

@@ -18,7 +18,8 @@ from ..contract import result_files
 from ..contract.errors import ConfigError
 from ..contract.run_json import read_training
 from ..contract.settings import ClusterRun, ComputeConfig
-from ..data.prepared_images import ParticleCache, open_cache
+from ..data.prepared_images import ParticleCache
+from ..data.run_images import open_run_cache
 from ..latent import density_clustering
 from ..physics.ctf import ctf_2d
 from . import relion_class
@@ -35,7 +36,7 @@ def run_peer(name: str, run_dir: Path, out_dir: Path, n_states: int, where: Comp
     Raises ConfigError where a program is missing, DataError where the run is no training or a program fails.
     """
     train = read_training(run_dir)
-    cache = open_cache(train.data, run_dir / result_files.CACHE)
+    cache = open_run_cache(train.data, run_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     labels = PEERS[name](cache, out_dir, n_states, where)
@@ -45,7 +46,7 @@ def run_peer(name: str, run_dir: Path, out_dir: Path, n_states: int, where: Comp
 
 
 def phase_flipped(cache: ParticleCache) -> np.ndarray:
-    """Images ``(n, d d)`` float32, every Fourier coefficient times the sign of its CTF."""
+    """Images ``(n, d d)`` float32, every Fourier coefficient times the sign of its CTF, once."""
     d = cache.box_px
     flipped = np.empty((len(cache.images), d * d), np.float32)
     for first in range(0, len(flipped), _FLIPPED_AT_ONCE):
@@ -74,9 +75,11 @@ def by_relion(cache: ParticleCache, out_dir: Path, n_states: int, where: Compute
     if shutil.which(relion_class.PROGRAM) is None:
         raise ConfigError(f"The program {relion_class.PROGRAM} is not on PATH.",
                           "Install RELION (Debian: apt-get install relion), or leave out --peer relion2d.")
-    relion_class.write_images(out_dir, np.asarray(cache.images, np.float32), cache.ctf, cache.particle_id,
+    ctf = cache.ctf if cache.ctf_present else None
+    relion_class.write_images(out_dir, np.asarray(cache.images, np.float32), ctf, cache.particle_id,
                               cache.pixel_size_ang)
-    relion_class.classify(out_dir, n_states, ("--ctf",), DIAMETER_FRAC * cache.box_px * cache.pixel_size_ang,
+    relion_class.classify(out_dir, n_states, relion_class.ctf_flags(ctf),
+                          DIAMETER_FRAC * cache.box_px * cache.pixel_size_ang,
                           RELION_ITERATIONS, where.threads, where.seed)
     numbers = relion_class.class_numbers(out_dir, RELION_ITERATIONS)
     return np.array([numbers[int(i)] for i in cache.particle_id])

@@ -16,13 +16,15 @@ import starfile
 
 from ..contract.errors import ConfigError, DataError
 from ..data.mrc_files import write_stack
-from ..data.particles import CTF_RELION, PARTICLE_ID
+from ..data.optics import CTF_RELION, PHASE_FLIPPED
+from ..data.particles import PARTICLE_ID, particle_ids
+from ..data.star_files import read_star
 from ..physics.ctf import CTF_COLUMNS
 
 PROGRAM = "relion_refine"
 # an MPI build may refuse to start as root, as in a container
 _MPI = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-_SHARED = ("voltage_kv", "cs_mm", "amplitude_contrast")
+_SHARED = ("voltage_kv", "cs_mm", "amplitude_contrast", "phase_flipped")
 _ROOT = "class"
 
 
@@ -39,14 +41,14 @@ def write_images(folder: Path, images: np.ndarray, ctf: np.ndarray | None, parti
                  pixel_size_ang: float) -> Path:
     """``images.mrcs`` and a RELION 3.1 ``images.star`` of normalised images ``(n, d, d)``.
 
-    ``ctf (n, 7)`` as ``ctf.CTF_COLUMNS``; None for images without a CTF.
+    ``ctf (n, 8)`` as ``ctf.CTF_COLUMNS``; None for images without a CTF.
     """
     n = len(images)
     write_stack(folder / "images.mrcs", images, pixel_size_ang)
     rows = pd.DataFrame({"rlnImageName": [f"{i:06d}@images.mrcs" for i in range(1, n + 1)],
                          PARTICLE_ID: particle_id})
     group = np.zeros(n, np.int64)
-    settings = np.array([[300.0, 2.7, 0.1]])
+    settings = np.array([[300.0, 2.7, 0.1, 0.0]])
     names = dict(zip(CTF_COLUMNS, CTF_RELION, strict=True))
     if ctf is not None:
         columns = dict(zip(CTF_COLUMNS, np.asarray(ctf, np.float64).T, strict=True))
@@ -78,9 +80,20 @@ def one_class_average(folder: Path, ctf_flags: tuple[str, ...], particle_diamete
 
 def class_numbers(folder: Path, iterations: int) -> dict[int, int]:
     """Class, from 0, of every particle id after ``classify``."""
-    tables = starfile.read(folder / f"{_ROOT}_it{iterations:03d}_data.star", always_dict=True)
-    rows = tables["particles"]
-    return {int(i): int(k) - 1 for i, k in zip(rows[PARTICLE_ID], rows["rlnClassNumber"], strict=True)}
+    table = read_star(folder / f"{_ROOT}_it{iterations:03d}_data.star")
+    classes = table.integers("rlnClassNumber") - 1
+    return dict(zip(particle_ids(table).tolist(), classes.tolist(), strict=True))
+
+
+def ctf_flags(ctf: np.ndarray | None) -> tuple[str, ...]:
+    """RELION's options for images with this CTF table ``(n, 8)``. Raises DataError where only some are flipped."""
+    if ctf is None:
+        return ()
+    flipped = np.asarray(ctf)[:, CTF_COLUMNS.index("phase_flipped")] != 0
+    if flipped.any() and not flipped.all():
+        raise DataError(f"{int(flipped.sum())} of {len(flipped)} particles are phase-flipped ({PHASE_FLIPPED}); "
+                        f"{PROGRAM} takes all or none.", "Give the sets one by one.")
+    return ("--ctf", "--ctf_phase_flipped") if flipped.any() else ("--ctf",)
 
 
 def classify(folder: Path, n_classes: int, ctf_flags: tuple[str, ...], particle_diameter_ang: float, iterations: int,

@@ -13,6 +13,7 @@ from ..contract.errors import ConfigError, DataError
 from ..contract.labels import NOISE, cluster_name
 from ..contract.settings import ClusterRun
 from ..data.particle_tables import Clusters, Latents, read_latents
+from ..data.run_images import ROW_IDS, row_ids_of
 from ..figures import drawing
 from ..runtime.options import add_compute, add_fields, add_folder, add_out, run_of
 from ..runtime.progress import progress_bar
@@ -85,7 +86,7 @@ def run_cluster(run: ClusterRun, out_dir: Path, load: LoadDecoder = load_trained
     draw(clusters, rows, arrays, out_dir)
     result_files.update_status(out_dir, state="finished", command=run.command, error=None,
                           n_particles=len(z), clusters=details["clusters"], noise_frac=details["noise_frac"],
-                          verdict=details.get("verdict", ""))
+                          verdict=details.get("verdict", ""), **{ROW_IDS: row_ids_of(run.embedding_dir)})
     report(details, rows)
     return details
 

@@ -20,6 +20,7 @@ from ..contract.errors import ConfigError, DataError
 from ..contract.settings import ComputeConfig, CounterpartRun, EmbedRun
 from ..data.mrc_files import write_stack
 from ..data.particle_tables import read_latents, rows_of
+from ..data.run_images import check_row_ids
 from ..physics.ctf import ctf_2d
 from ..physics.projection import extract_slices, images_to_slices, shift_slices, slices_to_images, volume_to_fourier
 from ..physics.rotations import matrix_to_euler, super_fibonacci_rotations
@@ -161,8 +162,9 @@ def particle_of(run: CounterpartRun, trained: Any) -> tuple[Tensor, Tensor]:
         raise DataError(f"{run.embedding_dir}: its run.json is a '{embedded.command}', not an embedding.",
                         "Give the --out folder of embed.")
     cache = particles_of(replace(embedded, run_dir=run.run_dir), trained, embedding_dir)
+    check_row_ids(run.embedding_dir, embedded.particles or trained.run.data.particles)
     row = int(rows_of(cache.particle_id, np.array([run.particle_id]), run.embedding_dir)[0])
     image = torch.from_numpy(np.asarray(cache.images[row], np.float32))
     ctf = ctf_2d(torch.from_numpy(np.array(cache.ctf[row:row + 1], np.float32)), trained.box_px,
                  trained.pixel_size_ang)[0]
-    return image, ctf.abs() if trained.run.data.phase_flipped else ctf
+    return image, ctf

@@ -15,6 +15,7 @@ from ..contract import result_files, run_json
 from ..contract.errors import ConfigError, DataError
 from ..contract.settings import ComputeConfig, EmbedRun
 from ..data.prepared_images import ParticleCache, open_cache
+from ..data.run_images import ROW_IDS, open_run_cache
 from ..runtime.options import add_compute, add_fields, add_folder, add_out, run_of
 from ..runtime.progress import progress_bar
 from ..training.decoded import load_trained
@@ -55,14 +56,14 @@ def run_embed(run: EmbedRun, out_dir: Path,
                       half_set=cache.half_set.astype(np.uint8))
     print(f"embedded {len(z)} particles, z of {z.shape[1]} numbers", flush=True)
     return result_files.update_status(out_dir, state="finished", command=run.command, error=None,
-                                 n_particles=len(z), z_dim=z.shape[1])
+                                 n_particles=len(z), z_dim=z.shape[1], **{ROW_IDS: cache.ids_are_rows_of})
 
 
 def particles_of(run: EmbedRun, trained: Any, out_dir: Path) -> ParticleCache:
     """Images of the run's own particles (its cache), or of others, prepared in the same way."""
     data = trained.run.data
     if not run.particles or same_file(run.particles, data.particles):
-        return open_cache(data, Path(run.run_dir) / result_files.CACHE)
+        return open_run_cache(data, run.run_dir)
     data = replace(data, particles=run.particles, stack="", max_images=0, half_set=0)
     cache = open_cache(data, out_dir / result_files.CACHE)
     ratio = cache.pixel_size_ang / trained.pixel_size_ang

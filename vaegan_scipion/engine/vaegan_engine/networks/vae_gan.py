@@ -98,9 +98,8 @@ class VaeGan:
         return latent_vector.sample_prior(n, self.model, self.rng, self.device)
 
     def ctf(self, table: Tensor) -> Tensor:
-        """CTF half planes of table rows ``(n, 7)``; ones where no CTF is applied."""
-        ctf = ctf_2d(table, self.box_px, self.pixel_size_ang)
-        return ctf.abs() if self.run.data.phase_flipped else ctf
+        """CTF half planes of table rows ``(n, 8)``; ones where no CTF is applied."""
+        return ctf_2d(table, self.box_px, self.pixel_size_ang)
 
     def render(self, z: Tensor, ctf: Tensor, averaged: bool = False, one_hot: bool = True) -> Fakes:
         """Noisy images: ``noise + IFT[ CTF shift G(z, R) ]`` at random poses; of the averaged networks if so asked.
@@ -121,7 +120,7 @@ class VaeGan:
 
     @torch.no_grad()
     def encode_head(self, images: Tensor, ctf_table: Tensor) -> Tensor:
-        """Raw head ``(n, c + 2 k)`` of the averaged encoder for images ``(n, d, d)`` with CTF rows ``(n, 7)``."""
+        """Raw head ``(n, c + 2 k)`` of the averaged encoder for images ``(n, d, d)`` with CTF rows ``(n, 8)``."""
         if self.encoder_ema is None:
             raise ValueError("a homogeneous model has no encoder")
         images, ctf_table = images.to(self.device), ctf_table.to(self.device)

@@ -7,7 +7,8 @@ Equation, with ``g`` the spatial frequency in 1/A at azimuth ``phi``::
 
 ``U``, ``V``: defocus (A, positive = underfocus); ``w``: amplitude contrast; ``p``: phase shift.
 It is minus the sine of RELION's ``gamma`` and equals ``+w`` at zero frequency: protein is positive
-(white) in the images.
+(white) in the images. Images that were phase-flipped (multiplied by the sign of their CTF) have ``abs(CTF)``;
+the table's last column says so, row by row, so that whoever asks for a CTF gets that of the images as they are.
 """
 from __future__ import annotations
 
@@ -18,8 +19,9 @@ import torch
 from torch import Tensor
 
 CTF_COLUMNS = ("defocus_u_ang", "defocus_v_ang", "defocus_angle_deg", "voltage_kv", "cs_mm",
-               "amplitude_contrast", "phase_shift_deg")
+               "amplitude_contrast", "phase_shift_deg", "phase_flipped")
 
+_N_PHYSICAL = len(CTF_COLUMNS) - 1  # the others say what was done to the images
 _ANG_PER_MM = 1e7
 
 
@@ -42,7 +44,7 @@ def ctf_2d(params: Tensor, box_px: int, pixel_size_ang: float, b_factor_ang2: fl
 
     Parameters
     ----------
-    params : ``(n, 7)`` floats, columns as ``CTF_COLUMNS``.
+    params : ``(n, 8)`` floats, columns as ``CTF_COLUMNS``; without the last, ``(n, 7)``, no image is flipped.
     box_px : side of the image, even or odd.
     pixel_size_ang : A per pixel of the image that the CTF is applied to.
     b_factor_ang2 : envelope ``exp(-B g^2 / 4)``, B in A^2.
@@ -52,7 +54,7 @@ def ctf_2d(params: Tensor, box_px: int, pixel_size_ang: float, b_factor_ang2: fl
     ``(n, box_px, box_px//2 + 1)`` real, zero frequency at ``[:, 0, 0]``, of ``params``' dtype.
     """
     u, v, angle_deg, voltage_kv, cs_mm, amplitude, phase_deg = (
-        column[:, None, None] for column in params.unbind(-1))
+        column[:, None, None] for column in params[..., :_N_PHYSICAL].unbind(-1))
     k2, difference, cross = _frequency_grid(box_px, params.device, params.dtype)
     wavelength = electron_wavelength_ang(voltage_kv)
     per_px2 = 1.0 / pixel_size_ang ** 2
@@ -65,6 +67,8 @@ def ctf_2d(params: Tensor, box_px: int, pixel_size_ang: float, b_factor_ang2: fl
     phase = ((mean - spherical * k2) * k2 + (astigmatism * axis.cos()) * difference
              + (astigmatism * axis.sin()) * cross + constant)
     ctf = torch.sin(phase)
+    if params.shape[-1] > _N_PHYSICAL:
+        ctf = torch.where(params[:, _N_PHYSICAL, None, None] != 0, ctf.abs(), ctf)
     if b_factor_ang2:
         ctf = ctf * torch.exp((-b_factor_ang2 / 4 * per_px2) * k2)
     return ctf

@@ -43,7 +43,7 @@ def make_band(box_px: int, radius: float, device: torch.device | str = "cpu") ->
 
 
 def image_coefficients(images: Tensor, ctf_table: Tensor, pixel_size_ang: float, band: Band) -> tuple[Tensor, Tensor]:
-    """Transforms ``(n, p)`` complex of images ``(n, d, d)`` and their CTF ``(n, p)``, table ``(n, 7)``."""
+    """Transforms ``(n, p)`` complex of images ``(n, d, d)`` and their CTF ``(n, p)``, table ``(n, 8)``."""
     transforms = images_to_slices(images).flatten(1)[:, band.index]
     ctf = ctf_2d(ctf_table, band.box_px, pixel_size_ang).flatten(1)[:, band.index]
     return transforms, ctf

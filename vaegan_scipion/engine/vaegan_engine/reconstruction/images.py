@@ -16,7 +16,7 @@ _SAMPLE_IMAGES = 1000  # for the starting noise and scale
 
 @dataclass(frozen=True)
 class Images:
-    """Prepared particles: float16 images ``(n, d, d)`` and CTF rows ``(n, 7)``, often memory-mapped.
+    """Prepared particles: float16 images ``(n, d, d)`` and CTF rows ``(n, 8)``, often memory-mapped.
 
     ``contrast`` (n,), where it is known, is a factor of the CTF; ``contrast_spread`` its standard deviation, 0 where
     all are alike.

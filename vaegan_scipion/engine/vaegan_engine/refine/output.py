@@ -11,6 +11,7 @@ from ..contract.labels import NOISE, cluster_name
 from ..contract.settings import RefineRun, TrainRun
 from ..data.mrc_files import write_map
 from ..data.prepared_images import ParticleCache
+from ..data.run_images import ROW_IDS
 from ..figures import drawing, fsc_curves
 from ..physics.map_comparison import compare
 from .common_frame import Laid
@@ -42,7 +43,6 @@ def write(run: RefineRun, train: TrainRun, cache: ParticleCache, found: Assignme
     table = Table(label, probability, pose_table(found, cache.pixel_size_ang), t,
                   np.ones(len(label)) if contrast is None else contrast)
     write_tables(cache, table, out_dir)
-    write_stars(train.data.particles, cache, table, out_dir)
     rows = []
     for c in order:
         row = class_row(int(new[c]), int(sizes[c]), len(label), halves_of[c], cache, out_dir)
@@ -63,8 +63,10 @@ def write(run: RefineRun, train: TrainRun, cache: ParticleCache, found: Assignme
                "pairs": evidence.pairs, "refused_splits": evidence.refused_splits,
                "junk": evidence.junk}
     result_files.write_json(out_dir / result_files.REFINE_JSON, details)
+    write_stars(train.data, cache, table, out_dir)  # last: the star file may have been changed meanwhile
     result_files.update_status(out_dir, state="finished", command=run.command, stage="finished", error=None,
-                          n_particles=len(label), clusters=found.n_classes, verdict=details["verdict"])
+                          n_particles=len(label), clusters=found.n_classes, verdict=details["verdict"],
+                          **{ROW_IDS: cache.ids_are_rows_of})
     print(f"clusters {found.n_classes}\nverdict: {details['verdict']}", flush=True)
     return details
 

@@ -1,18 +1,20 @@
 """Tables and star files with one row per particle."""
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import starfile
 
 from ..contract import result_files
 from ..contract.labels import NOISE
-from ..data.particles import PARTICLE_ID
+from ..contract.settings import DataConfig
+from ..data.particle_tables import rows_of
+from ..data.particles import PARTICLE_ID, RANDOM_SUBSET, particle_ids
 from ..data.prepared_images import ParticleCache
-from ..data.star_files import OPTICS_GROUP, read_star
+from ..data.run_images import changed_star
+from ..data.star_files import RelionTable, read_star
+from ..data.star_subset import decimals, whole_numbers, write_rows
 from ..physics.rotations import matrix_to_euler
 from .states import Assignment
 
@@ -54,47 +56,32 @@ def write_tables(cache: ParticleCache, table: Table, out_dir: Path) -> None:
     )
 
 
-def write_stars(source: str, cache: ParticleCache, table: Table, out_dir: Path) -> None:
-    """``particles.star``: the particles in a state; ``junk.star``: the others, where there are any."""
+def write_stars(data: DataConfig, cache: ParticleCache, table: Table, out_dir: Path) -> None:
+    """``particles.star``: the particles in a state; ``junk.star``: the others, where there are any.
+
+    Raises DataError where the star file is no longer the one that the images were prepared from.
+    """
+    source = read_star(Path(data.particles))
+    if cache.ids_are_rows_of not in (None, source.sha256):
+        raise changed_star(data.particles, "the prepared images")
     aside = table.label == NOISE
-    write_star(source, cache, table, ~aside, out_dir / result_files.PARTICLES_STAR)
     (out_dir / result_files.JUNK_STAR).unlink(missing_ok=True)
-    if aside.any():
-        write_star(source, cache, table, aside, out_dir / result_files.JUNK_STAR)
+    for chosen, name in ((~aside, result_files.PARTICLES_STAR), (aside, result_files.JUNK_STAR)):
+        if chosen.any() or name == result_files.PARTICLES_STAR:
+            rows = rows_of(particle_ids(source), cache.particle_id[chosen], data.particles)
+            write_rows(source, rows, pose_columns(source, cache, table, chosen), out_dir / name, data.stack)
 
 
-def write_star(source: str, cache: ParticleCache, made: Table, chosen: np.ndarray, path: Path) -> None:
-    """The source's rows of some particles (mask) with poses: RELION moves an image by ``rlnOrigin`` to centre it.
+def pose_columns(source: RelionTable, cache: ParticleCache, made: Table, chosen: np.ndarray) -> dict[str, np.ndarray]:
+    """What some particles (mask) get in a star file: RELION moves an image by ``rlnOrigin`` to centre it.
 
     A 3.0 file (no optics block) gets its origins in pixels of the original images, as that format has it.
     """
-    table = read_star(Path(source))
-    ids = (table.numbers(PARTICLE_ID).astype(np.int64) if table.has(PARTICLE_ID)
-           else np.arange(1, len(table) + 1, dtype=np.int64))
-    at = {int(particle): row for row, particle in enumerate(ids)}
-    wanted, poses = cache.particle_id[chosen], made.poses[chosen]
-    frame = table.particles.iloc[[at[int(particle)] for particle in wanted]].copy()
-    folder = Path(source).resolve().parent
-    frame["rlnImageName"] = [_moved_name(name, folder, path.resolve().parent) for name in frame["rlnImageName"]]
-    frame[PARTICLE_ID] = wanted
-    for column, values in zip(("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"), poses.T[:3], strict=True):
-        frame[column] = np.round(values, 5)
-    unit = 1.0 if table.optics is not None else cache.original_pixel_size_ang
-    suffix = "Angst" if table.optics is not None else ""
-    for axis, values in zip("XY", poses.T[3:], strict=True):
-        frame[f"rlnOrigin{axis}{suffix}"] = np.round(-values / unit, 5)
-    frame["rlnClassNumber"] = made.label[chosen] + 1
-    frame["rlnRandomSubset"] = cache.half_set[chosen]
-    part = path.with_name(path.name + ".tmp")
-    blocks = {"particles": frame} if table.optics is None else {"optics": table.optics, "particles": frame}
-    if table.optics is not None and OPTICS_GROUP not in frame:
-        frame[OPTICS_GROUP] = table.optics[OPTICS_GROUP].iloc[0]
-    starfile.write(blocks, part)
-    os.replace(part, path)
-
-
-def _moved_name(name: str, old: Path, new: Path) -> str:
-    """``000001@stack.mrcs`` relative to another folder, where the stack lies beside the star file."""
-    number, at, stack = name.rpartition("@")
-    target = old / stack
-    return name if Path(stack).is_absolute() or not target.exists() else f"{number}{at}{os.path.relpath(target, new)}"
+    poses = made.poses[chosen]
+    unit, suffix = (1.0, "Angst") if source.optics is not None else (cache.original_pixel_size_ang, "")
+    names = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi", f"rlnOriginX{suffix}", f"rlnOriginY{suffix}")
+    values = np.concatenate((poses[:, :3], -poses[:, 3:] / unit), axis=1)
+    return {PARTICLE_ID: whole_numbers(cache.particle_id[chosen]),
+            **{name: decimals(column) for name, column in zip(names, values.T, strict=True)},
+            "rlnClassNumber": whole_numbers(made.label[chosen] + 1),
+            RANDOM_SUBSET: whole_numbers(cache.half_set[chosen])}

@@ -34,7 +34,8 @@ from ..contract.labels import NOISE
 from ..contract.run_json import read_training
 from ..contract.settings import RefineRun, TrainRun
 from ..data.particle_tables import read_cluster_rows
-from ..data.prepared_images import ParticleCache, open_cache
+from ..data.prepared_images import ParticleCache
+from ..data.run_images import open_run_cache
 from ..reconstruction.images import Images
 from ..runtime import compute
 from ..runtime.journal import Journal
@@ -110,7 +111,7 @@ def run_refine(run: RefineRun, out_dir: Path, resume: bool = False) -> dict[str,
     out_dir = Path(out_dir)
     device = compute.prepare_device(run.compute)
     train = read_training(run.run_dir)
-    cache = open_cache(train.data, Path(run.run_dir) / result_files.CACHE)
+    cache = open_run_cache(train.data, run.run_dir)
     check(run, train, cache)
     data = Images(cache.images, cache.ctf, cache.pixel_size_ang, device)
     settings = with_shells(replace(run, smallest_frac=max(run.smallest_frac, SMALLEST_STATE / len(data))), data)

@@ -29,6 +29,7 @@ class SimulateOptions:
     voltage_kv: float = 300.0
     cs_mm: float = 2.7
     amplitude_contrast: float = 0.1
+    phase_flipped: bool = False  # images as after phase flipping: the CTF without its sign
     ctf_table: str = ""  # npz of real CTFs, in place of the defocus range and the microscope
     contrast_spread: float = 0.0  # standard deviation of the particles' contrast, log-normal of mean 1
     noise_ratio: float = 1.0  # power of the noise at frequency 0 over that at Nyquist; 1 = white
@@ -76,6 +77,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--voltage", type=float, default=default.voltage_kv, metavar="KV")
     parser.add_argument("--cs", type=float, default=default.cs_mm, metavar="MM")
     parser.add_argument("--amplitude-contrast", type=float, default=default.amplitude_contrast, metavar="W")
+    parser.add_argument("--phase-flipped", action="store_true",
+                        help="images as after phase flipping (the CTF without its sign); the star file says so")
     parser.add_argument("--device", default=default.device, help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--seed", type=int, default=default.seed)
     parser.add_argument("--out", type=Path, required=True, help="results folder")
@@ -90,7 +93,7 @@ def from_args(args: argparse.Namespace) -> SimulateOptions:
         astigmatism_ang=args.astigmatism, max_shift_frac=args.max_shift_frac,
         view_concentration=args.view_concentration, contrast_spread=args.contrast_spread,
         noise_ratio=args.noise_ratio, voltage_kv=args.voltage,
-        cs_mm=args.cs, amplitude_contrast=args.amplitude_contrast,
+        cs_mm=args.cs, amplitude_contrast=args.amplitude_contrast, phase_flipped=args.phase_flipped,
         ctf_table=str(Path(args.ctf_table).absolute()) if args.ctf_table else "", junk_frac=args.junk_frac,
         junk_maps=tuple(str(Path(path).absolute()) for path in args.junk_maps or ()), device=args.device,
         seed=args.seed)

@@ -25,8 +25,9 @@ from ..contract.errors import DataError
 from ..contract.settings import ComputeConfig
 from ..data.image_preparation import cropped_box_px, fourier_matrix
 from ..data.mrc_files import VOXEL_SIZE_TOLERANCE_FRAC, StackWriter, read_map
+from ..data.optics import CTF_RELION, PHASE_FLIPPED
 from ..data.particle_tables import JUNK
-from ..data.particles import CTF_RELION, PARTICLE_ID
+from ..data.particles import PARTICLE_ID
 from ..physics.ctf import CTF_COLUMNS, ctf_2d
 from ..physics.projection import extract_slices, shift_slices, slices_to_images, volume_to_fourier
 from ..physics.rotations import concentrated_rotations, matrix_to_euler, random_rotations
@@ -57,7 +58,7 @@ class Truth:
     A: Tensor  # (n, 3, 3) float32 RELION Euler matrices
     shift_px: Tensor  # (n, 2) float32, x and y; the content moves by +shift
     contrast: Tensor  # (n,) float32, factor of the clean image; not a number for junk
-    ctf: Tensor  # (n, 7) float32, columns as ctf.CTF_COLUMNS
+    ctf: Tensor  # (n, 8) float32, columns as ctf.CTF_COLUMNS
     junk_row: np.ndarray  # (n,) int64, row of ``junk``, -1 for particles
     junk: Junk | None = None
 
@@ -105,7 +106,7 @@ def draw_truth(options: SimulateOptions, n_maps: int) -> Truth:
     map_index = rng.permutation(np.repeat(np.arange(n_maps), options.per_map))
     limit_px = options.max_shift_frac * options.box_px
     shift_px = rng.uniform(-limit_px, limit_px, (n, 2))
-    ctf = _ctf_from_table(options.ctf_table, n, rng) if options.ctf_table else _ctf_from_range(options, n, rng)
+    ctf = _drawn_ctf(options, n, rng)
     generator = torch.Generator().manual_seed(int(rng.integers(2 ** 62)))
     c = options.view_concentration
     A = concentrated_rotations(n, c, generator) if c else random_rotations(n, generator)
@@ -137,7 +138,7 @@ def with_junk(truth: Truth, options: SimulateOptions, n_maps: int) -> Truth:
     m = round(n * options.junk_frac / (1 - options.junk_frac))
     rng = np.random.default_rng([options.seed, 1])
     junk = draw_junk(m, n_maps, len(options.junk_maps), options.box_px, options.max_shift_frac * options.box_px, rng)
-    ctf = _ctf_from_table(options.ctf_table, m, rng) if options.ctf_table else _ctf_from_range(options, m, rng)
+    ctf = _drawn_ctf(options, m, rng)
     is_junk = rng.permutation(n + m) < m
     row = np.empty(n + m, np.int64)  # of particles, then junk
     row[~is_junk], row[is_junk] = np.arange(n), n + np.arange(m)
@@ -147,6 +148,12 @@ def with_junk(truth: Truth, options: SimulateOptions, n_maps: int) -> Truth:
                  torch.cat((truth.contrast, nowhere[:, 0]))[row],
                  torch.cat((truth.ctf, torch.from_numpy(ctf.astype(np.float32))))[row],
                  np.concatenate((np.full(n, -1), np.arange(m)))[row], junk)
+
+
+def _drawn_ctf(options: SimulateOptions, n: int, rng: np.random.Generator) -> np.ndarray:
+    """CTF rows ``(n, 8)``, columns as ``ctf.CTF_COLUMNS``."""
+    ctf = _ctf_from_table(options.ctf_table, n, rng) if options.ctf_table else _ctf_from_range(options, n, rng)
+    return np.column_stack((ctf, np.full(n, float(options.phase_flipped))))
 
 
 def _ctf_from_range(options: SimulateOptions, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -284,18 +291,21 @@ def _write_star(path: Path, truth: Truth, box_px: int, pixel_size_ang: float) ->
     ctf = dict(zip(CTF_COLUMNS, truth.ctf.double().numpy().T, strict=True))
     relion = dict(zip(CTF_COLUMNS, CTF_RELION, strict=True))
     shared = ["voltage_kv", "cs_mm", "amplitude_contrast"]
+    flipped = ctf.pop("phase_flipped")[0]
     settings, group = np.unique(np.stack([ctf[name] for name in shared], 1), axis=0, return_inverse=True)
     optics = pd.DataFrame({"rlnOpticsGroup": np.arange(len(settings)) + 1})
     optics["rlnOpticsGroupName"] = [f"opticsGroup{number}" for number in optics["rlnOpticsGroup"]]
     for name, values in zip(shared, settings.T, strict=True):
         optics[relion[name]] = np.round(values, 6)
+    if flipped:
+        optics[PHASE_FLIPPED] = 1
     optics["rlnImagePixelSize"] = pixel_size_ang
     optics["rlnImageSize"] = box_px
     optics["rlnImageDimensionality"] = 2
     n = len(truth.map_index)
     particles = pd.DataFrame({"rlnImageName": [f"{row:06d}@{STACK}" for row in range(1, n + 1)],
                               "rlnOpticsGroup": group.ravel() + 1, PARTICLE_ID: np.arange(1, n + 1)})
-    for name in CTF_COLUMNS:
+    for name in ctf:
         if name not in shared:
             particles[relion[name]] = ctf[name]
     part = path.with_name(path.name + ".tmp")

@@ -20,6 +20,7 @@ from ..contract.labels import NOISE
 from ..contract.settings import ComputeConfig, EmbedRun
 from ..data.particle_tables import read_clusters, read_truth, rows_of
 from ..data.prepared_images import ParticleCache
+from ..data.run_images import check_row_ids
 from ..latent.embed import particles_of
 from ..runtime.compute import prepare_device
 from ..runtime.options import add_compute, add_folder, add_out, compute_of
@@ -93,6 +94,8 @@ def run_fid(options: FidOptions, out_dir: Path) -> dict[str, Any]:
     device = prepare_device(options.compute)
     trained = load_trained(options.run_dir, options.compute)
     cache = particles_of(EmbedRun(run_dir=options.run_dir, particles=options.particles), trained, out_dir)
+    if options.labels and Path(options.labels).is_dir():
+        check_row_ids(options.labels, options.particles or trained.run.data.particles)
     network, name = named_network(options, cache, out_dir, device)
     order = np.random.default_rng(options.compute.seed).permutation(len(cache))
     rows = np.sort(order[:options.n_images])

@@ -20,10 +20,11 @@ from ..contract.run_json import read_training
 from ..contract.settings import ComputeConfig, DataConfig
 from ..data.mrc_files import write_stack
 from ..data.particle_tables import Latents, latents_of_clusters, rows_of
-from ..data.prepared_images import ParticleCache, open_cache
+from ..data.prepared_images import ParticleCache
+from ..data.run_images import check_row_ids, open_run_cache
 from ..data.star_files import read_star
 from ..data.star_subset import write_subset
-from ..evaluation.relion_class import find_program, one_class_average, write_images
+from ..evaluation.relion_class import ctf_flags, find_program, one_class_average, write_images
 from ..figures import drawing
 from ..latent.centroids import nearest_to_centroids
 from ..physics.fsc import fourier_shell_correlation, resolution_at, soft_sphere_mask
@@ -86,8 +87,10 @@ def run_homogeneity(options: HomogeneityOptions, out_dir: Path) -> dict[str, Any
     points = clusters.umap if options.space == "umap" else latents.z
     _, label = nearest_to_centroids(points, options.groups, options.compute.seed)
     table = read_star(Path(run.data.particles))
+    check_row_ids(options.clusters_dir, run.data.particles)
     for group in range(int(label.max()) + 1):
-        write_subset(table, latents.particle_id[label == group], out_dir / "stars" / f"group_{group:02d}.star")
+        write_subset(table, latents.particle_id[label == group], out_dir / "stars" / f"group_{group:02d}.star",
+                     run.data.stack)
     found: dict[str, Any] = {"groups": int(label.max()) + 1, "space": options.space, "n_particles": len(label),
                              "sizes": np.bincount(label).tolist(), "aligned": options.align}
     if options.align:
@@ -104,7 +107,7 @@ def run_homogeneity(options: HomogeneityOptions, out_dir: Path) -> dict[str, Any
 def align_groups(options: HomogeneityOptions, data: DataConfig, latents: Latents, label: np.ndarray,
                  out_dir: Path) -> dict[str, Any]:
     """Two RELION averages per group, their ring correlation, table, curves and picture."""
-    cache = open_cache(data, Path(options.run_dir) / result_files.CACHE)
+    cache = open_run_cache(data, options.run_dir)
     place = rows_of(cache.particle_id, latents.particle_id, options.run_dir)
     d = cache.box_px
     rows: list[list[Any]] = []
@@ -152,11 +155,11 @@ def half_average(options: HomogeneityOptions, data: DataConfig, cache: ParticleC
     """RELION's average of some rows of the training images."""
     folder.mkdir(parents=True, exist_ok=True)
     order = np.sort(members)
-    write_images(folder, np.asarray(cache.images[order], np.float32), cache.ctf[order] if cache.ctf_present else None,
-                 cache.particle_id[order], cache.pixel_size_ang)
-    flags = ("--ctf", *(("--ctf_phase_flipped",) if data.phase_flipped else ())) if cache.ctf_present else ()
+    ctf = cache.ctf[order] if cache.ctf_present else None
+    write_images(folder, np.asarray(cache.images[order], np.float32), ctf, cache.particle_id[order],
+                 cache.pixel_size_ang)
     diameter_ang = 2 * data.particle_radius_frac * cache.box_px * cache.pixel_size_ang
-    return one_class_average(folder, flags, diameter_ang, options.iterations,
+    return one_class_average(folder, ctf_flags(ctf), diameter_ang, options.iterations,
                              options.compute.threads or free_cores(), options.compute.seed)
 
 

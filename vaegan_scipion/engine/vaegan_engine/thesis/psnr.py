@@ -21,6 +21,7 @@ from ..contract import result_files, run_json
 from ..contract.errors import ConfigError, DataError
 from ..contract.settings import ComputeConfig, EmbedRun
 from ..data.particle_tables import read_latents, rows_of
+from ..data.run_images import check_row_ids
 from ..evaluation.reference_maps import read_references, reference_of_state
 from ..latent.counterpart import best_match, projections
 from ..latent.embed import particles_of
@@ -107,6 +108,7 @@ def run_psnr(options: PsnrOptions, out_dir: Path, load: LoadDecoder = load_train
         raise DataError(f"{options.embedding_dir}: its run.json is a '{embedded.command}', not an embedding.",
                         "Give the --out folder of embed.")
     cache = particles_of(embedded, trained, Path(options.embedding_dir))
+    check_row_ids(options.embedding_dir, embedded.particles or trained.run.data.particles)
     rows = np.sort(np.random.default_rng(options.compute.seed).permutation(len(latents.z))[:options.n_images])
     ids = latents.particle_id[rows]
     clean = clean_projections(options, ids, trained.box_px, trained.pixel_size_ang)
@@ -139,7 +141,6 @@ def reconstruction(options: PsnrOptions, trained: Any, z: np.ndarray, image: np.
     if made.ndim == 2:
         return made.numpy()
     half_plane = ctf_2d(torch.from_numpy(ctf)[None], trained.box_px, trained.pixel_size_ang)[0]
-    half_plane = half_plane.abs() if trained.run.data.phase_flipped else half_plane
     candidates: Iterator[tuple[Tensor | None, Tensor]] = projections(made, options.n_orientations)
     max_shift_px = max(1.0, trained.run.model.max_shift_frac * trained.box_px)
     return best_match(torch.from_numpy(image), candidates, half_plane, max_shift_px).clean.numpy()

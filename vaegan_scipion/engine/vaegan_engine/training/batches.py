@@ -33,7 +33,7 @@ class Batches:
         return np.array([self._order(p // n)[p % n] for p in positions.tolist()])
 
     def read(self, start: int) -> tuple[Tensor, Tensor]:
-        """Images ``(n, d, d)`` float32 and CTF rows ``(n, 7)`` on the device."""
+        """Images ``(n, d, d)`` float32 and CTF rows ``(n, 8)`` on the device."""
         rows = self.rows(start)
         index = torch.from_numpy(rows).to(self.device, non_blocking=True)
         if self.resident is not None:

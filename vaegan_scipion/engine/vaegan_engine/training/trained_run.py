@@ -40,7 +40,7 @@ class TrainedRun:
         return cls(vae_gan)
 
     def encode_head(self, images: Tensor, ctf_table: Tensor) -> Tensor:
-        """Raw encoder head ``(n, c + 2 k)`` of images ``(n, d, d)`` with CTF rows ``(n, 7)``."""
+        """Raw encoder head ``(n, c + 2 k)`` of images ``(n, d, d)`` with CTF rows ``(n, 8)``."""
         if self.vae_gan.encoder_ema is None:
             raise no_encoder("this run")
         return self.vae_gan.encode_head(images, ctf_table)

@@ -81,7 +81,7 @@ class Trainer:
             yield
 
     def step(self, real: Tensor, ctf_table: Tensor) -> dict[str, Tensor]:
-        """Train on a batch ``real (n, d, d)`` with its CTF rows ``(n, 7)``.
+        """Train on a batch ``real (n, d, d)`` with its CTF rows ``(n, 8)``.
 
         Returns detached scalars on the device; reading them is the caller's synchronisation.
         """
