@@ -19,9 +19,9 @@ from .states import Assignment
 POSE_COLUMNS = ("rot_deg", "tilt_deg", "psi_deg", "shift_x_ang", "shift_y_ang")
 
 
-def pose_table(found: Assignment, pixel_size_ang: float) -> np.ndarray:
+def pose_table(assignment: Assignment, pixel_size_ang: float) -> np.ndarray:
     """``(n, 5)``: RELION's angles in degrees and the shift of the particle's centre in A (x, y)."""
-    A, shifts_px = found.poses(np.arange(len(found.class_)))
+    A, shifts_px = assignment.poses(np.arange(len(assignment.class_)))
     angles = matrix_to_euler(A.double().cpu())
     return np.stack([*(angle.numpy() for angle in angles),
                      *(pixel_size_ang * shifts_px.double().cpu().numpy()).T], 1)
@@ -63,7 +63,7 @@ def write_stars(source: str, cache: ParticleCache, table: Table, out_dir: Path) 
         write_star(source, cache, table, aside, out_dir / result_files.JUNK_STAR)
 
 
-def write_star(source: str, cache: ParticleCache, made: Table, chosen: np.ndarray, path: Path) -> None:
+def write_star(source: str, cache: ParticleCache, values: Table, chosen: np.ndarray, path: Path) -> None:
     """The source's rows of some particles (mask) with poses: RELION moves an image by ``rlnOrigin`` to centre it.
 
     A 3.0 file (no optics block) gets its origins in pixels of the original images, as that format has it.
@@ -72,18 +72,18 @@ def write_star(source: str, cache: ParticleCache, made: Table, chosen: np.ndarra
     ids = (table.numbers(PARTICLE_ID).astype(np.int64) if table.has(PARTICLE_ID)
            else np.arange(1, len(table) + 1, dtype=np.int64))
     at = {int(particle): row for row, particle in enumerate(ids)}
-    wanted, poses = cache.particle_id[chosen], made.poses[chosen]
+    wanted, poses = cache.particle_id[chosen], values.poses[chosen]
     frame = table.particles.iloc[[at[int(particle)] for particle in wanted]].copy()
     folder = Path(source).resolve().parent
     frame["rlnImageName"] = [_moved_name(name, folder, path.resolve().parent) for name in frame["rlnImageName"]]
     frame[PARTICLE_ID] = wanted
-    for column, values in zip(("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"), poses.T[:3], strict=True):
-        frame[column] = np.round(values, 5)
+    for column, angle in zip(("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"), poses.T[:3], strict=True):
+        frame[column] = np.round(angle, 5)
     unit = 1.0 if table.optics is not None else cache.original_pixel_size_ang
     suffix = "Angst" if table.optics is not None else ""
-    for axis, values in zip("XY", poses.T[3:], strict=True):
-        frame[f"rlnOrigin{axis}{suffix}"] = np.round(-values / unit, 5)
-    frame["rlnClassNumber"] = made.label[chosen] + 1
+    for axis, shift in zip("XY", poses.T[3:], strict=True):
+        frame[f"rlnOrigin{axis}{suffix}"] = np.round(-shift / unit, 5)
+    frame["rlnClassNumber"] = values.label[chosen] + 1
     frame["rlnRandomSubset"] = cache.half_set[chosen]
     part = path.with_name(path.name + ".tmp")
     blocks = {"particles": frame} if table.optics is None else {"optics": table.optics, "particles": frame}
