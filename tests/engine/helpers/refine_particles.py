@@ -1,14 +1,45 @@
 """Small maps and particles at known poses for the tests of refine."""
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import torch
+from vaegan_engine.contract.settings import ComputeConfig, RefineRun
 from vaegan_engine.physics.ctf import ctf_2d
+from vaegan_engine.physics.fsc import soft_sphere_mask
 from vaegan_engine.physics.projection import extract_slices, shift_slices, slices_to_images, volume_to_fourier
 from vaegan_engine.physics.rotations import random_rotations
 from vaegan_engine.reconstruction.images import Images
+from vaegan_engine.refine.problem import Problem, Recorder
+from vaegan_engine.refine.tuning import TUNING, RefineTuning, SearchTuning, StartTuning
+from vaegan_engine.runtime.journal import Journal
+from vaegan_engine.runtime.step_store import Checkpoints
 
 PIXEL_SIZE_ANG = 6.0
+RUN = RefineRun(start_shells=4.0, search_shells=6.0, class_shells=7.0,
+                compute=ComputeConfig(device="cpu", threads=1, seed=0))
+FEW_ROTATIONS = RefineTuning(start=StartTuning(n_rotations=150), search=SearchTuning(n_rotations=300))
+
+
+def mask_of(box_px: int) -> torch.Tensor:
+    """The mask of most tests: a soft sphere ``(d, d, d)`` of 0.4 of the box."""
+    return torch.from_numpy(soft_sphere_mask(box_px, 0.4 * box_px, 2.0))
+
+
+def problem_of(images: Images, min_state: int = 10, run: RefineRun = RUN, tuning: RefineTuning = TUNING, **other
+               ) -> Problem:
+    """Images and what is asked of them; half sets in turn."""
+    run = replace(run, smallest_frac=(min_state + 0.5) / len(images))
+    given = {"mask": mask_of(images.box_px), "half_set": 1 + np.arange(len(images)) % 2, "particle_radius_frac": 0.45,
+             "max_shift_px": 1.0, **other}
+    return Problem(images, run, tuning=tuning, **given)
+
+
+def recorder_of(folder: Path) -> Recorder:
+    """Journal and steps of a new refinement."""
+    return Recorder(Journal(folder, False), Checkpoints(folder, {}, torch.device("cpu"), False))
 
 
 def blobs(seed: int, box_px: int = 24, n: int = 12, width_frac: float = 0.06, reach_frac: float = 0.22) -> torch.Tensor:

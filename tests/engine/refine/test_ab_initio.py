@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from refine_particles import PIXEL_SIZE_ANG, blobs, simulated
+from refine_particles import FEW_ROTATIONS, PIXEL_SIZE_ANG, blobs, problem_of, recorder_of, simulated
 from vaegan_engine.contract import result_files
 from vaegan_engine.contract.errors import ConfigError
 from vaegan_engine.contract.settings import ComputeConfig, RefineRun
@@ -15,9 +15,8 @@ from vaegan_engine.reconstruction.images import Images, low_passed
 from vaegan_engine.reconstruction.map_mixture import MapMixture
 from vaegan_engine.reconstruction.pose_search import Batches
 from vaegan_engine.refine import ab_initio, resolutions
-from vaegan_engine.refine.ab_initio import Tried
-from vaegan_engine.runtime.journal import Journal
-from vaegan_engine.runtime.step_store import Checkpoints
+from vaegan_engine.refine.ab_initio import BestStart, CoarseMaps
+from vaegan_engine.refine.tuning import TUNING
 
 CPU = torch.device("cpu")
 RUN = RefineRun(n_starts=1, n_tries=3, start_steps=8, search_steps=2, batch_size=60, start_shells=4.0,
@@ -45,7 +44,7 @@ def test_radius_of_a_ball(box_px, radius_frac, noise):
 def test_noise_alone_gets_the_usual_shells(seed):
     images = np.random.default_rng(seed).standard_normal((400, 32, 32)).astype(np.float32)
     run = resolutions.with_shells(RefineRun(), Images(images, np.zeros((400, 7), np.float32), PIXEL_SIZE_ANG, CPU))
-    usual = resolutions.START_SHELLS, resolutions.SEARCH_SHELLS, resolutions.CLASS_SHELLS
+    usual = TUNING.shells.start, TUNING.shells.search, TUNING.shells.states
     assert (run.start_shells, run.search_shells, run.class_shells) == usual
 
 
@@ -64,19 +63,11 @@ def test_shells_that_are_given_stay():
         resolutions.with_shells(replace(RUN, class_shells=0.0, search_shells=15.0), balls(32, 0.45, 0.0))
 
 
-@pytest.fixture
-def few_rotations(monkeypatch):
-    monkeypatch.setattr(ab_initio, "START_ROTATIONS", 150)
-    monkeypatch.setattr(ab_initio, "SEARCH_ROTATIONS", 300)
+def begin(run, data, maps, tmp_path) -> CoarseMaps:
+    return ab_initio.ab_initio(problem_of(data, run=run, tuning=FEW_ROTATIONS), maps, recorder_of(tmp_path))
 
 
-def begin(run, data, maps, tmp_path):
-    mask = torch.from_numpy(soft_sphere_mask(data.box_px, 0.4 * data.box_px, 2.0))
-    steps = Checkpoints(tmp_path, {}, CPU, False)
-    return ab_initio.ab_initio(run, data, maps, mask, 1.0, Journal(tmp_path, False), steps)
-
-
-def test_the_start_that_explains_unseen_images_is_kept(few_rotations, tmp_path, monkeypatch):
+def test_the_start_that_explains_unseen_images_is_kept(tmp_path, monkeypatch):
     """Three starts of one step from random maps; the first has the true map: it is chosen, and kept to the end."""
     true = blobs(3)
     data, *_ = simulated([true], 120, noise=0.5)
@@ -84,13 +75,14 @@ def test_the_start_that_explains_unseen_images_is_kept(few_rotations, tmp_path, 
     kept = []
     advance = ab_initio.advance
 
-    def noted(trial, one, stage, part, journal, steps):
+    def noted(trial, start, stage, part, recorder):
         if part == "apart, finer":
-            kept.append(one.model.maps.clone())
-        return advance(trial, one, stage, part, journal, steps)
+            kept.append(start.model.maps.clone())
+        return advance(trial, start, stage, part, recorder)
 
     monkeypatch.setattr(ab_initio, "advance", noted)
-    _, _, unseen, (row,) = begin(run, data, true[None], tmp_path)  # one map alone is not grown
+    coarse = begin(run, data, true[None], tmp_path)
+    unseen, (row,) = coarse.unseen, coarse.starts  # one map alone is not grown
     tried = row["coarse_log_evidence"]
     assert len(tried) == 3 and tried[0] == max(tried) and tried[0] - max(tried[1:]) > 1
     assert row["kept"] and row["log_evidence"] == unseen
@@ -100,39 +92,40 @@ def test_the_start_that_explains_unseen_images_is_kept(few_rotations, tmp_path, 
     assert [line["log_evidence"] for line in notes[:3]] == tried and notes[-1]["log_evidence"] == unseen
 
 
-def test_starts_differ_and_repeat(few_rotations, tmp_path):
+def test_starts_differ_and_repeat(tmp_path):
     data, *_ = simulated([blobs(3)], 80, noise=0.5)
     run = replace(RUN, n_starts=2)
     first, again = (begin(run, data, None, tmp_path / name) for name in ("a", "b"))
-    assert first[3] == again[3] and torch.equal(first[0], again[0])
-    assert [row["kind"] for row in first[3]] == ["apart", "grown"]
-    assert [len(set(row["coarse_log_evidence"])) for row in first[3]] == [3, 6]  # as many maps are tried of each kind
+    assert first.starts == again.starts and torch.equal(first.maps, again.maps)
+    assert [row["kind"] for row in first.starts] == ["apart", "grown"]
+    n_tried = [len(set(row["coarse_log_evidence"])) for row in first.starts]
+    assert n_tried == [3, 6]  # as many maps are tried of each kind
 
 
-def test_more_starts_are_never_worse_before_they_go_on(few_rotations, tmp_path):
+def test_more_starts_are_never_worse_before_they_go_on(tmp_path):
     data, *_ = simulated([blobs(3)], 80, noise=0.5)
-    one = begin(replace(RUN, n_tries=1), data, None, tmp_path / "one")[3][0]["coarse_log_evidence"]
-    three = begin(RUN, data, None, tmp_path / "three")[3][0]["coarse_log_evidence"]
+    one = begin(replace(RUN, n_tries=1), data, None, tmp_path / "one").starts[0]["coarse_log_evidence"]
+    three = begin(RUN, data, None, tmp_path / "three").starts[0]["coarse_log_evidence"]
     assert three[0] == one[0]
     assert max(three) >= one[0]
 
 
 @pytest.mark.parametrize(("gain", "kept"), [(-1.0, "apart"), (0.5, "apart"), (1.5, "grown")])
-def test_the_kind_of_start_that_is_plainly_better_is_kept(few_rotations, tmp_path, monkeypatch, gain, kept):
+def test_the_kind_of_start_that_is_plainly_better_is_kept(tmp_path, monkeypatch, gain, kept):
     """100 images whose gain has a standard deviation of 3: its mean has an error of 0.3."""
     data, *_ = simulated([blobs(3)], 80, noise=0.5)
     made = {}
 
-    def best_of_kind(trial, kind, journal, steps):
+    def best_of_kind(trial, kind, recorder):
         scatter = torch.linspace(-1, 1, 100) * 3 * 3 ** 0.5
         each = 20 + 50 * torch.linspace(-1, 1, 100).square() + (gain + scatter if kind == "grown" else 0)
-        made[kind] = Tried(kind, torch.randn(2, 24, 24, 24), torch.ones(13), each, [0.5])
+        made[kind] = BestStart(kind, torch.randn(2, 24, 24, 24), torch.ones(13), each, [0.5])
         return made[kind]
 
     monkeypatch.setattr(ab_initio, "best_of_kind", best_of_kind)
-    maps, _, unseen, rows = begin(replace(RUN, n_starts=2), data, None, tmp_path)
-    assert unseen == made[kept].unseen and torch.equal(maps, made[kept].maps)
-    assert [row["kept"] for row in rows] == [kind == kept for kind in ab_initio.KINDS]
+    coarse = begin(replace(RUN, n_starts=2), data, None, tmp_path)
+    assert coarse.unseen == made[kept].unseen and torch.equal(coarse.maps, made[kept].maps)
+    assert [row["kept"] for row in coarse.starts] == [kind == kept for kind in ab_initio.KINDS]
 
 
 @pytest.mark.parametrize("box_px", [20, 21])
@@ -142,7 +135,8 @@ def test_grown_maps_are_copies_with_noise_of_their_own(box_px):
     volume = low_passed(blobs(3, box_px)[None], 5.0) * mask
     noise = torch.rand(box_px // 2 + 1)
     one = ab_initio.Start(MapMixture(volume, noise, mask), Batches(np.arange(9), 0), torch.Generator().manual_seed(1))
-    made = ab_initio.grown(one, 3, 5.0, mask)
+    images = Images(np.zeros((9, box_px, box_px), np.float32), np.zeros((9, 7), np.float32), PIXEL_SIZE_ANG, CPU)
+    made = ab_initio.grow(one, problem_of(images, 1, replace(RUN, n_starts=3, search_shells=5.0), mask=mask))
     added = (made.model.maps - volume).flatten(1).double()
     assert made.model.n_classes == 3 and torch.equal(made.model.noise, noise) and made.batches is one.batches
     norms = added.norm(dim=1) / volume.double().norm()
@@ -156,7 +150,7 @@ def test_grown_maps_are_copies_with_noise_of_their_own(box_px):
     assert power[:, radius > 8].sum() < 0.05 * power.sum()  # white noise has more than half of it there
 
 
-def test_copies_of_one_map_become_the_states(few_rotations, tmp_path):
+def test_copies_of_one_map_become_the_states(tmp_path):
     """Two states with a common part: the grown maps explain unseen images better than their one map does."""
     common, extra = blobs(7), blobs(8, n=8).roll(6, 2)
     data, *_ = simulated([common, common + 1.5 * extra], 150, noise=0.5)

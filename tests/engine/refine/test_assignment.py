@@ -4,13 +4,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from refine_particles import blobs, simulated
-from test_junk import BOX_PX, MASK, RADIUS, assignment
+from refine_particles import blobs, problem_of, simulated
+from test_junk import BOX_PX, RADIUS, assignment
 from vaegan_engine.data.particles import drawn_half_sets
-from vaegan_engine.data.prepared_images import ParticleCache
 from vaegan_engine.physics.rotations import random_rotations
 from vaegan_engine.refine import each_state
-from vaegan_engine.refine.assignment import class_log_posterior, reassign
+from vaegan_engine.refine.assignment import reassign, state_log_posterior
 from vaegan_engine.refine.half_maps import smaller_halves
 from vaegan_engine.refine.states import Assignment
 
@@ -24,7 +23,7 @@ def plain(class_: np.ndarray, log_posterior: np.ndarray) -> Assignment:
 
 def test_images_of_a_dissolved_class_go_to_the_better_of_the_others_however_far():
     costs = [torch.tensor([300.0, 150.0]), torch.tensor([200.0, 300.0]), torch.tensor([0.0, 0.0])]
-    log_posterior = class_log_posterior(costs, np.array([1, 1, 1]))
+    log_posterior = state_log_posterior(costs, np.array([1, 1, 1]))
     assert (np.exp(log_posterior).argmax(1) == 2).all()
     assert plain(np.array([2, 2]), log_posterior).without(2).class_.tolist() == [1, 0]
 
@@ -45,7 +44,7 @@ def test_no_class_below_the_smallest_is_left():
     A2 = torch.stack((A, random_rotations(240, torch.Generator().manual_seed(1))), 1)
     start = Assignment(class_, np.zeros((240, 2), np.float32), A2, shifts[:, None].repeat(1, 2, 1),
                        torch.zeros(2, BOX_PX, BOX_PX, BOX_PX), torch.ones(BOX_PX // 2 + 1), np.zeros(240, bool))
-    found = reassign(data, start, RADIUS, MASK, 1, 50)
+    found = reassign(problem_of(data, 50), start, RADIUS)
     assert found.n_classes == 1 and found.sizes().tolist() == [240]
     assert found.A.shape == (240, 1, 3, 3) and found.log_posterior.shape == (240, 1)
 
@@ -55,12 +54,12 @@ def test_half_sets_that_go_with_a_state_are_drawn_anew_for_all(one_half_each, ca
     data, label, A, shifts = simulated([blobs(0), blobs(1)], 60, 0.5)
     found = assignment(data, label, A, shifts, 2)
     given = (1 + (label if one_half_each else np.arange(120) % 2)).astype(np.uint8)
-    cache = ParticleCache(data.images, np.arange(1, 121), data.ctf, given, 6.0, BOX_PX, 6.0, BOX_PX, True)
-    used = each_state.with_halves_of_all(cache, found)
-    assert smaller_halves(found, used.half_set).min() > 0.3
+    particle_id = np.arange(1, 121)
+    used = each_state.half_sets_of_all(problem_of(data, half_set=given), found, particle_id)
+    assert smaller_halves(found, used).min() > 0.3
     if one_half_each:
         assert smaller_halves(found, given).max() == 0
-        assert np.array_equal(used.half_set, drawn_half_sets(cache.particle_id))
+        assert np.array_equal(used, drawn_half_sets(particle_id))
         assert "state 1 has 0.0 % of its images in the smaller one" in capsys.readouterr().out
     else:
-        assert used is cache
+        assert used is given

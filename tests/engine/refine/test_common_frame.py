@@ -4,11 +4,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from refine_particles import blobs, simulated
+from refine_particles import blobs, problem_of, simulated
 from vaegan_engine.physics.fsc import fourier_shell_correlation, soft_sphere_mask
 from vaegan_engine.physics.map_alignment import AlignedMap, carried
 from vaegan_engine.physics.rotations import random_rotations, rotation_distance_deg
-from vaegan_engine.refine.common_frame import in_one_frame
+from vaegan_engine.refine.common_frame import lay_in_one_frame
 from vaegan_engine.refine.half_maps import halves_at
 from vaegan_engine.refine.states import Assignment
 
@@ -32,8 +32,9 @@ def test_a_state_in_another_frame_is_laid_on_the_largest(mirrored):
                        torch.stack((shifts, shifts_other), 1), torch.zeros(2, BOX_PX, BOX_PX, BOX_PX),
                        torch.ones(BOX_PX // 2 + 1), aside)
     half_set = 1 + np.arange(2 * N) % 2
-    before = [halves_at(data, found, c, half_set, MASK) for c in (0, 1)]
-    made, halves, laid = in_one_frame(data, found, before, half_set, MASK)
+    problem = problem_of(data, half_set=half_set, mask=MASK)
+    before = [halves_at(problem, found, state) for state in (0, 1)]
+    made, halves, laid = lay_in_one_frame(problem, found, before)
 
     own = made.members(1)
     error = rotation_distance_deg(made.A[own, 1], A[own])

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from refine_particles import blobs, simulated
+from refine_particles import blobs, problem_of, simulated
 from vaegan_engine.physics.fourier_band import make_band, shift_grid, shift_phases
 from vaegan_engine.physics.fsc import soft_sphere_mask
 from vaegan_engine.physics.projection import volume_to_fourier
@@ -17,8 +17,9 @@ from vaegan_engine.reconstruction.least_squares import misfits, project
 from vaegan_engine.reconstruction.map_mixture import MapMixture, search
 from vaegan_engine.reconstruction.posed_images import Coefficients, PosedImages
 from vaegan_engine.refine import contrast
-from vaegan_engine.refine.split_states import divide
+from vaegan_engine.refine.split_states import split_state
 from vaegan_engine.refine.states import State
+from vaegan_engine.refine.tuning import TUNING
 
 BOX_PX, N, RADIUS = 24, 500, 9.0
 MASK = torch.from_numpy(soft_sphere_mask(BOX_PX, 10, 2))
@@ -36,10 +37,15 @@ def faint_and_strong(maps, spread: float, seed: int = 0):
     return made, factor, [State(own, A[own], shifts[own], volume) for own, volume in zip(rows, maps, strict=True)]
 
 
+def measured(data: Images, states: list[State]):
+    """Contrasts and their spread."""
+    return contrast.measure_contrasts(problem_of(data, mask=MASK), states, RADIUS)
+
+
 @pytest.mark.parametrize("spread", [0.15, 0.3])
 def test_contrasts_are_recovered(spread):
     data, factor, states = faint_and_strong([blobs(0), blobs(1)], spread)
-    made, found = contrast.measured(data, states, RADIUS, MASK)
+    made, found = measured(data, states)
     assert found == pytest.approx(spread, abs=0.04)
     assert np.corrcoef(made, factor)[0, 1] > 0.9
     assert np.abs(made / np.median(made) - factor / np.median(factor)).mean() < 0.6 * spread
@@ -47,31 +53,31 @@ def test_contrasts_are_recovered(spread):
 
 def test_nothing_is_modelled_where_all_are_alike():
     data, _, states = faint_and_strong([blobs(0)], 0.0)
-    made, found = contrast.measured(data, states, RADIUS, MASK)
-    assert found < contrast.LEAST_SPREAD and (made == 1).all()
+    made, found = measured(data, states)
+    assert found < TUNING.contrast.min_spread and (made == 1).all()
 
 
 def test_known_contrasts_do_not_change_what_is_measured():
     data, _, states = faint_and_strong([blobs(0)], 0.25)
-    made, found = contrast.measured(data, states, RADIUS, MASK)
-    again, found_again = contrast.measured(replace(data, contrast=made), states, RADIUS, MASK)
+    made, found = measured(data, states)
+    again, found_again = measured(replace(data, contrast=made), states)
     np.testing.assert_array_equal(made, again)
     assert found == found_again
 
 
 def test_images_of_no_state_keep_what_they_had():
     data, _, states = faint_and_strong([blobs(0)], 0.25)
-    made, _ = contrast.measured(data, states, RADIUS, MASK)
+    made, _ = measured(data, states)
     most = states[0].part(np.arange(N) >= 20)
-    again, _ = contrast.measured(replace(data, contrast=made), [most], RADIUS, MASK)
+    again, _ = measured(replace(data, contrast=made), [most])
     np.testing.assert_array_equal(again[:20], made[:20])
-    assert (contrast.measured(data, [most], RADIUS, MASK)[0][:20] == 1).all()
+    assert (measured(data, [most])[0][:20] == 1).all()
 
 
 def test_empty_images_are_no_faint_particles():
     data, _, states = faint_and_strong([blobs(0)], 0.2)
     data.images[:50] = np.random.default_rng(1).standard_normal((50, BOX_PX, BOX_PX))
-    made, found = contrast.measured(data, states, RADIUS, MASK)
+    made, found = measured(data, states)
     assert found == pytest.approx(0.2, abs=0.06)
     assert made.min() >= 1 - 2 * found - 1e-6 and made[:50].mean() < 0.8
 
@@ -81,19 +87,19 @@ def test_shrinkage_in_closed_form():
     from scipy.stats import norm
 
     value = 1 + norm.ppf(np.linspace(0.0005, 0.9995, 2001), scale=np.sqrt(0.13))
-    drawn, spread = contrast.shrunk(value, np.full(2001, 0.04))
+    drawn, spread = contrast.shrink(value, np.full(2001, 0.04))
     assert spread == pytest.approx(0.3, rel=0.01)
     inside = np.abs(value - 1) < 0.5
     np.testing.assert_allclose(drawn[inside], 1 + (value[inside] - 1) * 9 / 13, rtol=0.01)
     assert drawn.min() == pytest.approx(1 - 2 * spread)
-    drawn, spread = contrast.shrunk(np.append(value, 9.0), np.full(2002, 0.04))
+    drawn, spread = contrast.shrink(np.append(value, 9.0), np.full(2002, 0.04))
     assert drawn.max() == pytest.approx(1 + 6 * spread)
 
 
 def test_contrast_stays_positive_however_wide_the_spread():
     value = 1 + np.random.default_rng(0).standard_normal(500)
-    drawn, spread = contrast.shrunk(value, np.full(500, 0.01))
-    assert spread > 0.6 and drawn.min() == contrast.LEAST_CONTRAST
+    drawn, spread = contrast.shrink(value, np.full(500, 0.01))
+    assert spread > 0.6 and drawn.min() == TUNING.contrast.min_contrast
 
 
 def test_a_contrast_is_a_factor_of_the_ctf():
@@ -155,8 +161,8 @@ def test_states_hidden_by_contrast_are_divided():
                  torch.cat([state.shifts_px for state in states]), 0.5 * (one + other))
 
     def leaves(images: Images) -> int:
-        return len(divide(images, root, RADIUS, MASK, 50, torch.Generator().manual_seed(0)))
+        return len(split_state(problem_of(images, 50, mask=MASK), root, RADIUS, torch.Generator().manual_seed(0)))
 
-    known, spread = contrast.measured(data, [root], RADIUS, MASK)
+    known, spread = measured(data, [root])
     assert leaves(replace(data, contrast=known, contrast_spread=spread)) == 2
     assert leaves(data) != 2  # or the contrasts would not be needed

@@ -6,18 +6,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from refine_particles import blobs, simulated
+from refine_particles import blobs, mask_of, problem_of, simulated
 from scipy.stats import norm
 from vaegan_engine.physics.fourier_band import make_band
-from vaegan_engine.physics.fsc import soft_sphere_mask
 from vaegan_engine.physics.rotations import random_rotations, rotation_distance_deg
 from vaegan_engine.reconstruction.images import Images
-from vaegan_engine.refine.assignment import explained, reassign
-from vaegan_engine.refine.junk import misfit_limit, set_aside
+from vaegan_engine.refine.assignment import misfit_and_gain, reassign
+from vaegan_engine.refine.junk import misfit_limit, set_junk_aside
 from vaegan_engine.refine.states import Assignment
 
 BOX_PX, RADIUS, N = 24, 7.0, 300
-MASK = torch.from_numpy(soft_sphere_mask(BOX_PX, 0.4 * BOX_PX, 2.0))
+MASK = mask_of(BOX_PX)
 
 
 def assignment(data, label, A, shifts, n_classes):
@@ -26,7 +25,7 @@ def assignment(data, label, A, shifts, n_classes):
     start = Assignment(label, np.eye(n_classes, dtype=np.float32)[label] - 1, A[:, None].repeat(1, n_classes, 1, 1),
                        shifts[:, None].repeat(1, n_classes, 1), torch.zeros(n_classes, BOX_PX, BOX_PX, BOX_PX),
                        torch.ones(BOX_PX // 2 + 1), np.zeros(n, bool))
-    return reassign(data, start, RADIUS, MASK, 1, 10)
+    return reassign(problem_of(data), start, RADIUS)
 
 
 def with_junk(kind):
@@ -49,7 +48,7 @@ def with_junk(kind):
 @pytest.mark.parametrize("kind", ["noise", "aggregate", "other"])
 def test_junk_is_found(kind):
     data, label, A, shifts, junk = with_junk(kind)
-    found, numbers = set_aside(data, assignment(data, label, A, shifts, 2), RADIUS, MASK, 20, 1.0)
+    found, numbers = set_junk_aside(problem_of(data, 20), assignment(data, label, A, shifts, 2), RADIUS)
     assert found.n_classes == 2
     assert (found.aside & junk).sum() >= 0.9 * junk.sum()
     assert (found.aside & ~junk).sum() <= 0.02 * (~junk).sum()
@@ -60,7 +59,7 @@ def test_junk_is_found(kind):
 
 def test_none_is_found_where_there_is_none():
     data, label, A, shifts = simulated([blobs(0), blobs(1)], N, 1.0)
-    found, _ = set_aside(data, assignment(data, label, A, shifts, 2), RADIUS, MASK, 20, 1.0)
+    found, _ = set_junk_aside(problem_of(data, 20), assignment(data, label, A, shifts, 2), RADIUS)
     assert found.aside.sum() <= 0.01 * len(label)
 
 
@@ -70,7 +69,7 @@ def test_a_state_of_junk_is_dissolved():
     images = data.images.copy()
     images[label == 2] = np.random.default_rng(1).standard_normal((N, BOX_PX, BOX_PX))
     data = Images(images, data.ctf, data.pixel_size_ang, data.device)
-    found, _ = set_aside(data, assignment(data, label, A, shifts, 3), RADIUS, MASK, 20, 1.0)
+    found, _ = set_junk_aside(problem_of(data, 20), assignment(data, label, A, shifts, 3), RADIUS)
     assert found.n_classes == 2
     assert found.aside[label == 2].mean() > 0.9
     assert found.aside[label != 2].mean() < 0.02
@@ -81,13 +80,14 @@ def test_wrong_poses_and_states_are_searched_again_before_they_are_judged():
     data, label, A, shifts = simulated([blobs(0), blobs(1)], N, 0.5)
     right = assignment(data, label, A, shifts, 2)
     wrong = np.arange(0, 2 * N, 20)
-    found = replace(right, A=right.A.clone(), class_=right.class_.copy())
-    found.A[wrong] = random_rotations(2 * len(wrong), torch.Generator().manual_seed(5)).view(len(wrong), 2, 3, 3)
-    found.class_[wrong[::2]] = 1 - found.class_[wrong[::2]]
-    misfit, _ = explained(data, found, make_band(BOX_PX, RADIUS))
+    A = random_rotations(2 * len(wrong), torch.Generator().manual_seed(5)).view(len(wrong), 2, 3, 3)
+    state_of = right.class_.copy()
+    state_of[wrong[::2]] = 1 - state_of[wrong[::2]]
+    found = replace(right.with_poses(wrong, A, right.shifts_px[wrong]), class_=state_of)
+    misfit, _ = misfit_and_gain(data, found, make_band(BOX_PX, RADIUS))
     n_above = int((misfit[wrong] > misfit_limit(misfit)).sum())
     assert n_above > 0.5 * len(wrong)  # or the test would ask for nothing
-    made, numbers = set_aside(data, found, RADIUS, MASK, 20, 1.0)
+    made, numbers = set_junk_aside(problem_of(data, 20), found, RADIUS)
     assert numbers["n_searched_again"] >= n_above and made.aside.sum() <= 0.01 * len(label)
     back = wrong[misfit[wrong] > misfit_limit(misfit)]
     assert (made.class_[back] == label[back]).mean() > 0.9
@@ -98,7 +98,7 @@ def test_wrong_poses_and_states_are_searched_again_before_they_are_judged():
 def test_misfit_is_one_and_gain_positive_for_what_the_model_made():
     data, label, A, shifts = simulated([blobs(0)], N, 1.0)
     found = assignment(data, label, A, shifts, 1)
-    misfit, gain = explained(data, found, make_band(BOX_PX, RADIUS))
+    misfit, gain = misfit_and_gain(data, found, make_band(BOX_PX, RADIUS))
     assert misfit.mean() == pytest.approx(1.0, abs=0.1)
     assert gain.min() > 3.0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from refine_particles import PIXEL_SIZE_ANG, blobs, simulated
+from refine_particles import PIXEL_SIZE_ANG, blobs, problem_of, simulated
 from vaegan_engine.contract import wording
 from vaegan_engine.physics.fourier_band import make_band
 from vaegan_engine.refine import mask_choice
@@ -30,8 +30,8 @@ def particles(box_px: int, arm_frac: float, n: int = 240, noise: float = 1.0):
 def test_the_mask_is_as_wide_as_the_particle(box_px, arm_frac, kept):
     """Of circles of 0.30 - 0.05, + 0.03 and + 0.10 of the box, each with an edge of 0.08."""
     data, state = particles(box_px, arm_frac)
-    tried = mask_choice.masks(box_px, 0.30, CPU)
-    rows = mask_choice.best_mask(data, [state], tried, 6.0, 0.30)
+    masks = mask_choice.candidate_masks(box_px, 0.30, CPU)
+    rows = mask_choice.rate_masks(problem_of(data, particle_radius_frac=0.30), [state], masks, 6.0)
     assert [row["kept"] for row in rows] == [k == kept for k in range(3)]
     assert [row["radius_ang"] for row in rows] == pytest.approx(
         [frac * box_px * PIXEL_SIZE_ANG for frac in (0.25, 0.33, 0.40)])
@@ -41,7 +41,7 @@ def test_the_mask_is_as_wide_as_the_particle(box_px, arm_frac, kept):
 def test_misfit_is_half_the_degrees_of_freedom():
     """Without a mask that cuts, ``sum w |X - C S|^2`` has as its mean the coefficients of the band: w is from it."""
     data, state = particles(24, 0.0)
-    row = mask_choice.best_mask(data, [state], [torch.ones(24, 24, 24)] * 3, 6.0, 0.30)[0]
+    row = mask_choice.rate_masks(problem_of(data), [state], [torch.ones(24, 24, 24)] * 3, 6.0)[0]
     assert row["misfit"] == pytest.approx(0.5 * float(make_band(24, 6.0, CPU).weight.sum()), rel=0.02)
 
 
@@ -49,9 +49,9 @@ def test_states_count_by_their_images(monkeypatch):
     """200 images of one state that the wide mask suits, 100 of one that the tight one suits: the sum decides."""
     data, state = particles(24, 0.0, n=300)
     sums = {200: np.array([230.0, 210.0, 200.0]), 100: np.array([100.0, 110.0, 115.0])}
-    monkeypatch.setattr(mask_choice, "unseen_misfits", lambda data, state, *_: sums[len(state.rows)])
+    monkeypatch.setattr(mask_choice, "unseen_misfits", lambda problem, state, *_: sums[len(state.rows)])
     some = [state.part(np.arange(300) < 200), state.part(np.arange(300) >= 200)]
-    rows = mask_choice.best_mask(data, some, mask_choice.masks(24, 0.3, CPU), 6.0, 0.3)
+    rows = mask_choice.rate_masks(problem_of(data), some, mask_choice.candidate_masks(24, 0.3, CPU), 6.0)
     assert [row["misfit"] for row in rows] == pytest.approx([330 / 300, 320 / 300, 315 / 300])
     assert rows[2]["kept"]
 

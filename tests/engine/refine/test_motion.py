@@ -4,11 +4,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from refine_particles import PIXEL_SIZE_ANG, blobs
+from refine_particles import PIXEL_SIZE_ANG, blobs, mask_of, problem_of
 from scipy.stats import spearmanr
 from vaegan_engine.physics.ctf import ctf_2d
 from vaegan_engine.physics.fourier_band import make_band
-from vaegan_engine.physics.fsc import soft_sphere_mask
 from vaegan_engine.physics.projection import extract_slices, shift_slices, slices_to_images, volume_to_fourier
 from vaegan_engine.physics.rotations import random_rotations
 from vaegan_engine.reconstruction.images import Images, spread_rows
@@ -17,9 +16,12 @@ from vaegan_engine.reconstruction.posed_images import posed
 from vaegan_engine.refine import motion
 from vaegan_engine.refine.assignment import reassign
 from vaegan_engine.refine.states import Assignment
+from vaegan_engine.refine.tuning import TUNING, MotionTuning, RefineTuning
+from vaegan_engine.refine.two_maps import MapModel
 
 BOX_PX, N = 24, 500
-MASK = torch.from_numpy(soft_sphere_mask(BOX_PX, 0.4 * BOX_PX, 2.0))
+MASK = mask_of(BOX_PX)
+N_NODES = TUNING.motion.n_nodes
 
 
 def arm(angle_rad: float) -> torch.Tensor:
@@ -56,19 +58,20 @@ def found_in(maps: torch.Tensor, label: torch.Tensor, noise: float) -> motion.Mo
     transforms, ctf = data.coefficients(np.arange(len(data)), band)
     volume = weighted_map(posed(transforms, ctf, A, shifts, band), torch.ones(len(A)), torch.ones_like(band.weight),
                           MASK)
-    return motion.principal_curve(transforms, ctf, A, shifts, torch.arange(len(A)) % 2, volume, band, MASK,
-                                  torch.Generator().manual_seed(0))[0]
+    half = 1 + torch.arange(len(A)) % 2
+    return motion.principal_curve(motion.Unposed(transforms, ctf, band), motion.Poses(A, shifts), half,
+                                  MapModel(volume, band.weight, MASK), torch.Generator().manual_seed(0))[0]
 
 
-def test_images_that_the_curve_is_not_made_from_get_their_place_on_it(monkeypatch):
+def test_images_that_the_curve_is_not_made_from_get_their_place_on_it():
     label = torch.randperm(N, generator=torch.Generator().manual_seed(9))
     data, A, shifts = images_of(torch.stack([lobe(angle) for angle in np.linspace(-0.9, 0.9, N)[::10]]), label // 10,
                                 0.4)
     start = Assignment(np.zeros(N, np.int64), np.zeros((N, 1), np.float32), A[:, None], shifts[:, None],
                        torch.zeros(1, BOX_PX, BOX_PX, BOX_PX), torch.ones(BOX_PX // 2 + 1), np.zeros(N, bool))
-    found = reassign(data, start, 7.0, MASK, 1, 10)
-    monkeypatch.setattr(motion, "MOST_CURVE_IMAGES", 300)
-    moved = motion.motion_of(data, found, 0, 1 + np.arange(N) // 2 % 2, 7.0, MASK, 0)
+    problem = problem_of(data, half_set=1 + np.arange(N) // 2 % 2,
+                         tuning=RefineTuning(motion=MotionTuning(max_curve_images=300)))
+    moved = motion.motion_of(problem, reassign(problem, start, 7.0), 0, 7.0)
     assert sorted(np.round(moved.t * (N - 1)).astype(int)) == list(range(N))  # every image has a place of its own
     others = np.setdiff1d(np.arange(N), spread_rows(N, 300))
     for rows in (others, np.arange(N)):
@@ -82,7 +85,7 @@ def test_an_arm_that_turns_is_ordered():
     rank = abs(spearmanr(found.t, label // 10)[0])
     assert rank > 0.9
     assert found.agreement > 0.9
-    assert found.maps.shape == (motion.NODES, BOX_PX, BOX_PX, BOX_PX)
+    assert found.maps.shape == (N_NODES, BOX_PX, BOX_PX, BOX_PX)
     # the ends of the curve look like the ends of the motion
     ends = [lobe(angles[0]), lobe(angles[-1])]
     first, last = (torch.from_numpy(found.maps[k]) for k in (0, -1))
@@ -98,7 +101,7 @@ def test_an_arm_that_turns_is_ordered():
 def test_one_rigid_state_has_no_motion(noise):
     """The halves share nothing: with one starting order for both this was 0.69 and 0.89."""
     found = found_in(lobe(0.0)[None], torch.zeros(N, dtype=torch.long), noise)
-    assert found.agreement < 0.8 * motion.LEAST_AGREEMENT
+    assert found.agreement < 0.8 * TUNING.motion.min_agreement
 
 
 def test_what_views_tell_is_no_agreement():
@@ -124,13 +127,13 @@ def test_log_likelihood_between_nodes_is_that_of_the_mixed_map():
     data, A, shifts = images_of(torch.stack([lobe(0.0), lobe(0.5)]), torch.arange(6) % 2, 0.5)
     band = make_band(BOX_PX, 5.0)
     images = posed(*data.coefficients(np.arange(6), band), A, shifts, band)
-    maps = torch.stack([lobe(0.3 * k) for k in range(motion.NODES)])
+    maps = torch.stack([lobe(0.3 * k) for k in range(N_NODES)])
     precision = band.weight * 0.01
-    made = motion.log_likelihoods(images, maps, precision)
+    made = motion.log_likelihoods(images, maps, MapModel(maps[0], precision, MASK))
     grid = torch.linspace(0, 1, made.shape[1])
     for at in (0, 7, 13, len(grid) - 1):
-        place = float(grid[at]) * (motion.NODES - 1)
-        k = min(int(place), motion.NODES - 2)
+        place = float(grid[at]) * (N_NODES - 1)
+        k = min(int(place), N_NODES - 2)
         mixed = (1 - (place - k)) * maps[k] + (place - k) * maps[k + 1]
         planes = extract_slices(volume_to_fourier(mixed[None]), torch.zeros(6, dtype=torch.long), A, BOX_PX)
         residual = images.moved - images.ctf * planes.flatten(1)[:, band.index]
@@ -140,7 +143,7 @@ def test_log_likelihood_between_nodes_is_that_of_the_mixed_map():
 
 def test_weights_and_quantiles():
     t = torch.linspace(0, 1, 33)
-    weights = motion.hat_weights(t)
+    weights = motion.hat_weights(t, N_NODES)
     torch.testing.assert_close(weights.sum(1), torch.ones(33))
     assert (weights > 1e-6).sum(1).max() <= 2
     torch.testing.assert_close(weights[0, 0], torch.tensor(1.0))

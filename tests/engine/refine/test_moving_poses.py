@@ -3,15 +3,15 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from refine_particles import blobs
+from refine_particles import RUN, blobs, problem_of
 from scipy.stats import spearmanr
 from test_junk import RADIUS, assignment
-from test_motion import BOX_PX, MASK, arm, images_of
+from test_motion import BOX_PX, arm, images_of
 from vaegan_engine.physics.rotations import random_rotations, rotation_distance_deg
 from vaegan_engine.refine import moving_poses
 from vaegan_engine.refine.motion import motion_of
 
-N, SHIFT_PX, SEARCH_SHELLS = 600, 1.5, 6.0
+N, SHIFT_PX = 600, 1.5
 HALF_SET = np.arange(N) % 2 + 1
 FRAME = np.arange(N) % 12
 
@@ -22,39 +22,41 @@ def state_of(angles, noise, wrong):
     label = torch.arange(N) % len(frames)
     data, A, shifts = images_of(frames, label, noise)
     found = assignment(data, np.zeros(N, np.int64), A, shifts, 1)
-    found.A[wrong, 0] = random_rotations(len(wrong), torch.Generator().manual_seed(3))
-    return data, found, A
+    random = random_rotations(len(wrong), torch.Generator().manual_seed(3))
+    return data, found.with_state_poses(0, random, found.shifts_px[wrong, 0], wrong), A
+
+
+def asked(data):
+    """The problem of a state's images, its half sets in turn."""
+    return problem_of(data, run=RUN, half_set=HALF_SET, max_shift_px=SHIFT_PX)
 
 
 def test_images_of_a_moving_state_come_back_from_wrong_poses():
     wrong = np.sort(np.random.default_rng(0).permutation(N)[:N // 6])
     data, found, A = state_of(np.linspace(-0.9, 0.9, 12), 0.3, wrong)
-    turns: list[tuple[float, int]] = []
-    before = motion_of(data, found, 0, HALF_SET, RADIUS, MASK, 0)
-    made, _, volume = moving_poses.followed(data, found, 0, HALF_SET, SEARCH_SHELLS, RADIUS, MASK, SHIFT_PX, 0,
-                                      lambda *turn: turns.append(turn))
+    problem, turns = asked(data), []
+    before = motion_of(problem, found, 0, RADIUS)
+    made = moving_poses.follow_motion(problem, found, 0, RADIUS, lambda *turn: turns.append(turn))
     assert turns and turns[0][1] >= len(wrong)
-    error = rotation_distance_deg(made, A)
+    error = rotation_distance_deg(made.A[:, 0], A)
     assert (error[wrong] < 15).float().mean() > 0.7
     assert error.median() < 10
-    after = motion_of(data, found, 0, HALF_SET, RADIUS, MASK, 0)
+    after = motion_of(problem, made, 0, RADIUS)
     assert after.agreement > before.agreement
     assert abs(spearmanr(after.t, FRAME)[0]) > 0.75 > 0.4 > abs(spearmanr(before.t, FRAME)[0])
-    assert torch.equal(made, found.A[:, 0]) and torch.equal(volume, found.volumes[0])
+    assert not torch.equal(made.volumes, found.volumes)
 
 
 def test_a_rigid_state_is_left_alone():
     data, found, _ = state_of([0.3], 0.5, np.zeros(0, np.int64))
-    before, volume = found.A.clone(), found.volumes.clone()
     turns: list[tuple[float, int]] = []
-    made, _, _ = moving_poses.followed(data, found, 0, HALF_SET, SEARCH_SHELLS, RADIUS, MASK, SHIFT_PX, 0,
-                                 lambda *turn: turns.append(turn))
+    made = moving_poses.follow_motion(asked(data), found, 0, RADIUS, lambda *turn: turns.append(turn))
     assert not turns
-    assert torch.equal(made, before[:, 0]) and torch.equal(found.volumes, volume)
+    assert made is found
 
 
 def test_small_states_are_not_asked_for_a_motion():
     data, found, _ = state_of(np.linspace(-0.9, 0.9, 12), 0.5, np.zeros(0, np.int64))
-    found.aside[150:] = True
-    assert not moving_poses.moves(data, found, 0, HALF_SET, RADIUS, MASK, 0)
+    found = found.with_junk(np.arange(N) >= 150)
+    assert not moving_poses.moves(asked(data), found, 0, RADIUS)
     assert BOX_PX == found.volumes.shape[-1]

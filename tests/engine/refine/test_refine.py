@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import starfile
 import torch
-from refine_particles import PIXEL_SIZE_ANG, blobs
+from refine_particles import PIXEL_SIZE_ANG, blobs, problem_of, recorder_of
 from sklearn.metrics import normalized_mutual_info_score
 from vaegan_engine.contract import result_files, run_json
 from vaegan_engine.contract.errors import ConfigError, DataError
@@ -23,11 +23,10 @@ from vaegan_engine.reconstruction.images import Images
 from vaegan_engine.reconstruction.map_mixture import MapMixture
 from vaegan_engine.reconstruction.pose_search import Search
 from vaegan_engine.refine import rounds
+from vaegan_engine.refine.ab_initio import CoarseMaps
 from vaegan_engine.refine.evidence import Evidence, verdict
 from vaegan_engine.refine.refine import run_refine
 from vaegan_engine.refine.states import Assignment, State
-from vaegan_engine.runtime.journal import Journal
-from vaegan_engine.runtime.step_store import Checkpoints
 from vaegan_engine.simulation.simulate import SimulateOptions, run_simulate
 
 N_EACH = 300
@@ -197,7 +196,7 @@ def test_of_many_even_maps_none_is_dropped_for_its_small_share(tmp_path, monkeyp
     data = Images(np.zeros((n, 8, 8), np.float16), np.zeros((n, 7), np.float32), 5.0, torch.device("cpu"))
     model = MapMixture(torch.zeros(c, 8, 8, 8), torch.ones(5), torch.ones(8, 8, 8))
     run = RefineRun("run", search_shells=3.0)
-    states = rounds.first_states(run, data, model, 1.0, Journal(tmp_path, resumed=False))
+    states = rounds.first_states(problem_of(data, run=run), model, recorder_of(tmp_path))
     assert [len(state.rows) for state in states] == [2] * c
 
 
@@ -211,29 +210,27 @@ def test_rounds_go_on_while_the_number_of_states_changes(tmp_path, monkeypatch, 
                           torch.eye(3).expand(n, n_states, 3, 3), torch.zeros(n, n_states, 2),
                           torch.zeros(n_states, 8, 8, 8), torch.ones(5), np.zeros(n, bool))
 
-    def settled(*args):
-        taken.append(args)
-        return assignment(counts[len(taken) - 1]), []
+    def settle(this, before, evidence, name):
+        taken.append(name)
+        return assignment(counts[len(taken) - 1]), evidence
 
-    monkeypatch.setattr(rounds, "first_states", lambda *args: [State(np.arange(n), torch.eye(3).expand(n, 3, 3),
-                                                                     torch.zeros(n, 2), torch.zeros(8, 8, 8))] * 3)
-    monkeypatch.setattr(rounds, "with_contrast", lambda data, *args: (data, 0.0))
-    monkeypatch.setattr(rounds.mask_choice, "best_mask", lambda *args: [
-        {"radius_ang": 10.0 * k, "misfit": 1.0, "kept": k == 1} for k in range(3)])
-    monkeypatch.setattr(rounds, "divided", lambda data, states, *args: (states, []))
-    monkeypatch.setattr(rounds, "searched_in_all", lambda run, data, states, *args: assignment(len(states)))
-    def searched_finer(data, found, *args):
-        again.append(found.n_classes)
-        return found, []
+    def search_finer(this, before, evidence):
+        again.append(before.n_classes)
+        return before, evidence
 
-    monkeypatch.setattr(rounds, "settled", settled)
-    monkeypatch.setattr(rounds, "restarted", lambda run, data, found, *args: (found, []))
-    monkeypatch.setattr(rounds, "searched_finer", searched_finer)
-    monkeypatch.setattr(rounds, "without_junk", lambda data, found, pairs, *args: (found, pairs, {}))
+    first = [State(np.arange(n), torch.eye(3).expand(n, 3, 3), torch.zeros(n, 2), torch.zeros(8, 8, 8))] * 3
+    for name, fake in (("begin", lambda problem, coarse, evidence, recorder: (problem, first, evidence)),
+                       ("choose_mask", lambda this, states, evidence: (this, evidence)),
+                       ("split", lambda this, states, evidence: (states, evidence)),
+                       ("search", lambda this, states: assignment(len(states))),
+                       ("settle", settle), ("search_finer", search_finer),
+                       ("restart", lambda this, before, evidence: (before, evidence)),
+                       ("set_junk_aside", lambda this, before, evidence: (before, evidence)),
+                       ("measure_contrasts", lambda this, states, evidence: (this.problem, evidence))):
+        monkeypatch.setattr(rounds, name, fake)
     data = Images(np.zeros((n, 8, 8), np.float16), np.zeros((n, 7), np.float32), 5.0, torch.device("cpu"))
-    steps = Checkpoints(tmp_path, {}, data.device, False)
-    _, found, _, _ = rounds.states_of(RefineRun(run_dir="", class_shells=3.0), data, torch.zeros(3, 8, 8, 8),
-                                   torch.ones(5), 0.45, 1.0, Evidence(50.0, 3.0),
-                                   Journal(tmp_path, False), steps)
-    assert len(taken) == n_rounds and found.n_classes == counts[n_rounds - 1]
+    problem = problem_of(data, run=RefineRun(run_dir="", class_shells=3.0))
+    coarse = CoarseMaps(torch.zeros(3, 8, 8, 8), torch.ones(5), 50.0, [])
+    _, last, _ = rounds.find_states(problem, coarse, recorder_of(tmp_path))
+    assert taken == ["settle"] * n_rounds and last.n_classes == counts[n_rounds - 1]
     assert again == counts[1:n_rounds]  # from the second round on

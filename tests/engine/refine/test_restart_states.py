@@ -1,10 +1,12 @@
 """A state in wrong poses is seen by its misfit and started anew; right states, and junk, are left alone."""
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
-from refine_particles import blobs, simulated
-from test_junk import BOX_PX, MASK, RADIUS, assignment
+from refine_particles import blobs, problem_of, recorder_of, simulated
+from test_junk import BOX_PX, RADIUS, assignment
 from vaegan_engine.contract.settings import ComputeConfig, RefineRun
 from vaegan_engine.evaluation.pose_scores import median_pose_error_deg
 from vaegan_engine.physics.fourier_band import make_band
@@ -12,8 +14,6 @@ from vaegan_engine.physics.rotations import random_rotations
 from vaegan_engine.reconstruction.images import Images
 from vaegan_engine.refine import restart_states
 from vaegan_engine.refine.assignment import reassign
-from vaegan_engine.runtime.journal import Journal
-from vaegan_engine.runtime.step_store import Checkpoints
 
 N, SHIFT_PX = 300, 1.5
 RUN = RefineRun(n_tries=2, start_steps=30, search_steps=20, batch_size=100, start_shells=4.0, search_shells=5.0,
@@ -30,33 +30,30 @@ def with_wrong_state(images_of_second=None):
     wrong = A.clone()
     wrong[N:] = random_rotations(N, torch.Generator().manual_seed(5))
     found = assignment(data, label, wrong, shifts, 2)
-    found.class_ = label  # images of one kind stay together
+    found = replace(found, class_=label)  # images of one kind stay together
     return data, label, A, reassign_maps(data, found)
 
 
 def reassign_maps(data, found):
     """The same classes, maps and noise of their poses as they are."""
-    made = reassign(data, found, RADIUS, MASK, 1, 10)
-    made.class_ = found.class_
-    return made
+    return replace(reassign(problem_of(data), found, RADIUS), class_=found.class_)
 
 
 def test_a_state_in_wrong_poses_is_the_one_suspect():
     data, _, _, found = with_wrong_state()
-    row, = restart_states.suspects(data, found, make_band(BOX_PX, RADIUS))
+    row, = restart_states.suspect_states(problem_of(data), found, make_band(BOX_PX, RADIUS))
     assert row["state"] == 1 and row["misfit"] > 1.2 * row["best"]
 
 
 def test_right_states_are_no_suspects():
     data, label, A, shifts = simulated([blobs(0), blobs(1)], N, 0.7)
-    assert not restart_states.suspects(data, assignment(data, label, A, shifts, 2), make_band(BOX_PX, RADIUS))
+    right = assignment(data, label, A, shifts, 2)
+    assert not restart_states.suspect_states(problem_of(data), right, make_band(BOX_PX, RADIUS))
 
 
 def restarted(data, found, folder):
-    steps = Checkpoints(folder, {}, torch.device("cpu"), False)
-    return restart_states.restarted(
-        RUN, data, found, RADIUS, MASK, SHIFT_PX, Journal(folder, False), steps, "restart_0"
-    )
+    problem = problem_of(data, run=RUN, max_shift_px=SHIFT_PX)
+    return restart_states.restart_states(problem, found, RADIUS, recorder_of(folder), "restart_0")
 
 
 def test_it_gets_its_poses_from_its_own_images(tmp_path):
@@ -66,7 +63,7 @@ def test_it_gets_its_poses_from_its_own_images(tmp_path):
     assert row["kept"] and row["log_evidence"] > row["log_evidence_before"] + 3
     assert median_pose_error_deg(made.A[N:, 1], A[N:]) < 15
     assert torch.equal(made.A[:, 0], found.A[:, 0])  # the other state is as it was
-    settled = reassign(data, made, RADIUS, MASK, 2, 10)
+    settled = reassign(problem_of(data), made, RADIUS, 2)
     assert (settled.class_ == label).mean() > 0.97
 
 

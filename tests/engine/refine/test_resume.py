@@ -9,16 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from refine_particles import PIXEL_SIZE_ANG, blobs
+from refine_particles import FEW_ROTATIONS, PIXEL_SIZE_ANG, blobs
 from vaegan_engine.cli import main
 from vaegan_engine.contract import result_files, run_json
 from vaegan_engine.contract.errors import EXIT_SIGTERM, ConfigError, DataError, StoppedError
 from vaegan_engine.contract.settings import ComputeConfig, DataConfig, RefineRun, TrainRun
 from vaegan_engine.data.mrc_files import write_map
 from vaegan_engine.physics.map_alignment import AlignedMap
-from vaegan_engine.refine import ab_initio, common_frame, contrast, join_states, refine, rounds
+from vaegan_engine.refine import ab_initio, common_frame, contrast, join_states, refine
 from vaegan_engine.refine.resume import settings_of
 from vaegan_engine.refine.states import Assignment, State
+from vaegan_engine.refine.tuning import JoinTuning
 from vaegan_engine.runtime import step_store
 from vaegan_engine.runtime.step_store import Checkpoints
 from vaegan_engine.simulation.simulate import SimulateOptions, run_simulate
@@ -47,16 +48,20 @@ def small_run(tmp_path_factory):
                      compute=COMPUTE), folder
 
 
+# Few rotations; both rounds are taken, and no maps are aligned to be joined: that takes seconds.
+SMALL = replace(FEW_ROTATIONS, start=replace(FEW_ROTATIONS.start, min_log_evidence=-1e6),
+                join=JoinTuning(sure_agreement=-1.0, sure_valley=1e6))
+
+
+def run_refine(run, out_dir, resume=False, tuning=SMALL):
+    return refine.run_refine(run, out_dir, resume, tuning)
+
+
 @pytest.fixture(autouse=True)
-def few_rotations(monkeypatch):
-    monkeypatch.setattr(ab_initio, "START_ROTATIONS", 150)
-    for module in (ab_initio, rounds):
-        monkeypatch.setattr(module, "SEARCH_ROTATIONS", 300)
-    monkeypatch.setattr(refine, "LEAST_EVIDENCE", -1e6)  # both turns are taken
-    monkeypatch.setattr(join_states, "doubtful_pairs", lambda pairs, n: [])  # no maps are aligned: that takes seconds
+def quick(monkeypatch):
     monkeypatch.setattr(common_frame, "align_map", lambda moving, *_: AlignedMap(
         moving, np.eye(3), np.zeros(3), np.zeros(3), False, 1.0))
-    monkeypatch.setattr(join_states, "is_separate", lambda evidence: True)  # both states stay
+    monkeypatch.setattr(join_states, "is_separate", lambda *_: True)  # both states stay
     monkeypatch.setattr(step_store, "UNDER_WAY_SECONDS", 0.0)
 
 
@@ -76,16 +81,16 @@ def stop_after(monkeypatch, written: list[str]) -> None:
 @pytest.mark.parametrize(("spread", "steps"), [(0.0, STEPS), (0.2, STEPS + STEPS_OF_CONTRAST)])
 def test_stopped_after_every_step_it_ends_in_the_same_bits(small_run, tmp_path, monkeypatch, spread, steps):
     run, _ = small_run
-    shrunk = contrast.shrunk  # the set is too small for what it says of its spread to be used
-    monkeypatch.setattr(contrast, "shrunk", lambda value, variance: (shrunk(value, variance)[0], spread))
-    whole = refine.run_refine(run, tmp_path / "whole")
+    shrink = contrast.shrink  # the set is too small for what it says of its spread to be used
+    monkeypatch.setattr(contrast, "shrink", lambda *args: (shrink(*args)[0], spread))
+    whole = run_refine(run, tmp_path / "whole")
     written: list[str] = []
     with monkeypatch.context() as patch:
         stop_after(patch, written)
         parts, ends = None, []
         while parts is None:
             try:
-                parts = refine.run_refine(run, tmp_path / "parts", resume=bool(ends))
+                parts = run_refine(run, tmp_path / "parts", resume=bool(ends))
             except StoppedError as error:  # each time after one more checkpoint
                 ends.append(
                     (error.exit_code, result_files.read_json(tmp_path / "parts" / result_files.STATUS_JSON)["state"])
@@ -111,21 +116,21 @@ def test_what_is_done_is_not_done_again(small_run, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         stop_after(patch, [name for name in STEPS if name.startswith("ab_initio")])
         with pytest.raises(StoppedError):
-            refine.run_refine(run, tmp_path)
+            run_refine(run, tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(refine, "ab_initio", lambda *args: pytest.fail("the start was made again"))
         stop_after(patch, ["first_states"])
         with pytest.raises(StoppedError):
-            refine.run_refine(run, tmp_path, resume=True)
+            run_refine(run, tmp_path, resume=True)
         with pytest.raises(pytest.fail.Exception, match="made again"):  # without resume it begins anew
-            refine.run_refine(run, tmp_path)
+            run_refine(run, tmp_path)
 
 
 def test_a_start_that_comes_later_goes_on_where_it_was(small_run, tmp_path, monkeypatch):
     """Steps that are read back must not take its checkpoint away."""
     run, _ = small_run
-    shrunk, write, run_stage = contrast.shrunk, Checkpoints.write, ab_initio.run_stage
-    monkeypatch.setattr(contrast, "shrunk", lambda value, variance: (shrunk(value, variance)[0], 0.2))
+    shrink, write, run_stage = contrast.shrink, Checkpoints.write, ab_initio.run_stage
+    monkeypatch.setattr(contrast, "shrink", lambda *args: (shrink(*args)[0], 0.2))
     done = []
 
     def and_stop(self, name, value):
@@ -141,10 +146,10 @@ def test_a_start_that_comes_later_goes_on_where_it_was(small_run, tmp_path, monk
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoints, "write", and_stop)
         with pytest.raises(StoppedError):
-            refine.run_refine(run, tmp_path)
+            run_refine(run, tmp_path)
     monkeypatch.setattr(ab_initio, "run_stage", noted)
     with pytest.raises(StoppedError):
-        refine.run_refine(run, tmp_path, resume=True)
+        run_refine(run, tmp_path, resume=True)
     assert done == [2]
 
 
@@ -156,10 +161,10 @@ def test_other_settings_are_refused(small_run, tmp_path, monkeypatch, changes, m
     with monkeypatch.context() as patch:
         stop_after(patch, [])
         with pytest.raises(StoppedError):
-            refine.run_refine(run, tmp_path)
+            run_refine(run, tmp_path)
     before = (tmp_path / result_files.CHECKPOINTS / "ab_initio_under_way.npz").read_bytes()
     with pytest.raises(ConfigError, match=message):
-        refine.run_refine(replace(run, **changes), tmp_path, resume=True)
+        run_refine(replace(run, **changes), tmp_path, resume=True)
     assert (tmp_path / result_files.CHECKPOINTS / "ab_initio_under_way.npz").read_bytes() == before
     assert run_json.read_run(tmp_path / result_files.RUN_JSON) == run_json.read_run(  # nor are they written down
         run_json.write_run(run, tmp_path / "again.json"))
@@ -173,7 +178,7 @@ def test_a_finished_refinement_stays(small_run, tmp_path, capsys):
     cache = refine.open_cache(train.data, Path(run.run_dir) / result_files.CACHE)
     settings = settings_of(run, train, cache, None)
     result_files.write_json(tmp_path / result_files.CHECKPOINTS / step_store.SETTINGS_JSON, settings)
-    assert refine.run_refine(run, tmp_path, resume=True) == {"clusters": 7}
+    assert run_refine(run, tmp_path, resume=True) == {"clusters": 7}
     assert "is finished" in capsys.readouterr().out
 
 

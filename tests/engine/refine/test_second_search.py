@@ -6,13 +6,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from refine_particles import blobs, simulated
-from test_junk import MASK, RADIUS, assignment
+from refine_particles import blobs, problem_of, simulated
+from test_junk import RADIUS, assignment
 from vaegan_engine.physics.fourier_band import make_band
 from vaegan_engine.physics.rotations import random_rotations, rotation_distance_deg
-from vaegan_engine.refine import second_search
+from vaegan_engine.refine.second_search import search_all_again
+from vaegan_engine.refine.tuning import TUNING
 
 N, SHIFT_PX = 300, 1.5
+SEARCH = TUNING.search
 
 
 def two_states(noise: float):
@@ -23,29 +25,34 @@ def two_states(noise: float):
 
 def disturbed(right, rows):
     """The assignment with some images at random poses, half of them in the other state."""
-    found = replace(right, A=right.A.clone(), class_=right.class_.copy())
-    found.A[rows] = random_rotations(2 * len(rows), torch.Generator().manual_seed(5)).view(len(rows), 2, 3, 3)
-    found.class_[rows[::2]] = 1 - found.class_[rows[::2]]
-    return found
+    A = random_rotations(2 * len(rows), torch.Generator().manual_seed(5)).view(len(rows), 2, 3, 3)
+    state_of = right.class_.copy()
+    state_of[rows[::2]] = 1 - state_of[rows[::2]]
+    return replace(right.with_poses(rows, A, right.shifts_px[rows]), class_=state_of)
+
+
+def searched(data, assignment, tuning=TUNING, progress=None):
+    """The assignment after a second search, and the part of a sample that changed."""
+    problem = problem_of(data, tuning=tuning, max_shift_px=SHIFT_PX)
+    return search_all_again(problem, assignment, make_band(24, RADIUS), progress)
 
 
 def test_images_come_back_from_wrong_poses_and_states():
     data, label, right = two_states(1.0)
     wrong = np.arange(0, 2 * N, 10)
     found = disturbed(right, wrong)
-    made, changed = second_search.all_searched_again(data, found, make_band(24, RADIUS), SHIFT_PX, MASK)
+    made, changed = searched(data, found)
     assert changed == pytest.approx(0.1, abs=0.03)
     assert (made.class_ == label).mean() > 0.99
     error = rotation_distance_deg(made.A[wrong, label[wrong]], right.A[wrong, label[wrong]])
     assert (error < 10).float().mean() > 0.9
 
 
-def test_where_nothing_is_wrong_a_sample_is_searched_alone(monkeypatch):
-    monkeypatch.setattr(second_search, "SAMPLE", 60)
+def test_where_nothing_is_wrong_a_sample_is_searched_alone():
     data, label, right = two_states(0.3)
     seen = []
-    made, changed = second_search.all_searched_again(data, right, make_band(24, RADIUS), SHIFT_PX, MASK, seen.append)
-    assert changed <= second_search.MOST_CHANGED_FRAC and not seen
+    made, changed = searched(data, right, replace(TUNING, search=replace(SEARCH, second_sample=60)), seen.append)
+    assert changed <= SEARCH.max_changed_frac and not seen
     moved = (made.A != right.A).flatten(1).any(1).numpy()
     assert moved.sum() <= 60
     assert (made.class_ == label).all()
@@ -54,18 +61,18 @@ def test_where_nothing_is_wrong_a_sample_is_searched_alone(monkeypatch):
 def test_fewer_images_than_a_sample_are_searched_at_once():
     data, label, right = two_states(1.0)
     found = disturbed(right, np.arange(0, 2 * N, 10))
-    found.aside[second_search.SAMPLE - 50:] = True
-    made, changed = second_search.all_searched_again(data, found, make_band(24, RADIUS), SHIFT_PX, MASK)
-    assert changed > second_search.MOST_CHANGED_FRAC
+    found = found.with_junk(np.arange(2 * N) >= SEARCH.second_sample - 50)
+    made, changed = searched(data, found)
+    assert changed > SEARCH.max_changed_frac
     assert (made.class_ == label)[~found.aside].mean() > 0.99
 
 
 def test_images_set_aside_and_the_argument_stay_as_they_are():
     data, _, right = two_states(1.0)
     found = disturbed(right, np.arange(0, 2 * N, 10))
-    found.aside[:20] = True
+    found = found.with_junk(np.arange(2 * N) < 20)
     before = found.A.clone(), found.class_.copy(), found.log_posterior.copy()
-    made, _ = second_search.all_searched_again(data, found, make_band(24, RADIUS), SHIFT_PX, MASK)
+    made, _ = searched(data, found)
     assert torch.equal(made.A[:20], found.A[:20]) and (made.class_[:20] == found.class_[:20]).all()
     assert torch.equal(found.A, before[0])
     assert (found.class_ == before[1]).all() and (found.log_posterior == before[2]).all()

@@ -33,7 +33,7 @@ from ..reconstruction.map_mixture import MapMixture
 from ..reconstruction.pose_refinement import refine_poses
 from ..reconstruction.pose_search import Search, search_all
 from ..reconstruction.posed_images import posed
-from ..refine.starting_maps import scaled_to_images
+from ..refine.starting_maps import scale_to_images
 from ..runtime.compute import describe, prepare_device
 from ..runtime.options import add_compute, add_folder, add_out, compute_of
 from ..stats.label_agreement import agreement
@@ -135,7 +135,7 @@ def fitted(data: Images, maps: Tensor, rows: np.ndarray, options: ObserverOption
     """Scale of the maps and noise from the images at their best poses, and the last search."""
     power = image_power(data)
     band = make_band(data.box_px, options.shells, data.device)
-    model = MapMixture(scaled_to_images(maps, data, power, options.shells), power, torch.ones_like(maps[0]))
+    model = MapMixture(scale_to_images(maps, data, power, options.shells), power, torch.ones_like(maps[0]))
     transforms, ctf = data.coefficients(rows, band)
     for _ in range(FITS):
         found = search_all(data, model, rows, options.shells, options.n_rotations, largest_shift_px)

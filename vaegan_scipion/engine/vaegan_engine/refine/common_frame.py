@@ -1,46 +1,44 @@
 """All states in one frame and of one hand, so that their maps can be laid over each other.
 
 Each state's map is found in a frame of its own, and its hand is anyone's. The map of every other state is aligned
-to that of the largest (``alignment``: rotation, shift, mirror image), its poses are carried over (``merge.carried``)
-and its maps are made anew from the images at the new poses: nothing is interpolated. The hand of all of them together
-stays undetermined.
+to that of the largest (``map_alignment``: rotation, shift, mirror image), its poses are carried over and its maps are
+made anew from the images at the new poses: nothing is interpolated. The hand of all of them together stays
+undetermined.
 """
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from ..physics.map_alignment import align_map, carried
-from ..reconstruction.images import Images
 from ..runtime.step_store import stored
 from .half_maps import Halves, halves_at
+from .problem import Problem
 from .states import Assignment
 
 
 @stored
 @dataclass(frozen=True)
-class Laid:
+class FrameFit:
     """How a state's map came into the frame of the largest state."""
 
     correlation: float  # of the two maps, 1 for the largest state itself
     mirrored: bool
 
 
-def in_one_frame(data: Images, found: Assignment, halves: list[Halves], half_set: np.ndarray, mask: Tensor
-                 ) -> tuple[Assignment, list[Halves], list[Laid]]:
+def lay_in_one_frame(problem: Problem, assignment: Assignment, halves: list[Halves]
+                     ) -> tuple[Assignment, list[Halves], list[FrameFit]]:
     """The assignment and the maps of all states in the frame of the largest one."""
-    first = int(found.sizes().argmax())
-    found = replace(found, A=found.A.clone(), shifts_px=found.shifts_px.clone(), volumes=found.volumes.clone())
-    made, laid = list(halves), [Laid(1.0, False)] * found.n_classes
-    for c in range(found.n_classes):
-        if c == first:
+    largest = int(assignment.sizes().argmax())
+    halves_there, fits = list(halves), [FrameFit(1.0, False)] * assignment.n_classes
+    for state in range(assignment.n_classes):
+        if state == largest:
             continue
-        aligned = align_map(halves[c].full, halves[first].full, data.pixel_size_ang)
-        found.A[:, c], found.shifts_px[:, c] = carried(found.A[:, c], found.shifts_px[:, c], aligned, forward=False)
-        made[c] = halves_at(data, found, c, half_set, mask)
-        found.volumes[c] = torch.from_numpy(made[c].full).to(found.volumes)
-        laid[c] = Laid(float(aligned.correlation), bool(aligned.mirrored))
-    return found, made, laid
+        aligned = align_map(halves[state].full, halves[largest].full, problem.images.pixel_size_ang)
+        poses = carried(assignment.A[:, state], assignment.shifts_px[:, state], aligned, forward=False)
+        assignment = assignment.with_state_poses(state, *poses)
+        halves_there[state] = halves_at(problem, assignment, state)
+        assignment = assignment.with_map(state, torch.from_numpy(halves_there[state].full).to(assignment.volumes))
+        fits[state] = FrameFit(float(aligned.correlation), bool(aligned.mirrored))
+    return assignment, halves_there, fits

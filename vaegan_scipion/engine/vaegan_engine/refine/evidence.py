@@ -4,34 +4,34 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-MOSTLY = 0.5  # of the images, for "mostly junk"
+from .tuning import TUNING
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What speaks for the number of states."""
+    """What speaks for structure and for the number of states."""
 
     unseen: float  # mean log likelihood ratio of unseen images, maps against an empty one
-    least_unseen: float  # below it there is no structure
-    starts: list[dict[str, Any]] = field(default_factory=list)  # the same of every kind of start (``starts``)
-    pairs: list[dict[str, Any]] = field(default_factory=list)  # ``divide.separation`` of the states, two by two
+    min_unseen: float  # below it there is no structure
+    starts: list[dict[str, Any]] = field(default_factory=list)  # the same of every kind of start (``ab_initio``)
+    pairs: list[dict[str, Any]] = field(default_factory=list)  # ``split_states.separation`` of the states, two by two
     refused_splits: list[dict[str, Any]] = field(default_factory=list)
-    junk: dict[str, Any] = field(default_factory=dict)  # ``junk.set_aside``
+    junk: dict[str, Any] = field(default_factory=dict)  # ``junk.set_junk_aside``
     contrast_spread: float = 0.0  # standard deviation of the particles' contrast
-    masks: list[dict[str, Any]] = field(default_factory=list)  # ``envelope.best_mask``
-    restarts: list[dict[str, Any]] = field(default_factory=list)  # ``restart.restarted``
+    masks: list[dict[str, Any]] = field(default_factory=list)  # ``mask_choice.rate_masks``
+    restarts: list[dict[str, Any]] = field(default_factory=list)  # ``restart_states.restart_states``
 
     @property
     def structured(self) -> bool:
         """Whether there is anything in the images."""
-        return self.unseen >= self.least_unseen
+        return self.unseen >= self.min_unseen
 
 
-def verdict(rows: list[dict[str, Any]], evidence: Evidence) -> str:
-    """One sentence, from the evidence alone."""
+def verdict(rows: list[dict[str, Any]], evidence: Evidence, mostly_frac: float = TUNING.junk.mostly_frac) -> str:
+    """One sentence, from the evidence alone; "mostly junk" where more than ``mostly_frac`` of the images are."""
     if not evidence.structured:
         return (f"no structure found: maps explain unseen images no better than an empty map "
-                f"(log likelihood {evidence.unseen:.1f} per image, at least {evidence.least_unseen:g} is asked)")
+                f"(log likelihood {evidence.unseen:.1f} per image, at least {evidence.min_unseen:g} is asked)")
     moving = sum(bool(row["motion_files"]) for row in rows)
     junk, share = evidence.junk.get("n_junk", 0), evidence.junk.get("fraction", 0.0)
     n = len(rows)
@@ -42,4 +42,4 @@ def verdict(rows: list[dict[str, Any]], evidence: Evidence) -> str:
     if junk:
         text += (f"; {junk} image ({100 * share:.1f} %) fits no state and is set aside" if junk == 1
                  else f"; {junk} images ({100 * share:.1f} %) fit no state and are set aside")
-    return f"mostly junk: {text}" if share > MOSTLY else text
+    return f"mostly junk: {text}" if share > mostly_frac else text

@@ -1,75 +1,83 @@
-"""Detail from independent halves of a state, the band growing with their FSC."""
+"""Detail from independent halves of a state, the band growing with their FSC.
+
+Maps of a half set come only from that half's images and poses, after the joint maps were cut at the shell where the
+halves begin (RELION's convention of a low-passed common start).
+"""
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..physics.fourier_band import make_band
 from ..physics.fsc import fourier_shell_correlation
-from ..reconstruction.images import Images, low_passed
+from ..reconstruction.images import low_passed
 from ..reconstruction.least_squares import residual_noise
 from ..reconstruction.posed_images import Coefficients, PosedImages
 from ..runtime.step_store import stored
-from .assignment import class_map
+from .assignment import state_map
+from .problem import Problem
 from .states import Assignment
 
-_HALF_ITERATIONS = 3
+HALF_SETS = 1, 2
 
 
-def smaller_halves(found: Assignment, half_set: np.ndarray) -> np.ndarray:
-    """Part of each class's images that are in its smaller half set ``(c,)``; ``half_set`` (n,) of 1 and 2."""
-    second = np.array([np.mean(half_set[found.members(c)] == 2) for c in range(found.n_classes)])
+def smaller_halves(assignment: Assignment, half_set: np.ndarray) -> np.ndarray:
+    """Part of each state's images that are in its smaller half set ``(c,)``; ``half_set`` (n,) of 1 and 2."""
+    second = np.array([np.mean(half_set[assignment.members(state)] == 2) for state in range(assignment.n_classes)])
     return np.minimum(second, 1 - second)
 
 
 @stored
-@dataclass
+@dataclass(frozen=True)
 class Halves:
-    """Maps of one class from two disjoint halves, and their FSC."""
+    """Maps of one state from two disjoint halves, and their FSC."""
 
     maps: np.ndarray  # (2, d, d, d) float32
     full: np.ndarray  # (d, d, d) float32, all images
     fsc: np.ndarray  # (d//2 + 1,)
 
 
-def refine_halves(data: Images, found: Assignment, c: int, half_set: np.ndarray, start_radius: float, mask: Tensor,
-                  rounds: int, threshold: float = 0.143) -> Halves:
-    """Detail of class c: two halves refined apart, the band growing with their FSC; poses are kept in ``found``.
+def refine_halves(problem: Problem, assignment: Assignment, state: int) -> tuple[Halves, Assignment]:
+    """Detail of one state: two halves refined apart, the band growing with their FSC; and their poses.
 
-    The band of the next round reaches two shells past the FSC's fall below ``threshold``, at most Nyquist.
+    The band of the next round reaches some shells past the FSC's fall below ``HalfMapTuning.min_fsc``, at most Nyquist.
     """
-    d, radius = data.box_px, start_radius
-    rows = found.members(c)
-    members = [rows[half_set[rows] == half] for half in (1, 2)]
-    volumes = [low_passed(found.volumes[c][None], start_radius)[0]] * 2
-    fsc = np.ones(d // 2 + 1)
-    for _ in range(rounds):
-        band = make_band(d, radius, data.device)
+    tuning, nyquist = problem.tuning.half_maps, problem.box_px / 2
+    start_shell = max_shell = problem.settings.class_shells
+    members = [rows_of_half(problem, assignment, state, half) for half in HALF_SETS]
+    maps = [low_passed(assignment.volumes[state][None], start_shell)[0]] * 2
+    for _ in range(tuning.rounds):
+        band = make_band(problem.box_px, max_shell, problem.device)
+        wide = make_band(problem.box_px, min(nyquist, max_shell + tuning.wider_shells), problem.device)
         made = []
-        for rows, volume in zip(members, volumes, strict=True):
-            images = PosedImages(Coefficients(data, rows, band), *found.poses(rows))
-            precision = band.weight / residual_noise(images, volume)[band.shell]
-            better, _ = images.refined(volume, precision, _HALF_ITERATIONS)
-            at = torch.from_numpy(rows)
-            found.A[at, c], found.shifts_px[at, c] = better.A, better.shifts_px
-            wide = make_band(d, min(d / 2, radius + 4), data.device)
-            made.append(class_map(data, found, rows, wide, torch.ones_like(wide.weight), mask)[0])
-        volumes = made
-        fsc = fourier_shell_correlation(*(v.cpu().numpy() for v in volumes))
-        below = np.flatnonzero(fsc[1:] < threshold)
-        reached = (below[0] + 1) if len(below) else d // 2
-        radius = float(min(d / 2, max(radius, reached + 2)))
-    return halves_at(data, found, c, half_set, mask)
+        for rows, map_ in zip(members, maps, strict=True):
+            images = PosedImages(Coefficients(problem.images, rows, band), *assignment.poses(rows))
+            precision = band.weight / residual_noise(images, map_)[band.shell]
+            refined, _ = images.refined(map_, precision, tuning.pose_iterations)
+            assignment = assignment.with_state_poses(state, refined.A, refined.shifts_px, rows)
+            made.append(state_map(problem, assignment, rows, wide, torch.ones_like(wide.weight))[0])
+        maps = made
+        fsc = fourier_shell_correlation(*(map_.cpu().numpy() for map_ in maps))
+        below = np.flatnonzero(fsc[1:] < tuning.min_fsc)
+        reached = (below[0] + 1) if len(below) else problem.box_px // 2
+        max_shell = float(min(nyquist, max(max_shell, reached + tuning.next_shells)))
+    return halves_at(problem, assignment, state), assignment
 
 
-def halves_at(data: Images, found: Assignment, c: int, half_set: np.ndarray, mask: Tensor) -> Halves:
-    """Maps of class c at its poses as they are, to Nyquist."""
-    rows = found.members(c)
-    wide = make_band(data.box_px, data.box_px / 2, data.device)
+def rows_of_half(problem: Problem, assignment: Assignment, state: int, half: int) -> np.ndarray:
+    """Row numbers of the images of a state that are in half set 1 or 2."""
+    rows = assignment.members(state)
+    return rows[problem.half_set[rows] == half]
+
+
+def halves_at(problem: Problem, assignment: Assignment, state: int) -> Halves:
+    """Maps of one state at its poses as they are, to Nyquist."""
+    rows = assignment.members(state)
+    wide = make_band(problem.box_px, problem.box_px / 2, problem.device)
     flat = torch.ones_like(wide.weight)
-    maps = [class_map(data, found, rows[half_set[rows] == half], wide, flat, mask)[0].cpu().numpy() for half in (1, 2)]
-    full, _ = class_map(data, found, rows[half_set[rows] > 0], wide, flat, mask)
+    maps = [state_map(problem, assignment, rows_of_half(problem, assignment, state, half), wide, flat)[0].cpu().numpy()
+            for half in HALF_SETS]
+    full, _ = state_map(problem, assignment, rows[problem.half_set[rows] > 0], wide, flat)
     return Halves(np.stack(maps), full.cpu().numpy(), fourier_shell_correlation(*maps))

@@ -1,10 +1,10 @@
 """Join states that are the same: two halves of the images must tell them apart, at equally good poses.
 
-Two classes may hold one molecule in two frames or two hands. An image then prefers the class in which its
+Two states may hold one molecule in two frames or two hands. An image then prefers the state in which its
 pose happens to be better, whatever the maps are. So the maps of the most similar pairs are aligned first, and
-each image tries its pose of one class, carried over, in the other.
+each image tries its pose of one state, carried over, in the other.
 
-With the alignment ``F_a(k) = F_b'(R k) exp(-2 pi i k.t / d)`` (``alignment``; b' is b or its mirror image in z),
+With the alignment ``F_a(k) = F_b'(R k) exp(-2 pi i k.t / d)`` (``map_alignment``; b' is b or its mirror image in z),
 a pose (A, s) in a is ``(A R^T, s + A_xy t)`` in b', and its mirror image turns the z components of the rows.
 """
 from __future__ import annotations
@@ -14,92 +14,92 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..physics.fourier_band import make_band
 from ..physics.map_alignment import align_map, carried
-from ..reconstruction.images import Images, low_passed
+from ..reconstruction.images import low_passed
 from ..reconstruction.least_squares import better_poses, misfits
 from ..reconstruction.posed_images import Coefficients, PosedImages
-from .assignment import class_map, reassign
+from .assignment import reassign, state_map
+from .problem import Problem
 from .split_states import is_separate, separation
 from .states import Assignment
-
-SURE_AGREEMENT, SURE_VALLEY = 0.97, 0.2  # beyond both, two states need no second look
-_CARRIED_ITERATIONS = 3
+from .tuning import TUNING, JoinTuning
 
 
-def exchange_poses(data: Images, found: Assignment, a: int, b: int, radius: float) -> None:
-    """The images of a and b try their poses of one in the other and keep the better; changes ``found``."""
-    d = data.box_px
-    maps = low_passed(found.volumes[[a, b]], radius).cpu().numpy()
-    aligned = align_map(maps[1], maps[0], data.pixel_size_ang)
-    rows = np.union1d(found.members(a), found.members(b))
-    at = torch.from_numpy(rows).to(found.A.device)
-    band = make_band(d, radius, data.device)
-    source, precision = Coefficients(data, rows, band), band.weight / found.noise[band.shell]
-    old = {c: (found.A[at, c], found.shifts_px[at, c]) for c in (a, b)}
-    for c, carried_poses in ((b, carried(*old[a], aligned, True)), (a, carried(*old[b], aligned, False))):
-        best, _ = better_poses(PosedImages(source, *old[c]), PosedImages(source, *carried_poses), found.volumes[c],
-                               precision, _CARRIED_ITERATIONS)
-        found.A[at, c], found.shifts_px[at, c] = best.A, best.shifts_px
+def exchange_poses(problem: Problem, assignment: Assignment, pair: tuple[int, int], max_shell: float) -> Assignment:
+    """The images of two states try their poses of one in the other and keep the better."""
+    a, b = pair
+    maps = low_passed(assignment.volumes[[a, b]], max_shell).cpu().numpy()
+    aligned = align_map(maps[1], maps[0], problem.images.pixel_size_ang)
+    rows = np.union1d(assignment.members(a), assignment.members(b))
+    at = torch.from_numpy(rows).to(assignment.A.device)
+    band = make_band(problem.box_px, max_shell, problem.device)
+    source, precision = Coefficients(problem.images, rows, band), band.weight / assignment.noise[band.shell]
+    own = {state: (assignment.A[at, state], assignment.shifts_px[at, state]) for state in (a, b)}
+    carried_poses = {b: carried(*own[a], aligned, True), a: carried(*own[b], aligned, False)}
+    for state in (b, a):
+        best, _ = better_poses(PosedImages(source, *own[state]), PosedImages(source, *carried_poses[state]),
+                               assignment.volumes[state], precision, problem.tuning.join.pose_iterations)
+        assignment = assignment.with_state_poses(state, best.A, best.shifts_px, rows)
+    return assignment
 
 
-def pair_evidence(data: Images, found: Assignment, radius: float, mask: Tensor, rng: torch.Generator
-                  ) -> list[dict[str, Any]]:
-    """``divide.separation`` of every pair of classes, by maps made from two halves of the images."""
-    band = make_band(data.box_px, radius, data.device)
-    source, precision = Coefficients(data, np.arange(len(data)), band), band.weight / found.noise[band.shell]
-    half = torch.randperm(len(data), generator=rng).numpy() % 2
-    costs = np.empty((2, len(data), found.n_classes), np.float32)
-    for h in (0, 1):
-        for c in range(found.n_classes):
-            rows = found.members(c)
-            volume, _ = class_map(data, found, rows[half[rows] == h], band, precision, mask)
-            images = PosedImages(source, found.A[:, c], found.shifts_px[:, c])
-            costs[h, :, c] = misfits(images, volume, precision, data.contrast_spread).cpu().numpy()
+def separate_pairs(problem: Problem, assignment: Assignment, max_shell: float, rng: torch.Generator
+                   ) -> list[dict[str, Any]]:
+    """``split_states.separation`` of every pair of states, by maps made from two halves of the images."""
+    images, n_states = problem.images, assignment.n_classes
+    band = make_band(problem.box_px, max_shell, problem.device)
+    source, precision = Coefficients(images, np.arange(len(images)), band), band.weight / assignment.noise[band.shell]
+    half = 1 + torch.randperm(len(images), generator=rng).numpy() % 2
+    costs = np.empty((2, len(images), n_states), np.float32)
+    for k in (0, 1):
+        for state in range(n_states):
+            rows = assignment.members(state)
+            map_, _ = state_map(problem, assignment, rows[half[rows] == k + 1], band, precision)
+            posed = PosedImages(source, assignment.A[:, state], assignment.shifts_px[:, state])
+            costs[k, :, state] = misfits(posed, map_, precision, images.contrast_spread).cpu().numpy()
     pairs = []
-    for a in range(found.n_classes):
-        for b in range(a + 1, found.n_classes):
-            rows = np.union1d(found.members(a), found.members(b))
+    for a in range(n_states):
+        for b in range(a + 1, n_states):
+            rows = np.union1d(assignment.members(a), assignment.members(b))
             odds = torch.from_numpy(costs[:, rows, a] - costs[:, rows, b])
-            unseen = torch.where(torch.from_numpy(half[rows]) == 0, odds[1], odds[0])
-            strength = data.strength(rows)
+            unseen = torch.where(torch.from_numpy(half[rows]) == 1, odds[1], odds[0])
+            strength = images.strength(rows)
             unseen = unseen if strength is None else unseen / strength.cpu()
-            pairs.append({"classes": [a, b], **separation(odds[0], odds[1], unseen, found.A[rows, a])})
+            pairs.append({"classes": [a, b], **separation(odds[0], odds[1], unseen, assignment.A[rows, a],
+                                                          problem.tuning.split)})
     return pairs
 
 
-def doubtful_pairs(pairs: list[dict[str, Any]], n_classes: int) -> list[tuple[int, int]]:
-    """Each class with the one that its images can best be mistaken for, unless the two are plainly apart."""
-    found = set()
-    for c in range(n_classes):
-        nearest = min((pair for pair in pairs if c in pair["classes"]), key=lambda pair: pair["median_preference"])
-        if nearest["agreement"] < SURE_AGREEMENT or nearest["valley"] > SURE_VALLEY:
-            found.add((int(nearest["classes"][0]), int(nearest["classes"][1])))
-    return sorted(found)
+def doubtful_pairs(pairs: list[dict[str, Any]], n_states: int, tuning: JoinTuning = TUNING.join
+                   ) -> list[tuple[int, int]]:
+    """Each state with the one that its images can best be mistaken for, unless the two are plainly apart."""
+    doubtful = set()
+    for state in range(n_states):
+        nearest = min((pair for pair in pairs if state in pair["classes"]), key=lambda pair: pair["median_preference"])
+        if nearest["agreement"] < tuning.sure_agreement or nearest["valley"] > tuning.sure_valley:
+            doubtful.add((int(nearest["classes"][0]), int(nearest["classes"][1])))
+    return sorted(doubtful)
 
 
-def merge_same(data: Images, found: Assignment, radius: float, mask: Tensor, smallest: int, rng: torch.Generator,
-               report: Callable[[dict[str, Any]], None] | None = None) -> tuple[Assignment, list[dict[str, Any]]]:
-    """Join classes that two halves of the images cannot tell apart. Returns the evidence of the pairs that stay."""
+def join_same(problem: Problem, assignment: Assignment, max_shell: float, rng: torch.Generator,
+              report: Callable[[dict[str, Any]], None] | None = None) -> tuple[Assignment, list[dict[str, Any]]]:
+    """Join states that two halves of the images cannot tell apart. Returns the evidence of the pairs that stay."""
     while True:
-        found = reassign(data, found, radius, mask, 1, smallest)
-        if found.n_classes == 1:
-            return found, []
-        sizes = found.sizes()
-        if sizes.min() < smallest:
-            found = found.without(int(sizes.argmin()))
-            continue
-        pairs = pair_evidence(data, found, radius, mask, rng)
-        doubtful = doubtful_pairs(pairs, found.n_classes)
-        for a, b in doubtful:
-            exchange_poses(data, found, a, b, radius)
+        assignment = reassign(problem, assignment, max_shell)
+        if assignment.n_classes == 1:
+            return assignment, []
+        sizes = assignment.sizes()
+        pairs = separate_pairs(problem, assignment, max_shell, rng)
+        doubtful = doubtful_pairs(pairs, assignment.n_classes, problem.tuning.join)
+        for pair in doubtful:
+            assignment = exchange_poses(problem, assignment, pair, max_shell)
         if doubtful:
-            pairs = pair_evidence(data, found, radius, mask, rng)
-        worst = min(pairs, key=lambda pair: (is_separate(pair), pair["agreement"]))
-        if is_separate(worst):
-            return found, pairs
+            pairs = separate_pairs(problem, assignment, max_shell, rng)
+        worst = min(pairs, key=lambda pair: (is_separate(pair, problem.tuning.split), pair["agreement"]))
+        if is_separate(worst, problem.tuning.split):
+            return assignment, pairs
         if report:
             report({**worst, "joined": True})
-        found = found.without(min(worst["classes"], key=lambda c: int(sizes[c])))
+        assignment = assignment.without(min(worst["classes"], key=lambda state: int(sizes[state])))

@@ -1,11 +1,11 @@
-"""Images that no state explains are set aside: empty ones, aggregates, pieces at the edge, strangers.
+"""Images that no state explains are set aside: empty ones, aggregates, pieces at the edge, other molecules.
 
 Every image is compared with the map of its state at its best pose, in a band, with the common noise spectrum:
 
 * misfit ``sum_k w |X - C S|^2 / sum_k weight`` (1 on average where map, pose and noise are right). What is in
-  the image and not in the map raises it. The limit is ``MISFIT_WIDTHS`` widths above the median of all images, the
-  width taken from the lower side of the distribution, where no junk is.
-* gain ``Re sum_k w X* C S - 1/2 sum_k w |C S|^2``: log likelihood against an empty map. Below ``LEAST_GAIN`` nothing of
+  the image and not in the map raises it. The limit is ``JunkTuning.misfit_widths`` widths above the median of all
+  images, the width taken from the lower side of the distribution, where no junk is.
+* gain ``Re sum_k w X* C S - 1/2 sum_k w |C S|^2``: log likelihood against an empty map. Below ``min_gain`` nothing of
   the state is seen in the image.
 
 Most particles of high misfit are in a wrong pose. So whatever is above the limit is searched once more, on a finer
@@ -19,52 +19,59 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from ..physics.fourier_band import make_band
-from ..reconstruction.images import Images
-from .assignment import explained, reassign
-from .second_search import searched_again
+from .assignment import misfit_and_gain, reassign
+from .problem import Problem
+from .second_search import search_again
 from .states import Assignment
+from .tuning import TUNING, JunkTuning
 
-MISFIT_WIDTHS = 6.0
-LEAST_GAIN = 3.0  # log likelihood ratio
-MOST_OF_A_STATE = 0.5
-ROUNDS = 3
+LOWER_PERCENT = 15.87  # of a normal distribution lies more than one standard deviation below its middle
 
 
-def misfit_limit(misfit: np.ndarray) -> float:
-    """Median and ``MISFIT_WIDTHS`` times its distance to the 16th percentile, a standard deviation of a normal one."""
-    low, middle = np.percentile(misfit, (15.87, 50))
-    return float(middle + MISFIT_WIDTHS * (middle - low))
+def middle_and_width(values: np.ndarray) -> tuple[float, float]:
+    """Median, and its distance to the 16th percentile: the standard deviation of a normal distribution."""
+    low, middle = np.percentile(values, (LOWER_PERCENT, 50))
+    return middle, middle - low
 
 
-def set_aside(data: Images, found: Assignment, radius: float, mask: Tensor, smallest: int, largest_shift_px: float
-              ) -> tuple[Assignment, dict[str, Any]]:
+def misfit_limit(misfit: np.ndarray, tuning: JunkTuning = TUNING.junk) -> float:
+    """Above it an image is junk: the median and some widths of the lower side."""
+    middle, width = middle_and_width(misfit)
+    return float(middle + tuning.misfit_widths * width)
+
+
+def set_junk_aside(problem: Problem, assignment: Assignment, max_shell: float) -> tuple[Assignment, dict[str, Any]]:
     """The assignment with ``aside`` set, and the numbers behind it."""
-    band, n_searched = make_band(data.box_px, radius, data.device), 0
-    for turn in range(ROUNDS):
-        misfit, gain = explained(data, found, band)
-        limit = misfit_limit(misfit[~found.aside])
-        again = np.flatnonzero(misfit > limit)
-        if turn == 0 and len(again):
-            found, n_searched = searched_again(data, found, again, band, largest_shift_px, mask), len(again)
-            misfit, gain = explained(data, found, band)
-        unlike, empty = misfit > limit, gain < LEAST_GAIN
-        junk = unlike | empty
-        shares = [junk[found.class_ == c].mean() if (found.class_ == c).any() else 1.0 for c in range(found.n_classes)]
+    images, tuning = problem.images, problem.tuning.junk
+    band, n_searched = make_band(problem.box_px, max_shell, problem.device), 0
+    for number in range(tuning.rounds):
+        misfit, gain = misfit_and_gain(images, assignment, band)
+        limit = misfit_limit(misfit[~assignment.aside], tuning)
+        badly_explained = np.flatnonzero(misfit > limit)
+        if number == 0 and len(badly_explained):
+            assignment, n_searched = search_again(problem, assignment, badly_explained, band), len(badly_explained)
+            misfit, gain = misfit_and_gain(images, assignment, band)
+        unlike, empty = misfit > limit, gain < tuning.min_gain
+        shares = junk_shares(assignment, unlike | empty)
         worst = int(np.argmax(shares))
-        if shares[worst] > MOST_OF_A_STATE and found.n_classes > 1:
-            found = found.without(worst)
-            misfit, gain = explained(data, found, band)
-            unlike, empty = misfit > limit, gain < LEAST_GAIN
-        found.aside = unlike | empty
-        if (~found.aside).sum() < smallest:  # nothing would be left: the numbers say so, the images stay
-            found.aside = np.zeros_like(found.aside)
-            found = found.without_small(smallest)
+        if shares[worst] > tuning.max_junk_frac and assignment.n_classes > 1:
+            assignment = assignment.without(worst)
+            misfit, gain = misfit_and_gain(images, assignment, band)
+            unlike, empty = misfit > limit, gain < tuning.min_gain
+        assignment = assignment.with_junk(unlike | empty)
+        if (~assignment.aside).sum() < problem.min_state:  # nothing would be left: the numbers say so, the images stay
+            assignment = assignment.with_junk(np.zeros_like(unlike)).without_small(problem.min_state)
             break
-        found = reassign(data, found, radius, mask, 1, smallest)
-    return found, {
-        "n_junk": int(found.aside.sum()), "n_searched_again": n_searched, "fraction": float(found.aside.mean()),
-        "misfit_limit": limit, "median_misfit": float(np.median(misfit)), "n_misfit": int(unlike.sum()),
-        "n_empty": int((empty & ~unlike).sum()), "least_gain": LEAST_GAIN}
+        assignment = reassign(problem, assignment, max_shell)
+    return assignment, {
+        "n_junk": int(assignment.aside.sum()), "n_searched_again": n_searched,
+        "fraction": float(assignment.aside.mean()), "misfit_limit": limit, "median_misfit": float(np.median(misfit)),
+        "n_misfit": int(unlike.sum()), "n_empty": int((empty & ~unlike).sum()), "least_gain": tuning.min_gain}
+
+
+def junk_shares(assignment: Assignment, junk: np.ndarray) -> list[float]:
+    """Part of each state's images that are junk (n,) bool; 1 of a state without any."""
+    members = [assignment.class_ == state for state in range(assignment.n_classes)]
+    return [junk[own].mean() if own.any() else 1.0 for own in members]

@@ -16,85 +16,78 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..physics.fourier_band import Band, make_band
-from ..reconstruction.images import Images, low_passed, spread_rows
+from ..physics.fourier_band import make_band
+from ..reconstruction.images import low_passed, spread_rows
 from ..reconstruction.least_squares import misfits
 from ..reconstruction.map_mixture import MapMixture
 from ..reconstruction.pose_search import search_all
 from ..reconstruction.posed_images import Coefficients, PosedImages
-from .ab_initio import SEARCH_ROTATIONS
-from .assignment import class_map
-from .motion import LEAST_AGREEMENT, LEAST_IMAGES, Motion, motion_of
+from .assignment import state_map
+from .half_maps import HALF_SETS
+from .motion import motion_of
+from .problem import Problem
 from .states import Assignment
 
-MOST_TURNS, LEAST_RISE = 6, 0.01  # of the agreement, for another turn
-SAMPLE = 2000  # images of a state that tell whether it moves
-_ITERATIONS = 3
 
-
-def searched_at_nodes(data: Images, found: Assignment, c: int, maps: Tensor, search_shells: float, band: Band,
-                      largest_shift_px: float, mask: Tensor) -> int:
-    """Poses of class c by a search in ``maps`` (k, d, d, d) where they are better; how many changed. In place.
+def search_at_nodes(problem: Problem, assignment: Assignment, state: int, maps: Tensor, max_shell: float
+                    ) -> tuple[Assignment, int]:
+    """Poses of one state by a search in ``maps`` (k, d, d, d) where they are better; and how many changed.
 
     An image's misfit at the pose it had is that in the map which explains it best.
     """
-    rows = found.members(c)
-    A, shifts_px = found.poses(rows)
-    precision = band.weight / found.noise[band.shell]
-    tried = search_all(data, MapMixture(low_passed(maps, search_shells), found.noise, mask), rows, search_shells,
-                       SEARCH_ROTATIONS, largest_shift_px)
-    node = torch.from_numpy(tried.log_evidence.argmax(1)).to(A.device)
-    kept = PosedImages(Coefficients(data, rows, band), A, shifts_px)
-    before = torch.stack([misfits(kept, volume, precision) for volume in maps]).amin(0)
-    at = torch.from_numpy(rows).to(A.device)
-    changed = 0
-    for k, volume in enumerate(maps):
-        own = torch.nonzero(node == k).squeeze(1)
+    images, rows, search_shells = problem.images, assignment.members(state), problem.settings.search_shells
+    A, shifts_px = assignment.poses(rows)
+    band = make_band(problem.box_px, max_shell, problem.device)
+    precision = band.weight / assignment.noise[band.shell]
+    tried = search_all(images, MapMixture(low_passed(maps, search_shells), assignment.noise, problem.mask), rows,
+                       search_shells, problem.tuning.search.n_rotations, problem.max_shift_px)
+    nearest = torch.from_numpy(tried.log_evidence.argmax(1)).to(A.device)
+    as_they_are = PosedImages(Coefficients(images, rows, band), A, shifts_px)
+    before = torch.stack([misfits(as_they_are, map_, precision) for map_ in maps]).amin(0)
+    A, shifts_px, n_changed = A.clone(), shifts_px.clone(), 0
+    for node, map_ in enumerate(maps):
+        own = torch.nonzero(nearest == node).squeeze(1)
         if len(own) == 0:
             continue
-        source = Coefficients(data, rows[own.cpu().numpy()], band)
-        new, cost = PosedImages(source, tried.A[own, k], tried.shifts_px[own, k]).refined(volume, precision,
-                                                                                        _ITERATIONS)
+        source = Coefficients(images, rows[own.cpu().numpy()], band)
+        new, cost = PosedImages(source, tried.A[own, node], tried.shifts_px[own, node]).refined(
+            map_, precision, problem.tuning.motion.follow_pose_iterations)
         better = cost < before[own]
-        found.A[at[own[better]], c], found.shifts_px[at[own[better]], c] = new.A[better], new.shifts_px[better]
-        changed += int(better.sum())
-    return changed
+        A[own[better]], shifts_px[own[better]] = new.A[better], new.shifts_px[better]
+        n_changed += int(better.sum())
+    return assignment.with_state_poses(state, A, shifts_px, rows), n_changed
 
 
-def moves(data: Images, found: Assignment, c: int, half_set: np.ndarray, radius: float, mask: Tensor, seed: int
-          ) -> bool:
-    """Whether a sample of class c shows a motion that two halves agree on."""
-    rows = found.members(c)
-    some = rows[spread_rows(len(rows), SAMPLE)]
-    if min(np.count_nonzero(half_set[some] == half) for half in (1, 2)) < LEAST_IMAGES:
+def moves(problem: Problem, assignment: Assignment, state: int, max_shell: float) -> bool:
+    """Whether a sample of one state shows a motion that two halves agree on."""
+    rows, tuning = assignment.members(state), problem.tuning.motion
+    some = rows[spread_rows(len(rows), tuning.sample)]
+    if min(np.count_nonzero(problem.half_set[some] == half) for half in HALF_SETS) < tuning.min_images:
         return False
-    return motion_of(data, found, c, half_set, radius, mask, seed, some).agreement >= LEAST_AGREEMENT
+    return motion_of(problem, assignment, state, max_shell, some).agreement >= tuning.min_agreement
 
 
-def followed(data: Images, found: Assignment, c: int, half_set: np.ndarray, search_shells: float, radius: float,
-             mask: Tensor, largest_shift_px: float, seed: int, report: Callable[[float, int], None]
-             ) -> tuple[Tensor, Tensor, Tensor]:
-    """Rotations, shifts and map of class c after its motion was followed, as they are where it has none.
+def follow_motion(problem: Problem, assignment: Assignment, state: int, max_shell: float,
+                  report: Callable[[float, int], None]) -> Assignment:
+    """The assignment after one state's motion was followed, as it is where it has none.
 
-    ``report(agreement, changed)`` is called after each turn. Changes ``found``.
+    ``report(agreement, n_changed)`` is called after each turn.
     """
-    best = found.A[:, c].clone(), found.shifts_px[:, c].clone(), found.volumes[c]
-    if not moves(data, found, c, half_set, radius, mask, seed):
-        return best
-    band = make_band(data.box_px, radius, data.device)
-    precision = band.weight / found.noise[band.shell]
-    motion: Motion = motion_of(data, found, c, half_set, radius, mask, seed)
-    for _ in range(MOST_TURNS):
-        changed = searched_at_nodes(data, found, c, torch.from_numpy(motion.maps).to(data.device), search_shells, band,
-                                    largest_shift_px, mask)
-        after = motion_of(data, found, c, half_set, radius, mask, seed)
-        report(after.agreement, changed)
+    if not moves(problem, assignment, state, max_shell):
+        return assignment
+    band = make_band(problem.box_px, max_shell, problem.device)
+    precision = band.weight / assignment.noise[band.shell]
+    best = tried = assignment
+    motion = motion_of(problem, assignment, state, max_shell)
+    for _ in range(problem.tuning.motion.max_follow_turns):
+        tried, n_changed = search_at_nodes(problem, tried, state, torch.from_numpy(motion.maps).to(problem.device),
+                                           max_shell)
+        after = motion_of(problem, tried, state, max_shell)
+        report(after.agreement, n_changed)
         if after.agreement < motion.agreement:
             break
         rise, motion = after.agreement - motion.agreement, after
-        best = (found.A[:, c].clone(), found.shifts_px[:, c].clone(),
-                class_map(data, found, found.members(c), band, precision, mask)[0])
-        if rise < LEAST_RISE:
+        best = tried.with_map(state, state_map(problem, tried, tried.members(state), band, precision)[0])
+        if rise < problem.tuning.motion.min_rise:
             break
-    found.A[:, c], found.shifts_px[:, c], found.volumes[c] = best
     return best

@@ -1,6 +1,7 @@
 """What ``refine`` leaves: tables, a star file with poses, maps, FSC, a verdict with its evidence."""
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,84 +9,109 @@ import numpy as np
 
 from ..contract import result_files
 from ..contract.labels import NOISE, cluster_name
-from ..contract.settings import RefineRun, TrainRun
+from ..contract.settings import TrainRun
 from ..data.mrc_files import write_map
 from ..data.prepared_images import ParticleCache
 from ..data.run_images import ROW_IDS
 from ..figures import drawing, fsc_curves
 from ..physics.map_comparison import compare
-from .common_frame import Laid
-from .contrast import LEAST_SPREAD
+from .common_frame import FrameFit
 from .evidence import Evidence, verdict
 from .half_maps import Halves
-from .motion import LEAST_AGREEMENT, Motion
+from .motion import Motion
 from .particle_output import Table, pose_table, write_stars, write_tables
+from .problem import Problem
 from .states import Assignment
 
 MOTIONS_PNG = "motions.png"
 RESTART = "misfit", "best", "log_evidence", "log_evidence_before", "kept"  # of a state that was started anew
 
 
-def write(run: RefineRun, train: TrainRun, cache: ParticleCache, found: Assignment, halves_of: list[Halves],
-          laid: list[Laid], motions: list[Motion | None], contrast: np.ndarray | None, evidence: Evidence, out_dir: Path
-          ) -> dict[str, Any]:
-    """Write everything into ``out_dir``, classes numbered by falling size, junk NOISE. Returns ``refine.json``."""
-    sizes = found.sizes()
+@dataclass(frozen=True)
+class Refined:
+    """What a refinement ends with; lists have one entry per state."""
+
+    assignment: Assignment
+    halves: list[Halves]
+    frames: list[FrameFit]
+    motions: list[Motion | None]
+    evidence: Evidence
+
+
+def write(problem: Problem, train: TrainRun, cache: ParticleCache, refined: Refined, out_dir: Path) -> dict[str, Any]:
+    """Write everything into ``out_dir``, states numbered by falling size, junk NOISE. Returns ``refine.json``."""
+    assignment, evidence = refined.assignment, refined.evidence
+    sizes = assignment.sizes()
     order = np.argsort(-sizes, kind="stable")
     new = np.argsort(order)
-    label = np.where(found.aside, NOISE, new[found.class_])
-    probability = np.where(found.aside, 0.0, np.exp(found.log_posterior[np.arange(len(label)), found.class_]))
-    moving = [None if motion is None or motion.agreement < LEAST_AGREEMENT else motion for motion in motions]
-    t = np.full(len(label), np.nan)
-    for c, motion in enumerate(moving):
-        if motion is not None:
-            t[found.members(c)] = motion.t
-    table = Table(label, probability, pose_table(found, cache.pixel_size_ang), t,
-                  np.ones(len(label)) if contrast is None else contrast)
+    min_agreement = problem.tuning.motion.min_agreement
+    moving = [None if motion is None or motion.agreement < min_agreement else motion for motion in refined.motions]
+    table = particle_table(problem, assignment, new, moving)
     write_tables(cache, table, out_dir)
     rows = []
-    for c in order:
-        row = class_row(int(new[c]), int(sizes[c]), len(label), halves_of[c], cache, out_dir)
-        row |= {"frame_correlation": laid[c].correlation, "frame_mirrored": laid[c].mirrored}
-        rows.append(row | motion_entry(int(new[c]), motions[c], moving[c], cache, out_dir))
-    write_pictures(rows, [halves_of[c] for c in order], out_dir)
-    draw_motions([(int(new[c]), moving[c]) for c in order], out_dir)
+    for state in order:
+        label, frame = int(new[state]), refined.frames[state]
+        row = state_row(label, int(sizes[state]), refined.halves[state], cache, out_dir)
+        row |= {"frame_correlation": frame.correlation, "frame_mirrored": frame.mirrored}
+        rows.append(row | motion_entry(label, refined.motions[state], moving[state], cache, out_dir))
+    write_pictures(rows, [refined.halves[state] for state in order], out_dir)
+    draw_motions([(int(new[state]), moving[state]) for state in order], out_dir)
     result_files.write_json(out_dir / result_files.CLUSTERS_JSON, rows)
-    for pair in evidence.pairs:
-        pair["classes"] = sorted(int(new[c]) for c in pair["classes"])
-    details = {"clusters": found.n_classes, "verdict": verdict(rows, evidence),
-               "shells": {"start": run.start_shells, "search": run.search_shells, "class": run.class_shells},
-               "starts": evidence.starts,
-               "unseen_log_evidence": evidence.unseen, "least_log_evidence": evidence.least_unseen,
-               "contrast_spread": evidence.contrast_spread, "least_contrast_spread": LEAST_SPREAD,
-               "masks": evidence.masks,
-               "restarts": [{name: row[name] for name in RESTART} for row in evidence.restarts],
-               "pairs": evidence.pairs, "refused_splits": evidence.refused_splits,
-               "junk": evidence.junk}
+    details = refine_json(problem, rows, evidence, new)
     result_files.write_json(out_dir / result_files.REFINE_JSON, details)
     write_stars(train.data, cache, table, out_dir)  # last: the star file may have been changed meanwhile
-    result_files.update_status(out_dir, state="finished", command=run.command, stage="finished", error=None,
-                          n_particles=len(label), clusters=found.n_classes, verdict=details["verdict"],
-                          **{ROW_IDS: cache.ids_are_rows_of})
-    print(f"clusters {found.n_classes}\nverdict: {details['verdict']}", flush=True)
+    result_files.update_status(out_dir, state="finished", command=problem.settings.command, stage="finished",
+                               error=None, n_particles=len(problem), clusters=len(rows), verdict=details["verdict"],
+                               **{ROW_IDS: cache.ids_are_rows_of})
+    print(f"clusters {len(rows)}\nverdict: {details['verdict']}", flush=True)
     return details
 
 
-def class_row(label: int, n: int, n_all: int, made: Halves, cache: ParticleCache, out_dir: Path) -> dict[str, Any]:
-    """Maps of one class on disk, and its row of ``clusters.json``."""
+def particle_table(problem: Problem, assignment: Assignment, new: np.ndarray, moving: list[Motion | None]) -> Table:
+    """What every particle gets, its state under its ``new`` number (c,)."""
+    aside, contrast = assignment.aside, problem.images.contrast
+    own_log_posterior = assignment.log_posterior[np.arange(len(problem)), assignment.class_]
+    t = np.full(len(problem), np.nan)
+    for state, motion in enumerate(moving):
+        if motion is not None:
+            t[assignment.members(state)] = motion.t
+    return Table(np.where(aside, NOISE, new[assignment.class_]), np.where(aside, 0.0, np.exp(own_log_posterior)),
+                 pose_table(assignment, problem.images.pixel_size_ang), t,
+                 np.ones(len(problem)) if contrast is None else contrast)
+
+
+def refine_json(problem: Problem, rows: list[dict[str, Any]], evidence: Evidence, new: np.ndarray) -> dict[str, Any]:
+    """``refine.json``, states under their ``new`` numbers (c,)."""
+    run, tuning = problem.settings, problem.tuning
+    for pair in evidence.pairs:
+        pair["classes"] = sorted(int(new[state]) for state in pair["classes"])
+    return {"clusters": len(rows), "verdict": verdict(rows, evidence, tuning.junk.mostly_frac),
+            "shells": {"start": run.start_shells, "search": run.search_shells, "class": run.class_shells},
+            "starts": evidence.starts,
+            "unseen_log_evidence": evidence.unseen, "least_log_evidence": evidence.min_unseen,
+            "contrast_spread": evidence.contrast_spread, "least_contrast_spread": tuning.contrast.min_spread,
+            "masks": evidence.masks,
+            "restarts": [{name: row[name] for name in RESTART} for row in evidence.restarts],
+            "pairs": evidence.pairs, "refused_splits": evidence.refused_splits,
+            "junk": evidence.junk}
+
+
+def state_row(label: int, n_particles: int, halves: Halves, cache: ParticleCache, out_dir: Path) -> dict[str, Any]:
+    """Maps of one state on disk, and its row of ``clusters.json``."""
     folder = out_dir / result_files.MAPS
     folder.mkdir(parents=True, exist_ok=True)
     names = [f"{result_files.MAPS}/cluster_{label:02d}{suffix}.mrc" for suffix in ("", "_half1", "_half2")]
-    for name, array in zip(names, (made.full, *made.maps), strict=True):
+    for name, array in zip(names, (halves.full, *halves.maps), strict=True):
         write_map(out_dir / name, array, cache.pixel_size_ang)
-    return {"label": label, "cluster": label, "n_particles": n, "fraction": n / n_all, "z": [], "file": names[0],
+    return {"label": label, "cluster": label, "n_particles": n_particles,
+            "fraction": n_particles / len(cache), "z": [], "file": names[0],
             "index": label, "files": names[1:], "voxel_size_ang": cache.pixel_size_ang,
-            **compare(made.maps[0], made.maps[1], cache.pixel_size_ang)}
+            **compare(halves.maps[0], halves.maps[1], cache.pixel_size_ang)}
 
 
 def motion_entry(label: int, motion: Motion | None, shown: Motion | None, cache: ParticleCache, out_dir: Path
                  ) -> dict[str, Any]:
-    """Part of a class's row on its variation; the maps along it are written where the halves agree on it."""
+    """Part of a state's row on its variation; the maps along it are written where the halves agree on it."""
     names = []
     for k, array in enumerate(shown.maps if shown is not None else ()):
         names.append(f"{result_files.MAPS}/cluster_{label:02d}_motion_{k:02d}.mrc")
@@ -104,10 +130,10 @@ def draw_motions(motions: list[tuple[int, Motion | None]], out_dir: Path) -> Non
         drawing.save_png(strip, out_dir / MOTIONS_PNG)
 
 
-def write_pictures(rows: list[dict[str, Any]], made: list[Halves], out_dir: Path) -> None:
+def write_pictures(rows: list[dict[str, Any]], halves_of: list[Halves], out_dir: Path) -> None:
     """``fsc.csv``, ``fsc.png`` and ``maps.png``; prints the resolutions."""
     fsc_curves.write_fsc(rows, out_dir, "Half maps refined apart")
     strip = drawing.density_strip(
-        [[(h.full, f"{cluster_name(row['label'])}, {row['n_particles']} particles")]
-         for row, h in zip(rows, made, strict=True)], [row["label"] for row in rows])
+        [[(halves.full, f"{cluster_name(row['label'])}, {row['n_particles']} particles")]
+         for row, halves in zip(rows, halves_of, strict=True)], [row["label"] for row in rows])
     drawing.save_png(strip, out_dir / "maps.png")

@@ -21,9 +21,9 @@ from .states import Assignment
 POSE_COLUMNS = ("rot_deg", "tilt_deg", "psi_deg", "shift_x_ang", "shift_y_ang")
 
 
-def pose_table(found: Assignment, pixel_size_ang: float) -> np.ndarray:
+def pose_table(assignment: Assignment, pixel_size_ang: float) -> np.ndarray:
     """``(n, 5)``: RELION's angles in degrees and the shift of the particle's centre in A (x, y)."""
-    A, shifts_px = found.poses(np.arange(len(found.class_)))
+    A, shifts_px = assignment.poses(np.arange(len(assignment.class_)))
     angles = matrix_to_euler(A.double().cpu())
     return np.stack([*(angle.numpy() for angle in angles),
                      *(pixel_size_ang * shifts_px.double().cpu().numpy()).T], 1)

@@ -1,20 +1,19 @@
 """``refine``: states, poses and maps from particles without poses, beyond what the VAE-GAN's clusters say.
 
-1. *Ab initio* (``abinitio``): a few maps at coarse resolution, from the clusters' maps, random blobs, or both.
-2. *Divide* (``divide``): each class is split while two halves of its images agree on the split.
-3. *Settle* (``polish``, ``merge``): all images are searched in all states' maps; states that two halves of the
-   images cannot tell apart are joined, small ones dissolved. Steps 2 and 3 run twice, the second time at finer detail,
-   and again while the number of states changes. A state that is explained far worse than the others is started anew
-   from its own images (``restart``). From the second time on, images whose coarse search may have been
-   wrong are searched once more (``search_again``).
-   Before each, every particle's contrast is measured (``contrast``) and the mask of the maps chosen (``envelope``);
-   after each, images that no state explains are set aside (``junk``).
-4. *Follow* (``follow``): poses of states that move are searched along their motion.
-5. *Detail*: per state, two halves refined apart, the band growing with their FSC; all states laid in one frame
-   (``frames``); then the continuous variation of each (``motion``).
+1. *Ab initio* (``ab_initio``): a few maps at coarse resolution, from the clusters' maps, random blobs, or both.
+2. *Rounds* (``rounds``), until the number of states stays: the mask of the maps is chosen (``mask_choice``), each
+   state is split while two halves of its images agree on the split (``split_states``), all images are searched in all
+   states' maps (``assignment``), states that two halves of the images cannot tell apart are joined (``join_states``),
+   small ones dissolved. A state that is explained far worse than the others is started anew from its own images
+   (``restart_states``). From the second round on, at finer detail, images whose coarse search may have been wrong are
+   searched once more (``second_search``). Images that no state explains are set aside (``junk``), and every
+   particle's contrast is measured (``contrast``).
+3. *Each state* (``each_state``): poses of states that move are searched along their motion (``moving_poses``); two
+   halves are refined apart, the band growing with their FSC (``half_maps``); all states are laid in one frame
+   (``common_frame``); then the continuous variation of each is found (``motion``).
 
 Some images take no part in step 1; whether maps made without them explain them better than an empty map
-decides if there is structure at all. Every step is kept (``refine_checkpoint``), to go on from after a stop.
+decides if there is structure at all. Every step is kept (``step_store``), to go on from after a stop.
 """
 from __future__ import annotations
 
@@ -44,12 +43,14 @@ from ..runtime.step_store import Checkpoints
 from ..runtime.stop_signals import stoppable
 from . import mask_choice, output
 from .ab_initio import ab_initio
-from .common_frame import in_one_frame
-from .each_state import detail, follow_motions, variation, with_halves_of_all
-from .evidence import Evidence
+from .common_frame import lay_in_one_frame
+from .each_state import find_motions, follow_motions, half_sets_of_all, refine_details
+from .motion import Motion
+from .problem import Problem, Recorder
 from .resolutions import shells_text, with_shells
 from .resume import settings_of
-from .rounds import states_of
+from .rounds import find_states
+from .tuning import TUNING, RefineTuning
 
 HELPS = {
     "n_starts": "maps to start from: those of --clusters, filled up with random ones to this number",
@@ -62,8 +63,6 @@ HELPS = {
     "batch_size": "images per step",
     "smallest_frac": "smallest state / all particles",
 }
-SMALLEST_STATE = 50  # particles
-LEAST_EVIDENCE = 3.0  # mean log likelihood ratio of an unseen image, maps against no particle
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,9 +80,9 @@ def main(args: argparse.Namespace) -> None:
     run_refine(run_of(RefineRun, args), args.out, args.resume)
 
 
-def check(run: RefineRun, train: TrainRun, cache: ParticleCache) -> None:
+def check(run: RefineRun, train: TrainRun, cache: ParticleCache, min_state: int = TUNING.min_state) -> None:
     """Refuse settings and particles that cannot be run, by name, value, limit and remedy."""
-    n, box_px = len(cache), cache.box_px
+    n, box_px, min_particles = len(cache), cache.box_px, 4 * min_state
     if train.command != "train3d":
         raise ConfigError(f"{run.run_dir} is a {train.command}; refine makes maps.",
                           "Give the --out folder of train3d.")
@@ -95,15 +94,15 @@ def check(run: RefineRun, train: TrainRun, cache: ParticleCache) -> None:
     for name, value, low, high in limits:
         if not low <= value <= high:
             raise ConfigError(f"{name} is {value:g}.", f"Use a value from {low:g} to {high:g}.")
-    if n < 4 * SMALLEST_STATE:
+    if n < min_particles:
         raise DataError(f"{train.data.particles}: {n} particles are too few for maps.",
-                        f"Give at least {4 * SMALLEST_STATE} particles.")
+                        f"Give at least {min_particles} particles.")
     if len(np.unique(cache.half_set)) < 2:
         raise DataError(f"{train.data.particles}: all particles in use are of half set {cache.half_set[0]}; refine "
                         "compares two halves.", "Give a training on all particles (data.half_set 0).")
 
 
-def run_refine(run: RefineRun, out_dir: Path, resume: bool = False) -> dict[str, Any]:
+def run_refine(run: RefineRun, out_dir: Path, resume: bool = False, tuning: RefineTuning = TUNING) -> dict[str, Any]:
     """Refine into ``out_dir``, with ``resume`` from its checkpoints; returns what ``refine.json`` holds.
 
     Raises ConfigError, DataError or, after a signal, StoppedError.
@@ -112,38 +111,45 @@ def run_refine(run: RefineRun, out_dir: Path, resume: bool = False) -> dict[str,
     device = compute.prepare_device(run.compute)
     train = read_training(run.run_dir)
     cache = open_run_cache(train.data, run.run_dir)
-    check(run, train, cache)
-    data = Images(cache.images, cache.ctf, cache.pixel_size_ang, device)
-    settings = with_shells(replace(run, smallest_frac=max(run.smallest_frac, SMALLEST_STATE / len(data))), data)
+    check(run, train, cache, tuning.min_state)
+    problem = problem_of(run, train, cache, device, tuning)
     maps = cluster_maps(run, cache.box_px, cache.pixel_size_ang)
     steps = Checkpoints(out_dir, settings_of(run, train, cache, maps), device, resume)
     if resume and steps.finished():
         print(f"{out_dir}: the refinement is finished")
         return dict(result_files.read_json(out_dir / result_files.REFINE_JSON))
     run_json.write_run(run, out_dir / result_files.RUN_JSON)
-    journal = Journal(out_dir, resumed=bool(steps.names()))
+    recorder = Recorder(Journal(out_dir, resumed=bool(steps.names())), steps)
     print(f"{len(cache)} particles of {cache.box_px} px, {cache.pixel_size_ang:.3f} A/px, "
           f"on {compute.describe(device)}")
-
-    circle_frac = train.data.particle_radius_frac
-    mask = mask_choice.masks(data.box_px, circle_frac, device)[mask_choice.FIRST]
-    largest_shift_px = train.model.max_shift_frac * data.box_px
-    print(f"resolution: {shells_text(settings, data)}", flush=True)
+    print(f"resolution: {shells_text(problem.settings, problem.images)}", flush=True)
     with stoppable(out_dir):
-        coarse, noise, unseen, starts = steps.step("ab_initio", partial(
-            ab_initio, settings, data, maps, mask, largest_shift_px, journal, steps))
-        data, found, mask, evidence = states_of(settings, data, coarse, noise, circle_frac, largest_shift_px,
-                                                Evidence(unseen, LEAST_EVIDENCE, starts), journal, steps)
-        cache = with_halves_of_all(cache, found)
+        coarse = recorder.step("ab_initio", partial(ab_initio, problem, maps, recorder))
+        problem, assignment, evidence = find_states(problem, coarse, recorder)
+        problem = replace(problem, half_set=half_sets_of_all(problem, assignment, cache.particle_id))
         if evidence.structured:
-            follow_motions(settings, data, found, cache, mask, largest_shift_px, journal, steps)
-        halves = detail(settings, data, found, cache, mask, journal, steps)
-        found, halves, laid = steps.step("frame", partial(in_one_frame, data, found, halves, cache.half_set, mask))
-        motions = variation(settings, data, found, cache, mask, evidence, journal, steps)
-        made = output.write(settings, train, cache, found, halves, laid, motions, data.contrast, evidence,
-                                   out_dir)
+            assignment = follow_motions(problem, assignment, recorder)
+        halves, assignment = refine_details(problem, assignment, recorder)
+        assignment, halves, frames = recorder.step("frame", partial(lay_in_one_frame, problem, assignment, halves))
+        motions: list[Motion | None] = [None] * len(halves)
+        if evidence.structured:
+            motions = find_motions(problem, assignment, recorder)
+        refined = output.Refined(assignment, halves, frames, motions, evidence)
+        details = output.write(problem, train, replace(cache, half_set=problem.half_set), refined, out_dir)
     steps.clear()
-    return made
+    return details
+
+
+def problem_of(run: RefineRun, train: TrainRun, cache: ParticleCache, device: torch.device, tuning: RefineTuning
+               ) -> Problem:
+    """The problem before anything is known of contrasts, with the first mask. Raises ConfigError."""
+    images = Images(cache.images, cache.ctf, cache.pixel_size_ang, device)
+    smallest_frac = max(run.smallest_frac, tuning.min_state / len(images))
+    settings = with_shells(replace(run, smallest_frac=smallest_frac), images, tuning.shells)
+    circle_frac = train.data.particle_radius_frac
+    masks = mask_choice.candidate_masks(images.box_px, circle_frac, device, tuning.mask)
+    return Problem(images, settings, masks[tuning.mask.first], cache.half_set, circle_frac,
+                   train.model.max_shift_frac * images.box_px, tuning)
 
 
 def cluster_maps(run: RefineRun, box_px: int, voxel_size_ang: float) -> Tensor | None:

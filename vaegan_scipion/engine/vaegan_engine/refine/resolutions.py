@@ -9,44 +9,42 @@ import torch
 from ..contract.errors import ConfigError
 from ..contract.settings import RefineRun
 from ..reconstruction.images import Images, spread_rows
+from .tuning import TUNING, ShellTuning
 
-START_SHELLS, SEARCH_SHELLS, CLASS_SHELLS = 4.0, 6.0, 8.0
-USUAL_RADIUS_FRAC, MOST_FINER = 0.32, 2.0  # radius / box that these are for, and the most they are multiplied by
-_SIZE_IMAGES, _SIZE_SHELLS = 1000, 6.0
 _POWER_FRAC, _POWER_RADIUS = 0.9, 0.827  # a ball's projections have 0.9 of their power within 0.827 of its radius
 
 
-def particle_radius_frac(data: Images) -> float:
+def particle_radius_frac(data: Images, tuning: ShellTuning = TUNING.shells) -> float:
     """Radius of the particle / box, from the images' mean power around the centre; 0 where there is none.
 
     The images are low-passed, the power at the edge of the circle is taken off as noise. A homogeneous ball of
     radius R has projections of power ``R^2 - r^2``: 0.9 of it lies within 0.827 R.
     """
     d = data.box_px
-    images = torch.from_numpy(np.asarray(data.images[spread_rows(len(data), _SIZE_IMAGES)], np.float32))
+    images = torch.from_numpy(np.asarray(data.images[spread_rows(len(data), tuning.n_images)], np.float32))
     k2 = torch.fft.fftfreq(d, 1 / d)[:, None].square() + torch.fft.rfftfreq(d, 1 / d).square()
-    power = torch.fft.irfft2(torch.fft.rfft2(images) * (k2 <= _SIZE_SHELLS ** 2), s=(d, d)).square().mean(0)
+    power = torch.fft.irfft2(torch.fft.rfft2(images) * (k2 <= tuning.power_shells ** 2), s=(d, d)).square().mean(0)
     x = torch.arange(d, dtype=torch.float32) - d // 2
     ring = (x[:, None].square() + x.square()).sqrt().round().long().flatten()
     counts = torch.bincount(ring)
     profile = (torch.bincount(ring, power.flatten()) / counts)[:d // 2].numpy()
-    sums = (profile - profile[int(0.9 * (d // 2)):].mean()) * counts[:d // 2].numpy()
-    if sums.sum() <= 0.02 * (profile * counts[:d // 2].numpy()).sum():
+    sums = (profile - profile[int(tuning.edge_frac * (d // 2)):].mean()) * counts[:d // 2].numpy()
+    if sums.sum() <= tuning.min_power_frac * (profile * counts[:d // 2].numpy()).sum():
         return 0.0
     share = np.cumsum(sums) / sums.sum()
     return float(np.interp(_POWER_FRAC, np.maximum.accumulate(share), np.arange(len(share))) / (_POWER_RADIUS * d))
 
 
-def with_shells(run: RefineRun, data: Images) -> RefineRun:
+def with_shells(run: RefineRun, data: Images, tuning: ShellTuning = TUNING.shells) -> RefineRun:
     """The settings with every resolution that was left to the particle's size. Raises ConfigError."""
-    radius, highest = particle_radius_frac(data), data.box_px / 2
-    finer = min(max(USUAL_RADIUS_FRAC / radius, 1.0), MOST_FINER) if radius else 1.0
+    radius_frac, highest = particle_radius_frac(data, tuning), data.box_px / 2
+    finer = min(max(tuning.typical_radius_frac / radius_frac, 1.0), tuning.max_finer) if radius_frac else 1.0
 
-    def of(value: float, usual: float) -> float:
-        return value or min(finer * usual, highest)
+    def of(value: float, typical: float) -> float:
+        return value or min(finer * typical, highest)
 
-    run = replace(run, start_shells=of(run.start_shells, START_SHELLS),
-                  search_shells=of(run.search_shells, SEARCH_SHELLS), class_shells=of(run.class_shells, CLASS_SHELLS))
+    run = replace(run, start_shells=of(run.start_shells, tuning.start),
+                  search_shells=of(run.search_shells, tuning.search), class_shells=of(run.class_shells, tuning.states))
     if not run.start_shells <= run.search_shells <= run.class_shells:
         raise ConfigError(f"start_shells {run.start_shells:g}, search_shells {run.search_shells:g} and class_shells "
                           f"{run.class_shells:g} do not rise.", "Give them in rising order, or 0 for all.")

@@ -14,85 +14,72 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ..contract.settings import RefineRun
 from ..physics.fourier_band import Band, make_band
-from ..reconstruction.images import Images, low_passed, spread_rows
+from ..reconstruction.images import low_passed, spread_rows
 from ..reconstruction.map_mixture import MapMixture
-from ..reconstruction.pose_search import Stage, search_all
-from ..runtime.journal import Journal
-from ..runtime.step_store import Checkpoints
-from .ab_initio import APART, SEARCH_ROTATIONS, Trial, best_of_kind, held_out, plainly_better
-from .assignment import class_map, explained
+from ..reconstruction.pose_search import search_all
+from .ab_initio import APART, best_of_kind, is_plainly_better, trial_of
+from .assignment import misfit_and_gain, state_map
+from .junk import middle_and_width
+from .problem import Problem, Recorder
 from .states import Assignment
 
-WIDTHS = 3.0  # of the best state's misfits: a state whose median lies so much higher is started anew
-MOST_IMAGES = 10000  # of a state, that it is started from
 
-
-def suspects(data: Images, found: Assignment, band: Band) -> list[dict[str, Any]]:
+def suspect_states(problem: Problem, assignment: Assignment, band: Band) -> list[dict[str, Any]]:
     """States whose images are explained far worse than those of the best state: ``state``, ``misfit``, ``best``."""
-    misfit, _ = explained(data, found, band)
-    rows = [found.members(c) for c in range(found.n_classes)]
-    low, middle = np.array([np.percentile(misfit[own], (15.87, 50)) if len(own) else (np.inf, np.inf)
-                            for own in rows]).T
+    misfit, _ = misfit_and_gain(problem.images, assignment, band)
+    members = [assignment.members(state) for state in range(assignment.n_classes)]
+    middle, width = np.array([middle_and_width(misfit[rows]) if len(rows) else (np.inf, np.nan) for rows in members]).T
     best = int(middle.argmin())
-    limit = middle[best] + WIDTHS * (middle[best] - low[best])
-    return [{"state": c, "misfit": float(middle[c]), "best": float(middle[best])}
-            for c in range(found.n_classes) if len(rows[c]) and middle[c] > limit]
+    limit = middle[best] + problem.tuning.restart.misfit_widths * width[best]
+    return [{"state": state, "misfit": float(middle[state]), "best": float(middle[best])}
+            for state, rows in enumerate(members) if len(rows) and middle[state] > limit]
 
 
-def images_of(data: Images, rows: np.ndarray) -> Images:
-    """Some of the images, in memory."""
-    return replace(data, images=np.asarray(data.images[rows]), ctf=np.asarray(data.ctf[rows]),
-                   contrast=None if data.contrast is None else data.contrast[rows])
+def start_anew(problem: Problem, assignment: Assignment, state: int, recorder: Recorder
+               ) -> tuple[Tensor | None, dict[str, Any]]:
+    """A better map of a state, None where there is none; and the evidence, means over unseen images."""
+    rows, max_shell = assignment.members(state), problem.settings.search_shells
+    rows = rows[spread_rows(len(rows), problem.tuning.restart.max_images)]
+    trial = trial_of(replace(problem.part(rows), settings=replace(problem.settings, n_starts=1)))
+    new = best_of_kind(trial, APART, recorder)
+    band = make_band(problem.box_px, max_shell, problem.device)
+    seen = np.delete(rows, trial.held)
+    old, _ = state_map(problem, assignment, seen, band, band.weight / assignment.noise[band.shell])
+    before = trial.unseen_log_evidence(MapMixture(low_passed(old[None], max_shell), new.noise, problem.mask),
+                                       trial.stages()[1])
+    is_better = is_plainly_better(new.each, before, problem.tuning.start)
+    return new.maps[0] if is_better else None, {
+        "log_evidence": new.unseen, "log_evidence_before": float(before.mean()), "kept": is_better}
 
 
-def started_anew(run: RefineRun, data: Images, found: Assignment, c: int, mask: Tensor, largest_shift_px: float,
-                 journal: Journal, steps: Checkpoints) -> tuple[Tensor | None, dict[str, Any]]:
-    """A better map of class c, None where there is none; and the evidence, means over unseen images."""
-    rows = found.members(c)
-    rows = rows[spread_rows(len(rows), MOST_IMAGES)]
-    own = images_of(data, rows)
-    one = replace(run, n_starts=1)
-    held = held_out(len(rows))
-    trial = Trial(one, own, None, mask, largest_shift_px, held)
-    tried = best_of_kind(trial, APART, journal, steps)
-    band = make_band(data.box_px, run.search_shells, data.device)
-    seen = np.delete(rows, held)
-    old, _ = class_map(data, found, seen, band, band.weight / found.noise[band.shell], mask)
-    stage = Stage(run.search_shells, SEARCH_ROTATIONS, run.search_steps, run.batch_size)
-    before = trial.explained(MapMixture(low_passed(old[None], run.search_shells), tried.noise, mask), stage)
-    better = plainly_better(tried.each, before)
-    return tried.maps[0] if better else None, {
-        "log_evidence": tried.unseen, "log_evidence_before": float(before.mean()), "kept": better}
+def place_map(problem: Problem, assignment: Assignment, state: int, map_: Tensor) -> Assignment:
+    """The assignment with another map of a state, and every image's best pose in it."""
+    max_shell = problem.settings.search_shells
+    model = MapMixture(low_passed(map_[None], max_shell), assignment.noise, problem.mask)
+    best = search_all(problem.images, model, np.arange(len(problem)), max_shell, problem.tuning.search.n_rotations,
+                      problem.max_shift_px)
+    return assignment.with_state_poses(state, best.A[:, 0], best.shifts_px[:, 0]).with_map(state, map_)
 
 
-def placed(run: RefineRun, data: Images, found: Assignment, c: int, map_: Tensor, mask: Tensor,
-           largest_shift_px: float) -> Assignment:
-    """The assignment with another map of class c, and every image's best pose in it."""
-    model = MapMixture(low_passed(map_[None], run.search_shells), found.noise, mask)
-    tried = search_all(data, model, np.arange(len(data)), run.search_shells, SEARCH_ROTATIONS, largest_shift_px)
-    made = replace(found, A=found.A.clone(), shifts_px=found.shifts_px.clone(), volumes=found.volumes.clone())
-    made.A[:, c], made.shifts_px[:, c], made.volumes[c] = tried.A[:, 0], tried.shifts_px[:, 0], map_
-    return made
-
-
-def restarted(run: RefineRun, data: Images, found: Assignment, radius: float, mask: Tensor, largest_shift_px: float,
-              journal: Journal, steps: Checkpoints, name: str) -> tuple[Assignment, list[dict[str, Any]]]:
+def restart_states(problem: Problem, assignment: Assignment, max_shell: float, recorder: Recorder, name: str
+                   ) -> tuple[Assignment, list[dict[str, Any]]]:
     """The assignment with the suspects started anew where that is better, and a row for each.
 
     Checkpoints of the parts begin with ``name``.
     """
-    rows = suspects(data, found, make_band(data.box_px, radius, data.device)) if found.n_classes > 1 else []
+    band = make_band(problem.box_px, max_shell, problem.device)
+    rows = suspect_states(problem, assignment, band) if assignment.n_classes > 1 else []
     for row in rows:
-        print(f"state {row['state'] + 1} is explained badly (misfit {row['misfit']:.2f}, the best state's "
+        state = row["state"]
+        print(f"state {state + 1} is explained badly (misfit {row['misfit']:.2f}, the best state's "
               f"{row['best']:.2f}): started anew from its own images", flush=True)
-        map_, evidence = steps.step(f"{name}_state_{row['state']:02d}", partial(
-            started_anew, run, data, found, row["state"], mask, largest_shift_px, journal, steps))
+        map_, evidence = recorder.step(f"{name}_state_{state:02d}", partial(start_anew, problem, assignment, state,
+                                                                            recorder))
         row |= evidence
         print(f"  unseen images: log likelihood {row['log_evidence']:.1f}, {row['log_evidence_before']:.1f} before: "
               f"{'taken' if map_ is not None else 'not taken'}", flush=True)
         if map_ is not None:
-            found = placed(run, data, found, row["state"], map_, mask, largest_shift_px)
-        journal.note(stage="restart", **row)
-    return found, rows
+            assignment = place_map(problem, assignment, state, map_)
+        recorder.note(stage="restart", **row)
+    return assignment, rows

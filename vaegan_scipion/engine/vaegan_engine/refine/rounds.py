@@ -1,193 +1,249 @@
-"""The rounds of a refinement: split, search, settle, restart, search again, junk aside."""
+"""The rounds of a refinement: mask, splits, search, joins, restarts, second search, junk, contrasts.
+
+They are taken until the number of states stays, twice at least.
+"""
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..contract import wording
-from ..contract.settings import RefineRun
 from ..physics.fourier_band import make_band
-from ..reconstruction.images import Images
 from ..reconstruction.map_mixture import MapMixture
 from ..reconstruction.pose_search import search_all
-from ..runtime.journal import Journal
 from ..runtime.progress import progress_bar
-from ..runtime.step_store import Checkpoints
-from . import contrast, mask_choice
-from .ab_initio import SEARCH_ROTATIONS, USUAL_SPREAD, contrasts_known
-from .assignment import reassign, searched
+from . import contrast, junk, mask_choice, restart_states, second_search
+from .ab_initio import CoarseMaps, start_with_contrasts
+from .assignment import reassign, search_in_all_maps
 from .evidence import Evidence
-from .join_states import merge_same, pair_evidence
-from .junk import set_aside
-from .restart_states import restarted
-from .second_search import all_searched_again
-from .split_states import divide
+from .join_states import join_same, separate_pairs
+from .problem import Problem, Recorder
+from .split_states import split_state
 from .states import Assignment, State
 
-SMALLEST_SHARE = 0.03  # of the images: a class below it after the start is dropped
-FINER_SHELLS = 2.0  # added from the second round on
-MOST_ROUNDS = 5
+T = TypeVar("T")
+Step = tuple[Assignment, Evidence]
 
 
-def states_of(run: RefineRun, data: Images, maps: Tensor, noise: Tensor, circle_frac: float, largest_shift_px: float,
-              evidence: Evidence, journal: Journal, steps: Checkpoints) -> tuple[Images, Assignment, Tensor, Evidence]:
-    """Contrasts, mask, divide, search, join, search again, junk aside: twice, and until the number of states stays.
+@dataclass(frozen=True)
+class Round:
+    """One round: the problem as it is known by now, and where its steps are kept."""
 
-    Returns the images with their contrast, the assignment, the mask of its maps, and what speaks for it.
+    problem: Problem
+    number: int
+    rng: torch.Generator
+    recorder: Recorder
+
+    @property
+    def max_shell(self) -> float:
+        """Band in which states are told apart."""
+        return self.problem.max_shell(self.number)
+
+    def step(self, name: str, make: partial[T], draws: bool = False) -> T:
+        """The value of a step of this round; ``draws``: it takes random numbers."""
+        return self.recorder.step(f"{name}_{self.number}", make, self.rng if draws else None)
+
+
+def find_states(problem: Problem, coarse: CoarseMaps, recorder: Recorder) -> tuple[Problem, Assignment, Evidence]:
+    """States, poses and maps from coarse maps.
+
+    Returns the problem with the images' contrast and the mask that was chosen, the assignment, and what speaks for it.
     """
-    masks = mask_choice.masks(data.box_px, circle_frac, data.device)
-    mask = masks[mask_choice.FIRST]
-    rng = torch.Generator().manual_seed(run.compute.seed + 1)
-    smallest = int(run.smallest_frac * len(data))
-    states = steps.step("first_states", partial(first_states, run, data, MapMixture(maps, noise, mask),
-                                                largest_shift_px, journal))
-    spread = 0.0
-    if evidence.structured:
-        data, spread = with_contrast(data, states, run.class_shells, mask, "contrast_first", journal, steps)
-        if data.contrast_spread:
-            data = replace(data, contrast=None, contrast_spread=USUAL_SPREAD)
-            maps, noise = steps.step("ab_initio_contrast", partial(
-                contrasts_known, run, data, MapMixture(maps, noise, mask), mask, largest_shift_px, journal, steps))
-            states = steps.step("contrast_states", partial(
-                first_states, run, data, MapMixture(maps, noise, mask), largest_shift_px, journal))
-            data, spread = with_contrast(data, states, run.class_shells, mask, "contrast_again", journal, steps)
-    aside, tried, restarts = np.zeros(len(data), bool), [], []
-    for turn in range(MOST_ROUNDS):
-        radius = min(run.class_shells + min(turn, 1) * FINER_SHELLS, data.box_px / 2)
-        before = len(states)
-        refused: list[dict[str, Any]] = []
-        junk: dict[str, Any] = {}
+    evidence = Evidence(coarse.unseen, problem.tuning.start.min_log_evidence, coarse.starts)
+    rng = torch.Generator().manual_seed(problem.seed + 1)
+    problem, states, evidence = begin(problem, coarse, evidence, recorder)
+    aside = np.zeros(len(problem), bool)
+    for number in range(problem.tuning.rounds.max_rounds):
+        this, n_before = Round(problem, number, rng, recorder), len(states)
         if evidence.structured:
-            tried = steps.step(f"mask_{turn}", partial(mask_choice.best_mask, data, states, masks, radius, circle_frac))
-            mask = masks[[row["kept"] for row in tried].index(True)]
-            journal.note(stage="mask", masks=tried)
-            print(wording.mask_text(tried), flush=True)
-            states, refused = steps.step(f"divide_{turn}", partial(divided, data, states, radius, mask, smallest, rng,
-                                                                   journal), rng)
-        found = steps.step(f"search_{turn}", partial(searched_in_all, run, data, states, largest_shift_px, mask,
-                                                     journal))
-        found.aside = aside
-        found, pairs = steps.step(f"settle_{turn}", partial(settled, run, data, found, radius, mask, smallest, rng,
-                                                            journal), rng)
+            this, evidence = choose_mask(this, states, evidence)
+            states, evidence = split(this, states, evidence)
+        assignment = search(this, states).with_junk(aside)
+        assignment, evidence = settle(this, assignment, evidence, "settle")
         if evidence.structured:
-            found, anew = steps.step(f"restart_{turn}", partial(restarted, run, data, found, radius, mask,
-                                                                largest_shift_px, journal, steps, f"restart_{turn}"))
-            restarts += anew
-            if any(row["kept"] for row in anew):
-                found, pairs = steps.step(f"settle_anew_{turn}", partial(settled, run, data, found, radius, mask,
-                                                                         smallest, rng, journal), rng)
-        if evidence.structured and turn:
-            found, pairs = steps.step(f"again_{turn}", partial(searched_finer, data, found, radius, mask, smallest,
-                                                               largest_shift_px, rng, journal), rng)
-        if evidence.structured:
-            found, pairs, junk = steps.step(f"junk_{turn}", partial(without_junk, data, found, pairs, radius, mask,
-                                                                    smallest, largest_shift_px, rng), rng)
-            journal.note(stage="junk", **junk)
-        states = [State(found.members(c), *found.poses(found.members(c)), found.volumes[c])
-                  for c in range(found.n_classes)]
-        aside = found.aside
-        print(f"{found.n_classes} states: {', '.join(str(len(state.rows)) for state in states)} particles, "
+            assignment, evidence = restart(this, assignment, evidence)
+            if number > 0:
+                assignment, evidence = search_finer(this, assignment, evidence)
+            assignment, evidence = set_junk_aside(this, assignment, evidence)
+        problem, states, aside = this.problem, assignment.states(), assignment.aside
+        print(f"{assignment.n_classes} states: {', '.join(str(len(state.rows)) for state in states)} particles, "
               f"{int(aside.sum())} set aside", flush=True)
-        if evidence.structured:
-            data, spread = with_contrast(data, states, radius, mask, f"contrast_{turn}", journal, steps)
-        if not evidence.structured or (turn and len(states) == before):
+        if not evidence.structured:
             break
-    return data, found, mask, replace(evidence, pairs=pairs, refused_splits=refused, junk=junk, contrast_spread=spread,
-                                      masks=tried, restarts=restarts)
+        problem, evidence = measure_contrasts(this, states, evidence)
+        if number > 0 and len(states) == n_before:
+            break
+    return problem, assignment, evidence
 
 
-def with_contrast(data: Images, states: list[State], radius: float, mask: Tensor, step: str, journal: Journal,
-                  steps: Checkpoints) -> tuple[Images, float]:
-    """The images with every particle's contrast, and the contrasts' standard deviation."""
-    values, spread = steps.step(step, partial(contrast.measured, data, states, radius, mask))
-    journal.note(stage="contrast", spread=spread)
-    print(f"contrast: {spread:.3f} standard deviation" + ("" if spread >= contrast.LEAST_SPREAD else ", not modelled"),
-          flush=True)
-    return replace(data, contrast=values, contrast_spread=spread if spread >= contrast.LEAST_SPREAD else 0.0), spread
+def begin(problem: Problem, coarse: CoarseMaps, evidence: Evidence, recorder: Recorder
+          ) -> tuple[Problem, list[State], Evidence]:
+    """All images in the coarse maps, and their contrasts; where these differ, the start once more with them."""
+    model = MapMixture(coarse.maps, coarse.noise, problem.mask)
+    states = recorder.step("first_states", partial(first_states, problem, model, recorder))
+    if not evidence.structured:
+        return problem, states, evidence
+    max_shell = problem.settings.class_shells
+    problem, spread = with_contrasts(problem, states, max_shell, "contrast_first", recorder)
+    if problem.images.contrast_spread:
+        problem = problem.with_contrast(None, problem.tuning.start.typical_spread)
+        model = MapMixture(coarse.maps, coarse.noise, problem.mask)
+        maps, noise = recorder.step("ab_initio_contrast", partial(start_with_contrasts, problem, model, recorder))
+        states = recorder.step("contrast_states", partial(first_states, problem, MapMixture(maps, noise, problem.mask),
+                                                          recorder))
+        problem, spread = with_contrasts(problem, states, max_shell, "contrast_again", recorder)
+    return problem, states, replace(evidence, contrast_spread=spread)
 
 
-def first_states(run: RefineRun, data: Images, model: MapMixture, largest_shift_px: float, journal: Journal
-                 ) -> list[State]:
+def first_states(problem: Problem, model: MapMixture, recorder: Recorder) -> list[State]:
     """All images searched in the coarse maps; maps with few images are dropped."""
-    journal.stage("pose search", f"{len(data)} particles in {model.n_classes} maps")
-    with progress_bar(len(data), "pose search", "images") as bar:
-        found = search_all(data, model, np.arange(len(data)), run.search_shells, SEARCH_ROTATIONS, largest_shift_px,
-                           progress=bar.update)
-    shares = np.bincount(found.log_evidence.argmax(1), minlength=model.n_classes) / len(data)
-    kept = [c for c in range(model.n_classes) if shares[c] > min(SMALLEST_SHARE, 0.5 / model.n_classes)]
-    journal.note(stage="pose search", shares=shares.round(4).tolist())
-    class_ = found.log_evidence[:, kept].argmax(1)
-    model.keep(kept)
+    images, tuning, n_maps = problem.images, problem.tuning, model.n_classes
+    recorder.stage("pose search", f"{len(images)} particles in {n_maps} maps")
+    with progress_bar(len(images), "pose search", "images") as bar:
+        best = search_all(images, model, np.arange(len(images)), problem.settings.search_shells,
+                          tuning.search.n_rotations, problem.max_shift_px, progress=bar.update)
+    shares = np.bincount(best.log_evidence.argmax(1), minlength=n_maps) / len(images)
+    min_share = min(tuning.start.min_share, 0.5 / n_maps)  # of many maps each has a small one
+    kept = [k for k in range(n_maps) if shares[k] > min_share]
+    recorder.note(stage="pose search", shares=shares.round(4).tolist())
+    state_of = best.log_evidence[:, kept].argmax(1)
     states = []
-    for c, old in enumerate(kept):
-        rows = np.flatnonzero(class_ == c)
-        at = torch.from_numpy(rows).to(found.A.device)
-        states.append(State(rows, found.A[at, old], found.shifts_px[at, old], model.maps[c]))
+    for state, k in enumerate(kept):
+        rows = np.flatnonzero(state_of == state)
+        at = torch.from_numpy(rows).to(best.A.device)
+        states.append(State(rows, best.A[at, k], best.shifts_px[at, k], model.maps[k]))
     return states
 
 
-def divided(data: Images, states: list[State], radius: float, mask: Tensor, smallest: int, rng: torch.Generator,
-            journal: Journal) -> tuple[list[State], list[dict[str, Any]]]:
+def choose_mask(this: Round, states: list[State], evidence: Evidence) -> tuple[Round, Evidence]:
+    """The mask with which the maps best explain images they were made without."""
+    problem = this.problem
+    masks = mask_choice.candidate_masks(problem.box_px, problem.particle_radius_frac, problem.device,
+                                        problem.tuning.mask)
+    rows = this.step("mask", partial(mask_choice.rate_masks, problem, states, masks, this.max_shell))
+    this.recorder.note(stage="mask", masks=rows)
+    print(wording.mask_text(rows), flush=True)
+    mask = masks[[row["kept"] for row in rows].index(True)]
+    return replace(this, problem=replace(problem, mask=mask)), replace(evidence, masks=rows)
+
+
+def split(this: Round, states: list[State], evidence: Evidence) -> tuple[list[State], Evidence]:
+    """Every state split as far as two halves of its images agree on it."""
+    leaves, refused = this.step("divide", partial(split_states, this, states), draws=True)
+    return leaves, replace(evidence, refused_splits=refused)
+
+
+def split_states(this: Round, states: list[State]) -> tuple[list[State], list[dict[str, Any]]]:
     """The leaves of all states, and the evidence of the splits that were refused."""
-    journal.stage("divide", f"{len(states)} states at {radius:.3g} shells")
+    this.recorder.stage("divide", f"{len(states)} states at {this.max_shell:.3g} shells")
     leaves: list[State] = []
     refused: list[dict[str, Any]] = []
 
-    def report(evidence: dict[str, Any]) -> None:
-        journal.note(stage="split", **evidence)
-        print(f"  split of {evidence['n_particles']} into {evidence['n_particles'] - evidence['n_second']} + "
-              f"{evidence['n_second']}: agreement {evidence['agreement']:.2f}, valley {evidence['valley']:.2f}, "
-              f"by view {evidence['by_view']:.2f}, {'kept' if evidence['kept'] else 'refused'}", flush=True)
-        if not evidence["kept"]:
-            refused.append(evidence)
+    def report(trial: dict[str, Any]) -> None:
+        this.recorder.note(stage="split", **trial)
+        print(f"  split of {trial['n_particles']} into {trial['n_particles'] - trial['n_second']} + "
+              f"{trial['n_second']}: agreement {trial['agreement']:.2f}, valley {trial['valley']:.2f}, "
+              f"by view {trial['by_view']:.2f}, {'kept' if trial['kept'] else 'refused'}", flush=True)
+        if not trial["kept"]:
+            refused.append(trial)
 
     for state in states:
-        leaves += divide(data, state, radius, mask, smallest, rng, report)
+        leaves += split_state(this.problem, state, this.max_shell, this.rng, report)
     return leaves, refused
 
 
-def searched_in_all(run: RefineRun, data: Images, states: list[State], largest_shift_px: float, mask: Tensor,
-                    journal: Journal) -> Assignment:
+def search(this: Round, states: list[State]) -> Assignment:
     """Every image in every state's map."""
-    journal.stage("settle", f"{len(states)} candidate states, every image in every map")
-    with progress_bar(len(data), "pose search", "images") as bar:
-        return searched(data, states, run.search_shells, SEARCH_ROTATIONS, largest_shift_px, mask, bar.update)
+    return this.step("search", partial(search_states, this, states))
 
 
-def settled(run: RefineRun, data: Images, found: Assignment, radius: float, mask: Tensor, smallest: int,
-            rng: torch.Generator, journal: Journal) -> tuple[Assignment, list[dict[str, Any]]]:
-    """Classes and poses by turns, states that are the same joined; with the evidence of the pairs that stay."""
-    found = reassign(data, found, run.class_shells, mask, 2, smallest)
-    found, pairs = merge_same(data, found, radius, mask, smallest, rng, lambda pair: journal.note(stage="join", **pair))
-    before, found = found.n_classes, reassign(data, found, radius, mask, 1, smallest)
-    return found, pairs if found.n_classes == before else pair_evidence(data, found, radius, mask, rng)
+def search_states(this: Round, states: list[State]) -> Assignment:
+    """``search``, with a progress bar."""
+    this.recorder.stage("settle", f"{len(states)} candidate states, every image in every map")
+    with progress_bar(len(this.problem), "pose search", "images") as bar:
+        return search_in_all_maps(this.problem, states, bar.update)
 
 
-def searched_finer(data: Images, found: Assignment, radius: float, mask: Tensor, smallest: int,
-                   largest_shift_px: float, rng: torch.Generator, journal: Journal
-                   ) -> tuple[Assignment, list[dict[str, Any]]]:
-    """All images searched in the states' maps on a finer grid, where a sample gains by it; with the pairs' evidence."""
-    band = make_band(data.box_px, radius, data.device)
-    journal.stage("search again", f"{found.n_classes} states at {radius:.3g} shells")
-    with progress_bar(int((~found.aside).sum()), "search again", "images") as bar:
-        made, changed = all_searched_again(data, found, band, largest_shift_px, mask, bar.update)
-    journal.note(stage="search again", changed_frac=changed)
-    print(f"search again: {100 * changed:.1f} % of a sample changed", flush=True)
-    made = reassign(data, made, radius, mask, 1, smallest)
-    return made, pair_evidence(data, made, radius, mask, rng)
+def settle(this: Round, assignment: Assignment, evidence: Evidence, name: str) -> Step:
+    """States and poses in turn, states that are the same joined; with the evidence of the pairs that stay."""
+    assignment, pairs = this.step(name, partial(settle_states, this, assignment), draws=True)
+    return assignment, replace(evidence, pairs=pairs)
 
 
-def without_junk(data: Images, found: Assignment, pairs: list[dict[str, Any]], radius: float, mask: Tensor,
-                 smallest: int, largest_shift_px: float, rng: torch.Generator
+def settle_states(this: Round, assignment: Assignment) -> tuple[Assignment, list[dict[str, Any]]]:
+    """What ``settle`` does, and the evidence of the pairs."""
+    problem, max_shell = this.problem, this.max_shell
+    settled = reassign(problem, assignment, problem.settings.class_shells,
+                                 problem.tuning.rounds.first_settle_rounds)
+    joined, pairs = join_same(problem, settled, max_shell, this.rng,
+                              lambda pair: this.recorder.note(stage="join", **pair))
+    settled = reassign(problem, joined, max_shell)
+    if settled.n_classes != joined.n_classes:
+        pairs = separate_pairs(problem, settled, max_shell, this.rng)
+    return settled, pairs
+
+
+def restart(this: Round, assignment: Assignment, evidence: Evidence) -> Step:
+    """States in wrong poses started anew; where one was, all are settled again."""
+    name = f"restart_{this.number}"
+    assignment, rows = this.step("restart", partial(restart_states.restart_states, this.problem, assignment,
+                                                    this.max_shell, this.recorder, name))
+    evidence = replace(evidence, restarts=[*evidence.restarts, *rows])
+    if any(row["kept"] for row in rows):
+        return settle(this, assignment, evidence, "settle_anew")
+    return assignment, evidence
+
+
+def search_finer(this: Round, assignment: Assignment, evidence: Evidence) -> Step:
+    """All images searched in the states' maps on a finer grid, where a sample gains by it."""
+    assignment, pairs = this.step("again", partial(search_states_finer, this, assignment), draws=True)
+    return assignment, replace(evidence, pairs=pairs)
+
+
+def search_states_finer(this: Round, assignment: Assignment) -> tuple[Assignment, list[dict[str, Any]]]:
+    """What ``search_finer`` does, and the evidence of the pairs."""
+    problem, max_shell, recorder = this.problem, this.max_shell, this.recorder
+    band = make_band(problem.box_px, max_shell, problem.device)
+    recorder.stage("search again", f"{assignment.n_classes} states at {max_shell:.3g} shells")
+    with progress_bar(int((~assignment.aside).sum()), "search again", "images") as bar:
+        searched, changed_frac = second_search.search_all_again(problem, assignment, band, bar.update)
+    recorder.note(stage="search again", changed_frac=changed_frac)
+    print(f"search again: {100 * changed_frac:.1f} % of a sample changed", flush=True)
+    settled = reassign(problem, searched, max_shell)
+    return settled, separate_pairs(problem, settled, max_shell, this.rng)
+
+
+def set_junk_aside(this: Round, assignment: Assignment, evidence: Evidence) -> Step:
+    """Images that no state explains set aside; where that ends a state, the evidence of the pairs is taken anew."""
+    assignment, pairs, numbers = this.step("junk", partial(without_junk, this, assignment, evidence.pairs), draws=True)
+    this.recorder.note(stage="junk", **numbers)
+    return assignment, replace(evidence, pairs=pairs, junk=numbers)
+
+
+def without_junk(this: Round, assignment: Assignment, pairs: list[dict[str, Any]]
                  ) -> tuple[Assignment, list[dict[str, Any]], dict[str, Any]]:
-    """Junk set aside, with its numbers; where that ends a state, the evidence of the pairs is taken anew."""
-    before = found.n_classes
-    found, junk = set_aside(data, found, radius, mask, smallest, largest_shift_px)
-    if found.n_classes != before:
-        pairs = pair_evidence(data, found, radius, mask, rng)
-    return found, pairs, junk
+    """What ``set_junk_aside`` does, the evidence of the pairs, and the numbers behind it."""
+    left, numbers = junk.set_junk_aside(this.problem, assignment, this.max_shell)
+    if left.n_classes != assignment.n_classes:
+        pairs = separate_pairs(this.problem, left, this.max_shell, this.rng)
+    return left, pairs, numbers
+
+
+def measure_contrasts(this: Round, states: list[State], evidence: Evidence) -> tuple[Problem, Evidence]:
+    """The problem with every particle's contrast."""
+    problem, spread = with_contrasts(this.problem, states, this.max_shell, f"contrast_{this.number}", this.recorder)
+    return problem, replace(evidence, contrast_spread=spread)
+
+
+def with_contrasts(problem: Problem, states: list[State], max_shell: float, step: str, recorder: Recorder
+                   ) -> tuple[Problem, float]:
+    """The problem with every particle's contrast, and the contrasts' standard deviation."""
+    values, spread = recorder.step(step, partial(contrast.measure_contrasts, problem, states, max_shell))
+    recorder.note(stage="contrast", spread=spread)
+    is_modelled = spread >= problem.tuning.contrast.min_spread
+    print(f"contrast: {spread:.3f} standard deviation" + ("" if is_modelled else ", not modelled"), flush=True)
+    return problem.with_contrast(values, spread if is_modelled else 0.0), spread

@@ -1,7 +1,7 @@
 """Who is where: one state, and the assignment of all images to states."""
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,9 +11,9 @@ from ..runtime.step_store import stored
 
 
 @stored
-@dataclass
+@dataclass(frozen=True)
 class State:
-    """One class: its images (row numbers of the data), their poses and its map."""
+    """One state: its images (row numbers of the data), their poses and its map."""
 
     rows: np.ndarray  # (n,) int64
     A: Tensor  # (n, 3, 3)
@@ -27,9 +27,9 @@ class State:
 
 
 @stored
-@dataclass
+@dataclass(frozen=True)
 class Assignment:
-    """Class of every image, its pose in every class, and the maps."""
+    """State of every image, its pose in every state, and the maps. Never changed: ``with_...`` make another one."""
 
     class_: np.ndarray  # (n,) int64
     log_posterior: np.ndarray  # (n, c) float32, natural; probabilities would be 0 where two others must be compared
@@ -41,33 +41,67 @@ class Assignment:
 
     @property
     def n_classes(self) -> int:
-        """Number of classes."""
+        """Number of states."""
         return len(self.volumes)
 
     def poses(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Rotations and shifts of images in the frame of their own class."""
+        """Rotations and shifts of images in the frame of their own state."""
         at, own = torch.from_numpy(rows), torch.from_numpy(self.class_[rows])
         return self.A[at, own], self.shifts_px[at, own]
 
-    def members(self, c: int) -> np.ndarray:
-        """Row numbers of class c."""
-        return np.flatnonzero((self.class_ == c) & ~self.aside)
+    def members(self, state: int) -> np.ndarray:
+        """Row numbers of the images of a state."""
+        return np.flatnonzero((self.class_ == state) & ~self.aside)
 
     def sizes(self) -> np.ndarray:
-        """Images of each class ``(c,)``."""
+        """Images of each state ``(c,)``."""
         return np.bincount(self.class_[~self.aside], minlength=self.n_classes)
 
-    def without(self, c: int) -> Assignment:
-        """Class c dissolved: its images go to the most probable of the others."""
-        kept = [k for k in range(self.n_classes) if k != c]
+    def states(self) -> list[State]:
+        """All states, each with its own images."""
+        return [State(rows, *self.poses(rows), self.volumes[state])
+                for state, rows in enumerate(map(self.members, range(self.n_classes)))]
+
+    def with_poses(self, rows: np.ndarray, A: Tensor, shifts_px: Tensor) -> Assignment:
+        """Some images at other poses in all states, ``(m, c, 3, 3)`` and ``(m, c, 2)``."""
+        at = torch.from_numpy(rows).to(self.A.device)
+        return replace(self, A=self.A.index_copy(0, at, A), shifts_px=self.shifts_px.index_copy(0, at, shifts_px))
+
+    def with_state_poses(self, state: int, A: Tensor, shifts_px: Tensor, rows: np.ndarray | None = None) -> Assignment:
+        """Images, all or some, at other poses in one state, ``(m, 3, 3)`` and ``(m, 2)``."""
+        at = slice(None) if rows is None else torch.from_numpy(rows).to(self.A.device)
+        all_A, all_shifts_px = self.A.clone(), self.shifts_px.clone()
+        all_A[at, state], all_shifts_px[at, state] = A, shifts_px
+        return replace(self, A=all_A, shifts_px=all_shifts_px)
+
+    def with_map(self, state: int, map_: Tensor) -> Assignment:
+        """One state with another map ``(d, d, d)``."""
+        volumes = self.volumes.clone()
+        volumes[state] = map_
+        return replace(self, volumes=volumes)
+
+    def with_states(self, rows: np.ndarray, log_posterior: np.ndarray) -> Assignment:
+        """Some images in the states that are the most probable by ``log_posterior`` (m, c)."""
+        of_all, class_ = self.log_posterior.copy(), self.class_.copy()
+        of_all[rows] = log_posterior
+        class_[rows] = of_all[rows].argmax(1)
+        return replace(self, class_=class_, log_posterior=of_all)
+
+    def with_junk(self, aside: np.ndarray) -> Assignment:
+        """Images ``(n,)`` bool set aside, and no others."""
+        return replace(self, aside=aside)
+
+    def without(self, state: int) -> Assignment:
+        """A state dissolved: its images go to the most probable of the others."""
+        kept = [k for k in range(self.n_classes) if k != state]
         log_posterior = self.log_posterior[:, kept]
-        class_ = np.where(self.class_ == c, log_posterior.argmax(1), self.class_ - (self.class_ > c))
+        class_ = np.where(self.class_ == state, log_posterior.argmax(1), self.class_ - (self.class_ > state))
         return Assignment(class_, log_posterior, self.A[:, kept], self.shifts_px[:, kept], self.volumes[kept],
                           self.noise, self.aside)
 
-    def without_small(self, smallest: int) -> Assignment:
-        """Classes below ``smallest`` images dissolved, the least one first; one class always stays."""
-        found = self
-        while found.n_classes > 1 and found.sizes().min() < smallest:
-            found = found.without(int(found.sizes().argmin()))
-        return found
+    def without_small(self, min_state: int) -> Assignment:
+        """States below ``min_state`` images dissolved, the least one first; one state always stays."""
+        left = self
+        while left.n_classes > 1 and left.sizes().min() < min_state:
+            left = left.without(int(left.sizes().argmin()))
+        return left

@@ -1,4 +1,4 @@
-"""Variation inside one class whose poses are known: its first principal volume, and a split into two maps.
+"""Variation inside one state whose poses are known: its first principal volume, and a split into two maps.
 
 Model: ``X = C S_A[V + s U] + n`` with one number s per image. U and s are found in turn (s by least
 squares with a unit normal prior, U by back-projection of the residuals weighted with s), as in 3D
@@ -7,6 +7,7 @@ begins at the two sides of s and ends as a mixture of two free maps at fixed pos
 """
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -14,49 +15,60 @@ from torch import Tensor
 
 from ..reconstruction.least_squares import back_project, misfits, project, weighted_map
 from ..reconstruction.posed_images import InChunks, Posed
+from .tuning import TUNING, RefineTuning
 
 
-def principal_volume(images: Posed, volume: Tensor, precision: Tensor, mask: Tensor, rng: torch.Generator,
-                     iterations: int = 12) -> tuple[Tensor, Tensor]:
-    """First principal volume U ``(d, d, d)`` about ``volume`` and the scores s ``(n,)``, of mean 0 and mean square 1.
+@dataclass(frozen=True)
+class MapModel:
+    """One state's map, and what other maps of its images are made and compared with."""
 
-    The mean is taken out in every round: ``volume`` is a little weak (its reconstruction is damped), and without
+    map_: Tensor  # (d, d, d)
+    precision: Tensor  # (p,) degrees of freedom / noise variance
+    mask: Tensor  # (d, d, d)
+    spread: float = 0.0  # of the contrasts (``Images``)
+    tuning: RefineTuning = TUNING
+
+
+def principal_volume(images: Posed, model: MapModel, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """First principal volume U ``(d, d, d)`` about the map and the scores s ``(n,)``, of mean 0 and mean square 1.
+
+    The mean is taken out in every round: the map is a little weak (its reconstruction is damped), and without
     noise what all images miss alike would be the first component.
     """
-    residual = images.moved - project(images, volume)
+    residual = images.moved - project(images, model.map_)
     scores = torch.randn(len(residual), generator=rng).to(residual.device)
-    component = back_project(images, residual, scores, precision, mask)
-    for _ in range(iterations):
+    component = back_project(images, residual, scores, model.precision, model.mask)
+    for _ in range(model.tuning.split.em_iterations):
         made = project(images, component)
-        power = (precision * made.abs().square()).sum(1)
-        scores = (precision * (made.conj() * residual).real).sum(1) / (power + 1.0)
+        power = (model.precision * made.abs().square()).sum(1)
+        scores = (model.precision * (made.conj() * residual).real).sum(1) / (power + 1.0)
         scores = scores - scores.mean()
         scores = scores / scores.square().mean().sqrt().clamp_min(1e-12)
-        component = back_project(images, residual, scores, precision, mask)
+        component = back_project(images, residual, scores, model.precision, model.mask)
     return component, scores
 
 
 class Split(NamedTuple):
-    """Two maps of one class."""
+    """Two maps of one state."""
 
     maps: Tensor  # (2, d, d, d)
     preference: Tensor  # (n,) log likelihood of map 1 minus that of map 0
 
 
-def preference(images: InChunks, maps: Tensor, precision: Tensor, spread: float = 0.0) -> Tensor:
+def preference(images: InChunks, maps: Tensor, model: MapModel) -> Tensor:
     """Log likelihood of map 1 minus that of map 0 ``(n,)``, at the best contrast for each (``misfits``)."""
-    return misfits(images, maps[0], precision, spread) - misfits(images, maps[1], precision, spread)
+    first, second = (misfits(images, map_, model.precision, model.spread) for map_ in maps)
+    return first - second
 
 
-def split_in_two(images: Posed, volume: Tensor, precision: Tensor, mask: Tensor, rng: torch.Generator,
-                 spread: float = 0.0, iterations: int = 12) -> Split:
+def split_in_two(images: Posed, model: MapModel, rng: torch.Generator) -> Split:
     """Two maps by expectation maximisation at fixed poses, from the two sides of the first principal volume."""
-    component, scores = principal_volume(images, volume, precision, mask, rng)
-    high = scores > scores.median()
-    maps = torch.stack([volume + scores[side].mean() * component for side in (~high, high)])
-    for _ in range(iterations):
-        odds = preference(images, maps, precision, spread)
-        share = torch.sigmoid(odds).mean().clamp(0.02, 0.98)
+    component, scores = principal_volume(images, model, rng)
+    high, min_share = scores > scores.median(), model.tuning.split.min_share
+    maps = torch.stack([model.map_ + scores[side].mean() * component for side in (~high, high)])
+    for _ in range(model.tuning.split.em_iterations):
+        odds = preference(images, maps, model)
+        share = torch.sigmoid(odds).mean().clamp(min_share, 1 - min_share)
         second = torch.sigmoid(odds + torch.log(share / (1 - share)))
-        maps = torch.stack([weighted_map(images, side, precision, mask) for side in (1 - second, second)])
-    return Split(maps, preference(images, maps, precision, spread))
+        maps = torch.stack([weighted_map(images, side, model.precision, model.mask) for side in (1 - second, second)])
+    return Split(maps, preference(images, maps, model))

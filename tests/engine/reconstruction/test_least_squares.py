@@ -1,0 +1,54 @@
+"""Maps from images at known poses, whole and in chunks."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from refine_particles import PIXEL_SIZE_ANG, blobs, mask_of, simulated
+from vaegan_engine.physics.fourier_band import image_coefficients, make_band
+from vaegan_engine.physics.fsc import fourier_shell_correlation
+from vaegan_engine.physics.projection import volume_to_fourier
+from vaegan_engine.reconstruction import images as particle_images
+from vaegan_engine.reconstruction import least_squares, posed_images
+from vaegan_engine.reconstruction.least_squares import residual_noise, weighted_map
+from vaegan_engine.reconstruction.pose_refinement import refine_poses
+from vaegan_engine.reconstruction.posed_images import Coefficients, PosedImages, posed
+
+
+def test_map_from_known_poses():
+    truth = blobs(6)
+    data, _, A, shifts = simulated([truth], 400, 1.0)
+    band = make_band(24, 12.0)
+    X, C = data.coefficients(np.arange(400), band)
+    images = posed(X, C, A, shifts, band)
+    volume = weighted_map(images, torch.ones(400), torch.ones_like(band.weight), mask_of(24))
+    fsc = fourier_shell_correlation(volume.numpy(), truth.numpy())
+    assert fsc[1:6].min() > 0.95
+    noise = residual_noise(images, volume)
+    assert float((noise[3:10] / 24 ** 2).mean()) == pytest.approx(1.0, abs=0.12)
+
+
+@pytest.mark.parametrize("most_held", [0, 2 ** 30])
+def test_images_in_chunks_are_the_images(monkeypatch, most_held):
+    truth = blobs(6)
+    data, _, A, shifts = simulated([truth], 130, 1.0)
+    for module, name, value in ((least_squares, "CHUNK_IMAGES", 50), (posed_images, "CHUNK_IMAGES", 50),
+                                (particle_images, "_READ_IMAGES", 32), (posed_images, "MOST_HELD", most_held)):
+        monkeypatch.setattr(module, name, value)
+    rows, band = np.arange(5, 128), make_band(24, 8.0)
+    X, C = data.coefficients(rows, band)
+    whole_table = torch.from_numpy(data.ctf[rows])
+    torch.testing.assert_close((X, C), image_coefficients(torch.from_numpy(data.images[rows]), whole_table,
+                                                          PIXEL_SIZE_ANG, band))
+    whole, w = posed(X, C, A[rows], shifts[rows], band), band.weight
+    images = PosedImages(Coefficients(data, rows, band), A[rows], shifts[rows])
+    volume = least_squares.reconstruction(images, w, mask_of(24))
+    torch.testing.assert_close(volume, weighted_map(whole, torch.ones(len(rows)), w, mask_of(24)))
+    misfit = (w * (whole.moved - least_squares.project(whole, volume)).abs().square()).sum(1) / 2
+    torch.testing.assert_close(least_squares.misfits(images, volume, w), misfit)
+    torch.testing.assert_close(residual_noise(images, volume), residual_noise(whole, volume))
+    some = torch.tensor([100, 3, 3, 60])
+    torch.testing.assert_close(images.part(some).moved, whole.moved[some])
+    better, cost = images.refined(volume, w, 2)
+    expected = refine_poses(volume_to_fourier(volume[None])[0], X, C, A[rows], shifts[rows], w, band, 2)
+    torch.testing.assert_close((better.A, better.shifts_px, cost), expected)

@@ -1,0 +1,76 @@
+"""One step of expectation maximisation against brute force and known poses."""
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from refine_particles import blobs, mask_of, simulated
+from vaegan_engine.physics.fourier_band import make_band, shift_grid, shift_phases
+from vaegan_engine.physics.fsc import fourier_shell_correlation
+from vaegan_engine.physics.projection import volume_to_fourier
+from vaegan_engine.physics.rotations import super_fibonacci_rotations
+from vaegan_engine.physics.slices import gather, stencil
+from vaegan_engine.reconstruction.images import image_power
+from vaegan_engine.reconstruction.map_mixture import MapMixture, accumulate, search
+from vaegan_engine.refine.starting_maps import scale_to_images
+
+
+def test_search_is_the_likelihood_summed_by_hand():
+    data, _, _, _ = simulated([blobs(0, 16), blobs(1, 16)], 2, 0.5)
+    band, grid = make_band(16, 4.0), super_fibonacci_rotations(40)
+    shifts = shift_grid(1.0, 1.0)
+    model = MapMixture(torch.stack([blobs(0, 16), blobs(1, 16)]), image_power(data), mask_of(16))
+    X, C = data.coefficients(np.arange(4), band)
+    found = search(X, C, model, model.templates(band, grid), band, shift_phases(band, shifts))
+    w = model.precision(band)
+    for i in range(4):
+        scores = torch.empty(2, len(shifts), 40)
+        for c in range(2):
+            made = C[i] * gather(volume_to_fourier(model.maps)[c], stencil(band, grid))
+            for s in range(len(shifts)):
+                moved = X[i] * shift_phases(band, shifts)[s]
+                misfit = 0.5 * (w * ((moved - made).abs() ** 2 - moved.abs() ** 2)).sum(1)
+                scores[c, s] = -misfit
+        expected = scores.flatten(1).logsumexp(1) - math.log(len(shifts) * 40)
+        torch.testing.assert_close(found.log_evidence[i], expected, rtol=1e-3, atol=2e-3)
+        c = int(expected.argmax())
+        best = scores[c].flatten().argmax()
+        assert (int(found.best_shift[i, c]), int(found.best_rotation[i, c])) == divmod(int(best), 40)
+    sums = torch.zeros(4).index_add_(0, found.image, found.weight)
+    torch.testing.assert_close(sums, torch.ones(4))
+
+
+def test_flat_images_do_not_make_sharp_ones_keep_all_poses():
+    """Two empty images among strong ones: entries of a strong one stay those within its own limit."""
+    maps = torch.stack([blobs(0)])
+    data, _, _, _ = simulated([blobs(0)], 12, 0.3)
+    band, phases = make_band(24, 6.0), shift_phases(make_band(24, 6.0), shift_grid(1.2, 0.6))
+    power = image_power(data)
+    model = MapMixture(scale_to_images(maps, data, power, 6.0), 0.05 * power, mask_of(24))
+    templates = model.templates(band, super_fibonacci_rotations(1152))
+    X, C = data.coefficients(np.arange(12), band)
+    alone = search(X, C, model, templates, band, phases)
+    empty = torch.cat((X, torch.zeros_like(X[:2]))), torch.cat((C, 0.001 * C[:2]))
+    found = search(*empty, model, templates, band, phases)
+    n_alone, n = (torch.bincount(one.image, minlength=14)[:12] for one in (alone, found))
+    assert int(torch.bincount(found.image)[12:].max()) >= 256  # the flat ones are flat
+    assert torch.equal(n, n_alone)
+
+
+def test_em_step_recovers_the_noise_and_the_map():
+    truth = blobs(3)
+    data, _, _, _ = simulated([truth], 300, 1.0)
+    band, power = make_band(24, 6.0), image_power(data)
+    model = MapMixture(scale_to_images(truth[None], data, power, 6.0), power, mask_of(24))
+    X, C = data.coefficients(np.arange(300), band)
+    phases = shift_phases(band, shift_grid(1.0, 0.5))
+    templates = model.templates(band, super_fibonacci_rotations(1500))
+    found = search(X, C, model, templates, band, phases)
+    accumulate(model, found, X, C, templates, band, phases)
+    model.solve(6.0)
+    fsc = fourier_shell_correlation(model.maps[0].numpy(), truth.numpy())
+    assert fsc[1:5].min() > 0.9
+    # variance 1 per pixel is d^2 per coefficient; poses off by half a grid step leave some signal
+    ratio = model.noise[2:6] / 24 ** 2
+    assert 0.8 < float(ratio.min()) and float(ratio.max()) < 1.8

@@ -1,0 +1,90 @@
+"""What a refinement is given, and where it writes what it does: the two arguments of almost everything here."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..contract.settings import RefineRun
+from ..reconstruction.images import Images
+from ..runtime.journal import Journal
+from ..runtime.step_store import Checkpoints
+from .tuning import TUNING, RefineTuning
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Images and all that is asked of them. What is found out on the way (contrast, mask) makes a new Problem."""
+
+    images: Images
+    settings: RefineRun  # every resolution given
+    mask: Tensor  # (d, d, d) of all maps
+    half_set: np.ndarray  # (n,) of 1 and 2
+    particle_radius_frac: float  # of the box, of the circle around the particle
+    max_shift_px: float  # from the centre, along x and y
+    tuning: RefineTuning = TUNING
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def min_state(self) -> int:
+        """Images of the smallest state."""
+        return int(self.settings.smallest_frac * len(self.images))
+
+    @property
+    def seed(self) -> int:
+        """Of everything random."""
+        return self.settings.compute.seed
+
+    @property
+    def box_px(self) -> int:
+        """Side of the images."""
+        return self.images.box_px
+
+    @property
+    def device(self) -> torch.device:
+        """Where everything is computed."""
+        return self.images.device
+
+    def max_shell(self, round_number: int) -> float:
+        """Band in which states are told apart in a round: finer from the second on, at most Nyquist."""
+        finer = self.tuning.rounds.finer_shells if round_number else 0.0
+        return min(self.settings.class_shells + finer, self.box_px / 2)
+
+    def with_contrast(self, contrast: np.ndarray | None, spread: float) -> Problem:
+        """The same with contrasts ``(n,)`` of the particles and their standard deviation."""
+        return replace(self, images=replace(self.images, contrast=contrast, contrast_spread=spread))
+
+    def part(self, rows: np.ndarray) -> Problem:
+        """Some of the images, in memory."""
+        whole = self.images
+        images = replace(whole, images=np.asarray(whole.images[rows]), ctf=np.asarray(whole.ctf[rows]),
+                         contrast=None if whole.contrast is None else whole.contrast[rows])
+        return replace(self, images=images, half_set=self.half_set[rows])
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """Where a refinement writes: its journal for people and its finished steps for going on after a stop."""
+
+    journal: Journal
+    steps: Checkpoints
+
+    def stage(self, name: str, text: str) -> None:
+        """A new stage begins."""
+        self.journal.stage(name, text)
+
+    def note(self, **values: Any) -> None:
+        """One line of ``log.jsonl``."""
+        self.journal.note(**values)
+
+    def step(self, name: str, make: Callable[[], T], rng: torch.Generator | None = None) -> T:
+        """The value of a step, read where it was finished before, else made and stored (``Checkpoints.step``)."""
+        return self.steps.step(name, make, rng)

@@ -1,0 +1,190 @@
+"""The numbers that ``refine`` was set with, in one record: what each is, on what it was set, how sensitive it is.
+
+A user's settings are in ``RefineRun``; these are the method's own. "Set on" names the data of docs/method-notes.rst.
+"Single": the value lies between single observations on a few molecules, and another one may need it elsewhere;
+"wide": little lies near it, or little depends on it. Shells are cycles per box. What holds for every search and every
+least squares (chunk sizes, Wiener term, damping) stays with the code of ``reconstruction``.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class ShellTuning:
+    """Resolutions that fit the particle (``resolutions``), where the user left them to it."""
+
+    start: float = 4.0  # shells of the start; single: set on ribosomes of 48 px, coarser ones start wrong
+    search: float = 6.0  # of the pose search; single
+    states: float = 8.0  # at which states are told apart; single
+    typical_radius_frac: float = 0.32  # radius / box of the particles that these three were set on
+    max_finer: float = 2.0  # the most they are multiplied by for a smaller particle; wide
+    n_images: int = 1000  # that the particle's size is measured on; wide
+    power_shells: float = 6.0  # low pass before it is measured
+    edge_frac: float = 0.9  # of the circle: beyond it there is only noise
+    min_power_frac: float = 0.02  # of all power that must be the particle's, or its size is unknown
+
+
+@dataclass(frozen=True)
+class StartTuning:
+    """Ab initio maps (``ab_initio``, ``starting_maps``)."""
+
+    n_rotations: int = 1152  # of the grid at the resolution of the start, about 22 degrees apart
+    n_images_power: int = 1000  # that starting noise and scale are measured on; wide
+    n_rotations_scale: int = 256  # that the power of the maps' slices is averaged over; wide
+    random_amplitude: float = 0.5  # of random maps, relative to the signal's; wide
+    blob_radius_frac: float = 0.25  # of the box: sphere that random maps fill; wide
+    blob_edge_frac: float = 0.12
+    noise_shell: int = -3  # from the highest: where the images' power is noise alone
+    held_out_frac: float = 0.1  # of the images, that take no part and choose between starts
+    max_held_out: int = 300
+    growth_noise: float = 0.3  # norm of what is added to a copy / the map's; single: adenylate kinase
+    plain_errors: float = 3.0  # standard errors by which one kind of start must be better; single: exosome needs more
+    all_maps_steps: int = 2  # times search_steps, after the best start of a kind: copies become different
+    min_share: float = 0.03  # of the images: a map below it after the start is dropped; wide
+    typical_spread: float = 0.25  # of the contrasts, before it is known
+    min_log_evidence: float = 3.0  # per unseen image, maps against none; ribosomes have 100 to 220, noise 0.4
+
+
+@dataclass(frozen=True)
+class SearchTuning:
+    """Pose searches (all modules) and the second, finer one (``second_search``)."""
+
+    n_rotations: int = 2304  # of the grid, about 18 degrees apart
+    second_rotations: int = 4608  # of the second search, about 14 degrees; set on ribo3 at SNR 0.2
+    second_shifts_per_period: float = 3.0  # poses are refined afterwards, and the rotations are further apart
+    second_sample: int = 500  # images that are searched first; single: blind to small states
+    max_changed_frac: float = 0.01  # of the sample: where more has changed, all images are searched again; single
+    moved_deg: float = 10.0  # to another pose, not along the way of a refinement
+    second_pose_iterations: int = 4
+
+
+@dataclass(frozen=True)
+class RoundTuning:
+    """The loop over the decisions (``rounds``) and the settling between them (``assignment``)."""
+
+    max_rounds: int = 5  # three like states at SNR 0.5 took three
+    finer_shells: float = 2.0  # added to the states' shells from the second round on
+    first_settle_rounds: int = 2  # of classes and poses, before states are joined
+    pose_iterations: int = 2  # per settling round
+
+
+@dataclass(frozen=True)
+class SplitTuning:
+    """Splits of states (``split_states``, ``two_maps``), and what makes two states two (joins as well)."""
+
+    min_agreement: float = 0.5  # adjusted mutual information of two halves' labels; true splits have 0.94 to 1; single
+    max_valley: float = 0.6  # density between the sides / at them; true splits 0.04 to 0.40, a motion 0.95; single
+    max_by_view: float = 0.5  # of the sides' variance; single: exosome 0.66 false, 0.60 true with plain evidence
+    plain_agreement: float = 0.9  # with plain_valley: enough, whatever the view explains; single
+    plain_valley: float = 0.2
+    max_images: int = 4000  # that the two maps are made from; single: rare states need more
+    settle_rounds: int = 3  # of map and poses before a split
+    pose_iterations: int = 3
+    em_iterations: int = 12  # of the principal volume, and of the two maps
+    min_share: float = 0.02  # of a side, while the two maps are made
+    preference_quantile: float = 0.95  # beyond it preferences are cut: extreme images must not set the scale
+
+
+@dataclass(frozen=True)
+class JoinTuning:
+    """Joins of states that are the same (``join_states``)."""
+
+    sure_agreement: float = 0.97  # beyond both, two states need no second look; single
+    sure_valley: float = 0.2
+    pose_iterations: int = 3  # of poses that are carried over
+
+
+@dataclass(frozen=True)
+class JunkTuning:
+    """Images that no state explains (``junk``)."""
+
+    misfit_widths: float = 6.0  # above the median; one noise level assumed; ribo3 with 25 % junk: recall 0.98; single
+    min_gain: float = 3.0  # log likelihood against an empty map; depends on box and SNR; single
+    max_junk_frac: float = 0.5  # of a state: above it the state is dissolved
+    rounds: int = 3
+    mostly_frac: float = 0.5  # of all images, for "mostly junk"
+
+
+@dataclass(frozen=True)
+class RestartTuning:
+    """States that are started anew (``restart_states``)."""
+
+    misfit_widths: float = 3.0  # of the best state's: median so much higher; right states differ by less than 1
+    max_images: int = 10_000  # of a state, that it is started from
+
+
+@dataclass(frozen=True)
+class ContrastTuning:
+    """Contrasts of the particles (``contrast``)."""
+
+    min_spread: float = 0.08  # below it all contrasts are 1
+    min_contrast: float = 0.1
+    spreads_below: float = 2.0  # of the spread, below 1: an empty image must not pass for a faint particle
+    spreads_above: float = 6.0  # strong ones do occur
+
+
+@dataclass(frozen=True)
+class MaskTuning:
+    """Radii of the maps' mask that are tried (``mask_choice``)."""
+
+    beyond_fracs: tuple[float, ...] = (-0.05, 0.03, 0.10)  # of the box: full mask to the particle's circle and so much
+    first: int = 1  # of them, before there are poses
+    edge_frac: float = 0.08
+    max_images: int = 2000  # of a state
+
+
+@dataclass(frozen=True)
+class HalfMapTuning:
+    """Detail from independent halves (``half_maps``, ``each_state``)."""
+
+    rounds: int = 5
+    pose_iterations: int = 3
+    min_fsc: float = 0.143
+    wider_shells: int = 4  # of the maps beyond the band of the poses, so that their FSC can tell where it ends
+    next_shells: int = 2  # of the next round's band past the fall of the FSC
+    min_half_frac: float = 0.1  # of a state's images, in the smaller of its half sets
+
+
+@dataclass(frozen=True)
+class MotionTuning:
+    """Continuous variation inside a state (``motion``) and poses along it (``moving_poses``)."""
+
+    n_nodes: int = 6  # maps along the motion
+    pose_turns: int = 2  # of poses
+    curve_rounds: int = 2  # of coordinates and maps in each
+    min_images: int = 100  # of a state, in each half
+    min_agreement: float = 0.5  # of the two halves; rigid states have 0.04 to 0.45, moving ones 0.71 to 0.997
+    max_curve_images: int = 20_000  # of a state, that its curve is made from; the others get their place on it
+    trial_rounds: int = 2  # of each starting order
+    trial_images: int = 2000
+    n_components: int = 3  # principal volumes whose scores are starting orders
+    n_neighbours: int = 20  # of the graph whose Fiedler vector is one
+    n_places: int = 51  # values of t that are tried
+    node_pose_iterations: int = 1
+    max_follow_turns: int = 6
+    min_rise: float = 0.01  # of the agreement, for another turn
+    sample: int = 2000  # images of a state that tell whether it moves
+    follow_pose_iterations: int = 3
+
+
+@dataclass(frozen=True)
+class RefineTuning:
+    """All of them."""
+
+    min_state: int = 50  # particles of a state, however small a part of the set that is
+    shells: ShellTuning = field(default_factory=ShellTuning)
+    start: StartTuning = field(default_factory=StartTuning)
+    search: SearchTuning = field(default_factory=SearchTuning)
+    rounds: RoundTuning = field(default_factory=RoundTuning)
+    split: SplitTuning = field(default_factory=SplitTuning)
+    join: JoinTuning = field(default_factory=JoinTuning)
+    junk: JunkTuning = field(default_factory=JunkTuning)
+    restart: RestartTuning = field(default_factory=RestartTuning)
+    contrast: ContrastTuning = field(default_factory=ContrastTuning)
+    mask: MaskTuning = field(default_factory=MaskTuning)
+    half_maps: HalfMapTuning = field(default_factory=HalfMapTuning)
+    motion: MotionTuning = field(default_factory=MotionTuning)
+
+
+TUNING = RefineTuning()
