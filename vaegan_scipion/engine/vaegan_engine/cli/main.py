@@ -68,7 +68,9 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``train2d`` and ``train3d``; everything else by ``--config`` or ``--set``."""
     parser.add_argument("--particles", required=True, help="RELION star file")
     parser.add_argument("--out", type=Path, required=True, help="results folder")
-    parser.add_argument("--preset", default="fast", help="fast (default) or another of 'vaegan presets'")
+    parser.add_argument("--poses", metavar="FOLDER|input", help="train3d: poses of this folder of refine, or those "
+                        "that the particles carry")
+    parser.add_argument("--preset", help="fast (default), posed (default with --poses) or another of 'vaegan presets'")
     parser.add_argument("--config", type=Path, help="JSON file with sections data, model, training, compute")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE",
                         help="one setting, for example training.total_kimg=64; may be repeated")
@@ -98,6 +100,10 @@ def train_settings(args: argparse.Namespace) -> TrainRun:
                         "max_images": args.max_images, "box_px": args.box_px,
                         "crop_frac": args.crop_frac},
                "compute": {"device": args.device, "threads": args.threads, "seed": args.seed}}
+    if args.poses == "input":
+        options["data"]["input_poses"] = True
+    elif args.poses:
+        options["data"]["poses_dir"] = str(Path(args.poses).absolute())
     if args.stack:
         options["data"]["stack"] = str(Path(args.stack).absolute())
     if args.continue_from:
@@ -106,7 +112,7 @@ def train_settings(args: argparse.Namespace) -> TrainRun:
         changes = run_json.merged(changes, {section: {k: v for k, v in values.items() if v is not None}})
     for setting in args.set:
         changes = run_json.merged(changes, parse_setting(setting))
-    return build_run(args.command, args.preset, changes)
+    return build_run(args.command, args.preset or ("posed" if args.poses else "fast"), changes)
 
 
 def run_file(args: argparse.Namespace) -> None:

@@ -40,6 +40,10 @@ THESIS_3D: Dict[str, Any] = {
 THESIS_2D = merged(THESIS_3D, {
     "model": {"generator": "dcgan", "first_layer": "conv", "polar_encoder": True},
     "training": {"total_kimg": 3200.0}})
+POSED: Dict[str, Any] = {
+    "model": {"generator": "basis", "n_categories": 0, "n_normal": 8, "generator_width": 64},
+    "training": {"total_kimg": 500.0, "encoder_kimg": 0.0, "batch_size": 256, "likelihood_weight": 1.0,
+                 "adversarial_weight": 0.0, "voxel_lr": 1e-2, "tick_kimg": 25.0, "checkpoint_kimg": 100.0}}
 NO_NOISE: Dict[str, Any] = {"model": {"noise": "none"}}
 VARIANT: Dict[str, Any] = {"model": {"downsampling": "maxpool", "first_layer": "conv", "polar_encoder": False}}
 CAMERA: Dict[str, Any] = {"model": {"pose_prior": "camera"}}
@@ -48,6 +52,8 @@ HOMOGENEOUS: Dict[str, Any] = {"model": {"homogeneous": True}}
 PRESETS: Dict[str, Dict[str, Preset]] = {
     "train3d": {
         "fast": Preset("species and maps in minutes to hours (the default)", {}),
+        "posed": Preset("with poses (the default with --poses): likelihood and posterior of the images at their poses",
+                        POSED),
         "thesis-3d": Preset("the thesis in 3D: uniform poses, invariant critic and encoder, noise generator",
                             THESIS_3D),
         "thesis-3d-camera": Preset("thesis-3d with the trained camera in place of uniform poses",
@@ -134,6 +140,7 @@ def check_parts(run: TrainRun) -> None:
         raise ConfigError("model.generator is 'dcgan' in a 3D training.", "Use 'voxel' or 'siren'.")
     if run.command == "train2d" and model.pose_prior == "camera":
         raise ConfigError("model.pose_prior is 'camera' in a 2D training, which has no poses.", "Use 'uniform'.")
+    check_posed(run)
     if model.n_categories + model.n_normal < 1 or model.n_categories == 1:
         raise ConfigError(f"model.n_categories is {model.n_categories} and n_normal {model.n_normal}.",
                           "Use at least 2 categories, or none and at least 1 normal coordinate.")
@@ -151,3 +158,35 @@ def check_parts(run: TrainRun) -> None:
         raise ConfigError("training.critic_reconstructions is true where nothing is reconstructed, or with a loss "
                           f"('{training.loss}') that pairs or balances images.",
                           "Use encoder_objective 'perceptual' and loss 'wgan_gp'.")
+
+
+def check_posed(run: TrainRun) -> None:
+    """Refuse poses without the model that uses them, and that model without poses."""
+    data, model, training = run.data, run.model, run.training
+    if data.posed and run.command != "train3d":
+        raise ConfigError("poses are given in a 2D training.", "Use train3d.")
+    if data.poses_dir and data.input_poses:
+        raise ConfigError(f"data.poses_dir is {data.poses_dir} with data.input_poses.", "Take poses from one place.")
+    if data.posed != (model.generator == "basis"):
+        raise ConfigError(f"model.generator is '{model.generator}' {'with' if data.posed else 'without'} poses.",
+                          "Use preset posed with --poses, another preset without.")
+    if not data.posed:
+        if training.likelihood_weight or training.adversarial_weight != 1:
+            raise ConfigError(f"training.likelihood_weight is {training.likelihood_weight:g} and adversarial_weight "
+                              f"{training.adversarial_weight:g} without poses.", "Use 0 and 1, or give poses.")
+        return
+    if model.n_categories or not 1 <= model.n_normal <= model.n_basis:
+        raise ConfigError(f"model.n_categories is {model.n_categories}, n_normal {model.n_normal} and n_basis "
+                          f"{model.n_basis} with poses.", "Use n_categories 0 and n_normal from 1 to n_basis.")
+    if training.likelihood_weight <= 0 and training.adversarial_weight <= 0:
+        raise ConfigError("training.likelihood_weight and adversarial_weight are 0: there is nothing to train.",
+                          "Use a likelihood_weight of 1.")
+    if training.encoder_kimg:
+        raise ConfigError(f"training.encoder_kimg is {training.encoder_kimg:g} with poses.", "Use encoder_kimg 0.")
+    limits = [("training.band_shells", training.band_shells, 3, data.box_px / 2 - 1),
+              ("training.start_rounds", training.start_rounds, 0, 1000),
+              ("training.round_kimg", training.round_kimg, 1e-3, 1e7),
+              ("training.adversarial_batch", training.adversarial_batch, 2, 4096)]
+    for name, value, low, high in limits:
+        if not low <= value <= high:
+            raise ConfigError(f"{name} is {value:g}.", f"Use a value from {low:g} to {high:g}.")

@@ -13,7 +13,8 @@ train folder
 ``previews/*.png``        what the networks see and make, one per tick
 ``cache/``                float16 training images and their table
 embed folder
-``latents.npz``           particle_id (n,) int64, z (n, k) float32, half_set (n,) uint8
+``latents.npz``           particle_id (n,) int64, z (n, k) float32, half_set (n,) uint8; with poses also
+                          precision (n, k, k) float32, the inverse covariance of each z
 cluster folder
 ``clusters.csv``          particle_id, label, probability, umap_1, umap_2 [, more umap_*]
 ``clusters.json``         list, per cluster: label (-1 = noise), n_particles, z (list), file, index, stability

@@ -30,15 +30,23 @@ class DataConfig:
     phase_flipped: bool = False  # True when CTF phases were already corrected
     ignore_ctf: bool = False  # True for images without CTF columns: a CTF of 1 everywhere
     half_set: Literal[0, 1, 2] = 0  # 0 = all, 1 or 2 = one independent half
+    poses_dir: str = ""  # train3d with the poses of this folder of refine (particles.csv); empty = without
+    input_poses: bool = False  # train3d with the alignment that the particles carry
+
+    @property
+    def posed(self) -> bool:
+        """Whether the training is given poses."""
+        return bool(self.poses_dir) or self.input_poses
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     """Networks. z = [one-hot of n_categories, n_normal Gaussian coordinates]."""
 
-    generator: Literal["voxel", "siren", "dcgan"] = "voxel"
+    generator: Literal["voxel", "siren", "dcgan", "basis"] = "voxel"  # basis: the one for known poses
     n_categories: int = 6  # more than expected: unused ones empty themselves
     n_normal: int = 0
+    n_basis: int = 8  # maps that a training with poses combines, at least n_normal
     homogeneous: bool = False  # one structure: no encoder, z is a constant vector of n_normal ones
     temperature: float = 8.0  # of the posterior over categories: networks trained on generated images are too sure
     pose_prior: Literal["uniform", "camera"] = "uniform"  # camera: a network trained with the generator
@@ -63,6 +71,12 @@ class TrainingConfig:
 
     total_kimg: float = 24.0
     encoder_kimg: float = 96.0  # then the encoder alone, on images of the averaged generator
+    likelihood_weight: float = 0.0  # with poses: of the images' likelihood (the VAE's loss); 0 = off
+    adversarial_weight: float = 1.0  # of the critic's say (the GAN's loss); 0 = off, with poses only
+    adversarial_batch: int = 32  # with poses: images of a batch that are rendered for the critic
+    band_shells: float = 12.0  # with poses: Fourier shells that are used (box size / resolution)
+    start_rounds: int = 12  # with poses: rounds of principal components that it starts from; 0 = random maps
+    round_kimg: float = 100.0  # with poses: images seen between two steps of the maps
     batch_size: int = 32
     loss: Literal["rpgan", "wgan_gp", "hinge"] = "rpgan"
     gradient_penalty: float = 1.0  # gamma of R1 + R2 (rpgan, hinge), or lambda of WGAN-GP
@@ -240,7 +254,7 @@ RUN_TYPES: Dict[str, Type[Any]] = {
     "counterpart": CounterpartRun,
 }
 PATH_FIELDS = ("particles", "stack", "run_dir", "embedding_dir", "clusters_dir", "traverse_dir", "halves_dir",
-               "refine_dir", "evaluation_dir", "truth_csv", "maps_dir", "continue_from")
+               "refine_dir", "evaluation_dir", "truth_csv", "maps_dir", "continue_from", "poses_dir")
 
 
 def field_table(cls: Type[Any]) -> List[Tuple[str, str, Any]]:

@@ -51,12 +51,28 @@ def run_embed(run: EmbedRun, out_dir: Path,
         raise no_encoder(run.run_dir)
     cache = particles_of(run, trained, out_dir)
     run_json.write_run(run, out_dir / result_files.RUN_JSON)
-    z = encode_all(trained, cache, run.batch_size)
-    result_files.write_npz(out_dir / result_files.LATENTS_NPZ, particle_id=cache.particle_id.astype(np.int64), z=z,
-                      half_set=cache.half_set.astype(np.uint8))
+    latents = latents_of(run, trained, cache)
+    z = latents["z"]
+    result_files.write_npz(out_dir / result_files.LATENTS_NPZ, **latents)
     print(f"embedded {len(z)} particles, z of {z.shape[1]} numbers", flush=True)
     return result_files.update_status(out_dir, state="finished", command=run.command, error=None,
                                  n_particles=len(z), z_dim=z.shape[1], **{ROW_IDS: cache.ids_are_rows_of})
+
+
+def latents_of(run: EmbedRun, trained: Any, cache: ParticleCache) -> dict[str, np.ndarray]:
+    """What ``latents.npz`` holds. With poses: of the particles that have one, and the inverse covariance of each z.
+
+    Other particles than the run's own are taken at the poses in the run's folder, or at their own alignment.
+    """
+    if not trained.run.data.posed:
+        return {"particle_id": cache.particle_id.astype(np.int64), "z": encode_all(trained, cache, run.batch_size),
+                "half_set": cache.half_set.astype(np.uint8)}
+    data = trained.run.data
+    if run.particles:
+        data = replace(data, particles=run.particles)
+    found = trained.posteriors(replace(trained.run, data=data), cache)
+    check_finite(found.z, found.particle_id)
+    return {"particle_id": found.particle_id, "z": found.z, "half_set": found.half_set, "precision": found.precision}
 
 
 def particles_of(run: EmbedRun, trained: Any, out_dir: Path) -> ParticleCache:
@@ -90,8 +106,13 @@ def encode_all(trained: Any, cache: ParticleCache, batch_size: int) -> np.ndarra
             parts.append(trained.encode(images, ctf).float().cpu().numpy())
             bar.update(len(parts[-1]))
     z = np.concatenate(parts)
+    check_finite(z, cache.particle_id)
+    return z
+
+
+def check_finite(z: np.ndarray, particle_id: np.ndarray) -> None:
+    """Refuse latents ``(n, k)`` that are not numbers. Raises DataError."""
     bad = np.flatnonzero(~np.isfinite(z).all(axis=1))
     if len(bad):
-        raise DataError(f"z of particle {cache.particle_id[bad[0]]} is not finite ({len(bad)} such particles).",
+        raise DataError(f"z of particle {particle_id[bad[0]]} is not finite ({len(bad)} such particles).",
                         "The model has diverged: train again with smaller learning rates.")
-    return z

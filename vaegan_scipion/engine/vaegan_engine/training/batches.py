@@ -8,29 +8,48 @@ from torch import Tensor
 IN_MEMORY_BYTES = 4 << 30  # smaller caches are put on the device whole
 
 
-class Batches:
-    """Batch ``i`` of a run, for any ``i``: epochs are seeded permutations, joined end to end."""
+class Rows:
+    """Row numbers of batch ``i`` of a run, for any ``i``: epochs are seeded permutations, joined end to end."""
 
-    def __init__(self, images: np.ndarray, ctf: np.ndarray, batch_size: int, seed: int,
-                 device: torch.device) -> None:
-        self.images, self.batch_size, self.seed, self.device = images, batch_size, seed, device
-        self.ctf = torch.from_numpy(np.ascontiguousarray(ctf)).to(device)
-        self.resident: Tensor | None = None
-        if images.nbytes <= IN_MEMORY_BYTES:
-            self.resident = torch.from_numpy(np.array(images)).to(device)
+    def __init__(self, n: int, batch_size: int, seed: int) -> None:
+        self.n, self.batch_size, self.seed = n, batch_size, seed
         self._orders: dict[int, np.ndarray] = {}
 
     def _order(self, epoch: int) -> np.ndarray:
         if epoch not in self._orders:
             self._orders = {e: o for e, o in self._orders.items() if e == epoch - 1}
-            self._orders[epoch] = np.random.default_rng([self.seed, epoch]).permutation(len(self.images))
+            self._orders[epoch] = np.random.default_rng([self.seed, epoch]).permutation(self.n)
         return self._orders[epoch]
 
     def rows(self, start: int) -> np.ndarray:
         """Row numbers of the batch that begins at image ``start`` of the endless stream."""
-        n = len(self.images)
         positions = np.arange(start, start + self.batch_size)
-        return np.array([self._order(p // n)[p % n] for p in positions.tolist()])
+        return np.array([self._order(p // self.n)[p % self.n] for p in positions.tolist()])
+
+
+class RowBatches(Rows):
+    """Batches of row numbers alone."""
+
+    def __init__(self, n: int, batch_size: int, seed: int, device: torch.device) -> None:
+        super().__init__(n, batch_size, seed)
+        self.device = device
+
+    def read(self, start: int) -> tuple[Tensor]:
+        """Row numbers ``(n,)`` on the device."""
+        return (torch.from_numpy(self.rows(start)).to(self.device),)
+
+
+class Batches(Rows):
+    """Batches of images."""
+
+    def __init__(self, images: np.ndarray, ctf: np.ndarray, batch_size: int, seed: int,
+                 device: torch.device) -> None:
+        super().__init__(len(images), batch_size, seed)
+        self.images, self.device = images, device
+        self.ctf = torch.from_numpy(np.ascontiguousarray(ctf)).to(device)
+        self.resident: Tensor | None = None
+        if images.nbytes <= IN_MEMORY_BYTES:
+            self.resident = torch.from_numpy(np.array(images)).to(device)
 
     def read(self, start: int) -> tuple[Tensor, Tensor]:
         """Images ``(n, d, d)`` float32 and CTF rows ``(n, 8)`` on the device."""

@@ -4,17 +4,20 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from ..contract import result_files
 from ..contract.errors import DataError
-from .trainer import Trainer
+
+if TYPE_CHECKING:
+    from .posed_trainer import PosedTrainer
+    from .trainer import Trainer
 
 
-def save(trainer: Trainer, folder: Path) -> Path:
+def save(trainer: Trainer | PosedTrainer, folder: Path) -> Path:
     """Write ``checkpoints/ckpt_<images>.pt`` and keep the newest two."""
     folder = folder / result_files.CHECKPOINTS
     folder.mkdir(parents=True, exist_ok=True)
@@ -73,7 +76,7 @@ def newest(folder: Path) -> Path | None:
     return left[-1] if left else folder / result_files.CHECKPOINTS / name
 
 
-def take_networks(trainer: Trainer, folder: Path) -> Path:
+def take_networks(trainer: Trainer | PosedTrainer, folder: Path) -> Path:
     """Start with the networks of another training, averages included; returns the checkpoint they came from.
 
     Optimisers, random numbers and the count of images begin anew. Raises DataError where there is no
@@ -105,7 +108,7 @@ def restore_networks(modules: Mapping[str, nn.Module], state: dict[str, Any]) ->
         module.load_state_dict(state["modules"][name])
 
 
-def restore(trainer: Trainer, state: dict[str, Any]) -> None:
+def restore(trainer: Trainer | PosedTrainer, state: dict[str, Any]) -> None:
     """Put a stored state back, random numbers included; learning rates and betas are those of the trainer.
 
     A state that was stored on another kind of device has random numbers of another kind: they begin anew.

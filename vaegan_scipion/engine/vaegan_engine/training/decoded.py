@@ -10,12 +10,14 @@ import torch
 
 from ..contract import result_files
 from ..contract.errors import DataError
+from ..contract.run_json import read_training
 from ..contract.settings import ComputeConfig, TrainRun
 from ..data.mrc_files import write_map, write_stack
 from ..networks import latent_vector
 from ..runtime import compute
 
 if TYPE_CHECKING:
+    from ..networks.posed_vae import PosedVaeGan
     from ..networks.vae_gan import VaeGan
 
 
@@ -37,10 +39,12 @@ LoadDecoder = Callable[[str, ComputeConfig], Decoder]
 
 
 def load_trained(run_dir: str, settings: ComputeConfig) -> Any:
-    """The ``TrainedRun`` of a training folder on the device asked for."""
+    """The ``TrainedRun``, or ``PosedRun``, of a training folder on the device asked for."""
+    from .posed_run import PosedRun
     from .trained_run import TrainedRun
 
-    return TrainedRun.load(run_dir, compute.prepare_device(settings))
+    kind = PosedRun if read_training(run_dir).data.posed else TrainedRun
+    return kind.load(run_dir, compute.prepare_device(settings))
 
 
 def check_z(decoder: Decoder, z: np.ndarray, where: str) -> None:
@@ -77,7 +81,7 @@ def component_latents(run: TrainRun, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((6, model.n_normal)).astype(np.float32)
 
 
-def write_components(vae_gan: VaeGan, out_dir: Path) -> list[dict[str, Any]]:
+def write_components(vae_gan: VaeGan | PosedVaeGan, out_dir: Path) -> list[dict[str, Any]]:
     """Write ``components.json`` with ``maps/component_00.mrc`` ... (3D) or ``images.mrcs`` (2D)."""
     z = component_latents(vae_gan.run)
     made = vae_gan.decode(torch.from_numpy(z)).numpy()

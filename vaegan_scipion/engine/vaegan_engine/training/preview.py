@@ -9,12 +9,14 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from ..networks import latent_vector
+from ..networks.posed_vae import PosedVaeGan
 from ..networks.vae_gan import VaeGan
 from ..physics.projection import slices_to_images
 
 ZOOM = 3
 GAP = 4
 LABEL_PX = 14
+N_PLACES, N_COORDINATES = 5, 4  # of the preview of a training with poses
 
 
 def grey(images: np.ndarray) -> np.ndarray:
@@ -72,7 +74,26 @@ class Preview:
                 ("the same, clean", clean),
                 ("map projections" if made.ndim == 4 else "class images",
                  made.sum(1) if made.ndim == 4 else made)]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".tmp")
-        picture([(name, images.float().cpu().numpy()) for name, images in rows]).save(part, "PNG")
-        part.replace(path)
+        save(rows, path)
+
+
+class PosedPreview:
+    """Projections of the maps along each coordinate of z, from -2 to 2."""
+
+    def __init__(self, vae_gan: PosedVaeGan) -> None:
+        self.vae_gan = vae_gan
+
+    def write(self, path: Path) -> None:
+        """Write the picture."""
+        k = self.vae_gan.model.n_normal
+        places = torch.linspace(-2, 2, N_PLACES)
+        save([(f"z_{i + 1} from -2 to 2", self.vae_gan.decode(places[:, None] * torch.eye(k)[i]).sum(1))
+              for i in range(min(k, N_COORDINATES))], path)
+
+
+def save(rows: list[tuple[str, Tensor]], path: Path) -> None:
+    """Write labelled rows of images ``(n, d, d)`` as a picture, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".tmp")
+    picture([(name, images.float().cpu().numpy()) for name, images in rows]).save(part, "PNG")
+    part.replace(path)

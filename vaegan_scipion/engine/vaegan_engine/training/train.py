@@ -21,14 +21,17 @@ from ..contract.settings import DataConfig, TrainRun
 from ..data.image_preparation import background_mask
 from ..data.prepared_images import ParticleCache, open_cache
 from ..networks.generators import match_amplitude
+from ..networks.vae_gan import Frame
 from ..runtime import compute
 from ..runtime.progress import progress_bar
 from ..runtime.stop_signals import stop_requests
 from . import checkpoints
-from .batches import Batches
+from .batches import Batches, RowBatches
 from .decoded import write_components
-from .pose_watch import N_TRACKED, camera_completeness, collapse_warning
-from .preview import Preview
+from .pose_watch import collapse_warning
+from .posed_images import posed_particles
+from .posed_trainer import PosedTrainer
+from .preview import PosedPreview, Preview
 from .trainer import Trainer
 
 N_PREVIEW = 8
@@ -87,8 +90,7 @@ def run_train(run: TrainRun, out_dir: Path, resume: bool = False) -> dict[str, A
     if resume:
         check_same_particles(cache, out_dir)
     run_json.write_run(run, out_dir / result_files.RUN_JSON)
-    trainer = Trainer(run, cache.box_px, cache.pixel_size_ang, device)
-    batches = Batches(cache.images, cache.ctf, run.training.batch_size, run.compute.seed, device)
+    trainer, batches = made_for(run, cache, device)
     start(trainer, batches, cache, out_dir, resume)
     print(f"{run.command}: {len(cache.images)} particles, {cache.box_px} px, "
           f"{cache.pixel_size_ang:.3f} A/px, on {compute.describe(device)}", flush=True)
@@ -111,6 +113,18 @@ def run_train(run: TrainRun, out_dir: Path, resume: bool = False) -> dict[str, A
         fail(out_dir, "failed", unwritten)
         raise unwritten from error
     return result_files.update_status(out_dir, state="finished", stage_seconds_left=0.0)
+
+
+def made_for(run: TrainRun, cache: ParticleCache, device: torch.device
+             ) -> tuple[Trainer, Batches] | tuple[PosedTrainer, RowBatches]:
+    """What trains on the particles of a cache, and the batches that its steps take."""
+    size, seed = run.training.batch_size, run.compute.seed
+    if not run.data.posed:
+        return (Trainer(run, cache.box_px, cache.pixel_size_ang, device),
+                Batches(cache.images, cache.ctf, size, seed, device))
+    images = posed_particles(run, cache, device)
+    return (PosedTrainer(run, Frame(cache.box_px, cache.pixel_size_ang), images, device),
+            RowBatches(len(images), size, seed, device))
 
 
 def check_resumed(run: TrainRun, out_dir: Path) -> None:
@@ -149,7 +163,7 @@ def check_cache(run: TrainRun, cache: ParticleCache) -> None:
                         "Give at least 2 particles.")
 
 
-def start(trainer: Trainer, batches: Batches, cache: ParticleCache, out_dir: Path,
+def start(trainer: Trainer | PosedTrainer, batches: Batches | RowBatches, cache: ParticleCache, out_dir: Path,
           resume: bool) -> None:
     """Continue from the newest checkpoint, or begin anew."""
     run = trainer.run
@@ -167,11 +181,16 @@ def start(trainer: Trainer, batches: Batches, cache: ParticleCache, out_dir: Pat
         if run.training.continue_from:
             taken = checkpoints.take_networks(trainer, Path(run.training.continue_from))
             print(f"starting with the networks of {taken}", flush=True)
+        elif isinstance(trainer, PosedTrainer):
+            trainer.begin()
         else:
+            assert isinstance(batches, Batches)
             start_from_scratch(trainer, batches, cache)
         for name in (result_files.LOG_JSONL, result_files.STATUS_JSON):
             (out_dir / name).unlink(missing_ok=True)
         checkpoints.clear(out_dir)
+    if isinstance(trainer, PosedTrainer):
+        trainer.refresh()
     result_files.update_status(
         out_dir, state="running", command=run.command, device=compute.describe(trainer.device),
         seed=run.compute.seed, n_particles=len(cache.images), particles=cache.digest(),
@@ -219,9 +238,9 @@ def total_images(run: TrainRun) -> int:
     return stages(run)[-1][1]
 
 
-def loop(trainer: Trainer, batches: Batches, out_dir: Path, stops: list[int]) -> None:
+def loop(trainer: Trainer | PosedTrainer, batches: Batches | RowBatches, out_dir: Path, stops: list[int]) -> None:
     """Train to the end, stage by stage."""
-    preview = Preview(trainer.vae_gan, *(x[:N_PREVIEW] for x in batches.read(0)))
+    preview = trainer.preview(*(x[:N_PREVIEW] for x in batches.read(0)))
     start_image = 0
     for name, end in stages(trainer.run):
         if trainer.images_seen < end:
@@ -229,8 +248,8 @@ def loop(trainer: Trainer, batches: Batches, out_dir: Path, stops: list[int]) ->
         start_image = end
 
 
-def run_stage(trainer: Trainer, batches: Batches, out_dir: Path, stops: list[int], preview: Preview,
-              name: str, start_image: int, end: int) -> None:
+def run_stage(trainer: Trainer | PosedTrainer, batches: Batches | RowBatches, out_dir: Path, stops: list[int],
+              preview: Preview | PosedPreview, name: str, start_image: int, end: int) -> None:
     """Train until ``end`` images were seen, with ticks, checkpoints and stops."""
     config, seen = trainer.run.training, trainer.images_seen
     next_tick = seen + config.tick_kimg * 1000
@@ -238,9 +257,9 @@ def run_stage(trainer: Trainer, batches: Batches, out_dir: Path, stops: list[int
     averages, tick_start, tick_seen = Averages(), time.monotonic(), seen
     with progress_bar(end - start_image, name, "img", initial=seen - start_image) as bar:
         while trainer.images_seen < end:
-            real, table = batches.read(trainer.images_seen)
-            averages.add(trainer.step(real, table))
-            bar.update(len(real))
+            batch = batches.read(trainer.images_seen)
+            averages.add(trainer.step(*batch))
+            bar.update(len(batch[0]))
             seen = trainer.images_seen
             done = seen >= end or bool(stops)
             if seen < next_tick and not done:
@@ -266,17 +285,14 @@ def run_stage(trainer: Trainer, batches: Batches, out_dir: Path, stops: list[int
                                    f"the checkpoint is kept.", "Continue with --resume.", stops[0])
 
 
-def log_row(trainer: Trainer, means: dict[str, float], rate: float) -> dict[str, Any]:
+def log_row(trainer: Trainer | PosedTrainer, means: dict[str, float], rate: float) -> dict[str, Any]:
     """One line of ``log.jsonl``."""
     row: dict[str, Any] = {"kimg": trainer.images_seen / 1000, "images_per_second": round(rate, 1),
                            "lr_factor": round(trainer.lr_factor(trainer.images_seen), 6)}
     row.update({name: round(value, 6) for name, value in means.items()})
     if trainer.device.type == "cuda":
         row["peak_gb"] = round(torch.cuda.max_memory_allocated(trainer.device) / 2**30, 3)
-    if hasattr(trainer.vae_gan.noise, "log_sigma"):
-        row["noise_sigma"] = round(float(trainer.vae_gan.noise.log_sigma.detach().exp().mean()), 4)
-    if trainer.vae_gan.camera is not None:
-        row["scf"] = round(camera_completeness(trainer.vae_gan.camera, N_TRACKED).scf, 4)
+    row.update(trainer.watched())
     return row
 
 
@@ -290,7 +306,7 @@ def watch_poses(row: dict[str, Any], out_dir: Path) -> None:
     result_files.update_status(out_dir, scf=row["scf"], warning=warning)
 
 
-def check_finite(means: dict[str, float], trainer: Trainer, out_dir: Path) -> None:
+def check_finite(means: dict[str, float], trainer: Trainer | PosedTrainer, out_dir: Path) -> None:
     """Stop at a loss or a weight that is not a number; the checkpoint before it stays."""
     bad = [name for name, value in means.items() if not math.isfinite(value)]
     if not bad and not all(bool(torch.isfinite(p).all()) for p in trainer.vae_gan.generator.parameters()):

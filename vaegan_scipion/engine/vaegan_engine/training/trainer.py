@@ -12,6 +12,8 @@ from ..networks import latent_vector
 from ..networks.critic_encoder import input_channels
 from ..networks.vae_gan import Frame, build_with_critic
 from . import losses
+from .pose_watch import N_TRACKED, camera_completeness
+from .preview import Preview
 
 
 class Trainer:
@@ -257,6 +259,19 @@ class Trainer:
                 torch._foreach_lerp_(targets, [p.detach() for p in now.parameters()], 1 - beta)
             for target, source in zip(average.buffers(), now.buffers(), strict=True):
                 target.copy_(source)
+
+    def preview(self, real: Tensor, ctf_table: Tensor) -> Preview:
+        """Pictures of some particles, and of what the networks make, while training."""
+        return Preview(self.vae_gan, real, ctf_table)
+
+    def watched(self) -> dict[str, float]:
+        """What a line of the log says beside losses."""
+        found: dict[str, float] = {}
+        if hasattr(self.vae_gan.noise, "log_sigma"):
+            found["noise_sigma"] = round(float(self.vae_gan.noise.log_sigma.detach().exp().mean()), 4)
+        if self.vae_gan.camera is not None:
+            found["scf"] = round(camera_completeness(self.vae_gan.camera, N_TRACKED).scf, 4)
+        return found
 
     def modules(self) -> dict[str, nn.Module]:
         """Everything a checkpoint holds."""

@@ -1,0 +1,82 @@
+"""Poses of particles: of a folder of ``states`` (``particles.csv``) or of a star file's own alignment."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..contract import result_files
+from ..contract.errors import DataError
+from ..contract.labels import NOISE
+from ..contract.settings import DataConfig
+from .particles import particle_ids
+from .star_files import missing_columns, read_star
+
+ANGLE_COLUMNS = ("rot_deg", "tilt_deg", "psi_deg")
+SHIFT_COLUMNS = ("shift_x_ang", "shift_y_ang")
+STAR_ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
+STAR_ORIGINS = ("rlnOriginXAngst", "rlnOriginYAngst")
+
+
+@dataclass(frozen=True)
+class PoseTable:
+    """Poses of n particles; rows are joined by ``particle_id``."""
+
+    particle_id: np.ndarray  # (n,) int64
+    angles_deg: np.ndarray  # (n, 3) RELION's rot, tilt, psi
+    shifts_ang: np.ndarray  # (n, 2) of the particle's centre from the image's, x and y
+    contrast: np.ndarray  # (n,) of the particle over the map; 1 where it is not known
+    label: np.ndarray  # (n,) int64 state, NOISE = junk; 0 where there are no states
+
+    def rows_of(self, particle_id: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of ``particle_id`` that have a pose and are no junk, and their rows here."""
+        order = np.argsort(self.particle_id, kind="stable")
+        place = np.searchsorted(self.particle_id[order], particle_id).clip(max=len(order) - 1)
+        here = order[place]
+        usable = (self.particle_id[here] == particle_id) & (self.label[here] != NOISE)
+        return np.flatnonzero(usable), here[usable]
+
+
+def read_poses(data: DataConfig) -> PoseTable:
+    """Poses that the settings name. Raises DataError."""
+    table = _star_poses(Path(data.particles)) if data.input_poses else _folder_poses(Path(data.poses_dir))
+    values = np.concatenate((table.angles_deg, table.shifts_ang, table.contrast[:, None]), axis=1)
+    bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+    where = data.particles if data.input_poses else data.poses_dir
+    if len(bad):
+        raise DataError(f"{where}: the pose of particle {table.particle_id[bad[0]]} is not finite ({len(bad)} such "
+                        "particles).", "Correct or remove these rows.")
+    ids, counts = np.unique(table.particle_id, return_counts=True)
+    if (counts > 1).any():
+        raise DataError(f"{where}: particle {ids[counts > 1][0]} has {counts.max()} poses.",
+                        "Give every particle one row.")
+    return table
+
+
+def _folder_poses(folder: Path) -> PoseTable:
+    path = folder / result_files.PARTICLES_CSV
+    try:
+        rows = result_files.read_csv(path)
+        numbers = np.array([[float(row[name]) for name in (*ANGLE_COLUMNS, *SHIFT_COLUMNS)] for row in rows])
+        table = PoseTable(np.array([int(row["particle_id"]) for row in rows], np.int64), numbers[:, :3], numbers[:, 3:],
+                          np.array([float(row.get("contrast") or 1) for row in rows]),
+                          np.array([int(row.get("label") or 0) for row in rows], np.int64))
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise DataError(f"{path}: the poses cannot be read ({error}).",
+                        f"Give a folder with particle_id, {', '.join((*ANGLE_COLUMNS, *SHIFT_COLUMNS))} in "
+                        f"{result_files.PARTICLES_CSV}, as refine writes it.") from error
+    return table
+
+
+def _star_poses(star: Path) -> PoseTable:
+    """RELION moves an image by ``rlnOrigin`` to centre it: the particle's shift is its opposite."""
+    table = read_star(star)
+    missing = [name for name in (*STAR_ANGLES, *STAR_ORIGINS) if not table.has(name)]
+    if missing:
+        error = missing_columns(star, missing)
+        raise DataError(error.message, "Give particles with an alignment (RELION 3.1 or later), or poses with --poses.")
+    n = len(table)
+    return PoseTable(particle_ids(table), np.stack([table.numbers(name) for name in STAR_ANGLES], axis=1),
+                     -np.stack([table.numbers(name) for name in STAR_ORIGINS], axis=1), np.ones(n),
+                     np.zeros(n, np.int64))

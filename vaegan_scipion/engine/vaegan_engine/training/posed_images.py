@@ -1,0 +1,71 @@
+"""Prepared particles at the poses they were given, in the band of a training."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..contract.errors import DataError
+from ..contract.settings import TrainRun
+from ..data.pose_table import read_poses
+from ..data.prepared_images import ParticleCache
+from ..physics.fourier_band import Band, make_band
+from ..physics.map_resize import working_box_px
+from ..physics.rotations import euler_to_matrix
+from ..reconstruction.images import Images
+from ..reconstruction.posed_images import CHUNK_IMAGES, Coefficients, Posed, posed
+
+
+@dataclass(frozen=True)
+class PosedParticles:
+    """Images with poses; row i of every array is one particle."""
+
+    source: Coefficients
+    A: Tensor  # (n, 3, 3)
+    shifts_px: Tensor  # (n, 2)
+    psi_rad: Tensor  # (n,)
+    band: Band  # of the working box; its coefficients are those of the images' own
+    phase_flipped: bool
+    particle_id: np.ndarray  # (n,) int64
+    half_set: np.ndarray  # (n,) uint8
+
+    def __len__(self) -> int:
+        return len(self.A)
+
+    def part(self, rows: Tensor) -> Posed:
+        """Some of the images, by row numbers."""
+        transforms, ctf = self.source[rows.cpu().numpy()]
+        made = posed(transforms, ctf.abs() if self.phase_flipped else ctf, self.A[rows], self.shifts_px[rows],
+                     self.source.band)
+        return made._replace(band=self.band)
+
+    def chunks(self) -> Iterator[Posed]:
+        """All images, some at a time."""
+        for rows in torch.arange(len(self), device=self.A.device).split(CHUNK_IMAGES):
+            yield self.part(rows)
+
+
+def posed_particles(run: TrainRun, cache: ParticleCache, device: torch.device) -> PosedParticles:
+    """The particles of a cache that have a pose and are no junk. Raises DataError."""
+    table = read_poses(run.data)
+    rows, here = table.rows_of(cache.particle_id)
+    if len(rows) < 2:
+        where = run.data.poses_dir or run.data.particles
+        raise DataError(f"{where}: {len(rows)} of {len(cache)} particles have a pose, at least 2 are needed.",
+                        "Give the poses of these particles; rows are joined by particle id.")
+    if len(rows) < len(cache):
+        print(f"{len(cache) - len(rows)} of {len(cache)} particles have no pose or are junk: left out", flush=True)
+    contrast = np.ones(len(cache), np.float32)
+    contrast[rows] = table.contrast[here]
+    images = Images(cache.images, cache.ctf, cache.pixel_size_ang, device, contrast=contrast)
+    radius = run.training.band_shells
+    angles = torch.from_numpy(table.angles_deg[here])
+    return PosedParticles(
+        Coefficients(images, rows, make_band(cache.box_px, radius, device)),
+        euler_to_matrix(*angles.T).float().to(device),
+        torch.from_numpy(table.shifts_ang[here] / cache.pixel_size_ang).float().to(device),
+        torch.deg2rad(angles[:, 2]).float().to(device), make_band(working_box_px(radius, cache.box_px), radius, device),
+        run.data.phase_flipped, cache.particle_id[rows].astype(np.int64), cache.half_set[rows].astype(np.uint8))

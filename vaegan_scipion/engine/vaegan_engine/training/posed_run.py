@@ -1,0 +1,73 @@
+"""A training with poses, read back: posteriors of particles, maps of latents."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..contract.errors import DataError
+from ..contract.run_json import read_training
+from ..contract.settings import TrainRun
+from ..data.prepared_images import ParticleCache
+from ..networks.posed_vae import PosedVaeGan
+from ..networks.vae_gan import Frame
+from ..reconstruction.map_family import CHUNK_IMAGES, Spreads, family, seen
+from . import checkpoints
+from .posed_images import posed_particles
+
+
+@dataclass(frozen=True)
+class Posteriors:
+    """Gaussian posteriors of the particles that have a pose."""
+
+    particle_id: np.ndarray  # (n,) int64
+    z: np.ndarray  # (n, k) float32, means
+    precision: np.ndarray  # (n, k, k) float32, inverse covariances
+    half_set: np.ndarray  # (n,) uint8
+
+
+class PosedRun:
+    """The generator and encoder of a run's newest checkpoint."""
+
+    is_3d = True
+
+    def __init__(self, vae_gan: PosedVaeGan) -> None:
+        self.vae_gan, self.run = vae_gan, vae_gan.run
+        self.box_px, self.pixel_size_ang, self.z_dim = vae_gan.box_px, vae_gan.pixel_size_ang, vae_gan.model.n_normal
+        for module in vae_gan.modules().values():
+            module.eval().requires_grad_(False)
+
+    @classmethod
+    def load(cls, run_dir: str | Path, device: str | torch.device = "cpu") -> PosedRun:
+        """Read ``run.json`` and the newest checkpoint of ``run_dir``. Raises DataError."""
+        run_dir, device = Path(run_dir), torch.device(device)
+        stored = checkpoints.newest(run_dir)
+        if stored is None or not stored.exists():
+            raise DataError(f"{run_dir}: there is no checkpoint of a training.",
+                            "Give the --out folder of train3d, after its first checkpoint.")
+        state = checkpoints.read(stored, device)
+        vae_gan = PosedVaeGan(read_training(run_dir), Frame(state["box_px"], state["pixel_size_ang"]), device)
+        checkpoints.restore_networks(vae_gan.modules(), state)
+        return cls(vae_gan)
+
+    @torch.no_grad()
+    def posteriors(self, run: TrainRun, cache: ParticleCache) -> Posteriors:
+        """Of the particles of a cache at the poses that ``run`` names, in the cache's order. Raises DataError."""
+        particles, g = posed_particles(run, cache, self.vae_gan.device), self.vae_gan.generator
+        read = family(g.mean, g.maps(), particles.band)
+        precision = particles.band.weight / g.noise[particles.band.shell]
+        spreads = Spreads(*g.spreads.tolist())
+        z, inverse = [], []
+        for rows in torch.arange(len(particles), device=self.vae_gan.device).split(CHUNK_IMAGES):
+            found = seen(read, particles.part(rows), precision, spreads)
+            q = self.vae_gan.encoder(found.gram, found.pull)
+            z.append(q.mean.cpu().numpy())
+            inverse.append(torch.cholesky_inverse(q.factor).cpu().numpy())
+        return Posteriors(particles.particle_id, np.concatenate(z), np.concatenate(inverse), particles.half_set)
+
+    def decode(self, z: Tensor | np.ndarray) -> np.ndarray:
+        """Maps ``(n, d, d, d)`` at latents ``(n, k)``, float32."""
+        return self.vae_gan.decode(torch.as_tensor(np.asarray(z, np.float32))).numpy()

@@ -1,0 +1,216 @@
+"""Training of the VAE-GAN at known poses: rounds of networks on what the images say, and of maps on the images."""
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..contract.settings import TrainRun
+from ..networks.posed_vae import PosedVaeGan, Posterior, build_critic, negative_log_likelihood
+from ..networks.vae_gan import Frame
+from ..physics.fsc import soft_sphere_mask
+from ..reconstruction.least_squares import reconstruction, residual_noise
+from ..reconstruction.map_family import CHUNK_IMAGES, Family, Seen, Spreads, family, seen
+from ..reconstruction.principal_maps import PrincipalMaps, one_pass, principal_maps, stepped
+from . import losses
+from .posed_images import PosedParticles
+from .posed_pairs import Pairs
+from .preview import PosedPreview
+
+N_SAMPLES = 4  # of each image's z in a step
+N_MOMENT_SAMPLES = 8  # for the maps
+BEYOND_FRAC, EDGE_FRAC = 0.03, 0.08  # of the box: mask beyond the particle's circle, its soft edge
+
+
+class PosedTrainer:
+    """Networks and optimisers of one run with poses.
+
+    A step is a batch of rows. With a likelihood, networks are trained on the images' sufficient statistics
+    (``map_family``): all images' ``G`` and ``b``, made anew whenever the maps move, at the end of every round of
+    ``round_kimg``. The adversarial part renders images at the poses of a batch; it trains the coefficients of z, and
+    the basis maps where there is no likelihood that determines them.
+    """
+
+    def __init__(self, run: TrainRun, frame: Frame, images: PosedParticles, device: torch.device) -> None:
+        self.run, self.model, self.config, self.device = run, run.model, run.training, device
+        self.images = images
+        self.vae_gan = PosedVaeGan(run, frame, device)
+        self.critic = build_critic(run).to(device)
+        self.pairs = Pairs(images, self.config.band_shells)
+        self.gram, self.pull = torch.empty(0), torch.empty(0)
+        self.optimizers = self._build_optimizers()
+        self.images_seen = 0
+
+    @property
+    def likely(self) -> bool:
+        """Whether the likelihood is part of the loss."""
+        return self.config.likelihood_weight > 0
+
+    def _build_optimizers(self) -> dict[str, torch.optim.Adam]:
+        c, vae_gan = self.config, self.vae_gan
+        groups = [{"params": list(vae_gan.generator.bend.parameters()), "lr": c.generator_lr}]
+        if not self.likely:
+            groups.append({"params": [vae_gan.generator.basis], "lr": c.voxel_lr})
+        betas = (c.adam_beta1, c.adam_beta2)
+        found = {"generator": torch.optim.Adam(groups, betas=betas),
+                 "encoder": torch.optim.Adam(vae_gan.encoder.parameters(), lr=c.encoder_lr, betas=(0.9, 0.99)),
+                 "critic": torch.optim.Adam(self.critic.parameters(), lr=c.critic_lr, betas=betas)}
+        for optimizer in found.values():
+            for group in optimizer.param_groups:
+                group["initial_lr"] = group["lr"]
+        return found
+
+    def modules(self) -> dict[str, nn.Module]:
+        """Everything a checkpoint holds."""
+        return self.vae_gan.modules() | {"critic": self.critic}
+
+    def lr_factor(self, images_seen: int) -> float:
+        """Learning rate / its start: linear to ``lr_final_frac``."""
+        left = max(0.0, 1 - images_seen / (1000 * self.config.total_kimg))
+        return self.config.lr_final_frac + (1 - self.config.lr_final_frac) * left
+
+    def watched(self) -> dict[str, float]:
+        """What a line of the log says beside losses."""
+        contrast, rotation, shift = self.vae_gan.generator.spreads.tolist()
+        return {"contrast_spread": round(contrast, 4), "rotation_spread_deg": round(rotation * 57.29578, 3),
+                "shift_spread_px": round(shift * self.vae_gan.box_px, 3)}
+
+    def preview(self, rows: Tensor) -> PosedPreview:
+        """Pictures of the maps while training."""
+        del rows
+        return PosedPreview(self.vae_gan)
+
+    @property
+    def mask(self) -> Tensor:
+        """Soft sphere ``(d, d, d)`` that maps are kept in."""
+        d = self.vae_gan.working_px
+        radius = (self.run.data.particle_radius_frac + BEYOND_FRAC) * d
+        return torch.from_numpy(soft_sphere_mask(d, radius, EDGE_FRAC * d)).to(self.device)
+
+    def maps(self) -> PrincipalMaps:
+        """The generator's maps as the closed forms take them."""
+        g = self.vae_gan.generator
+        contrast, rotation, shift = g.spreads.tolist()
+        return PrincipalMaps(g.mean, g.maps().detach(), g.noise, Spreads(contrast, rotation, shift), self.images.band)
+
+    def _take(self, maps: PrincipalMaps) -> None:
+        g = self.vae_gan.generator
+        with torch.no_grad():
+            g.mean.copy_(maps.mean)
+            g.basis.copy_(maps.basis / g.scale)
+            g.noise.copy_(maps.noise)
+            g.spreads.copy_(torch.tensor(tuple(maps.spreads)))
+
+    def begin(self) -> None:
+        """Mean map, noise and, in ``start_rounds``, the principal maps of the images."""
+        band, mask, m = self.images.band, self.mask, self.model.n_basis
+        mean = reconstruction(self.images, torch.ones_like(band.weight), mask)
+        noise = residual_noise(self.images, mean)
+        mean = reconstruction(self.images, band.weight / noise[band.shell], mask)
+        noise = residual_noise(self.images, mean)
+        self.vae_gan.generator.scale.copy_(mean.std())
+        d = len(mean)
+        start = PrincipalMaps(mean, torch.zeros(m, d, d, d, device=self.device), noise, Spreads(), band)
+        if self.config.start_rounds:
+            start = principal_maps(start, self.images.part, len(self.images), mask, self.config.start_rounds,
+                                   self.run.compute.seed)
+        self._take(start)
+        if not self.config.start_rounds:
+            rng = torch.Generator().manual_seed(self.run.compute.seed)
+            with torch.no_grad():
+                self.vae_gan.generator.basis.copy_(0.1 * mask * torch.randn(m, d, d, d, generator=rng).to(self.device))
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """What every image says of the present maps."""
+        if not self.likely:
+            return
+        read, maps = self._family(), self.maps()
+        parts = [seen(read, self.images.part(rows), maps.precision, maps.spreads) for rows in self._all_rows()]
+        self.gram, self.pull = torch.cat([p.gram for p in parts]), torch.cat([p.pull for p in parts])
+
+    def _all_rows(self) -> tuple[Tensor, ...]:
+        return torch.arange(len(self.images), device=self.device).split(CHUNK_IMAGES)
+
+    def _family(self) -> Family:
+        g = self.vae_gan.generator
+        return family(g.mean, g.maps(), self.images.band)
+
+    def step(self, rows: Tensor) -> dict[str, Tensor]:
+        """Train on the images ``rows (n,)``. Returns detached scalars on the device."""
+        factor = self.lr_factor(self.images_seen)
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * factor
+        stats = self._likelihood_step(rows) if self.likely else {}
+        if self.config.adversarial_weight > 0:
+            stats |= self._adversarial_step(rows[:self.config.adversarial_batch])
+        before = self.images_seen
+        self.images_seen += len(rows)
+        length = 1000 * self.config.round_kimg
+        if self.likely and before // length < self.images_seen // length and (
+                self.images_seen < 1000 * self.config.total_kimg):
+            self._move_maps()
+        return stats
+
+    def _likelihood_step(self, rows: Tensor) -> dict[str, Tensor]:
+        """``beta KL(q, N(0, 1)) - E log p(X | c(z))``, mean over the batch."""
+        gram, pull = self.gram[rows], self.pull[rows]
+        q = self.vae_gan.encoder(gram, pull)
+        c = self.vae_gan.generator.coefficients(q.sample(N_SAMPLES, self.vae_gan.rng))
+        misfit, kl = negative_log_likelihood(gram, pull, c).mean(), q.kl().mean()
+        self._descend(("generator", "encoder"), self.config.likelihood_weight * (misfit + self.config.kl_weight * kl))
+        return {"negative_log_likelihood": misfit.detach(), "kl": kl.detach()}
+
+    def _descend(self, names: tuple[str, ...], loss: Tensor) -> None:
+        for name in names:
+            self.optimizers[name].zero_grad(set_to_none=True)
+        loss.backward()
+        for name in names:
+            self.optimizers[name].step()
+
+    @torch.no_grad()
+    def _move_maps(self) -> None:
+        """One step of all maps towards the images, each at its present posterior; then what the images say anew."""
+        def moments(rows: Tensor, found: Seen) -> tuple[Tensor, Tensor]:
+            q: Posterior = self.vae_gan.encoder(found.gram, found.pull)
+            c = self.vae_gan.generator.coefficients(q.sample(N_MOMENT_SAMPLES, self.vae_gan.rng))
+            return c.mean(0), torch.einsum("snk,snl->nkl", c, c) / len(c)
+
+        maps, every = self.maps(), torch.arange(len(self.images), device=self.device)
+        self._take(stepped(maps, one_pass(maps, self.images.part, every, moments), self.mask))
+        self.refresh()
+
+    def _adversarial_step(self, rows: Tensor) -> dict[str, Tensor]:
+        """Critic, then generator (and, without a likelihood, encoder) on pairs at the poses of ``rows``."""
+        maps = self.maps()
+        with torch.set_grad_enabled(not self.likely):
+            found = seen(self._family(), self.images.part(rows), maps.precision, maps.spreads)
+        z = torch.randn(len(rows), self.model.n_normal, generator=self.vae_gan.rng, device=self.device)
+        residual = self.pairs.simulated(found, self.vae_gan.generator.coefficients(z), self.vae_gan.rng)
+        expected = self.pairs.expected(found)
+        real, fake = (self.pairs.images(r, expected, rows) for r in (found.columns[:, -1].detach(), residual))
+        stats = self._critic_step(real.detach(), fake.detach())
+        self.critic.requires_grad_(False)
+        with torch.no_grad():
+            real_score, _ = self.critic(real)
+        loss = losses.relativistic_generator(real_score, self.critic(fake)[0])
+        self._descend(("generator",), self.config.adversarial_weight * loss)
+        self.critic.requires_grad_(True)
+        if not self.likely:
+            stats |= self._regression_step(found, residual.detach(), z)
+        return stats | {"generator_loss": loss.detach()}
+
+    def _critic_step(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        both = torch.cat((real, fake)).requires_grad_(True)
+        scores, _ = self.critic(both)
+        loss = losses.relativistic_critic(*scores.chunk(2))
+        penalty = 2 * losses.squared_gradient(scores, both)
+        self._descend(("critic",), loss + 0.5 * self.config.gradient_penalty * penalty)
+        return {"critic_loss": loss.detach(), "gradient_penalty": penalty.detach()}
+
+    def _regression_step(self, found: Seen, residual: Tensor, z: Tensor) -> dict[str, Tensor]:
+        """The encoder reads z back from simulated images: ``-log q(z)``."""
+        simulated = self.pairs.replaced(found, residual)
+        loss = -self.vae_gan.encoder(simulated.gram.detach(), simulated.pull.detach()).log_density(z).mean()
+        self._descend(("encoder",), loss)
+        return {"encoder_loss": loss.detach()}
