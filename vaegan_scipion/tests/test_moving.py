@@ -100,7 +100,7 @@ class TestMoving(TestCase):
 
     def test_curves_follow_the_training(self):
         rows, status = [{"kimg": 1.0, "loss": 3.0}], {"state": "running", "images_seen": 1000, "total_images": 4000,
-                                                      "images_per_second": 50.0, "seconds_left": 60.0}
+                                                      "images_per_second": 50.0, "stage_seconds_left": 60.0}
         figure = new_figure()
         live = LiveCurves(figure, lambda: rows, lambda: status)
         self.assertIn("running, 1.0 of 4.0 thousand images, 50 images/s, 1 min left", headline(status))

@@ -52,8 +52,8 @@ def headline(status: Dict[str, Any]) -> str:
         parts.append(f"{status['images_seen'] / 1000:.1f} of {status['total_images'] / 1000:.1f} thousand images")
     if "images_per_second" in status:
         parts.append(f"{status['images_per_second']:.0f} images/s")
-    if status.get("state") == "running" and "seconds_left" in status:
-        parts.append(f"{status['seconds_left'] / 60:.0f} min left")
+    if status.get("state") == "running" and "stage_seconds_left" in status:
+        parts.append(f"{status['stage_seconds_left'] / 60:.0f} min left")
     return ", ".join(parts)
 
 
