@@ -1,17 +1,27 @@
 """Classes of an assignment: small ones dissolved, images that go over, half sets."""
 from __future__ import annotations
 
+import copy
+from dataclasses import FrozenInstanceError, fields, replace
+
 import numpy as np
 import pytest
 import torch
 from refine_particles import blobs, problem_of, simulated
 from test_junk import BOX_PX, RADIUS, assignment
 from vaegan_engine.data.particles import drawn_half_sets
+from vaegan_engine.physics.fourier_band import make_band
+from vaegan_engine.physics.map_alignment import AlignedMap
 from vaegan_engine.physics.rotations import random_rotations
-from vaegan_engine.refine import each_state
+from vaegan_engine.refine import common_frame, each_state, join_states
 from vaegan_engine.refine.assignment import reassign, state_log_posterior
-from vaegan_engine.refine.half_maps import smaller_halves
+from vaegan_engine.refine.half_maps import refine_halves, smaller_halves
+from vaegan_engine.refine.junk import set_junk_aside
+from vaegan_engine.refine.moving_poses import search_at_nodes
+from vaegan_engine.refine.restart_states import place_map
+from vaegan_engine.refine.second_search import search_again
 from vaegan_engine.refine.states import Assignment
+from vaegan_engine.refine.tuning import RefineTuning, SearchTuning
 
 
 def plain(class_: np.ndarray, log_posterior: np.ndarray) -> Assignment:
@@ -47,6 +57,58 @@ def test_no_class_below_the_smallest_is_left():
     found = reassign(problem_of(data, 50), start, RADIUS)
     assert found.n_classes == 1 and found.sizes().tolist() == [240]
     assert found.A.shape == (240, 1, 3, 3) and found.log_posterior.shape == (240, 1)
+
+
+def unchanged(given: Assignment, before: Assignment) -> bool:
+    """Whether every array of an assignment is as it was."""
+    return all(torch.equal(getattr(given, field.name), getattr(before, field.name))
+               if isinstance(getattr(given, field.name), torch.Tensor)
+               else np.array_equal(getattr(given, field.name), getattr(before, field.name)) for field in fields(given))
+
+
+def test_another_assignment_is_made_and_the_one_given_stays():
+    """Every ``with_...`` changes what it names, nothing else, and not its input; fields cannot be set."""
+    rng = np.random.default_rng(0)
+    given = plain(np.array([0, 1, 1, 0]), np.log(rng.dirichlet((1, 1), 4)).astype(np.float32))
+    given = replace(given, A=given.A.clone())
+    before = copy.deepcopy(given)
+    rows, A = np.array([1, 3]), random_rotations(4, torch.Generator().manual_seed(0)).view(2, 2, 3, 3)
+    shifts_px, map_, aside = torch.randn(2, 2, 2), torch.ones(8, 8, 8), np.array([True, False, False, False])
+    moved = given.with_poses(rows, A, shifts_px)
+    assert torch.equal(moved.A[rows], A) and torch.equal(moved.shifts_px[rows], shifts_px)
+    assert torch.equal(moved.A[[0, 2]], before.A[[0, 2]])
+    turned = given.with_state_poses(1, A[:, 0], shifts_px[:, 0], rows)
+    assert torch.equal(turned.A[rows, 1], A[:, 0]) and torch.equal(turned.A[:, 0], before.A[:, 0])
+    assert torch.equal(given.with_map(0, map_).volumes[0], map_)
+    other = given.with_states(rows, np.log(np.array([[0.9, 0.1], [0.2, 0.8]], np.float32)))
+    assert other.class_.tolist() == [0, 0, 1, 1] and np.array_equal(other.log_posterior[[0, 2]],
+                                                                    before.log_posterior[[0, 2]])
+    assert given.with_junk(aside).aside.tolist() == aside.tolist()
+    assert given.without(1).n_classes == 1
+    assert unchanged(given, before)
+    with pytest.raises(FrozenInstanceError):
+        given.aside = aside
+
+
+def test_no_decision_changes_the_assignment_that_it_is_given(monkeypatch):
+    """Settling, joining, setting aside, searching, following, halves, frames: each on two small states."""
+    for module in (join_states, common_frame):  # an alignment takes seconds
+        monkeypatch.setattr(module, "align_map", lambda moving, *_: AlignedMap(
+            moving, np.eye(3), np.zeros(3), np.zeros(3), True, 1.0))
+    data, label, A, shifts = simulated([blobs(0), blobs(1)], 40, 0.5)
+    tuning = RefineTuning(search=SearchTuning(n_rotations=50, second_rotations=60))
+    problem, given = problem_of(data, tuning=tuning), assignment(data, label, A, shifts, 2)
+    before, rng, band = copy.deepcopy(given), torch.Generator().manual_seed(0), make_band(BOX_PX, RADIUS)
+    reassign(problem, given, RADIUS)
+    join_states.exchange_poses(problem, given, (0, 1), RADIUS)
+    join_states.join_same(problem, given, RADIUS, rng)
+    set_junk_aside(problem, given, RADIUS)
+    search_again(problem, given, np.arange(20), band)
+    place_map(problem, given, 0, given.volumes[1])
+    search_at_nodes(problem, given, 0, given.volumes, RADIUS)
+    halves = [refine_halves(problem, given, state)[0] for state in (0, 1)]
+    common_frame.lay_in_one_frame(problem, given, halves)
+    assert unchanged(given, before)
 
 
 @pytest.mark.parametrize("one_half_each", [False, True])
