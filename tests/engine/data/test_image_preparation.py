@@ -134,3 +134,45 @@ def test_impossible_geometry_is_refused(changes, named):
               "particle_radius_frac": 0.45, **changes}
     with pytest.raises(DataError, match=named):
         image_preparation.check_geometry(**values)
+
+
+# ------------------------------- hot pixels -------------------------------
+def particle_images(n, d, noise=1.0, seed=0):
+    """A blob of five times the noise, in noise."""
+    axis = np.arange(d) - d // 2
+    blob = 5 * np.exp(-(axis[:, None] ** 2 + axis ** 2) / (2 * (d / 8) ** 2))
+    return (blob + noise * np.random.default_rng(seed).normal(size=(n, d, d))).astype(np.float32)
+
+
+@pytest.mark.parametrize("d", [8, 17, 64])
+@pytest.mark.parametrize("place", ["centre", "corner", "edge", "pair"])
+@pytest.mark.parametrize("value", [300, -300, 3e4, 1e30, np.finfo(np.float32).max])
+def test_hot_pixels_are_replaced_wherever_they_stand(d, place, value):
+    images = particle_images(4, d)
+    dirty = images.copy()
+    y, x = {"centre": ([d // 2], [d // 2]), "corner": ([0], [d - 1]), "edge": ([d - 1], [d // 2]),
+            "pair": ([d // 2, d // 2], [d // 2, d // 2 + 1])}[place]
+    dirty[2, y, x] = value
+    mended, n_hot = image_preparation.without_hot_pixels(dirty)
+    assert n_hot.tolist() == [0, 0, len(y), 0]
+    kept = np.ones(images.shape, bool)
+    kept[2, y, x] = False
+    np.testing.assert_array_equal(mended[kept], images[kept])
+    assert np.abs(mended[2, y, x] - images[2, y, x]).max() < 6
+    assert dirty[2, y[0], x[0]] == np.float32(value)  # the caller's array stays
+
+
+@pytest.mark.parametrize("kind", ["noise", "sharp", "clean", "masked", "blank", "counts", "bead", "padded"])
+def test_what_a_particle_can_be_is_left(kind):
+    rng = np.random.default_rng(1)
+    axis = np.arange(32) - 16
+    r2 = axis[:, None] ** 2 + axis ** 2
+    image = {"noise": lambda: rng.normal(size=(32, 32)), "sharp": lambda: np.exp(-r2 / (2 * 0.8 ** 2)),
+             "clean": lambda: 1e4 * np.exp(-r2 / 8) + 1e-3 * rng.normal(size=(32, 32)),
+             "masked": lambda: rng.normal(size=(32, 32)) * (r2 < 150), "blank": lambda: np.ones((32, 32)),
+             "counts": lambda: rng.poisson(0.7, (32, 32)),
+             "bead": lambda: 400.0 * (r2 < 10) + rng.normal(size=(32, 32)),
+             "padded": lambda: rng.normal(size=(32, 32)) * (axis > -6)}[kind]()
+    images = image[None].astype(np.float32)
+    mended, n_hot = image_preparation.without_hot_pixels(images)
+    assert mended is images and n_hot.tolist() == [0]

@@ -182,3 +182,21 @@ def test_real_particles_become_training_images(shared_data, tmp_path, star):
     assert np.isfinite(np.asarray(made.images)).all()
     assert made.box_px * made.pixel_size_ang == pytest.approx(
         made.original_box_px * made.original_pixel_size_ang)
+
+
+def test_hot_pixels_and_copies_are_said_once(tmp_path, capsys):
+    images = noise_images(6, 24)
+    images[4, 3, 5] = 3e4
+    images[3] = images[0]
+    star = write_particles(tmp_path, 6, 24, images)
+    columns = {**particle_columns(6), "rlnRandomSubset": [1, 2, 1, 2, 1, 2]}
+    data = DataConfig(particles=str(write_star(star, columns, optics_columns())), box_px=16)
+    cache = open_cache(data, tmp_path / "c", progress=False)
+    hot, copies = cache.notes
+    assert "1 in 1 of 6 images, the first in" in hot and "particles.mrcs, image 5" in hot
+    assert "equal, pixel by pixel, to another one: 1, 1 of them in the other half set" in copies
+    assert "image 4 and" in copies and copies.endswith("image 1).")
+    assert capsys.readouterr().err == f"{hot}\n{copies}\n"
+    assert open_cache(data, tmp_path / "c", progress=False).notes == cache.notes
+    assert capsys.readouterr().err == ""
+    assert np.abs(np.asarray(cache.images, np.float32)).max() < 10

@@ -111,3 +111,51 @@ def test_boxes_must_be_square_and_equal(tmp_path):
         stacks.common_box_px([a, b])
     with pytest.raises(DataError, match=r"c\.mrcs: the images are 10 x 8"):
         stacks.common_box_px([c])
+
+
+SIGNED = np.clip(np.round(40 * noise_images(5, 9)), -127, 127).astype(np.int8)
+
+
+def bytes_with_header(path, pixels, stamp=None, statistics=(0, 0), order="<"):
+    """A stack of mode 0 with IMOD's stamp (stamp, flags) and smallest and largest value."""
+    raw = bytearray(write_stack(path, np.zeros_like(SIGNED), 0, order).read_bytes())
+    raw[1024:] = pixels.tobytes()
+    raw[76:84] = np.array(statistics, order + "f4").tobytes()
+    if stamp is not None:
+        raw[152:160] = np.array(stamp, order + "i4").tobytes()
+    path.write_bytes(raw)
+    return path
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize(("is_unsigned", "stamp", "statistics"), [
+    (True, (1146047817, 0), (0, 0)), (True, (1146047817, 6), (0, 0)), (True, None, (1, 255)), (True, None, (0, 128)),
+    (False, (1146047817, 1), (1, 255)), (False, None, (-3, 255)), (False, None, (0, 0)), (False, None, (0, 127)),
+    (False, None, (0, -1)), (False, None, (0, 1e9))])
+def test_bytes_are_unsigned_where_the_header_says_so(tmp_path, order, is_unsigned, stamp, statistics):
+    pixels = (SIGNED.astype(np.int16) + 128).astype(np.uint8) if is_unsigned else SIGNED
+    path = bytes_with_header(tmp_path / "b.mrcs", pixels, stamp, statistics, order)
+    made = stacks.read_images([stacks.read_header(path)], np.zeros(5, int), np.arange(5))
+    np.testing.assert_array_equal(made, pixels)
+
+
+def test_a_map_of_unsigned_bytes(tmp_path):
+    """The same rule for maps."""
+    from vaegan_engine.data.mrc_files import read_map
+
+    cube = np.arange(729).reshape(9, 9, 9).astype(np.uint8)
+    path = tmp_path / "m.mrc"
+    with mrcfile.new(path, cube.view(np.int8)) as stored:
+        stored.voxel_size = 2.0
+    raw = bytearray(path.read_bytes())
+    raw[152:160] = np.array((1146047817, 0), "<i4").tobytes()
+    path.write_bytes(raw)
+    np.testing.assert_array_equal(read_map(path)[0], cube)
+
+
+def test_the_pixel_size_of_the_header(tmp_path):
+    with mrcfile.new(tmp_path / "m.mrcs", noise_images(3, 10)) as stored:
+        stored.set_image_stack()
+        stored.voxel_size = 1.35
+    assert stacks.read_header(tmp_path / "m.mrcs").pixel_size_ang == pytest.approx(1.35)
+    assert stacks.read_header(write_stack(tmp_path / "n.mrcs", noise_images(3, 10))).pixel_size_ang == 0

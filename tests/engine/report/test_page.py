@@ -21,7 +21,7 @@ from vaegan_engine.latent import traverse
 from vaegan_engine.report import page, refine_section, report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-IDS = np.arange(3, 203) * 7  # not rows
+IDS = 2 ** 60 + np.arange(3, 203) * 7  # neither rows nor whole in float64
 MASKS = [{"radius_ang": 80.0, "misfit": 171.7, "kept": False}, {"radius_ang": 96.0, "misfit": 138.0, "kept": True}]
 STARTS = [{"kind": "apart", "coarse_log_evidence": [88.8, 99.9], "log_evidence": 110.1, "kept": False},
           {"kind": "grown", "coarse_log_evidence": [77.7, 66.6], "log_evidence": 120.4, "kept": True}]
@@ -124,7 +124,7 @@ def test_the_embedding_is_whole(tmp_path, analysis):
     def array(name, kind):
         return np.frombuffer(base64.b64decode(stored[name]), kind)
 
-    np.testing.assert_array_equal(array("id", "<f8"), IDS)
+    np.testing.assert_array_equal(array("id", "<i8"), IDS)
     np.testing.assert_array_equal(array("x", "<f4"), np.arange(200))
     np.testing.assert_array_equal(array("label", "<i2"), np.repeat([0, 1, 2, -1], (80, 60, 50, 10)))
     assert [(g["label"], g["colour"], g["count"]) for g in stored["groups"]] == [

@@ -146,7 +146,7 @@ def write_csv(path: PathLike, header: Sequence[str], rows: Iterable[Sequence[Any
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".tmp")
-    with open(part, "w", newline="") as stream:
+    with open(part, "w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(header)
         writer.writerows(rows)
@@ -154,9 +154,12 @@ def write_csv(path: PathLike, header: Sequence[str], rows: Iterable[Sequence[Any
 
 
 def read_csv(path: PathLike) -> List[Dict[str, str]]:
-    """Rows of a table as dictionaries of strings."""
-    with open(path, newline="") as stream:
-        return list(csv.DictReader(stream))
+    """Rows of a table as dictionaries of strings without blanks around them; a byte-order mark is no part of a name."""
+    with open(path, newline="", encoding="utf-8-sig") as stream:
+        reader = csv.DictReader(stream, skipinitialspace=True)
+        reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
+        return [{name: value.strip() if isinstance(value, str) else value for name, value in row.items()}
+                for row in reader]
 
 
 def update_status(folder: PathLike, **values: Any) -> Dict[str, Any]:

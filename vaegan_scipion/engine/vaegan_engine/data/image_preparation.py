@@ -15,7 +15,7 @@ from ..contract.errors import DataError
 
 LANCZOS_LOBES = 5
 SMALLEST_BOX_PX = 8
-HOT_SUSPECT = 6.0  # standard deviations of an image; one pixel of n can reach sqrt(n)
+HOT_SUSPECT = 5.0  # standard deviations of an image; m pixels of n can reach sqrt(n / m)
 HOT_NOISE = 20.0  # robust standard deviations of the image's noise
 HOT_ISOLATED = 8.0  # ranges of the eight neighbours
 

@@ -16,7 +16,7 @@ import numpy as np
 from mrcfile.dtypes import HEADER_DTYPE
 
 from ..contract.errors import DataError
-from .stacks import unreadable
+from .stacks import has_unsigned_bytes, unreadable
 
 VOXEL_SIZE_TOLERANCE_FRAC = 1e-3
 _MODE_FLOAT32 = 2
@@ -41,6 +41,8 @@ def read_map(path: str | Path) -> tuple[np.ndarray, float]:
             warnings.simplefilter("ignore")  # old programs leave stamps empty; the content is checked below
             with mrcfile.open(path, permissive=True) as mrc:
                 header, data = mrc.header, mrc.data
+                if data is not None and has_unsigned_bytes(header.tobytes(), header):
+                    data = data.view(np.uint8)
                 sizes = [float(mrc.voxel_size[axis]) for axis in "xyz"]
                 axes = [int(header[name]) for name in ("maps", "mapr", "mapc")]
     except OSError as error:

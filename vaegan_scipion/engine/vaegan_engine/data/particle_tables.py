@@ -1,6 +1,7 @@
 """Tables with one row per particle: latents, clusters, truth. Rows are joined by particle id."""
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,19 +125,37 @@ def read_truth(path: str | Path) -> Truth:
     ids = next((name for name in TRUTH_ID_COLUMNS if name in columns), None)
     state = next((name for name in TRUTH_LABEL_COLUMNS if name in columns), None)
     if ids is None or state is None:
-        raise DataError(f"{path}: it has the columns {', '.join(columns) or '(none)'}.",
-                        f"It needs one of {', '.join(TRUTH_ID_COLUMNS)} and one of {', '.join(TRUTH_LABEL_COLUMNS)}.")
+        raise DataError(f"{path}: it has the columns {', '.join(map(str, columns)) or '(none)'}.",
+                        f"It needs one of {', '.join(TRUTH_ID_COLUMNS)} and one of {', '.join(TRUTH_LABEL_COLUMNS)}, "
+                        "separated by commas, and at least one row.")
+    _check_truth_rows(path, rows, ids, state)
     states = sorted({row[state] for row in rows}, key=lambda x: (not x.isdigit(), int(x) if x.isdigit() else 0, x))
     index = {name: i for i, name in enumerate(states)}
     shown = {row[state]: row.get(TRUTH_NAME_COLUMN, row[state]) for row in rows}
-    try:
-        particle_id = np.array([int(row[ids]) for row in rows], np.int64)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{path}: a {ids} is no whole number ({error}).",
-                        "Give every particle its own whole number.") from error
+    particle_id = np.array([int(row[ids]) for row in rows], np.int64)
     _check_unique(particle_id, path)
     return Truth(particle_id, np.array([index[row[state]] for row in rows], np.int64),
                  [shown[name] for name in states])
+
+
+def _check_truth_rows(path: str | Path, rows: list[dict[str, str]], ids: str, state: str) -> None:
+    """Refuse rows of another length, ids that are no numbers, empty labels and labels that are one number."""
+    written: dict[int, str] = {}
+    for number, row in enumerate(rows, 1):
+        if None in row or None in row.values():
+            raise DataError(f"{path}: row {number} has another number of values than the header.",
+                            "Put a value that holds a comma into quotes.")
+        if not re.fullmatch(r"[+-]?[0-9]{1,19}", row[ids]) or not -2 ** 63 <= int(row[ids]) < 2 ** 63:
+            raise DataError(f"{path}: {ids} is {row[ids]!r} in row {number}, it must be a whole number.",
+                            "Give every particle its own whole number.")
+        if not row[state]:
+            raise DataError(f"{path}: {state} is empty in row {number} (particle {row[ids]}).",
+                            f"Name its state, or {JUNK} for an image without a particle, or leave the row out.")
+        if row[state].isascii() and row[state].isdigit():
+            first = written.setdefault(int(row[state]), row[state])
+            if first != row[state]:
+                raise DataError(f"{path}: {state} is {first} and {row[state]}, which are one number.",
+                                "Write each state in one way.")
 
 
 def rows_of(table_ids: np.ndarray, wanted_ids: np.ndarray, where: str | Path) -> np.ndarray:

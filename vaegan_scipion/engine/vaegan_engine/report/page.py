@@ -99,7 +99,7 @@ def lead(training: dict[str, Any], clusters: Clusters) -> str:
 def umap_data(clusters: Clusters) -> str:
     """JSON with base64 arrays of the embedding, safe inside a script element."""
     arrays = {"x": clusters.umap[:, 0].astype("<f4"), "y": clusters.umap[:, 1].astype("<f4"),
-              "label": clusters.label.astype("<i2"), "id": clusters.particle_id.astype("<f8")}
+              "label": clusters.label.astype("<i2"), "id": clusters.particle_id.astype("<i8")}
     stored: dict[str, Any] = {name: base64.b64encode(array.tobytes()).decode() for name, array in arrays.items()}
     stored["groups"] = [{"label": label, "name": cluster_name(label), "colour": cluster_colour(label),
                          "count": int((clusters.label == label).sum())} for label in clusters.labels]

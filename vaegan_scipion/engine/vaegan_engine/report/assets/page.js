@@ -10,7 +10,7 @@
   }
 
   const x = decoded(stored.x, Float32Array), y = decoded(stored.y, Float32Array);
-  const label = decoded(stored.label, Int16Array), id = decoded(stored.id, Float64Array);
+  const label = decoded(stored.label, Int16Array), id = decoded(stored.id, BigInt64Array);
   const n = x.length, groups = stored.groups;  // {label, name, colour, count}
   const order = [...groups].sort((a, b) => a.label - b.label);  // noise lowest
   const hidden = new Set(), selected = new Uint8Array(n);
