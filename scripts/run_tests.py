@@ -3,24 +3,23 @@
 Standard library only. Exit code 1 on any failure. Suites: ``lint`` (ruff, mypy), ``engine`` (pytest in the
 engine's environment), ``scipion`` (unittest modules in Scipion's environment). ``--only`` picks some of
 them, ``--fast`` leaves out the tests marked slow. As many tests run at a time as there are free cores, or
-``--jobs``: first the engine's, shared out among that many workers, then mypy and the plugin's modules side by
-side, each module a process with a user folder of its own. Their output is shown as they end.
+``--jobs``: first the engine's, shared out among that many workers, then the plugin's modules side by side, and
+lint beside them.
 """
 from __future__ import annotations
 
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 ENGINE_BIN = ROOT / ".venv" / "engine" / "bin"
@@ -31,7 +30,6 @@ TIME_LIMIT_S = 1500
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 # What takes longest starts first, so that no core waits for it at the end; the others start by name.
 LONGEST_FIRST = ("test_workflow_engine", "test_install", "test_gui", "test_protocols")
-Task = Callable[[], "list[Outcome]"]
 
 
 class Outcome(NamedTuple):
@@ -47,20 +45,19 @@ class Outcome(NamedTuple):
 def run(command: list[str], environment: dict[str, str] | None = None, shown_at_end: bool = False) -> int:
     """Run a command with its output shown, at once or when it has ended; 124 when it takes longer than the limit."""
     words = [str(Path(word).relative_to(ROOT)) if word.startswith(f"{ROOT}{os.sep}") else word for word in command]
-    title, started = "+ " + " ".join(words), time.monotonic()
+    title = "+ " + " ".join(words)
     if not shown_at_end:
         print(title, flush=True)
     with tempfile.TemporaryFile("w+", errors="replace") as output:
+        streams: dict[str, Any] = {"stdout": output, "stderr": subprocess.STDOUT} if shown_at_end else {}
         try:
             code = subprocess.run(command, cwd=ROOT, env={**os.environ, **(environment or {})}, timeout=TIME_LIMIT_S,
-                                  stdout=output if shown_at_end else None,
-                                  stderr=subprocess.STDOUT if shown_at_end else None).returncode
+                                  **streams).returncode
         except subprocess.TimeoutExpired:
             code = 124
         if shown_at_end:
             output.seek(0)
-            # one write: what runs beside it prints too
-            print(f"{title}\n{output.read()}({time.monotonic() - started:.0f} s)", flush=True)
+            print(f"{title}\n{output.read()}", end="", flush=True)
     if code == 124:
         print(f"stopped after {TIME_LIMIT_S} s", flush=True)
     return code
@@ -74,17 +71,18 @@ def checked(suite: str, name: str, command: list[str], environment: dict[str, st
                     time.monotonic() - started)]
 
 
-def lint_tasks() -> list[Task]:
+def run_lint() -> list[Outcome]:
     """ruff and mypy over the repository."""
-    return [partial(checked, "lint", "ruff", [str(ENGINE_BIN / "ruff"), "check", "."]),
-            partial(checked, "lint", "mypy", [str(ENGINE_BIN / "mypy")])]
+    return (checked("lint", "ruff", [str(ENGINE_BIN / "ruff"), "check", "."])
+            + checked("lint", "mypy", [str(ENGINE_BIN / "mypy")]))
 
 
 def read_junit(path: Path, suite: str) -> list[Outcome]:
     """Outcomes in pytest's XML report."""
     outcomes = []
     for case in ElementTree.parse(path).getroot().iter("testcase"):
-        name = f"{case.get('classname')}::{case.get('name')}"
+        test = re.sub(r"@shared\.\w+$", "", case.get("name") or "")  # the group of tests that one worker runs
+        name = f"{case.get('classname')}::{test}"
         outcome, reason = "passed", ""
         for child in case:
             if child.tag in ("failure", "error"):
@@ -110,34 +108,31 @@ def run_engine(scratch: Path, fast: bool, jobs: int) -> list[Outcome]:
     return outcomes
 
 
-def run_module(module: str, scratch: Path, environment: dict[str, str]) -> list[Outcome]:
-    """One module of the plugin's tests in a Scipion process of its own, with its own projects."""
-    report, name = scratch / f"{module}.json", f"vaegan_scipion.tests.{module}"
-    code = run([str(SCIPION), "python", str(ROOT / "scripts" / "scipion_unittest.py"), str(report), name],
-               {**environment, "SCIPION_USER_DATA": str(ROOT / ".scipion" / "tests" / module)}, shown_at_end=True)
-    records = json.loads(report.read_text()) if report.exists() else []
-    outcomes = [Outcome("scipion", **record) for record in records]
-    if code != 0 and not any(item.outcome == "failed" for item in outcomes):
-        outcomes.append(Outcome("scipion", name, "failed", f"exit code {code}"))
-    return outcomes or [Outcome("scipion", name, "failed", "no test was found")]
+def module_outcomes(module: str, scratch: Path) -> list[Outcome]:
+    """Outcomes in the records of a module of the plugin's tests."""
+    report = scratch / f"{module}.json"
+    if not report.exists():
+        return [Outcome("scipion", module, "failed", "it ended without results")]
+    records = json.loads(report.read_text())
+    return [Outcome("scipion", **record) for record in records] or [
+        Outcome("scipion", module, "failed", "no test was found")]
 
 
-def scipion_tasks(scratch: Path, fast: bool) -> list[Task]:
-    """The modules of ``vaegan_scipion/tests``, the longest first."""
-    environment = {**ONE_THREAD, "MPLBACKEND": "Agg", **({"VAEGAN_SKIP_SLOW": "1"} if fast else {})}
+def run_scipion(scratch: Path, fast: bool, jobs: int) -> list[Outcome]:
+    """The modules of ``vaegan_scipion/tests``, the longest first, ``jobs`` of them at a time."""
+    environment = {**ONE_THREAD, "MPLBACKEND": "Agg", "SCIPION_USER_DATA": str(ROOT / ".scipion" / "tests"),
+                   **({"VAEGAN_SKIP_SLOW": "1"} if fast else {})}
     names = sorted(path.stem for path in SCIPION_TESTS.glob("test_*.py"))
     ordered = [name for name in LONGEST_FIRST if name in names] + [name for name in names if name not in LONGEST_FIRST]
+    modules = [f"vaegan_scipion.tests.{name}" for name in ordered]
+    code = run([str(SCIPION), "python", str(ROOT / "scripts" / "scipion_unittest.py"), str(scratch),
+                "--jobs", str(jobs), *modules], environment)
+    outcomes = [outcome for module in modules for outcome in module_outcomes(module, scratch)]
+    if code != 0 and not any(item.outcome == "failed" for item in outcomes):
+        outcomes.append(Outcome("scipion", "scipion_unittest.py", "failed", f"exit code {code}"))
     # Scipion's own runner must find and run them too.
-    own = partial(checked, "scipion", "scipion3 tests vaegan_scipion.tests.test_convert",
-                  [str(SCIPION), "tests", "vaegan_scipion.tests.test_convert"],
-                  {**environment, "SCIPION_USER_DATA": str(ROOT / ".scipion" / "tests" / "own_runner")})
-    return [partial(run_module, name, scratch, environment) for name in ordered] + [own]
-
-
-def run_together(tasks: list[Task], jobs: int) -> list[Outcome]:
-    """Outcomes of all tasks, ``jobs`` of which run at a time, begun in their order."""
-    with ThreadPoolExecutor(jobs) as pool:
-        return [outcome for ended in as_completed([pool.submit(task) for task in tasks]) for outcome in ended.result()]
+    return outcomes + checked("scipion", "scipion3 tests vaegan_scipion.tests.test_convert",
+                              [str(SCIPION), "tests", "vaegan_scipion.tests.test_convert"], environment)
 
 
 def free_cores() -> int:
@@ -183,9 +178,10 @@ def main() -> int:
         scratch = Path(folder)
         if "engine" in args.only:
             outcomes += run_engine(scratch, args.fast, args.jobs)
-        tasks = scipion_tasks(scratch, args.fast) if "scipion" in args.only else []
-        tasks[1:1] = lint_tasks() if "lint" in args.only else []  # beside the longest module
-        outcomes += run_together(tasks, args.jobs)
+        with ThreadPoolExecutor(2) as pool:  # lint beside the plugin's tests, some of which wait for a display
+            suites = [pool.submit(run_scipion, scratch, args.fast, args.jobs)] if "scipion" in args.only else []
+            suites += [pool.submit(run_lint)] if "lint" in args.only else []
+            outcomes += [outcome for suite in suites for outcome in suite.result()]
     print_summary(outcomes, time.monotonic() - started)
     return 1 if count(outcomes, "failed") or not outcomes else 0
 

@@ -26,7 +26,7 @@ def pytest_collection_modifyitems(items):
     """For workers: tests that share what their module makes go to one of them, and the longest start first."""
     for item in items:
         if shares_a_fixture(item):
-            item.add_marker(pytest.mark.xdist_group(item.module.__name__))
+            item.add_marker(pytest.mark.xdist_group(f"shared.{item.module.__name__}"))
     yield  # to pytest-randomly, which shuffles
     items.sort(key=lambda item: (item.get_closest_marker("slow") is None, not shares_a_fixture(item)))
 
