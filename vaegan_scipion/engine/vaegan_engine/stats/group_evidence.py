@@ -1,0 +1,138 @@
+"""Are two groups of uncertain points two, or one that is wide: evidence that adds up over the points.
+
+A mixture lays several Gaussians along a line that is filled evenly, and rightly so: that is no sign of states. States
+leave a valley between them in the density of z itself, without the points' own uncertainty. The points of two groups
+are laid along Fisher's direction t = w.z, w = W^-1 (mean b - mean a), and the density of t is estimated twice, as
+weights of even nodes by expectation maximisation on the points' likelihoods (a maximum of a concave function each):
+
+* freely (Kiefer and Wolfowitz, Ann. Math. Stat. 27, 887, 1956; Laird, JASA 73, 805, 1978);
+* with one peak: a density with its peak at m is a mixture of even ones between m and x (Khinchin), the best m taken.
+
+The difference of the two log likelihoods is the evidence of a valley. It grows in proportion to the points where there
+is a valley, however shallow each point sees it, and stays at a few units where there is none.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .uncertain_mixture import FLOOR, Fit, Groups, UncertainPoints, expectation, settled
+
+LEAST_VALLEY = 12.0  # log likelihood ratio of a valley to be believed
+_NODES = 21
+_REACH = 2.5  # standard deviations of both groups together, to each side
+_FIRST_ROUNDS, _LAST_ROUNDS, _FOLLOWED = 60, 400, 3
+_LEAST_SHARE = 0.05  # responsibility of a point that takes part
+
+
+@dataclass(frozen=True)
+class PairEvidence:
+    """What says that groups a and b are two."""
+
+    a: int
+    b: int
+    n_a: float  # sums of responsibilities
+    n_b: float
+    two: float  # log likelihood of two Gaussians over one, less half the free parameters times log n
+    valley: float  # log likelihood of any density over one with a single peak
+    depth: float  # the mixture's density between the two, over that of the lower peak: 1 without a valley
+
+
+def free_weights(likelihood: np.ndarray, weight: np.ndarray, rounds: int) -> tuple[np.ndarray, float]:
+    """Weights (t,) of nodes that make ``sum_i weight_i log sum_t w_t likelihood_it`` largest, and that sum."""
+    share = np.full(likelihood.shape[1], 1.0 / likelihood.shape[1])
+    total = weight.sum()
+    for _ in range(rounds):
+        each = likelihood @ share
+        share = share * ((weight / each) @ likelihood) / total
+    return share, float(weight @ np.log(likelihood @ share))
+
+
+def intervals(likelihood: np.ndarray, peak: int) -> np.ndarray:
+    """Likelihoods (n, t) under even densities between node ``peak`` and each node."""
+    n, t = likelihood.shape
+    right = np.cumsum(likelihood[:, peak:], 1) / np.arange(1, t - peak + 1)
+    left = np.cumsum(likelihood[:, peak::-1], 1) / np.arange(1, peak + 2)
+    return np.concatenate((left[:, :0:-1], right), 1)
+
+
+def valley_evidence(likelihood: np.ndarray, weight: np.ndarray) -> float:
+    """Log likelihood of the best density of nodes less that of the best with one peak; at least 0."""
+    _, free = free_weights(likelihood, weight, _LAST_ROUNDS)
+    tried = [intervals(likelihood, peak) for peak in range(likelihood.shape[1])]
+    first = [free_weights(made, weight, _FIRST_ROUNDS)[1] for made in tried]
+    best = sorted(range(len(first)), key=lambda peak: -first[peak])[:_FOLLOWED]
+    return max(0.0, free - max(free_weights(tried[peak], weight, _LAST_ROUNDS)[1] for peak in best))
+
+
+def _along(both: Groups, within: np.ndarray) -> Groups:
+    """Even nodes along Fisher's direction of two groups, each with what scatters across it."""
+    mean, covariance = both.whole()
+    direction = np.linalg.solve(within, both.mean[1] - both.mean[0])
+    carried = covariance @ direction
+    spread = float(np.sqrt(direction @ carried))
+    t = np.linspace(-_REACH, _REACH, _NODES) * spread
+    width = 0.5 * (t[1] - t[0])
+    across = covariance - np.outer(carried, carried) * ((1 - (width / spread) ** 2) / spread ** 2)
+    return Groups(np.full(_NODES, 1.0 / _NODES), mean + t[:, None] * carried / spread ** 2,
+                  np.repeat(across[None], _NODES, 0))
+
+
+def mixture_depth(both: Groups) -> float:
+    """Density of two groups between their means, at its least, over the lower of the densities at the two ends."""
+    t = np.linspace(0, 1, 41)[:, None]
+    at = both.mean[0] + t * (both.mean[1] - both.mean[0])
+    inverse = np.linalg.inv(both.covariance)
+    apart = at[:, None] - both.mean
+    density = (both.share / np.sqrt(np.linalg.det(both.covariance))
+               * np.exp(-0.5 * np.einsum("tck,ckl,tcl->tc", apart, inverse, apart))).sum(1)
+    peak = np.minimum(np.maximum.accumulate(density), np.maximum.accumulate(density[::-1])[::-1])
+    return float((density / np.maximum(peak, 1e-300)).min())
+
+
+def pair_evidence(points: UncertainPoints, fit: Fit, sets: tuple[list[int], list[int]], names: tuple[int, int] = (0, 1)
+                  ) -> PairEvidence:
+    """Evidence that two sets of the fit's groups are two."""
+    part = [fit.responsibility[:, own].sum(1) for own in sets]
+    weight = part[0] + part[1]
+    rows = np.flatnonzero(weight > _LEAST_SHARE)
+    mine, weight = points.part(rows), weight[rows]
+    merged = [fit.groups.chosen(own).whole() for own in sets]
+    share = np.array([side.sum() for side in part])
+    both = Groups(share / share.sum(), np.stack([mean for mean, _ in merged]), np.stack([cov for _, cov in merged]))
+    whole_mean, whole_covariance = both.whole()
+    k = points.dimension
+    one = settled(mine, Groups(np.ones(1), whole_mean[None], whole_covariance[None]),
+                  FLOOR * np.diag(np.diag(whole_covariance)), weight=weight)
+    two = expectation(mine, fit.groups.chosen([*sets[0], *sets[1]]), weight)[0]
+    n_free = (len(sets[0]) + len(sets[1]) - 1) * (1 + k + k * (k + 1) // 2)
+    gain = two.total - one.total - 0.5 * n_free * np.log(max(weight.sum(), 2.0))
+    within = np.einsum("c,ckl->kl", both.share, both.covariance)
+    likelihood = expectation(mine, _along(both, within))[0].responsibility + 1e-12
+    return PairEvidence(names[0], names[1], float(share[0]), float(share[1]), float(gain),
+                        valley_evidence(likelihood, weight), mixture_depth(both))
+
+
+def joined(points: UncertainPoints, fit: Fit, apart: list[int], least: float = LEAST_VALLEY
+           ) -> tuple[list[list[int]], list[PairEvidence]]:
+    """Groups of the fit joined until every two have a valley between them; and the evidence of the pairs that stay.
+
+    ``apart``: groups that take no part (outliers).
+    """
+    sets = [[g] for g in range(len(fit.groups)) if g not in apart]
+    known: dict[tuple[tuple[int, ...], tuple[int, ...]], PairEvidence] = {}
+    while True:
+        pairs = []
+        for a in range(len(sets)):
+            for b in range(a + 1, len(sets)):
+                key = tuple(sets[a]), tuple(sets[b])
+                if key not in known:
+                    known[key] = pair_evidence(points, fit, (sets[a], sets[b]))
+                found = known[key]
+                pairs.append(PairEvidence(a, b, found.n_a, found.n_b, found.two, found.valley, found.depth))
+        weakest = min(pairs, key=lambda pair: pair.valley, default=None)
+        if weakest is None or weakest.valley >= least:
+            return sets, pairs
+        sets = [own for g, own in enumerate(sets) if g not in (weakest.a, weakest.b)] + [
+            sorted(sets[weakest.a] + sets[weakest.b])]
