@@ -15,46 +15,43 @@ CONTRACT_RST = ROOT / "docs" / "reference" / "contract.rst"
 sys.path.insert(0, str(ROOT / "vaegan_scipion" / "engine"))
 
 from vaegan_engine.contract import settings  # noqa: E402
+from vaegan_engine.contract.setting import Described, described, limits_text  # noqa: E402
 
 SECTION = re.compile(r"(?<=\.\. fields: )(\w+)\n.*?(?=\n\.\. end\n)", re.DOTALL)
 
 
-def meanings(name: str) -> dict[str, str]:
-    """The comment behind each field of a dataclass, from the source."""
-    source = Path(settings.__file__).read_text()
-    match = re.search(rf"^class {name}:\n(.*?)(?=^\S)", source, re.DOTALL | re.MULTILINE)
-    if match is None:
-        raise ValueError(f"settings.py has no class {name}")
-    lines = re.findall(r"^    (\w+): [^#\n]*?(?:  # (.*))?$", match.group(1), re.MULTILINE)
-    return dict(lines)
-
-
 def shown(value: Any) -> str:
-    """A default as it stands in JSON; a section by its name."""
+    """A default as it stands in JSON, apart from the quotation marks."""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(shown, value))}]"
     if isinstance(value, str):
-        return f'"{value}"'
+        return f"'{value}'"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def escaped(text: str) -> str:
-    """Plain text for reStructuredText: asterisks mean themselves."""
-    return text.replace("*", r"\*")
+def kind_text(item: Described) -> str:
+    """The type of a setting: a section by its name, choices by their values."""
+    if item.choices:
+        return "one of " + ", ".join(map(str, item.choices))
+    return item.kind.__name__ if isinstance(item.kind, type) else str(item.kind).replace("typing.", "")
+
+
+def cell(text: str) -> str:
+    """Plain text as one cell of a CSV table: asterisks mean themselves."""
+    return '"' + text.replace("*", r"\*").replace('"', '""') + '"'
 
 
 def table(name: str) -> str:
-    """List table of one dataclass: field, type, default, meaning."""
-    cls = getattr(settings, name)
-    comments = meanings(name)
-    lines = [".. list-table::", "   :header-rows: 1", "", "   * - field", "     - type", "     - default",
-             "     - meaning"]
-    for field, kind, default in settings.field_table(cls):
-        section = type(default).__name__ if hasattr(default, "__dataclass_fields__") else ""
-        kind = kind.replace("Literal[", "one of ").rstrip("]")
-        lines += [f"   * - ``{field}``", f"     - {kind}",
-                  f"     - {f'see {section}' if section else f'``{shown(default)}``'}",
-                  f"     - {escaped(comments.get(field, ''))}".rstrip()]
+    """CSV table of one dataclass: setting, type, default, limits, meaning."""
+    lines = [".. csv-table::", "   :header: setting, type, default, limits, meaning", ""]
+    for item in described(getattr(settings, name)):
+        section = hasattr(item.default, "__dataclass_fields__")
+        cells = [f'"``{item.name}``"', cell(kind_text(item)),
+                 cell(f"see {item.kind.__name__}") if section else f'"``{shown(item.default)}``"',
+                 cell(limits_text(item.about)), cell(item.about.help)]
+        lines.append("   " + ", ".join(cells))
     return "\n".join(lines)
 
 

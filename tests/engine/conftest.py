@@ -41,6 +41,22 @@ def shared_data() -> Path:
 
 
 @pytest.fixture
+def fake_model(monkeypatch):
+    """Every command that loads a trained model gets one by formula; call it for one with other properties."""
+    import torch
+    from fake_run import FakeTrained
+    from vaegan_engine.runtime import compute
+    from vaegan_engine.training.trained_run import TrainedRun
+
+    def use(make=FakeTrained, **kwargs):
+        monkeypatch.setattr(TrainedRun, "load", lambda run_dir, device: make(**kwargs))
+
+    monkeypatch.setattr(compute, "prepare_device", lambda settings: torch.device("cpu"))
+    use()
+    return use
+
+
+@pytest.fixture
 def as_ordinary_user():
     """Give up root's right to read everything, for the length of a test."""
     if os.geteuid() != 0:

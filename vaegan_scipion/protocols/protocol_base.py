@@ -13,6 +13,7 @@ from ..convert.from_engine import enabled_ids
 from ..convert.to_engine import READABLE_STACKS, write_particles_star
 from ..engine.vaegan_engine.contract.settings import ComputeConfig
 from ..engine_run import EngineRun
+from .form_settings import add_setting, problems_of
 
 N_FILES_CHECKED = 200
 
@@ -26,10 +27,7 @@ class VaeganProtBase(EMProtocol):
     def _defineComputeParams(self, form: Any, gpu: bool = True) -> None:
         """Seed, GPU (where the command uses one) and threads."""
         if gpu:
-            form.addParam("seed", params.IntParam, default=ComputeConfig().seed,
-                          expertLevel=params.LEVEL_ADVANCED, label="Seed",
-                          help="Start of all random numbers, any number from 0. Another seed gives another result of "
-                               "the same worth.")
+            add_setting(form, ComputeConfig, "seed", expertLevel=params.LEVEL_ADVANCED)
             form.addHidden(params.USE_GPU, params.BooleanParam, default=True, label="Use GPU?",
                            help="Yes: run on the GPU below. No: run on the CPU, about 30 times slower.")
             form.addHidden(params.GPU_LIST, params.StringParam, default="0", label="GPU ID",
@@ -59,6 +57,8 @@ class VaeganProtBase(EMProtocol):
         errors = []
         if self.usesGpu() and len(self.getGpuList()) != 1:
             errors.append(f"GPU ID is '{self.gpuList.get()}': the engine uses one GPU. Give one number.")
+        if self.hasAttribute("seed"):
+            errors += problems_of(ComputeConfig, {"seed": self.seed.get()})
         if self.numberOfThreads.get() < 1:
             errors.append(f"Threads is {self.numberOfThreads.get()}: at least 1 is needed.")
         return errors

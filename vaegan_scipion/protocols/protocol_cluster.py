@@ -3,7 +3,7 @@ import json
 import os
 import shutil
 from enum import Enum
-from typing import Any, Dict, List, Type, get_args, get_type_hints
+from typing import Any, Dict, List, Type
 
 import pyworkflow.protocol.params as params
 from pwem.objects import FSC, SetOfClasses2D, SetOfClasses3D, SetOfFSCs, SetOfParticlesFlex, SetOfVolumes
@@ -25,16 +25,21 @@ from ..convert.from_engine import (
     read_latents,
 )
 from ..engine.vaegan_engine.contract import result_files, run_json
+from ..engine.vaegan_engine.contract.setting import field_of
 from ..engine.vaegan_engine.contract.settings import ClusterRun, EmbedRun, HalvesRun
 from ..engine_run import has_result, read_status, result_file
+from .form_settings import add_setting, label_text, problems_of, values_of
 from .protocol_base import VaeganProtBase, count_enabled, set_digest, validate_particles, warn_particles
 
-METHODS = list(get_args(get_type_hints(ClusterRun)["method"]))
+METHODS = list(field_of(ClusterRun, "method").choices)
 FIXED_NUMBER = " or ".join(f"method == {METHODS.index(name)}" for name in ("kmeans", "gmm"))
-N_NEIGHBORS_MAX = 1000  # the engine's limit
 N_PARTICLES_MIN = 30  # two of the smallest clusters that the engine looks for
 N_PARTICLES_FEW = 500
 PIXEL_TOLERANCE = 0.01
+# settings of the form: for every method, for hdbscan, for a number of clusters that is given
+FOR_ALL = ("method", "n_neighbors", "min_dist", "stability_repeats")
+FOR_DENSITY = ("min_samples", "min_cluster_size", "min_cluster_frac", "join_valley")
+FOR_FIXED_NUMBER = ("n_clusters",)
 DENSITY = f"method == {METHODS.index('hdbscan')}"
 
 
@@ -71,52 +76,29 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
 
     # --------------------------- DEFINE param functions ---------------------------
     def _defineParams(self, form: Any) -> None:
-        default = ClusterRun()
         form.addSection(label="Input")
         form.addParam("inputTraining", params.PointerParam, pointerClass="VaeganProtTrain3D,VaeganProtTrain2D",
                       important=True, label="Training", help="A finished run of train 3D or train 2D.")
         form.addParam("inputParticles", params.PointerParam, pointerClass="SetOfParticles", allowsNull=True,
                       label="Other particles", help="Leave empty to cluster the particles of the training. "
                                                     "Others must be of the same kind and pixel size.")
-        form.addParam("method", params.EnumParam, choices=METHODS, default=METHODS.index(default.method),
-                      label="Clustering", help="hdbscan finds the number of clusters; kmeans and gmm are given it.")
-        form.addParam("nClusters", params.IntParam, default=default.n_clusters, condition=FIXED_NUMBER,
-                      label="Number of clusters", help="From 2 up; every particle is put in one of them.")
-        form.addParam("minClusterFrac", params.FloatParam, default=default.min_cluster_frac, condition=DENSITY,
-                      label="Smallest cluster / all", help="Smallest share of the particles that is a cluster, "
-                                                           "0.001 to 0.5; at least 15 particles, at most 900.")
-        form.addParam("nNeighbors", params.IntParam, default=default.n_neighbors, label="UMAP neighbours",
-                      help="Particles that each one is laid next to. More shows the large picture, fewer the detail; "
-                           "5 to 200.")
+        add_setting(form, ClusterRun, "method")
+        add_setting(form, ClusterRun, "n_clusters", condition=FIXED_NUMBER)
+        add_setting(form, ClusterRun, "min_cluster_frac", condition=DENSITY)
+        add_setting(form, ClusterRun, "n_neighbors")
         form.addParam("doHalves", params.BooleanParam, default=False, label="Two independent halves (FSC)",
                       help="Train on each half of the data anew and compare the maps. Takes about as long as "
                            "the training. 3D only.")
-        self._defineAdvancedParams(form, default)
+        self._defineAdvancedParams(form)
         self._defineComputeParams(form)
 
-    def _defineAdvancedParams(self, form: Any, default: ClusterRun) -> None:
+    def _defineAdvancedParams(self, form: Any) -> None:
         advanced = params.LEVEL_ADVANCED
-        form.addParam("minDist", params.FloatParam, default=default.min_dist, expertLevel=advanced,
-                      label="UMAP minimal distance",
-                      help="0 packs clusters tightly, which suits clustering; up to 1 spreads them.")
-        form.addParam("minSamples", params.IntParam, default=default.min_samples, expertLevel=advanced,
-                      condition=DENSITY, label="HDBSCAN samples",
-                      help="Neighbours that make a region dense. More leaves more particles as noise; "
-                           "1 to 1000, usually 5 to 50.")
-        form.addParam("minClusterSize", params.IntParam, default=default.min_cluster_size, expertLevel=advanced,
-                      condition=DENSITY, label="Smallest cluster (particles)",
-                      help="Replaces the share above; 2 to half of the particles. 0 = use the share.")
-        form.addParam("joinValley", params.FloatParam, default=default.join_valley, expertLevel=advanced,
-                      condition=DENSITY, label="Join groups above this valley",
-                      help="Groups are joined unless the density between them falls below this part of the "
-                           "lower peak, 0 to 1. 0 = join none.")
-        form.addParam("stabilityRepeats", params.IntParam, default=default.stability_repeats, expertLevel=advanced,
-                      label="Repeats for the stability",
-                      help="Parts of the particles, and clouds without groups, are clustered this often; the verdict "
-                           "and the stability of each cluster come from it. 0 = neither; at most 100.")
-        form.addParam("halvesKimg", params.FloatParam, default=HalvesRun().total_kimg,
-                      expertLevel=advanced, condition="doHalves", label="Training length per half (kimg)",
-                      help="Thousands of images that each half sees. 0 = as long as the training itself.")
+        add_setting(form, ClusterRun, "min_dist", expertLevel=advanced)
+        for name in ("min_samples", "min_cluster_size", "join_valley"):
+            add_setting(form, ClusterRun, name, condition=DENSITY, expertLevel=advanced)
+        add_setting(form, ClusterRun, "stability_repeats", expertLevel=advanced)
+        add_setting(form, HalvesRun, "total_kimg", param="halvesKimg", condition="doHalves", expertLevel=advanced)
 
     # --------------------------- INSERT steps functions ---------------------------
     def _insertAllSteps(self) -> None:
@@ -216,20 +198,15 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         problems += validate_particles(particles, not training.ignoreCtf.get(), N_PARTICLES_MIN)
         n_particles = count_enabled(particles)
         fixed = METHODS[self.method.get()] != "hdbscan"
-        limits = [("UMAP neighbours", self.nNeighbors.get(), 2, min(N_NEIGHBORS_MAX, n_particles - 1)),
-                  ("UMAP minimal distance", self.minDist.get(), 0, 1),
-                  ("Repeats for the stability", self.stabilityRepeats.get(), 0, 100)]
-        if fixed:
-            limits.append(("Number of clusters", self.nClusters.get(), 2, n_particles))
-        else:
-            limits += [("Smallest cluster / all", self.minClusterFrac.get(), 0.001, 0.5),
-                       ("HDBSCAN samples", self.minSamples.get(), 1, 1000),
-                       ("Smallest cluster (particles)", self.minClusterSize.get(), 0, n_particles // 2),
-                       ("Join groups above this valley", self.joinValley.get(), 0, 1)]
+        values = values_of(self, ClusterRun, FOR_ALL + (FOR_FIXED_NUMBER if fixed else FOR_DENSITY))
+        problems += problems_of(ClusterRun, values)
         if self.doHalves:
-            limits.append(("Training length per half (kimg)", self.halvesKimg.get(), 0, 1e7))
-        problems += [f"{name} is {value:g}; use {low:g} to {high:g}." for name, value, low, high in limits
-                     if not low <= value <= high]
+            problems += problems_of(HalvesRun, {"total_kimg": self.halvesKimg.get()})
+        for name, most in (("n_neighbors", n_particles - 1), ("n_clusters", n_particles),
+                           ("min_cluster_size", n_particles // 2)):
+            if values.get(name, 0) > most:
+                problems.append(f"{label_text(field_of(ClusterRun, name))} is {values[name]}. With {n_particles} "
+                                f"particles use at most {most}.")
         if self.doHalves and not training.isVolumetric():
             problems.append("Two independent halves (FSC) is Yes after a 2D training. Set it to No.")
         trained_on = training.inputParticles.get()
@@ -336,11 +313,7 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
     def _getClusterSettings(self) -> ClusterRun:
         return ClusterRun(
             embedding_dir=EMBEDDING_DIR, run_dir=self._getRunDirFromExtra(),
-            method=METHODS[self.method.get()], n_clusters=self.nClusters.get(),
-            n_neighbors=self.nNeighbors.get(), min_dist=self.minDist.get(), min_samples=self.minSamples.get(),
-            min_cluster_size=self.minClusterSize.get(), min_cluster_frac=self.minClusterFrac.get(),
-            join_valley=self.joinValley.get(), stability_repeats=self.stabilityRepeats.get(),
-            compute=self._getCompute())
+            **values_of(self, ClusterRun, FOR_ALL + FOR_DENSITY + FOR_FIXED_NUMBER), compute=self._getCompute())
 
     def _getHalvesSettings(self) -> HalvesRun:
         return HalvesRun(clusters_dir=CLUSTERS_DIR, run_dir=self._getRunDirFromExtra(),

@@ -216,10 +216,12 @@ class VaeganProtEvaluate(VaeganProtBase):
 
     def _getSettings(self) -> EvaluateRun:
         clustering, extra = self.inputClusters.get(), self._getExtraPath()
+        references = self._getExtraPath(REFERENCES_DIR)
+        names = os.listdir(references) if os.path.isdir(references) else []
         return EvaluateRun(
             clusters_dir=os.path.relpath(clustering.getClustersDir(), extra),
             truth_csv=LABELS_CSV if os.path.exists(self._getExtraPath(LABELS_CSV)) else "",
-            maps_dir=REFERENCES_DIR if os.path.isdir(self._getExtraPath(REFERENCES_DIR)) else "",
+            maps=tuple(sorted(os.path.join(REFERENCES_DIR, name) for name in names)),
             partial_labels=True, compute=self._getCompute())
 
 

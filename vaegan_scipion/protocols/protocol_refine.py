@@ -14,9 +14,11 @@ from ..convert.poses import Pose, pose_matrix, read_poses
 from ..engine.vaegan_engine.contract import result_files, run_json
 from ..engine.vaegan_engine.contract.settings import RefineRun
 from ..engine_run import EngineError, has_result, read_status, result_file
+from .form_settings import add_setting, problems_of, values_of
 from .protocol_base import VaeganProtBase, file_digest, set_digest
 
 N_PARTICLES_MIN = 200  # the engine's limit
+ADVANCED = ("n_tries", "start_shells", "search_shells", "class_shells", "start_steps", "search_steps", "batch_size")
 
 
 class VaeganProtRefineOutputs(Enum):
@@ -48,40 +50,17 @@ class VaeganProtRefine(VaeganProtBase):
 
     # --------------------------- DEFINE param functions ---------------------------
     def _defineParams(self, form: Any) -> None:
-        default = RefineRun()
         form.addSection(label="Input")
         form.addParam("inputTraining", params.PointerParam, pointerClass="VaeganProtTrain3D", important=True,
                       label="Training", help="A finished run of train 3D; its particles are refined, at its box.")
         form.addParam("inputClusters", params.PointerParam, pointerClass="VaeganProtCluster", allowsNull=True,
                       label="Clusters to start from",
                       help="Embed and cluster of that training: its maps are in the start. Empty = random maps alone.")
-        form.addParam("nStarts", params.IntParam, default=default.n_starts, label="Maps to start from",
-                      help="The clusters' maps are filled up with random ones to this number, 1 to 32; 3 is usual.")
-        form.addParam("smallestFrac", params.FloatParam, default=default.smallest_frac, label="Smallest state / all",
-                      help="States below this share of the particles are dissolved, 0 to 0.5; always those below 50.")
-        self._defineAdvancedParams(form, default)
+        add_setting(form, RefineRun, "n_starts")
+        add_setting(form, RefineRun, "smallest_frac")
+        for name in ADVANCED:
+            add_setting(form, RefineRun, name, expertLevel=params.LEVEL_ADVANCED)
         self._defineComputeParams(form)
-
-    def _defineAdvancedParams(self, form: Any, default: RefineRun) -> None:
-        advanced = params.LEVEL_ADVANCED
-        form.addParam("nTries", params.IntParam, default=default.n_tries, expertLevel=advanced, label="Starts to try",
-                      help="Starts from several random maps (the clusters' in the first), and as many maps one by one, "
-                           "the best of which is grown to several; images that take no part choose. More is safer "
-                           "and slower. 1 to 100.")
-        shells = ("Resolution as box size / resolution, in Fourier shells, 2 to half of the box; 0: by the particle's "
-                  "size")
-        form.addParam("startShells", params.FloatParam, default=default.start_shells, expertLevel=advanced,
-                      label="Shells at the start", help=f"{shells}. Lower is safer, higher sees more.")
-        form.addParam("searchShells", params.FloatParam, default=default.search_shells, expertLevel=advanced,
-                      label="Shells of the pose search", help=f"{shells}; not below the one above.")
-        form.addParam("classShells", params.FloatParam, default=default.class_shells, expertLevel=advanced,
-                      label="Shells that tell states apart", help=f"{shells}; not below the one above.")
-        form.addParam("startSteps", params.IntParam, default=default.start_steps, expertLevel=advanced,
-                      label="Steps at the start", help="1 or more; more is slower and steadier.")
-        form.addParam("searchSteps", params.IntParam, default=default.search_steps, expertLevel=advanced,
-                      label="Steps of the pose search", help="1 or more; more is slower and steadier.")
-        form.addParam("batchSize", params.IntParam, default=default.batch_size, expertLevel=advanced,
-                      label="Batch size", help="Images per step, from 2; more needs more memory.")
 
     # --------------------------- INSERT steps functions ---------------------------
     def _insertAllSteps(self) -> None:
@@ -210,17 +189,10 @@ class VaeganProtRefine(VaeganProtBase):
                             f"those of '{name}', or none.")
         shells = [self.startShells.get(), self.searchShells.get(), self.classShells.get()]
         given = [value for value in shells if value]  # 0: chosen by the engine
-        if given != sorted(given) or min(given, default=2) < 2:
-            problems.append(f"The shells are {shells[0]:g}, {shells[1]:g} and {shells[2]:g}; use rising numbers "
-                            "from 2, or 0.")
-        limits = [("Starts to try", self.nTries.get(), 1, 100),
-                  ("Random maps to start from", self.nStarts.get(), 1, 32),
-                  ("Smallest state / all", self.smallestFrac.get(), 0, 0.5),
-                  ("Steps at the start", self.startSteps.get(), 1, 10**6),
-                  ("Steps of the pose search", self.searchSteps.get(), 1, 10**6),
-                  ("Batch size", self.batchSize.get(), 2, 10**5)]
-        return problems + [f"{name} is {value:g}; use {low:g} to {high:g}." for name, value, low, high in limits
-                           if not low <= value <= high]
+        if given != sorted(given):
+            problems.append(f"The shells are {shells[0]:g}, {shells[1]:g} and {shells[2]:g}; use rising numbers, or "
+                            "0.")
+        return problems + problems_of(RefineRun, self._getValues())
 
     def _warnings(self) -> List[str]:
         return self._warnCompute()
@@ -269,10 +241,10 @@ class VaeganProtRefine(VaeganProtBase):
         return RefineRun(
             run_dir=os.path.relpath(self.inputTraining.get().getRunDir(), extra),
             clusters_dir=os.path.relpath(clustering.getClustersDir(), extra) if clustering is not None else "",
-            n_starts=self.nStarts.get(), n_tries=self.nTries.get(), start_shells=self.startShells.get(),
-            search_shells=self.searchShells.get(), class_shells=self.classShells.get(),
-            start_steps=self.startSteps.get(), search_steps=self.searchSteps.get(),
-            batch_size=self.batchSize.get(), smallest_frac=self.smallestFrac.get(), compute=self._getCompute())
+            **self._getValues(), compute=self._getCompute())
+
+    def _getValues(self) -> Dict[str, Any]:
+        return values_of(self, RefineRun, ("n_starts", "smallest_frac", *ADVANCED))
 
 
 def align(particle: Any, pose: Pose, sampling_rate_ang: float) -> None:

@@ -10,8 +10,10 @@ from ..constants import PARTICLES_STAR, RUN_DIR
 from ..convert.from_engine import Picture
 from ..convert.sample_images import contrast_note, sample_images
 from ..engine.vaegan_engine.contract import errors, presets, result_files, run_json
-from ..engine.vaegan_engine.contract.settings import DataConfig, ModelConfig, TrainRun
+from ..engine.vaegan_engine.contract.setting import field_of
+from ..engine.vaegan_engine.contract.settings import DataConfig, ModelConfig, TrainingConfig, TrainRun
 from ..engine_run import read_status, result_file
+from .form_settings import add_setting, help_text, label_text, values_of
 from .protocol_base import VaeganProtBase, file_digest, set_digest, validate_particles, warn_particles
 
 AS_PRESET = 0  # box, length, batch
@@ -28,36 +30,22 @@ class VaeganProtTrain(VaeganProtBase):
 
     # --------------------------- DEFINE param functions ---------------------------
     def _defineParams(self, form: Any) -> None:
-        data = DataConfig()
         form.addSection(label="Input")
         form.addParam("inputParticles", params.PointerParam, pointerClass="SetOfParticles",
                       important=True, label="Input particles",
                       help="Particles with CTF; no poses are needed. They may be uncurated.")
-        form.addParam("preset", params.EnumParam, choices=self._presets(), default=0, label="Preset",
-                      help="fast: learns in minutes to hours. Others: settings of the original work and its ablations, "
-                           "days on a GPU; 'vaegan presets' explains each.")
-        form.addParam("boxPx", params.IntParam, default=AS_PRESET, label="Training box (px)",
-                      help="Images are Fourier-cropped to this box, a multiple of 8 from 16; 32 to 128 is usual. "
-                           f"0 = as the preset ({self._by_preset(lambda run: run.data.box_px)}).")
-        form.addParam("cropFrac", params.FloatParam, default=data.crop_frac, label="Part of the box kept",
-                      help="Central part of the image that is used, 0.1 to 1. Keep 1.3 particle diameters. The wizard "
-                           "shows it on your particles.")
-        form.addParam("particleRadiusFrac", params.FloatParam, default=data.particle_radius_frac,
-                      label="Particle radius / box",
-                      help="Circle that holds the particle, as fraction of the kept box, 0.05 to 0.5. Outside of it is "
-                           "background. The wizard shows it on your particles.")
-        form.addParam("invertContrast", params.BooleanParam, default=data.invert_contrast,
-                      label="Is the protein dark?",
-                      help="Yes for particles from micrographs whose contrast was not inverted.")
-        form.addParam("maxImages", params.IntParam, default=data.max_images, label="Particles to train on",
-                      help=f"Only the first ones, {N_PARTICLES_MIN} or more, for a quick try. 0 = all.")
-        form.addParam("nCategories", params.IntParam, default=CATEGORIES_AS_PRESET,
-                      label="Number of components",
-                      help="More than the species you expect, 2 to 30; unused ones empty themselves. -1 = as the "
-                           f"preset ({self._by_preset(lambda run: run.model.n_categories)}).")
-        form.addParam("totalKimg", params.FloatParam, default=AS_PRESET, label="Training length (kimg)",
-                      help="Thousands of images seen, above 0; longer is finer. 0 = as the preset "
-                           f"({self._by_preset(lambda run: run.training.total_kimg)}).")
+        preset = field_of(TrainRun, "preset")
+        form.addParam("preset", params.EnumParam, choices=self._presets(), default=0, label=label_text(preset),
+                      help=help_text(preset))
+        add_setting(form, DataConfig, "box_px", self._by_preset(lambda run: run.data.box_px), default=AS_PRESET)
+        for name in ("crop_frac", "particle_radius_frac"):
+            add_setting(form, DataConfig, name, "The wizard shows it on your particles")
+        add_setting(form, DataConfig, "invert_contrast")
+        add_setting(form, DataConfig, "max_images", f"At least {N_PARTICLES_MIN}")
+        add_setting(form, ModelConfig, "n_categories", self._by_preset(
+            lambda run: run.model.n_categories, CATEGORIES_AS_PRESET), default=CATEGORIES_AS_PRESET)
+        add_setting(form, TrainingConfig, "total_kimg", self._by_preset(lambda run: run.training.total_kimg),
+                    default=float(AS_PRESET))
         form.addParam("continueFrom", params.PointerParam, pointerClass=type(self).__name__, allowsNull=True,
                       label="Start from another training",
                       help="Start with the networks of an older run instead of from scratch: to train longer, or on "
@@ -66,16 +54,11 @@ class VaeganProtTrain(VaeganProtBase):
         self._defineComputeParams(form)
 
     def _defineAdvancedParams(self, form: Any) -> None:
-        data, advanced = DataConfig(), params.LEVEL_ADVANCED
-        form.addParam("maxShiftFrac", params.FloatParam, default=ModelConfig().max_shift_frac,
-                      expertLevel=advanced, label="Largest shift / box",
-                      help="How far particles may be off centre, as fraction of the kept box, 0 to 0.5.")
-        form.addParam("ignoreCtf", params.BooleanParam, default=data.ignore_ctf, expertLevel=advanced,
-                      label="Images without a CTF",
-                      help="Yes: take the CTF as 1, for class averages or negative stain.")
-        form.addParam("batchSize", params.IntParam, default=AS_PRESET, expertLevel=advanced, label="Batch size",
-                      help="Images per step, 2 to 4096; more needs more memory. 0 = as the preset "
-                           f"({self._by_preset(lambda run: run.training.batch_size)}).")
+        advanced = params.LEVEL_ADVANCED
+        add_setting(form, ModelConfig, "max_shift_frac", expertLevel=advanced)
+        add_setting(form, DataConfig, "ignore_ctf", expertLevel=advanced)
+        add_setting(form, TrainingConfig, "batch_size", self._by_preset(lambda run: run.training.batch_size),
+                    default=AS_PRESET, expertLevel=advanced)
         form.addParam("extraSettings", params.StringParam, default="", expertLevel=advanced,
                       label="Other settings",
                       help="SECTION.KEY=VALUE, separated by spaces, as on the engine's command line; "
@@ -213,7 +196,7 @@ class VaeganProtTrain(VaeganProtBase):
     # --------------------------- UTILS functions ---------------------------
     @classmethod
     def _presets(cls) -> List[str]:
-        return list(presets.PRESETS[cls.COMMAND])
+        return [name for name, preset in presets.PRESETS[cls.COMMAND].items() if not preset.poses]
 
     @classmethod
     def _defaults(cls) -> TrainRun:
@@ -221,24 +204,25 @@ class VaeganProtTrain(VaeganProtBase):
         return presets.build_run(cls.COMMAND, cls._presets()[0], {})
 
     @classmethod
-    def _by_preset(cls, value_of: Callable[[TrainRun], Any]) -> str:
-        """What a setting is in each preset, as text: "fast 48, others 64" where the others agree."""
+    def _by_preset(cls, value_of: Callable[[TrainRun], Any], as_preset: int = AS_PRESET) -> str:
+        """What a setting is in each preset: "0 = as the preset (fast 48, others 64)" where the others agree."""
         values = {name: value_of(presets.build_run(cls.COMMAND, name, {})) for name in cls._presets()}
         first, *others = values
         if len({values[name] for name in others}) == 1:
-            return f"{first} {values[first]:g}, others {values[others[0]]:g}"
-        return ", ".join(f"{name} {value:g}" for name, value in values.items())
+            text = f"{first} {values[first]:g}, others {values[others[0]]:g}"
+        else:
+            text = ", ".join(f"{name} {value:g}" for name, value in values.items())
+        return f"{as_preset} = as the preset ({text})"
 
     def _getSettings(self) -> TrainRun:
         """The form as settings of the engine, paths relative to extra/. Raises ConfigError or DataError."""
         particles, older = self.inputParticles.get(), self.continueFrom.get()
         changes: Dict[str, Dict[str, Any]] = {
-            "data": {"particles": PARTICLES_STAR, "crop_frac": self.cropFrac.get(),
-                     "particle_radius_frac": self.particleRadiusFrac.get(),
-                     "invert_contrast": self.invertContrast.get(), "max_images": self.maxImages.get(),
-                     "ignore_ctf": self.ignoreCtf.get(),
+            "data": {"particles": PARTICLES_STAR,
+                     **values_of(self, DataConfig, ("crop_frac", "particle_radius_frac", "invert_contrast",
+                                                    "max_images", "ignore_ctf")),
                      "phase_flipped": bool(particles is not None and particles.isPhaseFlipped())},
-            "model": {"max_shift_frac": self.maxShiftFrac.get()},
+            "model": values_of(self, ModelConfig, ("max_shift_frac",)),
             "training": {}, "compute": vars(self._getCompute())}
         if older is not None:
             changes["training"]["continue_from"] = os.path.relpath(older.getRunDir(), self._getExtraPath())

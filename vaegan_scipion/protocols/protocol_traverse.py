@@ -12,7 +12,10 @@ from ..convert.from_engine import Picture, new_picture_item
 from ..engine.vaegan_engine.contract import result_files, run_json
 from ..engine.vaegan_engine.contract.settings import TraverseRun
 from ..engine_run import has_result, read_status, result_file
+from .form_settings import add_setting, problems_of, values_of
 from .protocol_base import VaeganProtBase
+
+SETTINGS = ("n_components", "n_points", "low_percentile", "high_percentile")
 
 
 class VaeganProtTraverseOutputs(Enum):
@@ -34,20 +37,13 @@ class VaeganProtTraverse(VaeganProtBase):
 
     # --------------------------- DEFINE param functions ---------------------------
     def _defineParams(self, form: Any) -> None:
-        default = TraverseRun()
         form.addSection(label="Input")
         form.addParam("inputClusters", params.PointerParam, pointerClass="VaeganProtCluster", important=True,
                       label="Clusters", help="A finished run of embed and cluster.")
-        form.addParam("nComponents", params.IntParam, default=default.n_components,
-                      label="Principal components", help="Per cluster, at least 1.")
-        form.addParam("nPoints", params.IntParam, default=default.n_points, label="Points per component",
-                      help="Maps made along each component, at least 2.")
-        form.addParam("lowPercentile", params.FloatParam, default=default.low_percentile,
-                      expertLevel=params.LEVEL_ADVANCED, label="First point (percentile)",
-                      help="Where the particles begin along a component, 0 to 50.")
-        form.addParam("highPercentile", params.FloatParam, default=default.high_percentile,
-                      expertLevel=params.LEVEL_ADVANCED, label="Last point (percentile)",
-                      help="Where the particles end along a component, 50 to 100.")
+        for name in ("n_components", "n_points"):
+            add_setting(form, TraverseRun, name)
+        for name in ("low_percentile", "high_percentile"):
+            add_setting(form, TraverseRun, name, expertLevel=params.LEVEL_ADVANCED)
         self._defineComputeParams(form)
 
     # --------------------------- INSERT steps functions ---------------------------
@@ -86,14 +82,10 @@ class VaeganProtTraverse(VaeganProtBase):
             problems.append(f"The run '{clustering.getRunName()}' has no clusters. Finish it first.")
         if clustering is not None and not read_status(clustering.inputTraining.get().getRunDir()):
             problems.append("The folder of the training is gone. Train and cluster again.")
-        for name, value, low in (("Principal components", self.nComponents.get(), 1),
-                                 ("Points per component", self.nPoints.get(), 2)):
-            if value < low:
-                problems.append(f"{name} is {value}; use at least {low}.")
         low, high = self.lowPercentile.get(), self.highPercentile.get()
-        if not 0 <= low < high <= 100:
-            problems.append(f"The percentiles are {low:g} and {high:g}; use 0 <= first < last <= 100.")
-        return problems
+        if low >= high:
+            problems.append(f"The percentiles are {low:g} and {high:g}; use a first one below the last one.")
+        return problems + problems_of(TraverseRun, values_of(self, TraverseRun, SETTINGS))
 
     def _summary(self) -> List[str]:
         if not self.getOutputsSize() or not has_result(self._getExtraPath(TRAVERSAL_DIR), result_files.TRAVERSAL_CSV):
@@ -132,6 +124,4 @@ class VaeganProtTraverse(VaeganProtBase):
         return TraverseRun(
             clusters_dir=os.path.relpath(clustering.getClustersDir(), extra),
             run_dir=os.path.relpath(clustering.inputTraining.get().getRunDir(), extra),
-            n_components=self.nComponents.get(), n_points=self.nPoints.get(),
-            low_percentile=self.lowPercentile.get(), high_percentile=self.highPercentile.get(),
-            compute=self._getCompute())
+            **values_of(self, TraverseRun, SETTINGS), compute=self._getCompute())

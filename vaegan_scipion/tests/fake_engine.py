@@ -207,7 +207,7 @@ def evaluate(run, out_dir):
                       unlabelled=len(clustered_ids(run)) - len(known), states=sorted(set(labels_of(run).values())))
         values["contingency"] = {str(label): [sum(label_of(i) == label and labels_of(run)[i] == state for i in known)
                                               for state in values["states"]] for label in (0, 1, 2, -1)}
-    for label, path in enumerate(sorted(Path(run.maps_dir).glob("*.mrc")) if run.maps_dir else []):
+    for label, path in enumerate(map(Path, run.maps)):
         header = struct.unpack_from("<10i6f", path.read_bytes(), 0)
         voxel_ang = header[10] / header[0]
         file = f"maps/cluster_{label:02d}_aligned.mrc"

@@ -105,6 +105,17 @@ def test_arrows_between_folders_point_down():
     assert offenders([path for path in ENGINE_FILES if path.parent.name in FLOOR_OF], climbs) == {}
 
 
+def test_only_the_command_line_knows_argparse():
+    def knows(path):
+        text = path.read_text()
+        return top_names(path) & {"argparse"} or re.findall(r"\bsys\.argv\b", text)
+
+    found = offenders(ENGINE_FILES, knows)
+    assert set(found) <= {of(ENGINE / "vaegan_engine" / name) for name in (
+        "cli/main.py", "cli/options.py", "__main__.py")}, found
+    assert found[of(ENGINE / "vaegan_engine" / "__main__.py")] == ["sys.argv"]
+
+
 def test_the_walk_sees_a_crossing(tmp_path):
     crossing = tmp_path / "crossing.py"
     crossing.write_text("def f():\n    from torch.nn import Linear\n    import pwem.objects as o\n"

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from vaegan_engine.contract import errors, result_files, settings
-from vaegan_engine.contract.settings import RUN_TYPES, field_table
+from vaegan_engine.contract.setting import described
+from vaegan_engine.contract.settings import RUN_TYPES
 
 ROOT = Path(__file__).resolve().parents[3]
 CONTRACT_RST = ROOT / "docs" / "reference" / "contract.rst"
@@ -35,8 +36,8 @@ def test_every_field_has_a_row():
         kind.__name__ for kind in RUN_TYPES.values()}
     for name in sections:
         section = re.search(rf"\.\. fields: {name}\n(.*?)\n\.\. end", text, re.DOTALL).group(1)
-        rows = re.findall(r"\* - ``(\w+)``", section)
-        assert rows == [field for field, _, _ in field_table(getattr(settings, name))]
+        rows = re.findall(r'^   "``(\w+)``"', section, re.MULTILINE)
+        assert rows == [item.name for item in described(getattr(settings, name))]
 
 
 def test_every_exit_code_is_explained():
@@ -77,3 +78,13 @@ def test_site_builds_without_warnings(tmp_path):
                            str(tmp_path)], capture_output=True, text=True)
     assert made.returncode == 0, made.stderr
     assert "E step" in (tmp_path / "method" / "index.html").read_text()
+
+
+def test_every_setting_says_what_it_is():
+    """Beside those that nobody sets, and sections, which their own table explains."""
+    for kind in {settings.DataConfig, settings.ModelConfig, settings.TrainingConfig, settings.ComputeConfig,
+                 *RUN_TYPES.values()}:
+        for item in described(kind):
+            fixed = item.about.option == "" or hasattr(item.default, "__dataclass_fields__")
+            assert item.about.help or fixed, (kind.__name__, item.name)
+            assert not item.about.help.endswith("."), (kind.__name__, item.name)

@@ -8,9 +8,10 @@ from vaegan_engine.cli import main
 from vaegan_engine.contract import result_files
 from vaegan_engine.contract.errors import ConfigError, DataError
 from vaegan_engine.contract.labels import NOISE
+from vaegan_engine.contract.settings import ComputeConfig, EvaluateRun
 from vaegan_engine.data.particle_tables import read_clusters
-from vaegan_engine.evaluation.consensus import CONSENSUS_JSON, agree, matched, run_consensus
-from vaegan_engine.evaluation.evaluate import EvaluateOptions, run_evaluate
+from vaegan_engine.evaluation.consensus import CONSENSUS_JSON, ConsensusOptions, agree, matched, run_consensus
+from vaegan_engine.evaluation.evaluate import run_evaluate
 
 TRUTH = np.repeat([0, 1, 2], 100)
 
@@ -63,7 +64,7 @@ def test_files_and_verdict(tmp_path):
     off[:5] = 1
     folders = [write(tmp_path / "a", TRUTH), write(tmp_path / "b", off),
                write(tmp_path / "c", TRUTH[::-1], np.arange(300, 0, -1))]  # another order of the rows
-    made = run_consensus(folders, tmp_path / "out")
+    made = run_consensus(ConsensusOptions(tuple(folders)), tmp_path / "out")
     assert made == result_files.read_json(tmp_path / "out" / CONSENSUS_JSON)
     assert made["verdict"] == "3 groups, stable (the runs found 3, 3, 3)"
     assert [group["found_in"] for group in made["groups"]] == [3, 3, 3]
@@ -77,14 +78,15 @@ def test_files_and_verdict(tmp_path):
     for row in result_files.read_json(tmp_path / "out" / result_files.CLUSTERS_JSON):
         assert row["n_particles"] == 100
     result_files.write_json(tmp_path / "out" / result_files.CLUSTERS_JSON, [])  # no maps were made here
-    assert run_evaluate(EvaluateOptions(str(tmp_path / "out"), str(tmp_path / "truth.csv")), tmp_path / "eva"
-                        )["nmi"] == pytest.approx(1.0)
+    request = EvaluateRun(clusters_dir=str(tmp_path / "out"), truth_csv=str(tmp_path / "truth.csv"),
+                          compute=ComputeConfig(device="cpu", threads=1))
+    assert run_evaluate(request, tmp_path / "eva")["nmi"] == pytest.approx(1.0)
 
 
 def test_runs_that_disagree_are_called_unstable(tmp_path):
     rng = np.random.default_rng(1)
     folders = [write(tmp_path / str(k), rng.integers(0, 3, 300)) for k in range(3)]
-    made = run_consensus(folders, tmp_path / "out")
+    made = run_consensus(ConsensusOptions(tuple(folders)), tmp_path / "out")
     assert "3 unstable" in made["verdict"] and made["undecided_frac"] > 0.1
     assert max(group["stability"] for group in made["groups"]) < 0.5
 
@@ -94,9 +96,9 @@ def test_what_cannot_be_compared_is_refused(tmp_path, capsys):
     other = write(tmp_path / "other", TRUTH, np.arange(1000, 1300))
     for folders in ([one], [one, one]):
         with pytest.raises(ConfigError, match="different seeds"):
-            run_consensus(folders, tmp_path / "out")
+            run_consensus(ConsensusOptions(tuple(folders)), tmp_path / "out")
     with pytest.raises(DataError, match="0 of its 300 particles are in all runs"):
-        run_consensus([one, other], tmp_path / "out")
+        run_consensus(ConsensusOptions((one, other)), tmp_path / "out")
     assert not (tmp_path / "out").exists()
     again = write(tmp_path / "again", TRUTH)
     assert main.main(["consensus", "--clusters", one, again, "--out", str(tmp_path / "out")]) == 0

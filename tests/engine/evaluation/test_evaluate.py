@@ -6,10 +6,9 @@ import pytest
 from fake_run import FakeTrained, align_nothing, write_clusters, write_truth
 from vaegan_engine.contract import result_files
 from vaegan_engine.contract.errors import DataError
-from vaegan_engine.contract.settings import EvaluateRun
+from vaegan_engine.contract.settings import ComputeConfig, EvaluateRun
 from vaegan_engine.data.mrc_files import write_map
 from vaegan_engine.evaluation import evaluate, reference_maps
-from vaegan_engine.evaluation.evaluate import EvaluateOptions
 from vaegan_engine.simulation.phantom import PHANTOM_BOX_ANG, phantom_states
 from vaegan_engine.stats import label_agreement
 
@@ -63,6 +62,18 @@ def test_junk_is_scored_by_what_was_set_aside():
     assert evaluate.junk_scores(np.abs(label), state, ["a.mrc", "b.mrc", "junk"])["junk_precision"] == 0.0
 
 
+@pytest.fixture(autouse=True)
+def aligned_already(request, monkeypatch):
+    """No alignment, except where the test is about it."""
+    if "turned" not in request.node.name:
+        monkeypatch.setattr(evaluate, "align_map", align_nothing)
+
+
+def asked(clusters, truth="", **values):
+    return EvaluateRun(clusters_dir=str(clusters), truth_csv=str(truth), compute=ComputeConfig(device="cpu", threads=1),
+                       **values)
+
+
 @pytest.fixture
 def analysis(tmp_path, rng):
     """Clusters 0, 1, 2 = states 2, 0, 1 with 6 % errors; ids in different orders; map k decodes state k."""
@@ -80,8 +91,8 @@ def analysis(tmp_path, rng):
 def test_rows_are_joined_by_id_and_figures_are_printed(tmp_path, analysis, capsys):
     clu, truth, label, state = analysis
     (tmp_path / "ceiling.json").write_text(json.dumps({"accuracy": 0.9, "nmi": 0.8, "ami": 0.79}))
-    options = EvaluateOptions(str(clu), str(truth), ceiling_json=str(tmp_path / "ceiling.json"))
-    values = evaluate.run_evaluate(options, tmp_path / "eva", align_nothing)
+    options = asked(clu, truth, ceiling_json=str(tmp_path / "ceiling.json"))
+    values = evaluate.run_evaluate(options, tmp_path / "eva")
     expected = label_agreement.agreement(label, state)
     assert values["nmi"] == pytest.approx(expected["nmi"])
     assert expected["nmi"] > 0.6
@@ -96,8 +107,8 @@ def test_rows_are_joined_by_id_and_figures_are_printed(tmp_path, analysis, capsy
 
 def test_maps_of_the_phantom_agree_with_it_to_nyquist(tmp_path, analysis):
     clu, truth, _, _ = analysis
-    options = EvaluateOptions(str(clu), str(truth), all_references=True)
-    values = evaluate.run_evaluate(options, tmp_path / "eva", align_nothing)
+    options = asked(clu, truth, all_references=True)
+    values = evaluate.run_evaluate(options, tmp_path / "eva")
     assert [row["reference"] for row in values["maps"]] == ["phantom_0", "phantom_1", "phantom_2"]
     for row in values["maps"]:
         assert row["best_correlated"] == row["reference"]
@@ -116,7 +127,7 @@ def test_reference_files_are_matched_by_name_whatever_their_order(tmp_path, anal
     for name, array in zip("abc", fake.states, strict=True):
         write_map(tmp_path / f"{name}.mrc", array, fake.pixel_size_ang)
     maps = tuple(str(tmp_path / f"{name}.mrc") for name in "cab")
-    values = evaluate.run_evaluate(EvaluateOptions(str(clu), str(truth), maps), tmp_path / "eva", align_nothing)
+    values = evaluate.run_evaluate(asked(clu, truth, maps=maps), tmp_path / "eva")
     assert [row["reference"] for row in values["maps"]] == ["a.mrc", "b.mrc", "c.mrc"]
     assert [list(row["correlations"]) for row in values["maps"]] == [["a.mrc"], ["b.mrc"], ["c.mrc"]]
 
@@ -134,7 +145,7 @@ def test_a_turned_and_mirrored_map_is_aligned_first(tmp_path, analysis):
     result_files.write_json(
         clu / result_files.CLUSTERS_JSON, result_files.read_json(clu / result_files.CLUSTERS_JSON)[:1]
     )
-    row = evaluate.run_evaluate(EvaluateOptions(str(clu), str(truth)), tmp_path / "eva")["maps"][0]
+    row = evaluate.run_evaluate(asked(clu, truth), tmp_path / "eva")["maps"][0]
     assert row["correlation"] > 0.98
     assert row["mirrored"]
 
@@ -143,31 +154,31 @@ def test_missing_ids_are_an_error(tmp_path, analysis):
     clu, _, _, state = analysis
     short = write_truth(tmp_path / "truth.csv", state[:150])
     with pytest.raises(DataError, match=r"particle \d+ is not there \(50 of 200 are missing\)"):
-        evaluate.run_evaluate(EvaluateOptions(str(clu), str(short)), tmp_path / "eva", align_nothing)
+        evaluate.run_evaluate(asked(clu, short), tmp_path / "eva")
 
 
 def test_what_is_evaluated_in_its_own_folder_keeps_its_status(tmp_path, analysis):
     clu, truth, _, _ = analysis
     result_files.update_status(clu, state="stopped", command="refine", error=None)
     before = (clu / result_files.STATUS_JSON).read_bytes()
-    evaluate.run_evaluate(EvaluateOptions(str(clu), str(truth)), clu, align_nothing)
+    evaluate.run_evaluate(asked(clu, truth), clu)
     assert (clu / result_files.STATUS_JSON).read_bytes() == before
-    evaluate.run_evaluate(EvaluateRun(clusters_dir=str(clu), truth_csv=str(truth)), tmp_path / "eva", align_nothing)
+    evaluate.run_evaluate(asked(clu, truth), tmp_path / "eva")
     assert result_files.read_json(tmp_path / "eva" / result_files.STATUS_JSON)["state"] == "finished"
 
 
 def test_a_run_json_may_leave_particles_without_label_out(tmp_path, analysis):
     clu, _, label, state = analysis
     short = write_truth(tmp_path / "truth.csv", state[:150])
-    run = EvaluateRun(clusters_dir=str(clu), truth_csv=str(short), partial_labels=True)
-    values = evaluate.run_evaluate(run, tmp_path / "eva", align_nothing)
+    run = asked(clu, short, partial_labels=True)
+    values = evaluate.run_evaluate(run, tmp_path / "eva")
     assert values["nmi"] == pytest.approx(label_agreement.agreement(label[:150], state[:150])["nmi"])
     assert values["unlabelled"] == 50
     assert sum(map(sum, values["contingency"].values())) == 150
     strangers = write_truth(tmp_path / "strangers.csv", [0, 1], particle_id=[1001, 1002])
     with pytest.raises(DataError, match="0 of the 200 clustered particles are in it"):
-        evaluate.run_evaluate(EvaluateRun(clusters_dir=str(clu), truth_csv=str(strangers), partial_labels=True),
-                              tmp_path / "eva", align_nothing)
+        evaluate.run_evaluate(asked(clu, strangers, partial_labels=True),
+                              tmp_path / "eva")
 
 
 def test_maps_alone_are_compared_with_every_reference(tmp_path, analysis):
@@ -175,8 +186,8 @@ def test_maps_alone_are_compared_with_every_reference(tmp_path, analysis):
     fake = FakeTrained()
     for name, array in zip("bca", fake.states, strict=True):
         write_map(tmp_path / "maps" / f"{name}.mrc", array, fake.pixel_size_ang)
-    run = EvaluateRun(clusters_dir=str(clu), maps_dir=str(tmp_path / "maps"))
-    values = evaluate.run_evaluate(run, tmp_path / "eva", align_nothing)
+    run = asked(clu, maps=tuple(str(tmp_path / "maps" / f"{name}.mrc") for name in "abc"))
+    values = evaluate.run_evaluate(run, tmp_path / "eva")
     assert [row["reference"] for row in values["maps"]] == ["b.mrc", "c.mrc", "a.mrc"]
     assert all(list(row["correlations"]) == ["a.mrc", "b.mrc", "c.mrc"] for row in values["maps"])
     assert "nmi" not in values and "purity" not in values["maps"][0]
@@ -184,20 +195,19 @@ def test_maps_alone_are_compared_with_every_reference(tmp_path, analysis):
 
 
 def test_a_run_json_with_nothing_to_compare_with_is_refused(tmp_path, analysis):
-    clu = str(analysis[0])
     with pytest.raises(DataError, match="both empty"):
-        evaluate.run_evaluate(EvaluateRun(clusters_dir=clu), tmp_path, align_nothing)
-    with pytest.raises(DataError, match=r"there is no \*\.mrc"):
-        evaluate.run_evaluate(EvaluateRun(clusters_dir=clu, maps_dir=str(tmp_path / "eva")), tmp_path, align_nothing)
+        evaluate.run_evaluate(asked(analysis[0]), tmp_path)
+    with pytest.raises(DataError, match=r"none\.mrc"):
+        evaluate.run_evaluate(asked(analysis[0], maps=(str(tmp_path / "none.mrc"),)), tmp_path)
 
 
 def test_unusable_truth_and_ceiling_are_named(tmp_path, analysis):
     clu, truth, _, _ = analysis
     (tmp_path / "bad.csv").write_text("particle,state\n1,0\n")
     with pytest.raises(DataError, match=r"bad\.csv: it has the columns particle, state"):
-        evaluate.run_evaluate(EvaluateOptions(str(clu), str(tmp_path / "bad.csv")), tmp_path, align_nothing)
+        evaluate.run_evaluate(asked(clu, tmp_path / "bad.csv"), tmp_path)
     with pytest.raises(DataError, match="the ceiling cannot be read"):
-        evaluate.run_evaluate(EvaluateOptions(str(clu), str(truth), ceiling_json="none.json"), tmp_path, align_nothing)
+        evaluate.run_evaluate(asked(clu, truth, ceiling_json="none.json"), tmp_path)
 
 
 @pytest.mark.parametrize("old_px", [32, 33])

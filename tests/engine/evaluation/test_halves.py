@@ -9,6 +9,7 @@ from vaegan_engine.contract.errors import ConfigError
 from vaegan_engine.contract.settings import DataConfig, HalvesRun, TrainingConfig, TrainRun
 from vaegan_engine.data.mrc_files import read_map
 from vaegan_engine.evaluation import halves
+from vaegan_engine.training.trained_run import TrainedRun
 
 
 class FakeSteps:
@@ -27,15 +28,26 @@ class FakeSteps:
         ids = np.arange(half, 121, 2)[::-1]
         write_embedding(folder, np.eye(3)[ids % 3], ids, np.full(len(ids), half))
 
-    def load(self, run_dir, settings):
+    def load(self, run_dir, device):
         fake = FakeTrained()
         seed = run_json.read_run(f"{run_dir}/run.json").compute.seed
         rng = np.random.default_rng(seed)
         fake.states = fake.states + self.noise * rng.normal(size=fake.states.shape)
         return fake
 
-    def steps(self):
-        return halves.Steps(self.train, self.embed, self.load, align_nothing)
+
+@pytest.fixture
+def fake_steps(monkeypatch, fake_model):
+    """Put ``FakeSteps`` in place of training, embedding, model and alignment."""
+    def use(noise=0.0):
+        fake = FakeSteps(noise)
+        monkeypatch.setattr(halves, "run_train", fake.train)
+        monkeypatch.setattr(halves, "run_embed", fake.embed)
+        monkeypatch.setattr(TrainedRun, "load", fake.load)
+        monkeypatch.setattr(halves, "align_map", align_nothing)
+        return fake
+
+    return use
 
 
 @pytest.fixture
@@ -52,9 +64,9 @@ def folders(tmp_path):
     return HalvesRun(clusters_dir=str(tmp_path / "clu"), run_dir=str(tmp_path / "run"))
 
 
-def test_halves_share_neither_particles_nor_folders_nor_seeds(tmp_path, folders):
-    fake = FakeSteps()
-    halves.run_halves(folders, tmp_path / "hal", fake.steps())
+def test_halves_share_neither_particles_nor_folders_nor_seeds(tmp_path, folders, fake_steps):
+    fake = fake_steps()
+    halves.run_halves(folders, tmp_path / "hal")
     (one, folder_1, _), (two, folder_2, _) = fake.trained
     assert (one.data.half_set, two.data.half_set) == (1, 2)
     assert folder_1 != folder_2
@@ -63,8 +75,9 @@ def test_halves_share_neither_particles_nor_folders_nor_seeds(tmp_path, folders)
     assert [str(folder_1), str(folder_2)] == [run_dir for run_dir, _ in fake.embedded]
 
 
-def test_same_maps_agree_to_nyquist_and_small_clusters_are_named(tmp_path, folders, capsys):
-    halves.run_halves(folders, tmp_path / "hal", FakeSteps().steps())
+def test_same_maps_agree_to_nyquist_and_small_clusters_are_named(tmp_path, folders, capsys, fake_steps):
+    fake_steps()
+    halves.run_halves(folders, tmp_path / "hal")
     rows = result_files.read_json(tmp_path / "hal" / result_files.HALVES_JSON)
     assert [row["cluster"] for row in rows] == [0, 1, 2, 3]
     for row in rows[:3]:
@@ -85,10 +98,11 @@ def test_same_maps_agree_to_nyquist_and_small_clusters_are_named(tmp_path, folde
     assert (tmp_path / "hal" / "fsc.png").stat().st_size > 1000
 
 
-def test_noise_of_a_known_power_gives_its_fsc(tmp_path, folders):
+def test_noise_of_a_known_power_gives_its_fsc(tmp_path, folders, fake_steps):
     """Independent noise of the same power in both maps: FSC = S / (S + N) per shell."""
     noise = 0.05
-    halves.run_halves(folders, tmp_path / "hal", FakeSteps(noise).steps())
+    fake_steps(noise)
+    halves.run_halves(folders, tmp_path / "hal")
     row = result_files.read_json(tmp_path / "hal" / result_files.HALVES_JSON)[0]
     fake = FakeTrained()
     from vaegan_engine.physics.fsc import _shells, soft_sphere_mask
@@ -103,11 +117,11 @@ def test_noise_of_a_known_power_gives_its_fsc(tmp_path, folders):
     assert row["fsc"][-1] < row["fsc"][2]
 
 
-def test_length_and_resume(tmp_path, folders):
-    fake, run = FakeSteps(), replace(folders, total_kimg=16.0)
-    halves.run_halves(run, tmp_path / "hal", fake.steps())
-    halves.run_halves(run, tmp_path / "hal", fake.steps())
-    halves.run_halves(folders, tmp_path / "hal", fake.steps())
+def test_length_and_resume(tmp_path, folders, fake_steps):
+    fake, run = fake_steps(), replace(folders, total_kimg=16.0)
+    halves.run_halves(run, tmp_path / "hal")
+    halves.run_halves(run, tmp_path / "hal")
+    halves.run_halves(folders, tmp_path / "hal")
     assert (fake.trained[0][0].training.total_kimg, fake.trained[0][0].training.encoder_kimg) == (16.0, 4.0)
     assert [resume for _, _, resume in fake.trained] == [False, False, True, True, False, False]
 
@@ -118,4 +132,4 @@ def test_runs_without_halves_are_refused(tmp_path, folders, changes, words):
     path = tmp_path / "run" / result_files.RUN_JSON
     run_json.write_run(replace(run_json.read_run(path), **changes), path)
     with pytest.raises(ConfigError, match=words):
-        halves.run_halves(folders, tmp_path / "hal", FakeSteps().steps())
+        halves.run_halves(folders, tmp_path / "hal")

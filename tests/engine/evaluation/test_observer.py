@@ -55,7 +55,7 @@ def test_no_signal_is_chance(data, tmp_path):
 
 
 def test_limits(data, tmp_path):
-    with pytest.raises(ConfigError, match="--shells is 40"):
+    with pytest.raises(ConfigError, match="shells is 40"):
         run_observer(options(data, "strong", shells=40.0), tmp_path)
     with pytest.raises(DataError, match=r"none\.mrc"):
         run_observer(replace(options(data, "strong"), maps=(str(data / "none.mrc"),)), tmp_path)

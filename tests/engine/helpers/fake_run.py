@@ -29,11 +29,6 @@ class FakeTrained:
         return torch.stack((images.mean((1, 2)), images.amax((1, 2)), ctf[:, 0]), 1)
 
 
-def load_fake(**kwargs):
-    """What stands in for ``decoded.load_trained``."""
-    return lambda run_dir, settings: FakeTrained(**kwargs)
-
-
 def soft_one_hot(state, rng, sharpness=4.0):
     """Probabilities (n, 3) of an encoder that is fairly sure of ``state`` (n,)."""
     logits = sharpness * np.eye(3)[state] + rng.normal(size=(len(state), 3))

@@ -28,8 +28,9 @@ class Trained(FakeTrained):
 
 
 @pytest.fixture
-def one_particle(tmp_path, monkeypatch):
+def one_particle(tmp_path, monkeypatch, fake_model):
     """A particle (id 70) that is state 1 seen along TRUE_DEG, with CTF, shift and a little noise."""
+    fake_model(Trained)
     trained = Trained()
     state = torch.tensor(trained.states[1])[None]
     rotation = euler_to_matrix(*(torch.tensor([angle]) for angle in TRUE_DEG))
@@ -48,7 +49,7 @@ def one_particle(tmp_path, monkeypatch):
 
 def test_pose_and_shift_are_found(tmp_path, one_particle):
     run, image = one_particle
-    found = counterpart.run_counterpart(run, tmp_path / "out", lambda *_: Trained())
+    found = counterpart.run_counterpart(run, tmp_path / "out")
     assert found == result_files.read_json(tmp_path / "out" / result_files.COUNTERPART_JSON)
     assert found["shift_px"] == list(SHIFT_PX)
     assert found["correlation"] > 0.95
@@ -87,9 +88,10 @@ def test_an_exact_candidate_scores_its_norm():
     torch.testing.assert_close(match.modulated, image, atol=1e-4, rtol=1e-3)
 
 
-def test_2d_has_a_shift_and_no_pose(tmp_path, one_particle):
+def test_2d_has_a_shift_and_no_pose(tmp_path, one_particle, fake_model):
     run, _ = one_particle
-    found = counterpart.run_counterpart(run, tmp_path / "out", lambda *_: Trained(is_3d=False))
+    fake_model(Trained, is_3d=False)
+    found = counterpart.run_counterpart(run, tmp_path / "out")
     assert set(found) == {"particle_id", "shift_px", "correlation"}
 
 
@@ -98,6 +100,6 @@ def test_refusals(tmp_path, one_particle):
     import dataclasses
 
     with pytest.raises(DataError, match="particle 71 is not there"):
-        counterpart.run_counterpart(dataclasses.replace(run, particle_id=71), tmp_path, lambda *_: Trained())
+        counterpart.run_counterpart(dataclasses.replace(run, particle_id=71), tmp_path)
     with pytest.raises(ConfigError, match="n_orientations is 0"):
-        counterpart.run_counterpart(dataclasses.replace(run, n_orientations=0), tmp_path, lambda *_: Trained())
+        counterpart.run_counterpart(dataclasses.replace(run, n_orientations=0), tmp_path)

@@ -1,7 +1,7 @@
 """Groups in latent spaces whose number of groups is known."""
 import numpy as np
 import pytest
-from fake_run import FakeTrained, load_fake, soft_one_hot, write_embedding
+from fake_run import FakeTrained, soft_one_hot, write_embedding
 from scipy.stats import norm
 from sklearn.metrics import adjusted_mutual_info_score
 from vaegan_engine.contract import result_files, run_json
@@ -164,12 +164,13 @@ def embedding(tmp_path, rng):
 
 
 @pytest.mark.parametrize(("method", "is_3d"), [("hdbscan", True), ("kmeans", False), ("gmm", True)])
-def test_run_cluster_writes_what_the_results_table_says(tmp_path, embedding, method, is_3d):
+def test_run_cluster_writes_what_the_results_table_says(tmp_path, embedding, method, is_3d, fake_model):
+    fake_model(is_3d=is_3d)
     folder, ids, state = embedding
     out = tmp_path / "clu"
     run = ClusterRun(embedding_dir=str(folder), run_dir=str(tmp_path), method=method, n_clusters=3,
                      min_cluster_frac=0.1, stability_repeats=1, compute=ComputeConfig(device="cpu", threads=1))
-    cluster.run_cluster(run, out, load_fake(is_3d=is_3d))
+    cluster.run_cluster(run, out)
 
     table = {
         int(row["particle_id"]): int(row["label"]) for row in result_files.read_csv(out / result_files.CLUSTERS_CSV)
@@ -205,18 +206,20 @@ def test_run_cluster_writes_what_the_results_table_says(tmp_path, embedding, met
     assert (out / "maps.png").stat().st_size > 1000
 
 
+@pytest.mark.usefixtures("fake_model")
 def test_seventeen_particles_are_one_cluster_and_say_why(tmp_path, rng, capsys):
     folder = write_embedding(tmp_path / "emb", rng.normal(size=(17, 3)))
-    details = cluster.run_cluster(ClusterRun(embedding_dir=str(folder)), tmp_path / "clu", load_fake())
+    details = cluster.run_cluster(ClusterRun(embedding_dir=str(folder)), tmp_path / "clu")
     assert details["clusters"] == 1
     assert "17 particles cannot hold two clusters of min_cluster_size 15" in capsys.readouterr().out
     assert details["verdict"] == "one group: 17 particles cannot hold two clusters of 15"
 
 
+@pytest.mark.usefixtures("fake_model")
 def test_without_repeats_there_is_no_verdict(tmp_path, rng):
     folder = write_embedding(tmp_path / "emb", rng.normal(size=(17, 3)))
     run = ClusterRun(embedding_dir=str(folder), stability_repeats=0)
-    details = cluster.run_cluster(run, tmp_path / "clu", load_fake())
+    details = cluster.run_cluster(run, tmp_path / "clu")
     assert "verdict" not in details
     assert "stability" not in details
 
@@ -228,10 +231,11 @@ def test_without_repeats_there_is_no_verdict(tmp_path, rng):
     ({"min_cluster_frac": 0.0}, ConfigError, "min_cluster_frac is 0"),
     ({"stability_repeats": -1}, ConfigError, "stability_repeats is -1"),
     ({"join_valley": 2.0}, ConfigError, "join_valley is 2")])
+@pytest.mark.usefixtures("fake_model")
 def test_settings_that_cannot_be_run_are_refused_before_anything_is_written(tmp_path, rng, changes, kind, words):
     folder = write_embedding(tmp_path / "emb", rng.normal(size=(17, 3)))
     with pytest.raises(kind, match=words):
-        cluster.run_cluster(ClusterRun(embedding_dir=str(folder), **changes), tmp_path / "clu", load_fake())
+        cluster.run_cluster(ClusterRun(embedding_dir=str(folder), **changes), tmp_path / "clu")
     assert not (tmp_path / "clu").exists()
 
 
@@ -240,15 +244,17 @@ def test_settings_that_cannot_be_run_are_refused_before_anything_is_written(tmp_
     (np.zeros((4, 3)), [1, 2, 2, 3], "particle 2 is there 2 times"),
     (np.zeros((0, 3)), None, "there are 0 particles"),
     (np.zeros((20, 5)), None, "z has 5 numbers per particle, the model 3")])
+@pytest.mark.usefixtures("fake_model")
 def test_bad_latents_are_refused(tmp_path, z, ids, words):
     folder = write_embedding(tmp_path / "emb", z, ids)
     with pytest.raises(DataError, match=words):
-        cluster.run_cluster(ClusterRun(embedding_dir=str(folder)), tmp_path / "clu", load_fake())
+        cluster.run_cluster(ClusterRun(embedding_dir=str(folder)), tmp_path / "clu")
 
 
+@pytest.mark.usefixtures("fake_model")
 def test_missing_embedding_is_refused(tmp_path):
     with pytest.raises(DataError, match="the latents cannot be read"):
-        cluster.run_cluster(ClusterRun(embedding_dir=str(tmp_path)), tmp_path / "clu", load_fake())
+        cluster.run_cluster(ClusterRun(embedding_dir=str(tmp_path)), tmp_path / "clu")
 
 
 def test_the_try_that_agrees_best_with_the_others_is_kept(monkeypatch, rng):

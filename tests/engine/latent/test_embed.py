@@ -19,11 +19,12 @@ def particles(tmp_path_factory):
 
 
 @pytest.fixture
-def trained(particles):
+def trained(particles, fake_model):
     from dataclasses import replace
 
     fake = FakeTrained()
     fake.run = replace(fake.run, data=DataConfig(particles=str(particles), box_px=BOX_PX))
+    fake_model(lambda: fake)
     return fake
 
 
@@ -31,7 +32,7 @@ def test_latents_have_the_ids_and_the_values_of_their_images(tmp_path, trained):
     from vaegan_engine.data.prepared_images import open_cache
 
     run = EmbedRun(run_dir=str(tmp_path / "run"), batch_size=7)  # 7 does not divide 30
-    status = embed.run_embed(run, tmp_path / "emb", lambda *_: trained)
+    status = embed.run_embed(run, tmp_path / "emb")
     stored = result_files.read_npz(tmp_path / "emb" / result_files.LATENTS_NPZ)
     assert sorted(stored["particle_id"].tolist()) == list(range(1, N + 1))
     cache = open_cache(trained.run.data, tmp_path / "run" / result_files.CACHE)
@@ -47,7 +48,7 @@ def test_other_particles_get_a_cache_of_their_own(tmp_path, trained, particles):
     other = tmp_path / "other"
     run_simulate(SimulateOptions(phantom=1, per_map=9, box_px=BOX_PX, device="cpu", seed=4), other)
     embed.run_embed(EmbedRun(run_dir=str(tmp_path / "run"), particles=str(other / "particles.star")),
-                    tmp_path / "emb", lambda *_: trained)
+                    tmp_path / "emb")
     assert len(result_files.read_npz(tmp_path / "emb" / result_files.LATENTS_NPZ)["z"]) == 9
     assert (tmp_path / "emb" / result_files.CACHE).is_dir()
     assert not (tmp_path / "run").exists()
@@ -58,12 +59,12 @@ def test_particles_of_another_pixel_size_are_refused(tmp_path, trained):
     run_simulate(SimulateOptions(phantom=1, per_map=3, box_px=BOX_PX, crop_frac=0.5, device="cpu"), other)
     with pytest.raises(DataError, match=r"the prepared images have 9.000 A/px, the model 18.000"):
         embed.run_embed(EmbedRun(run_dir=str(tmp_path / "run"), particles=str(other / "particles.star")),
-                        tmp_path / "emb", lambda *_: trained)
+                        tmp_path / "emb")
     assert not (tmp_path / "emb" / result_files.LATENTS_NPZ).exists()
 
 
 def test_latents_that_are_not_finite_are_refused(tmp_path, trained):
     trained.encode = lambda images, ctf: FakeTrained.encode(trained, images, ctf) * float("nan")
     with pytest.raises(DataError, match="z of particle 1 is not finite"):
-        embed.run_embed(EmbedRun(run_dir=str(tmp_path / "run")), tmp_path / "emb", lambda *_: trained)
+        embed.run_embed(EmbedRun(run_dir=str(tmp_path / "run")), tmp_path / "emb")
     assert not (tmp_path / "emb" / result_files.LATENTS_NPZ).exists()

@@ -1,7 +1,7 @@
 """Points along principal components of clusters whose components are known."""
 import numpy as np
 import pytest
-from fake_run import FakeTrained, load_fake, soft_one_hot, write_clusters, write_embedding
+from fake_run import FakeTrained, soft_one_hot, write_clusters, write_embedding
 from vaegan_engine.contract import result_files
 from vaegan_engine.contract.errors import ConfigError, DataError
 from vaegan_engine.contract.settings import TraverseRun
@@ -64,7 +64,8 @@ def test_equal_particles_give_equal_points_near_all_of_them():
 
 
 @pytest.mark.parametrize("is_3d", [True, False])
-def test_run_traverse_writes_table_and_pictures(tmp_path, rng, is_3d, capsys):
+def test_run_traverse_writes_table_and_pictures(tmp_path, rng, is_3d, capsys, fake_model):
+    fake_model(is_3d=is_3d)
     state = np.repeat([0, 1], (60, 40))
     labels = state.copy()
     labels[:5] = -1
@@ -74,7 +75,7 @@ def test_run_traverse_writes_table_and_pictures(tmp_path, rng, is_3d, capsys):
     shuffled = rng.permutation(100)  # the tables have different orders
     clu = write_clusters(tmp_path / "clu", labels[shuffled], ids[shuffled], embedding_dir=emb)
     out = tmp_path / "tra"
-    traverse.run_traverse(TraverseRun(clusters_dir=str(clu), n_components=2, n_points=3), out, load_fake(is_3d=is_3d))
+    traverse.run_traverse(TraverseRun(clusters_dir=str(clu), n_components=2, n_points=3), out)
 
     rows = result_files.read_csv(out / result_files.TRAVERSAL_CSV)
     assert [(int(r["cluster"]), int(r["component"]), int(r["point"])) for r in rows] == [
@@ -96,13 +97,15 @@ def test_run_traverse_writes_table_and_pictures(tmp_path, rng, is_3d, capsys):
 
 @pytest.mark.parametrize(("changes", "words"), [
     ({"n_points": 0}, "n_points is 0"), ({"low_percentile": 95.0, "high_percentile": 5.0}, "low_percentile is 95")])
+@pytest.mark.usefixtures("fake_model")
 def test_bad_settings_are_refused(tmp_path, changes, words):
     with pytest.raises(ConfigError, match=words):
-        traverse.run_traverse(TraverseRun(clusters_dir=str(tmp_path), **changes), tmp_path / "tra", load_fake())
+        traverse.run_traverse(TraverseRun(clusters_dir=str(tmp_path), **changes), tmp_path / "tra")
 
 
+@pytest.mark.usefixtures("fake_model")
 def test_clusters_of_other_particles_are_refused(tmp_path, rng):
     emb = write_embedding(tmp_path / "emb", rng.normal(size=(10, 3)))
     clu = write_clusters(tmp_path / "clu", np.zeros(10, int), np.arange(5, 15), embedding_dir=emb)
     with pytest.raises(DataError, match="particle 11 is not there \\(4 of 10 are missing\\)"):
-        traverse.run_traverse(TraverseRun(clusters_dir=str(clu)), tmp_path / "tra", load_fake())
+        traverse.run_traverse(TraverseRun(clusters_dir=str(clu)), tmp_path / "tra")

@@ -9,12 +9,12 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from fake_run import align_nothing, load_fake, write_clusters, write_embedding, write_truth
+from fake_run import align_nothing, write_clusters, write_embedding, write_truth
 from vaegan_engine.cli import main
 from vaegan_engine.contract import labels as cluster_labels
 from vaegan_engine.contract import result_files, run_json
 from vaegan_engine.contract.errors import ConfigError, DataError
-from vaegan_engine.contract.settings import ReportRun, TrainingConfig, TrainRun, TraverseRun
+from vaegan_engine.contract.settings import ComputeConfig, EvaluateRun, ReportRun, TrainingConfig, TrainRun, TraverseRun
 from vaegan_engine.data.mrc_files import write_map
 from vaegan_engine.evaluation import evaluate
 from vaegan_engine.latent import traverse
@@ -22,6 +22,7 @@ from vaegan_engine.report import page, refine_section, report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 IDS = 2 ** 60 + np.arange(3, 203) * 7  # neither rows nor whole in float64
+CPU = ComputeConfig(device="cpu", threads=1)
 MASKS = [{"radius_ang": 80.0, "misfit": 171.7, "kept": False}, {"radius_ang": 96.0, "misfit": 138.0, "kept": True}]
 STARTS = [{"kind": "apart", "coarse_log_evidence": [88.8, 99.9], "log_evidence": 110.1, "kept": False},
           {"kind": "grown", "coarse_log_evidence": [77.7, 66.6], "log_evidence": 120.4, "kept": True}]
@@ -29,7 +30,7 @@ RESTARTS = [{"misfit": 1.58, "best": 0.75, "log_evidence": 241.7, "log_evidence_
 
 
 @pytest.fixture
-def analysis(tmp_path):
+def analysis(tmp_path, monkeypatch, fake_model):
     """Folders of an analysis of 200 particles, on a line: umap = (row, -row)."""
     label = np.repeat([0, 1, 2, -1], (80, 60, 50, 10))
     state = np.where(label < 0, 0, label)
@@ -42,8 +43,9 @@ def analysis(tmp_path):
     truth = write_truth(tmp_path / "truth.csv", state, particle_id=IDS)
     (tmp_path / "simulation.json").write_text(json.dumps(
         {"options": {"phantom": 3}, "map_files": ["phantom_0", "phantom_1", "phantom_2"]}))
-    evaluate.run_evaluate(evaluate.EvaluateOptions(str(clu), str(truth)), tmp_path / "eva", align_nothing)
-    traverse.run_traverse(TraverseRun(clusters_dir=str(clu)), tmp_path / "tra", load_fake())
+    monkeypatch.setattr(evaluate, "align_map", align_nothing)
+    evaluate.run_evaluate(EvaluateRun(clusters_dir=str(clu), truth_csv=str(truth), compute=CPU), tmp_path / "eva")
+    traverse.run_traverse(TraverseRun(clusters_dir=str(clu)), tmp_path / "tra")
     run_json.write_run(TrainRun(training=TrainingConfig(critic_lr=0.00123)),
                        tmp_path / "run" / result_files.RUN_JSON)
     result_files.update_status(tmp_path / "run", command="train3d", box_px=16, pixel_size_ang=4.5, device="CPU <1 & 2>",

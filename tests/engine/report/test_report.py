@@ -2,24 +2,26 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from fake_run import align_nothing, load_fake, write_clusters, write_embedding, write_truth
+from fake_run import align_nothing, write_clusters, write_embedding, write_truth
 from matplotlib.colors import to_hex
 from vaegan_engine.contract import labels as cluster_labels
 from vaegan_engine.contract import result_files, run_json
 from vaegan_engine.contract.errors import DataError
-from vaegan_engine.contract.settings import TrainRun, TraverseRun
+from vaegan_engine.contract.settings import ComputeConfig, EvaluateRun, ReportRun, TrainRun, TraverseRun
 from vaegan_engine.evaluation import evaluate
 from vaegan_engine.figures import drawing
 from vaegan_engine.latent import traverse
 from vaegan_engine.report import summary_picture
-from vaegan_engine.report.summary_picture import ReportOptions
+
+CPU = ComputeConfig(device="cpu", threads=1)
 
 
 @pytest.fixture
-def analysis(tmp_path):
+def analysis(tmp_path, monkeypatch, fake_model):
     """Every folder of an analysis of 200 particles."""
     rng = np.random.default_rng(0)
     label = rng.permutation(np.repeat([0, 1, 2, -1], (80, 60, 50, 10)))
@@ -30,11 +32,12 @@ def analysis(tmp_path):
     truth = write_truth(tmp_path / "truth.csv", state)
     (tmp_path / "simulation.json").write_text(json.dumps(
         {"options": {"phantom": 3}, "map_files": ["phantom_0", "phantom_1", "phantom_2"]}))
-    evaluate.run_evaluate(evaluate.EvaluateOptions(str(clu), str(truth)), tmp_path / "eva", align_nothing)
-    traverse.run_traverse(TraverseRun(clusters_dir=str(clu)), tmp_path / "tra", load_fake())
+    monkeypatch.setattr(evaluate, "align_map", align_nothing)
+    evaluate.run_evaluate(EvaluateRun(clusters_dir=str(clu), truth_csv=str(truth), compute=CPU), tmp_path / "eva")
+    traverse.run_traverse(TraverseRun(clusters_dir=str(clu)), tmp_path / "tra")
     run_json.write_run(TrainRun(), tmp_path / "run" / result_files.RUN_JSON)
-    return ReportOptions(str(tmp_path / "run"), str(clu), str(tmp_path / "tra"), "", str(tmp_path / "eva"),
-                         str(truth))
+    return ReportRun(run_dir=str(tmp_path / "run"), clusters_dir=str(clu), traverse_dir=str(tmp_path / "tra"),
+                     evaluation_dir=str(tmp_path / "eva"), truth_csv=str(truth))
 
 
 def all_texts(figure):
@@ -55,7 +58,7 @@ def test_report_shows_the_figures_of_the_evaluation(tmp_path, analysis):
 
 
 def test_report_of_the_least_there_can_be(tmp_path, analysis):
-    figure = summary_picture.demo_report(ReportOptions(analysis.run_dir, analysis.clusters_dir))
+    figure = summary_picture.demo_report(ReportRun(run_dir=analysis.run_dir, clusters_dir=analysis.clusters_dir))
     assert "clusters 3" in all_texts(figure)
     assert "NMI" not in all_texts(figure)
 
@@ -63,10 +66,10 @@ def test_report_of_the_least_there_can_be(tmp_path, analysis):
 def test_missing_results_are_named(tmp_path, analysis):
     with pytest.raises(DataError, match=r"evaluation.json: it cannot be read .* Run vaegan evaluate first"):
         summary_picture.demo_report(
-            ReportOptions(analysis.run_dir, analysis.clusters_dir, evaluation_json=str(tmp_path))
+            replace(analysis, evaluation_dir=str(tmp_path))
         )
     with pytest.raises(DataError, match="Run vaegan traverse first"):
-        summary_picture.demo_report(ReportOptions(analysis.run_dir, analysis.clusters_dir, traverse_dir=str(tmp_path)))
+        summary_picture.demo_report(replace(analysis, traverse_dir=str(tmp_path)))
 
 
 def test_umap_has_one_dot_per_particle_in_its_cluster_colour():

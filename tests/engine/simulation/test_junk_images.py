@@ -117,7 +117,7 @@ def test_other_molecules_are_as_strong_as_the_sets(tmp_path):
 
 
 def test_limits(tmp_path):
-    with pytest.raises(ConfigError, match=r"--junk-frac is 0.95"):
+    with pytest.raises(ConfigError, match=r"junk_frac is 0.95"):
         simulate.run_simulate(simulate.SimulateOptions(phantom=1, junk_frac=0.95), tmp_path)
-    with pytest.raises(ConfigError, match=r"--junk-frac is 0"):
+    with pytest.raises(ConfigError, match=r"junk_frac is 0"):
         simulate.run_simulate(simulate.SimulateOptions(phantom=1, junk_maps=("a.mrc",)), tmp_path)

@@ -1,5 +1,4 @@
 """Simulated sets: the stated SNR, the stated truth, files that this engine and others read."""
-import argparse
 
 import mrcfile
 import numpy as np
@@ -126,7 +125,7 @@ def test_views_can_be_preferred(tmp_path):
     simulate.run_simulate(options(per_map=300, box_px=8, view_concentration=4.0), tmp_path)
     cosine = np.cos(np.radians(truth(tmp_path)["tilt_deg"].astype(float)))
     assert abs(np.abs(cosine).mean() - (1 / (1 - np.exp(-4.0)) - 0.25)) < 4 * 0.2 / np.sqrt(600)
-    with pytest.raises(ConfigError, match="--view-concentration is -1"):
+    with pytest.raises(ConfigError, match="view_concentration is -1"):
         simulate.run_simulate(options(view_concentration=-1.0), tmp_path / "no")
 
 
@@ -180,10 +179,10 @@ def test_real_ctf_table(tmp_path):
 
 
 @pytest.mark.parametrize(("values", "words"), [
-    ({"per_map": 0}, "--per-map is 0"), ({"box_px": 33}, "--box is 33"), ({"snr": 0.0}, "--snr is 0"),
-    ({"crop_frac": 1.5}, "--crop-frac is 1.5"), ({"defocus_low_ang": 3e4}, "LOW <= HIGH"),
-    ({"astigmatism_ang": -1.0}, "--astigmatism"), ({"max_shift_frac": 0.6}, "--max-shift-frac"),
-    ({"voltage_kv": 3e5}, "in kV"), ({"amplitude_contrast": 7.0}, "--amplitude-contrast"),
+    ({"per_map": 0}, "per_map is 0"), ({"box_px": 33}, "box_px is 33"), ({"snr": 0.0}, "snr is 0"),
+    ({"crop_frac": 1.5}, "crop_frac is 1.5"), ({"defocus_range_ang": (3e4, 2e4)}, "LOW <= HIGH"),
+    ({"astigmatism_ang": -1.0}, "astigmatism_ang is -1"), ({"max_shift_frac": 0.6}, "max_shift_frac is 0.6"),
+    ({"voltage_kv": 3e5}, "10 to 2000 kV|10 to 2,000 kV"), ({"amplitude_contrast": 7.0}, "amplitude_contrast is 7"),
     ({"phantom": 9}, "1 to 6"), ({"maps": ("a.mrc",)}, "Exactly one"),
 ])
 def test_refused_options(tmp_path, values, words):
@@ -212,16 +211,21 @@ def test_results_folder_that_is_a_file(tmp_path):
 
 
 def test_command_line():
-    parser = argparse.ArgumentParser()
-    simulate.add_arguments(parser)
-    made = simulate.from_args(parser.parse_args(
+    from vaegan_engine.cli.main import build_parser
+    from vaegan_engine.cli.options import given
+    from vaegan_engine.contract.run_json import from_dict
+
+    def parsed(words):
+        return from_dict(simulate.SimulateOptions, given(simulate.SimulateOptions,
+                                                         build_parser("simulate").parse_args(["simulate", *words])))
+
+    made = parsed(
         "--phantom 3 --per-map 7 --box 48 --snr 0.2 --defocus 9000 20000 --max-shift-frac 0.02 --seed 5 "
-        "--contrast-spread 0.2 --noise-ratio 3 --out x".split()))
-    assert made == simulate.SimulateOptions(phantom=3, per_map=7, box_px=48, snr=0.2, defocus_low_ang=9000,
-                                            defocus_high_ang=20000, max_shift_frac=0.02, seed=5,
+        "--contrast-spread 0.2 --noise-ratio 3 --out x".split())
+    assert made == simulate.SimulateOptions(phantom=3, per_map=7, box_px=48, snr=0.2,
+                                            defocus_range_ang=(9000, 20000), max_shift_frac=0.02, seed=5,
                                             contrast_spread=0.2, noise_ratio=3)
-    assert simulate.from_args(parser.parse_args(["--phantom", "1", "--out", "x"])) == simulate.SimulateOptions(
-        phantom=1)
+    assert parsed(["--phantom", "1", "--out", "x"]) == simulate.SimulateOptions(phantom=1)
 
 
 @pytest.mark.gpu

@@ -4,7 +4,7 @@ import shutil
 import numpy as np
 import pytest
 import starfile
-from fake_run import load_fake, write_clusters, write_embedding
+from fake_run import write_clusters, write_embedding
 from vaegan_engine.contract import result_files, run_json
 from vaegan_engine.contract.errors import ConfigError
 from vaegan_engine.contract.settings import ComputeConfig, DataConfig, TrainRun
@@ -37,14 +37,15 @@ def test_equal_points_are_one_centroid():
 
 
 @pytest.mark.parametrize("is_3d", [True, False])
-def test_centroids_are_decoded_from_real_particles(tmp_path, is_3d):
+def test_centroids_are_decoded_from_real_particles(tmp_path, is_3d, fake_model):
+    fake_model(is_3d=is_3d)
     rng = np.random.default_rng(1)
     label = np.repeat([0, 1, -1], (40, 30, 10))
     z = np.eye(3, dtype=np.float32)[label % 3] + 0.01 * rng.normal(size=(80, 3)).astype(np.float32)
     ids = rng.permutation(80) + 1
     write_embedding(tmp_path / "emb", z, ids)
     clu = write_clusters(tmp_path / "clu", label, ids, umap=rng.normal(size=(80, 2)), embedding_dir=tmp_path / "emb")
-    rows = centroids.run_centroids(CentroidOptions(str(clu), "run", 5), tmp_path / "out", load_fake(is_3d=is_3d))
+    rows = centroids.run_centroids(CentroidOptions(str(clu), "run", 5), tmp_path / "out")
     assert [row["cluster"] for row in rows] == [0] * 5 + [1] * 5
     assert sum(row["n_particles"] for row in rows) == 70
     for row in rows:

@@ -115,7 +115,7 @@ def test_clean_projections_are_the_simulated_images_without_ctf(tmp_path):
     """Amplitude contrast 1 without defocus is a CTF of 1: the images themselves, at a high SNR."""
     made = simulate.run_simulate(simulate.SimulateOptions(
         phantom=2, per_map=4, box_px=32, snr=1e6, max_shift_frac=0.0, amplitude_contrast=1.0, cs_mm=0.0,
-        defocus_low_ang=1e-3, defocus_high_ang=1e-3, astigmatism_ang=0.0), tmp_path)
+        defocus_range_ang=(1e-3, 1e-3), astigmatism_ang=0.0), tmp_path)
     import mrcfile
 
     with mrcfile.open(tmp_path / "particles.mrcs", permissive=True) as stored:

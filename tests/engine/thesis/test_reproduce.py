@@ -35,7 +35,7 @@ def tiny_scale(monkeypatch):
 
     monkeypatch.setattr(trainings, "SMALL_BOX_PX", 16)
     for module in ("evaluation.evaluate", "thesis.ribosome", "thesis.homogeneous", "thesis.map_matching"):
-        monkeypatch.setattr(f"vaegan_engine.{module}.default_align", lambda: align_nothing)
+        monkeypatch.setattr(f"vaegan_engine.{module}.align_map", align_nothing)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ Standard library only, Python 3.8 syntax: Scipion imports this file without torc
 """
 from __future__ import annotations
 
-import argparse
 import json
 from dataclasses import dataclass
 from math import log
@@ -12,7 +11,8 @@ from typing import Any, Dict
 
 from .errors import ConfigError, DataError
 from .run_json import from_dict, merged, to_dict
-from .settings import TrainRun
+from .setting import check_settings, field_of, limit_problem, limits_text
+from .settings import DataConfig, TrainRun
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Preset:
 
     purpose: str
     changes: Dict[str, Any]
+    poses: bool = False  # for a training that is given poses, and for no other
 
 
 # Steps of 16 images: 250,000 are 4,000 kimg, 10,000 are 160 kimg, an average of 0.96 per step halves in 17.
@@ -53,7 +54,7 @@ PRESETS: Dict[str, Dict[str, Preset]] = {
     "train3d": {
         "fast": Preset("species and maps in minutes to hours (the default)", {}),
         "posed": Preset("with poses (the default with --poses): likelihood and posterior of the images at their poses",
-                        POSED),
+                        POSED, poses=True),
         "thesis-3d": Preset("the thesis in 3D: uniform poses, invariant critic and encoder, noise generator",
                             THESIS_3D),
         "thesis-3d-camera": Preset("thesis-3d with the trained camera in place of uniform poses",
@@ -74,14 +75,8 @@ PRESETS: Dict[str, Dict[str, Preset]] = {
 }
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of ``vaegan presets``: none."""
-    del parser
-
-
-def main(args: argparse.Namespace) -> None:
-    """Run ``vaegan presets``: name, command and purpose of each, one per line."""
-    del args
+def print_presets() -> None:
+    """Name, command and purpose of each preset, one per line."""
     for command, presets in PRESETS.items():
         for name, preset in presets.items():
             print(f"{name:22} {command:8} {preset.purpose}")
@@ -115,20 +110,11 @@ def parse_setting(text: str) -> Dict[str, Any]:
 def check(run: TrainRun) -> None:
     """Refuse settings that cannot be run, by name, value, limit and remedy."""
     check_parts(run)
-    data, model, training = run.data, run.model, run.training
-    if data.box_px % 8 or not 16 <= data.box_px <= 512:
-        raise DataError(f"data.box_px is {data.box_px}; the networks halve the training box three times.",
-                        "Use a multiple of 8 from 16 to 512; the particles' own box may be odd or even.")
-    limits = [("data.crop_frac", data.crop_frac, 0.1, 1.0),
-              ("data.particle_radius_frac", data.particle_radius_frac, 0.05, 0.5),
-              ("model.max_shift_frac", model.max_shift_frac, 0.0, 0.5),
-              ("model.temperature", model.temperature, 1.0, 100.0),
-              ("training.batch_size", training.batch_size, 2, 4096),
-              ("training.total_kimg", training.total_kimg, 1e-3, 1e7),
-              ("training.tick_kimg", training.tick_kimg, 1e-3, 1e7)]
-    for name, value, low, high in limits:
-        if not low <= value <= high:
-            raise ConfigError(f"{name} is {value}.", f"Use a value from {low} to {high}.")
+    box_px, about = run.data.box_px, field_of(DataConfig, "box_px").about
+    if box_px % 8 or limit_problem("data.box_px", box_px, about):
+        raise DataError(f"data.box_px is {box_px}; the networks halve the training box three times.",
+                        f"Use a multiple of 8, {limits_text(about)}; the particles' own box may be odd or even.")
+    check_settings(run)
 
 
 def check_parts(run: TrainRun) -> None:
@@ -183,10 +169,6 @@ def check_posed(run: TrainRun) -> None:
                           "Use a likelihood_weight of 1.")
     if training.encoder_kimg:
         raise ConfigError(f"training.encoder_kimg is {training.encoder_kimg:g} with poses.", "Use encoder_kimg 0.")
-    limits = [("training.band_shells", training.band_shells, 3, data.box_px / 2 - 1),
-              ("training.start_rounds", training.start_rounds, 0, 1000),
-              ("training.round_kimg", training.round_kimg, 1e-3, 1e7),
-              ("training.adversarial_batch", training.adversarial_batch, 2, 4096)]
-    for name, value, low, high in limits:
-        if not low <= value <= high:
-            raise ConfigError(f"{name} is {value:g}.", f"Use a value from {low:g} to {high:g}.")
+    if training.band_shells > data.box_px / 2 - 1:
+        raise ConfigError(f"training.band_shells is {training.band_shells:g}.",
+                          f"Use at most {data.box_px / 2 - 1:g}, half of the box less one.")

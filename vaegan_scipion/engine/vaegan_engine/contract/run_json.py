@@ -3,13 +3,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import typing
 from pathlib import Path
 from typing import Any, Dict, Literal, Type, TypeVar, Union
 
 from . import result_files, run_json
 from .errors import ConfigError, DataError
-from .settings import CONTRACT_VERSION, PATH_FIELDS, RUN_TYPES, AnyRun, TrainRun
+from .setting import described, not_a_choice
+from .settings import CONTRACT_VERSION, RUN_TYPES, AnyRun, TrainRun
 
 
 def read_training(run_dir: str | Path) -> TrainRun:
@@ -51,9 +53,12 @@ def _checked(kind: Any, value: Any, where: str) -> Any:
     if typing.get_origin(kind) is Literal:
         choices = typing.get_args(kind)
         if value not in choices or isinstance(value, bool) != isinstance(choices[0], bool):
-            raise ConfigError(f"{where} is {value!r}.",
-                              f"Choose one of {', '.join(map(repr, choices))}.")
+            raise ConfigError(*not_a_choice(where, value, choices))
         return value
+    if typing.get_origin(kind) is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise ConfigError(f"{where} is {value!r}, of type {type(value).__name__}.", "Give a list [ ... ].")
+        return tuple(_checked(typing.get_args(kind)[0], one, where) for one in value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not kind:
@@ -114,8 +119,6 @@ def read_run(path: Union[str, Path]) -> AnyRun:
 
 def write_run(run: AnyRun, path: Union[str, Path]) -> Path:
     """Write ``run`` as JSON, paths relative to its folder, atomically. Returns the path."""
-    import os
-
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     relative = _with_paths(run, path.parent.resolve(), relative=True)
@@ -126,15 +129,19 @@ def write_run(run: AnyRun, path: Union[str, Path]) -> Path:
 
 
 def _with_paths(node: Any, base: Path, relative: bool = False) -> Any:
-    import os
-
     changes: Dict[str, Any] = {}
-    for item in dataclasses.fields(node):
+    for item in described(type(node)):
         value = getattr(node, item.name)
         if dataclasses.is_dataclass(value):
             changes[item.name] = _with_paths(value, base, relative)
-        elif item.name in PATH_FIELDS and value:
-            absolute = value if os.path.isabs(value) else str(base / value)
-            absolute = os.path.normpath(absolute)
-            changes[item.name] = os.path.relpath(absolute, base) if relative else absolute
+        elif item.about.path:
+            changes[item.name] = (tuple(_moved(one, base, relative) for one in value) if isinstance(value, tuple)
+                                  else _moved(value, base, relative))
     return dataclasses.replace(node, **changes)
+
+
+def _moved(path: str, base: Path, relative: bool) -> str:
+    if not path:
+        return path
+    absolute = os.path.normpath(path if os.path.isabs(path) else str(base / path))
+    return os.path.relpath(absolute, base) if relative else absolute

@@ -1,37 +1,46 @@
-"""The typed ``run.json`` between the Scipion plugin and the engine.
+"""The typed ``run.json`` between the Scipion plugin and the engine: every setting, its default, help and limits.
 
 Standard library only, Python 3.8 syntax: Scipion imports this file without torch.
-Every field has its unit in its name and its default here, and nowhere else.
-Unknown keys, wrong types and other contract versions are errors.
+Every field has its unit in its name. Unknown keys, wrong types and other contract versions are errors.
 Paths inside ``run.json`` are relative to the folder that holds it.
 """
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass, field
-from typing import Any, Dict, List, Literal, Tuple, Type, Union
+from dataclasses import dataclass
+from typing import Any, Dict, Literal, Tuple, Type, Union
+
+from .setting import fixed, section, setting
 
 CONTRACT_VERSION = 1
+_VERSION_HELP = "of plugin and engine, which must have the same"
 
 
 @dataclass(frozen=True)
 class DataConfig:
     """Which particles, and how they become training images."""
 
-    particles: str = ""  # RELION 3.0 or 3.1+ star file
-    stack: str = ""  # one stack that holds every image, in place of those the star file names
-    max_images: int = 0  # use only the first rows; 0 = all
-    box_px: int = 48  # training box, a multiple of 8
-    crop_frac: float = 1.0  # central part of the original box that is kept
-    particle_radius_frac: float = 0.45  # radius of the particle circle / cropped box
-    resize: Literal["fourier", "lanczos5"] = "fourier"
-    normalization: Literal["background", "thesis"] = "background"
-    invert_contrast: bool = False  # True when the protein is dark (raw micrographs)
-    phase_flipped: bool = False  # True when CTF phases were already corrected
-    ignore_ctf: bool = False  # True for images without CTF columns: a CTF of 1 everywhere
-    half_set: Literal[0, 1, 2] = 0  # 0 = all, 1 or 2 = one independent half
-    poses_dir: str = ""  # train3d with the poses of this folder of refine (particles.csv); empty = without
-    input_poses: bool = False  # train3d with the alignment that the particles carry
+    particles: str = setting("", "RELION 3.0 or 3.1+ star file", path=True, required=True, metavar="STAR")
+    stack: str = setting("", "One stack that holds every image, in place of those the star file names", path=True)
+    max_images: int = setting(0, "Only the first ones are used, for a quick try", label="Particles to train on", low=1,
+                              zero="all")
+    box_px: int = setting(48, "Images are Fourier-cropped to this box, a multiple of 8; 32 to 128 is usual",
+                          label="Training box", unit="px", low=16, high=512)
+    crop_frac: float = setting(1.0, "Central part of the image that is used. Keep 1.3 particle diameters",
+                               label="Part of the box kept", low=0.1, high=1)
+    particle_radius_frac: float = setting(
+        0.45, "Radius of the circle that holds the particle, as fraction of the kept box. Outside of it is background",
+        label="Particle radius / box", low=0.05, high=0.5)
+    resize: Literal["fourier", "lanczos5"] = setting("fourier", "How images are brought to the training box")
+    normalization: Literal["background", "thesis"] = setting(
+        "background", "background: mean 0 and variance 1 outside of the particle circle; thesis: its equation 49")
+    invert_contrast: bool = setting(False, "Yes for particles from micrographs whose contrast was not inverted",
+                                    label="Is the protein dark?")
+    phase_flipped: bool = setting(False, "CTF phases were already corrected")
+    ignore_ctf: bool = setting(False, "The CTF is taken as 1, for class averages or negative stain",
+                               label="Images without a CTF")
+    half_set: Literal[0, 1, 2] = setting(0, "0 = all particles, 1 or 2 = one independent half")
+    poses_dir: str = setting("", "train3d: take the poses of this results folder of refine (particles.csv)", path=True)
+    input_poses: bool = setting(False, "train3d: take the alignment that the particles carry")
 
     @property
     def posed(self) -> bool:
@@ -43,207 +52,261 @@ class DataConfig:
 class ModelConfig:
     """Networks. z = [one-hot of n_categories, n_normal Gaussian coordinates]."""
 
-    generator: Literal["voxel", "siren", "dcgan", "basis"] = "voxel"  # basis: the one for known poses
-    n_categories: int = 6  # more than expected: unused ones empty themselves
-    n_normal: int = 0
-    n_basis: int = 8  # maps that a training with poses combines, at least n_normal
-    homogeneous: bool = False  # one structure: no encoder, z is a constant vector of n_normal ones
-    temperature: float = 8.0  # of the posterior over categories: networks trained on generated images are too sure
-    pose_prior: Literal["uniform", "camera"] = "uniform"  # camera: a network trained with the generator
-    max_shift_frac: float = 0.05  # in-plane shift prior, uniform, fraction of the box
-    noise: Literal["radial", "scalar", "gaussian_map", "poisson_map", "none"] = "radial"  # of generated images
-    downsampling: Literal["blur_aps", "aps", "maxpool"] = "blur_aps"  # *aps: exactly shift invariant
-    pooling: Literal["mean_max", "mean"] = "mean_max"  # of the last feature maps
-    first_layer: Literal["conv", "gabor"] = "conv"
-    polar_encoder: bool = False
-    ctf_channels: bool = True  # networks also see the Wiener-filtered image
-    critic_width: int = 16
-    encoder_width: int = 16
-    generator_width: int = 128  # siren, dcgan and camera
-    voxel_init: float = 0.02  # scale of the basis at the start
-    voxel_smooth_shells: float = 3.0  # maps move easily below this Fourier shell, slowly above; 0 = off
-    dropout: float = 0.0
+    generator: Literal["voxel", "siren", "dcgan", "basis"] = setting(
+        "voxel", "voxel and siren make maps, basis makes maps at known poses, dcgan makes images")
+    n_categories: int = setting(6, "More than the species you expect; unused ones empty themselves",
+                                label="Number of components", low=0, high=1000)
+    n_normal: int = setting(0, "Gaussian coordinates of z", low=0, high=1000)
+    n_basis: int = setting(8, "With poses: maps that are combined, at least n_normal", low=1, high=1000)
+    homogeneous: bool = setting(False, "One structure: no encoder, z is a constant vector of n_normal ones")
+    temperature: float = setting(8.0, "Of the posterior over categories: networks trained on generated images are too "
+                                 "sure", low=1, high=100)
+    pose_prior: Literal["uniform", "camera"] = setting("uniform", "camera: a network trained with the generator")
+    max_shift_frac: float = setting(0.05, "How far particles may be off centre, as fraction of the kept box",
+                                    label="Largest shift / box", low=0, high=0.5)
+    noise: Literal["radial", "scalar", "gaussian_map", "poisson_map", "none"] = setting(
+        "radial", "Of generated images: one sigma per frequency, one for all, or a map of them")
+    downsampling: Literal["blur_aps", "aps", "maxpool"] = setting("blur_aps", "*aps: exactly shift invariant")
+    pooling: Literal["mean_max", "mean"] = setting("mean_max", "Of the last feature maps")
+    first_layer: Literal["conv", "gabor"] = setting("conv", "Of critic and encoder")
+    polar_encoder: bool = setting(False, "The encoder sees polar coordinates")
+    ctf_channels: bool = setting(True, "Networks also see the Wiener-filtered image")
+    critic_width: int = setting(16, "Features of the critic's first layer", low=1, high=4096)
+    encoder_width: int = setting(16, "Features of the encoder's first layer", low=1, high=4096)
+    generator_width: int = setting(128, "Features of siren, dcgan and camera", low=1, high=4096)
+    voxel_init: float = setting(0.02, "Scale of the basis at the start", low=0)
+    voxel_smooth_shells: float = setting(3.0, "Maps move easily below this Fourier shell, slowly above", low=0,
+                                         zero="off")
+    dropout: float = setting(0.0, "Part of the features that is left out at random", low=0, high=0.99)
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
     """Losses, optimisers and the clock, which counts images seen (kimg = 1,000)."""
 
-    total_kimg: float = 24.0
-    encoder_kimg: float = 96.0  # then the encoder alone, on images of the averaged generator
-    likelihood_weight: float = 0.0  # with poses: of the images' likelihood (the VAE's loss); 0 = off
-    adversarial_weight: float = 1.0  # of the critic's say (the GAN's loss); 0 = off, with poses only
-    adversarial_batch: int = 32  # with poses: images of a batch that are rendered for the critic
-    band_shells: float = 12.0  # with poses: Fourier shells that are used (box size / resolution)
-    start_rounds: int = 12  # with poses: rounds of principal components that it starts from; 0 = random maps
-    round_kimg: float = 100.0  # with poses: images seen between two steps of the maps
-    batch_size: int = 32
-    loss: Literal["rpgan", "wgan_gp", "hinge"] = "rpgan"
-    gradient_penalty: float = 1.0  # gamma of R1 + R2 (rpgan, hinge), or lambda of WGAN-GP
-    critic_reconstructions: bool = False  # the critic is shown reconstructions too (thesis, algorithm 3)
-    encoder_objective: Literal["regression", "perceptual"] = "regression"
-    info_weight: float = 0.1  # generator's share of the regression loss
-    perceptual_weight: float = 0.2  # thesis, generator
-    kl_weight: float = 1.0  # thesis, encoder
-    diversity_weight: float = 0.02  # thesis, noise generator
-    critic_lr: float = 3e-4
-    generator_lr: float = 1e-3
-    voxel_lr: float = 3e-2
-    encoder_lr: float = 1e-3
-    adam_beta1: float = 0.0
-    adam_beta2: float = 0.9
-    lr_schedule: Literal["linear", "exponential"] = "linear"
-    lr_final_frac: float = 0.05  # linear: lr at the end / lr at the start
-    lr_decay: float = 0.96  # exponential: factor per lr_decay_kimg
-    lr_decay_kimg: float = 160.0
-    ema_half_life_kimg: float = 2.0
-    band_start_frac: float = 1.0  # frequencies seen at the start / Nyquist; 1 = all, always
-    band_full_kimg: float = 64.0  # until then the band grows to all of Nyquist
-    tick_kimg: float = 3.2  # log line, preview
-    checkpoint_kimg: float = 8.0
-    continue_from: str = ""  # train folder whose newest checkpoint the networks start from; empty = from scratch
+    total_kimg: float = setting(24.0, "Thousands of images seen; longer is finer", label="Training length",
+                                unit="kimg", low=1e-3, high=1e7)
+    encoder_kimg: float = setting(96.0, "Then the encoder alone, on images of the averaged generator", unit="kimg",
+                                  low=0, high=1e7)
+    likelihood_weight: float = setting(0.0, "With poses: of the images' likelihood (the VAE's loss)", low=0,
+                                       zero="off")
+    adversarial_weight: float = setting(1.0, "Of the critic's say (the GAN's loss)", low=0, zero="off, with poses only")
+    adversarial_batch: int = setting(32, "With poses: images of a batch that are rendered for the critic", low=2,
+                                     high=4096)
+    band_shells: float = setting(12.0, "With poses: Fourier shells that are used (box size / resolution)", low=3)
+    start_rounds: int = setting(12, "With poses: rounds of principal components that it starts from", low=1, high=1000,
+                                zero="random maps")
+    round_kimg: float = setting(100.0, "With poses: images seen between two steps of the maps", unit="kimg", low=1e-3,
+                                high=1e7)
+    batch_size: int = setting(32, "Images per step; more needs more memory", label="Batch size", low=2, high=4096)
+    loss: Literal["rpgan", "wgan_gp", "hinge"] = setting("rpgan", "Of critic and generator")
+    gradient_penalty: float = setting(1.0, "gamma of R1 + R2 (rpgan, hinge), or lambda of WGAN-GP", low=0)
+    critic_reconstructions: bool = setting(False, "The critic is shown reconstructions too (thesis, algorithm 3)")
+    encoder_objective: Literal["regression", "perceptual"] = setting(
+        "regression", "regression: z of generated images; perceptual: reconstructions in the critic's features")
+    info_weight: float = setting(0.1, "Generator's share of the regression loss", low=0)
+    perceptual_weight: float = setting(0.2, "Thesis, generator", low=0)
+    kl_weight: float = setting(1.0, "Thesis, encoder", low=0)
+    diversity_weight: float = setting(0.02, "Thesis, noise generator", low=0)
+    critic_lr: float = setting(3e-4, "Learning rate of the critic", low=0, high=1)
+    generator_lr: float = setting(1e-3, "Learning rate of generator and noise", low=0, high=1)
+    voxel_lr: float = setting(3e-2, "Learning rate of the voxels", low=0, high=1)
+    encoder_lr: float = setting(1e-3, "Learning rate of the encoder", low=0, high=1)
+    adam_beta1: float = setting(0.0, "Adam, first moment", low=0, high=1)
+    adam_beta2: float = setting(0.9, "Adam, second moment", low=0, high=1)
+    lr_schedule: Literal["linear", "exponential"] = setting("linear", "How learning rates fall")
+    lr_final_frac: float = setting(0.05, "linear: learning rate at the end / at the start", low=0, high=1)
+    lr_decay: float = setting(0.96, "exponential: factor per lr_decay_kimg", low=0, high=1)
+    lr_decay_kimg: float = setting(160.0, "exponential: images per factor", unit="kimg", low=1e-3, high=1e7)
+    ema_half_life_kimg: float = setting(2.0, "Of the averaged generator", unit="kimg", low=0, high=1e7)
+    band_start_frac: float = setting(1.0, "Frequencies seen at the start / Nyquist; 1 = all, always", low=0, high=1)
+    band_full_kimg: float = setting(64.0, "Until then the band grows to all of Nyquist", unit="kimg", low=0, high=1e7)
+    tick_kimg: float = setting(3.2, "Between log lines and previews", unit="kimg", low=1e-3, high=1e7)
+    checkpoint_kimg: float = setting(8.0, "Between checkpoints", unit="kimg", low=1e-3, high=1e7)
+    continue_from: str = setting("", "Training whose newest checkpoint the networks start from; empty = from scratch",
+                                 path=True, metavar="RUN")
 
 
 @dataclass(frozen=True)
 class ComputeConfig:
     """Where to run."""
 
-    device: str = "auto"  # auto, cpu, cuda, cuda:1
-    threads: int = 0  # CPU threads; 0 = as many as cores are free
-    seed: int = 0
+    device: str = setting("auto", "auto, cpu, cuda or cuda:N")
+    threads: int = setting(0, "CPU threads", low=1, high=4096, zero="as many as cores are free")
+    seed: int = setting(0, "Start of all random numbers. Another seed gives another result of the same worth",
+                        label="Seed", low=0, high=10**9)
 
 
 @dataclass(frozen=True)
 class TrainRun:
     """``train2d`` and ``train3d``."""
 
-    command: Literal["train2d", "train3d"] = "train3d"
-    preset: str = "fast"
-    data: DataConfig = field(default_factory=DataConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
-    training: TrainingConfig = field(default_factory=TrainingConfig)
-    compute: ComputeConfig = field(default_factory=ComputeConfig)
-    contract_version: int = CONTRACT_VERSION
+    command: Literal["train2d", "train3d"] = fixed("train3d")
+    preset: str = setting(
+        "fast", "fast learns in minutes to hours, posed is the one for known poses; others are settings of the original "
+        "work and its ablations, days on a GPU: 'vaegan presets' explains each", label="Preset")
+    data: DataConfig = section(DataConfig, shown=("particles", "stack", "max_images", "box_px", "crop_frac",
+                                                  "poses_dir", "input_poses"))
+    model: ModelConfig = section(ModelConfig, shown=())
+    training: TrainingConfig = section(TrainingConfig, shown=("continue_from",))
+    compute: ComputeConfig = section(ComputeConfig)
+    contract_version: int = fixed(CONTRACT_VERSION, _VERSION_HELP)
 
 
 @dataclass(frozen=True)
 class EmbedRun:
     """``embed``: the encoder mean of every particle of a finished run."""
 
-    command: Literal["embed"] = "embed"
-    run_dir: str = ""
-    particles: str = ""  # other particles than the run's own; empty = the run's own
-    batch_size: int = 256
-    compute: ComputeConfig = field(default_factory=ComputeConfig)
-    contract_version: int = CONTRACT_VERSION
+    command: Literal["embed"] = fixed("embed")
+    run_dir: str = setting("", "Results folder of the training", path=True, required=True)
+    particles: str = setting("", "Other particles than the run's own (RELION star file)", path=True, metavar="STAR")
+    batch_size: int = setting(256, "Images at a time", low=1, high=10**6)
+    compute: ComputeConfig = section(ComputeConfig)
+    contract_version: int = fixed(CONTRACT_VERSION, _VERSION_HELP)
 
 
 @dataclass(frozen=True)
 class ClusterRun:
     """``cluster``: UMAP, then density-based clustering (or k-means, Gaussian mixture)."""
 
-    command: Literal["cluster"] = "cluster"
-    embedding_dir: str = ""
-    run_dir: str = ""
-    method: Literal["hdbscan", "kmeans", "gmm"] = "hdbscan"
-    n_clusters: int = 3  # kmeans and gmm only
-    n_neighbors: int = 30
-    min_dist: float = 0.0
-    min_samples: int = 10
-    min_cluster_size: int = 0  # particles; 0 = min_cluster_frac of all, at most 900
-    min_cluster_frac: float = 0.03  # 900 of 30,000, the fraction of the original work
-    join_valley: float = 0.5  # hdbscan: join groups parted by a shallower density valley in z; 0 = never
-    stability_repeats: int = 5  # clusterings of parts of the particles, and of a null without groups; 0 = no verdict
-    compute: ComputeConfig = field(default_factory=ComputeConfig)
-    contract_version: int = CONTRACT_VERSION
+    command: Literal["cluster"] = fixed("cluster")
+    embedding_dir: str = setting("", "Results folder of embed", path=True, required=True)
+    run_dir: str = setting("", "Results folder of the training", path=True, required=True)
+    method: Literal["hdbscan", "kmeans", "gmm"] = setting(
+        "hdbscan", "hdbscan finds the number of clusters in the UMAP plane; kmeans and gmm are given it and work in z",
+        label="Clustering")
+    n_clusters: int = setting(3, "kmeans and gmm: every particle is put in one of them", label="Number of clusters",
+                              low=2, high=10**6)
+    n_neighbors: int = setting(30, "UMAP: particles that each one is laid next to. More shows the large picture, fewer "
+                               "the detail; 5 to 200 is usual", label="UMAP neighbours", low=2, high=1000)
+    min_dist: float = setting(0.0, "UMAP: 0 packs clusters tightly, which suits clustering; more spreads them",
+                              label="UMAP minimal distance", low=0, high=1)
+    min_samples: int = setting(10, "HDBSCAN: neighbours that make a region dense. More leaves more particles "
+                               "unassigned; 5 to 50 is usual", label="HDBSCAN samples", low=1, high=1000)
+    min_cluster_size: int = setting(0, "HDBSCAN: replaces the share (min_cluster_frac)", label="Smallest cluster",
+                                    unit="particles", low=2, high=10**9, zero="use the share")
+    min_cluster_frac: float = setting(0.03, "HDBSCAN: smallest share of the particles that is a cluster; at least 15 "
+                                      "particles, at most 900", label="Smallest cluster / all", low=1e-3, high=0.5)
+    join_valley: float = setting(
+        0.5, "HDBSCAN: groups are joined unless the density in z between them falls below this part of the lower peak",
+        label="Join groups above this valley", low=0, high=1, zero="join none")
+    stability_repeats: int = setting(
+        5, "Parts of the particles, and clouds without groups, are clustered this often; the verdict and the stability "
+        "of each cluster come from it", label="Repeats for the stability", low=1, high=100, zero="neither")
+    compute: ComputeConfig = section(ComputeConfig)
+    contract_version: int = fixed(CONTRACT_VERSION, _VERSION_HELP)
 
 
 @dataclass(frozen=True)
 class TraverseRun:
     """``traverse``: PCA inside each cluster and maps (images) along it."""
 
-    command: Literal["traverse"] = "traverse"
-    clusters_dir: str = ""
-    run_dir: str = ""
-    n_components: int = 1
-    n_points: int = 4
-    low_percentile: float = 5.0
-    high_percentile: float = 95.0
-    compute: ComputeConfig = field(default_factory=ComputeConfig)
-    contract_version: int = CONTRACT_VERSION
+    command: Literal["traverse"] = fixed("traverse")
+    clusters_dir: str = setting("", "Results folder of cluster", path=True, required=True)
+    run_dir: str = setting("", "Results folder of the training", path=True, required=True)
+    n_components: int = setting(1, "Of each cluster", label="Principal components", low=1, high=1000)
+    n_points: int = setting(4, "Maps made along each principal component", label="Points per component", low=1,
+                            high=10**4)
+    low_percentile: float = setting(5.0, "Where the first point lies among the particles of the cluster",
+                                    label="First point (percentile)", low=0, high=100)
+    high_percentile: float = setting(95.0, "Where the last point lies among the particles of the cluster",
+                                     label="Last point (percentile)", low=0, high=100)
+    compute: ComputeConfig = section(ComputeConfig)
+    contract_version: int = fixed(CONTRACT_VERSION, _VERSION_HELP)
 
 
 @dataclass(frozen=True)
 class HalvesRun:
     """``halves``: two independent trainings on half the particles each, and their FSC."""
 
-    command: Literal["halves"] = "halves"
-    clusters_dir: str = ""
-    run_dir: str = ""
-    total_kimg: float = 0.0  # per half; 0 = as the run
-    compute: ComputeConfig = field(default_factory=ComputeConfig)
-    contract_version: int = CONTRACT_VERSION
+    command: Literal["halves"] = fixed("halves")
+    clusters_dir: str = setting("", "Results folder of cluster", path=True, required=True)
+    run_dir: str = setting("", "Results folder of the training", path=True, required=True)
+    total_kimg: float = setting(0.0, "Thousands of images that each half sees", label="Training length per half",
+                                unit="kimg", low=1e-3, high=1e7, zero="as long as the training itself")
+    compute: ComputeConfig = section(ComputeConfig)
+    contract_version: int = fixed(CONTRACT_VERSION, _VERSION_HELP)
 
 
 @dataclass(frozen=True)
 class RefineRun:
     """``refine``: states, poses and maps by expectation maximisation over poses."""
 
-    command: Literal["refine"] = "refine"
-    run_dir: str = ""
-    clusters_dir: str = ""  # start from its maps; empty = random maps alone
-    n_starts: int = 3  # maps to start from: the clusters', filled up with random ones to this number
-    n_tries: int = 4  # starts of n_starts maps, and n_starts times as many of one map; unseen images choose
-    start_shells: float = 0.0  # shells = box size / resolution; 0 = by the particle's size, from 4
-    search_shells: float = 0.0  # 0 = by the particle's size, from 6
-    class_shells: float = 0.0  # 0 = by the particle's size, from 8
-    start_steps: int = 60
-    search_steps: int = 30
-    batch_size: int = 256
-    smallest_frac: float = 0.03  # smallest state / all particles, at least 50 particles
-    compute: ComputeConfig = field(default_factory=ComputeConfig)
-    contract_version: int = CONTRACT_VERSION
+    command: Literal["refine"] = fixed("refine")
+    run_dir: str = setting("", "Results folder of train3d", path=True, required=True)
+    clusters_dir: str = setting("", "Results folder of cluster: start from its maps; empty = random maps alone",
+                                path=True)
+    n_starts: int = setting(3, "Maps to start from: the clusters', filled up with random ones to this number",
+                            label="Maps to start from", low=1, high=32)
+    n_tries: int = setting(
+        4, "Starts from several maps, and as many maps one by one, the best of which is grown to several; images that "
+        "take no part choose. More is safer and slower", label="Starts to try", low=1, high=100)
+    start_shells: float = setting(0.0, "Resolution of the start, as box size / resolution. Lower is safer, higher sees "
+                                  "more", label="Shells at the start", low=2, zero="by the particle's size, from 4")
+    search_shells: float = setting(0.0, "Resolution of the pose search, as box size / resolution; not below that of "
+                                   "the start", label="Shells of the pose search", low=2,
+                                   zero="by the particle's size, from 6")
+    class_shells: float = setting(0.0, "Resolution at which states are told apart, as box size / resolution; not below "
+                                  "that of the pose search", label="Shells that tell states apart", low=2,
+                                  zero="by the particle's size, from 8")
+    start_steps: int = setting(60, "Steps at the resolution of the start; more is slower and steadier",
+                               label="Steps at the start", low=1, high=10**6)
+    search_steps: int = setting(30, "Steps at the resolution of the pose search; more is slower and steadier",
+                                label="Steps of the pose search", low=1, high=10**6)
+    batch_size: int = setting(256, "Images per step; more needs more memory", label="Batch size", low=2, high=10**5)
+    smallest_frac: float = setting(0.03, "States below this share of the particles are dissolved; always those below "
+                                   "50 particles", label="Smallest state / all", low=0, high=0.5)
+    compute: ComputeConfig = section(ComputeConfig)
+    contract_version: int = fixed(CONTRACT_VERSION, _VERSION_HELP)
 
 
 @dataclass(frozen=True)
 class EvaluateRun:
     """``evaluate``: clusters against labels of the particles, maps against reference maps; one of them or both."""
 
-    command: Literal["evaluate"] = "evaluate"
-    clusters_dir: str = ""
-    truth_csv: str = ""  # columns id and label (or map, state); empty = no labels
-    maps_dir: str = ""  # reference maps *.mrc in the order of their names; empty = none
-    partial_labels: bool = False  # True: particles without a label are left out of the scores; False: an error
-    compute: ComputeConfig = field(default_factory=ComputeConfig)
-    contract_version: int = CONTRACT_VERSION
+    command: Literal["evaluate"] = fixed("evaluate")
+    clusters_dir: str = setting("", "Results folder of cluster or refine", path=True, required=True)
+    truth_csv: str = setting("", "Labels, such as truth.csv of simulate: columns id and map (or label, state); empty = "
+                             "none", path=True)
+    maps: Tuple[str, ...] = setting((), "Reference maps, in the order of the labels; a simulated phantom needs none",
+                                    path=True, metavar="MRC")
+    ceiling_json: str = setting("", "ceiling.json of vaegan ceiling", path=True)
+    all_references: bool = setting(False, "Align each map to every reference, not only to that of its majority's state")
+    partial_labels: bool = setting(False, "Particles without a label are left out of the scores, in place of an error")
+    compute: ComputeConfig = section(ComputeConfig, shown=("threads",))
+    contract_version: int = fixed(CONTRACT_VERSION, _VERSION_HELP)
 
 
 @dataclass(frozen=True)
 class ReportRun:
-    """``report``: one HTML file about an analysis. Folders that are not named are left out."""
+    """``report``: an analysis as one HTML file, or as one picture. Folders that are not named are left out."""
 
-    command: Literal["report"] = "report"
-    run_dir: str = ""
-    clusters_dir: str = ""
-    traverse_dir: str = ""
-    halves_dir: str = ""
-    refine_dir: str = ""
-    evaluation_dir: str = ""
-    title: str = ""  # heading; empty = the command of the training
-    contract_version: int = CONTRACT_VERSION
+    command: Literal["report"] = fixed("report")
+    run_dir: str = setting("", "Results folder of the training", path=True, required=True)
+    clusters_dir: str = setting("", "Results folder of cluster", path=True, required=True)
+    traverse_dir: str = setting("", "Results folder of traverse", path=True)
+    halves_dir: str = setting("", "Results folder of halves", path=True)
+    refine_dir: str = setting("", "Results folder of refine (page only)", path=True)
+    evaluation_dir: str = setting("", "Results folder of evaluate", path=True)
+    truth_csv: str = setting("", "truth.csv of simulate (picture only)", path=True)
+    maps: Tuple[str, ...] = setting((), "Reference maps, picture only; with truth_csv, a simulated phantom needs none",
+                                    path=True, metavar="MRC")
+    title: str = setting("", "Heading of the page; empty = the command of the training")
+    contract_version: int = fixed(CONTRACT_VERSION, _VERSION_HELP)
 
 
 @dataclass(frozen=True)
 class CounterpartRun:
     """``counterpart``: one particle as the networks see it, beside what the generator makes at its z."""
 
-    command: Literal["counterpart"] = "counterpart"
-    run_dir: str = ""
-    embedding_dir: str = ""
-    particle_id: int = 1
-    n_orientations: int = 2000  # tried for the projection that resembles the particle most
-    compute: ComputeConfig = field(default_factory=ComputeConfig)
-    contract_version: int = CONTRACT_VERSION
+    command: Literal["counterpart"] = fixed("counterpart")
+    run_dir: str = setting("", "Results folder of the training", path=True, required=True)
+    embedding_dir: str = setting("", "Results folder of embed", path=True, required=True)
+    particle_id: int = setting(1, "Id of the particle (vaeParticleId, else its row from 1)")
+    n_orientations: int = setting(2000, "3D: orientations tried for the projection that resembles the particle most",
+                                  low=1, high=10**5)
+    compute: ComputeConfig = section(ComputeConfig)
+    contract_version: int = fixed(CONTRACT_VERSION, _VERSION_HELP)
 
 
 AnyRun = Union[TrainRun, EmbedRun, ClusterRun, TraverseRun, HalvesRun, RefineRun, EvaluateRun, ReportRun,
@@ -253,12 +316,3 @@ RUN_TYPES: Dict[str, Type[Any]] = {
     "traverse": TraverseRun, "halves": HalvesRun, "refine": RefineRun, "evaluate": EvaluateRun, "report": ReportRun,
     "counterpart": CounterpartRun,
 }
-PATH_FIELDS = ("particles", "stack", "run_dir", "embedding_dir", "clusters_dir", "traverse_dir", "halves_dir",
-               "refine_dir", "evaluation_dir", "truth_csv", "maps_dir", "continue_from", "poses_dir")
-
-
-def field_table(cls: Type[Any]) -> List[Tuple[str, str, Any]]:
-    """(name, type, default) of each field, for documentation and forms."""
-    instance = cls()
-    return [(item.name, str(item.type), getattr(instance, item.name))
-            for item in dataclasses.fields(cls)]

@@ -5,9 +5,9 @@ is trained and its clusters start the refinement; without it, random maps do.
 """
 from __future__ import annotations
 
-import argparse
 import time
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,11 @@ import numpy as np
 
 from ..contract import presets, result_files, run_json
 from ..contract.errors import ConfigError, DataError
+from ..contract.setting import check_settings, section, setting
 from ..contract.settings import ClusterRun, ComputeConfig, EmbedRun, RefineRun, TrainRun
 from ..data.mrc_files import write_stack
 from ..data.particle_tables import read_clusters
 from ..runtime import compute
-from ..runtime.options import COMPUTE_HELP, add_fields, add_out
 from ..simulation.options import SimulateOptions
 from ..simulation.simulate import STACK, STAR, TRUTH_CSV, run_simulate
 from .benchmark_scores import COLUMNS, groups, label_scores, scores, true_table
@@ -30,40 +30,43 @@ ROW_JSON, TABLE_JSON = "row.json", "benchmark.json"
 PEER_COLUMNS = ("task", "seed", "peer", "found", "nmi", "ami", "ari", "minutes")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of ``vaegan benchmark``."""
-    parser.add_argument("--data", type=Path, required=True, help="folder with the maps of the tasks")
-    add_out(parser)
-    parser.add_argument("--suite", choices=tuple(SUITES), default="quick",
-                        help="quick: a fifth of the images, one seed; full: three times the images (default: quick)")
-    parser.add_argument("--only", action="append", choices=tuple(TASKS), help="this task; may be repeated")
-    parser.add_argument("--train", action="store_true", help="train a VAE-GAN first and start from its clusters")
-    parser.add_argument("--peer", action="append", choices=tuple(PEERS), default=[],
-                        help="group the same images this way too; may be repeated")
-    parser.add_argument("--seed", action="append", type=int,
-                        help="this seed of everything random, not those of the suite; may be repeated")
-    add_fields(parser, ComputeConfig, {name: COMPUTE_HELP[name] for name in ("device", "threads")})
+@dataclass(frozen=True)
+class BenchmarkOptions:
+    """Which tasks, how large, compared with what."""
+
+    data_dir: str = setting("", "Folder with the maps of the tasks", path=True, required=True)
+    suite: str = setting("quick", "quick: a fifth of the images, one seed; full: three times the images",
+                         choices=tuple(SUITES))
+    only: tuple[str, ...] = setting((), "This task; may be repeated", choices=tuple(TASKS), repeated=True)
+    train: bool = setting(False, "Train a VAE-GAN first and start from its clusters")
+    peers: tuple[str, ...] = setting((), "Group the same images this way too; may be repeated", choices=tuple(PEERS),
+                                     repeated=True, option="peer")
+    seeds: tuple[int, ...] = setting((), "This seed of everything random, not those of the suite; may be repeated",
+                                     repeated=True, option="seed", low=0)
+    compute: ComputeConfig = section(ComputeConfig, shown=("device", "threads"))
 
 
-def main(args: argparse.Namespace) -> None:
-    """Run ``vaegan benchmark``."""
-    part, seeds = SUITES[args.suite]
+def run_benchmark(options: BenchmarkOptions, out_dir: Path) -> list[dict[str, Any]]:
+    """Run the tasks into ``out_dir``; returns the rows of ``benchmark.json``. Raises ConfigError or DataError."""
+    check_settings(options)
+    (part, seeds), data, out_dir = SUITES[options.suite], Path(options.data_dir), Path(out_dir)
     rows = []
-    for name in args.only or TASKS:
+    for name in options.only or TASKS:
         task = replace(TASKS[name], per_map=max(60, round(part * TASKS[name].per_map)))
-        for seed in args.seed or seeds:
-            out = args.out / f"{args.suite}-{name}-{seed}"
-            where = ComputeConfig(device=args.device, threads=args.threads, seed=seed)
-            rows.append(run_task(name, task, args.data, out, where, args.train))
-            add_peers(rows[-1], out, args.peer, where, groups(task, args.data))
-            result_files.write_json(args.out / TABLE_JSON, rows)
+        for seed in options.seeds or seeds:
+            out = out_dir / f"{options.suite}-{name}-{seed}"
+            where = replace(options.compute, seed=seed)
+            rows.append(run_task(name, task, data, out, where, options.train))
+            add_peers(rows[-1], out, options.peers, where, groups(task, data))
+            result_files.write_json(out_dir / TABLE_JSON, rows)
     print("\n" + table(rows))
-    if args.peer:
+    if options.peers:
         print("\n" + table([{"task": row["task"], "seed": row["seed"], "peer": peer, **row["peers"][peer]}
-                            for row in rows for peer in args.peer], PEER_COLUMNS))
+                            for row in rows for peer in options.peers], PEER_COLUMNS))
+    return rows
 
 
-def add_peers(row: dict[str, Any], out: Path, peers: list[str], where: ComputeConfig,
+def add_peers(row: dict[str, Any], out: Path, peers: Sequence[str], where: ComputeConfig,
               group_of: dict[str, str] | None = None) -> None:
     """Scores of the peers that the task's row lacks, into it and its file."""
     for peer in peers:
@@ -98,7 +101,7 @@ def run_task(name: str, task: Task, data: Path, out: Path, where: ComputeConfig,
     minutes = (time.monotonic() - started) / 60
     row = {"task": name, "seed": where.seed, "images": len(true_table(out / "data" / TRUTH_CSV)), "snr": task.snr,
            "states": task.states, "found": found["clusters"], "verdict": found["verdict"],
-           "minutes": minutes, "settings": settings, **scores(task, data, out)}
+           "minutes": minutes, "settings": settings, **scores(task, data, out, where)}
     if clusters:
         row["embedding"] = label_scores(Path(clusters), out / "data" / TRUTH_CSV, groups(task, data))
     result_files.write_json(out / ROW_JSON, row)

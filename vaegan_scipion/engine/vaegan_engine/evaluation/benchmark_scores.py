@@ -9,13 +9,14 @@ import torch
 
 from ..contract import result_files
 from ..contract.labels import NOISE
+from ..contract.settings import ComputeConfig, EvaluateRun
 from ..data.mrc_files import read_map
 from ..data.particle_tables import JUNK, read_clusters
 from ..physics.map_comparison import compare
 from ..physics.rotations import euler_to_matrix
 from ..simulation.simulate import TRUTH_CSV
 from .benchmark_tasks import Task
-from .evaluate import EvaluateOptions, run_evaluate
+from .evaluate import run_evaluate
 from .pose_scores import median_pose_error_deg
 from .reference_maps import read_references
 
@@ -53,7 +54,7 @@ def label_scores(folder: Path, truth_csv: Path, group_of: dict[str, str] | None 
     return {name.replace("_particles", ""): value for name, value in of_junk.items()}
 
 
-def scores(task: Task, data: Path, out: Path) -> dict[str, Any]:
+def scores(task: Task, data: Path, out: Path, where: ComputeConfig) -> dict[str, Any]:
     """Labels, poses and maps against the truth; maps and poses of pure noise have none.
 
     ``pose_error_deg``: the largest of the states' medians; resolutions: the worst map, at FSC 0.5; ``fsc_auc``: see
@@ -69,7 +70,8 @@ def scores(task: Task, data: Path, out: Path) -> dict[str, Any]:
     if task.ordered:
         values["spearman"] = frame_correlation(out / "refine", truth_csv)
     maps = tuple(dict.fromkeys(str(data / path) for path in task.maps))
-    evaluation = run_evaluate(EvaluateOptions(str(out / "refine"), str(truth_csv), maps), out / "evaluation")
+    request = EvaluateRun(clusters_dir=str(out / "refine"), truth_csv=str(truth_csv), maps=maps, compute=where)
+    evaluation = run_evaluate(request, out / "evaluation")
     rows = [row for row in evaluation["maps"] if "resolution_0.5_ang" in row]
     if rows:
         worst = max(rows, key=lambda row: row["resolution_0.5_ang"])

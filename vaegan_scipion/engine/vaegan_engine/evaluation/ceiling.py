@@ -8,11 +8,10 @@ computed first and turned with its image, so an astigmatic CTF turns along.
 """
 from __future__ import annotations
 
-import argparse
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..contract import result_files
-from ..contract.errors import ConfigError, DataError
+from ..contract.errors import DataError
 from ..contract.run_json import read_training
+from ..contract.setting import check_settings, section, setting
 from ..contract.settings import ComputeConfig, DataConfig, ModelConfig
 from ..data.particle_tables import read_truth, rows_of
 from ..runtime.compute import describe, prepare_device
-from ..runtime.options import add_compute, add_folder, add_out, compute_of
 from ..runtime.progress import progress_bar
 from ..stats.label_agreement import agreement
 
@@ -40,37 +39,13 @@ LEARNING_RATE = 2e-3
 class CeilingOptions:
     """What to classify and how long to train."""
 
-    particles: str
-    truth_csv: str
-    run_dir: str = ""  # take the data and model settings of this training
-    data: DataConfig = field(default_factory=DataConfig)
-    epochs: int = 30
-    folds: int = 5
-    compute: ComputeConfig = field(default_factory=ComputeConfig)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of ``vaegan ceiling``."""
-    data = DataConfig()
-    add_folder(parser, "--particles", "particles", "RELION star file")
-    add_folder(parser, "--truth", "truth_csv", "truth.csv of simulate (columns id and map)")
-    add_folder(parser, "--run", "run_dir", "take image and network settings from this training", required=False)
-    add_out(parser)
-    parser.add_argument("--box-px", type=int, default=data.box_px, help=f"box (default: {data.box_px})")
-    parser.add_argument("--crop-frac", type=float, default=data.crop_frac, help="central part that is kept")
-    parser.add_argument("--max-images", type=int, default=data.max_images, help="first rows only; 0 = all")
-    parser.add_argument("--epochs", type=int, default=CeilingOptions.epochs,
-                        help=f"passes over the images per fold (default: {CeilingOptions.epochs})")
-    parser.add_argument("--folds", type=int, default=CeilingOptions.folds,
-                        help=f"parts of the cross-validation (default: {CeilingOptions.folds})")
-    add_compute(parser)
-
-
-def main(args: argparse.Namespace) -> None:
-    """Run ``vaegan ceiling``."""
-    data = DataConfig(box_px=args.box_px, crop_frac=args.crop_frac, max_images=args.max_images)
-    run_ceiling(CeilingOptions(args.particles, args.truth_csv, args.run_dir, data, args.epochs, args.folds,
-                               compute_of(args)), args.out)
+    particles: str = setting("", "RELION star file", path=True, required=True, metavar="STAR")
+    truth_csv: str = setting("", "truth.csv of simulate (columns id and map)", path=True, required=True)
+    run_dir: str = setting("", "Take image and network settings from this training", path=True)
+    data: DataConfig = section(DataConfig, shown=("box_px", "crop_frac", "max_images"))
+    epochs: int = setting(30, "Passes over the images per fold", low=1, high=10**4)
+    folds: int = setting(5, "Parts of the cross-validation", low=2, high=100)
+    compute: ComputeConfig = section(ComputeConfig)
 
 
 def run_ceiling(options: CeilingOptions, out_dir: Path) -> dict[str, Any]:
@@ -81,9 +56,7 @@ def run_ceiling(options: CeilingOptions, out_dir: Path) -> dict[str, Any]:
     from ..data.run_images import open_run_cache
     from ..physics.ctf import ctf_2d
 
-    if options.epochs < 1 or options.folds < 2:
-        raise ConfigError(f"epochs is {options.epochs} and folds {options.folds}.",
-                          "Use at least 1 epoch and 2 folds.")
+    check_settings(options)
     device = prepare_device(options.compute)
     data, model, same = settings(options)
     truth = read_truth(options.truth_csv)

@@ -10,7 +10,6 @@ After Fred and Jain (IEEE PAMI 27, 835, 2005: clusterings combined by votes) and
 """
 from __future__ import annotations
 
-import argparse
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +20,21 @@ import numpy as np
 from ..contract import result_files
 from ..contract.errors import ConfigError, DataError
 from ..contract.labels import NOISE
+from ..contract.setting import check_settings, setting
 from ..data.particle_tables import read_cluster_rows, read_clusters
 from ..data.run_images import row_ids_of
 from ..latent.stability import STABLE
-from ..runtime.options import add_out
 
 CONSENSUS_JSON = "consensus.json"
 _UNMATCHED = -2  # a group that has no partner in the chosen run
+
+
+@dataclass(frozen=True)
+class ConsensusOptions:
+    """Which runs."""
+
+    clusters: tuple[str, ...] = setting((), "Results folders of cluster or refine on the same particles; 3 or more, "
+                                        "an odd number", path=True, required=True, metavar="DIR")
 
 
 @dataclass(frozen=True)
@@ -39,22 +46,6 @@ class Consensus:
     chosen: int  # the run whose groups these are
     agreement: np.ndarray  # (r,) mean adjusted mutual information of each run with the others
     overlap: np.ndarray  # (r, c) Jaccard of each group with its partner in each run, 0 without one
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of ``vaegan consensus``."""
-    parser.add_argument("--clusters", nargs="+", required=True, metavar="DIR",
-                        help="--out folders of cluster or refine on the same particles; 3 or more, an odd number")
-    add_out(parser)
-
-
-def main(args: argparse.Namespace) -> None:
-    """Run ``vaegan consensus``."""
-    made = run_consensus(args.clusters, args.out)
-    print(f"verdict: {made['verdict']}")
-    for group in made["groups"]:
-        print(f"group {group['label'] + 1}: {group['n_particles']} particles, found in {group['found_in']} of "
-              f"{len(made['runs'])} runs, overlap {group['stability']:.2f}")
 
 
 def matched(reference: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -128,11 +119,13 @@ def read_labels(folders: list[str]) -> tuple[np.ndarray, np.ndarray]:
     return common, np.stack(rows)
 
 
-def run_consensus(folders: list[str], out_dir: Path) -> dict[str, Any]:
+def run_consensus(options: ConsensusOptions, out_dir: Path) -> dict[str, Any]:
     """Write ``clusters.csv``, ``clusters.json`` and ``consensus.json``; returns what the last holds.
 
     ``clusters.json`` names the maps of the run that agrees best with the others. Raises ConfigError or DataError.
     """
+    check_settings(options)
+    folders, out_dir = list(options.clusters), Path(out_dir)
     if len(folders) < 2 or len({os.path.realpath(folder) for folder in folders}) < len(folders):
         raise ConfigError(f"{len(folders)} folders are given, or one of them twice.",
                           "Give the folders of at least two runs, made with different seeds.")
@@ -160,4 +153,8 @@ def run_consensus(folders: list[str], out_dir: Path) -> dict[str, Any]:
                       [list(row) for row in zip(ids.tolist(), found.label.tolist(), found.share.tolist(), strict=True)])
     result_files.write_json(out_dir / result_files.CLUSTERS_JSON, rows)
     result_files.write_json(out_dir / CONSENSUS_JSON, made)
+    print(f"verdict: {made['verdict']}")
+    for group in groups:
+        print(f"group {group['label'] + 1}: {group['n_particles']} particles, found in {group['found_in']} of "
+              f"{len(folders)} runs, overlap {group['stability']:.2f}", flush=True)
     return made

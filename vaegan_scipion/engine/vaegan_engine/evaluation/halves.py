@@ -6,9 +6,7 @@ encoder's z over the cluster's particles in that half.
 """
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,50 +16,19 @@ from ..contract import result_files, run_json
 from ..contract.errors import ConfigError
 from ..contract.labels import NOISE
 from ..contract.run_json import read_training
+from ..contract.setting import check_settings
 from ..contract.settings import EmbedRun, HalvesRun, TrainRun
 from ..data.mrc_files import write_map
 from ..data.particle_tables import Clusters, Latents, read_clusters, read_latents
 from ..data.run_images import check_row_ids
 from ..figures.fsc_curves import write_fsc
+from ..latent.embed import run_embed
+from ..physics.map_alignment import align_map
 from ..physics.map_comparison import compare
-from ..runtime.options import add_compute, add_fields, add_folder, add_out, run_of
-from ..training.decoded import LoadDecoder, load_trained
+from ..training.decoded import load_trained
+from ..training.train import run_train
 
 SMALLEST_HALF = 5  # particles of a cluster in a half
-HELPS = {"total_kimg": "training length per half, thousand images; 0 = as the run"}
-
-
-@dataclass(frozen=True)
-class Steps:
-    """What ``run_halves`` calls; tests put their own in."""
-
-    train: Callable[..., Any]  # (TrainRun, folder, resume)
-    embed: Callable[..., Any]  # (EmbedRun, folder)
-    load: LoadDecoder
-    align: Callable[..., Any]  # (moving, reference, voxel_size_ang) -> alignment.AlignedMap
-
-
-def default_steps() -> Steps:
-    """The real ones."""
-    from ..latent.embed import run_embed
-    from ..physics.map_alignment import align_map
-    from ..training.train import run_train
-
-    return Steps(run_train, run_embed, load_trained, align_map)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of ``vaegan halves``."""
-    add_folder(parser, "--clusters", "clusters_dir", "--out folder of cluster")
-    add_folder(parser, "--run", "run_dir", "--out folder of the training")
-    add_out(parser)
-    add_fields(parser, HalvesRun, HELPS)
-    add_compute(parser)
-
-
-def main(args: argparse.Namespace) -> None:
-    """Run ``vaegan halves``."""
-    run_halves(run_of(HalvesRun, args), args.out)
 
 
 def half_run(whole: TrainRun, half: Literal[1, 2], run: HalvesRun) -> TrainRun:
@@ -77,12 +44,12 @@ def half_run(whole: TrainRun, half: Literal[1, 2], run: HalvesRun) -> TrainRun:
                    compute=replace(run.compute, seed=2 * whole.compute.seed + half))
 
 
-def run_halves(run: HalvesRun, out_dir: Path, steps: Steps | None = None) -> dict[str, Any]:
+def run_halves(run: HalvesRun, out_dir: Path) -> dict[str, Any]:
     """Train, embed, decode, align and compare both halves in ``out_dir``. Returns the status.
 
     Raises ConfigError, DataError, or what the training raises.
     """
-    out_dir, steps = Path(out_dir), steps or default_steps()
+    out_dir = Path(out_dir)
     whole = checked_run(run)
     clusters = read_clusters(run.clusters_dir)
     check_row_ids(run.clusters_dir, whole.data.particles)
@@ -92,12 +59,12 @@ def run_halves(run: HalvesRun, out_dir: Path, steps: Steps | None = None) -> dic
     for half in halves:
         folder, settings = out_dir / f"half{half}", half_run(whole, half, run)
         print(f"half {half}: training", flush=True)
-        steps.train(settings, folder, resume=same_settings(folder, settings))
+        run_train(settings, folder, resume=same_settings(folder, settings))
         embedded = folder / "embedding"
-        steps.embed(EmbedRun(run_dir=str(folder.absolute()), compute=run.compute), embedded)
+        run_embed(EmbedRun(run_dir=str(folder.absolute()), compute=run.compute), embedded)
         latents.append(read_latents(embedded))
-        decoders.append(steps.load(str(folder.absolute()), run.compute))
-    rows = [compare_halves(label, clusters, latents, decoders, out_dir, steps.align) for label in clusters.labels
+        decoders.append(load_trained(str(folder.absolute()), run.compute))
+    rows = [compare_halves(label, clusters, latents, decoders, out_dir) for label in clusters.labels
             if label != NOISE]
     write(rows, out_dir)
     return result_files.update_status(out_dir, state="finished", command=run.command, error=None,
@@ -106,6 +73,7 @@ def run_halves(run: HalvesRun, out_dir: Path, steps: Steps | None = None) -> dic
 
 def checked_run(run: HalvesRun) -> TrainRun:
     """The settings of the whole training, if its halves can be trained."""
+    check_settings(run)
     whole = read_training(run.run_dir)
     if whole.command != "train3d":
         raise ConfigError(f"{run.run_dir} is a {whole.command}; halves compares maps.",
@@ -113,8 +81,6 @@ def checked_run(run: HalvesRun) -> TrainRun:
     if whole.data.half_set:
         raise ConfigError(f"{run.run_dir} was trained on data.half_set {whole.data.half_set}.",
                           "Give a training on all particles.")
-    if run.total_kimg < 0:
-        raise ConfigError(f"total_kimg is {run.total_kimg:g}.", "Use 0 (as the run) or more.")
     return whole
 
 
@@ -131,8 +97,8 @@ def same_settings(folder: Path, settings: TrainRun) -> bool:
     return replace(stored, training=training) == settings
 
 
-def compare_halves(label: int, clusters: Clusters, latents: list[Latents], decoders: list[Any], out_dir: Path,
-                   align: Callable[..., Any]) -> dict[str, Any]:
+def compare_halves(label: int, clusters: Clusters, latents: list[Latents], decoders: list[Any], out_dir: Path
+                   ) -> dict[str, Any]:
     """Maps of one cluster from both halves, the second aligned to the first, and their FSC."""
     wanted = clusters.particle_id[clusters.label == label]
     members = [half.z[np.isin(half.particle_id, wanted)] for half in latents]
@@ -143,7 +109,7 @@ def compare_halves(label: int, clusters: Clusters, latents: list[Latents], decod
         return row
     maps = [decoder.decode(z.mean(axis=0, keepdims=True))[0] for decoder, z in zip(decoders, members, strict=True)]
     voxel_size_ang = decoders[0].pixel_size_ang
-    found = align(maps[1], maps[0], voxel_size_ang)
+    found = align_map(maps[1], maps[0], voxel_size_ang)
     row.update(compare(maps[0], found.map, voxel_size_ang))
     row.update(voxel_size_ang=voxel_size_ang, correlation=float(found.correlation), mirrored=bool(found.mirrored),
                files=[f"{result_files.MAPS}/cluster_{label:02d}_half{half}.mrc" for half in (1, 2)])

@@ -8,8 +8,7 @@ the poses.
 """
 from __future__ import annotations
 
-import argparse
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from torch import Tensor
 from ..contract import result_files
 from ..contract.errors import ConfigError, DataError
 from ..contract.run_json import read_training
+from ..contract.setting import check_settings, section, setting
 from ..contract.settings import ComputeConfig
 from ..data.particle_tables import JUNK, read_truth, rows_of
 from ..data.run_images import open_run_cache
@@ -35,7 +35,6 @@ from ..reconstruction.pose_search import Search, search_all
 from ..reconstruction.posed_images import posed
 from ..refine.starting_maps import scale_to_images
 from ..runtime.compute import describe, prepare_device
-from ..runtime.options import add_compute, add_folder, add_out, compute_of
 from ..stats.label_agreement import agreement
 from .reference_maps import read_references, reference_of_state
 
@@ -48,46 +47,23 @@ POSE_ITERATIONS = 6
 class ObserverOptions:
     """What to observe."""
 
-    run_dir: str
-    truth_csv: str
-    maps: tuple[str, ...] = ()  # empty: the phantom's states
-    n_images: int = 1000
-    n_rotations: int = 4608
-    shells: float = 11.0
-    compute: ComputeConfig = field(default_factory=ComputeConfig)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of ``vaegan observer``."""
-    add_folder(parser, "--run", "run_dir", "--out folder of train3d (its prepared images)")
-    add_folder(parser, "--truth", "truth_csv", "truth.csv of simulate, with poses")
-    parser.add_argument("--maps", nargs="+", default=(), metavar="MRC", help="the true maps (the phantom's are known)")
-    add_out(parser)
-    for name, text in (("n_images", "images, spread over the set"), ("n_rotations", "rotations of the grid"),
-                       ("shells", "resolution, in shells (box size / resolution)")):
-        default = getattr(ObserverOptions, name)
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default,
-                            help=f"{text} (default: {default:g})")
-    add_compute(parser)
-
-
-def main(args: argparse.Namespace) -> None:
-    """Run ``vaegan observer``."""
-    values = run_observer(ObserverOptions(args.run_dir, args.truth_csv, tuple(args.maps), args.n_images,
-                                          args.n_rotations, args.shells, compute_of(args)), args.out)
-    for name in ("grid", "refined"):
-        row = values[name]
-        print(f"{name}: accuracy {row['accuracy']:.3f}, NMI {row['nmi']:.3f}, AMI {row['ami']:.3f}, median pose error "
-              f"{row['pose_error_deg']:.2f} deg")
+    run_dir: str = setting("", "Results folder of train3d (its prepared images)", path=True, required=True)
+    truth_csv: str = setting("", "truth.csv of simulate, with poses", path=True, required=True)
+    maps: tuple[str, ...] = setting((), "The true maps (the phantom's are known)", path=True, metavar="MRC")
+    n_images: int = setting(1000, "Images, spread over the set", low=1)
+    n_rotations: int = setting(4608, "Rotations of the grid", low=1, high=10**7)
+    shells: float = setting(11.0, "Resolution, in shells (box size / resolution)", low=2)
+    compute: ComputeConfig = section(ComputeConfig)
 
 
 def run_observer(options: ObserverOptions, out_dir: Path) -> dict[str, Any]:
     """Observe and write ``observer.json``; returns what it holds. Raises ConfigError or DataError."""
+    check_settings(options)
     device = prepare_device(options.compute)
     train = read_training(options.run_dir)
     cache = open_run_cache(train.data, options.run_dir)
-    if not 2 <= options.shells <= cache.box_px / 2:
-        raise ConfigError(f"--shells is {options.shells:g}.", f"Use 2 to {cache.box_px / 2:g}, half of the box.")
+    if options.shells > cache.box_px / 2:
+        raise ConfigError(f"shells is {options.shells:g}.", f"Use 2 to {cache.box_px / 2:g}, half of the box.")
     data = Images(cache.images, cache.ctf, cache.pixel_size_ang, device)
     truth = read_truth(options.truth_csv)
     state = truth.label[rows_of(truth.particle_id, cache.particle_id, options.truth_csv)]
@@ -106,6 +82,10 @@ def run_observer(options: ObserverOptions, out_dir: Path) -> dict[str, Any]:
         "grid": scored(grid, state[rows], rotation_distance_deg(found.A[at, torch.from_numpy(grid)], A)),
         "refined": scored(refined, state[rows], rotation_distance_deg(poses[at, torch.from_numpy(refined)], A))}
     result_files.write_json(Path(out_dir) / OBSERVER_JSON, values)
+    for name in ("grid", "refined"):
+        row = values[name]
+        print(f"{name}: accuracy {row['accuracy']:.3f}, NMI {row['nmi']:.3f}, AMI {row['ami']:.3f}, median pose error "
+              f"{row['pose_error_deg']:.2f} deg", flush=True)
     return values
 
 

@@ -5,8 +5,7 @@ from the trained camera of a run (30,000 samples, as in the thesis, where it is 
 """
 from __future__ import annotations
 
-import argparse
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ import torch
 
 from ..contract import result_files
 from ..contract.errors import ConfigError
+from ..contract.setting import check_settings, setting
 from ..data.star_files import read_star
 from ..physics.rotations import euler_to_matrix
 from ..physics.view_coverage import SHELL_PX, completeness, views_of
@@ -23,6 +23,16 @@ N_REPORTED = 30000  # poses of the camera, by the command (thesis)
 ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 
 
+@dataclass(frozen=True)
+class ScfOptions:
+    """Poses of what, seen at which frequency."""
+
+    particles: str = setting("", f"RELION star file with {', '.join(ANGLES)}", path=True, metavar="STAR")
+    run_dir: str = setting("", "Results folder of a training with model.pose_prior camera", path=True)
+    shell_px: float = setting(SHELL_PX, "Radius of the Fourier shell that is looked at", unit="voxels", low=1,
+                              high=1000)
+
+
 def views_of_star(star: str | Path) -> np.ndarray:
     """Directions of view ``(n, 3)`` of a star file with RELION's angles. Raises DataError."""
     table = read_star(Path(star))
@@ -30,32 +40,23 @@ def views_of_star(star: str | Path) -> np.ndarray:
     return views_of(euler_to_matrix(*angles))
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of ``vaegan scf``."""
-    parser.add_argument("--particles", help=f"RELION star file with {', '.join(ANGLES)}")
-    parser.add_argument("--run", help="--out folder of a training with model.pose_prior camera")
-    parser.add_argument("--shell-px", type=float, default=SHELL_PX,
-                        help=f"radius in voxels of the Fourier shell that is looked at (default {SHELL_PX:g})")
-    parser.add_argument("--out", type=Path, help="write scf.json into this folder")
-
-
-def main(args: argparse.Namespace) -> None:
-    """Run ``vaegan scf``. Raises ConfigError or DataError."""
-    if bool(args.particles) == bool(args.run):
+def run_scf(options: ScfOptions, out_dir: Path | None) -> None:
+    """Print the SCF, and write it into ``out_dir`` where one is given. Raises ConfigError or DataError."""
+    check_settings(options)
+    if bool(options.particles) == bool(options.run_dir):
         raise ConfigError("scf takes its poses from one place.", "Give --particles STAR or --run FOLDER.")
-    if not 1 <= args.shell_px <= 1000:
-        raise ConfigError(f"shell_px is {args.shell_px:g}.", "Use a radius from 1 to 1000 voxels.")
-    if args.particles:
-        found = completeness(views_of_star(args.particles), args.shell_px)
+    if options.particles:
+        found = completeness(views_of_star(options.particles), options.shell_px)
     else:
         from ..training.trained_run import TrainedRun
 
-        camera = TrainedRun.load(args.run).vae_gan.camera
+        camera = TrainedRun.load(options.run_dir).vae_gan.camera
         if camera is None:
-            raise ConfigError(f"{args.run}: the training has no camera; uniform poses are complete by construction.",
+            raise ConfigError(f"{options.run_dir}: the training has no camera; uniform poses are complete by "
+                              "construction.",
                               "Give a run with model.pose_prior camera, or a star file with --particles.")
-        found = camera_completeness(camera, N_REPORTED, args.shell_px)
+        found = camera_completeness(camera, N_REPORTED, options.shell_px)
     print(f"SCF {found.scf:.3f} of {found.n_views} views; {found.unsampled_frac:.1%} of the Fourier shell of "
-          f"{args.shell_px:g} voxels is not sampled", flush=True)
-    if args.out:
-        result_files.write_json(args.out / result_files.SCF_JSON, asdict(found))
+          f"{options.shell_px:g} voxels is not sampled", flush=True)
+    if out_dir:
+        result_files.write_json(Path(out_dir) / result_files.SCF_JSON, asdict(found))

@@ -1,24 +1,21 @@
 """``centroids``: k-means inside each cluster, the particle nearest to each centroid, decoded (thesis, 12)."""
 from __future__ import annotations
 
-import argparse
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..contract import result_files
-from ..contract.errors import ConfigError
 from ..contract.labels import NOISE, cluster_name
+from ..contract.setting import check_settings, section, setting
 from ..contract.settings import ComputeConfig
 from ..data.particle_tables import latents_of_clusters
 from ..figures import drawing
-from ..runtime.options import add_compute, add_folder, add_out, compute_of
-from ..training.decoded import LoadDecoder, check_z, load_trained, write_decoded
+from ..training.decoded import check_z, load_trained, write_decoded
 
 CENTROIDS_CSV, CENTROIDS_PNG = "centroids.csv", "centroids.png"
-PER_CLUSTER = 16  # of the thesis
 _COLUMNS = 4  # pictures per row
 
 
@@ -26,10 +23,10 @@ _COLUMNS = 4  # pictures per row
 class CentroidOptions:
     """Which clustering, which model, how many centroids."""
 
-    clusters_dir: str
-    run_dir: str
-    per_cluster: int = PER_CLUSTER
-    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    clusters_dir: str = setting("", "Results folder of cluster", path=True, required=True)
+    run_dir: str = setting("", "Results folder of the training", path=True, required=True)
+    per_cluster: int = setting(16, "k-means centroids per cluster; the thesis has 16", low=1, high=1000)
+    compute: ComputeConfig = section(ComputeConfig)
 
 
 class Centroid(NamedTuple):
@@ -38,21 +35,6 @@ class Centroid(NamedTuple):
     row: int
     n_particles: int
     distance: float  # from the centroid to that particle
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of ``vaegan centroids``."""
-    add_folder(parser, "--clusters", "clusters_dir", "--out folder of cluster")
-    add_folder(parser, "--run", "run_dir", "--out folder of the training")
-    add_out(parser)
-    parser.add_argument("--per-cluster", type=int, default=PER_CLUSTER,
-                        help="centroids in the UMAP plane of each cluster (default: %(default)s)")
-    add_compute(parser)
-
-
-def main(args: argparse.Namespace) -> None:
-    """Run ``vaegan centroids``."""
-    run_centroids(CentroidOptions(args.clusters_dir, args.run_dir, args.per_cluster, compute_of(args)), args.out)
 
 
 def nearest_to_centroids(points: np.ndarray, n_centroids: int, seed: int) -> tuple[list[Centroid], np.ndarray]:
@@ -76,16 +58,15 @@ def nearest_to_centroids(points: np.ndarray, n_centroids: int, seed: int) -> tup
     return found, labels
 
 
-def run_centroids(options: CentroidOptions, out_dir: Path, load: LoadDecoder = load_trained) -> list[dict[str, Any]]:
+def run_centroids(options: CentroidOptions, out_dir: Path) -> list[dict[str, Any]]:
     """Write ``centroids.csv``, the maps or images and ``centroids.png``; returns the rows.
 
     Raises ConfigError or DataError. Noise is no cluster and has no centroids.
     """
-    if options.per_cluster < 1:
-        raise ConfigError(f"per_cluster is {options.per_cluster}.", "Use at least 1.")
+    check_settings(options)
     out_dir = Path(out_dir)
     clusters, latents = latents_of_clusters(options.clusters_dir)
-    decoder = load(options.run_dir, options.compute)
+    decoder = load_trained(options.run_dir, options.compute)
     check_z(decoder, latents.z, options.clusters_dir)
     rows: list[dict[str, Any]] = []
     chosen: list[int] = []

@@ -1,7 +1,6 @@
 """``cluster``: UMAP and groups of an embedding, and one map (3D) or image (2D) per group."""
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,48 +8,22 @@ from typing import Any
 import numpy as np
 
 from ..contract import result_files, run_json
-from ..contract.errors import ConfigError, DataError
+from ..contract.errors import DataError
 from ..contract.labels import NOISE, cluster_name
+from ..contract.setting import check_settings
 from ..contract.settings import ClusterRun
 from ..data.particle_tables import Clusters, Latents, read_latents
 from ..data.run_images import ROW_IDS, row_ids_of
 from ..figures import drawing
-from ..runtime.options import add_compute, add_fields, add_folder, add_out, run_of
 from ..runtime.progress import progress_bar
-from ..training.decoded import LoadDecoder, check_z, load_trained, write_decoded
+from ..training.decoded import check_z, load_trained, write_decoded
 from . import density_clustering, stability
 from .density_clustering import Grouping
 
 TRIES = 3  # of UMAP and HDBSCAN with other random numbers
-HELPS = {
-    "method": "hdbscan finds the number of clusters in the UMAP plane; kmeans and gmm are given it and work in z",
-    "n_clusters": "kmeans and gmm only",
-    "n_neighbors": "UMAP: neighbours per particle",
-    "min_dist": "UMAP: smallest distance in the plane",
-    "min_samples": "HDBSCAN: neighbours that make a place dense",
-    "min_cluster_size": "HDBSCAN: particles; 0 = min_cluster_frac of all, within 15 and 900",
-    "min_cluster_frac": "HDBSCAN: smallest cluster / all particles",
-    "join_valley": "HDBSCAN: join groups unless the density in z between them falls below this part of the "
-                   "lower peak; 0 = join none",
-    "stability_repeats": "cluster parts of the particles again, and clouds without groups, this often; 0 = no verdict",
-}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of ``vaegan cluster``."""
-    add_folder(parser, "--embedding", "embedding_dir", "--out folder of embed")
-    add_folder(parser, "--run", "run_dir", "--out folder of the training")
-    add_out(parser)
-    add_fields(parser, ClusterRun, HELPS)
-    add_compute(parser)
-
-
-def main(args: argparse.Namespace) -> None:
-    """Run ``vaegan cluster``."""
-    run_cluster(run_of(ClusterRun, args), args.out)
-
-
-def run_cluster(run: ClusterRun, out_dir: Path, load: LoadDecoder = load_trained) -> dict[str, Any]:
+def run_cluster(run: ClusterRun, out_dir: Path) -> dict[str, Any]:
     """Cluster an embedding into ``out_dir``. Returns what ``clustering.json`` holds.
 
     Raises ConfigError or DataError.
@@ -58,7 +31,7 @@ def run_cluster(run: ClusterRun, out_dir: Path, load: LoadDecoder = load_trained
     out_dir = Path(out_dir)
     latents = read_latents(run.embedding_dir)
     check(run, len(latents.z))
-    decoder = load(run.run_dir, run.compute)
+    decoder = load_trained(run.run_dir, run.compute)
     check_z(decoder, latents.z, run.embedding_dir)
     run_json.write_run(run, out_dir / result_files.RUN_JSON)
 
@@ -115,18 +88,10 @@ def most_typical(run: ClusterRun, raw: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 def check(run: ClusterRun, n: int) -> None:
     """Refuse settings that cannot be run on n particles."""
-    limits = [("n_neighbors", run.n_neighbors, 2, 1000), ("min_dist", run.min_dist, 0, 1),
-              ("min_samples", run.min_samples, 1, 1000), ("min_cluster_size", run.min_cluster_size, 0, 10**9),
-              ("min_cluster_frac", run.min_cluster_frac, 1e-6, 1), ("join_valley", run.join_valley, 0, 1),
-              ("stability_repeats", run.stability_repeats, 0, 100)]
-    if run.method != "hdbscan":
-        limits.append(("n_clusters", run.n_clusters, 1, 10**6))
-        if run.n_clusters > n:
-            raise DataError(f"n_clusters is {run.n_clusters}, the embedding has {n} particles.",
-                            f"Use at most {n} clusters, or embed more particles.")
-    for name, value, low, high in limits:
-        if not low <= value <= high:
-            raise ConfigError(f"{name} is {value:g}.", f"Use a value from {low:g} to {high:g}.")
+    check_settings(run)
+    if run.method != "hdbscan" and run.n_clusters > n:
+        raise DataError(f"n_clusters is {run.n_clusters}, the embedding has {n} particles.",
+                        f"Use at most {n} clusters, or embed more particles.")
 
 
 def grouped(run: ClusterRun, z: np.ndarray, points: np.ndarray) -> Grouping:

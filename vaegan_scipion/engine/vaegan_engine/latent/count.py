@@ -1,7 +1,6 @@
 """``count``: how many clusters the criteria without density would choose, as a table and a plot."""
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,9 @@ import numpy as np
 
 from ..contract import result_files
 from ..contract.errors import ConfigError
+from ..contract.setting import check_settings, setting
 from ..data.particle_tables import read_clusters, read_latents
 from ..figures import drawing
-from ..runtime.options import add_out
 from . import density_clustering
 from .cluster_number import CRITERIA, NumberScores, number_scores
 
@@ -26,33 +25,13 @@ TITLES = {"silhouette": "silhouette (largest)", "calinski_harabasz": "Calinski-H
 class CountOptions:
     """Points of which folder, and the range of numbers."""
 
-    embedding_dir: str = ""  # z, or
-    clusters_dir: str = ""  # the UMAP plane of a clustering
-    k_min: int = 1
-    k_max: int = 12
-    max_particles: int = 5000  # drawn at random
-    seed: int = 0
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of ``vaegan count``."""
-    default = CountOptions()
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--embedding", dest="embedding_dir", default="", help="--out folder of embed: count in z")
-    source.add_argument("--clusters", dest="clusters_dir", default="",
-                        help="--out folder of cluster: count in its UMAP plane")
-    add_out(parser)
-    parser.add_argument("--k-min", type=int, default=default.k_min, help="smallest number (default %(default)s)")
-    parser.add_argument("--k-max", type=int, default=default.k_max, help="largest number (default %(default)s)")
-    parser.add_argument("--max-particles", type=int, default=default.max_particles,
-                        help="particles drawn at random (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=default.seed)
-
-
-def main(args: argparse.Namespace) -> None:
-    """Run ``vaegan count``."""
-    run_count(CountOptions(args.embedding_dir, args.clusters_dir, args.k_min, args.k_max, args.max_particles,
-                           args.seed), args.out)
+    embedding_dir: str = setting("", "Results folder of embed: count in z", path=True, group="source", required=True)
+    clusters_dir: str = setting("", "Results folder of cluster: count in its UMAP plane", path=True, group="source",
+                                required=True)
+    k_min: int = setting(1, "Smallest number", low=1)
+    k_max: int = setting(12, "Largest number", low=2)
+    max_particles: int = setting(5000, "Particles drawn at random", low=1)
+    seed: int = setting(0, "Start of all random numbers", low=0)
 
 
 def run_count(options: CountOptions, out_dir: Path) -> dict[str, Any]:
@@ -60,10 +39,11 @@ def run_count(options: CountOptions, out_dir: Path) -> dict[str, Any]:
 
     Raises ConfigError or DataError.
     """
+    check_settings(options)
     points = read_points(options)
-    if not 1 <= options.k_min < options.k_max < len(points):
+    if not options.k_min < options.k_max < len(points):
         raise ConfigError(f"k_min is {options.k_min} and k_max {options.k_max} for {len(points)} particles.",
-                          "Use 1 <= k_min < k_max < number of particles.")
+                          "Use k_min < k_max < number of particles.")
     scores = number_scores(points, options.k_min, options.k_max, options.seed)
     out_dir = Path(out_dir)
     result_files.write_csv(out_dir / COUNT_CSV, ["clusters", *CRITERIA, "gap_error"], (

@@ -5,8 +5,7 @@ shown that resembles the particle most.
 """
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,25 +15,19 @@ import torch
 from torch import Tensor
 
 from ..contract import result_files, run_json
-from ..contract.errors import ConfigError, DataError
-from ..contract.settings import ComputeConfig, CounterpartRun, EmbedRun
+from ..contract.errors import DataError
+from ..contract.setting import check_settings
+from ..contract.settings import CounterpartRun, EmbedRun
 from ..data.mrc_files import write_stack
 from ..data.particle_tables import read_latents, rows_of
 from ..data.run_images import check_row_ids
 from ..physics.ctf import ctf_2d
 from ..physics.projection import extract_slices, images_to_slices, shift_slices, slices_to_images, volume_to_fourier
 from ..physics.rotations import matrix_to_euler, super_fibonacci_rotations
-from ..runtime.options import add_compute, add_fields, add_folder, add_out, run_of
 from ..training.decoded import check_z, load_trained
 from .embed import particles_of
 
-MOST_ORIENTATIONS = 100_000
 BATCH = 256  # orientations projected at a time
-
-HELPS = {
-    "particle_id": "id of the particle (vaeParticleId, else its row from 1)",
-    "n_orientations": "3D: orientations tried for the projection that resembles the particle most",
-}
 
 
 class Match(NamedTuple):
@@ -45,20 +38,6 @@ class Match(NamedTuple):
     clean: Tensor  # (d, d), not shifted, no CTF
     modulated: Tensor  # (d, d), with CTF and shift
     score: float  # inner product with the particle / norm of the image
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of ``vaegan counterpart``."""
-    add_folder(parser, "--run", "run_dir", "--out folder of the training")
-    add_folder(parser, "--embedding", "embedding_dir", "--out folder of embed")
-    add_out(parser)
-    add_fields(parser, CounterpartRun, HELPS)
-    add_compute(parser)
-
-
-def main(args: argparse.Namespace) -> None:
-    """Run ``vaegan counterpart``."""
-    print(run_counterpart(run_of(CounterpartRun, args), args.out))
 
 
 def best_match(image: Tensor, candidates: Iterator[tuple[Tensor | None, Tensor]], ctf: Tensor,
@@ -118,17 +97,15 @@ def correlation_in_circle(a: Tensor, b: Tensor, radius_px: float) -> float:
     return float((u * v).sum() / (u.norm() * v.norm()).clamp_min(1e-12))
 
 
-def run_counterpart(run: CounterpartRun, out_dir: Path,
-                    load: Callable[[str, ComputeConfig], Any] = load_trained) -> dict[str, Any]:
+def run_counterpart(run: CounterpartRun, out_dir: Path) -> dict[str, Any]:
     """Write the particle and its counterpart into ``out_dir``. Returns what ``counterpart.json`` holds.
 
     Raises ConfigError for a number of orientations outside 1 to 100,000, DataError for a particle that
     was not embedded.
     """
     out_dir = Path(out_dir)
-    if not 1 <= run.n_orientations <= MOST_ORIENTATIONS:
-        raise ConfigError(f"n_orientations is {run.n_orientations}.", f"Use 1 to {MOST_ORIENTATIONS}.")
-    trained = load(run.run_dir, run.compute)
+    check_settings(run)
+    trained = load_trained(run.run_dir, run.compute)
     latents = read_latents(run.embedding_dir)
     check_z(trained, latents.z, run.embedding_dir)
     run_json.write_run(run, out_dir / result_files.RUN_JSON)
@@ -151,6 +128,7 @@ def run_counterpart(run: CounterpartRun, out_dir: Path,
         found |= dict(zip(("rot_deg", "tilt_deg", "psi_deg"), (float(angle) for angle in angles), strict=True))
     result_files.write_json(out_dir / result_files.COUNTERPART_JSON, found)
     result_files.update_status(out_dir, state="finished", command=run.command, error=None)
+    print(found, flush=True)
     return found
 
 

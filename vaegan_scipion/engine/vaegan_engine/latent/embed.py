@@ -1,9 +1,7 @@
 """``embed``: the encoder's mean z of every particle of a trained model."""
 from __future__ import annotations
 
-import argparse
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,41 +10,24 @@ import numpy as np
 import torch
 
 from ..contract import result_files, run_json
-from ..contract.errors import ConfigError, DataError
-from ..contract.settings import ComputeConfig, EmbedRun
+from ..contract.errors import DataError
+from ..contract.setting import check_settings
+from ..contract.settings import EmbedRun
 from ..data.prepared_images import ParticleCache, open_cache
 from ..data.run_images import ROW_IDS, open_run_cache
-from ..runtime.options import add_compute, add_fields, add_folder, add_out, run_of
 from ..runtime.progress import progress_bar
 from ..training.decoded import load_trained
 from ..training.trained_run import no_encoder
 
-HELPS = {"particles": "other particles than the run's own (RELION star file)", "batch_size": "images at a time"}
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of ``vaegan embed``."""
-    add_folder(parser, "--run", "run_dir", "--out folder of the training")
-    add_out(parser)
-    add_fields(parser, EmbedRun, HELPS)
-    add_compute(parser)
-
-
-def main(args: argparse.Namespace) -> None:
-    """Run ``vaegan embed``."""
-    run_embed(run_of(EmbedRun, args), args.out)
-
-
-def run_embed(run: EmbedRun, out_dir: Path,
-              load: Callable[[str, ComputeConfig], Any] = load_trained) -> dict[str, Any]:
+def run_embed(run: EmbedRun, out_dir: Path) -> dict[str, Any]:
     """Encode particles and write ``latents.npz`` into ``out_dir``. Returns the status.
 
     Raises ConfigError or DataError.
     """
     out_dir = Path(out_dir)
-    if run.batch_size < 1:
-        raise ConfigError(f"batch_size is {run.batch_size}.", "Use at least 1.")
-    trained = load(run.run_dir, run.compute)
+    check_settings(run)
+    trained = load_trained(run.run_dir, run.compute)
     if trained.run.model.homogeneous:
         raise no_encoder(run.run_dir)
     cache = particles_of(run, trained, out_dir)

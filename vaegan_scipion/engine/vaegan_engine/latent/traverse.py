@@ -1,7 +1,6 @@
 """``traverse``: principal components of z inside each cluster, and maps or images along them."""
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,18 +10,11 @@ import numpy as np
 from ..contract import result_files, run_json
 from ..contract.errors import ConfigError
 from ..contract.labels import NOISE, cluster_name
+from ..contract.setting import check_settings
 from ..contract.settings import TraverseRun
 from ..data.particle_tables import latents_of_clusters
 from ..figures import drawing
-from ..runtime.options import add_compute, add_fields, add_folder, add_out, run_of
-from ..training.decoded import LoadDecoder, check_z, load_trained, write_decoded
-
-HELPS = {
-    "n_components": "principal components per cluster",
-    "n_points": "points along each",
-    "low_percentile": "first point: this percentile of the cluster's scores",
-    "high_percentile": "last point: this percentile",
-}
+from ..training.decoded import check_z, load_trained, write_decoded
 
 
 @dataclass(frozen=True)
@@ -35,20 +27,6 @@ class Point:
     n_near: int
     distance_z: float
     z: np.ndarray  # (k,)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of ``vaegan traverse``."""
-    add_folder(parser, "--clusters", "clusters_dir", "--out folder of cluster")
-    add_folder(parser, "--run", "run_dir", "--out folder of the training")
-    add_out(parser)
-    add_fields(parser, TraverseRun, HELPS)
-    add_compute(parser)
-
-
-def main(args: argparse.Namespace) -> None:
-    """Run ``vaegan traverse``."""
-    run_traverse(run_of(TraverseRun, args), args.out)
 
 
 def to_simplex(z: np.ndarray, n_categories: int) -> np.ndarray:
@@ -97,12 +75,12 @@ def traverse_points(z: np.ndarray, n_components: int, n_points: int, low_percent
     return made
 
 
-def run_traverse(run: TraverseRun, out_dir: Path, load: LoadDecoder = load_trained) -> dict[str, Any]:
+def run_traverse(run: TraverseRun, out_dir: Path) -> dict[str, Any]:
     """Traverse every cluster into ``out_dir``. Returns the status. Raises ConfigError or DataError."""
     out_dir = Path(out_dir)
     check(run)
     clusters, latents = latents_of_clusters(run.clusters_dir)
-    decoder = load(run.run_dir, run.compute)
+    decoder = load_trained(run.run_dir, run.compute)
     check_z(decoder, latents.z, run.clusters_dir)
     run_json.write_run(run, out_dir / result_files.RUN_JSON)
     n_categories = decoder.run.model.n_categories
@@ -124,12 +102,10 @@ def run_traverse(run: TraverseRun, out_dir: Path, load: LoadDecoder = load_train
 
 def check(run: TraverseRun) -> None:
     """Refuse settings that cannot be run."""
-    for name, value in (("n_components", run.n_components), ("n_points", run.n_points)):
-        if value < 1:
-            raise ConfigError(f"{name} is {value}.", "Use at least 1.")
-    if not 0 <= run.low_percentile < run.high_percentile <= 100:
+    check_settings(run)
+    if not run.low_percentile < run.high_percentile:
         raise ConfigError(f"low_percentile is {run.low_percentile:g} and high_percentile {run.high_percentile:g}.",
-                          "Use 0 <= low < high <= 100.")
+                          "Use a low one below the high one.")
 
 
 def write(points: list[tuple[int, Point]], decoder: Any, out_dir: Path, z_dim: int) -> None:

@@ -17,7 +17,6 @@ decides if there is structure at all. Every step is kept (``step_store``), to go
 """
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -31,6 +30,7 @@ from ..contract import result_files, run_json
 from ..contract.errors import ConfigError, DataError
 from ..contract.labels import NOISE
 from ..contract.run_json import read_training
+from ..contract.setting import check_settings
 from ..contract.settings import RefineRun, TrainRun
 from ..data.particle_tables import read_cluster_rows
 from ..data.prepared_images import ParticleCache
@@ -38,7 +38,6 @@ from ..data.run_images import open_run_cache
 from ..reconstruction.images import Images
 from ..runtime import compute
 from ..runtime.journal import Journal
-from ..runtime.options import add_compute, add_fields, add_folder, add_out, run_of
 from ..runtime.step_store import Checkpoints
 from ..runtime.stop_signals import stoppable
 from . import mask_choice, output
@@ -52,33 +51,6 @@ from .resume import settings_of
 from .rounds import find_states
 from .tuning import TUNING, RefineTuning
 
-HELPS = {
-    "n_starts": "maps to start from: those of --clusters, filled up with random ones to this number",
-    "n_tries": "starts of n_starts maps that are tried, and n_starts times as many of one map; unseen images choose",
-    "start_shells": "resolution of the start, in shells (box size / resolution); 0: by the particle's size",
-    "search_shells": "resolution of the pose search; 0: by the particle's size",
-    "class_shells": "resolution at which states are told apart; 0: by the particle's size",
-    "start_steps": "steps at the resolution of the start",
-    "search_steps": "steps at the resolution of the pose search",
-    "batch_size": "images per step",
-    "smallest_frac": "smallest state / all particles",
-}
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of ``vaegan refine``."""
-    add_folder(parser, "--run", "run_dir", "--out folder of train3d")
-    add_folder(parser, "--clusters", "clusters_dir", "--out folder of cluster: start from its maps", required=False)
-    add_out(parser)
-    add_fields(parser, RefineRun, HELPS)
-    add_compute(parser)
-    parser.add_argument("--resume", action="store_true", help="continue from the newest checkpoint")
-
-
-def main(args: argparse.Namespace) -> None:
-    """Run ``vaegan refine``."""
-    run_refine(run_of(RefineRun, args), args.out, args.resume)
-
 
 def check(run: RefineRun, train: TrainRun, cache: ParticleCache, min_state: int = TUNING.min_state) -> None:
     """Refuse settings and particles that cannot be run, by name, value, limit and remedy."""
@@ -86,14 +58,10 @@ def check(run: RefineRun, train: TrainRun, cache: ParticleCache, min_state: int 
     if train.command != "train3d":
         raise ConfigError(f"{run.run_dir} is a {train.command}; refine makes maps.",
                           "Give the --out folder of train3d.")
-    shells = [(name, value, 2, box_px / 2) for name in ("start_shells", "search_shells", "class_shells")
-              if (value := getattr(run, name))]
-    limits = [*shells, ("n_starts", run.n_starts, 1, 32), ("n_tries", run.n_tries, 1, 100),
-              ("start_steps", run.start_steps, 1, 10**6), ("search_steps", run.search_steps, 1, 10**6),
-              ("batch_size", run.batch_size, 2, 10**5), ("smallest_frac", run.smallest_frac, 0.0, 0.5)]
-    for name, value, low, high in limits:
-        if not low <= value <= high:
-            raise ConfigError(f"{name} is {value:g}.", f"Use a value from {low:g} to {high:g}.")
+    check_settings(run)
+    for name in ("start_shells", "search_shells", "class_shells"):
+        if getattr(run, name) > box_px / 2:
+            raise ConfigError(f"{name} is {getattr(run, name):g}.", f"Use at most {box_px / 2:g}, half of the box.")
     if n < min_particles:
         raise DataError(f"{train.data.particles}: {n} particles are too few for maps.",
                         f"Give at least {min_particles} particles.")

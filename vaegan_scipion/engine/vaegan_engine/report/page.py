@@ -19,7 +19,8 @@ import numpy as np
 from ..contract import result_files, run_json
 from ..contract.errors import ConfigError, DataError
 from ..contract.labels import NOISE, cluster_colour, cluster_name
-from ..contract.settings import PATH_FIELDS, ClusterRun, ReportRun
+from ..contract.setting import Described, described
+from ..contract.settings import ClusterRun, ReportRun
 from ..data.particle_tables import Clusters, read_cluster_rows, read_clusters
 from ..figures import drawing
 from ..latent.stability import as_deep
@@ -300,21 +301,22 @@ def embedding_of(run: ReportRun) -> str:
 def settings_table(heading: str, run: Any) -> str:
     """A folded table of one ``run.json``; folders are shown by name."""
     rows = []
-    for name, value, default in flattened(run, type(run)()):
+    for name, item, value in flattened(run):
         text = html.escape(os.path.basename(value) if os.path.isabs(str(value)) else shown(value))
-        changed = ' class="changed"' if value != default and name.split(".")[-1] not in PATH_FIELDS else ""
-        rows.append(f"<tr><td>{html.escape(name)}</td><td{changed}>{text}</td><td>{html.escape(shown(default))}</td></tr>")
+        changed = ' class="changed"' if value != item.default and not item.about.path else ""
+        rows.append(f"<tr><td>{html.escape(name)}</td><td{changed}>{text}</td>"
+                    f"<td>{html.escape(shown(item.default))}</td></tr>")
     return (f"<details><summary>{heading}</summary><table><tr><th>setting</th><th>value</th><th>default</th></tr>"
             f"{''.join(rows)}</table></details>")
 
 
-def flattened(run: Any, default: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:
-    """(name, value, default) of every field, sections written as SECTION.NAME."""
-    found: list[tuple[str, Any, Any]] = []
-    for field in dataclasses.fields(run):
-        value, other = getattr(run, field.name), getattr(default, field.name)
+def flattened(run: Any, prefix: str = "") -> list[tuple[str, Described, Any]]:
+    """(name, what is known of it, value) of every field, sections written as SECTION.NAME."""
+    found: list[tuple[str, Described, Any]] = []
+    for item in described(type(run)):
+        value = getattr(run, item.name)
         if dataclasses.is_dataclass(value):
-            found += flattened(value, other, f"{prefix}{field.name}.")
+            found += flattened(value, f"{prefix}{item.name}.")
         else:
-            found.append((prefix + field.name, value, other))
+            found.append((prefix + item.name, item, value))
     return found

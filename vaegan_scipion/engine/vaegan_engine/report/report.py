@@ -1,7 +1,6 @@
 """``report``: a whole analysis as one HTML file, or as one picture, by the suffix of ``--out``."""
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -9,51 +8,32 @@ from ..contract import result_files, run_json
 from ..contract.errors import ConfigError
 from ..contract.settings import ReportRun
 from ..figures import drawing
-from ..runtime.options import add_folder, run_of
-from . import page
-from .summary_picture import ReportOptions, demo_report
+from . import page, summary_picture
 
 SUFFIXES = (".html", ".png")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of ``vaegan report``."""
-    add_folder(parser, "--run", "run_dir", "--out folder of the training")
-    add_folder(parser, "--clusters", "clusters_dir", "--out folder of cluster")
-    for name, dest, text in (("--traverse", "traverse_dir", "--out folder of traverse"),
-                             ("--halves", "halves_dir", "--out folder of halves"),
-                             ("--refine", "refine_dir", "--out folder of refine (page only)"),
-                             ("--evaluation", "evaluation_dir", "--out folder of evaluate"),
-                             ("--truth", "truth_csv", "truth.csv of simulate (picture only)")):
-        add_folder(parser, name, dest, text, required=False)
-    parser.add_argument("--maps", nargs="+", default=[], metavar="MRC",
-                        help="reference maps, picture only (with --truth, a simulated phantom needs none)")
-    parser.add_argument("--title", default="", help="heading of the HTML file")
-    parser.add_argument("--out", type=Path, default=Path(result_files.REPORT_HTML),
-                        help="FILE.html: one self-contained page; FILE.png: one picture (default: report.html)")
+def run_report(run: ReportRun, out: Path | None) -> dict[str, Any]:
+    """Write the page or the picture. Returns the status of a folder, {} for a file.
 
-
-def main(args: argparse.Namespace) -> None:
-    """Run ``vaegan report``. Raises ConfigError for another suffix."""
-    if args.out.suffix == ".png":
-        if args.refine_dir:
-            raise ConfigError(f"--refine is given for {args.out}.", "Only the page shows it; name a .html file.")
-        figure = demo_report(ReportOptions(args.run_dir, args.clusters_dir, args.traverse_dir, args.halves_dir,
-                                           args.evaluation_dir, args.truth_csv, tuple(args.maps)))
-        print(drawing.save_png(figure, args.out))
-        return
-    if args.out.suffix != ".html":
-        raise ConfigError(f"--out is {args.out}.", f"Name a file that ends in {' or '.join(SUFFIXES)}.")
-    for option, value in (("--truth", args.truth_csv), ("--maps", args.maps)):
+    ``out``: FILE.html, FILE.png, or a folder, which gets ``run.json``, ``report.html`` and a status. Raises ConfigError
+    or DataError.
+    """
+    out = Path(result_files.REPORT_HTML) if out is None else Path(out)
+    if out.suffix == ".png":
+        if run.refine_dir:
+            raise ConfigError(f"refine_dir is given for {out}.", "Only the page shows it; name a .html file.")
+        print(drawing.save_png(summary_picture.demo_report(run), out))
+        return {}
+    for name, value in (("truth_csv", run.truth_csv), ("maps", run.maps)):
         if value:
-            raise ConfigError(f"{option} is given for {args.out}.",
-                              "The page shows the truth by --evaluation; the picture takes both.")
-    print(page.write_report(run_of(ReportRun, args), args.out))
-
-
-def run_report(run: ReportRun, out_dir: Path) -> dict[str, Any]:
-    """Write ``report.html`` into ``out_dir``, for ``vaegan run``. Returns the status. Raises DataError."""
-    out_dir = Path(out_dir)
-    run_json.write_run(run, out_dir / result_files.RUN_JSON)
-    page.write_report(run, out_dir / result_files.REPORT_HTML)
-    return result_files.update_status(out_dir, state="finished", command=run.command, error=None)
+            raise ConfigError(f"{name} is given for {out}.",
+                              "The page shows the truth by evaluation_dir; the picture takes both.")
+    if out.suffix == ".html":
+        print(page.write_report(run, out))
+        return {}
+    if out.suffix and not out.is_dir():
+        raise ConfigError(f"--out is {out}.", f"Name a file that ends in {' or '.join(SUFFIXES)}.")
+    run_json.write_run(run, out / result_files.RUN_JSON)
+    page.write_report(run, out / result_files.REPORT_HTML)
+    return result_files.update_status(out, state="finished", command=run.command, error=None)

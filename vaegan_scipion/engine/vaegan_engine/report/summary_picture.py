@@ -1,7 +1,6 @@
 """One picture of a whole analysis: UMAP, maps, FSC, traversal and the numbers."""
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from matplotlib.figure import Figure
 from ..contract import result_files, run_json
 from ..contract.errors import DataError
 from ..contract.labels import NOISE, cluster_colour, cluster_name, state_colour
-from ..contract.settings import TrainRun
+from ..contract.settings import ReportRun, TrainRun
 from ..data.particle_tables import Clusters, read_cluster_rows, read_clusters, read_truth, rows_of
 from ..evaluation.reference_maps import Reference, read_references
 from ..figures import drawing
@@ -22,63 +21,50 @@ from .result_reading import read_json, read_picture
 SHOWN_CLUSTERS = 8  # the largest; the numbers name all
 
 
-@dataclass(frozen=True)
-class ReportOptions:
-    """Result folders to show; empty ones are left out."""
-
-    run_dir: str
-    clusters_dir: str
-    traverse_dir: str = ""
-    halves_dir: str = ""
-    evaluation_json: str = ""
-    truth_csv: str = ""
-    maps: tuple[str, ...] = ()
-
-
-def demo_report(options: ReportOptions) -> Figure:
+def demo_report(report: ReportRun) -> Figure:
     """The picture of an analysis. Raises DataError when a folder named does not hold its results."""
-    clusters, rows = read_clusters(options.clusters_dir), read_cluster_rows(options.clusters_dir)
-    evaluation, halves = read_evaluation(options), read_halves(options)
-    run = run_json.read_run(Path(options.run_dir) / result_files.RUN_JSON)
+    clusters, rows = read_clusters(report.clusters_dir), read_cluster_rows(report.clusters_dir)
+    evaluation, halves = read_evaluation(report), read_halves(report)
+    run = run_json.read_run(Path(report.run_dir) / result_files.RUN_JSON)
     figure = drawing.new_figure(17.0, 11.0)
     panels: Any = figure.subfigures(2, 1, height_ratios=(1.0, 1.25))
     top, bottom = panels
-    draw_plots(top, options, clusters, halves, evaluation, numbers(run, clusters, rows, evaluation, halves))
-    if options.traverse_dir:
+    draw_plots(top, report, clusters, halves, evaluation, numbers(run, clusters, rows, evaluation, halves))
+    if report.traverse_dir:
         left, right = bottom.subfigures(1, 2, width_ratios=(1.0, 1.5))
-        draw_traversal(right, options)
+        draw_traversal(right, report)
     else:
         left = bottom
-    draw_maps(left, options, rows, references_of(options, rows), evaluation)
+    draw_maps(left, report, rows, references_of(report, rows), evaluation)
     return figure
 
 
-def read_evaluation(options: ReportOptions) -> dict[str, Any]:
+def read_evaluation(report: ReportRun) -> dict[str, Any]:
     """Values of ``evaluation.json``; {} where none is named."""
-    if not options.evaluation_json:
+    if not report.evaluation_dir:
         return {}
-    path = Path(options.evaluation_json)
+    path = Path(report.evaluation_dir)
     return read_json(path / result_files.EVALUATION_JSON if path.is_dir() else path, "evaluate")
 
 
-def read_halves(options: ReportOptions) -> list[dict[str, Any]]:
+def read_halves(report: ReportRun) -> list[dict[str, Any]]:
     """Rows of ``halves.json`` that were compared; [] where none is named."""
-    if not options.halves_dir:
+    if not report.halves_dir:
         return []
-    stored = read_json(Path(options.halves_dir) / result_files.HALVES_JSON, "halves")
+    stored = read_json(Path(report.halves_dir) / result_files.HALVES_JSON, "halves")
     return [row for row in stored if "fsc" in row]
 
 
-def references_of(options: ReportOptions, rows: list[dict[str, Any]]) -> list[Reference]:
+def references_of(report: ReportRun, rows: list[dict[str, Any]]) -> list[Reference]:
     """Reference maps in the box of the clusters' maps."""
-    if not (options.maps or options.truth_csv):
+    if not (report.maps or report.truth_csv):
         return []
     made = [row["file"] for row in rows if row["file"].endswith(".mrc")]
     if not made:
         return []
-    with mrcfile.open(Path(options.clusters_dir) / made[0], permissive=True) as stored:
+    with mrcfile.open(Path(report.clusters_dir) / made[0], permissive=True) as stored:
         box_px, voxel_size_ang = int(stored.header.nx), float(stored.voxel_size.x)
-    return read_references(list(options.maps), options.truth_csv, box_px, voxel_size_ang)
+    return read_references(list(report.maps), report.truth_csv, box_px, voxel_size_ang)
 
 
 def numbers(run: Any, clusters: Clusters, rows: list[dict[str, Any]], evaluation: dict[str, Any],
@@ -103,16 +89,16 @@ def numbers(run: Any, clusters: Clusters, rows: list[dict[str, Any]], evaluation
     return lines
 
 
-def draw_plots(panel: Any, options: ReportOptions, clusters: Clusters, halves: list[dict[str, Any]],
+def draw_plots(panel: Any, report: ReportRun, clusters: Clusters, halves: list[dict[str, Any]],
                evaluation: dict[str, Any], lines: list[str]) -> None:
     """UMAP by cluster, UMAP by truth, FSC, numbers."""
     curves = fsc_curves(halves, evaluation)
-    n_plots = 2 + bool(options.truth_csv) + bool(curves)
+    n_plots = 2 + bool(report.truth_csv) + bool(curves)
     axes = list(np.ravel(panel.subplots(1, n_plots)))
     drawing.draw_umap(axes.pop(0), clusters.umap, clusters.label, title="UMAP of z, by cluster")
-    if options.truth_csv:
-        truth = read_truth(options.truth_csv)
-        state = truth.label[rows_of(truth.particle_id, clusters.particle_id, options.truth_csv)]
+    if report.truth_csv:
+        truth = read_truth(report.truth_csv)
+        state = truth.label[rows_of(truth.particle_id, clusters.particle_id, report.truth_csv)]
         drawing.draw_umap(axes.pop(0), clusters.umap, state, "the same, by true state",
                           lambda index: Path(truth.names[index]).stem, state_colour)
     if curves:
@@ -129,7 +115,7 @@ def fsc_curves(halves: list[dict[str, Any]], evaluation: dict[str, Any]) -> list
                           np.array(row["fsc"]), style) for label, text, row, style in found]
 
 
-def draw_maps(panel: Any, options: ReportOptions, rows: list[dict[str, Any]], references: list[Reference],
+def draw_maps(panel: Any, report: ReportRun, rows: list[dict[str, Any]], references: list[Reference],
               evaluation: dict[str, Any]) -> None:
     """One row per cluster: its map; where it was compared with a reference, aligned to it and beside it."""
     shown = rows[:SHOWN_CLUSTERS]
@@ -138,11 +124,11 @@ def draw_maps(panel: Any, options: ReportOptions, rows: list[dict[str, Any]], re
     axes = panel.subplots(len(shown), 1 + bool(references), squeeze=False)
     panel.suptitle("map of each cluster" + (", its reference" if references else "")
                    + ": central slices along z, y, x", fontsize=10)
-    folder = Path(options.evaluation_json)
+    folder = Path(report.evaluation_dir)
     folder = folder if folder.is_dir() else folder.parent
     for (ax, *others), row in zip(axes, shown, strict=True):
         found = compared.get(row["label"])
-        array = (read_picture(options.clusters_dir, row["file"], row["index"]) if found is None
+        array = (read_picture(report.clusters_dir, row["file"], row["index"]) if found is None
                  else read_picture(folder, found["aligned_file"], 0))
         drawing.draw_density(ax, array, f"{cluster_name(row['label'])}, {row['n_particles']} particles",
                              cluster_colour(row["label"]))
@@ -154,9 +140,9 @@ def draw_maps(panel: Any, options: ReportOptions, rows: list[dict[str, Any]], re
                 drawing.draw_density(other, reference.map, Path(reference.name).stem)
 
 
-def draw_traversal(panel: Any, options: ReportOptions) -> None:
+def draw_traversal(panel: Any, report: ReportRun) -> None:
     """First component of each cluster, with the number of particles near each point."""
-    path = Path(options.traverse_dir) / result_files.TRAVERSAL_CSV
+    path = Path(report.traverse_dir) / result_files.TRAVERSAL_CSV
     if not path.exists():
         raise DataError(f"{path} is not there.", "Run vaegan traverse first.")
     rows = [row for row in result_files.read_csv(path) if int(row["component"]) == 0]
@@ -169,6 +155,6 @@ def draw_traversal(panel: Any, options: ReportOptions) -> None:
     for ax_row, label in zip(axes, labels, strict=False):
         line = sorted((row for row in rows if int(row["cluster"]) == label), key=lambda row: int(row["point"]))
         for ax, row in zip(ax_row, line, strict=False):
-            array = read_picture(options.traverse_dir, row["file"], int(row["index"]))
+            array = read_picture(report.traverse_dir, row["file"], int(row["index"]))
             drawing.draw_density(ax, array[len(array) // 2] if array.ndim == 3 else array,
                                  f"{float(row['position']):.2f}: {row['n_near']}", cluster_colour(label))

@@ -8,7 +8,6 @@ are shuffled.
 """
 from __future__ import annotations
 
-import argparse
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,8 +33,7 @@ from ..physics.rotations import concentrated_rotations, matrix_to_euler, random_
 from ..runtime.compute import prepare_device
 from ..runtime.progress import progress_bar
 from .junk_images import KINDS, Junk, JunkImages, draw_junk, load_others
-from .options import SimulateOptions, check_options, from_args
-from .options import add_arguments as add_arguments  # of this command
+from .options import SimulateOptions, check_options
 from .phantom import PHANTOM_BOX_ANG, phantom_states
 
 STAR, STACK, TRUTH_CSV, SIMULATION_JSON = "particles.star", "particles.mrcs", "truth.csv", "simulation.json"
@@ -61,13 +59,6 @@ class Truth:
     ctf: Tensor  # (n, 8) float32, columns as ctf.CTF_COLUMNS
     junk_row: np.ndarray  # (n,) int64, row of ``junk``, -1 for particles
     junk: Junk | None = None
-
-
-def main(args: argparse.Namespace) -> None:
-    """``vaegan simulate``."""
-    summary = run_simulate(from_args(args), args.out)
-    print(f"images {summary['n_images']}\nSNR {summary['options']['snr']:g} (noise standard deviation "
-          f"{summary['noise_std']:.4g})\nparticles {args.out / STAR}")
 
 
 def load_maps(options: SimulateOptions) -> tuple[np.ndarray, float, list[str]]:
@@ -157,7 +148,7 @@ def _drawn_ctf(options: SimulateOptions, n: int, rng: np.random.Generator) -> np
 
 
 def _ctf_from_range(options: SimulateOptions, n: int, rng: np.random.Generator) -> np.ndarray:
-    mean = rng.uniform(options.defocus_low_ang, options.defocus_high_ang, n)
+    mean = rng.uniform(*options.defocus_range_ang, n)
     half_difference = rng.uniform(0, options.astigmatism_ang, n) / 2
     fixed = (options.voltage_kv, options.cs_mm, options.amplitude_contrast, 0.0)
     return np.column_stack((mean + half_difference, mean - half_difference, rng.uniform(0, 180, n),
@@ -250,6 +241,8 @@ def run_simulate(options: SimulateOptions, out_dir: Path) -> dict[str, Any]:
     result_files.write_json(out_dir / SIMULATION_JSON, summary)
     _write_truth(out_dir / TRUTH_CSV, truth, names)
     _write_star(out_dir / STAR, truth, d, pixel_size_ang)
+    print(f"images {n}\nSNR {options.snr:g} (noise standard deviation {noise_std:.4g})\nparticles {out_dir / STAR}",
+          flush=True)
     return summary
 
 

@@ -5,36 +5,49 @@ import csv
 import io
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..contract import result_files
 from ..contract.errors import ConfigError
+from ..contract.setting import section, setting
 from ..contract.settings import ComputeConfig
 
 TABLE_CSV, TABLE_TXT, FIGURE_PNG, ROW_JSON = "table.csv", "table.txt", "figure.png", "row.json"
 SCALES = ("small", "full")
 STAGES = ("data", "train", "all")
+# experiment -> (module with run(options, out_dir), one line of help)
+EXPERIMENTS = {
+    "shift-invariance": ("invariance", "features of digits under all 4,096 cyclic shifts"),
+    "rotation-invariance": ("invariance", "features of digits under rotation by 0 to 355 degrees"),
+    "noise-generator": ("noise_generator", "a GAN on one image: known noise of sigma 0.5 to 1.5, noise generator"),
+    "ribosome-3d": ("ribosome", "three ribosome states in 3D: full model, camera, no noise, variant"),
+    "ribosome-2d": ("ribosome", "the same images in 2D: full model, no noise, variant"),
+    "glu-morph": ("motion_morph", "frames of a motion, matched with maps on the first principal component"),
+    "rag": ("homogeneous", "one structure without an encoder: real particles, or simulated"),
+}
 
 
 @dataclass(frozen=True)
 class ReproduceOptions:
     """One experiment, how large, on what data."""
 
-    experiment: str = ""
-    scale: str = "small"
-    data_dir: str = ""  # folder with the maps' folders
-    maps: tuple[str, ...] = ()  # these maps in place of those of data_dir
-    models: tuple[str, ...] = ()  # glu-morph: two atomic models
-    particles: str = ""  # rag: real particles
-    only: str = ""  # one configuration
-    kimg: float = 0.0  # length of every training; 0 = that of the scale
-    per_map: int = 0  # images of each map; 0 = that of the scale
-    settings: tuple[str, ...] = ()  # SECTION.KEY=VALUE for every training
-    stop_after: str = "all"
-    plan: bool = False  # print the commands of the trainings and stop
-    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    experiment: str = setting("", "See below", choices=tuple(EXPERIMENTS), required=True, positional=True)
+    scale: str = setting("small", "small: two CPU cores, minutes to an hour; full: the thesis's (a GPU)",
+                         choices=SCALES)
+    data_dir: str = setting("", "Folder with the maps' folders", path=True, metavar="DIR")
+    maps: tuple[str, ...] = setting((), "These maps in place of those of --data", path=True, metavar="MRC")
+    models: tuple[str, str] = setting((), "glu-morph: first and last atomic model", path=True, metavar="PDB PDB")
+    particles: str = setting("", "rag: real particles", path=True, metavar="STAR")
+    only: str = setting("", "One configuration", metavar="CONFIGURATION")
+    kimg: float = setting(0.0, "Length of every training", unit="kimg", low=1e-3, high=1e7, zero="that of the scale")
+    per_map: int = setting(0, "Images of each map", low=1, zero="that of the scale")
+    settings: tuple[str, ...] = setting((), "One setting of every training; may be repeated", repeated=True,
+                                        option="set", metavar="SECTION.KEY=VALUE")
+    stop_after: str = setting("all", "Stop after the data or the trainings", choices=STAGES)
+    plan: bool = setting(False, "Print the commands of the trainings and stop")
+    compute: ComputeConfig = section(ComputeConfig)
 
 
 def chosen(options: ReproduceOptions, names: Sequence[str]) -> list[str]:

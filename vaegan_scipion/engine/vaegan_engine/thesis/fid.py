@@ -6,8 +6,7 @@ them. The number means something only beside others of the same feature network,
 """
 from __future__ import annotations
 
-import argparse
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,15 @@ import numpy as np
 import torch
 
 from ..contract import result_files
-from ..contract.errors import ConfigError, DataError
+from ..contract.errors import DataError
 from ..contract.labels import NOISE
+from ..contract.setting import check_settings, section, setting
 from ..contract.settings import ComputeConfig, EmbedRun
 from ..data.particle_tables import read_clusters, read_truth, rows_of
 from ..data.prepared_images import ParticleCache
 from ..data.run_images import check_row_ids
 from ..latent.embed import particles_of
 from ..runtime.compute import prepare_device
-from ..runtime.options import add_compute, add_folder, add_out, compute_of
 from ..training import checkpoints
 from ..training.decoded import load_trained
 from .feature_network import FeatureNetwork, Training, features, train_network
@@ -35,37 +34,16 @@ FID_JSON = "fid.json"
 class FidOptions:
     """Which training, which labels for the feature network, how large."""
 
-    run_dir: str
-    labels: str = ""  # truth.csv, or a cluster folder
-    particles: str = ""  # other particles than the run's own
-    network: str = ""  # file of a feature network: read where it is there, else written
-    n_images: int = 10000
-    width: int = Training.width
-    steps: int = Training.steps
-    compute: ComputeConfig = field(default_factory=ComputeConfig)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of ``vaegan fid``."""
-    default = FidOptions("")
-    add_folder(parser, "--run", "run_dir", "--out folder of the training")
-    add_folder(parser, "--labels", "labels", "classes that the feature network learns: truth.csv, or --out folder of "
-               "cluster")
-    add_folder(parser, "--particles", "particles", "other particles than the run's own (RELION star file)",
-               required=False)
-    add_folder(parser, "--network", "network", "file of the feature network, to use one for several trainings: read "
-               "where it is there, else written (default: OUT/feature_network.pt)", required=False)
-    add_out(parser)
-    parser.add_argument("--n-images", type=int, default=default.n_images, help="of each kind (default: %(default)s)")
-    parser.add_argument("--width", type=int, default=default.width, help="of the feature network; VGG-19 has 64")
-    parser.add_argument("--steps", type=int, default=default.steps, help="of its training (default: %(default)s)")
-    add_compute(parser)
-
-
-def main(args: argparse.Namespace) -> None:
-    """Run ``vaegan fid``."""
-    run_fid(FidOptions(args.run_dir, args.labels, args.particles, args.network, args.n_images, args.width, args.steps,
-                       compute_of(args)), args.out)
+    run_dir: str = setting("", "Results folder of the training", path=True, required=True)
+    labels: str = setting("", "Classes that the feature network learns: truth.csv, or results folder of cluster",
+                          path=True, required=True)
+    particles: str = setting("", "Other particles than the run's own (RELION star file)", path=True, metavar="STAR")
+    network: str = setting("", "File of the feature network, to use one for several trainings: read where it is there, "
+                           "else written; empty = feature_network.pt in the results folder", path=True)
+    n_images: int = setting(10000, "Images of each kind", low=2)
+    width: int = setting(Training.width, "Width of the feature network; VGG-19 has 64", low=1, high=4096)
+    steps: int = setting(Training.steps, "Training steps of the feature network", low=1)
+    compute: ComputeConfig = section(ComputeConfig)
 
 
 def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
@@ -87,9 +65,7 @@ def run_fid(options: FidOptions, out_dir: Path) -> dict[str, Any]:
 
     Raises ConfigError or DataError.
     """
-    if options.n_images < 2 or options.width < 1 or options.steps < 1:
-        raise ConfigError(f"n_images is {options.n_images}, width {options.width}, steps {options.steps}.",
-                          "Use at least 2 images, width 1 and 1 step.")
+    check_settings(options)
     out_dir = Path(out_dir)
     device = prepare_device(options.compute)
     trained = load_trained(options.run_dir, options.compute)

@@ -7,16 +7,16 @@ and their star files are still written (``--no-align``).
 """
 from __future__ import annotations
 
-import argparse
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from ..contract import result_files
 from ..contract.errors import ConfigError, DataError
 from ..contract.run_json import read_training
+from ..contract.setting import check_settings, section, setting
 from ..contract.settings import ComputeConfig, DataConfig
 from ..data.mrc_files import write_stack
 from ..data.particle_tables import Latents, latents_of_clusters, rows_of
@@ -31,12 +31,10 @@ from ..physics.fsc import fourier_shell_correlation, resolution_at, soft_sphere_
 from ..physics.image_alignment import align_image
 from ..physics.map_comparison import THRESHOLDS, frequencies_per_ang
 from ..runtime.compute import free_cores
-from ..runtime.options import add_compute, add_folder, add_out, compute_of
 from ..runtime.progress import progress_bar
 
 HOMOGENEITY_CSV, HOMOGENEITY_JSON, HOMOGENEITY_PNG = "homogeneity.csv", "homogeneity.json", "homogeneity.png"
 RINGS_CSV, AVERAGES_MRCS = "rings.csv", "averages.mrcs"
-GROUPS = 42  # of the thesis
 SMALLEST_HALF = 10  # images that RELION can make an average of
 
 
@@ -44,31 +42,13 @@ SMALLEST_HALF = 10  # images that RELION can make an average of
 class HomogeneityOptions:
     """Which embedding, how many groups, how to align them."""
 
-    clusters_dir: str
-    run_dir: str
-    groups: int = GROUPS
-    space: str = "umap"
-    iterations: int = 25
-    align: bool = True
-    compute: ComputeConfig = field(default_factory=ComputeConfig)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of ``vaegan homogeneity``."""
-    add_folder(parser, "--clusters", "clusters_dir", "--out folder of cluster")
-    add_folder(parser, "--run", "run_dir", "--out folder of the training")
-    add_out(parser)
-    parser.add_argument("--groups", type=int, default=GROUPS, help="k-means groups (default: %(default)s)")
-    parser.add_argument("--space", choices=("umap", "z"), default="umap", help="where k-means works (default: umap)")
-    parser.add_argument("--iterations", type=int, default=25, help="of relion_refine (default: %(default)s)")
-    parser.add_argument("--no-align", dest="align", action="store_false", help="star files only, without RELION")
-    add_compute(parser)
-
-
-def main(args: argparse.Namespace) -> None:
-    """Run ``vaegan homogeneity``."""
-    run_homogeneity(HomogeneityOptions(args.clusters_dir, args.run_dir, args.groups, args.space, args.iterations,
-                                       args.align, compute_of(args)), args.out)
+    clusters_dir: str = setting("", "Results folder of cluster", path=True, required=True)
+    run_dir: str = setting("", "Results folder of the training", path=True, required=True)
+    groups: int = setting(42, "k-means groups; the thesis has 42", low=1)
+    space: Literal["umap", "z"] = setting("umap", "Where k-means works")
+    iterations: int = setting(25, "Iterations of relion_refine", low=1, high=1000)
+    align: bool = setting(True, "Star files only, without RELION")
+    compute: ComputeConfig = section(ComputeConfig)
 
 
 def run_homogeneity(options: HomogeneityOptions, out_dir: Path) -> dict[str, Any]:
@@ -77,10 +57,11 @@ def run_homogeneity(options: HomogeneityOptions, out_dir: Path) -> dict[str, Any
     Raises ConfigError (RELION missing, impossible numbers) or DataError.
     """
     out_dir = Path(out_dir)
+    check_settings(options)
     if options.align:
         find_program()
     clusters, latents = latents_of_clusters(options.clusters_dir)
-    if not 1 <= options.groups <= len(latents.z):
+    if options.groups > len(latents.z):
         raise ConfigError(f"groups is {options.groups} for {len(latents.z)} particles.",
                           "Use at least 1 and at most one per particle.")
     run = read_training(options.run_dir)

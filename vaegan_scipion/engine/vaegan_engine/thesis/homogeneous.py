@@ -13,9 +13,9 @@ import numpy as np
 from ..contract import result_files
 from ..contract.presets import NO_NOISE, VARIANT
 from ..data.mrc_files import read_map, write_map
-from ..evaluation.evaluate import default_align
 from ..evaluation.reference_maps import read_references
 from ..figures import drawing
+from ..physics.map_alignment import align_map
 from ..physics.map_comparison import compare, frequencies_per_ang
 from . import experiment_tables
 from .experiment_tables import ReproduceOptions
@@ -69,7 +69,7 @@ def analysed(folders: list[Path], star: Path, maps: list[str], out_dir: Path) ->
         reference = read_references(maps, star.parent / "truth.csv", len(made), voxel_size_ang)[0].map
     else:
         reference = read_map(folders[1] / result_files.MAPS / "component_00.mrc")[0]
-    found = default_align()(made, reference, voxel_size_ang)
+    found = align_map(made, reference, voxel_size_ang)
     write_map(out_dir / "aligned.mrc", found.map, voxel_size_ang)
     write_map(out_dir / "reference.mrc", reference, voxel_size_ang)
     row = {"correlation": float(found.correlation), "mirrored": bool(found.mirrored),

@@ -6,24 +6,22 @@ aligned once, to their mean, so that no reference is favoured by an alignment of
 """
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from ..contract import result_files
 from ..contract.errors import ConfigError, DataError
+from ..contract.setting import check_settings, setting
 from ..data.mrc_files import VOXEL_SIZE_TOLERANCE_FRAC, read_map, write_map
-from ..evaluation.evaluate import default_align
 from ..evaluation.reference_maps import resampled
 from ..figures import drawing
 from ..physics.fsc import soft_sphere_mask
 from ..physics.image_alignment import correlation
+from ..physics.map_alignment import align_map
 from ..physics.map_comparison import MASK_EDGE_FRAC, MASK_RADIUS_FRAC
-from ..runtime.options import add_out
 from ..simulation import atomic_models
 
 MATCH_CSV, MATCH_JSON, MATCH_PNG = "match.csv", "match.json", "match.png"
@@ -34,28 +32,14 @@ _EDGE_SHELLS = 2.0
 class MatchOptions:
     """Which maps, which references, at what resolution, how aligned."""
 
-    maps: tuple[str, ...]
-    references: tuple[str, ...]  # MRC maps, PDB or mmCIF models
-    resolution_ang: float = 0.0  # 0 = three voxels
-    frame: str = "shared"  # shared: align to the mean of the references; own: to each; none: aligned already
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of ``vaegan match``."""
-    parser.add_argument("--maps", nargs="+", required=True, metavar="MRC", help="maps in one box, in order")
-    parser.add_argument("--references", nargs="+", required=True, metavar="FILE",
-                        help="MRC maps, PDB or mmCIF models, in order")
-    parser.add_argument("--resolution", type=float, default=0.0, metavar="ANG",
-                        help="low-pass of maps and references (default: three voxels)")
-    parser.add_argument("--frame", choices=("shared", "own", "none"), default="shared",
-                        help="shared: the references lie in one frame, align each map once, to their mean; own: align "
-                             "to each reference; none: the maps are aligned already (default: shared)")
-    add_out(parser)
-
-
-def main(args: argparse.Namespace) -> None:
-    """Run ``vaegan match``."""
-    run_match(MatchOptions(tuple(args.maps), tuple(args.references), args.resolution, args.frame), args.out)
+    maps: tuple[str, ...] = setting((), "Maps in one box, in order", path=True, required=True, metavar="MRC")
+    references: tuple[str, ...] = setting((), "MRC maps, PDB or mmCIF models, in order", path=True, required=True,
+                                          metavar="FILE")
+    resolution_ang: float = setting(0.0, "Low-pass of maps and references", unit="A", low=0.1, zero="three voxels",
+                                    option="resolution", metavar="ANG")
+    frame: Literal["shared", "own", "none"] = setting(
+        "shared", "shared: the references lie in one frame, align each map once, to their mean; own: align to each "
+        "reference; none: the maps are aligned already")
 
 
 def low_passed(array: np.ndarray, voxel_size_ang: float, resolution_ang: float) -> np.ndarray:
@@ -104,8 +88,8 @@ def read_reference_maps(options: MatchOptions, box_px: int, voxel_size_ang: floa
     return np.stack([low_passed(array, voxel_size_ang, resolution_ang) for array in made])
 
 
-def correlations(maps: np.ndarray, references: np.ndarray, voxel_size_ang: float, frame: str,
-                 align: Callable[..., Any]) -> tuple[np.ndarray, np.ndarray, list[bool]]:
+def correlations(maps: np.ndarray, references: np.ndarray, voxel_size_ang: float, frame: str
+                 ) -> tuple[np.ndarray, np.ndarray, list[bool]]:
     """Correlation ``(n, m)`` of every map with every reference, the maps aligned to their best one, their hands."""
     d = maps.shape[-1]
     mask = soft_sphere_mask(d, MASK_RADIUS_FRAC * d, MASK_EDGE_FRAC * d)
@@ -115,9 +99,9 @@ def correlations(maps: np.ndarray, references: np.ndarray, voxel_size_ang: float
     for row, array in enumerate(maps):
         found: list[Any] = []
         if frame == "shared":
-            found = [align(array, references.mean(axis=0).astype(np.float32), voxel_size_ang)] * len(references)
+            found = [align_map(array, references.mean(axis=0).astype(np.float32), voxel_size_ang)] * len(references)
         elif frame == "own":
-            found = [align(array, reference.astype(np.float32), voxel_size_ang) for reference in references]
+            found = [align_map(array, reference.astype(np.float32), voxel_size_ang) for reference in references]
         moved = [one.map for one in found] or [array] * len(references)
         for column, reference in enumerate(references):
             weights = mask[inside]
@@ -137,12 +121,13 @@ def rank_correlation(best: np.ndarray) -> float | None:
     return float(spearmanr(np.arange(len(best)), best).statistic)
 
 
-def run_match(options: MatchOptions, out_dir: Path, align: Callable[..., Any] | None = None) -> dict[str, Any]:
+def run_match(options: MatchOptions, out_dir: Path) -> dict[str, Any]:
     """Write ``match.csv``, ``match.json``, ``match.png`` and the aligned maps; returns what the JSON file holds.
 
     Raises ConfigError or DataError.
     """
     out_dir = Path(out_dir)
+    check_settings(options)
     maps, voxel_size_ang = read_maps(options.maps)
     resolution_ang = options.resolution_ang or 3 * voxel_size_ang
     if resolution_ang < 2 * voxel_size_ang:
@@ -150,7 +135,7 @@ def run_match(options: MatchOptions, out_dir: Path, align: Callable[..., Any] | 
                           f"{2 * voxel_size_ang:g} A.", "Use a resolution of two voxels or more.")
     references = read_reference_maps(options, maps.shape[-1], voxel_size_ang, resolution_ang)
     maps = np.stack([low_passed(array, voxel_size_ang, resolution_ang) for array in maps]).astype(np.float32)
-    table, aligned, mirrored = correlations(maps, references, voxel_size_ang, options.frame, align or default_align())
+    table, aligned, mirrored = correlations(maps, references, voxel_size_ang, options.frame)
     best = table.argmax(axis=1)
     names = [[Path(path).name for path in paths] for paths in (options.maps, options.references)]
     for index, array in enumerate(aligned):

@@ -7,9 +7,8 @@ shift, mirror image) and scaled by least squares, ``x -> a x + b``; the CTF is i
 """
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,8 @@ import torch
 from torch import Tensor
 
 from ..contract import result_files, run_json
-from ..contract.errors import ConfigError, DataError
+from ..contract.errors import DataError
+from ..contract.setting import check_settings, section, setting
 from ..contract.settings import ComputeConfig, EmbedRun
 from ..data.particle_tables import read_latents, rows_of
 from ..data.run_images import check_row_ids
@@ -28,9 +28,8 @@ from ..latent.embed import particles_of
 from ..physics.image_alignment import align_image, correlation
 from ..physics.projection import project
 from ..physics.rotations import euler_to_matrix
-from ..runtime.options import add_compute, add_folder, add_out, compute_of
 from ..runtime.progress import progress_bar
-from ..training.decoded import LoadDecoder, check_z, load_trained
+from ..training.decoded import check_z, load_trained
 
 PSNR_CSV, PSNR_JSON = "psnr.csv", "psnr.json"
 
@@ -39,34 +38,13 @@ PSNR_CSV, PSNR_JSON = "psnr.csv", "psnr.json"
 class PsnrOptions:
     """Which training and embedding, the truth, how many particles."""
 
-    run_dir: str
-    embedding_dir: str
-    truth_csv: str
-    maps: tuple[str, ...] = ()  # the simulated maps; a phantom needs none
-    n_images: int = 100
-    n_orientations: int = 2000
-    compute: ComputeConfig = field(default_factory=ComputeConfig)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of ``vaegan psnr``."""
-    default = PsnrOptions("", "", "")
-    add_folder(parser, "--run", "run_dir", "--out folder of the training")
-    add_folder(parser, "--embedding", "embedding_dir", "--out folder of embed")
-    add_folder(parser, "--truth", "truth_csv", "truth.csv of simulate")
-    parser.add_argument("--maps", nargs="+", default=[], metavar="MRC", help="the simulated maps; a phantom needs none")
-    add_out(parser)
-    parser.add_argument("--n-images", type=int, default=default.n_images,
-                        help="particles drawn at random (default: %(default)s)")
-    parser.add_argument("--n-orientations", type=int, default=default.n_orientations,
-                        help="3D: orientations tried per particle (default: %(default)s)")
-    add_compute(parser)
-
-
-def main(args: argparse.Namespace) -> None:
-    """Run ``vaegan psnr``."""
-    run_psnr(PsnrOptions(args.run_dir, args.embedding_dir, args.truth_csv, tuple(args.maps), args.n_images,
-                         args.n_orientations, compute_of(args)), args.out)
+    run_dir: str = setting("", "Results folder of the training", path=True, required=True)
+    embedding_dir: str = setting("", "Results folder of embed", path=True, required=True)
+    truth_csv: str = setting("", "truth.csv of simulate", path=True, required=True)
+    maps: tuple[str, ...] = setting((), "The simulated maps; a phantom needs none", path=True, metavar="MRC")
+    n_images: int = setting(100, "Particles drawn at random", low=1)
+    n_orientations: int = setting(2000, "3D: orientations tried per particle", low=1, high=10**5)
+    compute: ComputeConfig = section(ComputeConfig)
 
 
 def psnr_db(image: np.ndarray, clean: np.ndarray) -> float:
@@ -95,12 +73,11 @@ def clean_projections(options: PsnrOptions, ids: np.ndarray, box_px: int, pixel_
     return project(volumes, torch.tensor(found), euler_to_matrix(*angles.unbind(1))).numpy()
 
 
-def run_psnr(options: PsnrOptions, out_dir: Path, load: LoadDecoder = load_trained) -> dict[str, Any]:
+def run_psnr(options: PsnrOptions, out_dir: Path) -> dict[str, Any]:
     """Write ``psnr.csv`` and ``psnr.json``; returns what the JSON file holds. Raises ConfigError or DataError."""
-    if options.n_images < 1:
-        raise ConfigError(f"n_images is {options.n_images}.", "Use at least 1.")
+    check_settings(options)
     out_dir = Path(out_dir)
-    trained: Any = load(options.run_dir, options.compute)
+    trained: Any = load_trained(options.run_dir, options.compute)
     latents = read_latents(options.embedding_dir)
     check_z(trained, latents.z, options.embedding_dir)
     embedded = run_json.read_run(Path(options.embedding_dir) / result_files.RUN_JSON)

@@ -13,11 +13,13 @@ import numpy as np
 
 from ..contract import result_files
 from ..contract.labels import state_colour
+from ..contract.settings import EvaluateRun
 from ..data.mrc_files import write_map
 from ..data.particle_tables import read_clusters, read_latents, read_truth, rows_of
-from ..evaluation.evaluate import EvaluateOptions, default_align, run_evaluate
+from ..evaluation.evaluate import run_evaluate
 from ..evaluation.reference_maps import read_references
 from ..figures import drawing
+from ..physics.map_alignment import align_map
 from ..physics.map_comparison import compare, frequencies_per_ang
 from ..training.decoded import load_trained
 from . import experiment_tables
@@ -93,7 +95,8 @@ def grouped(options: ReproduceOptions, run_dir: Path, star: Path) -> tuple[Path,
     """Embedding, clusters and scores of a training."""
     embedding_dir = embedded(options, run_dir, star)
     clusters_dir = clustered(options, run_dir, embedding_dir)
-    scores = run_evaluate(EvaluateOptions(str(clusters_dir), str(truth_of(star))), run_dir.parent / "evaluation")
+    scores = run_evaluate(EvaluateRun(clusters_dir=str(clusters_dir), truth_csv=str(truth_of(star)),
+                                      compute=options.compute), run_dir.parent / "evaluation")
     return embedding_dir, clusters_dir, {name: scores[name] for name in ("clusters", "nmi", "ami", "ari")}
 
 
@@ -113,9 +116,9 @@ def analysed_3d(options: ReproduceOptions, run_dir: Path, star: Path, maps: list
     made = decoder.decode(z)
     references = {Path(reference.name).name: reference.map for reference in read_references(
         maps, truth_of(star), decoder.box_px, decoder.pixel_size_ang)}
-    align, rows = default_align(), []
+    rows = []
     for name, array in zip(names, made, strict=True):
-        found = align(array, references[name], decoder.pixel_size_ang)
+        found = align_map(array, references[name], decoder.pixel_size_ang)
         write_map(run_dir.parent / "states" / f"{Path(name).stem}.mrc", found.map, decoder.pixel_size_ang)
         rows.append({"state": name, "correlation": float(found.correlation), "mirrored": bool(found.mirrored),
                      **compare(found.map, references[name], decoder.pixel_size_ang)})

@@ -1,7 +1,7 @@
 """What a trained model makes of latents, written as maps (3D) or as one image stack (2D)."""
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -34,8 +34,6 @@ class Decoder(Protocol):
         """Maps ``(n, d, d, d)`` or images ``(n, d, d)`` at latents ``(n, k)``."""
         ...
 
-
-LoadDecoder = Callable[[str, ComputeConfig], Decoder]
 
 
 def load_trained(run_dir: str, settings: ComputeConfig) -> Any:

@@ -1,0 +1,114 @@
+"""The command line: made from the settings, one table of commands, nothing imported that is not asked for."""
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from vaegan_engine.cli import main
+from vaegan_engine.cli.commands import COMMANDS
+from vaegan_engine.cli.main import build_parser, train_settings
+from vaegan_engine.cli.options import given, help_text, option_name, options_of
+from vaegan_engine.contract.errors import EXIT_CONFIG
+from vaegan_engine.contract.run_json import from_dict
+from vaegan_engine.contract.setting import described, field_of, section, setting
+from vaegan_engine.contract.settings import RUN_TYPES, ClusterRun, ComputeConfig, RefineRun, TrainRun
+
+WITH_SETTINGS = [command for command in COMMANDS.values() if command.settings]
+
+
+@dataclass(frozen=True)
+class Every:
+    """One setting of every kind."""
+
+    name: str = setting("", "A place", positional=True)
+    results_dir: str = setting("", "Of before", path=True, required=True)
+    n: int = setting(3, "How many", low=1, high=1e6, unit="px")
+    part: float = setting(0.5, "100 % of it", zero="none")
+    kind: Literal["a", "b"] = setting("a")
+    maps: tuple[str, ...] = setting((), path=True)
+    span: tuple[float, float] = setting((1.0, 2.0), option="range", metavar="LOW HIGH")
+    one: tuple[int, ...] = setting((), repeated=True)
+    on: bool = setting(False)
+    off: bool = setting(True)
+    hidden: int = setting(7, option="")
+    compute: ComputeConfig = section(ComputeConfig, shown=("seed",))
+
+
+def parsed(words, cls=Every):
+    import argparse
+
+    from vaegan_engine.cli.options import add_settings
+
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    add_settings(parser, cls)
+    return from_dict(cls, given(cls, parser.parse_args(words)))
+
+
+def test_every_kind_of_setting_is_an_option(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    here = str(tmp_path)
+    assert parsed(["x", "--results", "r"]) == Every("x", f"{here}/r")
+    made = parsed("x --results /r --n 4 --part 0 --kind b --maps m.mrc /n.mrc --range 3 4 --one 5 --one 6 --on "
+                  "--no-off --seed 2".split())
+    assert made == Every("x", "/r", 4, 0.0, "b", (f"{here}/m.mrc", "/n.mrc"), (3.0, 4.0), (5, 6), True, False,
+                         compute=ComputeConfig(seed=2))
+    assert "hidden" not in dict(options_of(Every)) and "compute.threads" not in dict(options_of(Every))
+
+
+def test_help_has_limits_and_default():
+    texts = {item.name: help_text(item) for _, item in options_of(Every)}
+    assert texts["n"] == "How many. 1 to 1,000,000 px (default: 3)"
+    assert texts["part"] == "100 %% of it. 0 = none (default: 0.5)"
+    assert texts["results_dir"] == "Of before"
+    assert help_text(field_of(ClusterRun, "min_dist")).endswith("0 to 1 (default: 0)")
+
+
+@pytest.mark.parametrize("command", WITH_SETTINGS, ids=lambda command: command.name)
+def test_every_command_has_its_options_and_its_function(command):
+    """The help of each can be made; names are unique; what the table names is there."""
+    parser = build_parser(command.name)
+    sub = parser._subparsers._group_actions[0].choices[command.name]
+    text = sub.format_help()
+    for _, item in options_of(command.load("settings")):
+        assert item.about.positional or option_name(item) in text, item.name
+        assert item.about.help, item.name
+    assert ("--resume" in text) == command.resumable
+    assert callable(command.load("run"))
+
+
+def test_a_request_names_a_command_of_the_table():
+    for name, cls in RUN_TYPES.items():
+        assert COMMANDS[name].load("settings") is cls
+
+
+def test_only_the_command_that_is_asked_for_is_imported():
+    program = ("import sys\nfrom vaegan_engine.cli.main import build_parser\nbuild_parser('train3d')\n"
+               "print([name for name in ('torch', 'umap', 'vaegan_engine.latent.cluster') if name in sys.modules])\n")
+    root = Path(sys.modules["vaegan_engine"].__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", program], env={"PYTHONPATH": str(root)}, capture_output=True,
+                          text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_options_win_over_the_file_and_set_over_both(tmp_path):
+    (tmp_path / "c.json").write_text('{"data": {"box_px": 32, "crop_frac": 0.8}, "training": {"total_kimg": 5.0}}')
+    run = train_settings("train3d", {"data": {"box_px": 64}}, tmp_path / "c.json", ["training.total_kimg=7"])
+    assert (run.data.box_px, run.data.crop_frac, run.training.total_kimg) == (64, 0.8, 7.0)
+    args = build_parser("train2d").parse_args(["train2d", "--particles", "/p.star", "--out", "o", "--threads", "2"])
+    assert given(TrainRun, args) == {"data": {"particles": "/p.star"}, "compute": {"threads": 2}}
+
+
+def test_a_value_outside_of_its_limits_is_one_sentence(tmp_path, capsys):
+    out = str(tmp_path / "out")
+    assert main.main(["cluster", "--embedding", out, "--run", out, "--out", out, "--seed", "-1"]) in (EXIT_CONFIG, 3)
+    assert main.main(["traverse", "--clusters", out, "--run", out, "--out", out, "--n-points", "0"]) == EXIT_CONFIG
+    assert "vaegan traverse: n_points is 0. Use 1 to 10,000." in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_options_of_refine_are_those_of_its_request():
+    shown = {item.name for _, item in options_of(RefineRun)}
+    assert shown == {item.name for item in described(RefineRun)} - {"command", "contract_version", "compute"} | {
+        "device", "threads", "seed"}
