@@ -4,12 +4,13 @@ An image is ``shift(CTF * projection(map, pose)) + noise`` in RELION's conventio
 the maps' own units (a projection is the sum over voxels along the view), times the particle's contrast. The
 signal-to-noise ratio is the variance of the clean CTF-modulated images over the noise variance, over the whole
 image; one noise level and spectrum serve the whole set. Poses are uniform, or views are preferred; images of all maps
-are shuffled.
+are shuffled. On top of that, neighbours may reach into the images and the noise may differ between micrographs
+(``crowd``).
 """
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +33,14 @@ from ..physics.projection import extract_slices, shift_slices, slices_to_images,
 from ..physics.rotations import concentrated_rotations, matrix_to_euler, random_rotations
 from ..runtime.compute import prepare_device
 from ..runtime.progress import progress_bar
+from .crowd import draw_crowd, draw_micrographs, particle_diameter_px
 from .junk_images import KINDS, Junk, JunkImages, draw_junk, load_others
 from .options import SimulateOptions, check_options
 from .phantom import PHANTOM_BOX_ANG, phantom_states
 
 STAR, STACK, TRUTH_CSV, SIMULATION_JSON = "particles.star", "particles.mrcs", "truth.csv", "simulation.json"
 TRUTH_COLUMNS = ("id", "map", "map_file", "rot_deg", "tilt_deg", "psi_deg", "shift_x_px", "shift_y_px", "contrast",
-                 "junk")
+                 "junk", "neighbours", "noise_factor")
 NO_MAP = -1  # map of junk in truth.csv, which has no pose either
 SNR_DEFINITION = ("Variance of the clean CTF-modulated images over the noise variance, over the whole image; "
                   "one noise level for the whole set, from the mean variance of the clean images.")
@@ -59,6 +61,9 @@ class Truth:
     ctf: Tensor  # (n, 8) float32, columns as ctf.CTF_COLUMNS
     junk_row: np.ndarray  # (n,) int64, row of ``junk``, -1 for particles
     junk: Junk | None = None
+    crowd: Junk | None = None  # neighbours of every image
+    micrograph: np.ndarray | None = None  # (n,) int64 from 0
+    noise_factor: Tensor | None = None  # (n,) standard deviation of the noise over the mean one
 
 
 def load_maps(options: SimulateOptions) -> tuple[np.ndarray, float, list[str]]:
@@ -196,7 +201,7 @@ def run_simulate(options: SimulateOptions, out_dir: Path) -> dict[str, Any]:
     check_options(options)
     device = prepare_device(ComputeConfig(device=options.device, seed=options.seed))
     maps, pixel_size_ang, names = load_maps(options)
-    truth = draw_truth(options, len(maps))
+    truth = with_surroundings(draw_truth(options, len(maps)), options, maps)
     n, d = len(truth.map_index), options.box_px
     n_particles = int((truth.map_index != NO_MAP).sum())
     step = max(1, BLOCK_PX // d ** 2)
@@ -206,6 +211,8 @@ def run_simulate(options: SimulateOptions, out_dir: Path) -> dict[str, Any]:
         volume_ft = volume_to_fourier(torch.from_numpy(maps).to(device))
 
         junk = junk_maker(options, truth, maps, pixel_size_ang, device)
+        crowd = None if truth.crowd is None else JunkImages(truth.crowd, torch.from_numpy(maps).to(device),
+                                                            pixel_size_ang)
 
         def clean(rows: slice) -> Tensor:
             return clean_images(volume_ft, truth, rows, d, pixel_size_ang)
@@ -228,9 +235,13 @@ def run_simulate(options: SimulateOptions, out_dir: Path) -> dict[str, Any]:
                 if junk is not None:
                     for row in np.flatnonzero(truth.junk_row[rows] >= 0):
                         images[row] = junk.clean(truth.junk_row[rows][row], truth.ctf[rows][row])
+                if crowd is not None:
+                    images += torch.stack([crowd.clean(row, truth.ctf[row]) for row in range(rows.start, rows.stop)])
                 noise = torch.randn(images.shape, generator=noise_generator, device=device)
                 if options.noise_ratio != 1:
                     noise = torch.fft.irfft2(torch.fft.rfft2(noise) * gain, s=(d, d))
+                if truth.noise_factor is not None:
+                    noise = noise * truth.noise_factor[rows, None, None].to(device)
                 writer.append((images + noise_std * noise).cpu().numpy())
                 bar.update(rows.stop - rows.start)
     summary = {
@@ -244,6 +255,19 @@ def run_simulate(options: SimulateOptions, out_dir: Path) -> dict[str, Any]:
     print(f"images {n}\nSNR {options.snr:g} (noise standard deviation {noise_std:.4g})\nparticles {out_dir / STAR}",
           flush=True)
     return summary
+
+
+def with_surroundings(truth: Truth, options: SimulateOptions, maps: np.ndarray) -> Truth:
+    """The same images with neighbours, and on micrographs with a noise level of their own, where that is asked for."""
+    n = len(truth.map_index)
+    changes: dict[str, Any] = {}
+    if options.crowding:
+        changes["crowd"] = draw_crowd(options.crowding, n, len(maps), particle_diameter_px(maps),
+                                      np.random.default_rng([options.seed, 3]))
+    if options.micrograph_noise_spread:
+        rng = np.random.default_rng([options.seed, 4])
+        changes["micrograph"], changes["noise_factor"] = draw_micrographs(options.micrograph_noise_spread, n, rng)
+    return replace(truth, **changes)
 
 
 def junk_maker(options: SimulateOptions, truth: Truth, maps: np.ndarray, pixel_size_ang: float, device: torch.device
@@ -268,14 +292,19 @@ def _write_truth(path: Path, truth: Truth, names: list[str]) -> None:
     angles = np.stack([angle.numpy() for angle in matrix_to_euler(truth.A.double())], 1)
     numbers = np.concatenate((angles, truth.shift_px.double().numpy(),
                               truth.contrast.double().numpy()[:, None]), 1)
-    rows = []
+    rows: list[list[Any]] = []
+    neighbours = (np.zeros(len(numbers), int) if truth.crowd is None
+                  else np.bincount(truth.crowd.owner, minlength=len(numbers)))
+    factor = np.ones(len(numbers)) if truth.noise_factor is None else truth.noise_factor.numpy()
     for row, index in enumerate(truth.map_index):
+        surroundings = [int(neighbours[row]), f"{factor[row]:.4f}"]
         if index == NO_MAP:
             assert truth.junk is not None
             rows.append([row + 1, NO_MAP, JUNK, *["nan"] * numbers.shape[1],
-                         KINDS[truth.junk.kind[truth.junk_row[row]]]])
+                         KINDS[truth.junk.kind[truth.junk_row[row]]], *surroundings])
         else:
-            rows.append([row + 1, int(index), Path(names[index]).name, *(f"{value:.6f}" for value in numbers[row]), ""])
+            rows.append([row + 1, int(index), Path(names[index]).name, *(f"{value:.6f}" for value in numbers[row]), "",
+                         *surroundings])
     result_files.write_csv(path, TRUTH_COLUMNS, rows)
 
 
@@ -298,6 +327,8 @@ def _write_star(path: Path, truth: Truth, box_px: int, pixel_size_ang: float) ->
     n = len(truth.map_index)
     particles = pd.DataFrame({"rlnImageName": [f"{row:06d}@{STACK}" for row in range(1, n + 1)],
                               "rlnOpticsGroup": group.ravel() + 1, PARTICLE_ID: np.arange(1, n + 1)})
+    if truth.micrograph is not None:
+        particles["rlnMicrographName"] = [f"micrograph_{number + 1:04d}.mrc" for number in truth.micrograph]
     for name in ctf:
         if name not in shared:
             particles[relion[name]] = ctf[name]

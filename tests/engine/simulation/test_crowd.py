@@ -1,0 +1,58 @@
+"""Neighbours stand where they should, and the noise of micrographs differs as asked."""
+import csv
+
+import numpy as np
+import pytest
+import starfile
+from vaegan_engine.simulation import simulate
+from vaegan_engine.simulation.crowd import draw_crowd, draw_micrographs, particle_diameter_px
+from vaegan_engine.simulation.options import SimulateOptions
+
+
+@pytest.mark.parametrize("box_px", [15, 16])
+def test_diameter_of_a_ball(box_px):
+    axis = np.arange(box_px) - box_px // 2
+    ball = (axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis ** 2 <= 25).astype(np.float32)
+    assert particle_diameter_px(np.stack((ball, 0.5 * ball))) == pytest.approx(10.0)
+
+
+def test_neighbours_are_as_many_and_as_far_as_asked():
+    crowd = draw_crowd(0.5, 4000, 3, 20.0, np.random.default_rng(0))
+    distance = crowd.shift_px.norm(dim=1)
+    assert float(distance.min()) >= 1.1 * 20 - 1e-4
+    assert float(distance.max()) <= 1.5 * 20 + 1e-4
+    assert len(crowd.owner) / 4000 == pytest.approx(2.0, abs=0.06)
+    assert set(np.unique(crowd.map_index)) == {0, 1, 2}
+    # no quadrant holds two
+    quadrant = np.floor(np.arctan2(*crowd.shift_px.numpy().T[::-1]) / (np.pi / 2)).astype(int)
+    assert len({*zip(crowd.owner.tolist(), quadrant.tolist(), strict=True)}) == len(crowd.owner)
+
+
+def test_noise_of_micrographs():
+    micrograph, factor = draw_micrographs(0.3, 100_000, np.random.default_rng(1))
+    assert micrograph[-1] == 999
+    assert float(factor.mean()) == pytest.approx(1.0, abs=0.03)
+    assert float(factor.std()) == pytest.approx(0.3, abs=0.03)
+    assert all(len(np.unique(factor[micrograph == k])) == 1 for k in (0, 17, 999))
+
+
+def test_a_crowded_set_differs_by_its_neighbours_alone(tmp_path):
+    same = {"phantom": 1, "per_map": 30, "box_px": 24, "snr": 1e6, "device": "cpu", "seed": 3}
+    simulate.run_simulate(SimulateOptions(**same), tmp_path / "alone")
+    simulate.run_simulate(SimulateOptions(**same, crowding=0.4, micrograph_noise_spread=0.3), tmp_path / "crowded")
+    alone, crowded = ([*csv.DictReader(open(tmp_path / name / "truth.csv"))] for name in ("alone", "crowded"))
+    moved = [row["id"] for row in crowded if int(row["neighbours"])]
+    assert 10 < len(moved) < 30
+    stacks = [np.stack([*read(tmp_path / name / "particles.mrcs")]) for name in ("alone", "crowded")]
+    for row, one, other in zip(crowded, *stacks, strict=True):
+        change = np.abs(one - other).max() / one.std()
+        assert (change > 0.05) == bool(int(row["neighbours"]))
+    for name in ("rot_deg", "contrast", "map"):
+        assert [row[name] for row in alone] == [row[name] for row in crowded]
+    assert "rlnMicrographName" in starfile.read(tmp_path / "crowded" / "particles.star")["particles"]
+
+
+def read(path):
+    import mrcfile
+    with mrcfile.open(path) as stack:
+        return stack.data.copy()
