@@ -114,7 +114,9 @@ def simulated(task: Task, data: Path, out: Path, where: ComputeConfig) -> None:
     options = SimulateOptions(**source, per_map=task.per_map, box_px=task.box_px,
                               crop_frac=task.crop_frac if task.maps else 1.0, snr=task.snr, device=where.device,
                               view_concentration=task.view_concentration, contrast_spread=task.contrast_spread,
-                              noise_ratio=task.noise_ratio, seed=where.seed,
+                              noise_ratio=task.noise_ratio, seed=where.seed, max_shift_frac=task.max_shift_frac,
+                              crowding=task.crowding, micrograph_noise_spread=task.micrograph_noise_spread,
+                              phase_flipped=task.phase_flipped,
                               ctf_table=str(data / task.ctf_table) if task.ctf_table else "",
                               junk_frac=task.junk_frac,
                               junk_maps=tuple(str(data / path) for path in task.junk_maps))

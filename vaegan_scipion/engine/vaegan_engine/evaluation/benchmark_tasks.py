@@ -1,7 +1,7 @@
 """The tasks of the scoreboard."""
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -31,11 +31,20 @@ class Task:
     junk_maps: tuple[str, ...] = ()  # other molecules among it, below --data
     ordered: bool = False  # the maps are the frames of one motion
     groups_csv: str = ""  # columns map, group, below --data: the groups are the true states, not the maps
-    view_concentration: float = 0.0  # this and the next three as simulate's
+    view_concentration: float = 0.0  # this and the next ones as simulate's
     contrast_spread: float = 0.0
     noise_ratio: float = 1.0
     ctf_table: str = ""  # below --data
+    max_shift_frac: float = 0.05
+    crowding: float = 0.0
+    micrograph_noise_spread: float = 0.0
+    phase_flipped: bool = False
 
+
+_DIRTY = Task((), 2000, 4, snr=0.3, junk_frac=0.2, view_concentration=2.0, contrast_spread=0.25, noise_ratio=3.0,
+              ctf_table="real_ctf/empiar10049_ctf.npz", max_shift_frac=0.1, crowding=0.15,
+              micrograph_noise_spread=0.3)  # everything that real data have at once
+_OTHERS = ("groel_1MNF/maps/full14.mrc", "r30S_4ADV/maps/full.mrc")
 
 TASKS = {
     "ribo3": Task(_RIBO3, 3000, 3),
@@ -54,6 +63,11 @@ TASKS = {
         "groel_1MNF/maps/full14.mrc", "r30S_4ADV/maps/full.mrc", "exosome_6FSZ/maps/full.mrc")),
     "homogeneous": Task((_RIBOSOME[3],), 5000, 1),
     "unequal": Task((_RIBO3[0],) * 14 + (_RIBO3[1],) * 5 + (_RIBO3[2],), 450, 3),  # 70, 25 and 5 %
+    "dirty-ribo4": replace(_DIRTY, maps=_RIBOSOME, junk_maps=(*_OTHERS, _EXOSOME[1])),
+    "dirty-exosome": replace(_DIRTY, maps=_EXOSOME, junk_maps=(*_OTHERS, _RIBOSOME[3])),
+    "ribo3-hard": Task(_RIBO3, 6667, 3, snr=0.032, box_px=64, crop_frac=1.0),
+    "flipped": Task(_RIBO3, 3000, 3, phase_flipped=True),
+    "null-0.02": Task((_RIBOSOME[3],), 5000, 1, snr=0.02),
     "null": Task((), 3000, 1),
 }
 SUITES: dict[str, tuple[float, tuple[int, ...]]] = {  # part of the images, seeds

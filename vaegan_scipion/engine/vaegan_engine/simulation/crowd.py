@@ -21,7 +21,7 @@ _DENSITY_FRAC = 0.1  # of the largest: what counts as the particle when its diam
 
 
 def particle_diameter_px(maps: np.ndarray) -> float:
-    """Twice the largest distance from the centre ``d // 2`` of a voxel with at least a tenth of its map's largest density.
+    """Twice the largest distance from the centre ``d // 2`` of a voxel with a tenth of its map's largest density.
 
     ``maps``: ``(v, d, d, d)``.
     """

@@ -50,6 +50,12 @@ class SimulateOptions:
     junk_frac: float = setting(0.0, "Fraction of all images that is junk (noise, off-centre, aggregates, other "
                                "molecules), on top of those of the maps", low=0, high=0.9, metavar="F")
     junk_maps: tuple[str, ...] = setting((), "Other molecules among the junk", path=True, metavar="MRC")
+    crowding: float = setting(
+        0.0, "Probability that a neighbour stands 1.1 to 1.5 particle diameters away, in each of four quadrants", low=0,
+        high=1, metavar="P")
+    micrograph_noise_spread: float = setting(
+        0.0, "Standard deviation of the noise level between micrographs of 100 particles, mean 1; real data: "
+        "about 0.3", low=0, high=1, metavar="S")
     device: str = setting("auto", "auto, cpu, cuda or cuda:N")
     seed: int = setting(0, "Start of all random numbers", low=0)
 
