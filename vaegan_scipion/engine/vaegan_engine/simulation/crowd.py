@@ -1,8 +1,8 @@
 """What surrounds particles on a real micrograph: neighbours that reach into the image, and noise that differs between
 micrographs.
 
-Neighbours are particles of the same set, at random poses, their centres 1.1 to 1.5 particle diameters away; each of four
-quadrants holds one with probability ``crowding``. The noise of a micrograph has a standard deviation of its own,
+Neighbours are particles of the same set, at random poses, their centres 1.1 to 1.5 particle diameters away; each of
+four quadrants holds one with probability ``crowding``. The noise of a micrograph has a standard deviation of its own,
 log-normal about 1.
 """
 from __future__ import annotations
