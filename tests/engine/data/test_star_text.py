@@ -212,3 +212,11 @@ def test_whole_numbers_with_a_point_are_ids(tmp_path):
     ids = ["7.0", "9007199254740993.000", "'9'"]
     star = write_star(tmp_path / "p.star", {**particle_columns(3), "vaeParticleId": ids}, optics_columns())
     assert loaded(star).particle_id.tolist() == [7, 9007199254740993, 9]
+
+
+@settings(max_examples=60, deadline=None)
+@given(lines=st.lists(st.text(st.sampled_from("a1 \t#'"), max_size=6), min_size=1, max_size=6))
+def test_values_are_counted_line_by_line(lines):
+    text = "\n".join(lines).encode()
+    if text:
+        assert star_text._value_counts(text).tolist() == [len(line.split()) for line in lines]

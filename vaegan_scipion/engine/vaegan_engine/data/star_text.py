@@ -16,6 +16,7 @@ Rules (Hall & Spadaccini, J. Chem. Inf. Comput. Sci. 34 (1994), as RELION uses t
 from __future__ import annotations
 
 import codecs
+import contextlib
 import hashlib
 import os
 import re
@@ -32,6 +33,7 @@ ROWS_AT_ONCE = 50_000  # split into values together, which bounds the memory of 
 _QUOTES = b"\"'"
 _VALUE = re.compile(rb"""'(?:[^']|'(?!\s|$))*'(?=\s|$)|"(?:[^"]|"(?!\s|$))*"(?=\s|$)|\S+""")
 _BARE = re.compile(rb"(?i:(?!data_|loop_)[^\s\"'#_;]\S*)")  # a value that needs no quotes
+_IS_VALUE = bytes(character not in b" \t\n\r\x0b\x0c" for character in range(256))
 _ONE_VALUE = "Each row needs as many values as the loop has columns, on one line."
 
 
@@ -166,13 +168,29 @@ class _Reader:
                 break  # a row whose first value begins with _
             self.add(columns, values[0], np.empty(0, "S1"))
             self.at += 1
-        parts: list[list[np.ndarray]] = [[] for _ in columns]
-        while rows := self.rows(len(columns), name):
-            for part, column in zip(parts, zip(*rows, strict=True), strict=True):
-                part.append(np.array(column))
-        for label, part in zip(columns, parts, strict=True):
-            columns[label] = np.concatenate(part) if part else columns[label]
+        parts: list[list[np.ndarray]] = []
+        while part := self.plain_columns(len(columns)) or [np.array(column) for column in
+                                                           zip(*self.rows(len(columns), name), strict=True)]:
+            parts.append(part)
+        for i, label in enumerate(columns):
+            columns[label] = np.concatenate([part[i] for part in parts]) if parts else columns[label]
         return StarBlock(name, columns)
+
+    def plain_columns(self, n: int) -> list[np.ndarray]:
+        """The columns of the next lines up to a blank one, if all are n values without quotes or comments; else []."""
+        self.skip()
+        end = min(len(self.lines), self.at + ROWS_AT_ONCE)
+        with contextlib.suppress(ValueError):
+            end = self.lines.index(b"", self.at, end)
+        lines = self.lines[self.at:end]
+        text = b"\n".join(lines)
+        if n < 2 or not lines or b"'" in text or b'"' in text or not (_value_counts(text) == n).all():
+            return []
+        values = text.split()
+        if any(value[:1] == b"#" for value in values[::n]):
+            return []
+        self.at = end
+        return [np.array(values[i::n]) for i in range(n)]
 
     def rows(self, n: int, name: str) -> list[list[bytes]]:
         """The next rows of a loop of n columns, at most ``ROWS_AT_ONCE``."""
@@ -210,6 +228,18 @@ class _Reader:
         at, self.at = self.at, self.at + 1
         following, self.at = self.skip(), at
         return word == b"data_" and (not following or following[:1] == b"_" or following.lower().startswith(b"loop_"))
+
+
+def _value_counts(text: bytes) -> np.ndarray:
+    """How many values each line of a text has."""
+    characters = np.frombuffer(text, np.uint8)
+    is_value = np.frombuffer(text.translate(_IS_VALUE), bool)
+    starts = is_value.copy()
+    starts[1:] &= ~is_value[:-1]
+    line_starts = np.r_[0, np.flatnonzero(characters == ord("\n")) + 1]
+    if line_starts[-1] == len(characters):  # the last line is empty
+        return np.r_[np.add.reduceat(starts, line_starts[:-1], dtype=np.int64), 0]
+    return np.add.reduceat(starts, line_starts, dtype=np.int64)
 
 
 def _values(line: bytes, n: int) -> list[bytes] | None:
