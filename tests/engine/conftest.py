@@ -45,12 +45,15 @@ def fake_model(monkeypatch):
     """Every command that loads a trained model gets one by formula; call it for one with other properties."""
     import torch
     from fake_run import FakeTrained
+    from vaegan_engine.contract.settings import TrainRun
     from vaegan_engine.runtime import compute
+    from vaegan_engine.training import decoded
     from vaegan_engine.training.trained_run import TrainedRun
 
     def use(make=FakeTrained, **kwargs):
         monkeypatch.setattr(TrainedRun, "load", lambda run_dir, device: make(**kwargs))
 
+    monkeypatch.setattr(decoded, "read_training", lambda run_dir: TrainRun())
     monkeypatch.setattr(compute, "prepare_device", lambda settings: torch.device("cpu"))
     use()
     return use

@@ -35,7 +35,6 @@ class Decoder(Protocol):
         ...
 
 
-
 def load_trained(run_dir: str, settings: ComputeConfig) -> Any:
     """The ``TrainedRun``, or ``PosedRun``, of a training folder on the device asked for."""
     from .posed_run import PosedRun
