@@ -65,6 +65,8 @@ class BasisGenerator(nn.Module):
     scale: Tensor
     noise: Tensor
     spreads: Tensor
+    active: Tensor
+    agreement: Tensor
 
     def __init__(self, model: ModelConfig, working_px: int) -> None:
         super().__init__()
@@ -74,6 +76,8 @@ class BasisGenerator(nn.Module):
         self.basis = nn.Parameter(torch.zeros(self.n_basis, d, d, d))
         self.register_buffer("noise", torch.ones(d // 2 + 1))  # variance of a coefficient, per shell
         self.register_buffer("spreads", torch.zeros(3))  # contrast, rotation (rad), shift (fraction of the box)
+        self.register_buffer("active", torch.ones(self.n_basis))  # 0: a direction that halves do not agree on
+        self.register_buffer("agreement", torch.zeros(self.n_basis))  # cosines between the halves' directions
         self.bend = _network(self.n_latent, model.generator_width, self.n_basis)
 
     def coefficients(self, z: Tensor) -> Tensor:
@@ -82,7 +86,7 @@ class BasisGenerator(nn.Module):
 
     def maps(self) -> Tensor:
         """Basis maps ``(m, d, d, d)``."""
-        return self.scale * self.basis
+        return self.scale * self.active[:, None, None, None] * self.basis
 
     def decode(self, z: Tensor, box_px: int) -> Tensor:
         """Maps ``(n, b, b, b)`` of latents ``(n, k)`` in a box of ``box_px``."""

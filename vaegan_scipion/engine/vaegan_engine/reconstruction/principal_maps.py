@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..physics.fourier_band import Band, shell_sums
+from ..physics.slices import half_radius
 from .map_family import CHUNK_IMAGES, Seen, Spreads, Sums, family, seen
 from .posed_images import Posed
 
-N_FIRST = 3000  # images of the first rounds
 Chunks = Callable[[Tensor], Posed]  # images by their row numbers
 
 
@@ -76,24 +77,58 @@ def normalised(maps: PrincipalMaps, total: Sums) -> PrincipalMaps:
     return replace(maps, mean=maps.mean + torch.einsum("m,mxyz->xyz", shift, maps.basis), basis=basis)
 
 
-def principal_maps(start: PrincipalMaps, images: Chunks, n_images: int, mask: Tensor, rounds: int,
-                   seed: int = 0) -> PrincipalMaps:
-    """Basis maps of images from random coefficients; ``start`` gives the mean and, by its basis, their number."""
+def principal_maps(start: PrincipalMaps, images: Chunks, rows: Tensor, mask: Tensor, rounds: int, seed: int = 0
+                   ) -> PrincipalMaps:
+    """Basis maps of the images ``rows`` from random coefficients; ``start.basis`` gives their number."""
     m, device = len(start.basis), start.mean.device
     rng = torch.Generator().manual_seed(seed)
-    first = torch.randperm(n_images, generator=rng)[:N_FIRST].sort().values.to(device)
-    random = torch.randn(n_images, m, generator=rng).to(device)
-    eye = torch.eye(m, device=device)
-    total = one_pass(start, images, first, lambda rows, found: (
-        random[rows], random[rows, :, None] * random[rows, None] + 0 * eye))
-    maps = replace(start, basis=total.change(mask)[1:])
+    random = torch.randn(int(rows.max()) + 1, m, generator=rng).to(device)
+    total = one_pass(start, images, rows, lambda part, _: (random[part], random[part, :, None] * random[part, None]))
+    return improved(replace(start, basis=total.change(mask)[1:]), images, rows, mask, rounds)
 
-    def moments(rows: Tensor, found: Seen) -> tuple[Tensor, Tensor]:
+
+def improved(maps: PrincipalMaps, images: Chunks, rows: Tensor, mask: Tensor, rounds: int) -> PrincipalMaps:
+    """Rounds of expectation maximisation on the images ``rows``."""
+    def moments(_: Tensor, found: Seen) -> tuple[Tensor, Tensor]:
         mean, covariance = linear_posterior(found.gram, found.pull)
         return mean, covariance + mean[:, :, None] * mean[:, None]
 
-    every = torch.arange(n_images, device=device)
-    for turn in range(rounds):
-        total = one_pass(maps, images, first if turn < (2 * rounds) // 3 else every, moments)
+    for _ in range(rounds):
+        total = one_pass(maps, images, rows, moments)
         maps = normalised(stepped(maps, total, mask), total)
     return maps
+
+
+class Agreed(NamedTuple):
+    """Directions that two halves of the images agree on, and how far."""
+
+    basis: Tensor  # (m, d, d, d), by falling agreement
+    cosines: Tensor  # (m,) of the principal angles between the halves' spans
+
+
+def agreed(one: PrincipalMaps, other: PrincipalMaps) -> Agreed:
+    """Principal angles of two spans, in the metric of the noise; directions halfway, with the halves' mean scale.
+
+    Spans of m noise directions among p have cosines of about ``sqrt(m / p)``.
+    """
+    spans = []
+    for maps in (one, other):
+        whitened = whitened_maps(maps.basis, one.noise, one.band)
+        spans.append(torch.linalg.qr(whitened.flatten(1).T))
+    left, cosines, right = torch.linalg.svd(spans[0][0].T @ spans[1][0])
+    basis = torch.zeros_like(one.basis)
+    for maps, (_, upper), turn in ((one, spans[0], left), (other, spans[1], right.T)):
+        # whitened = Q R^T of the flat maps: the same combination of maps gives the directions Q turn
+        combined = torch.linalg.solve_triangular(upper, turn, upper=True).T @ maps.basis.flatten(1)
+        scale = (upper.T @ turn).norm(dim=0)  # how much of the spread lies along each direction
+        basis += 0.5 * (scale[:, None] * combined).view_as(basis)
+    return Agreed(basis, cosines)
+
+
+def whitened_maps(maps: Tensor, noise: Tensor, band: Band) -> Tensor:
+    """Maps ``(m, d, d, d)`` divided by the noise's standard deviation in every shell of the band, 0 beyond."""
+    d = band.box_px
+    k = half_radius(d, maps.device)
+    weight = (noise[k.round().long().clamp(max=len(noise) - 1)].rsqrt() * (k <= band.radius))
+    axes = (1, 2, 3)
+    return torch.fft.irfftn(torch.fft.rfftn(maps, dim=axes) * weight, s=(d, d, d), dim=axes)

@@ -15,7 +15,7 @@ from ..data.prepared_images import ParticleCache
 from ..physics.fourier_band import Band, make_band
 from ..physics.map_resize import working_box_px
 from ..physics.rotations import euler_to_matrix
-from ..reconstruction.images import Images
+from ..reconstruction.images import Images, spread_rows
 from ..reconstruction.posed_images import CHUNK_IMAGES, Coefficients, Posed, posed
 
 
@@ -46,6 +46,17 @@ class PosedParticles:
         """All images, some at a time."""
         for rows in torch.arange(len(self), device=self.A.device).split(CHUNK_IMAGES):
             yield self.part(rows)
+
+    def spread(self, wanted: int) -> Tensor:
+        """At most ``wanted`` rows, spread evenly."""
+        return torch.from_numpy(spread_rows(len(self), wanted)).to(self.A.device)
+
+    def halves(self, wanted: int) -> tuple[Tensor, Tensor]:
+        """At most ``wanted`` rows of each half set; of every second image where there is one half set."""
+        half = self.half_set if len(np.unique(self.half_set)) == 2 else 1 + np.arange(len(self)) % 2
+        first, second = (np.flatnonzero(half == k) for k in (1, 2))
+        return tuple(torch.from_numpy(rows[spread_rows(len(rows), wanted)]).to(self.A.device)  # type: ignore[return-value]
+                     for rows in (first, second))
 
 
 def posed_particles(run: TrainRun, cache: ParticleCache, device: torch.device) -> PosedParticles:

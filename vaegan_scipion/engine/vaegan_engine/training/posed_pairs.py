@@ -42,8 +42,9 @@ class Pairs:
         flat = torch.fft.irfft2(plane.unflatten(-1, (c, c // 2 + 1)), s=(c, c))
         flat = torch.fft.fftshift(flat, dim=(-2, -1)) * (c * c / self.weight.sum().sqrt())
         cosine, sine = self.psi_rad[rows].cos(), self.psi_rad[rows].sin()
-        zero = torch.zeros_like(cosine)
-        turn = torch.stack((cosine, -sine, zero, sine, cosine, zero), -1).view(-1, 2, 3)
+        turn = torch.stack((cosine, sine, -sine, cosine), -1).view(-1, 2, 2)
+        centre = torch.full((2, 1), 1 / c, device=turn.device)  # of pixel c // 2 in the grid's coordinates
+        turn = torch.cat((turn, centre - turn @ centre), 2)
         grid = torch.nn.functional.affine_grid(turn, [len(rows), 2, c, c], align_corners=False)
         return torch.nn.functional.grid_sample(flat, grid, align_corners=False)
 

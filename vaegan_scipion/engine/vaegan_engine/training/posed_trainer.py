@@ -1,6 +1,8 @@
 """Training of the VAE-GAN at known poses: rounds of networks on what the images say, and of maps on the images."""
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
@@ -10,7 +12,7 @@ from ..networks.vae_gan import Frame
 from ..physics.fsc import soft_sphere_mask
 from ..reconstruction.least_squares import reconstruction, residual_noise
 from ..reconstruction.map_family import CHUNK_IMAGES, Family, Seen, Spreads, family, seen
-from ..reconstruction.principal_maps import PrincipalMaps, one_pass, principal_maps, stepped
+from ..reconstruction.principal_maps import PrincipalMaps, agreed, improved, one_pass, principal_maps, stepped
 from . import losses
 from .posed_images import PosedParticles
 from .posed_pairs import Pairs
@@ -18,6 +20,9 @@ from .preview import PosedPreview
 
 N_SAMPLES = 4  # of each image's z in a step
 N_MOMENT_SAMPLES = 8  # for the maps
+N_HALF = 3000  # images of each half that principal maps are first looked for in
+N_LAST = 2  # rounds of principal maps on all images
+LEAST_AGREEMENT = 0.2  # cosine, from which a direction of two halves counts as the same
 BEYOND_FRAC, EDGE_FRAC = 0.03, 0.08  # of the box: mask beyond the particle's circle, its soft edge
 
 
@@ -96,7 +101,7 @@ class PosedTrainer:
         g = self.vae_gan.generator
         with torch.no_grad():
             g.mean.copy_(maps.mean)
-            g.basis.copy_(maps.basis / g.scale)
+            g.basis.copy_(maps.basis / g.scale * g.active[:, None, None, None])
             g.noise.copy_(maps.noise)
             g.spreads.copy_(torch.tensor(tuple(maps.spreads)))
 
@@ -111,13 +116,30 @@ class PosedTrainer:
         d = len(mean)
         start = PrincipalMaps(mean, torch.zeros(m, d, d, d, device=self.device), noise, Spreads(), band)
         if self.config.start_rounds:
-            start = principal_maps(start, self.images.part, len(self.images), mask, self.config.start_rounds,
-                                   self.run.compute.seed)
+            self._take(self._supported(start))
+            return
         self._take(start)
-        if not self.config.start_rounds:
-            rng = torch.Generator().manual_seed(self.run.compute.seed)
-            with torch.no_grad():
-                self.vae_gan.generator.basis.copy_(0.1 * mask * torch.randn(m, d, d, d, generator=rng).to(self.device))
+        rng = torch.Generator().manual_seed(self.run.compute.seed)
+        with torch.no_grad():
+            self.vae_gan.generator.basis.copy_(0.1 * mask * torch.randn(m, d, d, d, generator=rng).to(self.device))
+
+    def _supported(self, start: PrincipalMaps) -> PrincipalMaps:
+        """Principal maps of all images, as many as two halves agree on; the others are 0 and stay so."""
+        generator, rounds, mask = self.vae_gan.generator, self.config.start_rounds, self.mask
+        halves = [principal_maps(start, self.images.part, rows, mask, rounds, self.run.compute.seed + k)
+                  for k, rows in enumerate(self.images.halves(N_HALF))]
+        found = agreed(*halves)
+        n_agreed = int((found.cosines > LEAST_AGREEMENT).sum())
+        n = max(1, n_agreed)
+        generator.agreement.copy_(found.cosines)
+        generator.active.copy_(torch.arange(len(found.basis)) < n)
+        print(f"{n_agreed} of {len(found.basis)} directions are found in both halves "
+              f"(cosines {', '.join(f'{x:.2f}' for x in found.cosines.tolist())})", flush=True)
+        some, every = self.images.spread(2 * N_HALF), torch.arange(len(self.images), device=self.device)
+        first = replace(halves[0], mean=start.mean, basis=found.basis[:n])
+        last = improved(improved(first, self.images.part, some, mask, -(-rounds // 3)), self.images.part, every, mask,
+                        N_LAST)
+        return replace(last, basis=torch.cat((last.basis, torch.zeros_like(start.basis[n:]))))
 
     @torch.no_grad()
     def refresh(self) -> None:

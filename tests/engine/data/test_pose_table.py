@@ -1,0 +1,48 @@
+"""Poses of a folder and of a star file, joined by particle id."""
+import numpy as np
+import pytest
+from vaegan_engine.contract import result_files
+from vaegan_engine.contract.errors import DataError
+from vaegan_engine.contract.settings import DataConfig
+from vaegan_engine.data.pose_table import read_poses
+
+HEAD = ["particle_id", "label", "rot_deg", "tilt_deg", "psi_deg", "shift_x_ang", "shift_y_ang", "contrast"]
+
+
+def write(folder, rows, head=HEAD):
+    result_files.write_csv(folder / result_files.PARTICLES_CSV, head, rows)
+    return DataConfig(particles="none.star", poses_dir=str(folder))
+
+
+def test_rows_are_joined_by_particle_id_and_junk_is_left_out(tmp_path):
+    table = read_poses(write(tmp_path, [[7, 0, 10, 20, 30, 1, 2, 1.5], [3, -1, 0, 0, 0, 0, 0, 1],
+                                        [5, 2, 1, 2, 3, 4, 5, ""]]))
+    rows, here = table.rows_of(np.array([3, 4, 5, 6, 7, 8]))
+    assert rows.tolist() == [2, 4] and table.particle_id[here].tolist() == [5, 7]
+    assert table.angles_deg[here].tolist() == [[1, 2, 3], [10, 20, 30]]
+    assert table.shifts_ang[here].tolist() == [[4, 5], [1, 2]] and table.contrast[here].tolist() == [1, 1.5]
+
+
+@pytest.mark.parametrize(("rows", "head", "word"), [
+    ([[1, 0, 1, 2, 3, 4, 5, 1]], ["particle_id", "label", "rot", "tilt", "psi", "x", "y", "c"], "rot_deg"),
+    ([[1, 0, "nan", 2, 3, 4, 5, 1]], HEAD, "particle 1 is not finite"),
+    ([[1, 0, 1, 2, 3, 4, 5, 1], [1, 0, 1, 2, 3, 4, 5, 1]], HEAD, "particle 1 has 2 poses"),
+    ([], HEAD, "cannot be read"),
+])
+def test_tables_without_usable_poses_are_refused(tmp_path, rows, head, word):
+    with pytest.raises(DataError, match=word):
+        read_poses(write(tmp_path, rows, head))
+
+
+def test_a_star_files_origins_are_the_opposite_of_shifts(tmp_path):
+    star = tmp_path / "particles.star"
+    columns = ["rlnImageName", "vaeParticleId", "rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi", "rlnOriginXAngst",
+               "rlnOriginYAngst"]
+    star.write_text("data_particles\n\nloop_\n" + "".join(f"_{name}\n" for name in columns)
+                    + "1@a.mrcs 9 10 20 30 1.5 -2\n2@a.mrcs 4 40 50 60 0 0\n")
+    table = read_poses(DataConfig(particles=str(star), input_poses=True))
+    assert table.particle_id.tolist() == [9, 4] and table.angles_deg[0].tolist() == [10, 20, 30]
+    assert table.shifts_ang[0].tolist() == [-1.5, 2] and table.label.tolist() == [0, 0]
+    star.write_text(star.read_text().replace("rlnOriginXAngst", "rlnOriginX"))
+    with pytest.raises(DataError, match="rlnOriginXAngst"):
+        read_poses(DataConfig(particles=str(star), input_poses=True))
