@@ -2,9 +2,9 @@
 
 Standard library only. Exit code 1 on any failure. Suites: ``lint`` (ruff, mypy), ``engine`` (pytest in the
 engine's environment), ``scipion`` (unittest modules in Scipion's environment). ``--only`` picks some of
-them, ``--fast`` leaves out the tests marked slow. As many tests run at a time as there are free cores, or
-``--jobs``: first the engine's, shared out among that many workers, then the plugin's modules side by side, and
-lint beside them.
+them, ``--fast`` leaves out the tests marked slow or science. As many tests run at a time as there are free cores,
+or ``--jobs``; beside the engine's tests run the longest modules of the plugin's, one by one, so that none is
+waited for at the end.
 """
 from __future__ import annotations
 
@@ -100,8 +100,8 @@ def run_engine(scratch: Path, fast: bool, jobs: int) -> list[Outcome]:
     if jobs > 1:
         command += ["-n", str(jobs), "--dist", "loadgroup", "--no-loadscope-reorder"]
     if fast:
-        command += ["-m", "not slow"]
-    code = run(command, {**ONE_THREAD, "PYTHONNOUSERSITE": "1"})
+        command += ["-m", "not slow and not science"]
+    code = run(command, {**ONE_THREAD, "PYTHONNOUSERSITE": "1"}, shown_at_end=True)
     outcomes = read_junit(report, "engine") if report.exists() else []
     if code != 0 and not any(item.outcome == "failed" for item in outcomes):
         outcomes.append(Outcome("engine", "pytest", "failed", f"exit code {code}"))
@@ -118,21 +118,43 @@ def module_outcomes(module: str, scratch: Path) -> list[Outcome]:
         Outcome("scipion", module, "failed", "no test was found")]
 
 
-def run_scipion(scratch: Path, fast: bool, jobs: int) -> list[Outcome]:
-    """The modules of ``vaegan_scipion/tests``, the longest first, ``jobs`` of them at a time."""
+def run_scipion(scratch: Path, fast: bool, jobs: int, one_until: Path | None) -> list[Outcome]:
+    """The modules of ``vaegan_scipion/tests``, the longest first, ``jobs`` of them at a time.
+
+    one_until: until this file is there one at a time, as the engine's tests keep the cores busy.
+    """
     environment = {**ONE_THREAD, "MPLBACKEND": "Agg", "SCIPION_USER_DATA": str(ROOT / ".scipion" / "tests"),
                    **({"VAEGAN_SKIP_SLOW": "1"} if fast else {})}
     names = sorted(path.stem for path in SCIPION_TESTS.glob("test_*.py"))
     ordered = [name for name in LONGEST_FIRST if name in names] + [name for name in names if name not in LONGEST_FIRST]
     modules = [f"vaegan_scipion.tests.{name}" for name in ordered]
-    code = run([str(SCIPION), "python", str(ROOT / "scripts" / "scipion_unittest.py"), str(scratch),
-                "--jobs", str(jobs), *modules], environment)
+    code = run([str(SCIPION), "python", str(ROOT / "scripts" / "scipion_unittest.py"), str(scratch), *modules,
+                "--jobs", str(jobs), *(["--one-until", str(one_until)] if one_until else [])], environment)
     outcomes = [outcome for module in modules for outcome in module_outcomes(module, scratch)]
     if code != 0 and not any(item.outcome == "failed" for item in outcomes):
         outcomes.append(Outcome("scipion", "scipion_unittest.py", "failed", f"exit code {code}"))
     # Scipion's own runner must find and run them too.
     return outcomes + checked("scipion", "scipion3 tests vaegan_scipion.tests.test_convert",
                               [str(SCIPION), "tests", "vaegan_scipion.tests.test_convert"], environment)
+
+
+def run_suites(suites: list[str], scratch: Path, fast: bool, jobs: int) -> list[Outcome]:
+    """Outcomes of the suites; with several jobs the longest modules of Scipion run beside the engine's tests."""
+    side_by_side = jobs > 1 and {"engine", "scipion"} <= set(suites)
+    engine_ended = scratch / "engine_ended"
+
+    def engine_and_lint() -> list[Outcome]:
+        try:
+            outcomes = run_engine(scratch, fast, jobs) if "engine" in suites else []
+        finally:
+            engine_ended.touch()
+        return outcomes + (run_lint() if "lint" in suites else [])
+
+    with ThreadPoolExecutor(2 if side_by_side else 1) as pool:
+        parts = [pool.submit(engine_and_lint)]
+        if "scipion" in suites:
+            parts.append(pool.submit(run_scipion, scratch, fast, jobs, engine_ended if side_by_side else None))
+        return [outcome for part in parts for outcome in part.result()]
 
 
 def free_cores() -> int:
@@ -169,19 +191,12 @@ def main() -> int:
     """Run the suites asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="+", choices=SUITES, default=list(SUITES))
-    parser.add_argument("--fast", action="store_true", help="leave out the tests marked slow")
+    parser.add_argument("--fast", action="store_true", help="leave out the tests marked slow or science")
     parser.add_argument("--jobs", type=int, default=free_cores(), help="tests at a time (default: free cores)")
     args = parser.parse_args()
     started = time.monotonic()
-    outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory() as folder:
-        scratch = Path(folder)
-        if "engine" in args.only:
-            outcomes += run_engine(scratch, args.fast, args.jobs)
-        with ThreadPoolExecutor(2) as pool:  # lint beside the plugin's tests, some of which wait for a display
-            suites = [pool.submit(run_scipion, scratch, args.fast, args.jobs)] if "scipion" in args.only else []
-            suites += [pool.submit(run_lint)] if "lint" in args.only else []
-            outcomes += [outcome for suite in suites for outcome in suite.result()]
+        outcomes = run_suites(args.only, Path(folder), args.fast, args.jobs)
     print_summary(outcomes, time.monotonic() - started)
     return 1 if count(outcomes, "failed") or not outcomes else 0
 

@@ -103,7 +103,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("modules", nargs="+")
-    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=1, help="modules at a time")
+    parser.add_argument("--one-until", type=Path, help="one module at a time until this file is there")
     args = parser.parse_args()
     folder, waiting = args.folder.resolve(), list(args.modules)
     folder.mkdir(parents=True, exist_ok=True)
@@ -111,12 +112,13 @@ def main():
     fork = multiprocessing.get_context("fork")
     running, codes = {}, []
     while waiting or running:
-        while waiting and len(running) < args.jobs:
+        is_free = args.one_until is None or args.one_until.exists()
+        while waiting and len(running) < (args.jobs if is_free else 1):
             module = waiting.pop(0)
             process = fork.Process(target=run_module, args=(module, folder))
             process.start()
             running[process.sentinel] = module, process, time.monotonic()
-        for sentinel in wait(list(running)):
+        for sentinel in wait(list(running), timeout=None if is_free else 1.0):
             module, process, started = running.pop(sentinel)
             process.join()
             codes.append(process.exitcode)

@@ -9,7 +9,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "vaegan_scipion" / "engine"))
 
 
-def pytest_configure():
+def pytest_configure(config):
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        return  # this process only hands out tests
     import torch
 
     torch.set_num_threads(1)
@@ -21,6 +23,11 @@ def shares_a_fixture(item: pytest.Item) -> bool:
     return any(definitions[-1].scope in ("module", "class") for definitions in found if definitions)
 
 
+def is_long(item: pytest.Item) -> bool:
+    """Whether ``--fast`` leaves a test out."""
+    return any(item.get_closest_marker(name) for name in ("science", "slow"))
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_collection_modifyitems(items):
     """For workers: tests that share what their module makes go to one of them, and the longest start first."""
@@ -28,7 +35,7 @@ def pytest_collection_modifyitems(items):
         if shares_a_fixture(item):
             item.add_marker(pytest.mark.xdist_group(f"shared.{item.module.__name__}"))
     yield  # to pytest-randomly, which shuffles
-    items.sort(key=lambda item: (item.get_closest_marker("slow") is None, not shares_a_fixture(item)))
+    items.sort(key=lambda item: (not is_long(item), not shares_a_fixture(item)))
 
 
 @pytest.fixture(scope="session")
