@@ -189,7 +189,13 @@ def digest(leaf: Any, words: Words) -> str:
 
 
 def contents_of(path: Path, words: Words) -> dict[str, str]:
-    """Digest of every entry of a file that is not left out."""
+    """Digest of every entry of a file that is not left out; a name that comes again gets a stroke."""
     read = READERS.get(path.suffix, read_bytes)
-    return {words.name(".".join(keys), "."): digest(leaf, words)
-            for keys, leaf in read(path) if not LEFT_OUT.intersection(keys)}
+    entries: dict[str, str] = {}
+    for keys, leaf in read(path):
+        if not LEFT_OUT.intersection(keys):
+            name = words.name(".".join(keys), ".")
+            while name in entries:
+                name += "'"
+            entries[name] = digest(leaf, words)
+    return entries

@@ -4,8 +4,8 @@
 
 BASE and HEAD are folders of checkouts. Each runs ``RECIPE`` (and every preset that its own ``presets`` command
 lists) on the CPU with one thread, by its command line alone, in the Python that runs this script: so checkouts
-whose modules lie elsewhere can be compared. Exit code 0: all is equal; 1: something differs, or a step failed;
-2: wrong usage.
+whose modules lie elsewhere can be compared. A checkout takes about three minutes of one core. Exit code 0: all is
+equal; 1: something differs, or a step failed; 2: wrong usage.
 
 ``file_digests.py`` says what is compared in a file and what is left out (wall times, rates, dates, folders). What the
 commands print is not compared (it is kept in ``printed/`` for reading), but for the words of ``presets``.
@@ -21,7 +21,6 @@ import hashlib
 import json
 import os
 import platform
-import shlex
 import shutil
 import subprocess
 import sys
@@ -33,14 +32,16 @@ import torch
 from file_digests import Words, contents_of
 
 ENGINE = Path("vaegan_scipion") / "engine"
-DONE_JSON, PRESETS_TXT, PRINTED = "done.json", "presets.txt", "printed"
+RUN_COMMANDS = Path(__file__).resolve().with_name("run_commands.py")
+DONE_JSON, PRESETS, PRINTED = "done.json", "listed", "printed"
 ROWS_PER_FILE = 12  # entries shown of a file that differs
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
 
 SEEDED = "--device cpu --threads 1 --seed 1"
 STEPS = "--set training.tick_kimg=0.032 --set training.checkpoint_kimg=0.064"
 # {seeded} and {steps} stand for the lines above. A checkpoint, its continuation and the encoder's stage; clusters by
-# density (with a verdict) and by k-means (three, that the rest has something to work on); 3D and 2D.
+# density (with a verdict) and by k-means (three, that the rest has something to work on); refinements that end with
+# three states and with one that moves; 3D and 2D.
 RECIPE = """
 simulate --phantom 3 --per-map 200 --box 32 --snr 5 --contrast-spread 0.2 --device cpu --seed 1 --out particles
 train3d --particles particles/particles.star --box-px 16 {seeded} {steps} --set training.total_kimg=0.32 \
@@ -52,13 +53,15 @@ cluster --embedding embed --run train --stability-repeats 1 {seeded} --out densi
 cluster --embedding embed --run train --method kmeans --stability-repeats 0 {seeded} --out clusters
 traverse --clusters clusters --run train --n-points 2 {seeded} --out traverse
 halves --clusters clusters --run train --total-kimg 0.064 {seeded} --out halves
-refine --run train --clusters clusters --n-tries 1 --n-starts 2 --start-steps 3 --search-steps 2 {seeded} --out refine
+refine --run train --clusters clusters --n-tries 1 --n-starts 3 --start-steps 8 --search-steps 5 {seeded} --out refine
+refine --run train --clusters clusters --n-tries 1 --n-starts 2 --start-steps 3 --search-steps 2 {seeded} --out moving
 evaluate --clusters clusters --truth particles/truth.csv --out evaluation
 consensus --clusters clusters density refine --out consensus
 scf --particles refine/particles.star --out scf
 counterpart --run train --embedding embed --n-orientations 100 {seeded} --out counterpart
 report --run train --clusters clusters --traverse traverse --halves halves --refine refine --evaluation evaluation \
  --out report.html
+report --run train --clusters density --refine moving --out moving.html
 report --run train --clusters clusters --traverse traverse --halves halves --evaluation evaluation \
  --truth particles/truth.csv --out report.png
 embed --run presets/train2d-fast {seeded} --out embed2d
@@ -94,35 +97,35 @@ def recipe_lines(listed: str) -> list[str]:
     return [simulate, *preset_lines(listed), *others]
 
 
-def run_command(checkout: Path, out: Path, words: list[str], printed: Path) -> None:
-    """One command of a checkout's engine in the folder ``out``; what it prints goes to a file. Raises StepFailed."""
+def run_lines(checkout: Path, out: Path, lines: list[str], printed: str) -> None:
+    """Command lines of a checkout's engine in the folder ``out``, on one core. Raises StepFailed.
+
+    On one core, because ``simulate`` and ``evaluate`` take no number of threads: they use the cores that are free.
+    """
     environment = {**os.environ, **ONE_THREAD, "PYTHONPATH": str(checkout / ENGINE), "PYTHONHASHSEED": "0",
                    "PYTHONNOUSERSITE": "1", "MPLBACKEND": "Agg"}
-    printed.parent.mkdir(parents=True, exist_ok=True)
-    with open(printed, "w") as stream, open(printed.with_suffix(".err"), "w") as errors:
-        code = subprocess.run([sys.executable, "-m", "vaegan_engine", *words], cwd=out, env=environment,
-                              stdout=stream, stderr=errors).returncode
-    if code != 0:
-        last = "\n".join(printed.with_suffix(".err").read_text().splitlines()[-12:])
-        raise StepFailed(f"{checkout}: exit code {code} of 'vaegan {shlex.join(words)}'\n{last}")
+    command = [sys.executable, str(RUN_COMMANDS), str(out / printed)]
+    done = subprocess.run(command, cwd=out, env=environment, input="\n".join(lines), text=True)
+    if done.returncode != 0:
+        raise StepFailed(f"{checkout}: the command above failed")
 
 
-def core_seconds() -> float:
-    """CPU time of the commands that have ended."""
-    times = os.times()
-    return times.children_user + times.children_system
+def stay_on_one_core() -> None:
+    """This process and those that it starts use one of the cores they may use, where the system can do that."""
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[os.getpid() % len(cores)]})
 
 
 def run_checkout(checkout: Path, out: Path) -> None:
     """Everything that is compared, into the empty folder ``out``. Raises StepFailed."""
-    started = core_seconds()
-    run_command(checkout, out, ["presets"], out / PRESETS_TXT)
-    lines = recipe_lines((out / PRESETS_TXT).read_text())
-    for number, line in enumerate(lines, 1):
-        words, began = shlex.split(line), core_seconds()
-        run_command(checkout, out, words, out / PRINTED / f"{number:02d}-{words[0]}.txt")
-        print(f"  {number:2d}/{len(lines)} {core_seconds() - began:5.1f} s  {words[0]} -> {words[-1]}", flush=True)
-    print(f"  {checkout.name}: {core_seconds() - started:.0f} s of one core", flush=True)
+    started = os.times()
+    run_lines(checkout, out, ["presets"], PRESETS)
+    listed = next((out / PRESETS).glob("*.txt")).read_text()
+    run_lines(checkout, out, recipe_lines(listed), PRINTED)
+    ended = os.times()
+    core_s = ended.children_user + ended.children_system - started.children_user - started.children_system
+    print(f"  {checkout.name}: {core_s:.0f} s of one core", flush=True)
 
 
 def commit_of(checkout: Path) -> str:
@@ -138,8 +141,9 @@ def commit_of(checkout: Path) -> str:
 
 def made_with() -> dict[str, str]:
     """All beside the commit that the outputs depend on: the recipe and what computes."""
-    recipe = hashlib.sha256("\n".join((RECIPE, PRESET, ENCODER_STAGE, SEEDED, STEPS)).encode()).hexdigest()
-    return {"recipe": recipe, "python": sys.version, "torch": torch.__version__, "numpy": numpy.__version__,
+    parts = (RUN_COMMANDS.read_text(), RECIPE, PRESET, ENCODER_STAGE, SEEDED, STEPS)
+    return {"recipe": hashlib.sha256("\n".join(parts).encode()).hexdigest(),
+            "python": sys.version, "torch": torch.__version__, "numpy": numpy.__version__,
             "cpu": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"}
 
 
@@ -163,9 +167,8 @@ def outputs_of(checkout: Path, keep: Path, role: str) -> Path:
 def contents_of_folder(out: Path, words: Words) -> Contents:
     """``contents_of`` every file below a folder of outputs, but for what the commands printed."""
     names = {path: path.relative_to(out).as_posix() for path in sorted(out.rglob("*")) if path.is_file()}
-    own = (DONE_JSON, Path(PRESETS_TXT).with_suffix(".err").name)
     return {words.name(name, "/"): contents_of(path, words) for path, name in names.items()
-            if name not in own and not name.startswith(f"{PRINTED}/")}
+            if name != DONE_JSON and not name.startswith(f"{PRINTED}/")}
 
 
 def whole(entries: dict[str, str] | None) -> str:
@@ -245,6 +248,7 @@ def main(argv: list[str] | None = None) -> int:
         renamed = read_renamed(args.renamed)
     except (OSError, ValueError) as error:
         parser.error(f"--renamed {args.renamed}: {error}")
+    stay_on_one_core()
     with tempfile.TemporaryDirectory() as scratch:  # without --keep both are run, whatever their commits
         keep = {role: (args.keep or Path(scratch) / role).resolve() for role in ("BASE", "HEAD")}
         try:
