@@ -21,8 +21,9 @@ import torch
 from torch import Tensor
 
 from ..physics.fourier_band import Band, shell_sums
-from ..physics.projection import volume_to_fourier
-from ..physics.slices import PAD, Stencil, gather, scatter, stencil
+from ..physics.map_resize import mask_in_box, resized_maps, resized_transforms
+from ..physics.shards import in_parts
+from ..physics.slices import PAD, add_slices, map_box_px, take_slices, transforms_of
 from .least_squares import solved
 
 KEPT_POSTERIOR = 1e-3  # entries below this part of an image's largest are dropped
@@ -36,7 +37,6 @@ class Templates(NamedTuple):
     """Slices of all maps at all rotations of a grid."""
 
     A: Tensor  # (m, 3, 3)
-    at: Stencil
     slices: Tensor  # (c, m, p) complex
 
 
@@ -62,9 +62,11 @@ class MapMixture:
     """The maps, their running sums and the noise spectrum."""
 
     def __init__(self, maps: Tensor, noise: Tensor, mask: Tensor) -> None:
-        """``maps`` (c, d, d, d), ``noise`` (d//2 + 1,) variance per coefficient, ``mask`` (d, d, d)."""
+        """``maps`` (c, d', d', d'), ``noise`` (d//2 + 1,) variance per coefficient, ``mask`` (d, d, d).
+
+        The noise and the mask are in the box of the images, the maps in that or a smaller one.
+        """
         self.maps, self.noise, self.mask = maps, noise.clone(), mask
-        self.box_px = maps.shape[-1]
         size = PAD * self.box_px
         shape = (len(maps), size, size, size // 2 + 1)
         self.numerator = torch.zeros(shape, dtype=torch.complex64, device=maps.device)
@@ -77,14 +79,25 @@ class MapMixture:
         """Number of maps."""
         return len(self.maps)
 
+    @property
+    def box_px(self) -> int:
+        """Side of the maps."""
+        return self.maps.shape[-1]
+
+    def fit_box(self, radius: float) -> None:
+        """Bring maps and sums into the working box of ``radius`` shells."""
+        box_px = map_box_px(radius, self.mask.shape[-1])
+        self.maps = resized_maps(self.maps, box_px)
+        self.numerator, self.denominator = (resized_transforms(sums, PAD * box_px)
+                                            for sums in (self.numerator, self.denominator))
+
     def precision(self, band: Band) -> Tensor:
         """Weight of each coefficient in the log likelihood ``(p,)``: degrees of freedom / (variance)."""
         return band.weight / self.noise[band.shell]
 
     def templates(self, band: Band, A: Tensor) -> Templates:
         """Slices of all maps along rotations ``(m, 3, 3)``."""
-        at = stencil(band, A)
-        return Templates(A, at, torch.stack([gather(volume, at) for volume in volume_to_fourier(self.maps, PAD)]))
+        return Templates(A, torch.stack([take_slices(volume, band, A) for volume in transforms_of(self.maps, band)]))
 
     def keep(self, classes: list[int]) -> None:
         """Drop all other classes."""
@@ -115,7 +128,8 @@ class MapMixture:
     def solve(self, radius: float) -> None:
         """Maps from the sums (``solved``), inside the mask."""
         sums = zip(self.numerator, self.denominator, strict=True)
-        self.maps = torch.stack([solved(n, d, self.box_px, radius) * self.mask for n, d in sums])
+        mask = mask_in_box(self.mask, self.box_px)
+        self.maps = torch.stack([solved(n, d, self.box_px, radius) * mask for n, d in sums])
 
 
 def search(transforms: Tensor, ctf: Tensor, model: MapMixture, templates: Templates, band: Band, phases: Tensor,
@@ -136,9 +150,9 @@ def search(transforms: Tensor, ctf: Tensor, model: MapMixture, templates: Templa
     norms = (flat.real.square() + flat.imag.square()).T
     precision = model.precision(band)
     chunk = max(1, _SEARCH_FLOATS[flat.device.type] // (n_shifts * n_classes * m))
-    parts = []
-    for start in range(0, len(transforms), chunk):
-        rows = slice(start, start + chunk)
+
+    def part(start: int, end: int) -> Posterior:
+        rows = slice(start, end)
         shifted = (transforms[rows] * ctf[rows] * precision)[:, None] * phases
         left = torch.cat((shifted.real, shifted.imag), -1).reshape(-1, 2 * p)
         scores = (left @ real.T).reshape(-1, n_shifts, n_classes * m)
@@ -148,7 +162,9 @@ def search(transforms: Tensor, ctf: Tensor, model: MapMixture, templates: Templa
             scores.add_(prior).clamp_min_(0).square_().mul_(0.5 / (power + prior)).sub_(0.5 * prior)
         else:
             scores -= 0.5 * power
-        parts.append(_posterior(scores, start, n_classes, entries, power[:, 0], spread))
+        return _posterior(scores, start, n_classes, entries, power[:, 0], spread)
+
+    parts = in_parts(part, len(transforms), chunk)
     return Posterior(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
@@ -211,8 +227,11 @@ def accumulate(model: MapMixture, found: Posterior, transforms: Tensor, ctf: Ten
         mine = torch.nonzero(used // m == c).squeeze(1)
         if len(mine) == 0:
             continue
-        at = Stencil(*(part[used[mine] % m] for part in templates.at))
-        numerator, denominator = scatter(precision * back_complex[mine], precision * power[mine], at, model.box_px)
+
+        def part(rows: slice, mine: Tensor = mine) -> tuple[Tensor, Tensor]:
+            return precision * back_complex[mine[rows]], precision * power[mine[rows]]
+
+        numerator, denominator = add_slices(part, band, templates.A[used[mine] % m], model.box_px)
         model.numerator[c] += numerator
         model.denominator[c] += denominator
     model.add_noise(residual, len(transforms), band)
