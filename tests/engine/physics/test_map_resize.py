@@ -13,8 +13,8 @@ from vaegan_engine.physics.slices import map_box_px, take_slices, transform_of
 
 
 @pytest.mark.parametrize(("radius", "box_px", "expected"), [
-    (4.0, 128, 16), (4.9, 128, 16), (5.0, 128, 18), (10.0, 128, 28), (11.0, 128, 30), (18.0, 256, 48), (20, 48, 48), (70.0, 400, 160),
-    (8.0, 15, 15)])
+    (4.0, 128, 16), (4.9, 128, 16), (5.0, 128, 18), (10.0, 128, 28), (11.0, 128, 30), (18.0, 256, 48),
+    (20, 48, 48), (70.0, 400, 160), (8.0, 15, 15)])
 def test_the_working_box_fits_the_band_and_not_the_images(radius, box_px, expected):
     assert map_box_px(radius, box_px) == expected
 

@@ -15,15 +15,21 @@ import torch
 T = TypeVar("T")
 _here = threading.local()  # ``inside``: this thread works on a part
 _pool: ThreadPoolExecutor | None = None
+_n_threads = 1
 
 
 def use_threads(n: int) -> None:
     """Let parts run on ``n`` threads from now on, each with one thread of torch."""
-    global _pool
+    global _pool, _n_threads
     if _pool is not None:
         _pool.shutdown()
     torch.set_num_threads(1)
-    _pool = ThreadPoolExecutor(n, "part", initializer=_begin) if n > 1 else None
+    _pool, _n_threads = ThreadPoolExecutor(n, "part", initializer=_begin) if n > 1 else None, n
+
+
+def n_threads() -> int:
+    """Threads that parts run on."""
+    return _n_threads
 
 
 def _begin() -> None:

@@ -17,19 +17,21 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..physics.fourier_band import Band, shell_sums
 from ..physics.map_resize import mask_in_box, resized_maps, resized_transforms
 from ..physics.shards import in_parts
-from ..physics.slices import PAD, add_slices, map_box_px, take_slices, transforms_of
+from ..physics.slices import PAD, add_slices, as_numpy, map_box_px, take_slices, transforms_of
+from . import posterior_kernels as kernels
 from .least_squares import solved
 
 KEPT_POSTERIOR = 1e-3  # entries below this part of an image's largest are dropped
 MOST_ENTRIES = 256  # per image, on average
 _LEAST_LOG_WEIGHT = -30.0  # of a pose relative to the best one
-_SEARCH_FLOATS = {"cpu": 2 ** 22, "cuda": 2 ** 26}  # log likelihoods held at a time: a cache's worth, a GPU's worth
+_SEARCH_FLOATS = {"cpu": 2 ** 20, "cuda": 2 ** 26}  # log likelihoods held at a time: a cache's worth, a GPU's worth
 _STATE = "maps", "noise", "numerator", "denominator", "_residual", "_count"  # of a mixture
 
 
@@ -52,6 +54,10 @@ class Posterior(NamedTuple):
     shift: Tensor  # (e,)
     weight: Tensor  # (e,) sums to 1 per image
     contrast: Tensor  # (n,) at the most probable pose and class; 1 where the spread is 0
+
+    def moved(self, first: int) -> Posterior:
+        """The same of images whose numbers begin at ``first``."""
+        return self._replace(image=self.image + first)
 
     def class_posterior(self) -> Tensor:
         """``(n, c)`` probabilities of the classes."""
@@ -156,22 +162,23 @@ def search(transforms: Tensor, ctf: Tensor, model: MapMixture, templates: Templa
         shifted = (transforms[rows] * ctf[rows] * precision)[:, None] * phases
         left = torch.cat((shifted.real, shifted.imag), -1).reshape(-1, 2 * p)
         scores = (left @ real.T).reshape(-1, n_shifts, n_classes * m)
-        power = ((precision * ctf[rows].square()) @ norms)[:, None]
-        if spread:
-            prior = spread ** -2
-            scores.add_(prior).clamp_min_(0).square_().mul_(0.5 / (power + prior)).sub_(0.5 * prior)
-        else:
-            scores -= 0.5 * power
-        return _posterior(scores, start, n_classes, entries, power[:, 0], spread)
+        power = (precision * ctf[rows].square()) @ norms
+        made = posterior_compiled if scores.device.type == "cpu" else posterior
+        return made(scores, power, n_classes, entries, spread).moved(start)
 
     parts = in_parts(part, len(transforms), chunk)
     return Posterior(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
-def _posterior(scores: Tensor, first: int, n_classes: int, entries: bool, power: Tensor, spread: float) -> Posterior:
-    """Posterior of a chunk from log likelihoods ``(n, s, c m)``, which are overwritten; ``first``: its first image."""
+def posterior(scores: Tensor, power: Tensor, n_classes: int, entries: bool, spread: float) -> Posterior:
+    """Posterior of images from products B ``(n, s, c m)`` with templates of power P ``(n, c m)``; B is overwritten."""
     n, n_shifts, rows = scores.shape
     m = rows // n_classes
+    if spread:
+        prior = spread ** -2
+        scores.add_(prior).clamp_min_(0).square_().mul_(0.5 / (power[:, None] + prior)).sub_(0.5 * prior)
+    else:
+        scores -= 0.5 * power[:, None]
     by_class = scores.view(n, n_shifts, n_classes, m)
     best_m, at_m = by_class.max(-1)
     best, best_shift = best_m.max(1)  # (n, c)
@@ -182,8 +189,7 @@ def _posterior(scores: Tensor, first: int, n_classes: int, entries: bool, power:
     sums = weights.sum(3).sum(1)
     evidence = best + torch.log(sums) - math.log(n_shifts * m)
     if not entries:
-        none = torch.zeros(0, dtype=torch.long, device=scores.device)
-        return Posterior(evidence, best_rotation, best_shift, none, none, none, none, none.to(scores), contrast)
+        return Posterior(evidence, best_rotation, best_shift, *_no_entries(scores), contrast)
     weights *= (evidence.softmax(1) / sums)[:, None, :, None]
     kept = weights > KEPT_POSTERIOR * weights.amax((1, 2, 3), keepdim=True)
     if int(kept.count_nonzero()) > MOST_ENTRIES * n:  # a flat posterior: the most probable entries stand for all
@@ -192,8 +198,39 @@ def _posterior(scores: Tensor, first: int, n_classes: int, entries: bool, power:
     image, shift, class_, rotation = torch.nonzero(kept, as_tuple=True)
     weight = weights[image, shift, class_, rotation]
     whole = torch.zeros(n, device=weight.device).index_add_(0, image, weight)
-    return Posterior(evidence, best_rotation, best_shift, image + first, class_, rotation, shift,
-                     weight / whole[image], contrast)
+    return Posterior(evidence, best_rotation, best_shift, image, class_, rotation, shift, weight / whole[image],
+                     contrast)
+
+
+def posterior_compiled(scores: Tensor, power: Tensor, n_classes: int, entries: bool, spread: float) -> Posterior:
+    """``posterior`` on a CPU, image by image."""
+    n, n_shifts, rows = scores.shape
+    values, highest = scores.numpy(), np.empty((n, n_shifts, n_classes), np.float32)
+    kernels.finish_scores(values, as_numpy(power), spread ** -2 if spread else 0.0, highest)
+    best, sums = torch.empty(2, n, n_classes)
+    best_shift, best_rotation = torch.empty(2, n, n_classes, dtype=torch.long)
+    kernels.sum_poses(values, highest, _LEAST_LOG_WEIGHT, best.numpy(), best_shift.numpy(), best_rotation.numpy(),
+                      sums.numpy())
+    contrast = _contrast(best, best_rotation, power, spread)
+    evidence = best + torch.log(sums) - math.log(n_shifts * rows // n_classes)
+    if not entries:
+        return Posterior(evidence, best_rotation, best_shift, *_no_entries(scores), contrast)
+    factor = evidence.softmax(1) / sums
+    limit = (best + torch.log(KEPT_POSTERIOR * factor.amax(1, keepdim=True) / factor)).numpy()
+    counts = np.empty(n, np.int64)
+    kernels.count_entries(values, highest, limit, counts)
+    if counts.sum() > MOST_ENTRIES * n:  # a flat posterior: the most probable entries stand for all
+        kernels.raise_limits(values, highest, limit, best.numpy(), MOST_ENTRIES, counts)
+    image, shift, class_, rotation = torch.empty(4, int(counts.sum()), dtype=torch.long)
+    weight = torch.empty(len(image))
+    kernels.list_entries(values, highest, limit, best.numpy(), factor.numpy(), image.numpy(), shift.numpy(),
+                         class_.numpy(), rotation.numpy(), weight.numpy())
+    return Posterior(evidence, best_rotation, best_shift, image, class_, rotation, shift, weight, contrast)
+
+
+def _no_entries(scores: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    none = torch.zeros(0, dtype=torch.long, device=scores.device)
+    return none, none, none, none, none.to(scores)
 
 
 def _contrast(best: Tensor, rotation: Tensor, power: Tensor, spread: float) -> Tensor:
