@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..physics.map_resize import mask_in_box
 from ..reconstruction.images import low_passed, spread_rows
 from ..reconstruction.map_mixture import MapMixture
 from ..reconstruction.pose_search import Batches, Stage, run_stage, search_all
@@ -138,7 +139,7 @@ def grow(start: Start, problem: Problem) -> Start:
     """A start that goes on with copies of its one map, each with noise of its own inside the mask."""
     map_ = start.model.maps[0]
     noise = torch.randn(problem.settings.n_starts, *map_.shape, generator=start.rng).to(map_.device)
-    noise = low_passed(noise, problem.settings.search_shells) * problem.mask
+    noise = low_passed(noise, problem.settings.search_shells) * mask_in_box(problem.mask, len(map_))
     noise *= problem.tuning.start.growth_noise * map_.norm() / noise.flatten(1).norm(dim=1)[:, None, None, None]
     return replace(start, model=MapMixture(map_ + noise, start.model.noise, problem.mask))
 

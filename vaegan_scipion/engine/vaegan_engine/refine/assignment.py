@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from ..physics.fourier_band import Band, make_band
+from ..physics.slices import transform_of
 from ..reconstruction.images import Images, image_power, low_passed
 from ..reconstruction.least_squares import misfits, project, reconstruction, residual_noise
 from ..reconstruction.map_mixture import MapMixture
 from ..reconstruction.pose_search import search_all
-from ..reconstruction.posed_images import Coefficients, PosedImages
+from ..reconstruction.posed_images import Coefficients, PosedImages, in_chunks
 from .problem import Problem
 from .states import Assignment, State
 
@@ -96,11 +97,21 @@ def misfit_and_gain(images: Images, assignment: Assignment, band: Band) -> tuple
         rows = np.flatnonzero(assignment.class_ == state)
         if len(rows) == 0:
             continue
-        parts = []
-        for part in PosedImages(Coefficients(images, rows, band), *assignment.poses(rows)).chunks():
-            made = project(part, assignment.volumes[state])
-            parts.append(torch.stack((
-                (precision * (part.moved - made).abs().square()).sum(1) / band.weight.sum(),
-                (precision * (part.moved.conj() * made).real).sum(1) - 0.5 * (precision * made.abs().square()).sum(1))))
-        misfit[rows], gain[rows] = torch.cat(parts, 1).double().cpu().numpy()
+        posed = PosedImages(Coefficients(images, rows, band), *assignment.poses(rows))
+        found = _misfit_and_gain(posed, assignment.volumes[state], precision)
+        misfit[rows], gain[rows] = found.double().cpu().numpy()
     return misfit, gain
+
+
+def _misfit_and_gain(images: PosedImages, map_: Tensor, precision: Tensor) -> Tensor:
+    """Both of images of one map ``(2, n)``."""
+    map_ft, n_weights = transform_of(map_, images.band), images.band.weight.sum()
+
+    def part(rows: slice) -> Tensor:
+        own = images.rows(rows)
+        made = project(own, map_ft)
+        return torch.stack((
+            (precision * (own.moved - made).abs().square()).sum(1) / n_weights,
+            (precision * (own.moved.conj() * made).real).sum(1) - 0.5 * (precision * made.abs().square()).sum(1)))
+
+    return torch.cat(in_chunks(part, len(images.A)), 1)

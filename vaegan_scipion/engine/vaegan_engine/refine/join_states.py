@@ -31,7 +31,9 @@ def exchange_poses(problem: Problem, assignment: Assignment, pair: tuple[int, in
     """The images of two states try their poses of one in the other and keep the better."""
     a, b = pair
     maps = low_passed(assignment.volumes[[a, b]], max_shell).cpu().numpy()
-    aligned = align_map(maps[1], maps[0], problem.images.pixel_size_ang)
+    per_voxel = problem.box_px / maps.shape[-1]  # pixels of the images
+    aligned = align_map(maps[1], maps[0], problem.images.pixel_size_ang * per_voxel)
+    aligned = aligned._replace(shift_px=aligned.shift_px * per_voxel)
     rows = np.union1d(assignment.members(a), assignment.members(b))
     at = torch.from_numpy(rows).to(assignment.A.device)
     band = make_band(problem.box_px, max_shell, problem.device)

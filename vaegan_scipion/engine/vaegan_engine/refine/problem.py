@@ -64,10 +64,7 @@ class Problem:
 
     def part(self, rows: np.ndarray) -> Problem:
         """Some of the images, in memory."""
-        whole = self.images
-        images = replace(whole, images=np.asarray(whole.images[rows]), ctf=np.asarray(whole.ctf[rows]),
-                         contrast=None if whole.contrast is None else whole.contrast[rows])
-        return replace(self, images=images, half_set=self.half_set[rows])
+        return replace(self, images=self.images.part(rows), half_set=self.half_set[rows])
 
 
 @dataclass(frozen=True)

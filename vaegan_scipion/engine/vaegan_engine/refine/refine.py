@@ -77,6 +77,7 @@ def run_refine(run: RefineRun, out_dir: Path, resume: bool = False, tuning: Refi
     """
     out_dir = Path(out_dir)
     device = compute.prepare_device(run.compute)
+    compute.work_in_parts(run.compute)
     train = read_training(run.run_dir)
     cache = open_run_cache(train.data, run.run_dir)
     check(run, train, cache, tuning.min_state)
@@ -116,8 +117,9 @@ def problem_of(run: RefineRun, train: TrainRun, cache: ParticleCache, device: to
     settings = with_shells(replace(run, smallest_frac=smallest_frac), images, tuning.shells)
     circle_frac = train.data.particle_radius_frac
     masks = mask_choice.candidate_masks(images.box_px, circle_frac, device, tuning.mask)
-    return Problem(images, settings, masks[tuning.mask.first], cache.half_set, circle_frac,
-                   train.model.max_shift_frac * images.box_px, tuning)
+    problem = Problem(images, settings, masks[tuning.mask.first], cache.half_set, circle_frac,
+                      train.model.max_shift_frac * images.box_px, tuning)
+    return replace(problem, images=images.with_stored(problem.max_shell(1)))
 
 
 def cluster_maps(run: RefineRun, box_px: int, voxel_size_ang: float) -> Tensor | None:

@@ -1,7 +1,6 @@
 """Prepared particles at the poses they were given, in the band of a training."""
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +15,7 @@ from ..physics.fourier_band import Band, make_band
 from ..physics.map_resize import working_box_px
 from ..physics.rotations import euler_to_matrix
 from ..reconstruction.images import Images, spread_rows
-from ..reconstruction.posed_images import CHUNK_IMAGES, Coefficients, Posed, posed
+from ..reconstruction.posed_images import Coefficients, Posed, posed
 
 
 @dataclass(frozen=True)
@@ -42,10 +41,9 @@ class PosedParticles:
                      self.source.band)
         return made._replace(band=self.band)
 
-    def chunks(self) -> Iterator[Posed]:
-        """All images, some at a time."""
-        for rows in torch.arange(len(self), device=self.A.device).split(CHUNK_IMAGES):
-            yield self.part(rows)
+    def rows(self, at: slice) -> Posed:
+        """Images in a row."""
+        return self.part(torch.arange(len(self), device=self.A.device)[at])
 
     def spread(self, wanted: int) -> Tensor:
         """At most ``wanted`` rows, spread evenly."""
