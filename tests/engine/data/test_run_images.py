@@ -97,3 +97,19 @@ def test_runs_of_two_star_files_have_no_consensus(tmp_path):
 def test_status_that_cannot_be_read_is_none(tmp_path):
     (tmp_path / "status.json").write_text("[]")
     assert run_images.row_ids_of(tmp_path) is None
+
+
+def test_poses_of_other_rows_are_refused(run, tmp_path):
+    """``train3d --poses`` after the star file was edited."""
+    from vaegan_engine.data.pose_table import read_poses
+
+    data, run_dir, edit = run
+    names = ["particle_id", "label", "rot_deg", "tilt_deg", "psi_deg", "shift_x_ang", "shift_y_ang"]
+    result_files.write_csv(tmp_path / "refined" / result_files.PARTICLES_CSV, names,
+                           [[i + 1, 0, 0, 0, 0, 0, 0] for i in range(N)])
+    result_files.update_status(tmp_path / "refined", **{ROW_IDS: open_run_cache(data, run_dir, False).ids_are_rows_of})
+    posed = replace(data, poses_dir=str(tmp_path / "refined"))
+    assert len(read_poses(posed).particle_id) == N
+    edit(reverse=True)
+    with pytest.raises(DataError, match="row number"):
+        read_poses(posed)

@@ -35,7 +35,8 @@ class DataConfig:
         "background", "background: mean 0 and variance 1 outside of the particle circle; thesis: its equation 49")
     invert_contrast: bool = setting(False, "Yes for particles from micrographs whose contrast was not inverted",
                                     label="Is the protein dark?")
-    phase_flipped: bool = setting(False, "CTF phases were already corrected")
+    phase_flipped: bool = setting(False, "CTF phases were already corrected; a column rlnCtfDataArePhaseFlipped of the "
+                                  "star file decides where there is one")
     ignore_ctf: bool = setting(False, "The CTF is taken as 1, for class averages or negative stain",
                                label="Images without a CTF")
     half_set: Literal[0, 1, 2] = setting(0, "0 = all particles, 1 or 2 = one independent half")

@@ -11,6 +11,7 @@ from ..contract.errors import DataError
 from ..contract.labels import NOISE
 from ..contract.settings import DataConfig
 from .particles import particle_ids
+from .run_images import check_row_ids
 from .star_files import missing_columns, read_star
 
 ANGLE_COLUMNS = ("rot_deg", "tilt_deg", "psi_deg")
@@ -40,6 +41,8 @@ class PoseTable:
 
 def read_poses(data: DataConfig) -> PoseTable:
     """Poses that the settings name. Raises DataError."""
+    if not data.input_poses:
+        check_row_ids(data.poses_dir, data.particles)
     table = _star_poses(Path(data.particles)) if data.input_poses else _folder_poses(Path(data.poses_dir))
     values = np.concatenate((table.angles_deg, table.shifts_ang, table.contrast[:, None]), axis=1)
     bad = np.flatnonzero(~np.isfinite(values).all(axis=1))

@@ -237,8 +237,7 @@ def _disk_full(folder: Path, needed_bytes: int, free_bytes: int) -> DataError:
 def _write_images(stream: BinaryIO, data: DataConfig, table: ParticleTable, progress: bool) -> list[str]:
     """Prepare all images; returns what to say about them."""
     n, box_px = len(table), data.box_px
-    n_hot, twin = np.zeros(n, np.int64), np.arange(n)
-    seen: dict[bytes, int] = {}
+    n_hot, fingerprint = np.zeros(n, np.int64), np.zeros(n, np.uint64)
     np.lib.format.write_array_header_1_0(
         stream, {"descr": "<f2", "fortran_order": False, "shape": (n, box_px, box_px)})
     rows_per_block = max(1, BLOCK_BYTES // (4 * table.box_px ** 2))
@@ -251,11 +250,11 @@ def _write_images(stream: BinaryIO, data: DataConfig, table: ParticleTable, prog
             images, divisor = prepare(source)
             _check_images(table, start, images, divisor, data)
             stored = images.astype("<f2")
-            for row, image in enumerate(stored, start):
-                twin[row] = seen.setdefault(hashlib.blake2b(image, digest_size=16).digest(), row)
+            fingerprint[rows] = [int.from_bytes(hashlib.blake2b(image, digest_size=8).digest()) for image in stored]
             stream.write(stored.tobytes())
             bar.update(len(images))
-    return _image_notes(table, n_hot, twin)
+    _, first, group = np.unique(fingerprint, return_index=True, return_inverse=True)
+    return _image_notes(table, n_hot, first[group])
 
 
 def _image_notes(table: ParticleTable, n_hot: np.ndarray, twin: np.ndarray) -> list[str]:

@@ -27,7 +27,6 @@ class PosedParticles:
     shifts_px: Tensor  # (n, 2)
     psi_rad: Tensor  # (n,)
     band: Band  # of the working box; its coefficients are those of the images' own
-    phase_flipped: bool
     particle_id: np.ndarray  # (n,) int64
     half_set: np.ndarray  # (n,) uint8
 
@@ -37,8 +36,7 @@ class PosedParticles:
     def part(self, rows: Tensor) -> Posed:
         """Some of the images, by row numbers."""
         transforms, ctf = self.source[rows.cpu().numpy()]
-        made = posed(transforms, ctf.abs() if self.phase_flipped else ctf, self.A[rows], self.shifts_px[rows],
-                     self.source.band)
+        made = posed(transforms, ctf, self.A[rows], self.shifts_px[rows], self.source.band)
         return made._replace(band=self.band)
 
     def rows(self, at: slice) -> Posed:
@@ -77,4 +75,4 @@ def posed_particles(run: TrainRun, cache: ParticleCache, device: torch.device) -
         euler_to_matrix(*angles.T).float().to(device),
         torch.from_numpy(table.shifts_ang[here] / cache.pixel_size_ang).float().to(device),
         torch.deg2rad(angles[:, 2]).float().to(device), make_band(working_box_px(radius, cache.box_px), radius, device),
-        run.data.phase_flipped, cache.particle_id[rows].astype(np.int64), cache.half_set[rows].astype(np.uint8))
+        cache.particle_id[rows].astype(np.int64), cache.half_set[rows].astype(np.uint8))
