@@ -87,6 +87,17 @@ class SplitTuning:
 
 
 @dataclass(frozen=True)
+class LandscapeTuning:
+    """Groups in the landscape of principal maps (``landscape``)."""
+
+    n_components: int = 6  # four states need 3, foreign molecules among them more; the mixture bears idle ones
+    map_rounds: int = 30  # of expectation maximisation, two thirds of them on few images
+    view_rounds: int = 8  # of the part of z that the view tells
+    max_groups: int = 16
+    min_valley: float = 12.0  # log likelihood of a valley between two states; even lines reach 6, states 16 to 1000
+
+
+@dataclass(frozen=True)
 class JoinTuning:
     """Joins of states that are the same (``join_states``)."""
 
@@ -178,6 +189,7 @@ class RefineTuning:
     search: SearchTuning = field(default_factory=SearchTuning)
     rounds: RoundTuning = field(default_factory=RoundTuning)
     split: SplitTuning = field(default_factory=SplitTuning)
+    landscape: LandscapeTuning = field(default_factory=LandscapeTuning)
     join: JoinTuning = field(default_factory=JoinTuning)
     junk: JunkTuning = field(default_factory=JunkTuning)
     restart: RestartTuning = field(default_factory=RestartTuning)
