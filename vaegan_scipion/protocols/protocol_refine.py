@@ -8,17 +8,18 @@ import pyworkflow.protocol.params as params
 from pwem.objects import FSC, SetOfClasses3D, SetOfFSCs, SetOfParticles, SetOfVolumes, Transform
 from pyworkflow.object import Float, Integer
 
-from ..constants import NOISE_LABEL, REFINED_DIR
+from ..constants import REFINED_DIR
 from ..convert.from_engine import Picture, enabled_ids, new_picture_item, set_location
 from ..convert.poses import Pose, pose_matrix, read_poses
 from ..engine.vaegan_engine.contract import result_files, run_json
+from ..engine.vaegan_engine.contract.labels import UNASSIGNED
 from ..engine.vaegan_engine.contract.settings import RefineRun
 from ..engine_run import EngineError, has_result, read_status, result_file
 from .form_settings import add_setting, problems_of, values_of
 from .protocol_base import VaeganProtBase, file_digest, set_digest
 
 N_PARTICLES_MIN = 200  # the engine's limit
-ADVANCED = ("n_tries", "start_shells", "search_shells", "class_shells", "start_steps", "search_steps", "batch_size")
+ADVANCED = ("n_starts", "start_shells", "search_shells", "state_shells", "start_steps", "search_steps", "batch_size")
 
 
 class VaeganProtRefineOutputs(Enum):
@@ -56,7 +57,7 @@ class VaeganProtRefine(VaeganProtBase):
         form.addParam("inputClusters", params.PointerParam, pointerClass="VaeganProtCluster", allowsNull=True,
                       label="Clusters to start from",
                       help="Embed and cluster of that training: its maps are in the start. Empty = random maps alone.")
-        add_setting(form, RefineRun, "n_starts")
+        add_setting(form, RefineRun, "n_maps")
         add_setting(form, RefineRun, "smallest_frac")
         for name in ADVANCED:
             add_setting(form, RefineRun, name, expertLevel=params.LEVEL_ADVANCED)
@@ -88,7 +89,7 @@ class VaeganProtRefine(VaeganProtBase):
         classes = self._createSetOfClasses3D(pointer)
         self._fillClasses(classes, poses, rows, particles.getSamplingRate(), rate)
         made = {"outputClasses": classes, "outputVolumes": volumes, "outputFSCs": self._makeFSCs(rows)}
-        kept = {i: pose for i, pose in poses.items() if pose.label != NOISE_LABEL}
+        kept = {i: pose for i, pose in poses.items() if pose.label != UNASSIGNED}
         # the project keeps every output a run ever had: one that is not wanted any more is emptied
         for name, some in (("outputParticles", kept), ("outputJunk", {i: poses[i] for i in set(poses) - set(kept)})):
             if some or self.hasAttribute(name):
@@ -187,7 +188,7 @@ class VaeganProtRefine(VaeganProtBase):
         if clustering is not None and clustering.inputTraining.get().getObjId() != training.getObjId():
             problems.append(f"The clusters of '{clustering.getRunName()}' were made with another training. Give "
                             f"those of '{name}', or none.")
-        shells = [self.startShells.get(), self.searchShells.get(), self.classShells.get()]
+        shells = [self.startShells.get(), self.searchShells.get(), self.stateShells.get()]
         given = [value for value in shells if value]  # 0: chosen by the engine
         if given != sorted(given):
             problems.append(f"The shells are {shells[0]:g}, {shells[1]:g} and {shells[2]:g}; use rising numbers, or "
@@ -244,7 +245,7 @@ class VaeganProtRefine(VaeganProtBase):
             **self._getValues(), compute=self._getCompute())
 
     def _getValues(self) -> Dict[str, Any]:
-        return values_of(self, RefineRun, ("n_starts", "smallest_frac", *ADVANCED))
+        return values_of(self, RefineRun, ("n_maps", "smallest_frac", *ADVANCED))
 
 
 def align(particle: Any, pose: Pose, sampling_rate_ang: float) -> None:

@@ -165,8 +165,8 @@ class TestEngineRun(unittest.TestCase):
         self.assertFalse(checkpoints.exists())
 
     def test_a_refinement_resumes(self):
-        def refine(n_starts):
-            settings = RefineRun(run_dir="run", n_starts=n_starts)
+        def refine(n_maps):
+            settings = RefineRun(run_dir="run", n_maps=n_maps)
             return EngineRun(settings, str(self.folder / "refine.json"), str(self.folder / "refined"))
 
         self.assertFalse(refine(3).prepare())

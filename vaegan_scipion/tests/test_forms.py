@@ -10,8 +10,8 @@ import pyworkflow.protocol.params as params
 from pyworkflow.protocol import LEVEL_ADVANCED, MODE_RESUME
 
 from vaegan_scipion import protocols
-from vaegan_scipion.convert.from_engine import NOISE_LABEL
 from vaegan_scipion.engine.vaegan_engine.contract import run_json
+from vaegan_scipion.engine.vaegan_engine.contract.labels import UNASSIGNED
 from vaegan_scipion.engine.vaegan_engine.contract.settings import ClusterRun, ComputeConfig
 from vaegan_scipion.protocols import (
     VaeganProtCluster,
@@ -199,8 +199,8 @@ class TestForms(ProjectTest):
 
     def test_every_field_of_refine(self):
         again = self.make(VaeganProtTrain3D, boxPx=16, seed=8, inputParticles=self.particles)
-        changes = {"inputTraining": again, "inputClusters": self.clustering, "nStarts": 2, "smallestFrac": 0.1,
-                   "nTries": 2, "startShells": 3.0, "searchShells": 7.0, "classShells": 9.0, "startSteps": 5,
+        changes = {"inputTraining": again, "inputClusters": self.clustering, "nMaps": 2, "smallestFrac": 0.1,
+                   "nStarts": 2, "startShells": 3.0, "searchShells": 7.0, "stateShells": 9.0, "startSteps": 5,
                    "searchSteps": 6, "batchSize": 64, "seed": 2, "numberOfThreads": 1}
         self.check_heard(self.new(VaeganProtRefine, {"inputTraining": self.training}), changes,
                          dict.fromkeys(changes, "refineStep"))
@@ -227,7 +227,7 @@ class TestForms(ProjectTest):
                 asked = json.load(stream)
             key = {"joinValley": "join_valley", "minSamples": "min_samples", "minClusterSize": "min_cluster_size"}[name]
             self.assertEqual(asked[key], value)
-            shown = [item for item in run.outputVolumes if item._vaeganLabel.get() != NOISE_LABEL]
+            shown = [item for item in run.outputVolumes if item._vaeganLabel.get() != UNASSIGNED]
             with open(shown[0].getFileName(), "rb") as stream:
                 maps.add(stream.read())  # the stand-in engine draws another map for other settings
         self.assertEqual(len(maps), 3)

@@ -255,3 +255,13 @@ def test_outputs_of_a_clean_commit_are_kept_and_used_again(tmp_path, few_steps, 
     monkeypatch.setattr(same_bits, "RECIPE", "simulate --out particles")  # another recipe: all is made again
     assert same_bits.main(words) == 0
     assert "outputs of" not in capsys.readouterr().out
+
+
+def test_an_older_checkout_is_asked_in_its_own_words(tmp_path):
+    line = next(line for line in same_bits.RECIPE.splitlines() if line.startswith("refine"))
+    settings = tmp_path / same_bits.ENGINE / "vaegan_engine" / "contract" / "settings.py"
+    settings.parent.mkdir(parents=True)
+    settings.write_text("    n_starts: int = 4\n    n_maps: int = 3\n")
+    assert same_bits.spelt_for(tmp_path, line) == line
+    settings.write_text("    n_starts: int = 3\n    n_tries: int = 4\n")
+    assert "--n-tries 1 --n-starts 2" in same_bits.spelt_for(tmp_path, line)

@@ -64,7 +64,7 @@ def truthful(wrong: int, tilt_deg: float):
         result_files.write_json(folder / result_files.CLUSTERS_JSON, [
             {"label": k, "n_particles": label.count(k), "z": [], "file": f"maps/cluster_{k:02d}.mrc", "index": k}
             for k in (0, 1)])
-        return {"clusters": 2, "verdict": "2 states"}
+        return {"states": 2, "verdict": "2 states"}
     return refine
 
 

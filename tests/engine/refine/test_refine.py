@@ -14,7 +14,7 @@ from refine_particles import PIXEL_SIZE_ANG, blobs, problem_of, recorder_of
 from sklearn.metrics import normalized_mutual_info_score
 from vaegan_engine.contract import result_files, run_json
 from vaegan_engine.contract.errors import ConfigError, DataError
-from vaegan_engine.contract.labels import NOISE
+from vaegan_engine.contract.labels import UNASSIGNED
 from vaegan_engine.contract.settings import ComputeConfig, DataConfig, EmbedRun, RefineRun, TrainRun
 from vaegan_engine.data.mrc_files import read_map, write_map, write_stack
 from vaegan_engine.data.particle_tables import read_clusters, read_truth, rows_of
@@ -49,8 +49,8 @@ def refined(folder: Path, states: tuple[str, ...], per_map: int, **simulated) ->
     run_simulate(SimulateOptions(maps=tuple(str(folder / f"{state}.mrc") for state in states), per_map=per_map,
                                  box_px=24, snr=1.0, seed=1, device="cpu", **simulated), folder / "data")
     train = train_folder(folder / "train", folder / "data" / "particles.star")
-    run = RefineRun(run_dir=str(train), n_starts=2, start_steps=40, search_steps=15, batch_size=110,
-                    search_shells=6.0, class_shells=8.0, compute=COMPUTE)
+    run = RefineRun(run_dir=str(train), n_maps=2, start_steps=40, search_steps=15, batch_size=110,
+                    search_shells=6.0, state_shells=8.0, compute=COMPUTE)
     run_refine(run, folder / "out")
     return folder / "out", folder / "data"
 
@@ -66,7 +66,7 @@ def test_an_easy_mixture_is_parted(mixture):
     clusters, truth = read_clusters(out), read_truth(data / "truth.csv")
     state = truth.label[rows_of(truth.particle_id, clusters.particle_id, "truth")]
     details = result_files.read_json(out / result_files.REFINE_JSON)
-    assert details["clusters"] == 2 and details["verdict"].startswith("2 states"), details
+    assert details["states"] == 2 and details["verdict"].startswith("2 states"), details
     assert details["unseen_log_evidence"] > 10
     assert normalized_mutual_info_score(state, clusters.label) > 0.7
     assert result_files.read_json(out / result_files.STATUS_JSON)["state"] == "finished"
@@ -79,8 +79,8 @@ def test_contrast_makes_and_hides_no_state(tmp_path, states):
     clusters, truth = read_clusters(out), read_truth(data / "truth.csv")
     rows = rows_of(truth.particle_id, clusters.particle_id, "truth")
     details = result_files.read_json(out / result_files.REFINE_JSON)
-    assert details["clusters"] == len(states) and "varies" not in details["verdict"], details
-    assert (clusters.label == NOISE).mean() < 0.03
+    assert details["states"] == len(states) and "varies" not in details["verdict"], details
+    assert (clusters.label == UNASSIGNED).mean() < 0.03
     assert details["contrast_spread"] == pytest.approx(0.3, abs=0.07)
     if len(states) > 1:
         assert normalized_mutual_info_score(truth.label[rows], clusters.label) > 0.7
@@ -95,7 +95,7 @@ def test_contrast_makes_and_hides_no_state(tmp_path, states):
 def test_what_is_set_aside_is_in_no_state(mixture):
     out, _ = mixture
     clusters, details = read_clusters(out), result_files.read_json(out / result_files.REFINE_JSON)
-    aside = clusters.label == NOISE
+    aside = clusters.label == UNASSIGNED
     assert details["junk"]["n_junk"] == aside.sum() <= 0.01 * len(aside)  # there is no junk
     assert (f"{aside.sum()} images" in details["verdict"]) == bool(aside.any())
     assert sum(row["n_particles"] for row in result_files.read_json(out / result_files.CLUSTERS_JSON)) == (~aside).sum()
@@ -110,7 +110,7 @@ def test_star_file_keeps_particles_and_gives_poses(mixture):
     out, data = mixture
     made, given = starfile.read(out / result_files.PARTICLES_STAR), starfile.read(data / "particles.star")
     particles, source = made["particles"], given["particles"]
-    rows = [row for row in result_files.read_csv(out / result_files.PARTICLES_CSV) if int(row["label"]) != NOISE]
+    rows = [row for row in result_files.read_csv(out / result_files.PARTICLES_CSV) if int(row["label"]) != UNASSIGNED]
     source = source[np.isin(source["vaeParticleId"], [int(row["particle_id"]) for row in rows])]
     assert len(rows) > 0.8 * len(given["particles"])
     assert list(particles["vaeParticleId"]) == list(source["vaeParticleId"])
@@ -144,16 +144,16 @@ def test_noise_has_no_structure(tmp_path):
     images = np.random.default_rng(3).standard_normal((260, 24, 24)).astype(np.float32)
     write_stack(tmp_path / "particles.mrcs", images, 9.0)
     train = train_folder(tmp_path / "train", tmp_path / "particles.star")
-    run = RefineRun(run_dir=str(train), n_starts=2, start_steps=6, search_steps=2, batch_size=60, search_shells=4.0,
-                    class_shells=5.0, compute=COMPUTE)
+    run = RefineRun(run_dir=str(train), n_maps=2, start_steps=6, search_steps=2, batch_size=60, search_shells=4.0,
+                    state_shells=5.0, compute=COMPUTE)
     details = run_refine(run, tmp_path / "out")
     assert details["verdict"].startswith("no structure found"), details
-    assert details["clusters"] == 1
+    assert details["states"] == 1
 
 
 @pytest.mark.parametrize(("changes", "message"), [
-    ({"start_shells": 7.0}, "do not rise"), ({"class_shells": 40.0}, "class_shells is 40"),
-    ({"n_starts": 0}, "n_starts is 0"), ({"smallest_frac": 0.9}, "smallest_frac is 0.9")])
+    ({"start_shells": 7.0}, "do not rise"), ({"state_shells": 40.0}, "state_shells is 40"),
+    ({"n_maps": 0}, "n_maps is 0"), ({"smallest_frac": 0.9}, "smallest_frac is 0.9")])
 def test_settings_are_checked(mixture, tmp_path, changes, message):
     train = Path(run_json.read_run(mixture[0] / result_files.RUN_JSON).run_dir)
     with pytest.raises(ConfigError, match=message):
@@ -229,7 +229,7 @@ def test_rounds_go_on_while_the_number_of_states_changes(tmp_path, monkeypatch, 
                        ("measure_contrasts", lambda this, states, evidence: (this.problem, evidence))):
         monkeypatch.setattr(rounds, name, fake)
     data = Images(np.zeros((n, 8, 8), np.float16), np.zeros((n, 7), np.float32), 5.0, torch.device("cpu"))
-    problem = problem_of(data, run=RefineRun(run_dir="", class_shells=3.0))
+    problem = problem_of(data, run=RefineRun(run_dir="", state_shells=3.0))
     coarse = CoarseMaps(torch.zeros(3, 8, 8, 8), torch.ones(5), 50.0, [])
     _, last, _ = rounds.find_states(problem, coarse, recorder_of(tmp_path))
     assert taken == ["settle"] * n_rounds and last.n_classes == counts[n_rounds - 1]

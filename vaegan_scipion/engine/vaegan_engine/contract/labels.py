@@ -4,7 +4,7 @@ Standard library only, Python 3.8 syntax: the Scipion viewers import this file.
 """
 from __future__ import annotations
 
-NOISE_COLOUR = "#9e9e9e"
+UNASSIGNED_COLOUR = "#9e9e9e"
 # ten hues that differ in lightness too, then their darker twins
 CLUSTER_COLOURS = (
     "#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#bcbd22", "#17becf", "#5b5b5b",
@@ -20,13 +20,13 @@ def state_colour(state: int) -> str:
 
 
 def cluster_colour(label: int) -> str:
-    """Colour of a cluster as #rrggbb; grey for noise (-1). Repeats after 20 clusters."""
-    return NOISE_COLOUR if label < 0 else CLUSTER_COLOURS[label % len(CLUSTER_COLOURS)]
+    """Colour of a cluster as #rrggbb; grey for the unassigned (-1). Repeats after 20 clusters."""
+    return UNASSIGNED_COLOUR if label < 0 else CLUSTER_COLOURS[label % len(CLUSTER_COLOURS)]
 
 
 def cluster_name(label: int) -> str:
     """What a cluster is called in pictures; numbers start at 1 as Scipion's classes do."""
-    return "noise" if label < 0 else f"cluster {label + 1}"
+    return "unassigned" if label < 0 else f"cluster {label + 1}"
 
 
-NOISE = -1  # label of particles outside every group
+UNASSIGNED = -1  # label of particles in no cluster; in the results of refine: junk, set aside

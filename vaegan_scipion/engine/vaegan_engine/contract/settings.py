@@ -11,7 +11,7 @@ from typing import Any, Dict, Literal, Tuple, Type, Union
 
 from .setting import fixed, section, setting
 
-CONTRACT_VERSION = 1
+CONTRACT_VERSION = 2
 _VERSION_HELP = "of plugin and engine, which must have the same"
 
 
@@ -120,8 +120,6 @@ class TrainingConfig:
     lr_decay: float = setting(0.96, "exponential: factor per lr_decay_kimg", low=0, high=1)
     lr_decay_kimg: float = setting(160.0, "exponential: images per factor", unit="kimg", low=1e-3, high=1e7)
     ema_half_life_kimg: float = setting(2.0, "Of the averaged generator", unit="kimg", low=0, high=1e7)
-    band_start_frac: float = setting(1.0, "Frequencies seen at the start / Nyquist; 1 = all, always", low=0, high=1)
-    band_full_kimg: float = setting(64.0, "Until then the band grows to all of Nyquist", unit="kimg", low=0, high=1e7)
     tick_kimg: float = setting(3.2, "Between log lines and previews", unit="kimg", low=1e-3, high=1e7)
     checkpoint_kimg: float = setting(8.0, "Between checkpoints", unit="kimg", low=1e-3, high=1e7)
     continue_from: str = setting("", "Training whose newest checkpoint the networks start from; empty = from scratch",
@@ -237,9 +235,9 @@ class RefineRun:
     run_dir: str = setting("", "Results folder of train3d", path=True, required=True)
     clusters_dir: str = setting("", "Results folder of cluster: start from its maps; empty = random maps alone",
                                 path=True)
-    n_starts: int = setting(3, "Maps to start from: the clusters', filled up with random ones to this number",
+    n_maps: int = setting(3, "Maps to start from: the clusters', filled up with random ones to this number",
                             label="Maps to start from", low=1, high=32)
-    n_tries: int = setting(
+    n_starts: int = setting(
         4, "Starts from several maps, and as many maps one by one, the best of which is grown to several; images that "
         "take no part choose. More is safer and slower", label="Starts to try", low=1, high=100)
     start_shells: float = setting(0.0, "Resolution of the start, as box size / resolution. Lower is safer, higher sees "
@@ -247,7 +245,7 @@ class RefineRun:
     search_shells: float = setting(0.0, "Resolution of the pose search, as box size / resolution; not below that of "
                                    "the start", label="Shells of the pose search", low=2,
                                    zero="by the particle's size, from 6")
-    class_shells: float = setting(0.0, "Resolution at which states are told apart, as box size / resolution; not below "
+    state_shells: float = setting(0.0, "Resolution at which states are told apart, as box size / resolution; not below "
                                   "that of the pose search", label="Shells that tell states apart", low=2,
                                   zero="by the particle's size, from 8")
     start_steps: int = setting(60, "Steps at the resolution of the start; more is slower and steadier",

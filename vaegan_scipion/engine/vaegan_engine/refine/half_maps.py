@@ -46,7 +46,7 @@ def refine_halves(problem: Problem, assignment: Assignment, state: int) -> tuple
     No round follows one at Nyquist, nor two of the same band.
     """
     tuning, nyquist = problem.tuning.half_maps, problem.box_px / 2
-    start_shell = max_shell = problem.settings.class_shells
+    start_shell = max_shell = problem.settings.state_shells
     before = 0.0
     members = [rows_of_half(problem, assignment, state, half) for half in HALF_SETS]
     maps = [low_passed(assignment.volumes[state][None], start_shell)[0]] * 2

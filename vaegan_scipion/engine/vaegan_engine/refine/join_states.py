@@ -69,7 +69,7 @@ def separate_pairs(problem: Problem, assignment: Assignment, max_shell: float, r
             unseen = torch.where(torch.from_numpy(half[rows]) == 1, odds[1], odds[0])
             strength = images.strength(rows)
             unseen = unseen if strength is None else unseen / strength.cpu()
-            pairs.append({"classes": [a, b], **separation(odds[0], odds[1], unseen, assignment.A[rows, a],
+            pairs.append({"states": [a, b], **separation(odds[0], odds[1], unseen, assignment.A[rows, a],
                                                           problem.tuning.split)})
     return pairs
 
@@ -79,9 +79,9 @@ def doubtful_pairs(pairs: list[dict[str, Any]], n_states: int, tuning: JoinTunin
     """Each state with the one that its images can best be mistaken for, unless the two are plainly apart."""
     doubtful = set()
     for state in range(n_states):
-        nearest = min((pair for pair in pairs if state in pair["classes"]), key=lambda pair: pair["median_preference"])
+        nearest = min((pair for pair in pairs if state in pair["states"]), key=lambda pair: pair["median_preference"])
         if nearest["agreement"] < tuning.sure_agreement or nearest["valley"] > tuning.sure_valley:
-            doubtful.add((int(nearest["classes"][0]), int(nearest["classes"][1])))
+            doubtful.add((int(nearest["states"][0]), int(nearest["states"][1])))
     return sorted(doubtful)
 
 
@@ -104,4 +104,4 @@ def join_same(problem: Problem, assignment: Assignment, max_shell: float, rng: t
             return assignment, pairs
         if report:
             report({**worst, "joined": True})
-        assignment = assignment.without(min(worst["classes"], key=lambda state: int(sizes[state])))
+        assignment = assignment.without(min(worst["states"], key=lambda state: int(sizes[state])))

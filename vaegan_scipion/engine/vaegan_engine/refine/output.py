@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..contract import result_files
-from ..contract.labels import NOISE, cluster_name
+from ..contract.labels import UNASSIGNED, cluster_name
 from ..contract.settings import TrainRun
 from ..data.mrc_files import write_map
 from ..data.prepared_images import ParticleCache
@@ -39,7 +39,7 @@ class Refined:
 
 
 def write(problem: Problem, train: TrainRun, cache: ParticleCache, refined: Refined, out_dir: Path) -> dict[str, Any]:
-    """Write everything into ``out_dir``, states numbered by falling size, junk NOISE. Returns ``refine.json``."""
+    """Write everything into ``out_dir``, states numbered by falling size, junk UNASSIGNED. Returns ``refine.json``."""
     assignment, evidence = refined.assignment, refined.evidence
     sizes = assignment.sizes()
     order = np.argsort(-sizes, kind="stable")
@@ -61,9 +61,9 @@ def write(problem: Problem, train: TrainRun, cache: ParticleCache, refined: Refi
     result_files.write_json(out_dir / result_files.REFINE_JSON, details)
     write_stars(train.data, cache, table, out_dir)  # last: the star file may have been changed meanwhile
     result_files.update_status(out_dir, state="finished", command=problem.settings.command, stage="finished",
-                               error=None, n_particles=len(problem), clusters=len(rows), verdict=details["verdict"],
+                               error=None, n_particles=len(problem), states=len(rows), verdict=details["verdict"],
                                **{ROW_IDS: cache.ids_are_rows_of})
-    print(f"clusters {len(rows)}\nverdict: {details['verdict']}", flush=True)
+    print(f"states {len(rows)}\nverdict: {details['verdict']}", flush=True)
     return details
 
 
@@ -75,7 +75,7 @@ def particle_table(problem: Problem, assignment: Assignment, new: np.ndarray, mo
     for state, motion in enumerate(moving):
         if motion is not None:
             t[assignment.members(state)] = motion.t
-    return Table(np.where(aside, NOISE, new[assignment.class_]), np.where(aside, 0.0, np.exp(own_log_posterior)),
+    return Table(np.where(aside, UNASSIGNED, new[assignment.class_]), np.where(aside, 0.0, np.exp(own_log_posterior)),
                  pose_table(assignment, problem.images.pixel_size_ang), t,
                  np.ones(len(problem)) if contrast is None else contrast)
 
@@ -84,9 +84,9 @@ def refine_json(problem: Problem, rows: list[dict[str, Any]], evidence: Evidence
     """``refine.json``, states under their ``new`` numbers (c,)."""
     run, tuning = problem.settings, problem.tuning
     for pair in evidence.pairs:
-        pair["classes"] = sorted(int(new[state]) for state in pair["classes"])
-    return {"clusters": len(rows), "verdict": verdict(rows, evidence, tuning.junk.mostly_frac),
-            "shells": {"start": run.start_shells, "search": run.search_shells, "class": run.class_shells},
+        pair["states"] = sorted(int(new[state]) for state in pair["states"])
+    return {"states": len(rows), "verdict": verdict(rows, evidence, tuning.junk.mostly_frac),
+            "shells": {"start": run.start_shells, "search": run.search_shells, "state": run.state_shells},
             "starts": evidence.starts,
             "unseen_log_evidence": evidence.unseen, "least_log_evidence": evidence.min_unseen,
             "contrast_spread": evidence.contrast_spread, "least_contrast_spread": tuning.contrast.min_spread,

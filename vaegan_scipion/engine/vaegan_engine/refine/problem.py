@@ -56,7 +56,7 @@ class Problem:
     def max_shell(self, round_number: int) -> float:
         """Band in which states are told apart in a round: finer from the second on, at most Nyquist."""
         finer = self.tuning.rounds.finer_shells if round_number else 0.0
-        return min(self.settings.class_shells + finer, self.box_px / 2)
+        return min(self.settings.state_shells + finer, self.box_px / 2)
 
     def with_contrast(self, contrast: np.ndarray | None, spread: float) -> Problem:
         """The same with contrasts ``(n,)`` of the particles and their standard deviation."""

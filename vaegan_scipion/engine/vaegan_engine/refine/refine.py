@@ -28,7 +28,7 @@ from torch import Tensor
 
 from ..contract import result_files, run_json
 from ..contract.errors import ConfigError, DataError
-from ..contract.labels import NOISE
+from ..contract.labels import UNASSIGNED
 from ..contract.run_json import read_training
 from ..contract.setting import check_settings
 from ..contract.settings import RefineRun, TrainRun
@@ -59,7 +59,7 @@ def check(run: RefineRun, train: TrainRun, cache: ParticleCache, min_state: int 
         raise ConfigError(f"{run.run_dir} is a {train.command}; refine makes maps.",
                           "Give the --out folder of train3d.")
     check_settings(run)
-    for name in ("start_shells", "search_shells", "class_shells"):
+    for name in ("start_shells", "search_shells", "state_shells"):
         if getattr(run, name) > box_px / 2:
             raise ConfigError(f"{name} is {getattr(run, name):g}.", f"Use at most {box_px / 2:g}, half of the box.")
     if n < min_particles:
@@ -123,7 +123,7 @@ def problem_of(run: RefineRun, train: TrainRun, cache: ParticleCache, device: to
 
 
 def cluster_maps(run: RefineRun, box_px: int, voxel_size_ang: float) -> Tensor | None:
-    """Maps of the clusters ``(c, d, d, d)``, noise left out; None where no clusters are given."""
+    """Maps of the clusters ``(c, d, d, d)``, the unassigned left out; None where no clusters are given."""
     from ..data.mrc_files import read_map
 
     if not run.clusters_dir:
@@ -131,7 +131,7 @@ def cluster_maps(run: RefineRun, box_px: int, voxel_size_ang: float) -> Tensor |
     maps = []
     for row in read_cluster_rows(run.clusters_dir):
         path = Path(run.clusters_dir) / row["file"]
-        if row["label"] == NOISE:
+        if row["label"] == UNASSIGNED:
             continue
         array, size_ang = read_map(path)
         if array.shape[0] != box_px or abs(size_ang / voxel_size_ang - 1) > 0.01:

@@ -87,7 +87,7 @@ def begin(problem: Problem, coarse: CoarseMaps, evidence: Evidence, recorder: Re
     states = recorder.step("first_states", partial(first_states, problem, model, recorder))
     if not evidence.structured:
         return problem, states, evidence
-    max_shell = problem.settings.class_shells
+    max_shell = problem.settings.state_shells
     problem, spread = with_contrasts(problem, states, max_shell, "contrast_first", recorder)
     if problem.images.contrast_spread:
         problem = problem.with_contrast(None, problem.tuning.start.typical_spread)
@@ -177,7 +177,7 @@ def settle(this: Round, assignment: Assignment, evidence: Evidence, name: str) -
 def settle_states(this: Round, assignment: Assignment) -> tuple[Assignment, list[dict[str, Any]]]:
     """What ``settle`` does, and the evidence of the pairs."""
     problem, max_shell = this.problem, this.max_shell
-    settled = reassign(problem, assignment, problem.settings.class_shells,
+    settled = reassign(problem, assignment, problem.settings.state_shells,
                                  problem.tuning.rounds.first_settle_rounds)
     joined, pairs = join_same(problem, settled, max_shell, this.rng,
                               lambda pair: this.recorder.note(stage="join", **pair))
