@@ -10,7 +10,7 @@ explained are junk (``outliers``).
 """
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,11 +23,21 @@ from ..reconstruction.least_squares import reconstruction, residual_noise
 from ..reconstruction.map_family import CHUNK_IMAGES, Spreads, family, nuisance_moments, seen
 from ..reconstruction.posed_images import Coefficients, Posed, posed
 from ..reconstruction.principal_maps import PrincipalMaps, linear_posterior, principal_maps
+from ..runtime.step_store import stored
 from ..stats.group_evidence import PairEvidence, joined
 from ..stats.outliers import Outliers, outliers
 from ..stats.uncertain_mixture import Fit, UncertainPoints, best_by_bic, grown, one_group
 from .problem import Problem
 from .states import State
+
+
+@stored
+@dataclass(frozen=True)
+class Leaf:
+    """A state that was found in the landscape of another."""
+
+    parent: int
+    state: State
 
 
 @dataclass(frozen=True)
@@ -169,3 +179,11 @@ def find_landscape(problem: Problem, state: State, max_shell: float) -> Landscap
     share = np.stack([fit.responsibility[:, own].sum(1) for own in states], 1)
     label = np.where(outside.aside, -1, share.argmax(1))
     return Landscape(maps, told, by_view, fit, [x.bic() for x in fits], outside, states, pairs, label)
+
+
+def leaves(found: Landscape, parent: int, state: State, problem: Problem) -> list[Leaf]:
+    """The landscape's states with their own images, the largest first; those below the smallest state are left out."""
+    sizes = [int((found.label == k).sum()) for k in range(found.n_states)]
+    large = [k for k in np.argsort(-np.array(sizes), kind="stable").tolist() if sizes[k] >= problem.min_state]
+    return [Leaf(parent, replace(state.part(found.label == k), volume=found.state_map(k, problem.box_px)))
+            for k in large]

@@ -75,6 +75,8 @@ class SplitTuning:
 
     min_agreement: float = 0.5  # adjusted mutual information of two halves' labels; true splits have 0.94 to 1; single
     max_valley: float = 0.6  # density between the sides / at them; true splits 0.04 to 0.40, a motion 0.95; single
+    min_valley_evidence: float = 12.0  # log likelihood of a valley, over all images; as of the landscape
+    min_agreement_adding: float = 0.2  # of two halves, where the images together show a valley that single ones do not
     max_by_view: float = 0.5  # of the sides' variance; single: exosome 0.66 false, 0.60 true with plain evidence
     plain_agreement: float = 0.9  # with plain_valley: enough, whatever the view explains; single
     plain_valley: float = 0.2
