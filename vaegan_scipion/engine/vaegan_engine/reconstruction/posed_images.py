@@ -52,13 +52,26 @@ class PosedImages:
         """Images in a row, whole."""
         return posed(*self.source[at], self.A[at], self.shifts_px[at], self.band)
 
-    def refined(self, volume: Tensor, precision: Tensor, iterations: int) -> tuple[PosedImages, Tensor]:
-        """The images at better poses (``local_poses``), and the misfit ``(n,)`` there."""
+    def refined(self, volume: Tensor, precision: Tensor, iterations: int, chosen: Tensor | None = None
+                ) -> tuple[PosedImages, Tensor]:
+        """The images at better poses (``refine_poses``), and the misfit ``(n,)`` there.
+
+        Of ``chosen`` (n,) bool, where they are given, only those; the others keep their poses.
+        """
         volume_ft = transform_of(volume, self.band)
 
         def part(at: slice) -> tuple[Tensor, Tensor, Tensor]:
-            return refine_poses(volume_ft, *self.source[at], self.A[at], self.shifts_px[at], precision, self.band,
-                                iterations)
+            transforms, ctf = self.source[at]
+            A, shifts_px = self.A[at], self.shifts_px[at]
+            if chosen is None or bool(chosen[at].all()):
+                return refine_poses(volume_ft, transforms, ctf, A, shifts_px, precision, self.band, iterations)
+            found = refine_poses(volume_ft, transforms, ctf, A, shifts_px, precision, self.band, 0)
+            own = torch.nonzero(chosen[at]).squeeze(1)
+            better = refine_poses(volume_ft, transforms[own], ctf[own], A[own], shifts_px[own], precision, self.band,
+                                  iterations)
+            for values, new in zip(found, better, strict=True):
+                values[own] = new
+            return found
 
         A, shifts_px, cost = (torch.cat(column) for column in zip(*in_chunks(part, len(self.A)), strict=True))
         return PosedImages(self.source, A, shifts_px), cost

@@ -62,9 +62,12 @@ def cost_of(images: PosedImages, map_: Tensor, precision: Tensor, spread: float,
     return misfits(images, map_, precision, spread) if spread else plain
 
 
-def reassign(problem: Problem, assignment: Assignment, max_shell: float, rounds: int = 1) -> Assignment:
+def reassign(problem: Problem, assignment: Assignment, max_shell: float, rounds: int = 1, all_poses: bool = False
+             ) -> Assignment:
     """Maps, then poses and state of every image by the smallest misfit over all states; repeated.
 
+    An image's pose is refined in the states that it may belong to (``RoundTuning.min_posterior``), or with
+    ``all_poses`` in all: after a search on a grid the poses of two states are not equally good.
     A state that falls below ``problem.min_state`` images is dissolved (``Assignment.without_small``).
     """
     images, n_iterations = problem.images, problem.tuning.rounds.pose_iterations
@@ -79,9 +82,10 @@ def reassign(problem: Problem, assignment: Assignment, max_shell: float, rounds:
         assert isinstance(noise, Tensor)
         precision = band.weight / noise[band.shell]
         A, shifts_px, costs = assignment.A.clone(), assignment.shifts_px.clone(), []
+        chosen = assignment.may_belong(0.0 if all_poses else problem.tuning.rounds.min_posterior)
         for state in range(n_states):
-            refined, cost = PosedImages(source, A[:, state], shifts_px[:, state]).refined(maps[state], precision,
-                                                                                          n_iterations)
+            refined, cost = PosedImages(source, A[:, state], shifts_px[:, state]).refined(
+                maps[state], precision, n_iterations, torch.from_numpy(chosen[:, state]).to(A.device))
             A[:, state], shifts_px[:, state] = refined.A, refined.shifts_px
             costs.append(cost_of(refined, maps[state], precision, images.contrast_spread, cost))
         log_posterior = state_log_posterior(costs, sizes)

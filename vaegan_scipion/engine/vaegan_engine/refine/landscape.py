@@ -107,9 +107,9 @@ class WorkingImages:
         """Row numbers of all images, some at a time."""
         return torch.arange(len(self), device=self.A.device).split(CHUNK_IMAGES)
 
-    def chunks(self) -> Any:
-        """All images, some at a time."""
-        return (self.part(rows) for rows in self.row_chunks())
+    def rows(self, at: slice) -> Posed:
+        """Images in a row."""
+        return self.part(torch.arange(len(self), device=self.A.device)[at])
 
 
 def first_maps(images: WorkingImages, n_components: int) -> PrincipalMaps:

@@ -201,7 +201,7 @@ def settle_states(this: Round, assignment: Assignment) -> tuple[Assignment, list
     """What ``settle`` does, and the evidence of the pairs."""
     problem, max_shell = this.problem, this.max_shell
     settled = reassign(problem, assignment, problem.settings.state_shells,
-                                 problem.tuning.rounds.first_settle_rounds)
+                       problem.tuning.rounds.first_settle_rounds, all_poses=True)
     joined, pairs = join_same(problem, settled, max_shell, this.rng,
                               lambda pair: this.recorder.note(stage="join", **pair))
     settled = reassign(problem, joined, max_shell)

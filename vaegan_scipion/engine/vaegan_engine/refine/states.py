@@ -54,6 +54,11 @@ class Assignment:
         """Row numbers of the images of a state."""
         return np.flatnonzero((self.class_ == state) & ~self.aside)
 
+    def may_belong(self, min_posterior: float) -> np.ndarray:
+        """Whether each image may belong to each state ``(n, c)`` bool: its probability / that of the likeliest."""
+        with np.errstate(divide="ignore"):
+            return self.log_posterior >= self.log_posterior.max(1, keepdims=True) + np.log(min_posterior)
+
     def sizes(self) -> np.ndarray:
         """Images of each state ``(c,)``."""
         return np.bincount(self.class_[~self.aside], minlength=self.n_classes)

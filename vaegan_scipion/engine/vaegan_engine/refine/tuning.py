@@ -67,6 +67,7 @@ class RoundTuning:
     finer_shells: float = 2.0  # added to the states' shells from the second round on
     first_settle_rounds: int = 2  # of classes and poses, before states are joined
     pose_iterations: int = 2  # per settling round
+    min_posterior: float = 1e-4  # of a state / of the likeliest, for an image's pose in it to be refined again
 
 
 @dataclass(frozen=True)
