@@ -18,9 +18,10 @@ from torch import Tensor
 
 from ..physics.fourier_band import Band, make_band, shift_phases
 from ..physics.map_alignment import align_map, carried
+from ..physics.slices import transform_of
 from ..reconstruction.images import low_passed
 from ..reconstruction.least_squares import better_poses, misfits, project
-from ..reconstruction.posed_images import Coefficients, PosedImages
+from ..reconstruction.posed_images import Coefficients, PosedImages, in_chunks
 from ..stats.group_evidence import valley_evidence
 from .assignment import reassign, state_map
 from .problem import Problem
@@ -97,14 +98,14 @@ def map_differences(problem: Problem, assignment: Assignment, pair: tuple[int, i
     """``sum_k w |C (S_a[V_a] - S_b[V_b])|^2`` per image ``(n,)``: each map at the image's own pose in its state."""
     source, rows = Coefficients(problem.images, where.rows, where.band), torch.from_numpy(where.rows)
     sides = [PosedImages(source, assignment.A[rows, state], assignment.shifts_px[rows, state]) for state in pair]
-    parts, first = [], 0
-    for chunks in zip(*(side.chunks() for side in sides), strict=True):
-        at = slice(first, first + len(chunks[0].A))
-        made = [project(chunk, map_) * shift_phases(where.band, -side.shifts_px[at])
-                for chunk, side, map_ in zip(chunks, sides, maps, strict=True)]
-        parts.append((where.precision * (made[0] - made[1]).abs().square()).sum(1))
-        first = at.stop
-    return torch.cat(parts).double().cpu().numpy()
+    map_fts = [transform_of(map_, where.band) for map_ in maps]
+
+    def part(at: slice) -> Tensor:
+        made = [project(side.rows(at), map_ft) * shift_phases(where.band, -side.shifts_px[at])
+                for side, map_ft in zip(sides, map_fts, strict=True)]
+        return (where.precision * (made[0] - made[1]).abs().square()).sum(1)
+
+    return torch.cat(in_chunks(part, len(rows))).double().cpu().numpy()
 
 
 def line_evidence(odds: np.ndarray, difference: np.ndarray) -> float:
