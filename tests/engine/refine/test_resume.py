@@ -175,7 +175,7 @@ def test_a_finished_refinement_stays(small_run, tmp_path, capsys):
     result_files.write_json(tmp_path / result_files.REFINE_JSON, {"clusters": 7})
     result_files.update_status(tmp_path, state="finished")
     train = run_json.read_run(Path(run.run_dir) / result_files.RUN_JSON)
-    cache = refine.open_cache(train.data, Path(run.run_dir) / result_files.CACHE)
+    cache = refine.open_run_cache(train.data, run.run_dir)
     settings = settings_of(run, train, cache, None)
     result_files.write_json(tmp_path / result_files.CHECKPOINTS / step_store.SETTINGS_JSON, settings)
     assert run_refine(run, tmp_path, resume=True) == {"clusters": 7}
