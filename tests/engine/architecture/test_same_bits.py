@@ -264,4 +264,4 @@ def test_an_older_checkout_is_asked_in_its_own_words(tmp_path):
     settings.write_text("    n_starts: int = 4\n    n_maps: int = 3\n")
     assert same_bits.spelt_for(tmp_path, line) == line
     settings.write_text("    n_starts: int = 3\n    n_tries: int = 4\n")
-    assert "--n-tries 1 --n-starts 2" in same_bits.spelt_for(tmp_path, line)
+    assert "--n-tries 1 --n-starts 3" in same_bits.spelt_for(tmp_path, line)
