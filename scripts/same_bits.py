@@ -71,9 +71,11 @@ traverse --clusters clusters --run presets/train2d-fast --n-points 2 {seeded} --
 BEFORE_2 = (("--n-starts", "--n-tries"), ("--n-maps", "--n-starts"))
 # Four steps of each preset; those of the thesis train their encoder along, the others in a stage of its own.
 PRESET = ("{command} --preset {preset} --particles particles/particles.star --box-px 32 {seeded} {steps} "
-          "--set training.batch_size=16 --set training.total_kimg=0.064 {encoder} --out presets/{command}-{preset}")
+          "--set training.batch_size=16 --set training.total_kimg=0.064 {encoder} {poses} "
+          "--out presets/{command}-{preset}")
 ENCODER_STAGE = "--set training.encoder_kimg=0.064"
 WITH_ITS_ENCODER = "thesis"
+WITH_POSES = "posed"  # those of refine
 
 Contents = dict[str, dict[str, str]]  # file -> entry -> digest
 
@@ -89,14 +91,18 @@ def preset_lines(listed: str) -> list[str]:
     for row in listed.splitlines():
         preset, command = row.split()[:2]
         encoder = "" if preset.startswith(WITH_ITS_ENCODER) else ENCODER_STAGE
-        lines.append(PRESET.format(command=command, preset=preset, encoder=encoder, seeded=SEEDED, steps=STEPS))
+        poses = "--poses refine" if preset.startswith(WITH_POSES) else ""
+        lines.append(PRESET.format(command=command, preset=preset, encoder=encoder, poses=poses, seeded=SEEDED,
+                                   steps=STEPS))
     return lines
 
 
 def recipe_lines(listed: str) -> list[str]:
-    """All command lines: data first, then the presets, then what follows from a training."""
+    """All command lines: data, the presets, what follows from a training; at last the presets that need poses."""
     simulate, *others = RECIPE.format(seeded=SEEDED, steps=STEPS).strip().splitlines()
-    return [simulate, *preset_lines(listed), *others]
+    presets = preset_lines(listed)
+    with_poses = [line for line in presets if "--poses" in line]
+    return [simulate, *(line for line in presets if line not in with_poses), *others, *with_poses]
 
 
 def run_lines(checkout: Path, out: Path, lines: list[str], printed: str) -> None:

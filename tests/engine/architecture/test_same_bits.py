@@ -184,13 +184,14 @@ def test_renamed_files_keys_columns_and_texts_are_the_same(two):
     assert same_bits.compare(contents(two[0], **names), contents(two[1])) == 1
 
 
-def test_every_preset_is_run_and_its_encoder_too():
-    listed = "fast      train3d  the default\nthesis-2d train2d  the thesis in 2D\n"
-    fast, thesis = same_bits.preset_lines(listed)
+def test_every_preset_is_run_with_its_encoder_or_poses():
+    listed = "fast      train3d  the default\nposed train3d  with poses\nthesis-2d train2d  the thesis in 2D\n"
+    fast, posed, thesis = same_bits.preset_lines(listed)
+    assert "--poses refine " in posed and "--poses" not in fast + thesis
     assert fast.startswith("train3d --preset fast ") and "training.encoder_kimg=" in fast
     assert thesis.startswith("train2d --preset thesis-2d ") and "encoder_kimg" not in thesis
     lines = same_bits.recipe_lines(listed)
-    assert lines[0].startswith("simulate") and lines[1:3] == [fast, thesis]
+    assert lines[0].startswith("simulate") and lines[1:3] == [fast, thesis] and lines[-1] == posed
     assert {"train3d", "embed", "cluster", "refine", "traverse", "report"} <= {line.split()[0] for line in lines}
 
 
