@@ -12,7 +12,14 @@ from pyworkflow.protocol import LEVEL_ADVANCED, MODE_RESUME
 from vaegan_scipion import protocols
 from vaegan_scipion.engine.vaegan_engine.contract import run_json
 from vaegan_scipion.engine.vaegan_engine.contract.labels import UNASSIGNED
-from vaegan_scipion.engine.vaegan_engine.contract.settings import ClusterRun, ComputeConfig
+from vaegan_scipion.engine.vaegan_engine.contract.setting import described
+from vaegan_scipion.engine.vaegan_engine.contract.settings import (
+    ClusterRun,
+    ComputeConfig,
+    DataConfig,
+    RefineRun,
+    TraverseRun,
+)
 from vaegan_scipion.protocols import (
     VaeganProtCluster,
     VaeganProtEvaluate,
@@ -21,6 +28,7 @@ from vaegan_scipion.protocols import (
     VaeganProtTrain2D,
     VaeganProtTrain3D,
     VaeganProtTraverse,
+    form_settings,
 )
 from vaegan_scipion.protocols.protocol_cluster import METHODS
 from vaegan_scipion.tests.phantom import ProjectTest, import_phantom
@@ -97,6 +105,24 @@ class TestForms(ProjectTest):
             changed = run_json.to_dict(expected.data)
             changed["particles"] = "particles.star"
             self.assertEqual(run_json.to_dict(found.data), changed)
+
+    def test_fields_of_settings_are_made_from_them(self):
+        """Label with unit, help with limits, default and choices stand in the engine's settings alone."""
+        found = 0
+        for protocol_class, cls in ((VaeganProtCluster, ClusterRun), (VaeganProtTraverse, TraverseRun),
+                                    (VaeganProtRefine, RefineRun), (VaeganProtTrain3D, DataConfig)):
+            params_of = dict(fields(self.newProtocol(protocol_class)))
+            for item in described(cls):
+                param = params_of.get(form_settings.param_name(item.name))
+                if param is None or not item.about.label or item.name == "box_px":  # its default is the preset's
+                    continue
+                found += 1
+                self.assertEqual(param.label.get(), form_settings.label_text(item))
+                self.assertTrue(param.help.get().startswith(form_settings.help_text(item)), item.name)
+                default = item.choices.index(item.default) if item.choices else item.default
+                self.assertEqual(type(item.default)(param.default.get()) if not item.choices else param.default.get(),
+                                 default, item.name)
+        self.assertGreater(found, 25)
 
     def test_every_protocol_is_in_both_trees(self):
         with open(os.path.join(os.path.dirname(os.path.dirname(__file__)), "protocols.conf")) as stream:

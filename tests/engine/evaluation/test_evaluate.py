@@ -197,6 +197,8 @@ def test_maps_alone_are_compared_with_every_reference(tmp_path, analysis):
 def test_a_run_json_with_nothing_to_compare_with_is_refused(tmp_path, analysis):
     with pytest.raises(DataError, match="both empty"):
         evaluate.run_evaluate(asked(analysis[0]), tmp_path)
+    with pytest.raises(DataError, match="a ceiling is of use beside labels alone"):
+        evaluate.run_evaluate(asked(analysis[0], maps=("a.mrc",), ceiling_json="ceiling.json"), tmp_path)
     with pytest.raises(DataError, match=r"none\.mrc"):
         evaluate.run_evaluate(asked(analysis[0], maps=(str(tmp_path / "none.mrc"),)), tmp_path)
 

@@ -142,8 +142,9 @@ class TrainRun:
 
     command: Literal["train2d", "train3d"] = fixed("train3d")
     preset: str = setting(
-        "fast", "fast learns in minutes to hours, posed is the one for known poses; others are settings of the "
-        "original work and its ablations, days on a GPU: 'vaegan presets' explains each", label="Preset")
+        "fast", "fast learns in minutes to hours, posed is the one for known poses and their default; others are "
+        "settings of the original work and its ablations, days on a GPU: 'vaegan presets' explains each",
+        label="Preset")
     data: DataConfig = section(DataConfig, shown=("particles", "stack", "max_images", "box_px", "crop_frac",
                                                   "poses_dir", "input_poses"))
     model: ModelConfig = section(ModelConfig, shown=())

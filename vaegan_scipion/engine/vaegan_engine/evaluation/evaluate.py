@@ -32,6 +32,8 @@ def run_evaluate(run: EvaluateRun, out_dir: Path | None) -> dict[str, Any]:
     if not (run.truth_csv or run.maps):
         raise DataError("truth_csv and maps are both empty: there is nothing to compare with.",
                         "Give labels, reference maps or both.")
+    if run.ceiling_json and not run.truth_csv:
+        raise DataError(f"{run.ceiling_json}: a ceiling is of use beside labels alone.", "Give the labels too.")
     values: dict[str, Any] = {}
     truth, counts = None, None
     if run.truth_csv:
