@@ -133,6 +133,7 @@ def test_psnr_of_known_error():
     assert noise_generator.psnr_db(clean + 0.1, clean) == pytest.approx(10 * np.log10(4 / 0.01))
 
 
+@pytest.mark.slow
 def test_ribosome_3d_compares_configurations_and_keeps_what_is_done(tmp_path, maps, monkeypatch):
     names = ("thesis-3d-camera", "thesis-3d-variant")  # two for the time it takes
     monkeypatch.setitem(ribosome.CONFIGURATIONS, "train3d", names)
