@@ -152,6 +152,7 @@ def test_search_is_the_likelihood_at_the_best_contrast_of_every_template(spread)
         assert float(found.contrast[i]) == pytest.approx(float(g[scores.indices[c, best]]), abs=5e-3)
 
 
+@pytest.mark.science
 def test_states_hidden_by_contrast_are_divided():
     """Two like states, contrasts that differ more than the states do: with contrasts known the class is split."""
     one = blobs(0)

@@ -78,6 +78,7 @@ def stop_after(monkeypatch, written: list[str]) -> None:
     monkeypatch.setattr(Checkpoints, "write", and_stop)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("spread", "steps"), [(0.0, STEPS), (0.2, STEPS + STEPS_OF_CONTRAST)])
 def test_stopped_after_every_step_it_ends_in_the_same_bits(small_run, tmp_path, monkeypatch, spread, steps):
     run, _ = small_run
