@@ -53,6 +53,19 @@ def test_ids_of_their_own_are_joined_whatever_the_order(run):
     np.testing.assert_array_equal(second.images[::-1], first.images)
 
 
+def test_row_numbers_do_not_stand_for_the_ids_there_were(run, tmp_path):
+    data, run_dir, edit = run
+    edit(with_ids=True)
+    cache = open_run_cache(data, run_dir, progress=False)
+    result_files.update_status(tmp_path / "emb", **{ROW_IDS: cache.ids_are_rows_of})
+    check_row_ids(tmp_path / "emb", data.particles)
+    edit()
+    for refused in (lambda: open_run_cache(data, run_dir, progress=False),
+                    lambda: check_row_ids(tmp_path / "emb", data.particles)):
+        with pytest.raises(DataError, match="row number"):
+            refused()
+
+
 def test_results_keep_the_star_file_they_belong_to(run, tmp_path):
     data, run_dir, edit = run
     cache = open_run_cache(data, run_dir, progress=False)

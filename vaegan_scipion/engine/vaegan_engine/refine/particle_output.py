@@ -62,7 +62,7 @@ def write_stars(data: DataConfig, cache: ParticleCache, table: Table, out_dir: P
     Raises DataError where the star file is no longer the one that the images were prepared from.
     """
     source = read_star(Path(data.particles))
-    if cache.ids_are_rows_of not in (None, source.sha256):
+    if cache.ids_are_rows_of != (None if source.has(PARTICLE_ID) else source.sha256):
         raise changed_star(data.particles, "the prepared images")
     aside = table.label == UNASSIGNED
     (out_dir / result_files.JUNK_STAR).unlink(missing_ok=True)
