@@ -49,7 +49,7 @@ def build_project(folder: Path, data: Path, args: argparse.Namespace) -> dict[st
         "cluster": {"seed": args.seed, "numberOfThreads": args.threads, "doHalves": True,
                     "halvesKimg": args.halves_kimg},
         "traverse": {"seed": args.seed, "numberOfThreads": args.threads},
-        "refine": {"seed": args.seed, "numberOfThreads": args.threads},
+        "states": {"seed": args.seed, "numberOfThreads": args.threads},
     }, indent=2) + "\n")
     run([SCIPION, "python", ROOT / "scripts" / "demo_project.py", request], VAEGAN_DEMO_GPU=str(int(args.gpu)))
     found: dict[str, str] = json.loads(answer.read_text())
@@ -120,7 +120,7 @@ def main() -> None:
          "--traverse", folders["traverse"], "--halves", folders["halves"], "--evaluation", evaluation_dir,
          "--truth", truth, "--out", picture])
     run([VAEGAN, "report", "--run", folders["run"], "--clusters", folders["clusters"],
-         "--traverse", folders["traverse"], "--halves", folders["halves"], "--refine", folders["refined"],
+         "--traverse", folders["traverse"], "--halves", folders["halves"], "--states", folders["refined"],
          "--evaluation", evaluation_dir, "--title", "Demo: particles of the built-in phantom", "--out", page])
     print_results(json.loads((evaluation_dir / "evaluation.json").read_text()),
                   json.loads((refined_dir / "evaluation.json").read_text()),

@@ -13,7 +13,7 @@ from pathlib import Path
 from pwem.protocols import ProtImportParticles
 from pyworkflow.project import Manager
 
-from vaegan_scipion.protocols import VaeganProtCluster, VaeganProtRefine, VaeganProtTrain3D, VaeganProtTraverse
+from vaegan_scipion.protocols import VaeganProtCluster, VaeganProtStates, VaeganProtTrain3D, VaeganProtTraverse
 
 POLL_S = 2.0
 
@@ -97,10 +97,10 @@ def main():
     traversal.inputClusters.set(clustering)
     launch(project, traversal, "PCA traversal")
 
-    refining = project.newProtocol(VaeganProtRefine, **request["refine"])
+    refining = project.newProtocol(VaeganProtStates, **request["states"])
     refining.inputTraining.set(training)
     refining.inputClusters.set(clustering)
-    launch(project, refining, "refine clusters")
+    launch(project, refining, "find states and poses")
 
     Path(request["answer"]).write_text(json.dumps({
         "project": os.path.abspath(project.getPath()),
@@ -108,7 +108,7 @@ def main():
         "clusters": os.path.abspath(clustering.getClustersDir()),
         "halves": os.path.abspath(clustering._getExtraPath("halves")),
         "traverse": os.path.abspath(traversal._getExtraPath("traversal")),
-        "refined": os.path.abspath(refining.getRefinedDir()),
+        "refined": os.path.abspath(refining.getStatesDir()),
     }, indent=2) + "\n")
 
 

@@ -33,11 +33,11 @@ def main(words):
     if os.environ.get("VAEGAN_FAKE_WAIT") == run.command:
         wait_in_the_middle(run, out_dir)
     commands = {"train2d": train, "train3d": train, "embed": embed, "cluster": cluster,
-                "traverse": traverse, "halves": halves, "refine": refine, "evaluate": evaluate, "report": report,
+                "traverse": traverse, "halves": halves, "states": refine, "evaluate": evaluate, "report": report,
                 "counterpart": counterpart}
     commands[run.command](run, out_dir)
     result_files.update_status(out_dir, state="finished")
-    if run.command.startswith(("train", "refine")):
+    if run.command.startswith(("train", "states")):
         result_files.update_status(out_dir, resumed="--resume" in words,
                               visible_gpus=os.environ.get("CUDA_VISIBLE_DEVICES"))
     print(f"fake {run.command} done")
@@ -51,7 +51,7 @@ def fail_on_request(command, out_dir):
             continue
         if command.startswith("train"):
             write_checkpoint(out_dir, 1600)
-        if command == "refine":
+        if command == "states":
             result_files.update_status(out_dir, stage="divide")
             result_files.write_npz(out_dir / result_files.CHECKPOINTS / "ab_initio.npz", fake=np.zeros(1))
         if name == "VAEGAN_FAKE_EXIT":
@@ -181,7 +181,7 @@ def refine(run, out_dir):
                      "file": files[0], "files": files[1:], "index": label, "resolution_0.143_ang": 20.0 + label,
                      "motion_agreement": 0.1 + 0.8 * label, "motion_files": motions})
     result_files.write_json(out_dir / result_files.CLUSTERS_JSON, rows)
-    result_files.write_json(out_dir / result_files.REFINE_JSON, {
+    result_files.write_json(out_dir / result_files.STATES_JSON, {
         "clusters": 2, "verdict": "2 states", "unseen_log_evidence": 50.0, "least_log_evidence": 3.0,
         "starts": [{"kind": "apart", "coarse_log_evidence": [30.0, 40.0], "log_evidence": 50.0, "kept": True}],
         "masks": [], "restarts": [],
@@ -233,7 +233,7 @@ def labels_of(run):
 
 def report(run, out_dir):
     """A page that names what it was asked to show."""
-    folders = [run.run_dir, run.clusters_dir, run.traverse_dir, run.halves_dir, run.refine_dir, run.evaluation_dir]
+    folders = [run.run_dir, run.clusters_dir, run.traverse_dir, run.halves_dir, run.states_dir, run.evaluation_dir]
     missing = [folder for folder in folders if folder and not (Path(folder)).is_dir()]
     assert not missing, missing
     (out_dir / result_files.REPORT_HTML).write_text("\n".join(["<p>" + run.title, *folders]))

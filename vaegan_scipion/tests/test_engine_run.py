@@ -21,7 +21,7 @@ from vaegan_scipion.engine.vaegan_engine.contract.settings import (
     DataConfig,
     EmbedRun,
     HalvesRun,
-    RefineRun,
+    StatesRun,
     TrainingConfig,
     TrainRun,
 )
@@ -166,8 +166,8 @@ class TestEngineRun(unittest.TestCase):
 
     def test_a_refinement_resumes(self):
         def refine(n_starts):
-            settings = RefineRun(run_dir="run", n_starts=n_starts)
-            return EngineRun(settings, str(self.folder / "refine.json"), str(self.folder / "refined"))
+            settings = StatesRun(run_dir="run", n_starts=n_starts)
+            return EngineRun(settings, str(self.folder / "states.json"), str(self.folder / "refined"))
 
         self.assertFalse(refine(3).prepare())
         checkpoints = self.folder / "refined" / result_files.CHECKPOINTS

@@ -16,8 +16,8 @@ from vaegan_scipion.engine.vaegan_engine.contract.settings import ClusterRun, Co
 from vaegan_scipion.protocols import (
     VaeganProtCluster,
     VaeganProtEvaluate,
-    VaeganProtRefine,
     VaeganProtSelect,
+    VaeganProtStates,
     VaeganProtTrain2D,
     VaeganProtTrain3D,
     VaeganProtTraverse,
@@ -202,8 +202,8 @@ class TestForms(ProjectTest):
         changes = {"inputTraining": again, "inputClusters": self.clustering, "nStarts": 2, "smallestFrac": 0.1,
                    "nTries": 2, "startShells": 3.0, "searchShells": 7.0, "classShells": 9.0, "startSteps": 5,
                    "searchSteps": 6, "batchSize": 64, "seed": 2, "numberOfThreads": 1}
-        self.check_heard(self.new(VaeganProtRefine, {"inputTraining": self.training}), changes,
-                         dict.fromkeys(changes, "refineStep"))
+        self.check_heard(self.new(VaeganProtStates, {"inputTraining": self.training}), changes,
+                         dict.fromkeys(changes, "statesStep"))
 
     def test_every_field_of_select(self):
         second = self.make(VaeganProtCluster, inputTraining=self.training, nNeighbors=7)

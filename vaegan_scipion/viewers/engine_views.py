@@ -61,7 +61,7 @@ def make_report(clustering: Any, traversal: Any, evaluation: Any, refinement: An
         clusters_dir=absolute(clustering._getExtraPath(CLUSTERS_DIR)),
         traverse_dir=absolute(traversal._getExtraPath(TRAVERSAL_DIR)) if traversal else "",
         halves_dir=absolute(halves) if (halves / result_files.HALVES_JSON).exists() else "",
-        refine_dir=absolute(refinement.getRefinedDir()) if refinement else "",
+        states_dir=absolute(refinement.getStatesDir()) if refinement else "",
         evaluation_dir=absolute(evaluation._getExtraPath(EVALUATION_DIR)) if evaluation else "",
         title=f"{clustering.getProject().getShortName()}: {clustering.getRunName()}")
     folder = owner._getExtraPath(REPORT_DIR)

@@ -54,7 +54,7 @@ def motion_lines(rows: Sequence[Dict[str, Any]]) -> List[str]:
 
 
 def evidence_lines(details: Dict[str, Any], rows: Sequence[Dict[str, Any]]) -> List[str]:
-    """The verdict and the numbers behind it, from `refine.json` and `clusters.json`, as lines of text."""
+    """The verdict and the numbers behind it, from `states.json` and `clusters.json`, as lines of text."""
     lines = [f"Verdict: {details['verdict']}", "",
              f"Images that took no part in the start: log likelihood {details['unseen_log_evidence']:.1f} per image "
              f"against an empty map; {details['least_log_evidence']:g} is asked for."]
@@ -108,4 +108,4 @@ def _shown(details: Dict[str, Any], rows: Sequence[Dict[str, Any]]) -> List[str]
              for part in (textwrap.wrap(line, LINE_CHARS, subsequent_indent="    ", drop_whitespace=True,
                                         replace_whitespace=False) or [""])]
     left = len(lines) - MOST_ROWS
-    return lines if left <= 1 else [*lines[:MOST_ROWS], f"... and {left} lines more: see refine.json"]
+    return lines if left <= 1 else [*lines[:MOST_ROWS], f"... and {left} lines more: see states.json"]

@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 from ..convert.from_engine import Picture
 from ..engine_run import EngineError
-from ..protocols import VaeganProtEvaluate, VaeganProtRefine, VaeganProtTraverse
+from ..protocols import VaeganProtEvaluate, VaeganProtStates, VaeganProtTraverse
 from . import plots
 from .engine_views import BrowserView, make_report
 
@@ -53,7 +53,7 @@ class VaeganViewer(ProtocolViewer):
 
         runs: traversal, evaluation, refinement on this clustering where it is not the newest finished one.
         """
-        kinds = {"traversal": VaeganProtTraverse, "evaluation": VaeganProtEvaluate, "refinement": VaeganProtRefine}
+        kinds = {"traversal": VaeganProtTraverse, "evaluation": VaeganProtEvaluate, "refinement": VaeganProtStates}
         chosen = {name: runs.get(name) or newest_run(self.getProject(), kind, clustering)
                   for name, kind in kinds.items()}
         try:

@@ -191,7 +191,7 @@ def test_every_preset_is_run_and_its_encoder_too():
     assert thesis.startswith("train2d --preset thesis-2d ") and "encoder_kimg" not in thesis
     lines = same_bits.recipe_lines(listed)
     assert lines[0].startswith("simulate") and lines[1:3] == [fast, thesis]
-    assert {"train3d", "embed", "cluster", "refine", "traverse", "report"} <= {line.split()[0] for line in lines}
+    assert {"train3d", "embed", "cluster", "states", "traverse", "report"} <= {line.split()[0] for line in lines}
 
 
 @pytest.mark.parametrize("words", [[], ["only-one"], ["no-folder", "no-folder"]])

@@ -27,13 +27,13 @@ from ..latent.stability import as_deep
 from ..physics.map_comparison import frequencies_per_ang
 from . import pictures
 from .html import Section, shown, table
-from .refine_section import refine_section
 from .result_reading import read_json, read_picture
+from .states_section import states_section
 
 PAGE = Path(__file__).with_name("assets")
 FEW_NEAR_FRAC = 0.01  # of the cluster: a point with fewer particles near is marked
 STAGES = (("run_dir", "Training"), ("clusters_dir", "Clustering"), ("traverse_dir", "Traversal"),
-          ("halves_dir", "Two halves"), ("refine_dir", "Refinement"))
+          ("halves_dir", "Two halves"), ("states_dir", "Refinement"))
 GLANCE = ("n_particles", "pixel_size_ang", "box_px", "device", "seed", "images_seen", "images_per_second", "state")
 
 
@@ -56,8 +56,8 @@ def write_report(run: ReportRun, path: str | Path) -> Path:
         sections.append(traversal_section(run.traverse_dir, {row["label"]: row["n_particles"] for row in rows}))
     if halves:
         sections.append(fsc_section(halves))
-    if run.refine_dir:
-        sections.append(refine_section(run.refine_dir))
+    if run.states_dir:
+        sections.append(states_section(run.states_dir))
     if run.evaluation_dir:
         sections.append(
             evaluation_section(read_json(Path(run.evaluation_dir) / result_files.EVALUATION_JSON, "evaluate"))

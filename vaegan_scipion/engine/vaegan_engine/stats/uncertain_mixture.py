@@ -105,7 +105,7 @@ class Fit:
 
 @compiled
 def _e_step(information, linear, weight, log_share, mean, inverse, constant, responsibility, evidence,  # type: ignore
-            sum0, sum1, sum2):  # noqa: ANN001, ANN202
+            sum0, sum1, sum2):
     """One pass over all points; fills ``responsibility``, ``evidence`` and the weighted posterior moments."""
     n, k = linear.shape
     c = len(log_share)

@@ -14,7 +14,7 @@ from pwem.constants import ALIGN_PROJ
 from vaegan_scipion.convert.poses import Pose, pose_matrix
 from vaegan_scipion.engine.vaegan_engine.contract import result_files
 from vaegan_scipion.engine_run import EngineError, read_status
-from vaegan_scipion.protocols import VaeganProtCluster, VaeganProtRefine, VaeganProtTrain2D, VaeganProtTrain3D
+from vaegan_scipion.protocols import VaeganProtCluster, VaeganProtStates, VaeganProtTrain2D, VaeganProtTrain3D
 from vaegan_scipion.tests.phantom import ENABLED_IDS, SAMPLING_RATE_ANG, ProjectTest, environment, run_in_shell
 from vaegan_scipion.viewers import refined_states
 
@@ -43,7 +43,7 @@ class TestRefine(ProjectTest):
         cls.training = cls.make(VaeganProtTrain3D, boxPx=16, nCategories=3, inputParticles=particles)
         cls.clustering = cls.make(VaeganProtCluster, inputTraining=cls.training, nNeighbors=5)
         # the phantom is smaller than the form allows
-        cls.run_ = cls.make(VaeganProtRefine, inputTraining=cls.training, inputClusters=cls.clustering)
+        cls.run_ = cls.make(VaeganProtStates, inputTraining=cls.training, inputClusters=cls.clustering)
 
     def check_particle(self, item):
         """Class, alignment and values of one particle."""
@@ -102,9 +102,9 @@ class TestRefine(ProjectTest):
         self.assertTrue(any("0.90" in line for line in lines))
 
     def test_what_is_no_output_any_more_is_emptied(self):
-        run = self.make(VaeganProtRefine, inputTraining=self.training, inputClusters=self.clustering)
+        run = self.make(VaeganProtStates, inputTraining=self.training, inputClusters=self.clustering)
         self.addCleanup(self.proj.deleteProtocol, run)
-        folder = Path(run.getRefinedDir())
+        folder = Path(run.getStatesDir())
         rows = result_files.read_json(folder / result_files.CLUSTERS_JSON)
         result_files.write_json(folder / result_files.CLUSTERS_JSON, [{**row, "motion_files": []} for row in rows])
         table = folder / result_files.PARTICLES_CSV
@@ -117,24 +117,24 @@ class TestRefine(ProjectTest):
         self.assertEqual(again.outputParticles.getSize(), len(KEPT_IDS))
 
     def test_a_folder_that_was_emptied_has_no_verdict(self):
-        run = self.make(VaeganProtRefine, inputTraining=self.training, inputClusters=self.clustering)
+        run = self.make(VaeganProtStates, inputTraining=self.training, inputClusters=self.clustering)
         self.addCleanup(self.proj.deleteProtocol, run)
-        (Path(run.getRefinedDir()) / result_files.REFINE_JSON).unlink()
+        (Path(run.getStatesDir()) / result_files.STATES_JSON).unlink()
         self.assertNotIn("Verdict", "\n".join(run._summary()))
         self.assertEqual(run._methods(), [])
 
     def test_continue_after_a_stop_resumes(self):
-        run = self.filled(VaeganProtRefine, inputTraining=self.training)
+        run = self.filled(VaeganProtStates, inputTraining=self.training)
         self.proj.saveProtocol(run)
         run.makePathsAndClean()
         with patch.object(run, "runJob", side_effect=run_in_shell):
             with environment(VAEGAN_FAKE_EXIT="refine:143"), self.assertRaisesRegex(EngineError, "fake message 143"):
-                run.refineStep("")
+                run.statesStep("")
             self.assertEqual(run._summary(), ["Stopped at: divide. Continue goes on from there."])
             for n_starts, resumed in ((3, True), (4, False)):  # other settings begin anew
                 run.nStarts.set(n_starts)
-                run.refineStep("")
-                self.assertIs(read_status(run.getRefinedDir())["resumed"], resumed)
+                run.statesStep("")
+                self.assertIs(read_status(run.getStatesDir())["resumed"], resumed)
 
     @unittest.skipIf(NEEDS_RELION, NEEDS_RELION)
     def test_relion_reads_the_poses_as_they_were_written(self):
@@ -148,9 +148,9 @@ class TestRefine(ProjectTest):
             np.testing.assert_allclose([row.rlnOriginXAngst, row.rlnOriginYAngst], [-0.5 * i, 0.25 * i], atol=1e-3)
 
     def test_every_button_of_the_viewer_draws(self):
-        from vaegan_scipion.viewers import VaeganRefineViewer
+        from vaegan_scipion.viewers import VaeganStatesViewer
 
-        viewer = VaeganRefineViewer(project=self.proj, protocol=self.run_)
+        viewer = VaeganStatesViewer(project=self.proj, protocol=self.run_)
         for name, show in viewer._getVisualizeDict().items():
             if name in ("showClasses", "showReport"):
                 continue  # Scipion's own window, the browser
@@ -161,14 +161,14 @@ class TestRefine(ProjectTest):
                          [row["n_particles"] for row in self.run_.readClusterRows()])
 
     def test_report_shows_the_clusters_and_the_refinement(self):
-        from vaegan_scipion.viewers import VaeganClusterViewer, VaeganRefineViewer
+        from vaegan_scipion.viewers import VaeganClusterViewer, VaeganStatesViewer
 
-        for viewer in (VaeganRefineViewer(project=self.proj, protocol=self.run_),
+        for viewer in (VaeganStatesViewer(project=self.proj, protocol=self.run_),
                        VaeganClusterViewer(project=self.proj, protocol=self.clustering)):
             view, = viewer._getVisualizeDict()["showReport"]()
             with open(view.path) as stream:
                 page = stream.read()
-            self.assertIn(os.path.abspath(self.run_.getRefinedDir()), page)
+            self.assertIn(os.path.abspath(self.run_.getStatesDir()), page)
             self.assertIn(os.path.abspath(self.clustering.getClustersDir()), page)
 
     def test_form_refuses(self):
@@ -177,7 +177,7 @@ class TestRefine(ProjectTest):
                                 ("use rising numbers", {"startShells": 9.0, "classShells": 8.0}),
                                 ("Starts to try is 0", {"nTries": 0}), ("Batch size is 1", {"batchSize": 1}),
                                 ("Smallest state / all is 0.7", {"smallestFrac": 0.7})):
-            run = self.newProtocol(VaeganProtRefine, **values)
+            run = self.newProtocol(VaeganProtStates, **values)
             run.inputTraining.set(self.training)
             self.assertIn(message, "\n".join(run._validate()))
         run.inputClusters.set(self.clustering)

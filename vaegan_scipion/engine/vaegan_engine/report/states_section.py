@@ -20,10 +20,10 @@ from .result_reading import read_json, read_picture
 VIEW_BINS = (24, 12)  # rot x cos(tilt): bins of equal area on the sphere
 
 
-def refine_section(folder: str) -> Section:
+def states_section(folder: str) -> Section:
     """Verdict, states, pairs, refused splits, maps and viewing directions of a refine folder. Raises DataError."""
-    details = read_json(Path(folder) / result_files.REFINE_JSON, "refine")
-    rows = read_json(Path(folder) / result_files.CLUSTERS_JSON, "refine")
+    details = read_json(Path(folder) / result_files.STATES_JSON, "states")
+    rows = read_json(Path(folder) / result_files.CLUSTERS_JSON, "states")
     labels, rot_deg, tilt_deg = read_views(folder)
     body = f'<p class="verdict">{html.escape(details["verdict"])}</p>{table(None, evidence(details))}'
     body += ('<p class="note">States, poses and maps by expectation maximisation over poses. Half maps were refined '
@@ -48,7 +48,7 @@ def refine_section(folder: str) -> Section:
               for row in rows]
     body += f'<img src="{pictures.fsc_uri(curves, "Half maps refined apart")}" alt="FSC of half maps">'
     body += f'<img src="{views_uri(labels, rot_deg, tilt_deg)}" alt="viewing directions"></div>'
-    return Section("refine", "Refined states", body)
+    return Section("states", "States", body)
 
 
 def state_name(label: int) -> str:
@@ -101,7 +101,7 @@ def read_views(folder: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Label, rot and tilt (deg) of the particles in a state. Raises DataError."""
     path = Path(folder) / result_files.PARTICLES_CSV
     if not path.exists():
-        raise DataError(f"{path} is not there.", "Run vaegan refine first.")
+        raise DataError(f"{path} is not there.", "Run vaegan states first.")
     rows = [row for row in result_files.read_csv(path) if int(row["label"]) >= 0]
     return (np.array([int(row["label"]) for row in rows]), np.array([float(row["rot_deg"]) for row in rows]),
             np.array([float(row["tilt_deg"]) for row in rows]))

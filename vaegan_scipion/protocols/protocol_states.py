@@ -8,11 +8,11 @@ import pyworkflow.protocol.params as params
 from pwem.objects import FSC, SetOfClasses3D, SetOfFSCs, SetOfParticles, SetOfVolumes, Transform
 from pyworkflow.object import Float, Integer
 
-from ..constants import NOISE_LABEL, REFINED_DIR
+from ..constants import NOISE_LABEL, STATES_DIR
 from ..convert.from_engine import Picture, enabled_ids, new_picture_item, set_location
 from ..convert.poses import Pose, pose_matrix, read_poses
 from ..engine.vaegan_engine.contract import result_files, run_json
-from ..engine.vaegan_engine.contract.settings import RefineRun
+from ..engine.vaegan_engine.contract.settings import StatesRun
 from ..engine_run import EngineError, has_result, read_status, result_file
 from .form_settings import add_setting, problems_of, values_of
 from .protocol_base import VaeganProtBase, file_digest, set_digest
@@ -21,7 +21,7 @@ N_PARTICLES_MIN = 200  # the engine's limit
 ADVANCED = ("n_tries", "start_shells", "search_shells", "class_shells", "start_steps", "search_steps", "batch_size")
 
 
-class VaeganProtRefineOutputs(Enum):
+class VaeganProtStatesOutputs(Enum):
     """Outputs of the protocol."""
 
     outputClasses = SetOfClasses3D
@@ -32,7 +32,7 @@ class VaeganProtRefineOutputs(Enum):
     outputJunk = SetOfParticles
 
 
-class VaeganProtRefine(VaeganProtBase):
+class VaeganProtStates(VaeganProtBase):
     """Find states, poses and maps of the training's particles by expectation maximisation over poses.
 
     Starts from the clusters' maps, or from random ones, divides states while two halves of the images agree on the
@@ -45,8 +45,8 @@ class VaeganProtRefine(VaeganProtBase):
     there are any: the images that were set aside, and for states that vary continuously maps along the motion.
     """
 
-    _label = "refine clusters"
-    _possibleOutputs = VaeganProtRefineOutputs
+    _label = "find states and poses"
+    _possibleOutputs = VaeganProtStatesOutputs
 
     # --------------------------- DEFINE param functions ---------------------------
     def _defineParams(self, form: Any) -> None:
@@ -56,10 +56,10 @@ class VaeganProtRefine(VaeganProtBase):
         form.addParam("inputClusters", params.PointerParam, pointerClass="VaeganProtCluster", allowsNull=True,
                       label="Clusters to start from",
                       help="Embed and cluster of that training: its maps are in the start. Empty = random maps alone.")
-        add_setting(form, RefineRun, "n_starts")
-        add_setting(form, RefineRun, "smallest_frac")
+        add_setting(form, StatesRun, "n_starts")
+        add_setting(form, StatesRun, "smallest_frac")
         for name in ADVANCED:
-            add_setting(form, RefineRun, name, expertLevel=params.LEVEL_ADVANCED)
+            add_setting(form, StatesRun, name, expertLevel=params.LEVEL_ADVANCED)
         self._defineComputeParams(form)
 
     # --------------------------- INSERT steps functions ---------------------------
@@ -69,16 +69,16 @@ class VaeganProtRefine(VaeganProtBase):
         digest = json.dumps([
             run_json.to_dict(self._getSettings()), set_digest(training.inputParticles.get()), status.get("checkpoint"),
             file_digest(os.path.join(clustering.getClustersDir(), result_files.CLUSTERS_JSON)) if clustering else ""])
-        self._insertFunctionStep(self.refineStep, digest)
+        self._insertFunctionStep(self.statesStep, digest)
         self._insertFunctionStep(self.createOutputStep, digest, needsGPU=False)
 
     # --------------------------- STEPS functions ---------------------------
-    def refineStep(self, digest: str) -> None:
-        self._runEngine(self._getSettings(), "refine", REFINED_DIR)
+    def statesStep(self, digest: str) -> None:
+        self._runEngine(self._getSettings(), "states", STATES_DIR)
 
     def createOutputStep(self, digest: str) -> None:
         pointer, rate = self.inputTraining.get().inputParticles, self.inputTraining.get().getTrainingPixelSize()
-        particles, poses = pointer.get(), read_poses(self.getRefinedDir())
+        particles, poses = pointer.get(), read_poses(self.getStatesDir())
         strangers = sorted(set(poses) - set(enabled_ids(particles)))
         if strangers:
             raise EngineError(f"{result_files.PARTICLES_CSV}: particle {strangers[0]} is not in the input set "
@@ -156,7 +156,7 @@ class VaeganProtRefine(VaeganProtBase):
 
     def _makeFSCs(self, rows: Dict[int, Dict[str, Any]]) -> Any:
         curves: Dict[int, List[List[float]]] = {}
-        for row in result_files.read_csv(result_file(self.getRefinedDir(), result_files.FSC_CSV)):
+        for row in result_files.read_csv(result_file(self.getStatesDir(), result_files.FSC_CSV)):
             frequency = float(row["spatial_frequency_per_ang"])
             if frequency > 0:
                 curves.setdefault(int(row["cluster"]), []).append([frequency, float(row["fsc"])])
@@ -192,14 +192,14 @@ class VaeganProtRefine(VaeganProtBase):
         if given != sorted(given):
             problems.append(f"The shells are {shells[0]:g}, {shells[1]:g} and {shells[2]:g}; use rising numbers, or "
                             "0.")
-        return problems + problems_of(RefineRun, self._getValues())
+        return problems + problems_of(StatesRun, self._getValues())
 
     def _warnings(self) -> List[str]:
         return self._warnCompute()
 
     def _summary(self) -> List[str]:
-        if not self.hasAttribute("outputClasses") or not has_result(self.getRefinedDir(), result_files.REFINE_JSON):
-            stage = read_status(self.getRefinedDir()).get("stage")
+        if not self.hasAttribute("outputClasses") or not has_result(self.getStatesDir(), result_files.STATES_JSON):
+            stage = read_status(self.getStatesDir()).get("stage")
             if not stage:
                 return ["The states are not made yet."]
             return [f"Running: {stage}" if self.isActive() else f"Stopped at: {stage}. Continue goes on from there."]
@@ -212,7 +212,7 @@ class VaeganProtRefine(VaeganProtBase):
         return lines
 
     def _methods(self) -> List[str]:
-        if not self.hasAttribute("outputClasses") or not has_result(self.getRefinedDir(), result_files.REFINE_JSON):
+        if not self.hasAttribute("outputClasses") or not has_result(self.getStatesDir(), result_files.STATES_JSON):
             return []
         return [f"States and poses of {self.outputParticles.getSize()} particles were found by expectation "
                 f"maximisation over poses, starting from {'cluster' if self.inputClusters.get() else 'random'} maps: "
@@ -222,29 +222,29 @@ class VaeganProtRefine(VaeganProtBase):
         return ["Scheres2012"]
 
     # --------------------------- UTILS functions ---------------------------
-    def getRefinedDir(self) -> str:
+    def getStatesDir(self) -> str:
         """Results folder of the refinement."""
-        return str(self._getExtraPath(REFINED_DIR))
+        return str(self._getExtraPath(STATES_DIR))
 
     def readClusterRows(self) -> List[Dict[str, Any]]:
         """Rows of its `clusters.json`."""
-        return list(result_files.read_json(result_file(self.getRefinedDir(), result_files.CLUSTERS_JSON)))
+        return list(result_files.read_json(result_file(self.getStatesDir(), result_files.CLUSTERS_JSON)))
 
     def _evidence(self) -> Dict[str, Any]:
-        return dict(result_files.read_json(result_file(self.getRefinedDir(), result_files.REFINE_JSON)))
+        return dict(result_files.read_json(result_file(self.getStatesDir(), result_files.STATES_JSON)))
 
     def _path(self, file: str) -> str:
-        return str(result_file(self.getRefinedDir(), file))
+        return str(result_file(self.getStatesDir(), file))
 
-    def _getSettings(self) -> RefineRun:
+    def _getSettings(self) -> StatesRun:
         extra, clustering = self._getExtraPath(), self.inputClusters.get()
-        return RefineRun(
+        return StatesRun(
             run_dir=os.path.relpath(self.inputTraining.get().getRunDir(), extra),
             clusters_dir=os.path.relpath(clustering.getClustersDir(), extra) if clustering is not None else "",
             **self._getValues(), compute=self._getCompute())
 
     def _getValues(self) -> Dict[str, Any]:
-        return values_of(self, RefineRun, ("n_starts", "smallest_frac", *ADVANCED))
+        return values_of(self, StatesRun, ("n_starts", "smallest_frac", *ADVANCED))
 
 
 def align(particle: Any, pose: Pose, sampling_rate_ang: float) -> None:

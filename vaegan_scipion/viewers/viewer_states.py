@@ -1,4 +1,4 @@
-"""Results of refine clusters: verdict, cards, maps, FSC, viewing directions."""
+"""Results of find states and poses: verdict, cards, maps, FSC, viewing directions."""
 from typing import Any, Callable, Dict, List
 
 import numpy as np
@@ -9,16 +9,16 @@ from ..convert.from_engine import Picture
 from ..convert.poses import read_poses
 from ..engine.vaegan_engine.contract import result_files
 from ..engine_run import result_file
-from ..protocols import VaeganProtRefine
+from ..protocols import VaeganProtStates
 from . import cards, plots, refined_states
 from .viewer_base import VaeganViewer, fsc_curve, read_picture
 
 
-class VaeganRefineViewer(VaeganViewer):
-    """Viewer of refine clusters."""
+class VaeganStatesViewer(VaeganViewer):
+    """Viewer of find states and poses."""
 
     _label = "viewer refined states"
-    _targets = [VaeganProtRefine]
+    _targets = [VaeganProtStates]
 
     def _defineParams(self, form: Any) -> None:
         form.addSection(label="Visualization")
@@ -45,14 +45,14 @@ class VaeganRefineViewer(VaeganViewer):
                 "showClasses": self._classes, "showReport": self._report}
 
     def _verdict(self, _name: Any = None) -> List[Any]:
-        details = result_files.read_json(result_file(self.protocol.getRefinedDir(), result_files.REFINE_JSON))
+        details = result_files.read_json(result_file(self.protocol.getStatesDir(), result_files.STATES_JSON))
         rows = self.protocol.readClusterRows()
         return self.figure_view(refined_states.draw_evidence, details, rows, title="Verdict",
                                 size_in=refined_states.evidence_size_in(details, rows))
 
     def read_cards(self) -> List[cards.Card]:
         """A card per state, the largest first."""
-        poses = read_poses(self.protocol.getRefinedDir())
+        poses = read_poses(self.protocol.getStatesDir())
         label = np.array([pose.label for pose in poses.values()])
         probability = np.array([pose.probability for pose in poses.values()])
         curves = {curve.label: curve for curve in map(fsc_curve, getattr(self.protocol, "outputFSCs", None) or [])}
@@ -61,14 +61,14 @@ class VaeganRefineViewer(VaeganViewer):
                            curve=curves.get(row["label"])) for row in self.protocol.readClusterRows()]
 
     def _map(self, row: Dict[str, Any]) -> np.ndarray:
-        return read_picture(Picture(0, str(result_file(self.protocol.getRefinedDir(), row["file"]))))
+        return read_picture(Picture(0, str(result_file(self.protocol.getStatesDir(), row["file"]))))
 
     def _cards(self, _name: Any = None) -> List[Any]:
         made = self.read_cards()
         return self.figure_view(cards.draw_cards, made, title="States", size_in=cards.cards_size_in(len(made)))
 
     def _views(self, _name: Any = None) -> List[Any]:
-        poses = list(read_poses(self.protocol.getRefinedDir()).values())
+        poses = list(read_poses(self.protocol.getStatesDir()).values())
         labels = sorted({pose.label for pose in poses} - {NOISE_LABEL})
         angles = [np.array([(pose.rot_deg, pose.tilt_deg) for pose in poses if pose.label == label])
                   for label in labels]
