@@ -1,4 +1,4 @@
-"""The Scipion part of the demo: a project with an import, a training, clusters, a traversal and refined states.
+"""The Scipion part of the demo: a project with an import, a training, clusters, a traversal and states.
 
 ``bin/scipion3 python scripts/demo_project.py REQUEST.json``, where the request (written by ``demo.py``) names the
 star file, the project, the settings of each protocol and the answer: a JSON file with the runs' folders.
@@ -108,7 +108,7 @@ def main():
         "clusters": os.path.abspath(clustering.getClustersDir()),
         "halves": os.path.abspath(clustering._getExtraPath("halves")),
         "traverse": os.path.abspath(traversal._getExtraPath("traversal")),
-        "refined": os.path.abspath(refining.getStatesDir()),
+        "states": os.path.abspath(refining.getStatesDir()),
     }, indent=2) + "\n")
 
 

@@ -53,15 +53,15 @@ cluster --embedding embed --run train --stability-repeats 1 {seeded} --out densi
 cluster --embedding embed --run train --method kmeans --stability-repeats 0 {seeded} --out clusters
 traverse --clusters clusters --run train --n-points 2 {seeded} --out traverse
 halves --clusters clusters --run train --total-kimg 0.064 {seeded} --out halves
-refine --run train --clusters clusters --n-tries 1 --n-starts 3 --start-steps 8 --search-steps 5 {seeded} --out refine
-refine --run train --clusters clusters --n-tries 1 --n-starts 2 --start-steps 3 --search-steps 2 {seeded} --out moving
+states --run train --clusters clusters --n-tries 1 --n-starts 3 --start-steps 8 --search-steps 5 {seeded} --out states
+states --run train --clusters clusters --n-tries 1 --n-starts 2 --start-steps 3 --search-steps 2 {seeded} --out moving
 evaluate --clusters clusters --truth particles/truth.csv --out evaluation
-consensus --clusters clusters density refine --out consensus
-scf --particles refine/particles.star --out scf
+consensus --clusters clusters density states --out consensus
+scf --particles states/particles.star --out scf
 counterpart --run train --embedding embed --n-orientations 100 {seeded} --out counterpart
-report --run train --clusters clusters --traverse traverse --halves halves --refine refine --evaluation evaluation \
+report --run train --clusters clusters --traverse traverse --halves halves --states states --evaluation evaluation \
  --out report.html
-report --run train --clusters density --refine moving --out moving.html
+report --run train --clusters density --states moving --out moving.html
 report --run train --clusters clusters --traverse traverse --halves halves --evaluation evaluation \
  --truth particles/truth.csv --out report.png
 embed --run presets/train2d-fast {seeded} --out embed2d

@@ -27,7 +27,7 @@ halves folder
 ``fsc.csv``               cluster, resolution_ang, spatial_frequency_per_ang, fsc
 ``halves.json``           list, per cluster: resolution at 0.143 and 0.5, hand, correlation
 ``half1``, ``half2``      the two trainings
-refine folder
+states folder
 ``states.json``           verdict and its evidence: log likelihood of unseen images, pairs, refused splits
 ``particles.csv``         particle_id, label, probability, rot, tilt, psi (deg), shift x, y (A), half_set
 ``particles.star``        the particles' own star file with poses, class and half set, for other programs

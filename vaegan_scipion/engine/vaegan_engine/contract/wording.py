@@ -6,6 +6,10 @@ from typing import Any, Mapping, Sequence
 
 def start_text(row: Mapping[str, Any]) -> str:
     """A row of ``starts`` of ``states.json`` in words."""
+    if row["kind"] == "given":
+        dealt = ", ".join(f"{value:.1f}" for value in row["coarse_log_evidence"])
+        return (f"the poses that were given: {row['log_evidence']:.1f} per image; their angles dealt out at random: "
+                f"{dealt}")
     kind = {"apart": "several random maps", "grown": "one random map that is grown to several"}[row["kind"]]
     coarse = ", ".join(f"{value:.1f}" for value in row["coarse_log_evidence"])
     return (f"{kind}: {coarse} per image at the start's resolution; the highest, finer: {row['log_evidence']:.1f}"

@@ -1,14 +1,19 @@
 """``states`` from poses that the particles carry: no start from nothing and no global search, local refinement alone.
 
+Images that no state explains are the exception: they are searched once, as always, before they are set aside.
+
 Poses come from a refinement of all particles as one structure, so they are of one frame, which all states share. What
 their own search would give does not matter here; whether the poses are any good is still asked: a map made without
-some images must explain these better than an empty map, as after a start from nothing.
+some images must explain these better than an empty map, and than a map from the same angles dealt out to other images.
 """
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import torch
 
+from ..contract import wording
 from ..contract.errors import DataError
 from ..data.pose_table import PoseTable
 from ..physics.fourier_band import make_band
@@ -17,10 +22,12 @@ from ..reconstruction.images import low_passed
 from ..reconstruction.least_squares import misfits, reconstruction
 from ..reconstruction.map_mixture import MapMixture
 from ..reconstruction.posed_images import Coefficients, PosedImages
-from .ab_initio import CoarseMaps, trial_of
+from .ab_initio import CoarseMaps, Trial, trial_of
 from .assignment import cost_of, joint_noise, state_log_posterior
 from .problem import GivenPoses, Problem
 from .states import Assignment, State
+
+N_DEALS, DEAL_DEVIATIONS = 4, 3.0  # times angles are dealt out; what they must be above their mean, in deviations
 
 
 def given_poses(table: PoseTable, particle_id: np.ndarray, pixel_size_ang: float, device: torch.device) -> GivenPoses:
@@ -47,15 +54,38 @@ def one_state(problem: Problem, rows: np.ndarray | None = None) -> State:
 
 
 def known_start(problem: Problem) -> CoarseMaps:
-    """The map at the given poses, the noise, and what images that the map was made without say of it."""
-    trial, max_shell = trial_of(problem), problem.settings.search_shells
-    seen = one_state(problem, np.setdiff1d(np.arange(len(problem)), trial.held))
-    noise = joint_noise(problem, [seen], max_shell)
-    model = MapMixture(low_passed(seen.volume[None], max_shell), noise, problem.mask)
-    unseen = float(trial.unseen_log_evidence(model, trial.stages()[1]).mean())
-    print(f"given poses: log likelihood of unseen images against an empty map {unseen:.1f} per image "
-          f"({len(trial.held)} images)", flush=True)
-    return CoarseMaps(one_state(problem).volume[None], noise, unseen, [])
+    """The map at the given poses, the noise, and what images that the map was made without say of it.
+
+    The same is asked of maps from the same angles dealt out to other images, a few times. Where these are as good, the
+    angles are of no worth, and a warning says so.
+    """
+    trial = trial_of(problem)
+    seen = np.setdiff1d(np.arange(len(problem)), trial.held)
+    unseen, rng = unseen_log_evidence(problem, trial, seen), np.random.default_rng(problem.seed)
+    dealt = [unseen_log_evidence(dealt_out(problem, seen, rng), trial, seen) for _ in range(N_DEALS)]
+    row = {"kind": "given", "coarse_log_evidence": dealt, "log_evidence": unseen, "kept": True}
+    print(f"start from {wording.start_text(row)} ({len(trial.held)} unseen images)", flush=True)
+    if unseen < np.mean(dealt) + DEAL_DEVIATIONS * np.std(dealt, ddof=1):
+        print("warning: the given angles are no better than angles dealt out at random; leave input_poses out, so that "
+              "they are searched", flush=True)
+    state = one_state(problem)
+    return CoarseMaps(state.volume[None], joint_noise(problem, [state], problem.settings.search_shells), unseen, [row])
+
+
+def dealt_out(problem: Problem, rows: np.ndarray, rng: np.random.Generator) -> Problem:
+    """The same with the angles of some images given to others of them at random; shifts stay."""
+    poses, source = problem.poses, np.arange(len(problem))
+    assert poses is not None
+    source[rows] = rng.permutation(rows)
+    return replace(problem, poses=GivenPoses(poses.part(source).A, poses.shifts_px))
+
+
+def unseen_log_evidence(problem: Problem, trial: Trial, seen: np.ndarray) -> float:
+    """Mean log likelihood ratio of the unseen images, the map of the others against an empty one."""
+    max_shell, state = problem.settings.search_shells, one_state(problem, seen)
+    noise = joint_noise(problem, [state], max_shell)
+    model = MapMixture(low_passed(state.volume[None], max_shell), noise, problem.mask)
+    return float(trial.unseen_log_evidence(model, trial.stages()[1]).mean())
 
 
 def at_own_poses(problem: Problem, states: list[State]) -> Assignment:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..contract import result_files
-from ..contract.labels import NOISE, cluster_name
+from ..contract.labels import NOISE, STATES, state_name
 from ..data.mrc_files import write_map
 from ..data.prepared_images import ParticleCache
 from ..data.run_images import ROW_IDS
@@ -124,15 +124,17 @@ def draw_motions(motions: list[tuple[int, Motion | None]], out_dir: Path) -> Non
     shown = [(label, motion) for label, motion in motions if motion is not None]
     if shown:
         strip = drawing.density_strip(
-            [[(array, f"{cluster_name(label)}, t = {k / (len(motion.maps) - 1):.1f}")
-              for k, array in enumerate(motion.maps)] for label, motion in shown], [label for label, _ in shown])
+            [[(array, f"{state_name(label)}, t = {k / (len(motion.maps) - 1):.1f}")
+              for k, array in enumerate(motion.maps)] for label, motion in shown], [label for label, _ in shown],
+            naming=STATES)
         drawing.save_png(strip, out_dir / MOTIONS_PNG)
 
 
 def write_pictures(rows: list[dict[str, Any]], halves_of: list[Halves], out_dir: Path) -> None:
     """``fsc.csv``, ``fsc.png`` and ``maps.png``; prints the resolutions."""
-    fsc_curves.write_fsc(rows, out_dir, "Half maps refined apart")
+    fsc_curves.write_fsc(rows, out_dir, "Half maps refined apart", STATES)
     strip = drawing.density_strip(
-        [[(halves.full, f"{cluster_name(row['label'])}, {row['n_particles']} particles")]
-         for row, halves in zip(rows, halves_of, strict=True)], [row["label"] for row in rows])
+        [[(halves.full, f"{state_name(row['label'])}, {row['n_particles']} particles")]
+         for row, halves in zip(rows, halves_of, strict=True)], [row["label"] for row in rows],
+        naming=STATES)
     drawing.save_png(strip, out_dir / "maps.png")

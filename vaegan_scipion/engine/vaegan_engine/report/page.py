@@ -33,7 +33,7 @@ from .states_section import states_section
 PAGE = Path(__file__).with_name("assets")
 FEW_NEAR_FRAC = 0.01  # of the cluster: a point with fewer particles near is marked
 STAGES = (("run_dir", "Training"), ("clusters_dir", "Clustering"), ("traverse_dir", "Traversal"),
-          ("halves_dir", "Two halves"), ("states_dir", "Refinement"))
+          ("halves_dir", "Two halves"), ("states_dir", "States"))
 GLANCE = ("n_particles", "pixel_size_ang", "box_px", "device", "seed", "images_seen", "images_per_second", "state")
 
 
