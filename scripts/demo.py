@@ -1,7 +1,8 @@
 """``make demo``: from nothing to states, maps and FSC curves in a Scipion project, everything computed here.
 
 Simulates particles of the built-in phantom, lets Scipion import them, train on them without poses, cluster them,
-traverse the clusters and find the states, then compares with the truth and draws one picture. Run by the engine's Python.
+traverse the clusters and find the states, then compares with the truth and draws one picture. Run by the engine's
+Python.
 """
 from __future__ import annotations
 

@@ -51,9 +51,10 @@ class VaeganViewer(ProtocolViewer):
     def report_view(self, clustering: Any, **runs: Any) -> List[Any]:
         """The HTML report in the browser, kept in the viewed run; a message when it cannot be made.
 
-        runs: traversal, evaluation, refinement on this clustering where it is not the newest finished one.
+        clustering: None for states alone. runs: traversal, evaluation, states on this clustering where it is not the
+        newest finished one.
         """
-        kinds = {"traversal": VaeganProtTraverse, "evaluation": VaeganProtEvaluate, "refinement": VaeganProtStates}
+        kinds = {"traversal": VaeganProtTraverse, "evaluation": VaeganProtEvaluate, "states": VaeganProtStates}
         chosen = {name: runs.get(name) or newest_run(self.getProject(), kind, clustering)
                   for name, kind in kinds.items()}
         try:
@@ -92,6 +93,8 @@ def central_section(array: np.ndarray) -> np.ndarray:
 
 def newest_run(project: Any, kind: Any, clustering: Any) -> Optional[Any]:
     """The last finished run of a class that takes this clustering, if there is one."""
+    if clustering is None:
+        return None
     found = [run for run in project.getRuns() if isinstance(run, kind) and run.isFinished()
              and run.inputClusters.get() is not None and run.inputClusters.get().getObjId() == clustering.getObjId()]
     return found[-1] if found else None

@@ -288,11 +288,14 @@ class EvaluateRun:
 
 @dataclass(frozen=True)
 class ReportRun:
-    """``report``: an analysis as one HTML file, or as one picture. Folders that are not named are left out."""
+    """``report``: an analysis, or states alone, as one HTML file, or an analysis as one picture.
+
+    Folders that are not named are left out.
+    """
 
     command: Literal["report"] = fixed("report")
-    run_dir: str = setting("", "Results folder of the training", path=True, required=True)
-    clusters_dir: str = setting("", "Results folder of cluster", path=True, required=True)
+    run_dir: str = setting("", "Results folder of the training; not for states alone", path=True)
+    clusters_dir: str = setting("", "Results folder of cluster; not for states alone", path=True)
     traverse_dir: str = setting("", "Results folder of traverse", path=True)
     halves_dir: str = setting("", "Results folder of halves", path=True)
     states_dir: str = setting("", "Results folder of states (page only)", path=True)
