@@ -1,8 +1,8 @@
 """``make demo``: from nothing to states, maps and FSC curves in a Scipion project, everything computed here.
 
-Simulates particles of the built-in phantom, lets Scipion import them, train on them without poses, cluster them,
-traverse the clusters and find the states, then compares with the truth and draws one picture. Run by the engine's
-Python.
+Simulates particles of the built-in phantom, lets Scipion import them, find their states and poses, train on them
+without poses, cluster them and traverse the clusters, then compares with the truth and draws one picture. Run by
+the engine's Python.
 """
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def build_project(folder: Path, data: Path, args: argparse.Namespace) -> dict[st
         "cluster": {"seed": args.seed, "numberOfThreads": args.threads, "doHalves": True,
                     "halvesKimg": args.halves_kimg},
         "traverse": {"seed": args.seed, "numberOfThreads": args.threads},
-        "states": {"seed": args.seed, "numberOfThreads": args.threads},
+        "states": {"boxPx": args.box, "seed": args.seed, "numberOfThreads": args.threads},
     }, indent=2) + "\n")
     run([SCIPION, "python", ROOT / "scripts" / "demo_project.py", request], VAEGAN_DEMO_GPU=str(int(args.gpu)))
     found: dict[str, str] = json.loads(answer.read_text())
@@ -81,7 +81,7 @@ def print_results(evaluation: dict[str, Any], refined: dict[str, Any], halves: l
     for row in halves:
         if "resolution_0.143_ang" in row:
             print(f"two halves, cluster {row['cluster'] + 1}: {row['resolution_0.143_ang']:.1f} A at FSC 0.143")
-    print("-- after states")
+    print("-- the states")
     print_evaluation(refined)
     print(f"took {seconds / 60:.1f} min")
     print(f"Scipion project {folders['project']}")

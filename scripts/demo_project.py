@@ -1,4 +1,4 @@
-"""The Scipion part of the demo: a project with an import, a training, clusters, a traversal and states.
+"""The Scipion part of the demo: a project with an import, states, a training, clusters and a traversal.
 
 ``bin/scipion3 python scripts/demo_project.py REQUEST.json``, where the request (written by ``demo.py``) names the
 star file, the project, the settings of each protocol and the answer: a JSON file with the runs' folders.
@@ -84,6 +84,11 @@ def main():
         "import particles")
     check_ids(imported.outputParticles)
 
+    states = project.newProtocol(VaeganProtStates, **request["states"])
+    states.inputParticles.set(imported)
+    states.inputParticles.setExtended("outputParticles")
+    launch(project, states, "find states and poses")
+
     training = project.newProtocol(VaeganProtTrain3D, **request["train"])
     training.inputParticles.set(imported)
     training.inputParticles.setExtended("outputParticles")
@@ -97,18 +102,13 @@ def main():
     traversal.inputClusters.set(clustering)
     launch(project, traversal, "PCA traversal")
 
-    refining = project.newProtocol(VaeganProtStates, **request["states"])
-    refining.inputTraining.set(training)
-    refining.inputClusters.set(clustering)
-    launch(project, refining, "find states and poses")
-
     Path(request["answer"]).write_text(json.dumps({
         "project": os.path.abspath(project.getPath()),
         "run": os.path.abspath(training.getRunDir()),
         "clusters": os.path.abspath(clustering.getClustersDir()),
         "halves": os.path.abspath(clustering._getExtraPath("halves")),
         "traverse": os.path.abspath(traversal._getExtraPath("traversal")),
-        "states": os.path.abspath(refining.getStatesDir()),
+        "states": os.path.abspath(states.getStatesDir()),
     }, indent=2) + "\n")
 
 

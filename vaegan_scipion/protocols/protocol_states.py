@@ -209,21 +209,21 @@ class VaeganProtStates(VaeganProtBase):
     # --------------------------- INFO functions ---------------------------
     def _validate(self) -> List[str]:
         problems, particles = self._validateCompute(), self.inputParticles.get()
-        problems += problems_of(StatesRun, values_of(self, StatesRun, SEARCH))
+        search_problems = problems_of(StatesRun, values_of(self, StatesRun, SEARCH))
         data_problems = problems_of(DataConfig, values_of(self, DataConfig, DATA), **LABELS)
         if not data_problems and self.boxPx.get() % 8:
             data_problems = [f"{LABELS['box_px']} is {self.boxPx.get()}. Use a multiple of 8."]
         if 0 != self.maxImages.get() < N_PARTICLES_MIN:
             data_problems.append(f"{LABELS['max_images']} is {self.maxImages.get()}. Use at least {N_PARTICLES_MIN}; "
                                  "0 = all.")
-        problems += data_problems + self._validateShells()
+        problems += search_problems + data_problems + self._validateShells()
         if particles is None:
             return problems
         problems += validate_particles(particles, not self.ignoreCtf.get(), N_PARTICLES_MIN)
         if self.useAlignment and not particles.hasAlignmentProj():
             problems.append("'Start from their alignment?' is Yes, but the input particles carry no projection "
                             "alignment. Give refined particles, or set it to No.")
-        if not data_problems:
+        if not data_problems + search_problems:
             problems += self._validateSizes(particles)
         return problems + self._validateClusters(particles)
 

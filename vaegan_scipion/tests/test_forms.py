@@ -197,13 +197,16 @@ class TestForms(ProjectTest):
         self.check_heard(protocol, changes, {**dict.fromkeys(changes, first), "numberOfThreads": "evaluateStep"},
                          ignored=("labelsFile",))  # its contents count: tested where it is read
 
-    def test_every_field_of_refine(self):
-        again = self.make(VaeganProtTrain3D, boxPx=16, seed=8, inputParticles=self.particles)
-        changes = {"inputTraining": again, "inputClusters": self.clustering, "nStarts": 2, "smallestFrac": 0.1,
-                   "nTries": 2, "startShells": 3.0, "searchShells": 7.0, "classShells": 9.0, "startSteps": 5,
-                   "searchSteps": 6, "batchSize": 64, "seed": 2, "numberOfThreads": 1}
-        self.check_heard(self.new(VaeganProtStates, {"inputTraining": self.training}), changes,
-                         dict.fromkeys(changes, "statesStep"))
+    def test_every_field_of_states(self):
+        changes = {"inputParticles": (self.other, "outputParticles"), "useAlignment": True,
+                   "inputClusters": self.clustering, "maxImages": 300, "boxPx": 24, "cropFrac": 0.9,
+                   "particleDiameterAng": 70.0, "invertContrast": True, "ignoreCtf": True, "maxShiftFrac": 0.1,
+                   "nStarts": 2, "smallestFrac": 0.1, "nTries": 2, "startShells": 3.0, "searchShells": 7.0,
+                   "classShells": 9.0, "startSteps": 5, "searchSteps": 6, "batchSize": 64, "seed": 2,
+                   "numberOfThreads": 1}
+        first = {**dict.fromkeys(changes, "statesStep"), "inputParticles": "convertInputStep",
+                 "useAlignment": "convertInputStep"}
+        self.check_heard(self.new(VaeganProtStates, {"inputParticles": self.particles}), changes, first)
 
     def test_every_field_of_select(self):
         second = self.make(VaeganProtCluster, inputTraining=self.training, nNeighbors=7)

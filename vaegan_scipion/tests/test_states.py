@@ -226,7 +226,7 @@ class TestStates(ProjectTest):
                                 ("Part of the box kept is 2", {"cropFrac": 2.0}),
                                 ("Particle diameter (A) is 500; the kept part of the box is 112 A wide. Use 11 to 112",
                                  {"particleDiameterAng": 500.0}),
-                                ("Particle diameter (A) is -3. Use 1 to 100,000 A", {"particleDiameterAng": -3.0}),
+                                ("Particle diameter (A) is -3.0. Use 1 to 100,000 A", {"particleDiameterAng": -3.0}),
                                 ("Particles to use is 30. Use at least 200; 0 = all.", {"maxImages": 30}),
                                 ("carry no projection alignment. Give refined particles, or set it to No.",
                                  {"useAlignment": True})):

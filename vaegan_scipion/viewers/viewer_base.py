@@ -92,11 +92,18 @@ def central_section(array: np.ndarray) -> np.ndarray:
 
 
 def newest_run(project: Any, kind: Any, clustering: Any) -> Optional[Any]:
-    """The last finished run of a class that takes this clustering, if there is one."""
+    """The last finished run of a class that takes this clustering, if there is one; states of its particles."""
     if clustering is None:
         return None
-    found = [run for run in project.getRuns() if isinstance(run, kind) and run.isFinished()
-             and run.inputClusters.get() is not None and run.inputClusters.get().getObjId() == clustering.getObjId()]
+
+    def belongs(run: Any) -> bool:
+        if kind is VaeganProtStates:
+            pairs = run.inputParticles.get(), clustering.getParticlesPointer().get()
+        else:
+            pairs = run.inputClusters.get(), clustering
+        return None not in pairs and pairs[0].getObjId() == pairs[1].getObjId()
+
+    found = [run for run in project.getRuns() if isinstance(run, kind) and run.isFinished() and belongs(run)]
     return found[-1] if found else None
 
 
