@@ -53,8 +53,8 @@ cluster --embedding embed --run train --stability-repeats 1 {seeded} --out densi
 cluster --embedding embed --run train --method kmeans --stability-repeats 0 {seeded} --out clusters
 traverse --clusters clusters --run train --n-points 2 {seeded} --out traverse
 halves --clusters clusters --run train --total-kimg 0.064 {seeded} --out halves
-states --run train --clusters clusters --n-tries 1 --n-starts 3 --start-steps 8 --search-steps 5 {seeded} --out states
-states --run train --clusters clusters --n-tries 1 --n-starts 2 --start-steps 3 --search-steps 2 {seeded} --out moving
+states --run train --clusters clusters --n-starts 1 --n-maps 3 --start-steps 8 --search-steps 5 {seeded} --out states
+states --run train --clusters clusters --n-starts 1 --n-maps 2 --start-steps 3 --search-steps 2 {seeded} --out moving
 evaluate --clusters clusters --truth particles/truth.csv --out evaluation
 consensus --clusters clusters density states --out consensus
 scf --particles states/particles.star --out scf
@@ -67,11 +67,16 @@ report --run train --clusters clusters --traverse traverse --halves halves --eva
 embed --run presets/train2d-fast {seeded} --out embed2d
 traverse --clusters clusters --run presets/train2d-fast --n-points 2 {seeded} --out traverse2d
 """
+BEFORE_STATES = (("states --run", "refine --run"), ("--states ", "--refine "))  # the command's name before
+# What checkouts before contract 2 called them: their --n-starts are the maps of a start.
+BEFORE_2 = (("--n-starts", "--n-tries"), ("--n-maps", "--n-starts"))
 # Four steps of each preset; those of the thesis train their encoder along, the others in a stage of its own.
 PRESET = ("{command} --preset {preset} --particles particles/particles.star --box-px 32 {seeded} {steps} "
-          "--set training.batch_size=16 --set training.total_kimg=0.064 {encoder} --out presets/{command}-{preset}")
+          "--set training.batch_size=16 --set training.total_kimg=0.064 {encoder} {poses} "
+          "--out presets/{command}-{preset}")
 ENCODER_STAGE = "--set training.encoder_kimg=0.064"
 WITH_ITS_ENCODER = "thesis"
+WITH_POSES = "posed"  # those of states
 
 Contents = dict[str, dict[str, str]]  # file -> entry -> digest
 
@@ -87,14 +92,18 @@ def preset_lines(listed: str) -> list[str]:
     for row in listed.splitlines():
         preset, command = row.split()[:2]
         encoder = "" if preset.startswith(WITH_ITS_ENCODER) else ENCODER_STAGE
-        lines.append(PRESET.format(command=command, preset=preset, encoder=encoder, seeded=SEEDED, steps=STEPS))
+        poses = "--poses states" if preset.startswith(WITH_POSES) else ""
+        lines.append(PRESET.format(command=command, preset=preset, encoder=encoder, poses=poses, seeded=SEEDED,
+                                   steps=STEPS))
     return lines
 
 
 def recipe_lines(listed: str) -> list[str]:
-    """All command lines: data first, then the presets, then what follows from a training."""
+    """All command lines: data, the presets, what follows from a training; at last the presets that need poses."""
     simulate, *others = RECIPE.format(seeded=SEEDED, steps=STEPS).strip().splitlines()
-    return [simulate, *preset_lines(listed), *others]
+    presets = preset_lines(listed)
+    with_poses = [line for line in presets if "--poses" in line]
+    return [simulate, *(line for line in presets if line not in with_poses), *others, *with_poses]
 
 
 def run_lines(checkout: Path, out: Path, lines: list[str], printed: str) -> None:
@@ -117,12 +126,24 @@ def stay_on_one_core() -> None:
         os.sched_setaffinity(0, {cores[os.getpid() % len(cores)]})
 
 
+def spelt_for(checkout: Path, line: str) -> str:
+    """A line of the recipe in the words of a checkout."""
+    files = [checkout / ENGINE / "vaegan_engine" / name for name in ("contract.py", "contract/settings.py")]
+    if any(path.exists() and "n_tries: int" in path.read_text() for path in files):
+        for new, old in BEFORE_2:
+            line = line.replace(new, old)
+    if any(path.exists() and "class RefineRun" in path.read_text() for path in files):
+        for new, old in BEFORE_STATES:
+            line = line.replace(new, old)
+    return line
+
+
 def run_checkout(checkout: Path, out: Path) -> None:
     """Everything that is compared, into the empty folder ``out``. Raises StepFailed."""
     started = os.times()
     run_lines(checkout, out, ["presets"], PRESETS)
     listed = next((out / PRESETS).glob("*.txt")).read_text()
-    run_lines(checkout, out, recipe_lines(listed), PRINTED)
+    run_lines(checkout, out, [spelt_for(checkout, line) for line in recipe_lines(listed)], PRINTED)
     ended = os.times()
     core_s = ended.children_user + ended.children_system - started.children_user - started.children_system
     print(f"  {checkout.name}: {core_s:.0f} s of one core", flush=True)

@@ -29,5 +29,3 @@ REFERENCES_DIR = "references"
 LABELS_CSV = "labels.csv"
 SELECTED_IDS_TXT = "selected_ids.txt"
 SELECTED_STAR = "selected.star"
-
-NOISE_LABEL = -1

@@ -1,7 +1,7 @@
 """Scipion sets to the engine's star file, and the engine's results to Scipion sets.
 
 Rows are joined by particle id, never by order. Pixel sizes are in A/px, angles in degrees,
-defocus in A, as in RELION. A cluster with label l >= 0 is class l + 1; the noise label -1 is the
+defocus in A, as in RELION. A cluster with label l >= 0 is class l + 1; the label -1, unassigned, is the
 last class.
 """
 from __future__ import annotations
@@ -12,8 +12,9 @@ import numpy as np
 from pwem.objects import Particle, ParticleFlex, Volume
 from pyworkflow.object import CsvList, Float, Integer
 
-from ..constants import NOISE_LABEL, PROGRAM_NAME
+from ..constants import PROGRAM_NAME
 from ..engine.vaegan_engine.contract import result_files
+from ..engine.vaegan_engine.contract.labels import UNASSIGNED, cluster_name
 from ..engine_run import EngineError, result_file
 
 HALF_SET_ATTRIBUTE = "_rlnRandomSubset"
@@ -38,7 +39,7 @@ class Clusters(NamedTuple):
     """Clustering of n particles; the arrays share their order, `particle_id` names the rows."""
 
     particle_id: np.ndarray  # (n,) int64
-    label: np.ndarray  # (n,) int64, -1 = noise
+    label: np.ndarray  # (n,) int64, -1 = unassigned
     probability: np.ndarray  # (n,) float64
     umap: np.ndarray  # (n, 2 or more) float64
 
@@ -80,10 +81,10 @@ def check_ids(expected: Iterable[int], found: Iterable[int], what: str) -> None:
 
 
 def class_ids(labels: Iterable[int]) -> Dict[int, int]:
-    """Class id of each label: label + 1, and the noise after the last cluster."""
+    """Class id of each label: label + 1, and the unassigned after the last cluster."""
     present = sorted(set(map(int, labels)))
-    last = max(present, default=NOISE_LABEL)
-    return {label: label + 1 if label != NOISE_LABEL else last + 2 for label in present}
+    last = max(present, default=UNASSIGNED)
+    return {label: label + 1 if label != UNASSIGNED else last + 2 for label in present}
 
 
 # ------------------------------- engine to Scipion -------------------------------
@@ -103,7 +104,7 @@ def fill_classes(classes: Any, clusters: Clusters, pictures: Dict[int, Picture],
     def set_representative(item: Any) -> None:
         label = label_of_class[item.getObjId()]
         item._vaeganLabel = Integer(label)
-        item.setObjLabel("noise" if label == NOISE_LABEL else f"cluster {label + 1}")
+        item.setObjLabel(cluster_name(label))
         representative = item.getRepresentative()
         representative.setSamplingRate(sampling_rate)
         if label in pictures:

@@ -10,10 +10,10 @@ from typing import Any, Iterable, List, NamedTuple, Set
 
 import numpy as np
 
-from ..constants import NOISE_LABEL
+from ..engine.vaegan_engine.contract.labels import UNASSIGNED, cluster_name
 from .from_engine import Clusters
 
-NOISE_WORD = "noise"
+UNASSIGNED_WORD = cluster_name(UNASSIGNED)
 SEPARATORS = re.compile(r"[\s,;]+")
 RANGE = re.compile(r"(\d+)-(\d+)")
 DEFOCUS_TOLERANCE_ANG = 1000.0  # two CTF fits of one image differ by less
@@ -32,23 +32,23 @@ class Selection(NamedTuple):
 
 
 def parse_cluster_labels(text: str, present: Iterable[int]) -> Set[int]:
-    """Engine labels that "1 3-5 noise" means, out of those `present`. Raises SelectionError."""
+    """Engine labels that "1 3-5 unassigned" means, out of those `present`. Raises SelectionError."""
     known, found = set(map(int, present)), set()
-    names = ", ".join(NOISE_WORD if label == NOISE_LABEL else str(label + 1)
-                      for label in sorted(known, key=lambda label: (label == NOISE_LABEL, label)))
+    names = ", ".join(UNASSIGNED_WORD if label == UNASSIGNED else str(label + 1)
+                      for label in sorted(known, key=lambda label: (label == UNASSIGNED, label)))
     for word in filter(None, SEPARATORS.split(text.strip())):
         span = RANGE.fullmatch(word)
-        if word.lower() == NOISE_WORD:
-            labels = [NOISE_LABEL]
+        if word.lower() == UNASSIGNED_WORD:
+            labels = [UNASSIGNED]
         elif span:
             labels = list(range(int(span.group(1)) - 1, int(span.group(2))))
         elif word.isdigit():
             labels = [int(word) - 1]
         else:
-            raise SelectionError(f"Clusters: '{word}' is not a number, a range such as 2-4 or '{NOISE_WORD}'. "
+            raise SelectionError(f"Clusters: '{word}' is not a number, a range such as 2-4 or '{UNASSIGNED_WORD}'. "
                                  f"There are {names}.")
         for label in labels or [-2]:
-            if label not in known or (label == NOISE_LABEL and word.lower() != NOISE_WORD):
+            if label not in known or (label == UNASSIGNED and word.lower() != UNASSIGNED_WORD):
                 raise SelectionError(f"Clusters: '{word}' names a cluster that is not there. There are {names}.")
         found.update(labels)
     if not found:
@@ -78,9 +78,9 @@ def read_particle_ids(path: str) -> Set[int]:
 
 
 def ids_of_clusters(clusters: Clusters, labels: Iterable[int], min_probability: float) -> Set[int]:
-    """Particles with one of `labels`; those of clusters only from `min_probability` on (noise has none)."""
+    """Particles with one of `labels`; those of clusters only from `min_probability` on (the unassigned have none)."""
     label, wanted = clusters.label, np.isin(clusters.label, sorted(labels))
-    sure = (clusters.probability >= min_probability) | (label == NOISE_LABEL)
+    sure = (clusters.probability >= min_probability) | (label == UNASSIGNED)
     return set(clusters.particle_id[wanted & sure].tolist())
 
 

@@ -11,7 +11,7 @@ from pwem.protocols import ProtFlexBase
 from pyworkflow.object import Integer
 from pyworkflow.protocol import MODE_RESTART
 
-from ..constants import CLUSTERS_DIR, EMBEDDING_DIR, HALVES_DIR, NOISE_LABEL, PARTICLES_STAR, PROGRAM_NAME
+from ..constants import CLUSTERS_DIR, EMBEDDING_DIR, HALVES_DIR, PARTICLES_STAR, PROGRAM_NAME
 from ..convert.from_engine import (
     Clusters,
     Picture,
@@ -25,6 +25,7 @@ from ..convert.from_engine import (
     read_latents,
 )
 from ..engine.vaegan_engine.contract import result_files, run_json
+from ..engine.vaegan_engine.contract.labels import UNASSIGNED, cluster_name
 from ..engine.vaegan_engine.contract.setting import field_of
 from ..engine.vaegan_engine.contract.settings import ClusterRun, EmbedRun, HalvesRun
 from ..engine_run import has_result, read_status, result_file
@@ -157,7 +158,7 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         volumes = self._createSetOfVolumes()
         volumes.setSamplingRate(rate)
         for label in sorted(pictures):
-            if label != NOISE_LABEL:
+            if label != UNASSIGNED:
                 volumes.append(new_picture_item(True, pictures[label], rate, f"cluster {label + 1}", label=label,
                                                 particles=int((clusters.label == label).sum())))
         return volumes
@@ -233,14 +234,13 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
             self.getClustersDir(), result_files.CLUSTERING_JSON
         ):
             return ["The clusters are not made yet."]
-        rows = sorted(self.readClusterRows(), key=lambda row: (row["label"] == NOISE_LABEL, row["label"]))
+        rows = sorted(self.readClusterRows(), key=lambda row: (row["label"] == UNASSIGNED, row["label"]))
         total = sum(row["n_particles"] for row in rows)
         numbers = class_ids([row["label"] for row in rows])
-        lines = [f"{sum(row['label'] != NOISE_LABEL for row in rows)} clusters of {total} particles"]
+        lines = [f"{sum(row['label'] != UNASSIGNED for row in rows)} clusters of {total} particles"]
         for row in rows:
-            name = "noise" if row["label"] == NOISE_LABEL else f"cluster {row['label'] + 1}"
-            lines.append(f"{name}: {row['n_particles']} particles ({100 * row['n_particles'] / total:.1f} %), "
-                         f"class {numbers[row['label']]}"
+            lines.append(f"{cluster_name(row['label'])}: {row['n_particles']} particles "
+                         f"({100 * row['n_particles'] / total:.1f} %), class {numbers[row['label']]}"
                          + (f", stability {row['stability']:.2f}" if "stability" in row else ""))
         details = result_files.read_json(result_file(self.getClustersDir(), result_files.CLUSTERING_JSON))
         if details.get("sweep"):
@@ -257,13 +257,13 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         if not self.hasAttribute("outputClasses"):
             return []
         rows, method = self.readClusterRows(), METHODS[self.method.get()]
-        found = sum(row["label"] != NOISE_LABEL for row in rows)
-        noise = sum(row["n_particles"] for row in rows if row["label"] == NOISE_LABEL)
+        found = sum(row["label"] != UNASSIGNED for row in rows)
+        unassigned = sum(row["n_particles"] for row in rows if row["label"] == UNASSIGNED)
         citation = " [Campello2013, McInnes2017]" if method == "hdbscan" else ""
         return [f"{sum(row['n_particles'] for row in rows)} particles were embedded by the encoder of a VAE-GAN "
                 f"[Larsen2016], projected with UMAP [McInnes2018] ({self.nNeighbors.get()} neighbours, minimal "
                 f"distance {self.minDist.get():g}, seed {self.seed.get()}) and clustered with {method}{citation} into "
-                f"{found} clusters; {noise} particles belong to none."]
+                f"{found} clusters; {unassigned} particles belong to none."]
 
     def _citations(self) -> List[str]:
         return ["Larsen2016", "McInnes2018", "Campello2013", "McInnes2017"]

@@ -66,7 +66,7 @@ class VaeganProtSelect(EMProtocol, ProtFlexBase):
                                               "or the report has saved.")
         form.addParam("clusterNumbers", params.StringParam, default="1", condition=f"selectBy == {BY_CLUSTERS}",
                       label="Clusters to take", help="Numbers as in the summary and the pictures: 1 3-5 takes four. "
-                                                     "The particles in no cluster are 'noise'.")
+                                                     "The particles in no cluster are 'unassigned'.")
         form.addParam("selectionFile", params.FileParam, default="", condition=f"selectBy == {BY_FILE}",
                       label="File of particle ids", help="Text: whole numbers parted by spaces, commas or new lines.")
         form.addParam("invertSelection", params.BooleanParam, default=False, label="Take all others?",

@@ -9,11 +9,12 @@ import pyworkflow.protocol.params as params
 from pwem.objects import FSC, SetOfClasses3D, SetOfFSCs, SetOfParticles, SetOfVolumes, Transform
 from pyworkflow.object import Float, Integer
 
-from ..constants import NOISE_LABEL, PARTICLES_STAR, STATES_DIR
+from ..constants import PARTICLES_STAR, STATES_DIR
 from ..convert.from_engine import Picture, enabled_ids, new_picture_item, set_location
 from ..convert.poses import Pose, pose_matrix, read_poses
 from ..convert.sample_images import contrast_note, sample_images
 from ..engine.vaegan_engine.contract import errors, result_files, run_json
+from ..engine.vaegan_engine.contract.labels import UNASSIGNED
 from ..engine.vaegan_engine.contract.setting import field_of, number_text
 from ..engine.vaegan_engine.contract.settings import DataConfig, StatesRun, TrainRun
 from ..engine_run import EngineError, has_result, read_status, result_file
@@ -31,8 +32,8 @@ N_PARTICLES_MIN = 200  # the engine's limit
 N_PARTICLES_FEW = 1000
 PIXEL_TOLERANCE = 0.01
 DATA = ("box_px", "crop_frac", "invert_contrast", "ignore_ctf", "max_images")
-ADVANCED = ("n_tries", "start_shells", "search_shells", "class_shells", "start_steps", "search_steps", "batch_size")
-SEARCH = ("particle_diameter_ang", "max_shift_frac", "n_starts", "smallest_frac", *ADVANCED)
+ADVANCED = ("n_starts", "start_shells", "search_shells", "state_shells", "start_steps", "search_steps", "batch_size")
+SEARCH = ("particle_diameter_ang", "max_shift_frac", "n_maps", "smallest_frac", *ADVANCED)
 LABELS = {"box_px": "Box of the images used (px)", "max_images": "Particles to use"}  # other words than a training's
 
 
@@ -85,7 +86,7 @@ class VaeganProtStates(VaeganProtBase):
         add_setting(form, DataConfig, "invert_contrast")
         add_setting(form, DataConfig, "ignore_ctf", expertLevel=advanced)
         form.addSection(label="Search")
-        add_setting(form, StatesRun, "n_starts")
+        add_setting(form, StatesRun, "n_maps")
         add_setting(form, StatesRun, "smallest_frac")
         add_setting(form, StatesRun, "max_shift_frac")
         for name in ADVANCED:
@@ -125,7 +126,7 @@ class VaeganProtStates(VaeganProtBase):
         classes = self._createSetOfClasses3D(pointer)
         self._fillClasses(classes, poses, rows, particles.getSamplingRate(), rate)
         made = {"outputClasses": classes, "outputVolumes": volumes, "outputFSCs": self._makeFSCs(rows)}
-        kept = {i: pose for i, pose in poses.items() if pose.label != NOISE_LABEL}
+        kept = {i: pose for i, pose in poses.items() if pose.label != UNASSIGNED}
         # the project keeps every output a run ever had: one that is not wanted any more is emptied
         for name, some in (("outputParticles", kept), ("outputJunk", {i: poses[i] for i in set(poses) - set(kept)})):
             if some or self.hasAttribute(name):
@@ -229,7 +230,7 @@ class VaeganProtStates(VaeganProtBase):
 
     def _validateShells(self) -> List[str]:
         """What is wrong with the resolutions of the stages."""
-        shells = [self.startShells.get(), self.searchShells.get(), self.classShells.get()]
+        shells = [self.startShells.get(), self.searchShells.get(), self.stateShells.get()]
         given = [value for value in shells if value]  # 0: chosen by the engine
         if given != sorted(given):
             return [f"The shells are {shells[0]:g}, {shells[1]:g} and {shells[2]:g}; use rising numbers, or 0."]

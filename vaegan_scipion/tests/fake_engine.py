@@ -2,7 +2,7 @@
 
 Called as the real one: `python -m vaegan_engine run REQUEST --out FOLDER [--resume]`, with the engine's
 source root as PYTHONPATH. Needs numpy and the standard library. Results are functions of the
-particle id alone: label = id % 3, but -1 (noise) when id % 10 == 0.
+particle id alone: label = id % 3, but -1 (unassigned) when id % 10 == 0.
 
 Environment variables ask for trouble:
 VAEGAN_FAKE_EXIT  COMMAND:CODE  that command fails with this exit code and its status.json
@@ -112,7 +112,7 @@ def cluster(run, out_dir):
     volumetric, rate = training_of(run)
     labels = sorted({label_of(i) for i in ids}, key=lambda label: (label < 0, label))
     rows = [{"label": label, "n_particles": sum(label_of(i) == label for i in ids), "z": [0.0, float(label)],
-             "file": (f"maps/cluster_{'noise' if label < 0 else f'{label:02d}'}.mrc" if volumetric
+             "file": (f"maps/cluster_{'unassigned' if label < 0 else f'{label:02d}'}.mrc" if volumetric
                       else "maps/images.mrcs"), "index": index}
             for index, label in enumerate(labels)]
     for row in rows:
@@ -185,11 +185,11 @@ def states(run, out_dir):
                      "motion_agreement": 0.1 + 0.8 * label, "motion_files": motions})
     result_files.write_json(out_dir / result_files.CLUSTERS_JSON, rows)
     result_files.write_json(out_dir / result_files.STATES_JSON, {
-        "clusters": 2, "verdict": "2 states", "unseen_log_evidence": 50.0, "least_log_evidence": 3.0,
+        "states": 2, "verdict": "2 states", "unseen_log_evidence": 50.0, "least_log_evidence": 3.0,
         "starts": [{"kind": "apart", "coarse_log_evidence": [30.0, 40.0], "log_evidence": 50.0, "kept": True}],
         "masks": [], "restarts": [],
         "contrast_spread": 0.25, "least_contrast_spread": 0.08,
-        "pairs": [{"classes": [0, 1], "agreement": 0.95, "valley": 0.1, "by_view": 0.0}],
+        "pairs": [{"states": [0, 1], "agreement": 0.95, "valley": 0.1, "by_view": 0.0}],
         "refused_splits": [], "junk": {
             "n_junk": sum(state_of(i) < 0 for i in ids), "fraction": 0.1, "misfit_limit": 1.6,
             "median_misfit": 1.0, "n_misfit": 1, "n_empty": 0, "least_gain": 3.0}})

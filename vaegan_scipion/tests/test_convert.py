@@ -138,7 +138,7 @@ class TestConvert(BaseTest):
             with self.assertRaisesRegex(EngineError, words):
                 check_ids([1, 2, 3], found, "x")
 
-    def test_class_ids_put_noise_last(self):
+    def test_class_ids_put_the_unassigned_last(self):
         self.assertEqual(class_ids([2, 0, -1, 0, 1]), {0: 1, 1: 2, 2: 3, -1: 4})
         self.assertEqual(class_ids([0, 2]), {0: 1, 2: 3})
         self.assertEqual(class_ids([-1, -1]), {-1: 1})

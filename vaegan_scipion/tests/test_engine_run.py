@@ -165,8 +165,8 @@ class TestEngineRun(unittest.TestCase):
         self.assertFalse(checkpoints.exists())
 
     def test_states_resume(self):
-        def states(n_starts):
-            settings = StatesRun(run_dir="run", n_starts=n_starts)
+        def states(n_maps):
+            settings = StatesRun(run_dir="run", n_maps=n_maps)
             return EngineRun(settings, str(self.folder / "states.json"), str(self.folder / "states"))
 
         self.assertFalse(states(3).prepare())

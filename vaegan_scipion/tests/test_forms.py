@@ -10,9 +10,16 @@ import pyworkflow.protocol.params as params
 from pyworkflow.protocol import LEVEL_ADVANCED, MODE_RESUME
 
 from vaegan_scipion import protocols
-from vaegan_scipion.convert.from_engine import NOISE_LABEL
 from vaegan_scipion.engine.vaegan_engine.contract import run_json
-from vaegan_scipion.engine.vaegan_engine.contract.settings import ClusterRun, ComputeConfig
+from vaegan_scipion.engine.vaegan_engine.contract.labels import UNASSIGNED
+from vaegan_scipion.engine.vaegan_engine.contract.setting import described
+from vaegan_scipion.engine.vaegan_engine.contract.settings import (
+    ClusterRun,
+    ComputeConfig,
+    DataConfig,
+    StatesRun,
+    TraverseRun,
+)
 from vaegan_scipion.protocols import (
     VaeganProtCluster,
     VaeganProtEvaluate,
@@ -21,6 +28,7 @@ from vaegan_scipion.protocols import (
     VaeganProtTrain2D,
     VaeganProtTrain3D,
     VaeganProtTraverse,
+    form_settings,
 )
 from vaegan_scipion.protocols.protocol_cluster import METHODS
 from vaegan_scipion.tests.phantom import ProjectTest, import_phantom
@@ -97,6 +105,24 @@ class TestForms(ProjectTest):
             changed = run_json.to_dict(expected.data)
             changed["particles"] = "particles.star"
             self.assertEqual(run_json.to_dict(found.data), changed)
+
+    def test_fields_of_settings_are_made_from_them(self):
+        """Label with unit, help with limits, default and choices stand in the engine's settings alone."""
+        found = 0
+        for protocol_class, cls in ((VaeganProtCluster, ClusterRun), (VaeganProtTraverse, TraverseRun),
+                                    (VaeganProtStates, StatesRun), (VaeganProtTrain3D, DataConfig)):
+            params_of = dict(fields(self.newProtocol(protocol_class)))
+            for item in described(cls):
+                param = params_of.get(form_settings.param_name(item.name))
+                if param is None or not item.about.label or item.name == "box_px":  # its default is the preset's
+                    continue
+                found += 1
+                self.assertEqual(param.label.get(), form_settings.label_text(item))
+                self.assertTrue(param.help.get().startswith(form_settings.help_text(item)), item.name)
+                default = item.choices.index(item.default) if item.choices else item.default
+                self.assertEqual(type(item.default)(param.default.get()) if not item.choices else param.default.get(),
+                                 default, item.name)
+        self.assertGreater(found, 25)
 
     def test_every_protocol_is_in_both_trees(self):
         with open(os.path.join(os.path.dirname(os.path.dirname(__file__)), "protocols.conf")) as stream:
@@ -201,8 +227,8 @@ class TestForms(ProjectTest):
         changes = {"inputParticles": (self.other, "outputParticles"), "useAlignment": True,
                    "inputClusters": self.clustering, "maxImages": 300, "boxPx": 24, "cropFrac": 0.9,
                    "particleDiameterAng": 70.0, "invertContrast": True, "ignoreCtf": True, "maxShiftFrac": 0.1,
-                   "nStarts": 2, "smallestFrac": 0.1, "nTries": 2, "startShells": 3.0, "searchShells": 7.0,
-                   "classShells": 9.0, "startSteps": 5, "searchSteps": 6, "batchSize": 64, "seed": 2,
+                   "nMaps": 2, "smallestFrac": 0.1, "nStarts": 2, "startShells": 3.0, "searchShells": 7.0,
+                   "stateShells": 9.0, "startSteps": 5, "searchSteps": 6, "batchSize": 64, "seed": 2,
                    "numberOfThreads": 1}
         first = {**dict.fromkeys(changes, "statesStep"), "inputParticles": "convertInputStep",
                  "useAlignment": "convertInputStep"}
@@ -230,7 +256,7 @@ class TestForms(ProjectTest):
                 asked = json.load(stream)
             key = {"joinValley": "join_valley", "minSamples": "min_samples", "minClusterSize": "min_cluster_size"}[name]
             self.assertEqual(asked[key], value)
-            shown = [item for item in run.outputVolumes if item._vaeganLabel.get() != NOISE_LABEL]
+            shown = [item for item in run.outputVolumes if item._vaeganLabel.get() != UNASSIGNED]
             with open(shown[0].getFileName(), "rb") as stream:
                 maps.add(stream.read())  # the stand-in engine draws another map for other settings
         self.assertEqual(len(maps), 3)

@@ -77,7 +77,7 @@ class TestProtocols(ProjectTest):
                 self.assertAlmostEqual(float(mrc.voxel_size.x), rate, 3)
 
     def check_classes(self, classes):
-        """Every enabled particle is in the class of its own label, noise last, none is lost."""
+        """Every enabled particle is in the class of its own label, the unassigned last, none is lost."""
         found = {}
         for item in classes:
             label = item._vaeganLabel.get()

@@ -39,15 +39,15 @@ class TestText(unittest.TestCase):
 
     def test_cluster_numbers(self):
         present = [-1, 0, 1, 2, 4]
-        for text, labels in (("1", {0}), ("1 3", {0, 2}), ("1-3,5", {0, 1, 2, 4}), (" 2 ; Noise ", {1, -1})):
+        for text, labels in (("1", {0}), ("1 3", {0, 2}), ("1-3,5", {0, 1, 2, 4}), (" 2 ; Unassigned ", {1, -1})):
             self.assertEqual(parse_cluster_labels(text, present), labels)
         for text, words in (("", "empty"), ("4", "not there"), ("0", "not there"), ("0-1", "not there"),
                             ("3-1", "not there"), ("one", "not a number"), ("-1", "not a number")):
             with self.assertRaisesRegex(SelectionError, words) as caught:
                 parse_cluster_labels(text, present)
-            self.assertIn("1, 2, 3, 5, noise", str(caught.exception))
+            self.assertIn("1, 2, 3, 5, unassigned", str(caught.exception))
         with self.assertRaisesRegex(SelectionError, "not there"):
-            parse_cluster_labels("noise", [0])
+            parse_cluster_labels("unassigned", [0])
 
     def test_file_of_ids(self):
         folder = tempfile.TemporaryDirectory()
@@ -114,10 +114,10 @@ class TestSelect(ProjectTest):
 
     def test_clusters_then_all_others(self):
         first = [i for i in ENABLED_IDS if label_of(i) in (0, -1)]
-        run = self.run_protocol(VaeganProtSelect, inputClusters=self.clustering, clusterNumbers="1 noise")
+        run = self.run_protocol(VaeganProtSelect, inputClusters=self.clustering, clusterNumbers="1 unassigned")
         self.check(run, first)
         self.assertIn(f"{len(first)} of", run._summary()[0])
-        self.assertIn("cluster 1 noise", run._methods()[0])
+        self.assertIn("cluster 1 unassigned", run._methods()[0])
         run.invertSelection.set(True)
         run.runMode.set(MODE_RESUME)
         self.launch(run)

@@ -139,8 +139,8 @@ class TestStates(ProjectTest):
             with environment(VAEGAN_FAKE_EXIT="states:143"), self.assertRaisesRegex(EngineError, "fake message 143"):
                 run.statesStep("", "")
             self.assertEqual(run._summary(), ["Stopped at: divide. Continue goes on from there."])
-            for n_starts, resumed in ((3, True), (4, False)):  # other settings begin anew
-                run.nStarts.set(n_starts)
+            for n_maps, resumed in ((3, True), (4, False)):  # other settings begin anew
+                run.nMaps.set(n_maps)
                 run.statesStep("", "")
                 self.assertIs(read_status(run.getStatesDir())["resumed"], resumed)
 
@@ -215,9 +215,9 @@ class TestStates(ProjectTest):
     def test_form_refuses(self):
         box = "Box of the images used (px)"
         for message, values in ((f"has {len(ENABLED_IDS)} enabled particles; at least 200", {}),
-                                ("use rising numbers", {"startShells": 9.0, "classShells": 8.0}),
-                                ("The finest shells are 9. Use at most 8", {"classShells": 9.0}),
-                                ("Starts to try is 0", {"nTries": 0}), ("Batch size is 1", {"batchSize": 1}),
+                                ("use rising numbers", {"startShells": 9.0, "stateShells": 8.0}),
+                                ("The finest shells are 9. Use at most 8", {"stateShells": 9.0}),
+                                ("Starts to try is 0", {"nStarts": 0}), ("Batch size is 1", {"batchSize": 1}),
                                 ("Smallest state / all is 0.7", {"smallestFrac": 0.7}),
                                 ("Largest shift / box is 0.9", {"maxShiftFrac": 0.9}),
                                 (f"{box} is 20. Use a multiple of 8.", {"boxPx": 20}),
@@ -269,7 +269,7 @@ class TestDrawings(unittest.TestCase):
         details = {"verdict": "2 states", "unseen_log_evidence": 120.4, "least_log_evidence": 3.0,
                    "starts": STARTS, "masks": MASKS, "restarts": RESTARTS,
                    "contrast_spread": 0.234, "least_contrast_spread": 0.08,
-                   "pairs": [{"classes": [0, 1], "agreement": 0.99, "valley": 0.05, "by_view": 0.03}],
+                   "pairs": [{"states": [0, 1], "agreement": 0.99, "valley": 0.05, "by_view": 0.03}],
                    "refused_splits": [trial],
                    "junk": {"n_junk": 77, "fraction": 0.0642, "n_misfit": 61, "n_empty": 16, "misfit_limit": 1.73,
                             "median_misfit": 1.02}}

@@ -41,13 +41,13 @@ class TestPlots(TestCase):
         labels = np.array([0, 1, -1, 0, 1, 2, 0, 1, -1, 0, 1, 11])
         axes, = plots.draw_umap(Figure(), umap, labels).axes
         self.assertEqual(len(axes.collections), 5)
-        # the noise lowest, then from large to small
+        # the unassigned lowest, then from large to small
         for collection, label in zip(axes.collections, (-1, 0, 1, 2, 11)):
             np.testing.assert_array_equal(collection.get_offsets(), umap[labels == label])
             self.assertEqual(to_hex(collection.get_facecolor()[0]), plots.cluster_colour(label))
         legend = axes.get_legend()
         self.assertEqual([text.get_text() for text in legend.get_texts()],
-                         ["cluster 1: 4", "cluster 2: 4", "cluster 3: 1", "cluster 12: 1", "noise: 2"])
+                         ["cluster 1: 4", "cluster 2: 4", "cluster 3: 1", "cluster 12: 1", "unassigned: 2"])
         self.assertEqual([to_hex(handle.get_facecolor()[0]) for handle in legend.legend_handles],
                          [plots.cluster_colour(label) for label in (0, 1, 2, 11, -1)])
 
@@ -288,7 +288,7 @@ class TestViewers(ProjectTest):
         self.assertEqual(sorted(drawn.sum(axis=1)), sorted(counts))
         self.assertEqual(np.count_nonzero(drawn), 4)  # the classes are the clusters
         self.assertEqual([tick.get_text() for tick in axes.get_yticklabels()],
-                         ["cluster 1", "cluster 2", "cluster 3", "noise"])
+                         ["cluster 1", "cluster 2", "cluster 3", "unassigned"])
         self.assertIn("labels only", views["showFsc"][0].getMessage())
         _, views = self.open(VaeganEvaluateViewer, maps)
         self.assertIn("maps only", views["showCounts"][0].getMessage())

@@ -159,8 +159,8 @@ class TestWorkflowOnTheRealEngine(BaseTest):
     def check_science(self, particles, clustering):
         """The NMI with the truth, the number of clusters within one of it, and maps that are maps.
 
-        The number itself is not right for every seed, unlike that of the states (the old tables): four trainings of this mixture
-        gave 3, 3, 3 and 2 clusters. One cluster, or five, is a failure.
+        The number itself is not right for every seed, unlike that of the states (the old tables): four trainings of
+        this mixture gave 3, 3, 3 and 2 clusters. One cluster, or five, is a failure.
         """
         found, truth = self.labels(particles, clustering.outputClasses)
         self.assertEqual(len(found), N_STATES * N_PER_STATE)

@@ -40,7 +40,7 @@ class Point(NamedTuple):
 
 
 def sorted_labels(labels: np.ndarray) -> List[int]:
-    """The clusters in use by number, the noise last."""
+    """The clusters in use by number, the unassigned last."""
     return sorted(set(labels.tolist()), key=lambda label: (label < 0, label))
 
 
@@ -51,7 +51,7 @@ def draw_umap(figure: Figure, umap: np.ndarray, labels: np.ndarray) -> Figure:
 
 
 def fill_umap(axes: Any, umap: np.ndarray, labels: np.ndarray) -> None:
-    """A dot per particle, the noise lowest, small clusters above large ones; a density above MAX_POINTS."""
+    """A dot per particle, the unassigned lowest, small clusters above large ones; a density above MAX_POINTS."""
     if len(labels) > MAX_POINTS:
         fill_density(axes, umap, labels)
         return

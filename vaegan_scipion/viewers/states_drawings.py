@@ -77,7 +77,7 @@ def evidence_lines(details: Dict[str, Any], rows: Sequence[Dict[str, Any]]) -> L
         lines += ["", "Pairs of states (agreement of two halves: 1 = perfect; valley: 0 = parted, 1 = no gap; by view: "
                   "part that the viewing direction explains):"]
         lines += [f"  {state_name(a)} and {state_name(b)}: {separation_text(pair)}"
-                  for pair in details["pairs"] for a, b in [pair["classes"]]]
+                  for pair in details["pairs"] for a, b in [pair["states"]]]
     lines += motion_lines(rows)
     if details["refused_splits"]:
         lines += ["", "Splits that were tried and refused:"]

@@ -37,7 +37,7 @@ class VaeganClusterViewer(VaeganViewer):
         form.addParam("showFsc", params.LabelParam, label="FSC between halves",
                       help="When 'Two independent halves' was on.")
         form.addParam("showClasses", params.LabelParam, label="Classes in Scipion's viewer",
-                      help="Classes of the input particles; the last one is the noise, if any.")
+                      help="Classes of the input particles; the last one is that of the unassigned, if any.")
         form.addParam("showReport", params.LabelParam, label="Report in the browser",
                       help="One HTML file to keep or to send: extra/report/report.html.")
 

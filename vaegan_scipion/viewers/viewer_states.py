@@ -4,11 +4,10 @@ from typing import Any, Callable, Dict, List
 import numpy as np
 import pyworkflow.protocol.params as params
 
-from ..constants import NOISE_LABEL
 from ..convert.from_engine import Picture
 from ..convert.poses import read_poses
 from ..engine.vaegan_engine.contract import result_files
-from ..engine.vaegan_engine.contract.labels import STATES, state_colour, state_name
+from ..engine.vaegan_engine.contract.labels import STATES, UNASSIGNED, state_colour, state_name
 from ..engine_run import result_file
 from ..protocols import VaeganProtStates
 from . import cards, plots, states_drawings
@@ -70,7 +69,7 @@ class VaeganStatesViewer(VaeganViewer):
 
     def _views(self, _name: Any = None) -> List[Any]:
         poses = list(read_poses(self.protocol.getStatesDir()).values())
-        labels = sorted({pose.label for pose in poses} - {NOISE_LABEL})
+        labels = sorted({pose.label for pose in poses} - {UNASSIGNED})
         angles = [np.array([(pose.rot_deg, pose.tilt_deg) for pose in poses if pose.label == label])
                   for label in labels]
         return self.figure_view(states_drawings.draw_views, labels, [a[:, 0] for a in angles],

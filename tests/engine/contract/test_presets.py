@@ -14,7 +14,8 @@ from vaegan_engine.training import checkpoints, train
 from vaegan_engine.training.trained_run import TrainedRun
 from vaegan_engine.training.trainer import Trainer
 
-NAMES = [(command, name) for command, named in presets.PRESETS.items() for name in named]
+NAMES = [(command, name) for command, named in presets.PRESETS.items() for name, preset in named.items()
+         if not preset.poses]
 THESIS = [pair for pair in NAMES if pair[1] != "fast"]
 ISSUE = {"thesis-2d", "thesis-2d-no-noise", "thesis-2d-variant", "thesis-3d", "thesis-3d-camera",
          "thesis-3d-no-noise", "thesis-3d-variant", "thesis-3d-homogeneous", "fast"}
@@ -39,7 +40,8 @@ def test_every_configuration_of_the_thesis_has_a_preset_and_a_line(capsys):
     assert {name for _, name in NAMES} == ISSUE
     assert main.main(["presets"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [tuple(line.split()[:2]) for line in lines] == [(name, command) for command, name in NAMES]
+    assert [tuple(line.split()[:2]) for line in lines] == [
+        (name, command) for command, named in presets.PRESETS.items() for name in named]
     assert all(len(line.split(None, 2)[2]) > 20 for line in lines)
 
 

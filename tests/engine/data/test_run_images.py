@@ -53,6 +53,19 @@ def test_ids_of_their_own_are_joined_whatever_the_order(run):
     np.testing.assert_array_equal(second.images[::-1], first.images)
 
 
+def test_row_numbers_do_not_stand_for_the_ids_there_were(run, tmp_path):
+    data, run_dir, edit = run
+    edit(with_ids=True)
+    cache = open_run_cache(data, run_dir, progress=False)
+    result_files.update_status(tmp_path / "emb", **{ROW_IDS: cache.ids_are_rows_of})
+    check_row_ids(tmp_path / "emb", data.particles)
+    edit()
+    for refused in (lambda: open_run_cache(data, run_dir, progress=False),
+                    lambda: check_row_ids(tmp_path / "emb", data.particles)):
+        with pytest.raises(DataError, match="row number"):
+            refused()
+
+
 def test_results_keep_the_star_file_they_belong_to(run, tmp_path):
     data, run_dir, edit = run
     cache = open_run_cache(data, run_dir, progress=False)
@@ -97,3 +110,19 @@ def test_runs_of_two_star_files_have_no_consensus(tmp_path):
 def test_status_that_cannot_be_read_is_none(tmp_path):
     (tmp_path / "status.json").write_text("[]")
     assert run_images.row_ids_of(tmp_path) is None
+
+
+def test_poses_of_other_rows_are_refused(run, tmp_path):
+    """``train3d --poses`` after the star file was edited."""
+    from vaegan_engine.data.pose_table import read_poses
+
+    data, run_dir, edit = run
+    names = ["particle_id", "label", "rot_deg", "tilt_deg", "psi_deg", "shift_x_ang", "shift_y_ang"]
+    result_files.write_csv(tmp_path / "refined" / result_files.PARTICLES_CSV, names,
+                           [[i + 1, 0, 0, 0, 0, 0, 0] for i in range(N)])
+    result_files.update_status(tmp_path / "refined", **{ROW_IDS: open_run_cache(data, run_dir, False).ids_are_rows_of})
+    posed = replace(data, poses_dir=str(tmp_path / "refined"))
+    assert len(read_poses(posed).particle_id) == N
+    edit(reverse=True)
+    with pytest.raises(DataError, match="row number"):
+        read_poses(posed)

@@ -34,7 +34,7 @@ TASK = Task(("state0.mrc", "state0.mrc", "state1.mrc"), 40, 2, box_px=24, crop_f
 
 
 def truthful(wrong: int, tilt_deg: float):
-    """A stand-in for refine: the truth, with some labels wrong and all tilts off."""
+    """A stand-in for states: the truth, with some labels wrong and all tilts off."""
     def refine(out: Path, clusters: str, where: ComputeConfig) -> dict:
         rows = result_files.read_csv(out / "data" / "truth.csv")
         label = [int(row["map_file"] == "state1.mrc") for row in rows]
@@ -64,7 +64,7 @@ def truthful(wrong: int, tilt_deg: float):
         result_files.write_json(folder / result_files.CLUSTERS_JSON, [
             {"label": k, "n_particles": label.count(k), "z": [], "file": f"maps/cluster_{k:02d}.mrc", "index": k}
             for k in (0, 1)])
-        return {"clusters": 2, "verdict": "2 states"}
+        return {"states": 2, "verdict": "2 states"}
     return refine
 
 

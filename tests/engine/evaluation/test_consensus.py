@@ -7,7 +7,7 @@ from sklearn.metrics import adjusted_mutual_info_score
 from vaegan_engine.cli import main
 from vaegan_engine.contract import result_files
 from vaegan_engine.contract.errors import ConfigError, DataError
-from vaegan_engine.contract.labels import NOISE
+from vaegan_engine.contract.labels import UNASSIGNED
 from vaegan_engine.contract.settings import ComputeConfig, EvaluateRun
 from vaegan_engine.data.particle_tables import read_clusters
 from vaegan_engine.evaluation.consensus import CONSENSUS_JSON, ConsensusOptions, agree, matched, run_consensus
@@ -28,9 +28,9 @@ def write(folder, labels, ids=None):
 
 def test_groups_are_matched_whatever_their_numbers():
     other = np.array([2, 0, 1])[TRUTH]
-    other[:10] = NOISE
+    other[:10] = UNASSIGNED
     renamed, overlap = matched(TRUTH, other)
-    assert np.array_equal(renamed[10:], TRUTH[10:]) and (renamed[:10] == NOISE).all()
+    assert np.array_equal(renamed[10:], TRUTH[10:]) and (renamed[:10] == UNASSIGNED).all()
     assert overlap == pytest.approx([0.9, 1.0, 1.0])
 
 
@@ -38,9 +38,9 @@ def test_a_group_without_a_partner_votes_for_none():
     split = TRUTH.copy()
     split[60:100] = 3  # the first group in two: 60 and 40
     renamed, overlap = matched(TRUTH, split)
-    assert (renamed[:60] == 0).all() and not np.isin(renamed[60:100], (0, 1, 2, NOISE)).any()
+    assert (renamed[:60] == 0).all() and not np.isin(renamed[60:100], (0, 1, 2, UNASSIGNED)).any()
     assert overlap == pytest.approx([0.6, 1.0, 1.0])
-    assert matched(TRUTH, np.full(300, NOISE))[1] == pytest.approx([0, 0, 0])
+    assert matched(TRUTH, np.full(300, UNASSIGNED))[1] == pytest.approx([0, 0, 0])
 
 
 def test_two_good_runs_outvote_a_bad_one():
@@ -51,7 +51,7 @@ def test_two_good_runs_outvote_a_bad_one():
     for order in ([first, second, bad], [bad, first, second]):
         found = agree(np.stack(order))
         assert found.overlap.shape == (3, 3) and not np.array_equal(order[found.chosen], bad)
-        sure = found.label != NOISE
+        sure = found.label != UNASSIGNED
         assert sure.mean() > 0.95
         assert adjusted_mutual_info_score(found.label[sure], TRUTH[sure]) > 0.9  # the bad run alone: below 0.1
         assert adjusted_mutual_info_score(bad, TRUTH) < 0.1

@@ -37,7 +37,7 @@ def test_noise_is_a_group_of_its_own_and_left_out_of_the_second_score():
     truth = np.array([0, 0, 0, 1, 1, 1])
     values = label_agreement.clustering_scores(np.array([1, 1, -1, 0, 0, -1]), truth)
     assert values["clusters"] == 2
-    assert values["noise_frac"] == pytest.approx(1 / 3)
+    assert values["unassigned_frac"] == pytest.approx(1 / 3)
     assert values["coverage"] == pytest.approx(2 / 3)
     assert values["nmi_assigned"] == values["ari_assigned"] == pytest.approx(1.0)
     # H(truth) = ln 2, H(label) = ln 3, I = 2/3 ln 2
@@ -99,7 +99,7 @@ def test_rows_are_joined_by_id_and_figures_are_printed(tmp_path, analysis, capsy
     evaluate.report(values)
     lines = capsys.readouterr().out.splitlines()
     assert lines[:5] == ["clusters 3", f"NMI {expected['nmi']:.3f}", f"AMI {expected['ami']:.3f}",
-                         f"ARI {expected['ari']:.3f}", "noise fraction 0.000"]
+                         f"ARI {expected['ari']:.3f}", "unassigned fraction 0.000"]
     assert "ceiling NMI 0.800 (supervised, accuracy 0.900)" in lines
     assert f"NMI / ceiling {expected['nmi'] / 0.8:.3f}" in lines
     assert result_files.read_json(tmp_path / "eva" / result_files.EVALUATION_JSON) == values
@@ -197,6 +197,8 @@ def test_maps_alone_are_compared_with_every_reference(tmp_path, analysis):
 def test_a_run_json_with_nothing_to_compare_with_is_refused(tmp_path, analysis):
     with pytest.raises(DataError, match="both empty"):
         evaluate.run_evaluate(asked(analysis[0]), tmp_path)
+    with pytest.raises(DataError, match="a ceiling is of use beside labels alone"):
+        evaluate.run_evaluate(asked(analysis[0], maps=("a.mrc",), ceiling_json="ceiling.json"), tmp_path)
     with pytest.raises(DataError, match=r"none\.mrc"):
         evaluate.run_evaluate(asked(analysis[0], maps=(str(tmp_path / "none.mrc"),)), tmp_path)
 

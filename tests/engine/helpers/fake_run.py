@@ -60,7 +60,7 @@ def write_clusters(folder, labels, particle_id=None, umap=None, embedding_dir=""
     fake, rows = FakeTrained(), []
     for label in sorted(set(labels.tolist())):
         z = np.eye(3)[max(label, 0) % 3]
-        file = f"maps/cluster_{label:02d}.mrc" if label >= 0 else "maps/cluster_noise.mrc"
+        file = f"maps/cluster_{label:02d}.mrc" if label >= 0 else "maps/cluster_unassigned.mrc"
         if with_maps:
             write_map(folder / file, fake.decode(z[None])[0], fake.pixel_size_ang)
         count = int((labels == label).sum())

@@ -1,4 +1,4 @@
-"""Small maps and particles at known poses for the tests of refine."""
+"""Small maps and particles at known poses for the tests of the room refine."""
 from __future__ import annotations
 
 from dataclasses import replace
@@ -18,7 +18,7 @@ from vaegan_engine.runtime.journal import Journal
 from vaegan_engine.runtime.step_store import Checkpoints
 
 PIXEL_SIZE_ANG = 6.0
-RUN = StatesRun(start_shells=4.0, search_shells=6.0, class_shells=7.0,
+RUN = StatesRun(start_shells=4.0, search_shells=6.0, state_shells=7.0,
                 compute=ComputeConfig(device="cpu", threads=1, seed=0))
 FEW_ROTATIONS = RefineTuning(start=StartTuning(n_rotations=150), search=SearchTuning(n_rotations=300))
 

@@ -127,7 +127,7 @@ def test_the_smallest_cluster_of_a_part_keeps_its_share(size, n, part, expected)
     assert density_clustering.part_size(size, n, part) == expected
 
 
-@pytest.mark.parametrize(("figures", "numbers", "noise", "valley", "null", "longest", "words"), [
+@pytest.mark.parametrize(("figures", "numbers", "unassigned_frac", "valley", "null", "longest", "words"), [
     ([0.98, 0.93], [2, 2], 0.1, 0.1, [ALONE], 2, "2 clusters, stable (lowest stability 0.93)"),
     ([0.98, 0.56], [2, 3], 0.1, 0.1, [ALONE], 2, "2 clusters, of which 1 unstable (stability 0.56; 0.75 is asked)"),
     ([0.5, 0.4], [2, 3], 0.1, 0.1, [ALONE], 3, "2 clusters, none of them stable (stability 0.40, 0.50; 0.75 is asked); "
@@ -138,9 +138,10 @@ def test_the_smallest_cluster_of_a_part_keeps_its_share(size, n, part, expected)
      "no structure found beyond one cloud: 2 clusters (lowest stability 0.90), but 1 of 2 draws of one cloud with the "
      "same spread falls into as many, parted as deeply (valley here 0.40, there 0.30)"),
     ([0.9, 0.9], [2, 2], 0.6, 0.1, [{"clusters": 2, "valley": 0.11}, {"clusters": 1, "valley": 0.0}], 2,
-     "mostly noise, 60 % of the particles are in no cluster; 2 clusters, stable (lowest stability 0.90)")])
-def test_verdicts(figures, numbers, noise, valley, null, longest, words):
-    assert verdict(np.array(figures), numbers, noise, valley, null, {"clusters": longest, "from": 1, "to": 2}) == words
+     "mostly unassigned, 60 % of the particles are in no cluster; 2 clusters, stable (lowest stability 0.90)")])
+def test_verdicts(figures, numbers, unassigned_frac, valley, null, longest, words):
+    plateau = {"clusters": longest, "from": 1, "to": 2}
+    assert verdict(np.array(figures), numbers, unassigned_frac, valley, null, plateau) == words
 
 
 @pytest.mark.parametrize(("clusters", "valley", "expected"), [

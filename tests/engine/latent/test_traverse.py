@@ -92,7 +92,7 @@ def test_run_traverse_writes_table_and_pictures(tmp_path, rng, is_3d, capsys, fa
     expected = traverse.traverse_points(z[labels == 1], 2, 3, 5, 95, 3)
     assert [int(r["n_near"]) for r in rows if r["cluster"] == "1"] == [p.n_near for p in expected]
     assert (out / "traversal.png").stat().st_size > 1000
-    assert "noise: 5 particles are no cluster" in capsys.readouterr().out
+    assert "unassigned: 5 particles are no cluster" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("changes", "words"), [

@@ -27,7 +27,7 @@ def statistics(seed=0):
 def test_the_encoder_starts_as_the_posterior_of_the_linear_model(vae_gan):
     gram, pull = statistics()
     mean, covariance = linear_posterior(gram, pull)
-    q = vae_gan.encoder(gram, pull)
+    q = vae_gan.posterior(gram, pull)
     assert torch.allclose(q.mean, mean[:, :K], rtol=1e-4, atol=1e-5)
     assert torch.allclose(q.covariance(), covariance[:, :K, :K], rtol=1e-4, atol=1e-5)
 
@@ -36,7 +36,7 @@ def test_the_bound_of_a_linear_decoder_is_the_evidence(vae_gan):
     """E log p(X | z) - KL(q, prior) = log p(X) where q is the posterior: b.(G+1)^-1 b / 2 - log det(G+1) / 2."""
     gram, pull = statistics()
     gram[:, K:], gram[:, :, K:], pull[:, K:] = 0, 0, 0  # maps beyond those of z
-    q = vae_gan.encoder(gram, pull)
+    q = vae_gan.posterior(gram, pull)
     c = vae_gan.generator.coefficients(q.sample(4000, torch.Generator().manual_seed(0)))
     bound = -negative_log_likelihood(gram, pull, c) - q.kl()
     whole = gram + torch.eye(M)
@@ -76,8 +76,16 @@ def test_maps_are_mean_plus_coefficients_times_basis(vae_gan):
     expected = g.mean + 2 * torch.einsum("nk,kxyz->nxyz", z, g.basis[:K])
     assert torch.allclose(g.decode(z, d), expected, rtol=1e-4, atol=1e-4)
     assert vae_gan.decode(z).shape == (2, 16, 16, 16)
-    g.active[1] = 0
-    assert float(g.maps()[1].abs().max()) == 0
+    g.active[1:] = 0
+    assert float(g.maps()[1:].abs().max()) == 0 and vae_gan.n_active == 1
+    assert torch.equal(vae_gan.decode(z[:, :1]), vae_gan.decode(z))  # the others have no say
+    gram, pull = statistics()
+    gram[:, 1:], gram[:, :, 1:], pull[:, 1:] = 0, 0, 0
+    with torch.no_grad():
+        for part in vae_gan.encoder.parameters():
+            part.add_(0.1)
+    q = vae_gan.posterior(gram, pull)
+    assert float(q.mean[:, 1:].abs().max()) == 0 and torch.allclose(q.covariance()[:, 1:, 1:], torch.eye(K - 1))
 
 
 @pytest.mark.parametrize("radius", [3.0, 7.0, 12.0, 13.5])

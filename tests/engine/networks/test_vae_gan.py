@@ -11,7 +11,8 @@ from vaegan_engine.training import checkpoints, trained_run
 from vaegan_engine.training.trainer import Trainer
 
 CPU = torch.device("cpu")
-PRESETS = [(command, name) for command, named in presets.PRESETS.items() for name in named]
+PRESETS = [(command, name) for command, named in presets.PRESETS.items() for name, preset in named.items()
+           if not preset.poses]
 
 
 def small(command, name):

@@ -3,8 +3,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from refine_particles import PIXEL_SIZE_ANG
-from vaegan_engine.physics.fourier_band import image_coefficients, make_band, shift_grid, shift_phases
+from vaegan_engine.physics.fourier_band import image_transforms, make_band, shift_grid, shift_phases
 from vaegan_engine.physics.projection import images_to_slices, shift_slices
 
 
@@ -12,7 +11,7 @@ from vaegan_engine.physics.projection import images_to_slices, shift_slices
 def test_band_counts_every_coefficient_once(box_px):
     image = torch.randn(1, box_px, box_px, generator=torch.Generator().manual_seed(0))
     band = make_band(box_px, 5.0)
-    values, _ = image_coefficients(image, torch.tensor([[1e4, 1e4, 0, 300, 0, 0.1, 0]]), PIXEL_SIZE_ANG, band)
+    values = image_transforms(image, band)
     whole = torch.fft.fft2(image[0])
     k = torch.fft.fftfreq(box_px, 1 / box_px)
     inside = (k[:, None] ** 2 + k[None, :] ** 2) <= 25

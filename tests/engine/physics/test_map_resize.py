@@ -1,12 +1,74 @@
-"""Maps on other grids keep their transforms, and so their projections."""
+"""Maps in the box of their band: the same coefficients, the same slices."""
+from __future__ import annotations
+
 import pytest
 import torch
 from refine_particles import blobs
 from tolerances import TOLERANCES
 from vaegan_engine.physics.fourier_band import make_band
-from vaegan_engine.physics.map_resize import resized_maps, working_box_px
+from vaegan_engine.physics.fsc import soft_sphere_mask
+from vaegan_engine.physics.map_resize import mask_in_box, resized_maps, resized_transforms, working_box_px
 from vaegan_engine.physics.projection import extract_slices, volume_to_fourier
 from vaegan_engine.physics.rotations import random_rotations
+from vaegan_engine.physics.slices import map_box_px, take_slices, transform_of
+
+
+@pytest.mark.parametrize(("radius", "box_px", "expected"), [
+    (4.0, 128, 16), (4.9, 128, 16), (5.0, 128, 18), (10.0, 128, 28), (11.0, 128, 30), (18.0, 256, 48),
+    (20, 48, 48), (70.0, 400, 160), (8.0, 15, 15)])
+def test_the_working_box_fits_the_band_and_not_the_images(radius, box_px, expected):
+    assert map_box_px(radius, box_px) == expected
+
+
+def smooth(box_px: int) -> torch.Tensor:
+    return blobs(5, box_px, width_frac=0.09, reach_frac=0.15)
+
+
+@pytest.mark.parametrize("d", [32, 33])
+@pytest.mark.parametrize("other", [20, 21, 40])
+def test_slices_are_the_same_in_every_box(d, other):
+    volume, band = smooth(d), make_band(d, 5.0)
+    A = random_rotations(5, torch.Generator().manual_seed(0))
+    expected = take_slices(volume_to_fourier(volume[None])[0], band, A)
+    found = take_slices(volume_to_fourier(resized_maps(volume, other)[None])[0], band, A)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=2e-3 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize(("d", "other"), [(16, 24), (15, 24), (16, 21), (15, 21)])
+def test_there_and_back_is_the_map(d, other):
+    volume = smooth(d)
+    if d % 2 == 0:  # the edge of an even box's transform is left out
+        volume = resized_maps(resized_maps(volume, d + 1), d)
+    torch.testing.assert_close(resized_maps(resized_maps(volume, other), d), volume, rtol=1e-4, atol=1e-5)
+    density = resized_maps(volume, other) * (other / d) ** 3
+    assert float(density.amax()) == pytest.approx(float(volume.amax()), rel=0.1)
+
+
+def test_sums_keep_their_place_in_another_size():
+    transforms = torch.fft.rfftn(torch.randn(2, 8, 8, 8, generator=torch.Generator().manual_seed(0)), dim=(1, 2, 3))
+    large = resized_transforms(transforms, 12)
+    for z, y, x in ((0, 0, 0), (3, -3, 2), (-1, 2, 3)):
+        assert torch.equal(large[:, z, y, x], transforms[:, z, y, x])
+    again = resized_transforms(large, 8)  # but for the edge of the even size
+    for z in (slice(0, 4), slice(-3, None)):
+        assert torch.equal(again[:, z, :4, :4], transforms[:, z, :4, :4])
+        assert torch.equal(again[:, z, -3:, :4], transforms[:, z, -3:, :4])
+
+
+@pytest.mark.parametrize(("d", "other"), [(48, 28), (33, 20), (48, 21)])
+def test_a_mask_is_read_in_another_box(d, other):
+    mask = torch.from_numpy(soft_sphere_mask(d, 0.3 * d, 0.1 * d))
+    found = mask_in_box(mask, other)
+    assert 0 <= float(found.min()) and float(found.max()) <= 1
+    expected = torch.from_numpy(soft_sphere_mask(other, 0.3 * other, 0.1 * other))
+    torch.testing.assert_close(found, expected, atol=0.05, rtol=0)
+    assert mask_in_box(mask, d) is mask
+
+
+def test_a_map_in_too_small_a_box_is_brought_into_a_larger_one():
+    volume, band = smooth(16), make_band(48, 9.0)
+    made = take_slices(transform_of(volume, band), band, torch.eye(3)[None])
+    assert float(made[:, band.shell > 8].abs().max()) < 0.02 * float(made.abs().max())
 
 
 @pytest.mark.parametrize(("large", "small"), [(24, 16), (25, 16), (24, 15), (25, 15)])

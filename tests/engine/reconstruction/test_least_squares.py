@@ -5,9 +5,12 @@ import numpy as np
 import pytest
 import torch
 from refine_particles import PIXEL_SIZE_ANG, blobs, mask_of, simulated
-from vaegan_engine.physics.fourier_band import image_coefficients, make_band
+from vaegan_engine.physics import slices
+from vaegan_engine.physics.ctf import ctf_2d
+from vaegan_engine.physics.fourier_band import image_transforms, make_band
 from vaegan_engine.physics.fsc import fourier_shell_correlation
 from vaegan_engine.physics.projection import volume_to_fourier
+from vaegan_engine.physics.slices import transform_of
 from vaegan_engine.reconstruction import images as particle_images
 from vaegan_engine.reconstruction import least_squares, posed_images
 from vaegan_engine.reconstruction.least_squares import residual_noise, weighted_map
@@ -32,19 +35,20 @@ def test_map_from_known_poses():
 def test_images_in_chunks_are_the_images(monkeypatch, most_held):
     truth = blobs(6)
     data, _, A, shifts = simulated([truth], 130, 1.0)
-    for module, name, value in ((least_squares, "CHUNK_IMAGES", 50), (posed_images, "CHUNK_IMAGES", 50),
+    for module, name, value in ((slices, "CHUNK_IMAGES", 50), (posed_images, "CHUNK_IMAGES", 50),
                                 (particle_images, "_READ_IMAGES", 32), (posed_images, "MOST_HELD", most_held)):
         monkeypatch.setattr(module, name, value)
     rows, band = np.arange(5, 128), make_band(24, 8.0)
     X, C = data.coefficients(rows, band)
     whole_table = torch.from_numpy(data.ctf[rows])
-    torch.testing.assert_close((X, C), image_coefficients(torch.from_numpy(data.images[rows]), whole_table,
-                                                          PIXEL_SIZE_ANG, band))
+    torch.testing.assert_close(X, image_transforms(torch.from_numpy(data.images[rows]), band))
+    expected = ctf_2d(whole_table, 24, PIXEL_SIZE_ANG).flatten(1)[:, band.index]
+    torch.testing.assert_close(C, expected, rtol=1e-4, atol=1e-4)
     whole, w = posed(X, C, A[rows], shifts[rows], band), band.weight
     images = PosedImages(Coefficients(data, rows, band), A[rows], shifts[rows])
     volume = least_squares.reconstruction(images, w, mask_of(24))
     torch.testing.assert_close(volume, weighted_map(whole, torch.ones(len(rows)), w, mask_of(24)))
-    misfit = (w * (whole.moved - least_squares.project(whole, volume)).abs().square()).sum(1) / 2
+    misfit = (w * (whole.moved - least_squares.project(whole, transform_of(volume, band))).abs().square()).sum(1) / 2
     torch.testing.assert_close(least_squares.misfits(images, volume, w), misfit)
     torch.testing.assert_close(residual_noise(images, volume), residual_noise(whole, volume))
     some = torch.tensor([100, 3, 3, 60])

@@ -19,8 +19,8 @@ from vaegan_engine.refine.ab_initio import BestStart, CoarseMaps
 from vaegan_engine.refine.tuning import TUNING
 
 CPU = torch.device("cpu")
-RUN = StatesRun(n_starts=1, n_tries=3, start_steps=8, search_steps=2, batch_size=60, start_shells=4.0,
-                search_shells=5.0, class_shells=6.0, compute=ComputeConfig(device="cpu", threads=1, seed=0))
+RUN = StatesRun(n_maps=1, n_starts=3, start_steps=8, search_steps=2, batch_size=60, start_shells=4.0,
+                search_shells=5.0, state_shells=6.0, compute=ComputeConfig(device="cpu", threads=1, seed=0))
 
 
 def balls(box_px: int, radius_frac: float, noise: float, n: int = 300, level: float = 1.0) -> Images:
@@ -45,22 +45,22 @@ def test_noise_alone_gets_the_usual_shells(seed):
     images = np.random.default_rng(seed).standard_normal((400, 32, 32)).astype(np.float32)
     run = resolutions.with_shells(StatesRun(), Images(images, np.zeros((400, 7), np.float32), PIXEL_SIZE_ANG, CPU))
     usual = TUNING.shells.start, TUNING.shells.search, TUNING.shells.states
-    assert (run.start_shells, run.search_shells, run.class_shells) == usual
+    assert (run.start_shells, run.search_shells, run.state_shells) == usual
 
 
 def test_a_smaller_particle_gets_more_shells():
     of = [resolutions.with_shells(StatesRun(), balls(64, radius_frac, 1.0)) for radius_frac in (0.4, 0.25, 0.05)]
-    assert (of[0].start_shells, of[0].search_shells, of[0].class_shells) == (4.0, 6.0, 8.0)
-    assert 4.5 < of[1].start_shells < 6.0 and of[1].class_shells == pytest.approx(2 * of[1].start_shells)
+    assert (of[0].start_shells, of[0].search_shells, of[0].state_shells) == (4.0, 6.0, 8.0)
+    assert 4.5 < of[1].start_shells < 6.0 and of[1].state_shells == pytest.approx(2 * of[1].start_shells)
     assert of[2].start_shells == 8.0  # no more than twice as many
 
 
 def test_shells_that_are_given_stay():
     data = balls(32, 0.2, 1.0)
     assert resolutions.with_shells(replace(RUN, start_shells=3.0), data).start_shells == 3.0
-    assert resolutions.with_shells(replace(RUN, search_shells=0.0, class_shells=0.0), data).search_shells > 6.0
+    assert resolutions.with_shells(replace(RUN, search_shells=0.0, state_shells=0.0), data).search_shells > 6.0
     with pytest.raises(ConfigError, match="do not rise"):
-        resolutions.with_shells(replace(RUN, class_shells=0.0, search_shells=15.0), balls(32, 0.45, 0.0))
+        resolutions.with_shells(replace(RUN, state_shells=0.0, search_shells=15.0), balls(32, 0.45, 0.0))
 
 
 def begin(run, data, maps, tmp_path) -> CoarseMaps:
@@ -94,7 +94,7 @@ def test_the_start_that_explains_unseen_images_is_kept(tmp_path, monkeypatch):
 
 def test_starts_differ_and_repeat(tmp_path):
     data, *_ = simulated([blobs(3)], 80, noise=0.5)
-    run = replace(RUN, n_starts=2)
+    run = replace(RUN, n_maps=2)
     first, again = (begin(run, data, None, tmp_path / name) for name in ("a", "b"))
     assert first.starts == again.starts and torch.equal(first.maps, again.maps)
     assert [row["kind"] for row in first.starts] == ["apart", "grown"]
@@ -104,7 +104,7 @@ def test_starts_differ_and_repeat(tmp_path):
 
 def test_more_starts_are_never_worse_before_they_go_on(tmp_path):
     data, *_ = simulated([blobs(3)], 80, noise=0.5)
-    one = begin(replace(RUN, n_tries=1), data, None, tmp_path / "one").starts[0]["coarse_log_evidence"]
+    one = begin(replace(RUN, n_starts=1), data, None, tmp_path / "one").starts[0]["coarse_log_evidence"]
     three = begin(RUN, data, None, tmp_path / "three").starts[0]["coarse_log_evidence"]
     assert three[0] == one[0]
     assert max(three) >= one[0]
@@ -123,7 +123,7 @@ def test_the_kind_of_start_that_is_plainly_better_is_kept(tmp_path, monkeypatch,
         return made[kind]
 
     monkeypatch.setattr(ab_initio, "best_of_kind", best_of_kind)
-    coarse = begin(replace(RUN, n_starts=2), data, None, tmp_path)
+    coarse = begin(replace(RUN, n_maps=2), data, None, tmp_path)
     assert coarse.unseen == made[kept].unseen and torch.equal(coarse.maps, made[kept].maps)
     assert [row["kept"] for row in coarse.starts] == [kind == kept for kind in ab_initio.KINDS]
 
@@ -136,7 +136,7 @@ def test_grown_maps_are_copies_with_noise_of_their_own(box_px):
     noise = torch.rand(box_px // 2 + 1)
     one = ab_initio.Start(MapMixture(volume, noise, mask), Batches(np.arange(9), 0), torch.Generator().manual_seed(1))
     images = Images(np.zeros((9, box_px, box_px), np.float32), np.zeros((9, 7), np.float32), PIXEL_SIZE_ANG, CPU)
-    made = ab_initio.grow(one, problem_of(images, 1, replace(RUN, n_starts=3, search_shells=5.0), mask=mask))
+    made = ab_initio.grow(one, problem_of(images, 1, replace(RUN, n_maps=3, search_shells=5.0), mask=mask))
     added = (made.model.maps - volume).flatten(1).double()
     assert made.model.n_classes == 3 and torch.equal(made.model.noise, noise) and made.batches is one.batches
     norms = added.norm(dim=1) / volume.double().norm()
@@ -154,7 +154,7 @@ def test_copies_of_one_map_become_the_states(tmp_path):
     """Two states with a common part: the grown maps explain unseen images better than their one map does."""
     common, extra = blobs(7), blobs(8, n=8).roll(6, 2)
     data, *_ = simulated([common, common + 1.5 * extra], 150, noise=0.5)
-    run = replace(RUN, n_starts=2, n_tries=1, start_steps=30, search_steps=15)
+    run = replace(RUN, n_maps=2, n_starts=1, start_steps=30, search_steps=15)
     begin(run, data, None, tmp_path)
     unseen = {line["part"]: line["log_evidence"] for line in result_files.read_jsonl(tmp_path / result_files.LOG_JSONL)
               if line["stage"] == "held out"}

@@ -59,6 +59,26 @@ def test_no_class_below_the_smallest_is_left():
     assert found.A.shape == (240, 1, 3, 3) and found.log_posterior.shape == (240, 1)
 
 
+def test_poses_in_states_that_an_image_cannot_belong_to_stay_and_the_states_are_the_same():
+    maps = [blobs(0), blobs(1)]
+    data, label, A, shifts = simulated(maps, 150, 0.5)
+    rng = torch.Generator().manual_seed(2)
+    A2 = torch.stack((A, A), 1)
+    A2[torch.arange(300), 1 - torch.from_numpy(label)] = random_rotations(300, rng)  # in the other state: anything
+    start = Assignment(label.copy(), np.zeros((300, 2), np.float32), A2, shifts[:, None].repeat(1, 2, 1),
+                       torch.zeros(2, BOX_PX, BOX_PX, BOX_PX), torch.ones(BOX_PX // 2 + 1), np.zeros(300, bool))
+    problem = problem_of(data, 50)
+    settled = reassign(problem, start, RADIUS, all_poses=True)
+    chosen = settled.may_belong(problem.tuning.rounds.min_posterior)
+    assert 0 < chosen.mean() < 0.6
+    full, some = (reassign(problem, settled, RADIUS, all_poses=all_poses) for all_poses in (True, False))
+    out = torch.from_numpy(~chosen)
+    assert torch.equal(some.A[out], settled.A[out]) and torch.equal(some.shifts_px[out], settled.shifts_px[out])
+    assert torch.equal(some.A[~out], full.A[~out])
+    assert np.array_equal(some.class_, full.class_)
+    assert (some.class_ == label).mean() > 0.98
+
+
 def unchanged(given: Assignment, before: Assignment) -> bool:
     """Whether every array of an assignment is as it was."""
     return all(torch.equal(getattr(given, field.name), getattr(before, field.name))

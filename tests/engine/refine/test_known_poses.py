@@ -8,7 +8,7 @@ import pytest
 import torch
 from refine_particles import FEW_ROTATIONS, RUN, blobs, problem_of, recorder_of, simulated
 from vaegan_engine.contract.errors import DataError
-from vaegan_engine.contract.labels import NOISE
+from vaegan_engine.contract.labels import UNASSIGNED
 from vaegan_engine.data.pose_table import PoseTable
 from vaegan_engine.physics.rotations import quaternion_to_matrix, random_rotations, rotation_distance_deg
 from vaegan_engine.refine import assignment, rounds, second_search
@@ -40,7 +40,7 @@ def two_states():
 @pytest.mark.slow
 def test_poses_are_refined_and_never_searched(two_states, tmp_path, monkeypatch):
     data, label, A, poses = two_states
-    problem = problem_of(data, 40, run=replace(RUN, class_shells=8.0), tuning=FEW_ROTATIONS, poses=poses)
+    problem = problem_of(data, 40, run=replace(RUN, state_shells=8.0), tuning=FEW_ROTATIONS, poses=poses)
     start = known_start(problem)
     assert start.unseen > FEW_ROTATIONS.start.min_log_evidence
     for module in (rounds, assignment):
@@ -88,7 +88,7 @@ def test_an_image_of_no_state_keeps_its_given_pose(two_states):
 
 def test_every_particle_needs_a_pose():
     table = PoseTable(np.array([1, 2]), np.zeros((2, 3)), np.array([[4.0, -2.0], [0.0, 0.0]]), np.ones(2),
-                      np.array([0, NOISE]))
+                      np.array([0, UNASSIGNED]))
     found = given_poses(table, np.array([1]), 2.0, torch.device("cpu"))
     assert torch.equal(found.A[0], torch.eye(3)) and found.shifts_px.tolist() == [[2.0, -1.0]]
     with pytest.raises(DataError, match="1 of 2 particles have no pose, the first is particle 2"):

@@ -14,7 +14,7 @@ from refine_particles import PIXEL_SIZE_ANG, blobs, problem_of, recorder_of
 from sklearn.metrics import normalized_mutual_info_score
 from vaegan_engine.contract import result_files, run_json
 from vaegan_engine.contract.errors import ConfigError, DataError
-from vaegan_engine.contract.labels import NOISE
+from vaegan_engine.contract.labels import UNASSIGNED
 from vaegan_engine.contract.settings import ComputeConfig, DataConfig, EmbedRun, StatesRun, TrainRun
 from vaegan_engine.data.mrc_files import read_map, write_map, write_stack
 from vaegan_engine.data.particle_tables import read_clusters, read_truth, rows_of
@@ -29,7 +29,8 @@ from vaegan_engine.refine.refine import run_states
 from vaegan_engine.refine.states import Assignment, State
 from vaegan_engine.simulation.simulate import SimulateOptions, run_simulate
 
-N_EACH = 300
+N_EACH = 220
+UNEVEN = {"contrast_spread": 0.3, "noise_ratio": 2.0}  # contrasts of the particles, coloured noise
 COMPUTE = ComputeConfig(device="cpu", threads=1, seed=0)
 
 
@@ -40,17 +41,21 @@ def train_folder(folder: Path, star: Path) -> Path:
     return folder
 
 
-def refined(folder: Path, states: tuple[str, ...], per_map: int, **simulated) -> tuple[Path, Path]:
-    """Particles of one or two states, one with more mass, refined from two random maps: (refine, data folder)."""
+def simulated_training(folder: Path, states: tuple[str, ...]) -> Path:
+    """A training's folder on uneven particles of one or two states, one with more mass; the truth lies in ``data``."""
     common = blobs(7, n=25, width_frac=0.04, reach_frac=0.2).numpy()
     extra = np.roll(blobs(8, n=8, width_frac=0.04, reach_frac=0.1).numpy(), 6, 2)
     for name, array in (("small", common), ("large", common + 1.5 * extra)):
         write_map(folder / f"{name}.mrc", array, PIXEL_SIZE_ANG)
-    run_simulate(SimulateOptions(maps=tuple(str(folder / f"{state}.mrc") for state in states), per_map=per_map,
-                                 box_px=24, snr=1.0, seed=1, device="cpu", **simulated), folder / "data")
-    train = train_folder(folder / "train", folder / "data" / "particles.star")
-    run = StatesRun(run_dir=str(train), n_starts=2, start_steps=40, search_steps=15, batch_size=110,
-                    search_shells=6.0, class_shells=8.0, compute=COMPUTE)
+    run_simulate(SimulateOptions(maps=tuple(str(folder / f"{state}.mrc") for state in states), per_map=N_EACH,
+                                 box_px=24, snr=1.0, seed=1, device="cpu", **UNEVEN), folder / "data")
+    return train_folder(folder / "train", folder / "data" / "particles.star")
+
+
+def refined(folder: Path, states: tuple[str, ...]) -> tuple[Path, Path]:
+    """Such particles, refined from two random maps: (refine folder, data folder)."""
+    run = StatesRun(run_dir=str(simulated_training(folder, states)), n_maps=2, n_starts=2, start_steps=20,
+                    search_steps=15, batch_size=110, search_shells=6.0, state_shells=8.0, compute=COMPUTE)
     run_states(run, folder / "out")
     return folder / "out", folder / "data"
 
@@ -58,32 +63,33 @@ def refined(folder: Path, states: tuple[str, ...], per_map: int, **simulated) ->
 @pytest.fixture(scope="module")
 def mixture(tmp_path_factory):
     """Two states: (refine folder, data folder)."""
-    return refined(tmp_path_factory.mktemp("mixture"), ("small", "large"), N_EACH)
+    return refined(tmp_path_factory.mktemp("mixture"), ("small", "large"))
 
 
+@pytest.fixture(scope="module")
+def training(tmp_path_factory):
+    """What can be refined, and is not."""
+    return simulated_training(tmp_path_factory.mktemp("training"), ("small", "large"))
+
+
+@pytest.mark.science
 def test_an_easy_mixture_is_parted(mixture):
     out, data = mixture
     clusters, truth = read_clusters(out), read_truth(data / "truth.csv")
     state = truth.label[rows_of(truth.particle_id, clusters.particle_id, "truth")]
     details = result_files.read_json(out / result_files.STATES_JSON)
-    assert details["clusters"] == 2 and details["verdict"].startswith("2 states"), details
+    assert details["states"] == 2 and details["verdict"].startswith("2 states"), details
     assert details["unseen_log_evidence"] > 10
     assert normalized_mutual_info_score(state, clusters.label) > 0.7
     assert result_files.read_json(out / result_files.STATUS_JSON)["state"] == "finished"
 
 
-@pytest.mark.parametrize("states", [("small", "large"), ("large",)])
-def test_contrast_makes_and_hides_no_state(tmp_path, states):
-    """Particles of uneven contrast in coloured noise: as many states as there are, none of which varies."""
-    out, data = refined(tmp_path, states, N_EACH, contrast_spread=0.3, noise_ratio=2.0)
-    clusters, truth = read_clusters(out), read_truth(data / "truth.csv")
-    rows = rows_of(truth.particle_id, clusters.particle_id, "truth")
-    details = result_files.read_json(out / result_files.STATES_JSON)
-    assert details["clusters"] == len(states) and "varies" not in details["verdict"], details
-    assert (clusters.label == NOISE).mean() < 0.03
+def check_contrasts(out, data, n_states):
+    """As many states as there are, none of which varies, and the particles' own contrasts."""
+    clusters, details = read_clusters(out), result_files.read_json(out / result_files.STATES_JSON)
+    assert details["states"] == n_states and "varies" not in details["verdict"], details
+    assert (clusters.label == UNASSIGNED).mean() < 0.03
     assert details["contrast_spread"] == pytest.approx(0.3, abs=0.07)
-    if len(states) > 1:
-        assert normalized_mutual_info_score(truth.label[rows], clusters.label) > 0.7
     given = {int(row["id"]): float(row["contrast"]) for row in result_files.read_csv(data / "truth.csv")}
     found = {
         int(row["particle_id"]): float(row["contrast"])
@@ -92,10 +98,21 @@ def test_contrast_makes_and_hides_no_state(tmp_path, states):
     assert np.corrcoef([[given[i], found[i]] for i in clusters.particle_id], rowvar=False)[0, 1] > 0.85
 
 
+@pytest.mark.science
+def test_contrast_hides_no_state(mixture):
+    check_contrasts(*mixture, 2)
+
+
+@pytest.mark.science
+def test_contrast_makes_no_state(tmp_path):
+    check_contrasts(*refined(tmp_path, ("large",)), 1)
+
+
+@pytest.mark.science
 def test_what_is_set_aside_is_in_no_state(mixture):
     out, _ = mixture
     clusters, details = read_clusters(out), result_files.read_json(out / result_files.STATES_JSON)
-    aside = clusters.label == NOISE
+    aside = clusters.label == UNASSIGNED
     assert details["junk"]["n_junk"] == aside.sum() <= 0.01 * len(aside)  # there is no junk
     assert (f"{aside.sum()} images" in details["verdict"]) == bool(aside.any())
     assert sum(row["n_particles"] for row in result_files.read_json(out / result_files.CLUSTERS_JSON)) == (~aside).sum()
@@ -106,11 +123,12 @@ def test_what_is_set_aside_is_in_no_state(mixture):
     assert not rest & set(starfile.read(out / result_files.PARTICLES_STAR)["particles"]["vaeParticleId"])
 
 
+@pytest.mark.science
 def test_star_file_keeps_particles_and_gives_poses(mixture):
     out, data = mixture
     made, given = starfile.read(out / result_files.PARTICLES_STAR), starfile.read(data / "particles.star")
     particles, source = made["particles"], given["particles"]
-    rows = [row for row in result_files.read_csv(out / result_files.PARTICLES_CSV) if int(row["label"]) != NOISE]
+    rows = [row for row in result_files.read_csv(out / result_files.PARTICLES_CSV) if int(row["label"]) != UNASSIGNED]
     source = source[np.isin(source["vaeParticleId"], [int(row["particle_id"]) for row in rows])]
     assert len(rows) > 0.8 * len(given["particles"])
     assert list(particles["vaeParticleId"]) == list(source["vaeParticleId"])
@@ -123,6 +141,7 @@ def test_star_file_keeps_particles_and_gives_poses(mixture):
     assert (out / first).exists()
 
 
+@pytest.mark.science
 @pytest.mark.skipif(shutil.which("relion_reconstruct") is None, reason="needs RELION's relion_reconstruct")
 def test_relion_reconstructs_the_same_map_from_the_star_file(mixture, tmp_path):
     """The conventions of angles, origins and CTF are RELION's, or its map would be another one."""
@@ -139,25 +158,25 @@ def test_relion_reconstructs_the_same_map_from_the_star_file(mixture, tmp_path):
     assert fsc[1:7].min() > 0.95, fsc
 
 
+@pytest.mark.science
 def test_noise_has_no_structure(tmp_path):
     run_simulate(SimulateOptions(phantom=1, per_map=260, box_px=24, snr=1.0, seed=2, device="cpu"), tmp_path)
     images = np.random.default_rng(3).standard_normal((260, 24, 24)).astype(np.float32)
     write_stack(tmp_path / "particles.mrcs", images, 9.0)
     train = train_folder(tmp_path / "train", tmp_path / "particles.star")
-    run = StatesRun(run_dir=str(train), n_starts=2, start_steps=6, search_steps=2, batch_size=60, search_shells=4.0,
-                    class_shells=5.0, compute=COMPUTE)
+    run = StatesRun(run_dir=str(train), n_maps=2, start_steps=6, search_steps=2, batch_size=60, search_shells=4.0,
+                    state_shells=5.0, compute=COMPUTE)
     details = run_states(run, tmp_path / "out")
     assert details["verdict"].startswith("no structure found"), details
-    assert details["clusters"] == 1
+    assert details["states"] == 1
 
 
 @pytest.mark.parametrize(("changes", "message"), [
-    ({"start_shells": 7.0}, "do not rise"), ({"class_shells": 40.0}, "class_shells is 40"),
-    ({"n_starts": 0}, "n_starts is 0"), ({"smallest_frac": 0.9}, "smallest_frac is 0.9")])
-def test_settings_are_checked(mixture, tmp_path, changes, message):
-    train = Path(run_json.read_run(mixture[0] / result_files.RUN_JSON).run_dir)
+    ({"start_shells": 7.0}, "do not rise"), ({"state_shells": 40.0}, "state_shells is 40"),
+    ({"n_maps": 0}, "n_maps is 0"), ({"smallest_frac": 0.9}, "smallest_frac is 0.9")])
+def test_settings_are_checked(training, tmp_path, changes, message):
     with pytest.raises(ConfigError, match=message):
-        run_states(StatesRun(run_dir=str(train), compute=COMPUTE, **changes), tmp_path)
+        run_states(StatesRun(run_dir=str(training), compute=COMPUTE, **changes), tmp_path)
     assert not (tmp_path / result_files.STATES_JSON).exists()
 
 
@@ -167,10 +186,8 @@ def test_other_folders_are_refused(tmp_path):
         run_states(StatesRun(run_dir=str(tmp_path), compute=COMPUTE), tmp_path / "out")
 
 
-def test_one_half_set_is_refused(mixture, tmp_path):
-    whole = run_json.read_run(
-        Path(run_json.read_run(mixture[0] / result_files.RUN_JSON).run_dir) / result_files.RUN_JSON
-    )
+def test_one_half_set_is_refused(training, tmp_path):
+    whole = run_json.read_run(training / result_files.RUN_JSON)
     run_json.write_run(replace(whole, data=replace(whole.data, half_set=1)), tmp_path / "train" / result_files.RUN_JSON)
     with pytest.raises(DataError, match="half set 1"):
         run_states(StatesRun(run_dir=str(tmp_path / "train"), compute=COMPUTE), tmp_path / "out")
@@ -229,7 +246,7 @@ def test_rounds_go_on_while_the_number_of_states_changes(tmp_path, monkeypatch, 
                        ("measure_contrasts", lambda this, states, evidence: (this.problem, evidence))):
         monkeypatch.setattr(rounds, name, fake)
     data = Images(np.zeros((n, 8, 8), np.float16), np.zeros((n, 7), np.float32), 5.0, torch.device("cpu"))
-    problem = problem_of(data, run=StatesRun(run_dir="", class_shells=3.0))
+    problem = problem_of(data, run=StatesRun(run_dir="", state_shells=3.0))
     coarse = CoarseMaps(torch.zeros(3, 8, 8, 8), torch.ones(5), 50.0, [])
     _, last, _ = rounds.find_states(problem, coarse, recorder_of(tmp_path))
     assert taken == ["settle"] * n_rounds and last.n_classes == counts[n_rounds - 1]

@@ -16,8 +16,8 @@ from vaegan_engine.refine import restart_states
 from vaegan_engine.refine.assignment import reassign
 
 N, SHIFT_PX = 300, 1.5
-RUN = StatesRun(n_tries=2, start_steps=30, search_steps=20, batch_size=100, start_shells=4.0, search_shells=5.0,
-                class_shells=RADIUS, compute=ComputeConfig(device="cpu", threads=1, seed=0))
+RUN = StatesRun(n_starts=2, start_steps=30, search_steps=20, batch_size=100, start_shells=4.0, search_shells=5.0,
+                state_shells=RADIUS, compute=ComputeConfig(device="cpu", threads=1, seed=0))
 
 
 def with_wrong_state(images_of_second=None):

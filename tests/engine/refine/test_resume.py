@@ -43,8 +43,8 @@ def small_run(tmp_path_factory):
                                  snr=2.0, seed=1, device="cpu"), folder / "data")
     train = TrainRun(data=DataConfig(particles=str(folder / "data" / "particles.star"), box_px=16), compute=COMPUTE)
     run_json.write_run(train, folder / "train" / result_files.RUN_JSON)
-    return StatesRun(run_dir=str(folder / "train"), n_starts=2, n_tries=2, start_steps=4, search_steps=3,
-                     batch_size=60, start_shells=3.0, search_shells=4.0, class_shells=5.0,
+    return StatesRun(run_dir=str(folder / "train"), n_maps=2, n_starts=2, start_steps=4, search_steps=3,
+                     batch_size=60, start_shells=3.0, search_shells=4.0, state_shells=5.0,
                      compute=COMPUTE), folder
 
 
@@ -78,6 +78,7 @@ def stop_after(monkeypatch, written: list[str]) -> None:
     monkeypatch.setattr(Checkpoints, "write", and_stop)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("spread", "steps"), [(0.0, STEPS), (0.2, STEPS + STEPS_OF_CONTRAST)])
 def test_stopped_after_every_step_it_ends_in_the_same_bits(small_run, tmp_path, monkeypatch, spread, steps):
     run, _ = small_run
@@ -97,7 +98,7 @@ def test_stopped_after_every_step_it_ends_in_the_same_bits(small_run, tmp_path, 
                 )
     assert set(STEPS_OF_CONTRAST) & set(written) == set(STEPS_OF_CONTRAST) & set(steps)
     assert ends == [(EXIT_SIGTERM, "stopped")] * len(written)
-    assert {*steps, *(f"detail_{c:02d}" for c in range(parts["clusters"]))} <= set(written)
+    assert {*steps, *(f"detail_{c:02d}" for c in range(parts["states"]))} <= set(written)
     assert parts == whole
     files = sorted(path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole").rglob("*")
                    if path.suffix in (".csv", ".star", ".mrc", ".json") and path.name != result_files.RUN_JSON)
@@ -172,7 +173,7 @@ def test_a_start_that_comes_later_goes_on_where_it_was(small_run, tmp_path, monk
 
 
 @pytest.mark.parametrize(("changes", "message"), [
-    ({"n_starts": 3}, "begun with n_starts 2, now it is 3"), ({"smallest_frac": 0.1}, "smallest_frac"),
+    ({"n_maps": 3}, "begun with n_maps 2, now it is 3"), ({"smallest_frac": 0.1}, "smallest_frac"),
     ({"compute": replace(COMPUTE, seed=5)}, "seed 0, now it is 5")])
 def test_other_settings_are_refused(small_run, tmp_path, monkeypatch, changes, message):
     run, _ = small_run

@@ -39,7 +39,7 @@ def analysis(tmp_path, monkeypatch, fake_model):
     emb = write_embedding(tmp_path / "emb", z, particle_id=IDS)
     clu = write_clusters(tmp_path / "clu", label, particle_id=IDS, umap=np.stack((line, -line), 1), embedding_dir=emb)
     result_files.write_json(clu / result_files.CLUSTERING_JSON, {"method": "hdbscan", "sweep": [
-        {"min_cluster_size": 15, "hdbscan_clusters": 3, "clusters": 3, "noise_frac": 0.05, "ami": 0.987}]})
+        {"min_cluster_size": 15, "hdbscan_clusters": 3, "clusters": 3, "unassigned_frac": 0.05, "ami": 0.987}]})
     truth = write_truth(tmp_path / "truth.csv", state, particle_id=IDS)
     (tmp_path / "simulation.json").write_text(json.dumps(
         {"options": {"phantom": 3}, "map_files": ["phantom_0", "phantom_1", "phantom_2"]}))
@@ -108,7 +108,7 @@ def test_the_page_says_what_the_files_say(tmp_path, analysis):
     reader, text = read(page.write_report(analysis, tmp_path / "report.html"))
     values = result_files.read_json(tmp_path / "eva" / result_files.EVALUATION_JSON)
     for words in ("A <b>title</b>", "200 particles, 3 clusters", "Nyquist 9.0", "CPU <1 & 2>", "9.8.7",
-                  "80 (40.0 %)", "190 particles are in a cluster, 10 are noise", "0.99", f"{values['nmi']:.3f}",
+                  "80 (40.0 %)", "190 particles are in a cluster, 10 are unassigned", "0.99", f"{values['nmi']:.3f}",
                   "12.3 Å at FSC 0.143", "fewer than 10: not compared", "0.00123", "No verdict was stored",
                   "phantom_2", "cluster 3, component 1",
                   "particles of phantom_0 phantom_1 phantom_2 cluster 1 80 0 0 cluster 2 0 60 0"):
@@ -150,7 +150,7 @@ def test_a_verdict_that_was_stored_is_shown_with_its_numbers(tmp_path, analysis)
     for words in ("2 <clusters>", "0.91, 0.52 (1 = the same in every repeat, stable from 0.75)",
                   "2, 4 (each on 160 particles)", "clusters in draws of the null 1, 5, 2",
                   "of them as many, parted as deeply 1 of 3 (none is asked for)", "0.21 (0 = nothing between",
-                  "3 clusters, smallest size 17 to 71", "in the null noise agreement 15 3 1, 6 5.0 %",
+                  "3 clusters, smallest size 17 to 71", "in the null unassigned agreement 15 3 1, 6 5.0 %",
                   "stability 0.52"):
         assert words in text, words
     assert "No verdict" not in text
@@ -169,7 +169,7 @@ def test_a_refinement_is_shown(tmp_path, analysis):
     result_files.write_json(folder / result_files.STATES_JSON, {
         "clusters": 2, "verdict": "2 <states>", "unseen_log_evidence": 123.45, "least_log_evidence": 3.0,
         "starts": STARTS, "masks": MASKS, "restarts": RESTARTS, "contrast_spread": 0.234, "least_contrast_spread": 0.08,
-        "pairs": [{"classes": [0, 1], "agreement": 0.98, "valley": 0.04, "by_view": 0.01}],
+        "pairs": [{"states": [0, 1], "agreement": 0.98, "valley": 0.04, "by_view": 0.01}],
         "junk": {"n_junk": 10, "fraction": 0.05},
         "refused_splits": [{"n_particles": 120, "n_second": 22, "agreement": 0.33, "valley": 0.88, "by_view": 0.66}]})
     result_files.write_csv(folder / result_files.PARTICLES_CSV, ["particle_id", "label", "rot_deg", "tilt_deg"],

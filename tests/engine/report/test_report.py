@@ -48,7 +48,7 @@ def test_report_shows_the_figures_of_the_evaluation(tmp_path, analysis):
     values = result_files.read_json(tmp_path / "eva" / result_files.EVALUATION_JSON)
     figure = summary_picture.demo_report(analysis)
     texts = all_texts(figure)
-    for words in ("clusters 3", f"NMI {values['nmi']:.3f}", "cluster 1: 80 (40.0 %)", "noise: 10 (5.0 %)",
+    for words in ("clusters 3", f"NMI {values['nmi']:.3f}", "cluster 1: 80 (40.0 %)", "unassigned: 10 (5.0 %)",
                   f"{values['maps'][0]['resolution_0.5_ang']:.1f} Å (FSC 0.5)", "phantom_2", "200 particles"):
         assert words in texts, words
     path = drawing.save_png(figure, tmp_path / "demo_report.png")
@@ -81,7 +81,8 @@ def test_umap_has_one_dot_per_particle_in_its_cluster_colour():
     where = {tuple(p): to_hex(c) for p, c in zip(dots.get_offsets().tolist(), dots.get_facecolors(), strict=True)}
     assert where == {tuple(p): cluster_labels.cluster_colour(label)
                      for p, label in zip(points.tolist(), labels, strict=True)}
-    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["cluster 1 (20)", "cluster 4 (20)", "noise (10)"]
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == [
+        "cluster 1 (20)", "cluster 4 (20)", "unassigned (10)"]
 
 
 def test_slices_are_the_central_ones():
@@ -89,13 +90,13 @@ def test_slices_are_the_central_ones():
     np.testing.assert_array_equal(drawing.as_picture(array), np.hstack((array[2], array[:, 2], array[:, :, 2])))
 
 
-def test_colours_are_one_each_and_noise_is_grey():
+def test_colours_are_one_each_and_the_unassigned_are_grey():
     colours = [cluster_labels.cluster_colour(label) for label in range(-1, 20)]
     assert len(set(colours)) == 21
     assert not set(colours) & {cluster_labels.state_colour(state) for state in range(8)}
-    assert colours[0] == cluster_labels.NOISE_COLOUR
+    assert colours[0] == cluster_labels.UNASSIGNED_COLOUR
     assert cluster_labels.cluster_colour(20) == cluster_labels.cluster_colour(0)
-    assert (cluster_labels.cluster_name(0), cluster_labels.cluster_name(-1)) == ("cluster 1", "noise")
+    assert (cluster_labels.cluster_name(0), cluster_labels.cluster_name(-1)) == ("cluster 1", "unassigned")
 
 
 def test_palette_needs_the_standard_library_alone():

@@ -172,7 +172,9 @@ def test_real_ctf_table(tmp_path):
     assert {tuple(np.round(values, 4)) for values in ctf.astype(float)} == {(*row[2:], 0), (*other[2:], 0)}
     np.savez(tmp_path / "bad.npz", ctf=np.zeros((3, 4)))
     np.savez(tmp_path / "none.npz", other=np.zeros((3, 9)))
-    for name, words in (("bad.npz", r"shape \(3, 4\)"), ("none.npz", "no array 'ctf'"), ("gone.npz", "gone.npz")):
+    np.savez(tmp_path / "micro.npz", ctf=np.array([row, [256, 1.3, 1.5, 1.4, *row[4:]]]))
+    for name, words in (("bad.npz", r"shape \(3, 4\)"), ("micro.npz", r"defocus is 1\.45 in row 2"),
+                        ("none.npz", "no array 'ctf'"), ("gone.npz", "gone.npz")):
         with pytest.raises(DataError, match=words):
             simulate.run_simulate(options(ctf_table=str(tmp_path / name)), tmp_path / "never")
     assert not (tmp_path / "never").exists()

@@ -133,6 +133,7 @@ def test_psnr_of_known_error():
     assert noise_generator.psnr_db(clean + 0.1, clean) == pytest.approx(10 * np.log10(4 / 0.01))
 
 
+@pytest.mark.slow
 def test_ribosome_3d_compares_configurations_and_keeps_what_is_done(tmp_path, maps, monkeypatch):
     names = ("thesis-3d-camera", "thesis-3d-variant")  # two for the time it takes
     monkeypatch.setitem(ribosome.CONFIGURATIONS, "train3d", names)
@@ -171,6 +172,7 @@ def test_a_training_done_elsewhere_by_the_planned_command_is_taken(tmp_path, map
         reproduce.run_reproduce(options, tmp_path)
 
 
+@pytest.mark.slow
 def test_ribosome_2d_reports_fid_and_psnr(tmp_path, maps, monkeypatch):
     monkeypatch.setattr(ribosome, "FID", {"small": {"width": 1, "steps": 2, "n_images": 20}})
     reproduce.run_reproduce(options_of("ribosome-2d", maps, only="thesis-2d"), tmp_path)

@@ -11,7 +11,8 @@ from vaegan_engine.training.trainer import Trainer
 
 D, PIXEL_ANG, BATCH = 16, 4.0, 4
 RTOL, ATOL = TOLERANCES["float64"]
-PRESETS = [(command, name, {}) for command, named in presets.PRESETS.items() for name in named]
+PRESETS = [(command, name, {}) for command, named in presets.PRESETS.items() for name, preset in named.items()
+           if not preset.poses]
 OTHERS = [("train3d", "thesis-3d", changes) for changes in (
     {"training": {"critic_reconstructions": True}}, {"training": {"loss": "hinge", "gradient_penalty": 1.0}},
     {"training": {"loss": "rpgan", "gradient_penalty": 1.0}}, {"model": {"noise": "poisson_map"}},

@@ -2,12 +2,16 @@
 import numpy as np
 import pytest
 import torch
-from vaegan_engine.contract import presets, result_files
+from vaegan_engine.contract import presets, result_files, run_json
 from vaegan_engine.contract.errors import ConfigError
-from vaegan_engine.contract.settings import EmbedRun
+from vaegan_engine.contract.settings import ClusterRun, EmbedRun, HalvesRun, TraverseRun
 from vaegan_engine.data.particle_tables import read_latents
+from vaegan_engine.data.pose_table import read_poses
 from vaegan_engine.data.prepared_images import open_cache
+from vaegan_engine.data.star_files import read_star
+from vaegan_engine.evaluation.halves import run_halves
 from vaegan_engine.latent.embed import run_embed
+from vaegan_engine.latent.traverse import run_traverse
 from vaegan_engine.physics.rotations import euler_to_matrix
 from vaegan_engine.reconstruction.map_family import Spreads, seen
 from vaegan_engine.simulation.simulate import SimulateOptions, run_simulate
@@ -22,7 +26,7 @@ BOX, PER_MAP = 24, 150
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Two states of the phantom; the true poses as a folder of refine, one particle junk and one missing."""
+    """Two states of the phantom; the true poses as a folder of states, one particle junk and one missing."""
     where = tmp_path_factory.mktemp("posed")
     run_simulate(SimulateOptions(phantom=2, per_map=PER_MAP, box_px=BOX, snr=0.5), where)
     truth = result_files.read_csv(where / "truth.csv")
@@ -60,7 +64,7 @@ def test_two_states_lie_apart_and_particles_without_a_pose_are_left_out(folder, 
     one, other = z[label == 0], z[label == 1]
     assert (np.abs(one.mean(0) - other.mean(0)) / np.sqrt(0.5 * (one.var(0) + other.var(0)))).max() > 4
     precision = result_files.read_npz(tmp_path / "run" / "z" / result_files.LATENTS_NPZ)["precision"]
-    assert precision.shape == (len(z), 2, 2) and np.linalg.eigvalsh(precision).min() > 0.5
+    assert precision.shape == (*z.shape, z.shape[1]) and np.linalg.eigvalsh(precision).min() > 0.5
     trained = load_trained(str(tmp_path / "run"), tiny(folder).compute)
     assert isinstance(trained, PosedRun)
     maps = trained.decode(np.stack([z[label == k].mean(0) for k in (0, 1)]))
@@ -131,3 +135,53 @@ def test_pairs_are_turned_to_one_in_plane_angle(folder, tmp_path):
 def test_settings_that_do_not_go_together_are_refused(folder, changes, word):
     with pytest.raises(ConfigError, match=word):
         tiny(folder, **changes)
+
+
+def test_halves_and_traversals_take_it_as_any_training(folder, tmp_path):
+    run = tiny(folder, training={"total_kimg": 0.5})
+    latents = embedded(run, tmp_path / "run")
+    label = (latents.z[:, 0] > latents.z[:, 0].mean()).astype(int)
+    clusters = tmp_path / "clusters"
+    run_json.write_run(ClusterRun(embedding_dir=str(tmp_path / "run" / "z"), run_dir=str(tmp_path / "run")),
+                       clusters / result_files.RUN_JSON)
+    result_files.write_csv(clusters / result_files.CLUSTERS_CSV, ["particle_id", "label", "probability"],
+                           [[i, k, 1] for i, k in zip(latents.particle_id, label, strict=True)])
+    folders = {"clusters_dir": str(clusters), "run_dir": str(tmp_path / "run"), "compute": run.compute}
+    run_traverse(TraverseRun(**folders, n_points=2), tmp_path / "traverse")
+    assert len(result_files.read_csv(tmp_path / "traverse" / result_files.TRAVERSAL_CSV)) == 4
+    run_halves(HalvesRun(**folders), tmp_path / "halves")
+    rows = result_files.read_json(tmp_path / "halves" / result_files.HALVES_JSON)
+    assert [row["cluster"] for row in rows] == [0, 1] and min(row["correlation"] for row in rows) > 0.8
+    one = result_files.read_npz(tmp_path / "halves" / "half1" / "embedding" / result_files.LATENTS_NPZ)
+    assert set(one["half_set"].tolist()) == {1}
+
+
+def test_the_particles_own_alignment_gives_the_same_latents(folder, tmp_path):
+    """The same poses as columns of the star file."""
+    star = read_star(folder / "particles.star")
+    poses = result_files.read_csv(folder / "poses" / result_files.PARTICLES_CSV)
+    rows = {int(row["particle_id"]): row for row in poses}
+    ids = star.numbers("vaeParticleId").astype(int)
+    names = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi", "rlnOriginXAngst", "rlnOriginYAngst")
+    header, *body = (folder / "particles.star").read_text().split("data_particles")
+    lines = body[0].splitlines()
+    last = max(place for place, line in enumerate(lines) if line.startswith("_"))
+    made = iter(ids)
+    filled = []
+    for line in lines[last + 1:]:
+        row = rows.get(int(next(made))) if line.strip() else None
+        values = [row["rot_deg"], row["tilt_deg"], row["psi_deg"], -float(row["shift_x_ang"]),
+                  -float(row["shift_y_ang"])] if row else [0] * 5
+        filled.append(f"{line} {' '.join(map(str, values))}" if line.strip() else line)
+    own = folder / "own.star"
+    own.write_text("\n".join([header + "data_particles", *lines[:last + 1], *(f"_{name}" for name in names), *filled]))
+    cut = {"start_rounds": 1, "total_kimg": 0.064}
+    here = embedded(tiny(folder, training=cut), tmp_path / "a")
+    there = embedded(tiny(folder, training=cut, data={"particles": str(own), "poses_dir": "", "input_poses": True}),
+                     tmp_path / "b")
+    assert set(there.particle_id) - set(here.particle_id) == {3, 5}
+    image = read_poses(tiny(folder, data={"particles": str(own), "poses_dir": "", "input_poses": True}).data)
+    table = read_poses(tiny(folder).data)
+    kept, at = table.rows_of(image.particle_id)
+    assert np.allclose(image.angles_deg[kept], table.angles_deg[at]) and np.allclose(
+        image.shifts_ang[kept], table.shifts_ang[at])

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..contract.setting import Described, described, limits_text, number_text
 
-_PATH_ENDS = ("_dir", "_csv", "_json")  # left out of an option's name
+_PATH_ENDS = {"_dir": "DIR", "_csv": "CSV", "_json": "JSON"}  # left out of an option's name; shown for its value
 
 
 def options_of(cls: type[Any], where: str = "") -> Iterator[tuple[str, Described]]:
@@ -68,7 +68,8 @@ def value_words(item: Described) -> dict[str, Any]:
         words = {"action": "append"} if about.repeated else {"nargs": "+" if ... in parts else len(parts)}
     if item.choices:
         return {**words, "choices": item.choices, "type": type(item.choices[0])}
-    metavar = about.metavar or option_name(item).lstrip("-").upper().replace("-", "_")
+    end = next((shown for end, shown in _PATH_ENDS.items() if about.path and item.name.endswith(end)), "")
+    metavar = about.metavar or end or option_name(item).lstrip("-").upper().replace("-", "_")
     words["metavar"] = tuple(metavar.split()) if isinstance(words.get("nargs"), int) else metavar
     return {**words, "type": kind}
 

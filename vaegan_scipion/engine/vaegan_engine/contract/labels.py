@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Callable
 
-NOISE_COLOUR = "#9e9e9e"
+UNASSIGNED_COLOUR = "#9e9e9e"
 # ten hues that differ in lightness too, then their darker twins
 CLUSTER_COLOURS = (
     "#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#bcbd22", "#17becf", "#5b5b5b",
@@ -19,17 +19,17 @@ STATE_COLOURS = ("#111111", "#00b3a4", "#d4a800", "#b300b3", "#7a8c00", "#005fa8
 
 def state_colour(state: int) -> str:
     """Colour of a state as #rrggbb; grey for what is set aside (-1). Repeats after 8 states."""
-    return NOISE_COLOUR if state < 0 else STATE_COLOURS[state % len(STATE_COLOURS)]
+    return UNASSIGNED_COLOUR if state < 0 else STATE_COLOURS[state % len(STATE_COLOURS)]
 
 
 def cluster_colour(label: int) -> str:
-    """Colour of a cluster as #rrggbb; grey for noise (-1). Repeats after 20 clusters."""
-    return NOISE_COLOUR if label < 0 else CLUSTER_COLOURS[label % len(CLUSTER_COLOURS)]
+    """Colour of a cluster as #rrggbb; grey for the unassigned (-1). Repeats after 20 clusters."""
+    return UNASSIGNED_COLOUR if label < 0 else CLUSTER_COLOURS[label % len(CLUSTER_COLOURS)]
 
 
 def cluster_name(label: int) -> str:
     """What a cluster is called in pictures; numbers start at 1 as Scipion's classes do."""
-    return "noise" if label < 0 else f"cluster {label + 1}"
+    return "unassigned" if label < 0 else f"cluster {label + 1}"
 
 
 def state_name(label: int) -> str:
@@ -46,4 +46,4 @@ class Naming:
 
 
 CLUSTERS, STATES = Naming(cluster_name, cluster_colour), Naming(state_name, state_colour)
-NOISE = -1  # label of particles outside every group
+UNASSIGNED = -1  # label of particles in no cluster; in the results of states: junk, set aside

@@ -17,7 +17,7 @@ embed folder
                           precision (n, k, k) float32, the inverse covariance of each z
 cluster folder
 ``clusters.csv``          particle_id, label, probability, umap_1, umap_2 [, more umap_*]
-``clusters.json``         list, per cluster: label (-1 = noise), n_particles, z (list), file, index, stability
+``clusters.json``         list, per cluster: label (-1 = unassigned), n_particles, z (list), file, index, stability
 ``clustering.json``       how: method, min_cluster_size, joins, number of clusters against it; verdict, evidence
 ``maps/cluster_00.mrc``   one map per cluster (3D), or ``maps/images.mrcs``: image ``index`` of 0.. (2D)
 traverse folder

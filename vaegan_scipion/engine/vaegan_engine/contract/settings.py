@@ -35,7 +35,8 @@ class DataConfig:
         "background", "background: mean 0 and variance 1 outside of the particle circle; thesis: its equation 49")
     invert_contrast: bool = setting(False, "Yes for particles from micrographs whose contrast was not inverted",
                                     label="Is the protein dark?")
-    phase_flipped: bool = setting(False, "CTF phases were already corrected")
+    phase_flipped: bool = setting(False, "CTF phases were already corrected; a column rlnCtfDataArePhaseFlipped of the "
+                                  "star file decides where there is one")
     ignore_ctf: bool = setting(False, "The CTF is taken as 1, for class averages or negative stain",
                                label="Images without a CTF")
     half_set: Literal[0, 1, 2] = setting(0, "0 = all particles, 1 or 2 = one independent half")
@@ -119,8 +120,6 @@ class TrainingConfig:
     lr_decay: float = setting(0.96, "exponential: factor per lr_decay_kimg", low=0, high=1)
     lr_decay_kimg: float = setting(160.0, "exponential: images per factor", unit="kimg", low=1e-3, high=1e7)
     ema_half_life_kimg: float = setting(2.0, "Of the averaged generator", unit="kimg", low=0, high=1e7)
-    band_start_frac: float = setting(1.0, "Frequencies seen at the start / Nyquist; 1 = all, always", low=0, high=1)
-    band_full_kimg: float = setting(64.0, "Until then the band grows to all of Nyquist", unit="kimg", low=0, high=1e7)
     tick_kimg: float = setting(3.2, "Between log lines and previews", unit="kimg", low=1e-3, high=1e7)
     checkpoint_kimg: float = setting(8.0, "Between checkpoints", unit="kimg", low=1e-3, high=1e7)
     continue_from: str = setting("", "Training whose newest checkpoint the networks start from; empty = from scratch",
@@ -143,8 +142,9 @@ class TrainRun:
 
     command: Literal["train2d", "train3d"] = fixed("train3d")
     preset: str = setting(
-        "fast", "fast learns in minutes to hours, posed is the one for known poses; others are settings of the "
-        "original work and its ablations, days on a GPU: 'vaegan presets' explains each", label="Preset")
+        "fast", "fast learns in minutes to hours, posed is the one for known poses and their default; others are "
+        "settings of the original work and its ablations, days on a GPU: 'vaegan presets' explains each",
+        label="Preset")
     data: DataConfig = section(DataConfig, shown=("particles", "stack", "max_images", "box_px", "crop_frac",
                                                   "poses_dir", "input_poses"))
     model: ModelConfig = section(ModelConfig, shown=())
@@ -245,9 +245,9 @@ class StatesRun:
                                 path=True)
     max_shift_frac: float = setting(0.05, "How far particles may be off centre, as fraction of the kept box",
                                     label="Largest shift / box", low=0, high=0.5)
-    n_starts: int = setting(3, "Maps to start from: the clusters', filled up with random ones to this number",
+    n_maps: int = setting(3, "Maps to start from: the clusters', filled up with random ones to this number",
                             label="Maps to start from", low=1, high=32)
-    n_tries: int = setting(
+    n_starts: int = setting(
         4, "Starts from several maps, and as many maps one by one, the best of which is grown to several; images that "
         "take no part choose. More is safer and slower", label="Starts to try", low=1, high=100)
     start_shells: float = setting(0.0, "Resolution of the start, as box size / resolution. Lower is safer, higher sees "
@@ -255,7 +255,7 @@ class StatesRun:
     search_shells: float = setting(0.0, "Resolution of the pose search, as box size / resolution; not below that of "
                                    "the start", label="Shells of the pose search", low=2,
                                    zero="by the particle's size, from 6")
-    class_shells: float = setting(0.0, "Resolution at which states are told apart, as box size / resolution; not below "
+    state_shells: float = setting(0.0, "Resolution at which states are told apart, as box size / resolution; not below "
                                   "that of the pose search", label="Shells that tell states apart", low=2,
                                   zero="by the particle's size, from 8")
     start_steps: int = setting(60, "Steps at the resolution of the start; more is slower and steadier",

@@ -31,3 +31,14 @@ def restart_text(row: Mapping[str, Any]) -> str:
     return (f"a state of misfit {row['misfit']:.2f} (the best state's {row['best']:.2f}) was started anew from its own "
             f"images: {row['log_evidence']:.1f} per unseen image, {row['log_evidence_before']:.1f} before, "
             f"{'taken' if row['kept'] else 'not taken'}")
+
+
+def landscape_text(row: Mapping[str, Any]) -> str:
+    """A landscape of the log in words."""
+    if row["n_states"] == 1:
+        text = "one state" if row["n_groups"] == 1 else f"one state ({row['n_groups']} groups without valleys between)"
+    else:
+        least = min(pair["valley"] for pair in row["pairs"])
+        text = (f"{row['n_states']} states of {', '.join(str(size) for size in row['sizes'])} "
+                f"(log likelihood of the least valley {least:.0f})")
+    return text + (f", {row['n_outliers']} outside" if row["n_outliers"] else "")

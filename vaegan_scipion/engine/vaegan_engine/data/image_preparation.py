@@ -72,11 +72,12 @@ def without_hot_pixels(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     the images (the same array where there is no hot pixel) and the (n,) numbers of replaced pixels
     """
     n_hot = np.zeros(len(images), np.int64)
-    with np.errstate(over="ignore", invalid="ignore"):  # values near the limits of float32
-        mean = images.mean(axis=(1, 2), dtype=np.float64)
-        reach = np.maximum(images.max(axis=(1, 2)) - mean, mean - images.min(axis=(1, 2)))
-        std = images.std(axis=(1, 2), dtype=np.float64)
-    suspects = np.flatnonzero(reach > HOT_SUSPECT * std)
+    flat = images.reshape(len(images), -1)
+    with np.errstate(over="ignore", invalid="ignore"):  # values near the limits of float32: looked at closely
+        mean = flat.mean(axis=1)
+        reach = np.maximum(flat.max(axis=1) - mean, mean - flat.min(axis=1))
+        variance = np.einsum("ij,ij->i", flat, flat) / flat.shape[1] - mean * mean
+        suspects = np.flatnonzero(~(reach * reach <= HOT_SUSPECT ** 2 * variance) | ~np.isfinite(variance))
     for row in suspects:
         y, x, value = _hot_pixels(images[row].astype(np.float64))
         if len(y):

@@ -31,13 +31,13 @@ class Clusters:
     """The clustering of n particles."""
 
     particle_id: np.ndarray  # (n,) int64
-    label: np.ndarray  # (n,) int64, -1 = noise
+    label: np.ndarray  # (n,) int64, -1 = unassigned
     probability: np.ndarray  # (n,)
     umap: np.ndarray  # (n, 2); (n, 0) after states
 
     @property
     def labels(self) -> list[int]:
-        """Labels in use: 0, 1, ..., then -1 where there is noise."""
+        """Labels in use: 0, 1, ..., then -1 where some are unassigned."""
         found = sorted(set(self.label.tolist()))
         return [x for x in found if x >= 0] + [x for x in found if x < 0]
 

@@ -8,9 +8,10 @@ import numpy as np
 
 from ..contract import result_files
 from ..contract.errors import DataError
-from ..contract.labels import NOISE
+from ..contract.labels import UNASSIGNED
 from ..contract.settings import DataConfig
 from .particles import particle_ids
+from .run_images import check_row_ids
 from .star_files import missing_columns, read_star
 
 ANGLE_COLUMNS = ("rot_deg", "tilt_deg", "psi_deg")
@@ -27,19 +28,21 @@ class PoseTable:
     angles_deg: np.ndarray  # (n, 3) RELION's rot, tilt, psi
     shifts_ang: np.ndarray  # (n, 2) of the particle's centre from the image's, x and y
     contrast: np.ndarray  # (n,) of the particle over the map; 1 where it is not known
-    label: np.ndarray  # (n,) int64 state, NOISE = junk; 0 where there are no states
+    label: np.ndarray  # (n,) int64 state, UNASSIGNED = junk; 0 where there are no states
 
     def rows_of(self, particle_id: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rows of ``particle_id`` that have a pose and are no junk, and their rows here."""
         order = np.argsort(self.particle_id, kind="stable")
         place = np.searchsorted(self.particle_id[order], particle_id).clip(max=len(order) - 1)
         here = order[place]
-        usable = (self.particle_id[here] == particle_id) & (self.label[here] != NOISE)
+        usable = (self.particle_id[here] == particle_id) & (self.label[here] != UNASSIGNED)
         return np.flatnonzero(usable), here[usable]
 
 
 def read_poses(data: DataConfig) -> PoseTable:
     """Poses that the settings name. Raises DataError."""
+    if not data.input_poses:
+        check_row_ids(data.poses_dir, data.particles)
     table = _star_poses(Path(data.particles)) if data.input_poses else _folder_poses(Path(data.poses_dir))
     values = np.concatenate((table.angles_deg, table.shifts_ang, table.contrast[:, None]), axis=1)
     bad = np.flatnonzero(~np.isfinite(values).all(axis=1))

@@ -39,6 +39,7 @@ FORMAT = 2  # raise it when the same inputs give other images
 IMAGES_NPY = "images.npy"
 TABLE_NPZ = "table.npz"
 META_JSON = "meta.json"
+STAR_SHA256 = "star_sha256"  # key of META_JSON
 BLOCK_BYTES = 2 ** 25  # of float32 source images held at a time
 SPARE_BYTES = 2 ** 20
 # settings that shape the images (``particles`` and ``stack`` count by content)
@@ -135,7 +136,7 @@ def _open(data: DataConfig, folder: Path, star_digest: str) -> tuple[ParticleCac
 def _difference(meta: dict[str, Any], data: DataConfig, star_digest: str) -> str:
     if meta["format"] != FORMAT:
         return "made by another version"
-    if meta["star_sha256"] != star_digest:
+    if meta[STAR_SHA256] != star_digest:
         return "the star file changed"
     if meta["one_stack"] != bool(data.stack):
         return "the image stacks changed"
@@ -166,7 +167,7 @@ def _build(data: DataConfig, table: ParticleTable, folder: Path, progress: bool)
     files = [header.path for header in table.headers]
     cropped_px = image_preparation.cropped_box_px(table.box_px, data.crop_frac)
     meta: dict[str, Any] = {
-        "format": FORMAT, "star_sha256": table.sha256, "stacks": _stat_digest(files),
+        "format": FORMAT, STAR_SHA256: table.sha256, "stacks": _stat_digest(files),
         "one_stack": bool(data.stack), "data": {name: getattr(data, name) for name in _FIELDS},
         "pixel_size_ang": image_preparation.training_pixel_size_ang(table.pixel_size_ang, cropped_px, data.box_px),
         "original_pixel_size_ang": table.pixel_size_ang, "original_box_px": table.box_px,
@@ -237,8 +238,7 @@ def _disk_full(folder: Path, needed_bytes: int, free_bytes: int) -> DataError:
 def _write_images(stream: BinaryIO, data: DataConfig, table: ParticleTable, progress: bool) -> list[str]:
     """Prepare all images; returns what to say about them."""
     n, box_px = len(table), data.box_px
-    n_hot, twin = np.zeros(n, np.int64), np.arange(n)
-    seen: dict[bytes, int] = {}
+    n_hot, fingerprint = np.zeros(n, np.int64), np.zeros(n, np.uint64)
     np.lib.format.write_array_header_1_0(
         stream, {"descr": "<f2", "fortran_order": False, "shape": (n, box_px, box_px)})
     rows_per_block = max(1, BLOCK_BYTES // (4 * table.box_px ** 2))
@@ -251,11 +251,11 @@ def _write_images(stream: BinaryIO, data: DataConfig, table: ParticleTable, prog
             images, divisor = prepare(source)
             _check_images(table, start, images, divisor, data)
             stored = images.astype("<f2")
-            for row, image in enumerate(stored, start):
-                twin[row] = seen.setdefault(hashlib.blake2b(image, digest_size=16).digest(), row)
+            fingerprint[rows] = [int.from_bytes(hashlib.blake2b(image, digest_size=8).digest()) for image in stored]
             stream.write(stored.tobytes())
             bar.update(len(images))
-    return _image_notes(table, n_hot, twin)
+    _, first, group = np.unique(fingerprint, return_index=True, return_inverse=True)
+    return _image_notes(table, n_hot, first[group])
 
 
 def _image_notes(table: ParticleTable, n_hot: np.ndarray, twin: np.ndarray) -> list[str]:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..contract import result_files
-from ..contract.labels import NOISE
+from ..contract.labels import UNASSIGNED
 from ..contract.settings import ComputeConfig, EvaluateRun
 from ..data.mrc_files import read_map
 from ..data.particle_tables import JUNK, read_clusters
@@ -120,7 +120,7 @@ def pose_errors(folder: Path, truth_csv: Path) -> dict[int, float]:
     """Median pose error in degrees of every state, of the particles that have a true pose."""
     truth = true_table(truth_csv)
     rows = [row for row in result_files.read_csv(folder / result_files.PARTICLES_CSV)
-            if int(row["label"]) != NOISE and truth[int(row["particle_id"])]["map_file"] != JUNK]
+            if int(row["label"]) != UNASSIGNED and truth[int(row["particle_id"])]["map_file"] != JUNK]
     angles = ("rot_deg", "tilt_deg", "psi_deg")
     errors = {}
     for label in sorted({int(row["label"]) for row in rows}):

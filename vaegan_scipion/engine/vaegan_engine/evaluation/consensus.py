@@ -19,7 +19,7 @@ import numpy as np
 
 from ..contract import result_files
 from ..contract.errors import ConfigError, DataError
-from ..contract.labels import NOISE
+from ..contract.labels import UNASSIGNED
 from ..contract.setting import check_settings, setting
 from ..data.particle_tables import read_cluster_rows, read_clusters
 from ..data.run_images import row_ids_of
@@ -41,7 +41,7 @@ class ConsensusOptions:
 class Consensus:
     """Groups of the run that agrees best with the others, and what all runs say of them."""
 
-    label: np.ndarray  # (n,) group where more than half of the runs agree, else NOISE
+    label: np.ndarray  # (n,) group where more than half of the runs agree, else UNASSIGNED
     share: np.ndarray  # (n,) of the runs, that agree on it
     chosen: int  # the run whose groups these are
     agreement: np.ndarray  # (r,) mean adjusted mutual information of each run with the others
@@ -52,15 +52,15 @@ def matched(reference: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.n
     """``labels (n,)`` in the numbers of ``reference (n,)``, and the Jaccard overlap ``(c,)`` of each group there.
 
     Groups are paired one to one so that the particles in common are most; a group without a partner is
-    ``_UNMATCHED``, noise stays NOISE.
+    ``_UNMATCHED``, the unassigned stay so.
     """
     from scipy.optimize import linear_sum_assignment
 
     n_groups, n_own = int(reference.max()) + 1, int(labels.max()) + 1
     overlap, renamed = np.zeros(n_groups), np.full(n_own + 1, _UNMATCHED)
-    renamed[NOISE] = NOISE  # the last place
+    renamed[UNASSIGNED] = UNASSIGNED  # the last place
     common = np.zeros((n_groups, n_own), np.int64)
-    both = (reference != NOISE) & (labels != NOISE)
+    both = (reference != UNASSIGNED) & (labels != UNASSIGNED)
     np.add.at(common, (reference[both], labels[both]), 1)
     for group, own in zip(*linear_sum_assignment(-common), strict=True):
         if common[group, own]:
@@ -70,7 +70,7 @@ def matched(reference: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def agree(labels: np.ndarray) -> Consensus:
-    """What the rows of ``labels (r, n)``, NOISE = in no group, have in common."""
+    """What the rows of ``labels (r, n)``, UNASSIGNED = in no group, have in common."""
     from sklearn.metrics import adjusted_mutual_info_score
 
     r = len(labels)
@@ -79,7 +79,7 @@ def agree(labels: np.ndarray) -> Consensus:
     chosen = int(agreement.argmax())
     renamed, overlap = zip(*(matched(labels[chosen], row) for row in labels), strict=True)
     votes = np.stack(renamed)
-    label, share = np.full(labels.shape[1], NOISE), np.zeros(labels.shape[1])
+    label, share = np.full(labels.shape[1], UNASSIGNED), np.zeros(labels.shape[1])
     for group in range(int(labels[chosen].max()) + 1):
         here = (votes == group).mean(0)
         label[here > 0.5] = group
@@ -144,7 +144,7 @@ def run_consensus(options: ConsensusOptions, out_dir: Path) -> dict[str, Any]:
                          "file": os.path.relpath(source / old[c]["file"], out_dir),
                          "files": [os.path.relpath(source / file, out_dir) for file in old[c].get("files", [])]})
     counts = [int(row.max()) + 1 for row in labels]
-    undecided = float((found.label == NOISE).mean())
+    undecided = float((found.label == UNASSIGNED).mean())
     made = {"verdict": verdict(groups, counts, undecided), "chosen": str(source), "groups": groups,
             "undecided_frac": undecided, "runs": [
                 {"folder": str(folder), "groups": count, "agreement": float(value)}

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..contract import result_files
 from ..contract.errors import DataError
-from ..contract.labels import NOISE, cluster_name
+from ..contract.labels import UNASSIGNED, cluster_name
 from ..contract.setting import check_settings
 from ..contract.settings import EvaluateRun
 from ..data.mrc_files import read_map, write_map
@@ -32,6 +32,8 @@ def run_evaluate(run: EvaluateRun, out_dir: Path | None) -> dict[str, Any]:
     if not (run.truth_csv or run.maps):
         raise DataError("truth_csv and maps are both empty: there is nothing to compare with.",
                         "Give labels, reference maps or both.")
+    if run.ceiling_json and not run.truth_csv:
+        raise DataError(f"{run.ceiling_json}: a ceiling is of use beside labels alone.", "Give the labels too.")
     values: dict[str, Any] = {}
     truth, counts = None, None
     if run.truth_csv:
@@ -68,10 +70,10 @@ def evaluate_labels(run: EvaluateRun, truth: Truth) -> tuple[dict[str, Any], dic
 
 
 def junk_scores(label: np.ndarray, state: np.ndarray, names: list[str]) -> dict[str, float]:
-    """How well the group NOISE is the junk of the truth, and the scores of the rest; {} where there is no junk."""
+    """How well what is unassigned is the junk of the truth, and the scores of the rest; {} without junk."""
     if JUNK not in names:
         return {}
-    junk, aside = state == names.index(JUNK), label == NOISE
+    junk, aside = state == names.index(JUNK), label == UNASSIGNED
     hits = int((junk & aside).sum())
     return {"junk_recall": hits / max(int(junk.sum()), 1), "junk_precision": hits / max(int(aside.sum()), 1),
             **{f"{name}_particles": value for name, value in agreement(label[~junk], state[~junk]).items()}}
@@ -97,7 +99,7 @@ def evaluate_maps(run: EvaluateRun, counts: dict[int, list[int]] | None, truth: 
     """
     folder = Path(run.clusters_dir)
     rows = [row for row in read_cluster_rows(folder)
-            if row["label"] != NOISE and row["file"].endswith(".mrc")]
+            if row["label"] != UNASSIGNED and row["file"].endswith(".mrc")]
     if not rows:
         return []
     first, voxel_size_ang = read_map(folder / rows[0]["file"])
@@ -148,7 +150,7 @@ def report(values: dict[str, Any]) -> None:
         print(f"clusters {values['clusters']}")
         for name in ("nmi", "ami", "ari"):
             print(f"{name.upper()} {values[name]:.3f}")
-        print(f"noise fraction {values['noise_frac']:.3f}")
+        print(f"unassigned fraction {values['unassigned_frac']:.3f}")
     if "nmi_assigned" in values:
         print(f"NMI of assigned {values['nmi_assigned']:.3f} (coverage {values['coverage']:.3f})")
     if "junk_recall" in values:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..contract import result_files, run_json
 from ..contract.errors import ConfigError
-from ..contract.labels import NOISE
+from ..contract.labels import UNASSIGNED
 from ..contract.run_json import read_training
 from ..contract.setting import check_settings
 from ..contract.settings import EmbedRun, HalvesRun, TrainRun
@@ -65,7 +65,7 @@ def run_halves(run: HalvesRun, out_dir: Path) -> dict[str, Any]:
         latents.append(read_latents(embedded))
         decoders.append(load_trained(str(folder.absolute()), run.compute))
     rows = [compare_halves(label, clusters, latents, decoders, out_dir) for label in clusters.labels
-            if label != NOISE]
+            if label != UNASSIGNED]
     write(rows, out_dir)
     return result_files.update_status(out_dir, state="finished", command=run.command, error=None,
                                  clusters=len(rows))

@@ -24,9 +24,8 @@ from ..contract.settings import ComputeConfig
 from ..data.particle_tables import JUNK, read_truth, rows_of
 from ..data.run_images import open_run_cache
 from ..physics.fourier_band import Band, make_band
-from ..physics.projection import volume_to_fourier
 from ..physics.rotations import euler_to_matrix, rotation_distance_deg
-from ..physics.slices import PAD
+from ..physics.slices import transform_of, transforms_of
 from ..reconstruction.images import Images, image_power, spread_rows
 from ..reconstruction.least_squares import project, residual_noise
 from ..reconstruction.map_mixture import MapMixture
@@ -125,7 +124,7 @@ def fitted(data: Images, maps: Tensor, rows: np.ndarray, options: ObserverOption
         made = torch.zeros_like(images.moved)
         for c in range(len(maps)):
             own = torch.nonzero(best == c).squeeze(1)
-            made[own] = project(images.part(own), model.maps[c])
+            made[own] = project(images.part(own), transform_of(model.maps[c], band))
         weight = band.weight / model.noise[band.shell]
         scale = (weight * (images.moved.conj() * made).real).sum() / (weight * made.abs().square()).sum()
         model.maps = model.maps * scale
@@ -142,7 +141,7 @@ def best_refined(data: Images, model: MapMixture, found: Search, rows: np.ndarra
     """State of smallest misfit after pose refinement in every map, and the rotations ``(n, c, 3, 3)``."""
     transforms, ctf = data.coefficients(rows, band)
     precision, costs, poses = model.precision(band), [], []
-    for c, volume_ft in enumerate(volume_to_fourier(model.maps, PAD)):
+    for c, volume_ft in enumerate(transforms_of(model.maps, band)):
         A, _, cost = refine_poses(volume_ft, transforms, ctf, found.A[:, c], found.shifts_px[:, c], precision, band,
                                   POSE_ITERATIONS)
         costs.append(cost)

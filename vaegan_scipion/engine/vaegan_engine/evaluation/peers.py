@@ -58,7 +58,7 @@ def phase_flipped(cache: ParticleCache) -> np.ndarray:
 
 
 def by_pca(cache: ParticleCache, out_dir: Path, n_states: int, where: ComputeConfig) -> np.ndarray:
-    """Labels ``(n,)``, -1 = noise: PCA, UMAP and HDBSCAN, which is not told the number of states."""
+    """Labels ``(n,)``, -1 = unassigned: PCA, UMAP and HDBSCAN, which is not told the number of states."""
     from sklearn.decomposition import PCA
 
     images, run = phase_flipped(cache), ClusterRun()

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..contract import result_files
-from ..contract.labels import NOISE, cluster_name
+from ..contract.labels import UNASSIGNED, cluster_name
 from ..contract.setting import check_settings, section, setting
 from ..contract.settings import ComputeConfig
 from ..data.particle_tables import latents_of_clusters
@@ -61,7 +61,7 @@ def nearest_to_centroids(points: np.ndarray, n_centroids: int, seed: int) -> tup
 def run_centroids(options: CentroidOptions, out_dir: Path) -> list[dict[str, Any]]:
     """Write ``centroids.csv``, the maps or images and ``centroids.png``; returns the rows.
 
-    Raises ConfigError or DataError. Noise is no cluster and has no centroids.
+    Raises ConfigError or DataError. The unassigned are no cluster and have no centroids.
     """
     check_settings(options)
     out_dir = Path(out_dir)
@@ -70,7 +70,7 @@ def run_centroids(options: CentroidOptions, out_dir: Path) -> list[dict[str, Any
     check_z(decoder, latents.z, options.clusters_dir)
     rows: list[dict[str, Any]] = []
     chosen: list[int] = []
-    for label in (label for label in clusters.labels if label != NOISE):
+    for label in (label for label in clusters.labels if label != UNASSIGNED):
         members = np.flatnonzero(clusters.label == label)
         found, _ = nearest_to_centroids(clusters.umap[members], options.per_cluster, options.compute.seed)
         for index, centroid in enumerate(found):

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..contract import result_files, run_json
 from ..contract.errors import DataError
-from ..contract.labels import NOISE, cluster_name
+from ..contract.labels import UNASSIGNED, cluster_name
 from ..contract.setting import check_settings
 from ..contract.settings import ClusterRun
 from ..data.particle_tables import Clusters, Latents, read_latents
@@ -42,7 +42,7 @@ def run_cluster(run: ClusterRun, out_dir: Path) -> dict[str, Any]:
     if run.stability_repeats:
         details |= assess(run, latents.z, z, group, details, decoder.run.model.n_categories)
         for row in rows:
-            if row["label"] != NOISE and "stability" in details:
+            if row["label"] != UNASSIGNED and "stability" in details:
                 row["stability"] = details["stability"]["per_cluster"][row["label"]]
     result_files.write_csv(
         out_dir / result_files.CLUSTERS_CSV,
@@ -58,7 +58,7 @@ def run_cluster(run: ClusterRun, out_dir: Path) -> dict[str, Any]:
     result_files.write_json(out_dir / result_files.CLUSTERING_JSON, details)
     draw(clusters, rows, arrays, out_dir)
     result_files.update_status(out_dir, state="finished", command=run.command, error=None,
-                          n_particles=len(z), clusters=details["clusters"], noise_frac=details["noise_frac"],
+                          n_particles=len(z), clusters=details["clusters"], unassigned_frac=details["unassigned_frac"],
                           verdict=details.get("verdict", ""), **{ROW_IDS: row_ids_of(run.embedding_dir)})
     report(details, rows)
     return details
@@ -111,7 +111,7 @@ def describe(run: ClusterRun, z: np.ndarray, clusters: Clusters, group: Grouping
     """What ``clustering.json`` holds: how the clusters came about and how stable their number is."""
     details: dict[str, Any] = {
         "method": run.method, "n_particles": len(z), "clusters": int(clusters.label.max()) + 1,
-        "noise_frac": float((clusters.label == NOISE).mean()), "jitter_frac": density_clustering.JITTER_FRAC,
+        "unassigned_frac": float((clusters.label == UNASSIGNED).mean()), "jitter_frac": density_clustering.JITTER_FRAC,
         **group.details}
     if run.method == "hdbscan":
         details["sweep"] = density_clustering.sweep(z, clusters.umap, run.min_samples, run.join_valley, clusters.label)
@@ -151,7 +151,7 @@ def assess(run: ClusterRun, raw: np.ndarray, z: np.ndarray, group: Grouping, det
             draws.append(null_draw(run, raw, n_categories, sizes if draw < repeats else [], seed + draw))
             bar.update(1)
     longest = stability.plateau(sizes, [row["clusters"] for row in details["sweep"]])
-    found["verdict"] = stability.verdict(stable, numbers, details["noise_frac"], valley, draws, longest)
+    found["verdict"] = stability.verdict(stable, numbers, details["unassigned_frac"], valley, draws, longest)
     sweep = [row | {"null_clusters": [draw["sweep"][place] for draw in draws[:repeats]]}
              for place, row in enumerate(details["sweep"])]
     return found | {"valley": valley, "null": draws, "plateau": longest, "sweep": sweep}
@@ -192,10 +192,10 @@ def null_draw(run: ClusterRun, raw: np.ndarray, n_categories: int, sizes: list[i
 
 def picture_rows(latents: Latents, clusters: Clusters, decoder: Any, out_dir: Path
                  ) -> tuple[list[dict[str, Any]], np.ndarray]:
-    """Decode the mean z of every group, noise too, and write it. Returns rows of ``clusters.json``."""
+    """Decode the mean z of every group, the unassigned too, and write it. Returns rows of ``clusters.json``."""
     labels = clusters.labels
     means = np.stack([latents.z[clusters.label == label].mean(axis=0) for label in labels])
-    names = ["cluster_noise" if label == NOISE else f"cluster_{label:02d}" for label in labels]
+    names = ["cluster_unassigned" if label == UNASSIGNED else f"cluster_{label:02d}" for label in labels]
     arrays, files = write_decoded(decoder, means, names, out_dir)
     counts = [int((clusters.label == label).sum()) for label in labels]
     rows = [{"label": label, "n_particles": count, "fraction": count / len(latents.z),
@@ -226,6 +226,6 @@ def report(details: dict[str, Any], rows: list[dict[str, Any]]) -> None:
         print("clusters against min_cluster_size: "
               + ", ".join(f"{r['min_cluster_size']}: {r['clusters']}" for r in details["sweep"]))
     print(f"clusters {details['clusters']}")
-    print(f"noise fraction {details['noise_frac']:.3f}", flush=True)
+    print(f"unassigned fraction {details['unassigned_frac']:.3f}", flush=True)
     if "verdict" in details:
         print(f"verdict: {details['verdict']}", flush=True)

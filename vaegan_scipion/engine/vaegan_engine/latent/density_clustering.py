@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..contract.labels import NOISE
+from ..contract.labels import UNASSIGNED
 from ..stats.density_valley import valley_ratio
 
 JITTER_FRAC = 0.03  # of the spread of z
@@ -82,7 +82,7 @@ def smallest_cluster(n: int, asked: int, frac: float) -> int:
 
 def density_labels(points: np.ndarray, min_cluster_size: int, min_samples: int
                    ) -> tuple[np.ndarray, np.ndarray]:
-    """HDBSCAN of ``(n, 2)`` points: labels (-1 = noise) and membership strengths.
+    """HDBSCAN of ``(n, 2)`` points: labels (-1 = unassigned) and membership strengths.
 
     Where two groups of this size cannot exist, or none stands out, all particles are one group.
     """
@@ -100,20 +100,20 @@ def density_labels(points: np.ndarray, min_cluster_size: int, min_samples: int
 
 
 def nearest_group(z: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Labels with every noise particle in the group whose mean in z is nearest."""
-    groups = np.unique(labels[labels != NOISE])
+    """Labels with every unassigned particle in the group whose mean in z is nearest."""
+    groups = np.unique(labels[labels != UNASSIGNED])
     means = np.stack([z[labels == group].mean(axis=0) for group in groups])
-    filled, noise = labels.copy(), labels == NOISE
-    distance2 = (means ** 2).sum(axis=1) - 2 * z[noise] @ means.T
-    filled[noise] = groups[distance2.argmin(axis=1)]
+    filled, unassigned = labels.copy(), labels == UNASSIGNED
+    distance2 = (means ** 2).sum(axis=1) - 2 * z[unassigned] @ means.T
+    filled[unassigned] = groups[distance2.argmin(axis=1)]
     return filled
 
 
 def join_unseparated(z: np.ndarray, labels: np.ndarray, largest_valley: float) -> np.ndarray:
     """Join groups that no density valley in z parts, the least parted pair first.
 
-    ``largest_valley``: pairs with a ``valley_ratio`` above it are joined; 0 joins none. Noise
-    counts in the densities (by nearest mean) and stays noise.
+    ``largest_valley``: pairs with a ``valley_ratio`` above it are joined; 0 joins none. The unassigned
+    count in the densities (by nearest mean) and stay so.
     """
     labels = labels.copy()
     if largest_valley <= 0 or labels.max() < 1:
@@ -137,9 +137,9 @@ def join_unseparated(z: np.ndarray, labels: np.ndarray, largest_valley: float) -
 def renumbered(labels: np.ndarray) -> np.ndarray:
     """Labels by falling size, 0 = largest; -1 stays; of equal sizes the one met first is first."""
     groups, first, counts = np.unique(labels, return_index=True, return_counts=True)
-    kept = groups != NOISE
+    kept = groups != UNASSIGNED
     order = np.lexsort((first[kept], -counts[kept]))
-    result = np.full(len(labels), NOISE, np.int64)
+    result = np.full(len(labels), UNASSIGNED, np.int64)
     for new, old in enumerate(groups[kept][order]):
         result[labels == old] = new
     return result
@@ -149,15 +149,15 @@ def group_by_density(z: np.ndarray, points: np.ndarray, min_cluster_size: int, m
                      largest_valley: float) -> Grouping:
     """HDBSCAN of UMAP points ``(n, 2)``, groups joined where z ``(n, k)`` has no valley between them.
 
-    Where all groups end up as one, nothing is parted from it, and noise belongs to it too.
+    Where all groups end up as one, nothing is parted from it, and the unassigned belong to it too.
     """
     found, probability = density_labels(points, min_cluster_size, min_samples)
     labels = join_unseparated(z, found, largest_valley)
     if largest_valley > 0 and labels.max() == 0:
-        labels, probability = np.zeros_like(labels), np.where(labels == NOISE, 0.0, probability)
+        labels, probability = np.zeros_like(labels), np.where(labels == UNASSIGNED, 0.0, probability)
     labels = renumbered(labels)
     before = [{"hdbscan_label": int(g), "n_particles": int((found == g).sum()),
-               "label": int(labels[found == g][0])} for g in np.unique(found) if g != NOISE]
+               "label": int(labels[found == g][0])} for g in np.unique(found) if g != UNASSIGNED]
     return Grouping(labels, probability, {"min_cluster_size": min_cluster_size, "hdbscan_groups": before})
 
 
@@ -184,7 +184,7 @@ def sweep(z: np.ndarray, points: np.ndarray, min_samples: int, largest_valley: f
         group = group_by_density(z, points, size, min_samples, largest_valley)
         rows.append({"min_cluster_size": size, "hdbscan_clusters": len(group.details["hdbscan_groups"]),
                      "clusters": int(group.labels.max()) + 1,
-                     "noise_frac": float((group.labels == NOISE).mean()),
+                     "unassigned_frac": float((group.labels == UNASSIGNED).mean()),
                      "ami": float(adjusted_mutual_info_score(chosen, group.labels))})
     return rows
 

@@ -29,7 +29,7 @@ from .density_clustering import nearest_group
 SUBSET_FRAC, MOST_PARTICLES = 0.8, 3000
 STABLE = 0.75  # smallest stability of a stable cluster
 NULL_DRAWS = 19  # 1 / 20: part of clouds without groups that are taken for more
-MOSTLY_NOISE = 0.5  # of the particles
+MOSTLY_UNASSIGNED = 0.5  # of the particles
 _SMALLEST_P = 1e-12
 
 Recluster = Callable[[np.ndarray, int], np.ndarray]  # z of some particles (m, k), seed -> labels (m,)
@@ -43,7 +43,7 @@ def subset_size(n: int) -> int:
 def best_overlaps(labels: np.ndarray, repeat: np.ndarray) -> np.ndarray:
     """Largest Jaccard overlap ``(c,)`` of each cluster 0..c-1 of ``labels (m,)`` with one of ``repeat (m,)``.
 
-    Both hold the same particles; noise (-1) is no cluster. NaN for a cluster without a particle here.
+    Both hold the same particles; the unassigned (-1) are no cluster. NaN for a cluster without a particle here.
     """
     n_clusters, n_repeat = int(labels.max()) + 1, int(repeat.max()) + 1
     found = np.full(n_clusters, np.nan)
@@ -113,12 +113,12 @@ def as_deep(draw: dict[str, Any], n_clusters: int, valley: float) -> bool:
     return bool(draw["clusters"] >= n_clusters and draw["valley"] <= valley)
 
 
-def verdict(stability: np.ndarray, numbers: Sequence[int], noise_frac: float, valley: float,
+def verdict(stability: np.ndarray, numbers: Sequence[int], unassigned_frac: float, valley: float,
             null: Sequence[dict[str, Any]], longest: dict[str, int] | None) -> str:
     """One sentence from the evidence alone, for a method that finds the number of clusters itself."""
     n = len(stability)
-    start = f"mostly noise, {100 * noise_frac:.0f} % of the particles are in no cluster; " \
-        if noise_frac > MOSTLY_NOISE else ""
+    start = f"mostly unassigned, {100 * unassigned_frac:.0f} % of the particles are in no cluster; " \
+        if unassigned_frac > MOSTLY_UNASSIGNED else ""
     deep = [draw["valley"] for draw in null if as_deep(draw, n, valley)]
     if n == 1:
         more = sum(number > 1 for number in numbers)

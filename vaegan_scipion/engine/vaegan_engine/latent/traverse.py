@@ -9,7 +9,7 @@ import numpy as np
 
 from ..contract import result_files, run_json
 from ..contract.errors import ConfigError
-from ..contract.labels import NOISE, cluster_name
+from ..contract.labels import UNASSIGNED, cluster_name
 from ..contract.setting import check_settings
 from ..contract.settings import TraverseRun
 from ..data.particle_tables import latents_of_clusters
@@ -87,8 +87,8 @@ def run_traverse(run: TraverseRun, out_dir: Path) -> dict[str, Any]:
     points: list[tuple[int, Point]] = []
     for label in clusters.labels:
         members = latents.z[clusters.label == label]
-        if label == NOISE:
-            print(f"noise: {len(members)} particles are no cluster and are not traversed", flush=True)
+        if label == UNASSIGNED:
+            print(f"{cluster_name(label)}: {len(members)} particles are no cluster and are not traversed", flush=True)
             continue
         found = traverse_points(members, run.n_components, run.n_points, run.low_percentile,
                                 run.high_percentile, n_categories)

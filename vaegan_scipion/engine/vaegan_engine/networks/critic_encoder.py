@@ -15,31 +15,16 @@ def image_channels(model: ModelConfig) -> int:
     return 2 if model.ctf_channels else 1
 
 
-def band_pass(box_px: int, band_frac: float, device: torch.device) -> Tensor:
-    """Low-pass ``(d, d//2 + 1)``: 1 inside ``band_frac`` of Nyquist, a cosine edge of 2 shells, 0."""
-    ky = torch.fft.fftfreq(box_px, 1.0 / box_px, device=device)
-    kx = torch.arange(box_px // 2 + 1.0, device=device)
-    beyond = (torch.hypot(kx[None, :], ky[:, None]) - band_frac * box_px / 2) / 2
-    return 0.5 * (1 + torch.cos(torch.pi * beyond.clamp(0, 1)))
-
-
-def input_channels(images: Tensor, ctf: Tensor, model: ModelConfig, band_frac: float = 1.0) -> Tensor:
+def input_channels(images: Tensor, ctf: Tensor, model: ModelConfig) -> Tensor:
     """What the networks see: the image and, if asked for, its Wiener-filtered copy.
 
     ``images (n, d, d)``, ``ctf (n, d, d//2 + 1)`` to ``(n, c, d, d)``. The filter is
     ``CTF / (CTF^2 + 1/2)``: it flips phases and weighs frequencies by what the CTF left of
-    them, so that images of one object look alike whatever their defocus. Below ``band_frac = 1``
-    both are low-passed to that fraction of Nyquist. Differentiable.
+    them, so that images of one object look alike whatever their defocus. Differentiable.
     """
-    if band_frac >= 1 and not model.ctf_channels:
-        return images[:, None]
-    spectrum = torch.fft.rfft2(images)
-    if band_frac < 1:
-        spectrum = spectrum * band_pass(images.shape[-1], band_frac, images.device)
-        images = torch.fft.irfft2(spectrum, s=images.shape[-2:])
     if not model.ctf_channels:
         return images[:, None]
-    filtered = torch.fft.irfft2(spectrum * (ctf / (ctf.square() + 0.5)), s=images.shape[-2:])
+    filtered = torch.fft.irfft2(torch.fft.rfft2(images) * (ctf / (ctf.square() + 0.5)), s=images.shape[-2:])
     return torch.stack((images, filtered), dim=1)
 
 

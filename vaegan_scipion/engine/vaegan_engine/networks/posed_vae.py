@@ -81,8 +81,9 @@ class BasisGenerator(nn.Module):
         self.bend = _network(self.n_latent, model.generator_width, self.n_basis)
 
     def coefficients(self, z: Tensor) -> Tensor:
-        """``c(z)`` ``(..., m)`` of latents ``(..., k)``."""
-        return nn.functional.pad(z, (0, self.n_basis - self.n_latent)) + self.bend(z)
+        """``c(z)`` ``(..., m)`` of latents ``(..., k)``; coordinates that are not active have no say."""
+        z = z * self.active[:self.n_latent]
+        return nn.functional.pad(z, (0, self.n_basis - self.n_latent)) + self.bend(z) * self.active
 
     def maps(self) -> Tensor:
         """Basis maps ``(m, d, d, d)``."""
@@ -101,14 +102,14 @@ class PosteriorEncoder(nn.Module):
         self.n_latent = model.n_normal
         self.change = _network(2 * model.n_basis, model.generator_width, 2 * model.n_normal)
 
-    def forward(self, gram: Tensor, pull: Tensor) -> Posterior:
-        """G ``(n, m, m)`` and b ``(n, m)`` to a posterior over ``(n, k)``."""
+    def forward(self, gram: Tensor, pull: Tensor, active: Tensor) -> Posterior:
+        """G ``(n, m, m)`` and b ``(n, m)`` to a posterior over ``(n, k)``; the prior where ``active`` (k,) is 0."""
         k = self.n_latent
         eye = torch.eye(gram.shape[-1], device=gram.device, dtype=gram.dtype)
         covariance = torch.linalg.inv(gram + eye)
         linear = (covariance @ pull[..., None])[..., 0]
         features = torch.cat((linear, covariance.diagonal(dim1=1, dim2=2).log()), 1)
-        moved, log_scale = self.change(features).chunk(2, dim=1)
+        moved, log_scale = ((part * active) for part in self.change(features).chunk(2, dim=1))
         factor = torch.linalg.cholesky(covariance[:, :k, :k])
         return Posterior(linear[:, :k] + moved, factor * log_scale.clamp(-4, 4).exp()[..., None])
 
@@ -136,10 +137,20 @@ class PosedVaeGan:
         """The networks, by the names that a checkpoint gives them."""
         return {"generator": self.generator, "encoder": self.encoder}
 
+    @property
+    def n_active(self) -> int:
+        """Coordinates of z that say something: the first ones."""
+        return min(int(self.generator.active.sum()), self.model.n_normal)
+
+    def posterior(self, gram: Tensor, pull: Tensor) -> Posterior:
+        """Of all k coordinates, from G ``(n, m, m)`` and b ``(n, m)``."""
+        return self.encoder(gram, pull, self.generator.active[:self.model.n_normal])
+
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
-        """Maps ``(n, d, d, d)`` of latents ``(n, k)`` in the training box, up to the band."""
-        return torch.cat([self.generator.decode(row[None].to(self.device), self.box_px).float().cpu() for row in z])
+        """Maps ``(n, d, d, d)`` of latents ``(n, j)`` in the training box, up to the band; later coordinates are 0."""
+        z = nn.functional.pad(z.to(self.device), (0, self.model.n_normal - z.shape[1]))
+        return torch.cat([self.generator.decode(row[None], self.box_px).float().cpu() for row in z])
 
 
 def critic_box_px(band_shells: float) -> int:

@@ -53,9 +53,22 @@ def ctf_2d(params: Tensor, box_px: int, pixel_size_ang: float, b_factor_ang2: fl
     -------
     ``(n, box_px, box_px//2 + 1)`` real, zero frequency at ``[:, 0, 0]``, of ``params``' dtype.
     """
-    u, v, angle_deg, voltage_kv, cs_mm, amplitude, phase_deg = (
-        column[:, None, None] for column in params[..., :_N_PHYSICAL].unbind(-1))
     k2, difference, cross = _frequency_grid(box_px, params.device, params.dtype)
+    ctf = _ctf(params[:, None, None], k2, difference, cross, pixel_size_ang)
+    if b_factor_ang2:
+        ctf = ctf * torch.exp((-b_factor_ang2 / 4 / pixel_size_ang ** 2) * k2)
+    return ctf
+
+
+def ctf_at(params: Tensor, k: Tensor, pixel_size_ang: float) -> Tensor:
+    """CTF ``(n, p)`` at frequencies ``k`` ``(p, 2)`` (x, y) in cycles per pixel; ``params`` as those of ``ctf_2d``."""
+    kx, ky = k.unbind(-1)
+    return _ctf(params[:, None], kx * kx + ky * ky, kx * kx - ky * ky, 2 * kx * ky, pixel_size_ang)
+
+
+def _ctf(params: Tensor, k2: Tensor, difference: Tensor, cross: Tensor, pixel_size_ang: float) -> Tensor:
+    """CTF of ``params`` ``(..., 8)`` or ``(..., 7)`` at polynomials of the frequency (``_frequency_grid``)."""
+    u, v, angle_deg, voltage_kv, cs_mm, amplitude, phase_deg = params[..., :_N_PHYSICAL].unbind(-1)
     wavelength = electron_wavelength_ang(voltage_kv)
     per_px2 = 1.0 / pixel_size_ang ** 2
     axis = torch.deg2rad(2 * angle_deg)
@@ -68,7 +81,5 @@ def ctf_2d(params: Tensor, box_px: int, pixel_size_ang: float, b_factor_ang2: fl
              + (astigmatism * axis.sin()) * cross + constant)
     ctf = torch.sin(phase)
     if params.shape[-1] > _N_PHYSICAL:
-        ctf = torch.where(params[:, _N_PHYSICAL, None, None] != 0, ctf.abs(), ctf)
-    if b_factor_ang2:
-        ctf = ctf * torch.exp((-b_factor_ang2 / 4 * per_px2) * k2)
+        ctf = torch.where(params[..., _N_PHYSICAL] != 0, ctf.abs(), ctf)
     return ctf

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .ctf import ctf_2d
 from .projection import half_plane_points, images_to_slices
 
 
@@ -42,11 +41,14 @@ def make_band(box_px: int, radius: float, device: torch.device | str = "cpu") ->
                 torch.where(length == 0, 1.0, 2.0), length.round().long())
 
 
-def image_coefficients(images: Tensor, ctf_table: Tensor, pixel_size_ang: float, band: Band) -> tuple[Tensor, Tensor]:
-    """Transforms ``(n, p)`` complex of images ``(n, d, d)`` and their CTF ``(n, p)``, table ``(n, 8)``."""
-    transforms = images_to_slices(images).flatten(1)[:, band.index]
-    ctf = ctf_2d(ctf_table, band.box_px, pixel_size_ang).flatten(1)[:, band.index]
-    return transforms, ctf
+def image_transforms(images: Tensor, band: Band) -> Tensor:
+    """Transforms ``(n, p)`` complex of images ``(n, d, d)``."""
+    return images_to_slices(images).flatten(1)[:, band.index]
+
+
+def columns_of(band: Band, wider: Band) -> Tensor:
+    """Where the coefficients of a band ``(p,)`` are among those of a wider one of the same images."""
+    return torch.searchsorted(wider.index, band.index)
 
 
 def shift_phases(band: Band, shifts_px: Tensor) -> Tensor:

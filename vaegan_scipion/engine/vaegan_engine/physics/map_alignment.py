@@ -18,6 +18,7 @@ from torch import Tensor
 
 from .projection import sample_half_volume, volume_to_fourier
 from .rotations import super_fibonacci_rotations
+from .shards import in_parts
 
 SEARCH_SHELLS = 6  # band of the global search: detail of a sixth of the box and coarser
 SEARCH_ROTATIONS = 4608  # about 14 degrees apart, within reach of the refinement
@@ -82,17 +83,17 @@ def align_map(moving: np.ndarray, reference: np.ndarray, voxel_size_ang: float,
     target = _transform(reference)
     coarse = _band(target, d, min(SEARCH_SHELLS, d / 2 - 1))
     full = _band(target, d, d / 2)
-    best: tuple[float, Tensor, Tensor, bool] | None = None
-    for mirrored in (False, True) if allow_mirror else (False,):
-        transform = _transform(mirror(moving) if mirrored else moving)
+
+    def of_hand(hand: int, _: int) -> tuple[float, Tensor, Tensor, bool]:
+        transform = _transform(mirror(moving) if hand else moving)
         rotations, shifts = _refined_starts(transform, coarse, d, *_search(transform, coarse, d))
         score = _correlation(transform, full, rotations, shifts)
         first = int(score.argmax())
         rotation, shift, correlation = _refined_full(transform, full, d, rotations[first], shifts[first])
-        if best is None or correlation > best[0]:
-            best = correlation, rotation, shift, mirrored
-    assert best is not None
-    correlation, rotation, shift, mirrored = best
+        return correlation, rotation, shift, bool(hand)
+
+    hands = in_parts(of_hand, 2 if allow_mirror else 1, 1)
+    correlation, rotation, shift, mirrored = max(hands, key=lambda one: one[0])
     R, t = rotation.numpy(), shift.numpy()
     return AlignedMap(move_map(moving, R, t, mirrored), R, t, t * voxel_size_ang, mirrored, correlation)
 

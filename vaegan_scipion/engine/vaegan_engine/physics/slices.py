@@ -6,16 +6,27 @@ one geometry serves both. Grid, padding and gridding correction are those of ``p
 """
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from . import slice_kernels
 from .fourier_band import Band
-from .projection import gridding_correction
+from .map_resize import resized_maps, working_box_px
+from .projection import gridding_correction, volume_to_fourier
+from .shards import in_parts
 
 PAD = 2
+MARGIN_SHELLS = 4  # past the band of a map, in the box that it is worked on in
+CHUNK_IMAGES = 512  # at a time; more no longer fit the cache
+_TAKEN_TOGETHER = 64  # slices that one thread reads at a time
+_SUMS = 8  # that slices are added to, of at least ``_LEAST_ADDED`` slices each
+_LEAST_ADDED = 64
 
 
 class Stencil(NamedTuple):
@@ -26,13 +37,13 @@ class Stencil(NamedTuple):
     sign: Tensor  # (n, p) -1 where the conjugate was taken
 
 
-def stencil(band: Band, A: Tensor) -> Stencil:
+def stencil(band: Band, A: Tensor, size: int = 0) -> Stencil:
     """Stencil of slices along rotations ``A`` ``(n, 3, 3)``: points ``PAD (k_x A_0 + k_y A_1)``.
 
-    The eight neighbours are written one after the other and turned round by one copy: a stack along the last
-    dimension costs as much as all the rest.
+    ``size`` is that of the half transform, 0 for a map in the box of the images. The eight neighbours are written one
+    after the other and turned round by one copy: a stack along the last dimension costs as much as all the rest.
     """
-    size = PAD * band.box_px
+    size = size or PAD * band.box_px
     half = size // 2 + 1
     points = PAD * torch.einsum("pi,nij->jnp", band.kxy, A[:, :2])
     sign = torch.where(points[0] < 0, -1.0, 1.0)
@@ -62,6 +73,24 @@ def _wrapped(k: Tensor, size: int) -> Tensor:
     return torch.where(k < 0, k + size, k)
 
 
+def map_box_px(radius: float, box_px: int) -> int:
+    """Side of the box that a map of ``radius`` shells from images of ``box_px`` is worked on in."""
+    return working_box_px(radius, box_px, MARGIN_SHELLS)
+
+
+def transform_of(volume: Tensor, band: Band) -> Tensor:
+    """Half transform ``(s, s, s//2 + 1)`` that slices of a map ``(d, d, d)`` are taken from.
+
+    Slices of a map in too small a box for the band are 0 outside it.
+    """
+    return transforms_of(volume[None], band)[0]
+
+
+def transforms_of(volumes: Tensor, band: Band) -> Tensor:
+    """``transform_of`` of several maps ``(v, d, d, d)``: ``(v, s, s, s//2 + 1)``."""
+    return volume_to_fourier(resized_maps(volumes, max(volumes.shape[-1], map_box_px(band.radius, band.box_px))), PAD)
+
+
 def gather(volume_ft: Tensor, at: Stencil) -> Tensor:
     """Slices ``(n, p)`` complex of one half transform ``(s, s, s//2 + 1)``."""
     table = torch.view_as_real(volume_ft).reshape(-1, 2)
@@ -69,6 +98,17 @@ def gather(volume_ft: Tensor, at: Stencil) -> Tensor:
         at.rows.reshape(-1, 8), table, mode="sum", per_sample_weights=at.weights.reshape(-1, 8))
     real, imag = values.view(*at.sign.shape, 2).unbind(-1)
     return torch.complex(real, imag * at.sign)
+
+
+def gather_slopes(volume_ft: Tensor, at: Stencil) -> tuple[Tensor, Tensor]:
+    """Slices ``(n, p)`` as ``gather``'s, and their derivatives ``(n, p, 3)`` along x, y, z in grid units."""
+    corners = volume_ft.reshape(-1)[at.rows.long()].unflatten(-1, (2, 2, 2))
+    weights = at.weights.unflatten(-1, (2, 2, 2))
+    slopes = torch.stack([(corners.diff(dim=axis) * weights.sum(axis, keepdim=True)).sum((-3, -2, -1))
+                          for axis in (-1, -2, -3)], -1)
+    value = (corners * weights).sum((-3, -2, -1))
+    return (torch.complex(value.real, value.imag * at.sign),
+            torch.complex(slopes.real * at.sign[..., None], slopes.imag))
 
 
 def scatter(values: Tensor, real_values: Tensor, at: Stencil, box_px: int) -> tuple[Tensor, Tensor]:
@@ -87,6 +127,67 @@ def scatter(values: Tensor, real_values: Tensor, at: Stencil, box_px: int) -> tu
         edge = part[:, :, 0].clone()
         part[:, :, 0] += sign * edge.flip(0, 1).roll((1, 1), (0, 1))
     return torch.complex(real, imag), power
+
+
+def take_slices(volume_ft: Tensor, band: Band, A: Tensor) -> Tensor:
+    """Slices ``(n, p)`` complex of one half transform ``(s, s, s//2 + 1)`` along rotations ``A`` ``(n, 3, 3)``."""
+    if A.device.type != "cpu":
+        return gather(volume_ft, stencil(band, A, len(volume_ft)))
+    size, volume, points, rotations = len(volume_ft), floats(volume_ft).reshape(-1), grid_points(band), as_numpy(A)
+    out = torch.empty(len(A), len(band.index), dtype=torch.complex64)
+    made = floats(out)
+
+    def work(first: int, end: int) -> None:
+        slice_kernels.slice_values(volume, size, points, rotations[first:end], made[first:end])
+
+    in_parts(work, len(A), _TAKEN_TOGETHER)
+    return out
+
+
+def add_slices(part: Callable[[slice], tuple[Tensor, Tensor]], band: Band, A: Tensor, map_px: int
+               ) -> tuple[Tensor, Tensor]:
+    """Sums in the volume of slices along rotations ``A`` ``(n, 3, 3)``, as those of ``scatter``.
+
+    ``part`` gives values and real values ``(m, p)`` of some of them; it is asked for few at a time, on several threads.
+    """
+    size = PAD * map_px
+    sums = torch.zeros(size, size, size // 2 + 1, dtype=torch.complex64, device=A.device)
+    powers = torch.zeros(sums.shape, device=A.device)
+    if A.device.type != "cpu":
+        for first in range(0, len(A), CHUNK_IMAGES):
+            rows = slice(first, first + CHUNK_IMAGES)
+            top, bottom = scatter(*part(rows), stencil(band, A[rows], size), map_px)
+            sums, powers = sums + top, powers + bottom
+        return sums, powers
+    points, rotations = grid_points(band), as_numpy(A)
+    reach = math.ceil(PAD * float(band.kxy.norm(dim=1).max()) - 1e-3) + 1
+
+    def work(first: int, end: int) -> np.ndarray:
+        cube = np.zeros((2 * reach + 1, 2 * reach + 1, reach + 1, 3), np.float32)
+        for start in range(first, end, CHUNK_IMAGES):
+            rows = slice(start, min(start + CHUNK_IMAGES, end))
+            values, real_values = part(rows)
+            slice_kernels.add_slices(floats(values), as_numpy(real_values), points, rotations[rows], cube)
+        return cube
+
+    for cube in in_parts(work, len(A), max(_LEAST_ADDED, math.ceil(len(A) / _SUMS))):
+        slice_kernels.add_cube(cube, size, torch.view_as_real(sums).numpy(), powers.numpy())
+    return sums, powers
+
+
+def grid_points(band: Band) -> np.ndarray:
+    """The band's frequencies ``(p, 2)`` in units of the padded grid."""
+    return PAD * as_numpy(band.kxy)
+
+
+def floats(values: Tensor) -> np.ndarray:
+    """Complex numbers ``(..., n)`` as ``(..., 2 n)`` float32: real and imaginary part in turn."""
+    return torch.view_as_real(values.resolve_conj().contiguous()).flatten(-2).numpy()
+
+
+def as_numpy(values: Tensor) -> np.ndarray:
+    """A tensor on the CPU as a contiguous array, of the same memory where that is possible."""
+    return values.contiguous().numpy()
 
 
 @lru_cache(maxsize=8)

@@ -1,23 +1,35 @@
 """Particle images as Fourier coefficients in a band, read in chunks."""
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..physics.fourier_band import Band, image_coefficients, make_band, shell_sums
+from ..physics.ctf import ctf_at
+from ..physics.fourier_band import Band, columns_of, image_transforms, make_band, shell_sums
+from ..physics.shards import in_parts
 from ..physics.slices import half_radius
 
 _READ_IMAGES = 1024  # at a time
+MOST_STORED = 2 ** 28  # coefficients, of 8 bytes: 2 GB
 _SAMPLE_IMAGES = 1000  # for the starting noise and scale
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Transforms ``(n, p)`` of all images in the widest band that the coarse stages read."""
+
+    band: Band
+    transforms: Tensor
 
 
 @dataclass(frozen=True)
 class Images:
     """Prepared particles: float16 images ``(n, d, d)`` and CTF rows ``(n, 8)``, often memory-mapped.
 
+    ``stored`` holds transforms that need not be made from the images again.
     ``contrast`` (n,), where it is known, is a factor of the CTF; ``contrast_spread`` its standard deviation, 0 where
     all are alike.
     """
@@ -28,6 +40,7 @@ class Images:
     device: torch.device
     contrast: np.ndarray | None = None
     contrast_spread: float = 0.0
+    stored: Stored | None = None
 
     @property
     def box_px(self) -> int:
@@ -43,16 +56,38 @@ class Images:
 
     def coefficients(self, rows: np.ndarray, band: Band) -> tuple[Tensor, Tensor]:
         """Transforms and CTF ``(len(rows), p)`` of some images."""
-        transforms = torch.empty(len(rows), len(band.index), dtype=torch.complex64, device=self.device)
-        ctf = torch.empty(transforms.shape, device=self.device)
-        for first in range(0, len(rows), _READ_IMAGES):  # whole transforms are much larger than what is kept
-            at = slice(first, first + _READ_IMAGES)
-            images = torch.from_numpy(np.asarray(self.images[rows[at]], np.float32)).to(self.device)
-            table = torch.from_numpy(np.asarray(self.ctf[rows[at]], np.float32)).to(self.device)
-            transforms[at], ctf[at] = image_coefficients(images, table, self.pixel_size_ang, band)
-            if self.contrast is not None:
-                ctf[at] *= torch.from_numpy(self.contrast[rows[at]]).to(self.device)[:, None]
-        return transforms, ctf
+        table = torch.from_numpy(np.asarray(self.ctf[rows], np.float32)).to(self.device)
+        ctf = ctf_at(table, band.kxy / self.box_px, self.pixel_size_ang)
+        if self.contrast is not None:
+            ctf *= torch.from_numpy(self.contrast[rows]).to(self.device)[:, None]
+        return self.transforms(rows, band), ctf
+
+    def transforms(self, rows: np.ndarray, band: Band) -> Tensor:
+        """Transforms ``(len(rows), p)`` of some images."""
+        if self.stored is not None and band.radius <= self.stored.band.radius:
+            own = self.stored.transforms[torch.from_numpy(rows).to(self.device)]
+            return own[:, columns_of(band, self.stored.band)]
+        made = torch.empty(len(rows), len(band.index), dtype=torch.complex64, device=self.device)
+
+        def read(first: int, end: int) -> None:  # whole transforms are much larger than what is kept
+            images = np.asarray(self.images[rows[first:end]], np.float32)
+            made[first:end] = image_transforms(torch.from_numpy(images).to(self.device), band)
+
+        in_parts(read, len(rows), _READ_IMAGES)
+        return made
+
+    def with_stored(self, radius: float) -> Images:
+        """The images with their transforms within ``radius`` shells in memory, where these are at most MOST_STORED."""
+        band, rows = make_band(self.box_px, radius, self.device), np.arange(len(self))
+        if len(rows) * len(band.index) > MOST_STORED:
+            return self
+        return replace(self, stored=Stored(band, replace(self, stored=None).transforms(rows, band)))
+
+    def part(self, rows: np.ndarray) -> Images:
+        """Some of the images, in memory."""
+        stored = self.stored and Stored(self.stored.band, self.stored.transforms[torch.from_numpy(rows)])
+        return replace(self, images=np.asarray(self.images[rows]), ctf=np.asarray(self.ctf[rows]), stored=stored,
+                       contrast=None if self.contrast is None else self.contrast[rows])
 
 
 def spread_rows(n: int, wanted: int) -> np.ndarray:

@@ -1,49 +1,54 @@
 """Maps from images at known poses by weighted least squares, and how badly they explain the images."""
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
 from ..physics.fourier_band import shell_sums
-from ..physics.projection import volume_to_fourier
-from ..physics.slices import PAD, fourier_to_volume, gather, half_radius, scatter, stencil
-from .posed_images import CHUNK_IMAGES, InChunks, Posed, PosedImages
+from ..physics.map_resize import mask_in_box
+from ..physics.slices import PAD, add_slices, fourier_to_volume, half_radius, map_box_px, take_slices, transform_of
+from .posed_images import InChunks, Posed, PosedImages, in_chunks
 
 
 def back_project(images: Posed, residual: Tensor, amplitude: Tensor, precision: Tensor, mask: Tensor) -> Tensor:
-    """Map ``(d, d, d)`` U that makes ``sum_i |residual_i - a_i C_i S_i[U]|^2`` smallest; ``amplitude`` (n,)."""
-    numerator = denominator = None
-    for first in range(0, len(images.A), CHUNK_IMAGES):
-        rows = slice(first, first + CHUNK_IMAGES)
-        weighted = (amplitude[rows, None] * images.ctf[rows]) * precision
-        top, bottom = scatter(weighted * residual[rows], weighted * amplitude[rows, None] * images.ctf[rows],
-                              stencil(images.band, images.A[rows]), images.band.box_px)
-        numerator = top if numerator is None else numerator + top
-        denominator = bottom if denominator is None else denominator + bottom
-    assert numerator is not None and denominator is not None
-    return solved(numerator, denominator, images.band.box_px, images.band.radius) * mask
+    """Map U that makes ``sum_i |residual_i - a_i C_i S_i[U]|^2`` smallest; ``amplitude`` (n,).
+
+    ``(d', d', d')`` in the working box of the band, as those of ``reconstruction``; ``mask`` is in that of the images.
+    """
+
+    def part(rows: slice) -> tuple[Tensor, Tensor]:
+        strength = amplitude[rows, None] * images.ctf[rows]
+        weighted = strength * precision
+        return weighted * residual[rows], weighted * strength
+
+    return _least_squares(part, images, mask)
 
 
-def project(images: Posed, volume: Tensor) -> Tensor:
-    """``C_i S_i[V]`` ``(n, p)``."""
-    volume_ft = volume_to_fourier(volume[None], PAD)[0]
-    parts = []
-    for first in range(0, len(images.A), CHUNK_IMAGES):
-        A = images.A[first:first + CHUNK_IMAGES]
-        parts.append(gather(volume_ft, stencil(images.band, A)))
-    return torch.cat(parts) * images.ctf
+def project(images: Posed, volume_ft: Tensor) -> Tensor:
+    """``C_i S_i[V]`` ``(n, p)`` of a map's half transform (``slices.transform_of``)."""
+    return take_slices(volume_ft, images.band, images.A) * images.ctf
 
 
 def reconstruction(images: InChunks, precision: Tensor, mask: Tensor) -> Tensor:
-    """Map ``(d, d, d)`` that makes ``sum_i |X_i - C_i S_i[V]|^2`` smallest."""
-    numerator = denominator = None
-    for part in images.chunks():
-        weighted = part.ctf * precision
-        top, bottom = scatter(weighted * part.moved, weighted * part.ctf, stencil(part.band, part.A), part.band.box_px)
-        numerator = top if numerator is None else numerator + top
-        denominator = bottom if denominator is None else denominator + bottom
-    assert numerator is not None and denominator is not None
-    return solved(numerator, denominator, images.band.box_px, images.band.radius) * mask
+    """Map that makes ``sum_i |X_i - C_i S_i[V]|^2`` smallest."""
+
+    def part(rows: slice) -> tuple[Tensor, Tensor]:
+        own = images.rows(rows)
+        weighted = own.ctf * precision
+        return weighted * own.moved, weighted * own.ctf
+
+    return _least_squares(part, images, mask)
+
+
+def _least_squares(part: Callable[[slice], tuple[Tensor, Tensor]], images: InChunks, mask: Tensor) -> Tensor:
+    """Map from the values and weights that ``part`` gives of some images, inside the mask."""
+    band = images.band
+    map_px = map_box_px(band.radius, band.box_px)
+    sums = add_slices(part, band, images.A, map_px)
+    return solved(*sums, map_px, band.radius) * mask_in_box(mask, map_px)
 
 
 def misfits(images: InChunks, volume: Tensor, precision: Tensor, spread: float = 0.0) -> Tensor:
@@ -51,24 +56,31 @@ def misfits(images: InChunks, volume: Tensor, precision: Tensor, spread: float =
 
     So that no image prefers a map because it is as faint as the image.
     """
-    parts = []
-    for part in images.chunks():
-        made = project(part, volume)
-        if spread:
-            product = (precision * (part.moved.conj() * made).real).sum(1)
-            power = (precision * made.abs().square()).sum(1)
-            g = (product + spread ** -2) / (power + spread ** -2)
-            parts.append(0.5 * ((precision * (part.moved - g[:, None] * made).abs().square()).sum(1)
-                                + ((g - 1) / spread).square()))
-        else:
-            parts.append(0.5 * (precision * (part.moved - made).abs().square()).sum(1))
-    return torch.cat(parts)
+    volume_ft = transform_of(volume, images.band)
+
+    def part(rows: slice) -> Tensor:
+        own = images.rows(rows)
+        made = project(own, volume_ft)
+        if not spread:
+            return 0.5 * (precision * (own.moved - made).abs().square()).sum(1)
+        product = (precision * (own.moved.conj() * made).real).sum(1)
+        power = (precision * made.abs().square()).sum(1)
+        g = (product + spread ** -2) / (power + spread ** -2)
+        return 0.5 * ((precision * (own.moved - g[:, None] * made).abs().square()).sum(1)
+                      + ((g - 1) / spread).square())
+
+    return torch.cat(in_chunks(part, len(images.A)))
 
 
 def residual_noise(images: InChunks, volume: Tensor) -> Tensor:
     """Noise variance per shell ``(d//2 + 1,)`` of ``X - C S[V]``; shells outside the band are 1."""
-    sums = torch.stack([(part.moved - project(part, volume)).abs().square().sum(0) for part in images.chunks()])
-    power = sums.sum(0) / len(images.A)
+    volume_ft = transform_of(volume, images.band)
+
+    def part(rows: slice) -> Tensor:
+        own = images.rows(rows)
+        return (own.moved - project(own, volume_ft)).abs().square().sum(0)
+
+    power = torch.stack(in_chunks(part, len(images.A))).sum(0) / len(images.A)
     counts = shell_sums(torch.ones_like(power), images.band)
     return torch.where(counts > 0, shell_sums(power, images.band) / counts.clamp_min(1), 1.0)
 
@@ -87,15 +99,26 @@ def solved(numerator: Tensor, denominator: Tensor, box_px: int, radius: float) -
 
     ``numerator / (denominator + WIENER_FRAC * mean of the denominator in its shell)``.
     """
-    k = half_radius(PAD * box_px, denominator.device)
-    shell = (k / PAD).round().long().flatten().clamp(max=box_px)
+    shell, count, k = _grid_shells(box_px, denominator.device)
     total = torch.zeros(box_px + 1, device=k.device).index_add_(0, shell, denominator.flatten())
-    count = torch.bincount(shell, minlength=box_px + 1).clamp_min(1)
-    mean = (total / count)[shell].view_as(denominator)
-    edge = torch.sigmoid((radius - k / PAD) / _EDGE_SHELLS)
+    mean = (WIENER_FRAC * total / count)[shell].view_as(denominator)
     filled = denominator > 0
-    ratio = numerator / torch.where(filled, denominator + WIENER_FRAC * mean, 1.0)
-    return fourier_to_volume(torch.where(filled, ratio * edge, 0.0), box_px)
+    scale = torch.where(filled, _soft_edge(box_px, radius, k.device) / (denominator + mean), 0.0)
+    return fourier_to_volume(numerator * scale, box_px)
+
+
+@lru_cache(maxsize=8)
+def _grid_shells(box_px: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Shell of every voxel of a padded half transform, flat; voxels of every shell; ``|k|`` in shells."""
+    k = half_radius(PAD * box_px, device) / PAD
+    shell = k.round().long().flatten().clamp(max=box_px)
+    return shell, torch.bincount(shell, minlength=box_px + 1).clamp_min(1), k
+
+
+@lru_cache(maxsize=8)
+def _soft_edge(box_px: int, radius: float, device: torch.device) -> Tensor:
+    """1 inside ``radius`` shells, 0 outside, on a padded half transform."""
+    return torch.sigmoid((radius - _grid_shells(box_px, device)[2]) / _EDGE_SHELLS)
 
 
 def better_poses(kept: PosedImages, tried: PosedImages, volume: Tensor, precision: Tensor, iterations: int

@@ -181,7 +181,9 @@ class Sums:
         gradient[..., 0] += edge.flip(1, 2).roll((1, 1), (1, 2)).conj()
         density = self.density.view(self.shape).clone()
         density[..., 0] += density[..., 0].clone().flip(0, 1).roll((1, 1), (0, 1))
-        scaled = torch.einsum("kl,lxyz->kxyz", torch.linalg.inv(self.second / self.count).to(gradient), gradient)
+        second = self.second / self.count
+        second = second + torch.diag((second.diagonal() <= 0).to(second))  # of maps that no image uses
+        scaled = torch.einsum("kl,lxyz->kxyz", torch.linalg.inv(second).to(gradient), gradient)
         ratio = scaled / filled_density(density, self.band)
         return torch.stack([fourier_to_volume(part, self.band.box_px) for part in ratio]) * mask
 

@@ -17,18 +17,21 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..physics.fourier_band import Band, shell_sums
-from ..physics.projection import volume_to_fourier
-from ..physics.slices import PAD, Stencil, gather, scatter, stencil
+from ..physics.map_resize import mask_in_box, resized_maps, resized_transforms
+from ..physics.shards import in_parts
+from ..physics.slices import PAD, add_slices, as_numpy, map_box_px, take_slices, transforms_of
+from . import posterior_kernels as kernels
 from .least_squares import solved
 
 KEPT_POSTERIOR = 1e-3  # entries below this part of an image's largest are dropped
 MOST_ENTRIES = 256  # per image, on average
 _LEAST_LOG_WEIGHT = -30.0  # of a pose relative to the best one
-_SEARCH_FLOATS = {"cpu": 2 ** 22, "cuda": 2 ** 26}  # log likelihoods held at a time: a cache's worth, a GPU's worth
+_SEARCH_FLOATS = {"cpu": 2 ** 20, "cuda": 2 ** 26}  # log likelihoods held at a time: a cache's worth, a GPU's worth
 _STATE = "maps", "noise", "numerator", "denominator", "_residual", "_count"  # of a mixture
 
 
@@ -36,7 +39,6 @@ class Templates(NamedTuple):
     """Slices of all maps at all rotations of a grid."""
 
     A: Tensor  # (m, 3, 3)
-    at: Stencil
     slices: Tensor  # (c, m, p) complex
 
 
@@ -53,6 +55,10 @@ class Posterior(NamedTuple):
     weight: Tensor  # (e,) sums to 1 per image
     contrast: Tensor  # (n,) at the most probable pose and class; 1 where the spread is 0
 
+    def moved(self, first: int) -> Posterior:
+        """The same of images whose numbers begin at ``first``."""
+        return self._replace(image=self.image + first)
+
     def class_posterior(self) -> Tensor:
         """``(n, c)`` probabilities of the classes."""
         return self.log_evidence.softmax(1)
@@ -62,9 +68,11 @@ class MapMixture:
     """The maps, their running sums and the noise spectrum."""
 
     def __init__(self, maps: Tensor, noise: Tensor, mask: Tensor) -> None:
-        """``maps`` (c, d, d, d), ``noise`` (d//2 + 1,) variance per coefficient, ``mask`` (d, d, d)."""
+        """``maps`` (c, d', d', d'), ``noise`` (d//2 + 1,) variance per coefficient, ``mask`` (d, d, d).
+
+        The noise and the mask are in the box of the images, the maps in that or a smaller one.
+        """
         self.maps, self.noise, self.mask = maps, noise.clone(), mask
-        self.box_px = maps.shape[-1]
         size = PAD * self.box_px
         shape = (len(maps), size, size, size // 2 + 1)
         self.numerator = torch.zeros(shape, dtype=torch.complex64, device=maps.device)
@@ -77,14 +85,25 @@ class MapMixture:
         """Number of maps."""
         return len(self.maps)
 
+    @property
+    def box_px(self) -> int:
+        """Side of the maps."""
+        return self.maps.shape[-1]
+
+    def fit_box(self, radius: float) -> None:
+        """Bring maps and sums into the working box of ``radius`` shells."""
+        box_px = map_box_px(radius, self.mask.shape[-1])
+        self.maps = resized_maps(self.maps, box_px)
+        self.numerator, self.denominator = (resized_transforms(sums, PAD * box_px)
+                                            for sums in (self.numerator, self.denominator))
+
     def precision(self, band: Band) -> Tensor:
         """Weight of each coefficient in the log likelihood ``(p,)``: degrees of freedom / (variance)."""
         return band.weight / self.noise[band.shell]
 
     def templates(self, band: Band, A: Tensor) -> Templates:
         """Slices of all maps along rotations ``(m, 3, 3)``."""
-        at = stencil(band, A)
-        return Templates(A, at, torch.stack([gather(volume, at) for volume in volume_to_fourier(self.maps, PAD)]))
+        return Templates(A, torch.stack([take_slices(volume, band, A) for volume in transforms_of(self.maps, band)]))
 
     def keep(self, classes: list[int]) -> None:
         """Drop all other classes."""
@@ -115,7 +134,8 @@ class MapMixture:
     def solve(self, radius: float) -> None:
         """Maps from the sums (``solved``), inside the mask."""
         sums = zip(self.numerator, self.denominator, strict=True)
-        self.maps = torch.stack([solved(n, d, self.box_px, radius) * self.mask for n, d in sums])
+        mask = mask_in_box(self.mask, self.box_px)
+        self.maps = torch.stack([solved(n, d, self.box_px, radius) * mask for n, d in sums])
 
 
 def search(transforms: Tensor, ctf: Tensor, model: MapMixture, templates: Templates, band: Band, phases: Tensor,
@@ -136,26 +156,29 @@ def search(transforms: Tensor, ctf: Tensor, model: MapMixture, templates: Templa
     norms = (flat.real.square() + flat.imag.square()).T
     precision = model.precision(band)
     chunk = max(1, _SEARCH_FLOATS[flat.device.type] // (n_shifts * n_classes * m))
-    parts = []
-    for start in range(0, len(transforms), chunk):
-        rows = slice(start, start + chunk)
+
+    def part(start: int, end: int) -> Posterior:
+        rows = slice(start, end)
         shifted = (transforms[rows] * ctf[rows] * precision)[:, None] * phases
         left = torch.cat((shifted.real, shifted.imag), -1).reshape(-1, 2 * p)
         scores = (left @ real.T).reshape(-1, n_shifts, n_classes * m)
-        power = ((precision * ctf[rows].square()) @ norms)[:, None]
-        if spread:
-            prior = spread ** -2
-            scores.add_(prior).clamp_min_(0).square_().mul_(0.5 / (power + prior)).sub_(0.5 * prior)
-        else:
-            scores -= 0.5 * power
-        parts.append(_posterior(scores, start, n_classes, entries, power[:, 0], spread))
+        power = (precision * ctf[rows].square()) @ norms
+        made = posterior_compiled if scores.device.type == "cpu" else posterior
+        return made(scores, power, n_classes, entries, spread).moved(start)
+
+    parts = in_parts(part, len(transforms), chunk)
     return Posterior(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
-def _posterior(scores: Tensor, first: int, n_classes: int, entries: bool, power: Tensor, spread: float) -> Posterior:
-    """Posterior of a chunk from log likelihoods ``(n, s, c m)``, which are overwritten; ``first``: its first image."""
+def posterior(scores: Tensor, power: Tensor, n_classes: int, entries: bool, spread: float) -> Posterior:
+    """Posterior of images from products B ``(n, s, c m)`` with templates of power P ``(n, c m)``; B is overwritten."""
     n, n_shifts, rows = scores.shape
     m = rows // n_classes
+    if spread:
+        prior = spread ** -2
+        scores.add_(prior).clamp_min_(0).square_().mul_(0.5 / (power[:, None] + prior)).sub_(0.5 * prior)
+    else:
+        scores -= 0.5 * power[:, None]
     by_class = scores.view(n, n_shifts, n_classes, m)
     best_m, at_m = by_class.max(-1)
     best, best_shift = best_m.max(1)  # (n, c)
@@ -166,8 +189,7 @@ def _posterior(scores: Tensor, first: int, n_classes: int, entries: bool, power:
     sums = weights.sum(3).sum(1)
     evidence = best + torch.log(sums) - math.log(n_shifts * m)
     if not entries:
-        none = torch.zeros(0, dtype=torch.long, device=scores.device)
-        return Posterior(evidence, best_rotation, best_shift, none, none, none, none, none.to(scores), contrast)
+        return Posterior(evidence, best_rotation, best_shift, *_no_entries(scores), contrast)
     weights *= (evidence.softmax(1) / sums)[:, None, :, None]
     kept = weights > KEPT_POSTERIOR * weights.amax((1, 2, 3), keepdim=True)
     if int(kept.count_nonzero()) > MOST_ENTRIES * n:  # a flat posterior: the most probable entries stand for all
@@ -176,8 +198,39 @@ def _posterior(scores: Tensor, first: int, n_classes: int, entries: bool, power:
     image, shift, class_, rotation = torch.nonzero(kept, as_tuple=True)
     weight = weights[image, shift, class_, rotation]
     whole = torch.zeros(n, device=weight.device).index_add_(0, image, weight)
-    return Posterior(evidence, best_rotation, best_shift, image + first, class_, rotation, shift,
-                     weight / whole[image], contrast)
+    return Posterior(evidence, best_rotation, best_shift, image, class_, rotation, shift, weight / whole[image],
+                     contrast)
+
+
+def posterior_compiled(scores: Tensor, power: Tensor, n_classes: int, entries: bool, spread: float) -> Posterior:
+    """``posterior`` on a CPU, image by image."""
+    n, n_shifts, rows = scores.shape
+    values, highest = scores.numpy(), np.empty((n, n_shifts, n_classes), np.float32)
+    kernels.finish_scores(values, as_numpy(power), spread ** -2 if spread else 0.0, highest)
+    best, sums = torch.empty(2, n, n_classes)
+    best_shift, best_rotation = torch.empty(2, n, n_classes, dtype=torch.long)
+    kernels.sum_poses(values, highest, _LEAST_LOG_WEIGHT, best.numpy(), best_shift.numpy(), best_rotation.numpy(),
+                      sums.numpy())
+    contrast = _contrast(best, best_rotation, power, spread)
+    evidence = best + torch.log(sums) - math.log(n_shifts * rows // n_classes)
+    if not entries:
+        return Posterior(evidence, best_rotation, best_shift, *_no_entries(scores), contrast)
+    factor = evidence.softmax(1) / sums
+    limit = (best + torch.log(KEPT_POSTERIOR * factor.amax(1, keepdim=True) / factor)).numpy()
+    counts = np.empty(n, np.int64)
+    kernels.count_entries(values, highest, limit, counts)
+    if counts.sum() > MOST_ENTRIES * n:  # a flat posterior: the most probable entries stand for all
+        kernels.raise_limits(values, highest, limit, best.numpy(), MOST_ENTRIES, counts)
+    image, shift, class_, rotation = torch.empty(4, int(counts.sum()), dtype=torch.long)
+    weight = torch.empty(len(image))
+    kernels.list_entries(values, highest, limit, best.numpy(), factor.numpy(), image.numpy(), shift.numpy(),
+                         class_.numpy(), rotation.numpy(), weight.numpy())
+    return Posterior(evidence, best_rotation, best_shift, image, class_, rotation, shift, weight, contrast)
+
+
+def _no_entries(scores: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    none = torch.zeros(0, dtype=torch.long, device=scores.device)
+    return none, none, none, none, none.to(scores)
 
 
 def _contrast(best: Tensor, rotation: Tensor, power: Tensor, spread: float) -> Tensor:
@@ -211,8 +264,11 @@ def accumulate(model: MapMixture, found: Posterior, transforms: Tensor, ctf: Ten
         mine = torch.nonzero(used // m == c).squeeze(1)
         if len(mine) == 0:
             continue
-        at = Stencil(*(part[used[mine] % m] for part in templates.at))
-        numerator, denominator = scatter(precision * back_complex[mine], precision * power[mine], at, model.box_px)
+
+        def part(rows: slice, mine: Tensor = mine) -> tuple[Tensor, Tensor]:
+            return precision * back_complex[mine[rows]], precision * power[mine[rows]]
+
+        numerator, denominator = add_slices(part, band, templates.A[used[mine] % m], model.box_px)
         model.numerator[c] += numerator
         model.denominator[c] += denominator
     model.add_noise(residual, len(transforms), band)

@@ -1,8 +1,11 @@
 """Poses refined off the grid: Levenberg-Marquardt steps in three angles and two shifts per image.
 
 Residual of image i: ``r = X e^{2 pi i k.s/d} - C S_A[V]``; the rotation moves as ``A <- exp([w]x) A``
-(w in the image's frame), its derivatives are central differences of slices, those of the shift are
+(w in the image's frame). With g the gradient of the map's transform, interpolated trilinearly, at the slice's point,
+the derivatives of S along w are ``-k_y A_2.g, k_x A_2.g, (k_y A_0 - k_x A_1).g``; those of r along the shift are
 ``(2 pi i k / d) X e^{...}``. A step that does not lower an image's weighted residual is not taken.
+
+On a CPU the steps of each image are compiled (``pose_kernels``); what is here is the same for many images at a time.
 """
 from __future__ import annotations
 
@@ -12,10 +15,12 @@ import torch
 from torch import Tensor
 
 from ..physics.fourier_band import Band, shift_phases
-from ..physics.slices import gather, stencil
+from ..physics.shards import in_parts
+from ..physics.slices import PAD, as_numpy, floats, gather, gather_slopes, stencil
+from . import pose_kernels
 
-_ANGLE_STEP = 0.25  # of a shell's width at the band's edge, for the differences
-_CHUNK_POINTS = {"cpu": 2 ** 18, "cuda": 2 ** 21}  # slice points held at a time: a cache's worth, a GPU's worth
+_CHUNK_POINTS = 2 ** 21  # slice points held at a time: a GPU's worth
+_REFINED_TOGETHER = 32  # images that one thread refines at a time
 _FIRST_DAMPING, _LESS, _MORE = 1e-2, 0.3, 8.0
 
 
@@ -39,23 +44,46 @@ def refine_poses(volume_ft: Tensor, transforms: Tensor, ctf: Tensor, A: Tensor, 
     ``volume_ft``: padded half transform of the map; ``transforms``, ``ctf``: (n, p) in the band; ``precision``
     (p,), or (n, p) for one noise level per image.
     """
-    chunk = max(1, _CHUNK_POINTS[A.device.type] // len(band.index))
+    if A.device.type == "cpu":
+        return _compiled(volume_ft, transforms, ctf, A, shifts_px, precision, band, iterations)
+    chunk = max(1, _CHUNK_POINTS // len(band.index))
     parts = []
     for start in range(0, len(A), chunk):
         rows = slice(start, start + chunk)
-        parts.append(_refined(volume_ft, transforms[rows], ctf[rows], A[rows], shifts_px[rows], precision, band,
-                              iterations))
+        parts.append(refine_together(volume_ft, transforms[rows], ctf[rows], A[rows], shifts_px[rows],
+                                     precision if precision.ndim == 1 else precision[rows], band, iterations))
     A, shifts_px, cost = (torch.cat(column) for column in zip(*parts, strict=True))
     return A, shifts_px, cost
 
 
-def _refined(volume_ft: Tensor, transforms: Tensor, ctf: Tensor, A: Tensor, shifts_px: Tensor,
-             precision: Tensor, band: Band, iterations: int) -> tuple[Tensor, Tensor, Tensor]:
+def _compiled(volume_ft: Tensor, transforms: Tensor, ctf: Tensor, A: Tensor, shifts_px: Tensor, precision: Tensor,
+              band: Band, iterations: int) -> tuple[Tensor, Tensor, Tensor]:
+    """``refine_together`` image by image."""
+    A, shifts_px = (x.clone(memory_format=torch.contiguous_format) for x in (A, shifts_px))
+    cost = torch.empty(len(A))
+    volume, images = floats(volume_ft).reshape(-1), floats(transforms)
+    ctfs, weights = as_numpy(ctf), as_numpy(precision)
+    k, turn = as_numpy(band.kxy.to(torch.int32)), 2 * math.pi / band.box_px
+    outs = [x.numpy() for x in (A, shifts_px, cost)]
+
+    def work(first: int, end: int) -> None:
+        own = slice(first, end)
+        pose_kernels.refine_images(volume, len(volume_ft), k, PAD, turn, images[own], ctfs[own],
+                                   weights[own] if weights.ndim == 2 else weights[None], *(out[own] for out in outs),
+                                   iterations, _FIRST_DAMPING, _LESS, _MORE)
+
+    in_parts(work, len(A), _REFINED_TOGETHER)
+    return A, shifts_px, cost
+
+
+def refine_together(volume_ft: Tensor, transforms: Tensor, ctf: Tensor, A: Tensor, shifts_px: Tensor,
+                    precision: Tensor, band: Band, iterations: int) -> tuple[Tensor, Tensor, Tensor]:
+    """``refine_poses`` of some images, on any device."""
     damping = torch.full((len(A),), _FIRST_DAMPING, device=A.device)
     slices = gather(volume_ft, stencil(band, A))
     cost = misfit(transforms, ctf, slices, shifts_px, precision, band)
     for _ in range(iterations):
-        normal, gradient = _normal_equations(volume_ft, transforms, ctf, slices, A, shifts_px, precision, band)
+        normal, gradient = normal_equations(volume_ft, transforms, ctf, A, shifts_px, precision, band)
         diagonal = normal.diagonal(dim1=1, dim2=2)
         damped = normal + torch.diag_embed(damping[:, None] * diagonal + 1e-6 * diagonal.amax(1, keepdim=True) + 1e-12)
         step = torch.linalg.solve(damped, gradient)
@@ -72,18 +100,15 @@ def _refined(volume_ft: Tensor, transforms: Tensor, ctf: Tensor, A: Tensor, shif
     return A, shifts_px, cost
 
 
-def _normal_equations(volume_ft: Tensor, transforms: Tensor, ctf: Tensor, slices: Tensor, A: Tensor,
-                      shifts_px: Tensor, precision: Tensor, band: Band) -> tuple[Tensor, Tensor]:
+def normal_equations(volume_ft: Tensor, transforms: Tensor, ctf: Tensor, A: Tensor, shifts_px: Tensor,
+                     precision: Tensor, band: Band) -> tuple[Tensor, Tensor]:
     """``J^T W J`` (n, 5, 5) and ``-J^T W r`` (n, 5) of the residual."""
     moved = transforms * shift_phases(band, shifts_px)
+    slices, slopes = gather_slopes(volume_ft, stencil(band, A))
     residual = moved - ctf * slices
-    h = _ANGLE_STEP / max(band.radius, 1.0)
-    columns = []
-    for axis in range(3):
-        turn = small_rotations(h * torch.eye(3, device=A.device)[axis][None])
-        up = gather(volume_ft, stencil(band, turn @ A))
-        down = gather(volume_ft, stencil(band, turn.transpose(1, 2) @ A))
-        columns.append(-ctf * (up - down) / (2 * h))
+    along = (PAD * slopes @ A.transpose(1, 2).to(slopes.dtype)).unbind(-1)  # the rows of A
+    kx, ky = band.kxy.unbind(1)
+    columns = [ctf * column for column in (ky * along[2], -kx * along[2], kx * along[1] - ky * along[0])]
     for axis in range(2):
         columns.append((2j * math.pi / band.box_px) * band.kxy[:, axis] * moved)
     jacobian = torch.view_as_real(torch.stack(columns, 1)).flatten(2)  # (n, 5, 2 p)

@@ -66,6 +66,7 @@ def run_stage(data: Images, model: MapMixture, stage: Stage, batches: Batches, l
     ``after_step`` gets step, shares of the classes and mean log evidence.
     """
     band = make_band(data.box_px, stage.radius, data.device)
+    model.fit_box(stage.radius)
     grid = super_fibonacci_rotations(stage.n_rotations, data.device)
     phases = shift_phases(band, shift_grid(largest_shift_px, shift_step_px(data.box_px, stage.radius), data.device))
     for step in range(done, stage.steps):

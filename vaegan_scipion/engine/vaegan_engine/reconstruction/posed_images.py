@@ -5,19 +5,20 @@ per cent of the time of a pose refinement.
 """
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..physics.fourier_band import Band, shift_phases
-from ..physics.projection import volume_to_fourier
-from ..physics.slices import PAD
+from ..physics.shards import in_parts
+from ..physics.slices import CHUNK_IMAGES, transform_of
 from .images import Images
 from .pose_refinement import refine_poses
 
+T = TypeVar("T")
 MOST_HELD = 2 ** 26  # coefficients, of 12 bytes: 0.8 GB
 
 
@@ -47,24 +48,33 @@ class PosedImages:
         transforms, ctf = self.source[at.cpu().numpy()]
         return posed(transforms, ctf, self.A[at], self.shifts_px[at], self.band)
 
-    def chunks(self) -> Iterator[Posed]:
-        """All images, some at a time."""
-        for first in range(0, len(self.A), CHUNK_IMAGES):
-            at = slice(first, first + CHUNK_IMAGES)
-            yield posed(*self.source[at], self.A[at], self.shifts_px[at], self.band)
+    def rows(self, at: slice) -> Posed:
+        """Images in a row, whole."""
+        return posed(*self.source[at], self.A[at], self.shifts_px[at], self.band)
 
-    def refined(self, volume: Tensor, precision: Tensor, iterations: int) -> tuple[PosedImages, Tensor]:
-        """The images at better poses (``local_poses``), and the misfit ``(n,)`` there."""
-        volume_ft = volume_to_fourier(volume[None], PAD)[0]
-        parts = []
-        for first in range(0, len(self.A), CHUNK_IMAGES):
-            at = slice(first, first + CHUNK_IMAGES)
-            parts.append(refine_poses(volume_ft, *self.source[at], self.A[at], self.shifts_px[at], precision, self.band,
-                                      iterations))
-        A, shifts_px, cost = (torch.cat(column) for column in zip(*parts, strict=True))
+    def refined(self, volume: Tensor, precision: Tensor, iterations: int, chosen: Tensor | None = None
+                ) -> tuple[PosedImages, Tensor]:
+        """The images at better poses (``refine_poses``), and the misfit ``(n,)`` there.
+
+        Of ``chosen`` (n,) bool, where they are given, only those; the others keep their poses.
+        """
+        volume_ft = transform_of(volume, self.band)
+
+        def part(at: slice) -> tuple[Tensor, Tensor, Tensor]:
+            transforms, ctf = self.source[at]
+            A, shifts_px = self.A[at], self.shifts_px[at]
+            if chosen is None or bool(chosen[at].all()):
+                return refine_poses(volume_ft, transforms, ctf, A, shifts_px, precision, self.band, iterations)
+            found = refine_poses(volume_ft, transforms, ctf, A, shifts_px, precision, self.band, 0)
+            own = torch.nonzero(chosen[at]).squeeze(1)
+            better = refine_poses(volume_ft, transforms[own], ctf[own], A[own], shifts_px[own], precision, self.band,
+                                  iterations)
+            for values, new in zip(found, better, strict=True):
+                values[own] = new
+            return found
+
+        A, shifts_px, cost = (torch.cat(column) for column in zip(*in_chunks(part, len(self.A)), strict=True))
         return PosedImages(self.source, A, shifts_px), cost
-
-CHUNK_IMAGES = 512  # at a time; more no longer fit the cache
 
 
 class Posed(NamedTuple):
@@ -79,11 +89,9 @@ class Posed(NamedTuple):
         """Some of the images (index or mask)."""
         return Posed(self.moved[rows], self.ctf[rows], self.A[rows], self.band)
 
-    def chunks(self) -> Iterator[Posed]:
-        """All images, some at a time."""
-        for first in range(0, len(self.A), CHUNK_IMAGES):
-            at = slice(first, first + CHUNK_IMAGES)
-            yield Posed(self.moved[at], self.ctf[at], self.A[at], self.band)
+    def rows(self, at: slice) -> Posed:
+        """Images in a row."""
+        return Posed(self.moved[at], self.ctf[at], self.A[at], self.band)
 
 
 class InChunks(Protocol):
@@ -99,9 +107,14 @@ class InChunks(Protocol):
         """The coefficients."""
         ...
 
-    def chunks(self) -> Iterator[Posed]:
-        """All images, some at a time."""
+    def rows(self, at: slice) -> Posed:
+        """Images in a row, whole."""
         ...
+
+
+def in_chunks(part: Callable[[slice], T], n: int) -> list[T]:
+    """``part(rows)`` of n images, ``CHUNK_IMAGES`` at a time, in their order."""
+    return in_parts(lambda first, end: part(slice(first, end)), n, CHUNK_IMAGES)
 
 
 def posed(transforms: Tensor, ctf: Tensor, A: Tensor, shifts_px: Tensor, band: Band) -> Posed:

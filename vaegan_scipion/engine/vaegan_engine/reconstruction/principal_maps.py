@@ -61,7 +61,10 @@ def stepped(maps: PrincipalMaps, total: Sums, mask: Tensor) -> PrincipalMaps:
     degrees = shell_sums(maps.band.weight, maps.band)
     power = shell_sums(total.power / total.count, maps.band)
     factor = torch.where(degrees > 0, power / degrees.clamp_min(1), 1.0)
-    return replace(maps, mean=maps.mean + change[0], basis=maps.basis + change[1:], noise=maps.noise * factor,
+    noise = maps.noise * factor
+    # one number per image lies in shell 0: basis maps would explain it wholly and its noise would vanish
+    noise[0] = torch.maximum(noise[0], noise[1])
+    return replace(maps, mean=maps.mean + change[0], basis=maps.basis + change[1:], noise=noise,
                    spreads=total.spreads(maps.spreads))
 
 

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..physics.map_resize import mask_in_box
 from ..reconstruction.images import low_passed, spread_rows
 from ..reconstruction.map_mixture import MapMixture
 from ..reconstruction.pose_search import Batches, Stage, run_stage, search_all
@@ -102,7 +103,7 @@ class Trial:
     def n_starts(self, kind: str) -> int:
         """Starts of a kind."""
         run = self.problem.settings
-        return run.n_tries * (run.n_starts if kind == GROWN else 1)
+        return run.n_starts * (run.n_maps if kind == GROWN else 1)
 
     def stages(self) -> tuple[Stage, Stage]:
         """Steps at the resolution of the start, and at that of the pose search."""
@@ -119,7 +120,7 @@ class Trial:
         seed = self.problem.seed + _SEED_STEP * number + _KIND_STEP * KINDS.index(kind)
         rng = torch.Generator().manual_seed(seed)
         maps = None if self.maps is None or number or kind == GROWN else self.maps.to(self.problem.device)
-        model = starting_mixture(self.problem, maps, 1 if kind == GROWN else self.problem.settings.n_starts, rng)
+        model = starting_mixture(self.problem, maps, 1 if kind == GROWN else self.problem.settings.n_maps, rng)
         return Start(model, self.batches(seed), rng)
 
     def unseen_log_evidence(self, model: MapMixture, stage: Stage) -> Tensor:
@@ -137,8 +138,8 @@ def trial_of(problem: Problem, maps: Tensor | None = None) -> Trial:
 def grow(start: Start, problem: Problem) -> Start:
     """A start that goes on with copies of its one map, each with noise of its own inside the mask."""
     map_ = start.model.maps[0]
-    noise = torch.randn(problem.settings.n_starts, *map_.shape, generator=start.rng).to(map_.device)
-    noise = low_passed(noise, problem.settings.search_shells) * problem.mask
+    noise = torch.randn(problem.settings.n_maps, *map_.shape, generator=start.rng).to(map_.device)
+    noise = low_passed(noise, problem.settings.search_shells) * mask_in_box(problem.mask, len(map_))
     noise *= problem.tuning.start.growth_noise * map_.norm() / noise.flatten(1).norm(dim=1)[:, None, None, None]
     return replace(start, model=MapMixture(map_ + noise, start.model.noise, problem.mask))
 
@@ -147,11 +148,11 @@ def ab_initio(problem: Problem, maps: Tensor | None, recorder: Recorder) -> Coar
     """Coarse maps of the best start; ``maps`` (c, d, d, d) of the clusters, where they are given."""
     run, trial = problem.settings, trial_of(problem, maps)
     n_given = 0 if maps is None else len(maps)
-    recorder.stage("ab initio", f"{run.n_tries} starts of {max(n_given, run.n_starts)} maps"
+    recorder.stage("ab initio", f"{run.n_starts} starts of {max(n_given, run.n_maps)} maps"
                    + (f", {n_given} from the clusters in the first" if n_given else "")
-                   + (f", {trial.n_starts(GROWN)} of one that is grown to {run.n_starts}" if run.n_starts > 1 else ""))
+                   + (f", {trial.n_starts(GROWN)} of one that is grown to {run.n_maps}" if run.n_maps > 1 else ""))
     ends = [recorder.step(f"ab_initio_{kind}", partial(best_of_kind, trial, kind, recorder))
-            for kind in (KINDS if run.n_starts > 1 else (APART,))]
+            for kind in (KINDS if run.n_maps > 1 else (APART,))]
     best = ends[-1] if is_plainly_better(ends[-1].each, ends[0].each, problem.tuning.start) else ends[0]
     print(f"unseen images: log likelihood against an empty map {best.unseen:.1f} per image ({len(trial.held)} images)")
     return CoarseMaps(best.maps, best.noise, best.unseen, [
@@ -201,7 +202,7 @@ def start_with_contrasts(problem: Problem, model: MapMixture, recorder: Recorder
     Without them faint and strong images have gathered in maps of their own, and weak maps attract wrong poses.
     """
     trial = trial_of(problem)
-    seed = problem.seed + _SEED_STEP * problem.settings.n_tries
+    seed = problem.seed + _SEED_STEP * problem.settings.n_starts
     start = Start(model, trial.batches(seed), torch.Generator().manual_seed(seed))
     recorder.stage("ab initio", "once more, with contrasts")
     start = advance(trial, start, trial.stages()[1], "with contrasts", recorder)

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from ..physics.fourier_band import Band, make_band
+from ..physics.slices import transform_of
 from ..reconstruction.images import Images, image_power, low_passed
 from ..reconstruction.least_squares import misfits, project, reconstruction, residual_noise
 from ..reconstruction.map_mixture import MapMixture
 from ..reconstruction.pose_search import search_all
-from ..reconstruction.posed_images import Coefficients, PosedImages
+from ..reconstruction.posed_images import Coefficients, PosedImages, in_chunks
 from .problem import Problem
 from .states import Assignment, State
 
@@ -66,9 +67,12 @@ def cost_of(images: PosedImages, map_: Tensor, precision: Tensor, spread: float,
     return misfits(images, map_, precision, spread) if spread else plain
 
 
-def reassign(problem: Problem, assignment: Assignment, max_shell: float, rounds: int = 1) -> Assignment:
+def reassign(problem: Problem, assignment: Assignment, max_shell: float, rounds: int = 1, all_poses: bool = False
+             ) -> Assignment:
     """Maps, then poses and state of every image by the smallest misfit over all states; repeated.
 
+    An image's pose is refined in the states that it may belong to (``RoundTuning.min_posterior``), or with
+    ``all_poses`` in all: after a search on a grid the poses of two states are not equally good.
     A state that falls below ``problem.min_state`` images is dissolved (``Assignment.without_small``).
     """
     images, n_iterations = problem.images, problem.tuning.rounds.pose_iterations
@@ -83,9 +87,10 @@ def reassign(problem: Problem, assignment: Assignment, max_shell: float, rounds:
         assert isinstance(noise, Tensor)
         precision = band.weight / noise[band.shell]
         A, shifts_px, costs = assignment.A.clone(), assignment.shifts_px.clone(), []
+        chosen = assignment.may_belong(0.0 if all_poses else problem.tuning.rounds.min_posterior)
         for state in range(n_states):
-            refined, cost = PosedImages(source, A[:, state], shifts_px[:, state]).refined(maps[state], precision,
-                                                                                          n_iterations)
+            refined, cost = PosedImages(source, A[:, state], shifts_px[:, state]).refined(
+                maps[state], precision, n_iterations, torch.from_numpy(chosen[:, state]).to(A.device))
             A[:, state], shifts_px[:, state] = refined.A, refined.shifts_px
             costs.append(cost_of(refined, maps[state], precision, images.contrast_spread, cost))
         log_posterior = state_log_posterior(costs, sizes)
@@ -101,11 +106,21 @@ def misfit_and_gain(images: Images, assignment: Assignment, band: Band) -> tuple
         rows = np.flatnonzero(assignment.class_ == state)
         if len(rows) == 0:
             continue
-        parts = []
-        for part in PosedImages(Coefficients(images, rows, band), *assignment.poses(rows)).chunks():
-            made = project(part, assignment.volumes[state])
-            parts.append(torch.stack((
-                (precision * (part.moved - made).abs().square()).sum(1) / band.weight.sum(),
-                (precision * (part.moved.conj() * made).real).sum(1) - 0.5 * (precision * made.abs().square()).sum(1))))
-        misfit[rows], gain[rows] = torch.cat(parts, 1).double().cpu().numpy()
+        posed = PosedImages(Coefficients(images, rows, band), *assignment.poses(rows))
+        found = _misfit_and_gain(posed, assignment.volumes[state], precision)
+        misfit[rows], gain[rows] = found.double().cpu().numpy()
     return misfit, gain
+
+
+def _misfit_and_gain(images: PosedImages, map_: Tensor, precision: Tensor) -> Tensor:
+    """Both of images of one map ``(2, n)``."""
+    map_ft, n_weights = transform_of(map_, images.band), images.band.weight.sum()
+
+    def part(rows: slice) -> Tensor:
+        own = images.rows(rows)
+        made = project(own, map_ft)
+        return torch.stack((
+            (precision * (own.moved - made).abs().square()).sum(1) / n_weights,
+            (precision * (own.moved.conj() * made).real).sum(1) - 0.5 * (precision * made.abs().square()).sum(1)))
+
+    return torch.cat(in_chunks(part, len(images.A)), 1)

@@ -17,10 +17,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..physics.fourier_band import make_band
+from ..physics.slices import transform_of
 from ..reconstruction.least_squares import project, reconstruction, residual_noise
-from ..reconstruction.posed_images import Coefficients, PosedImages
+from ..reconstruction.posed_images import Coefficients, PosedImages, in_chunks
 from .problem import Problem
 from .states import State
 from .tuning import TUNING, ContrastTuning
@@ -34,12 +36,15 @@ def fit_contrasts(problem: Problem, state: State, max_shell: float) -> tuple[np.
     images = PosedImages(Coefficients(problem.images, state.rows, band), state.A, state.shifts_px)
     map_ = reconstruction(images, torch.ones_like(band.weight), problem.mask)
     precision = band.weight / residual_noise(images, map_)[band.shell]
-    parts = []
-    for part in images.chunks():
-        made = project(part, map_)
-        parts.append(torch.stack(((precision * (part.moved.conj() * made).real).sum(1),
-                                  (precision * made.abs().square()).sum(1))))
-    product, power = torch.cat(parts, 1).double().cpu().numpy()
+    map_ft = transform_of(map_, band)
+
+    def part(rows: slice) -> Tensor:
+        own = images.rows(rows)
+        made = project(own, map_ft)
+        return torch.stack(((precision * (own.moved.conj() * made).real).sum(1),
+                            (precision * made.abs().square()).sum(1)))
+
+    product, power = torch.cat(in_chunks(part, len(state.rows)), 1).double().cpu().numpy()
     value = product / power
     middle = np.median(value)
     return value / middle, 1 / (power * middle ** 2)

@@ -1,12 +1,15 @@
 """Each state alone: its motion, its half maps, its variation."""
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ..data.particles import drawn_half_sets
+from ..physics.map_resize import resized_maps
 from ..runtime.progress import progress_bar
 from .half_maps import HALF_SETS, Halves, refine_halves, rows_of_half, smaller_halves
 from .motion import Motion, motion_of
@@ -76,6 +79,7 @@ def find_motions(problem: Problem, assignment: Assignment, recorder: Recorder) -
             if smaller >= problem.tuning.motion.min_images:
                 motion = recorder.step(f"motion_{state:02d}", partial(motion_of, problem, assignment, state,
                                                                       problem.max_shell(1)))
+                motion = replace(motion, maps=resized_maps(torch.from_numpy(motion.maps), problem.box_px).numpy())
                 recorder.note(stage="variation", state=state, n_images=n, agreement=motion.agreement)
             motions.append(motion)
             bar.update(n)

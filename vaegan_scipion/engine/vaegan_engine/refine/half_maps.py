@@ -43,9 +43,11 @@ def refine_halves(problem: Problem, assignment: Assignment, state: int) -> tuple
     """Detail of one state: two halves refined apart, the band growing with their FSC; and their poses.
 
     The band of the next round reaches some shells past the FSC's fall below ``HalfMapTuning.min_fsc``, at most Nyquist.
+    No round follows one at Nyquist, nor two of the same band.
     """
     tuning, nyquist = problem.tuning.half_maps, problem.box_px / 2
-    start_shell = max_shell = problem.settings.class_shells
+    start_shell = max_shell = problem.settings.state_shells
+    before = 0.0
     members = [rows_of_half(problem, assignment, state, half) for half in HALF_SETS]
     maps = [low_passed(assignment.volumes[state][None], start_shell)[0]] * 2
     for _ in range(tuning.rounds):
@@ -62,7 +64,10 @@ def refine_halves(problem: Problem, assignment: Assignment, state: int) -> tuple
         fsc = fourier_shell_correlation(*(map_.cpu().numpy() for map_ in maps))
         below = np.flatnonzero(fsc[1:] < tuning.min_fsc)
         reached = (below[0] + 1) if len(below) else problem.box_px // 2
-        max_shell = float(min(nyquist, max(max_shell, reached + tuning.next_shells)))
+        is_last = max_shell in (before, nyquist)
+        before, max_shell = max_shell, float(min(nyquist, max(max_shell, reached + tuning.next_shells)))
+        if is_last and max_shell == before:
+            break
     return halves_at(problem, assignment, state), assignment
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..physics.fourier_band import make_band
 from ..physics.fsc import soft_sphere_mask
+from ..physics.map_resize import mask_in_box
 from ..reconstruction.images import spread_rows
 from ..reconstruction.least_squares import misfits, reconstruction, residual_noise
 from ..reconstruction.posed_images import Coefficients, PosedImages
@@ -43,8 +44,9 @@ def unseen_misfits(problem: Problem, state: State, masks: list[Tensor], max_shel
     noise = torch.stack([residual_noise(half, map_) for half, map_ in zip(halves, maps[::-1], strict=True)]).mean(0)
     precision = band.weight / noise[band.shell]
     maps = [reconstruction(half, precision, whole) for half in halves]
+    fitting = [mask_in_box(mask, len(maps[0])) for mask in masks]
     return np.array([sum(float(misfits(half, map_ * mask, precision, spread).sum())
-                         for half, map_ in zip(halves, maps[::-1], strict=True)) for mask in masks])
+                         for half, map_ in zip(halves, maps[::-1], strict=True)) for mask in fitting])
 
 
 def rate_masks(problem: Problem, states: list[State], masks: list[Tensor], max_shell: float) -> list[dict[str, Any]]:

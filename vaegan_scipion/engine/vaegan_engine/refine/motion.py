@@ -24,12 +24,11 @@ import torch
 from torch import Tensor
 
 from ..physics.fourier_band import Band, make_band
-from ..physics.projection import volume_to_fourier
-from ..physics.slices import PAD, gather, stencil
+from ..physics.slices import take_slices, transform_of, transforms_of
 from ..reconstruction.images import spread_rows
 from ..reconstruction.least_squares import project, residual_noise, weighted_map
 from ..reconstruction.pose_refinement import refine_poses
-from ..reconstruction.posed_images import Coefficients, InChunks, Posed, PosedImages, posed
+from ..reconstruction.posed_images import Coefficients, InChunks, Posed, PosedImages, in_chunks, posed
 from ..runtime.step_store import stored
 from ..stats.view_dependence import apart_from_view
 from .half_maps import HALF_SETS
@@ -104,17 +103,18 @@ def log_likelihoods(images: InChunks, maps: Tensor, model: MapModel) -> Tensor:
     grid = torch.linspace(0, 1, model.tuning.motion.n_places, device=images.A.device) * (n_nodes - 1)
     segment = grid.long().clamp(max=n_nodes - 2)
     f = grid - segment
-    transforms = volume_to_fourier(maps, PAD)
-    parts = []
-    for part in images.chunks():
-        at = stencil(part.band, part.A)
-        made = part.ctf * torch.stack([gather(map_ft, at) for map_ft in transforms])  # (n_nodes, m, p)
-        residual, step = part.moved - made[:-1], made[1:] - made[:-1]
+    transforms = transforms_of(maps, images.band)
+
+    def part(rows: slice) -> Tensor:
+        own = images.rows(rows)
+        made = own.ctf * torch.stack([take_slices(map_ft, own.band, own.A) for map_ft in transforms])
+        residual, step = own.moved - made[:-1], made[1:] - made[:-1]  # (n_nodes - 1, m, p)
         power, square = ((precision * x.abs().square()).sum(2) for x in (residual, step))
         cross = (precision * (residual.conj() * step).real).sum(2)
         misfit = power[segment] - 2 * f[:, None] * cross[segment] + f[:, None].square() * square[segment]
-        parts.append(-0.5 * misfit.T)
-    return torch.cat(parts)
+        return -0.5 * misfit.T
+
+    return torch.cat(in_chunks(part, len(images.A)))
 
 
 def starting_orders(images: Posed, model: MapModel, rng: torch.Generator) -> list[Tensor]:
@@ -125,7 +125,7 @@ def starting_orders(images: Posed, model: MapModel, rng: torch.Generator) -> lis
     for _ in range(model.tuning.motion.n_components):
         component, score = principal_volume(images._replace(moved=moved), model, rng)
         scores.append(score)
-        moved = moved - score[:, None] * project(images, component)
+        moved = moved - score[:, None] * project(images, transform_of(component, images.band))
     table = torch.stack(scores, 1).double().cpu().numpy()
     neighbours = min(model.tuning.motion.n_neighbours, len(table) - 1)
     along = SpectralEmbedding(1, n_neighbors=neighbours, random_state=0).fit_transform(table)[:, 0]
@@ -171,7 +171,7 @@ def refine_at_nodes(source: Unposed, poses: Poses, t: Tensor, maps: Tensor, mode
     """Poses of images refined against the map of the node nearest to their t."""
     A, shifts_px = poses.A.clone(), poses.shifts_px.clone()
     nearest = (t * (len(maps) - 1)).round().long()
-    for node, map_ft in enumerate(volume_to_fourier(maps, PAD)):
+    for node, map_ft in enumerate(transforms_of(maps, source.band)):
         own = torch.nonzero(nearest == node).squeeze(1)
         if len(own) == 0:
             continue

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..contract import result_files
-from ..contract.labels import NOISE, STATES, state_name
+from ..contract.labels import STATES, UNASSIGNED, state_name
 from ..data.mrc_files import write_map
 from ..data.prepared_images import ParticleCache
 from ..data.run_images import ROW_IDS
@@ -38,7 +38,7 @@ class Refined:
 
 
 def write(problem: Problem, cache: ParticleCache, refined: Refined, out_dir: Path) -> dict[str, Any]:
-    """Write everything into ``out_dir``, states numbered by falling size, junk NOISE. Returns ``states.json``."""
+    """Write everything into ``out_dir``, states numbered by falling size, junk UNASSIGNED. Returns ``states.json``."""
     assignment, evidence = refined.assignment, refined.evidence
     sizes = assignment.sizes()
     order = np.argsort(-sizes, kind="stable")
@@ -60,9 +60,9 @@ def write(problem: Problem, cache: ParticleCache, refined: Refined, out_dir: Pat
     result_files.write_json(out_dir / result_files.STATES_JSON, details)
     write_stars(problem.settings.data, cache, table, out_dir)  # last: the star file may have been changed meanwhile
     result_files.update_status(out_dir, state="finished", command=problem.settings.command, stage="finished",
-                               error=None, n_particles=len(problem), clusters=len(rows), verdict=details["verdict"],
+                               error=None, n_particles=len(problem), states=len(rows), verdict=details["verdict"],
                                **{ROW_IDS: cache.ids_are_rows_of})
-    print(f"clusters {len(rows)}\nverdict: {details['verdict']}", flush=True)
+    print(f"states {len(rows)}\nverdict: {details['verdict']}", flush=True)
     return details
 
 
@@ -74,7 +74,7 @@ def particle_table(problem: Problem, assignment: Assignment, new: np.ndarray, mo
     for state, motion in enumerate(moving):
         if motion is not None:
             t[assignment.members(state)] = motion.t
-    return Table(np.where(aside, NOISE, new[assignment.class_]), np.where(aside, 0.0, np.exp(own_log_posterior)),
+    return Table(np.where(aside, UNASSIGNED, new[assignment.class_]), np.where(aside, 0.0, np.exp(own_log_posterior)),
                  pose_table(assignment, problem.images.pixel_size_ang), t,
                  np.ones(len(problem)) if contrast is None else contrast)
 
@@ -83,9 +83,9 @@ def states_json(problem: Problem, rows: list[dict[str, Any]], evidence: Evidence
     """``states.json``, states under their ``new`` numbers (c,)."""
     run, tuning = problem.settings, problem.tuning
     for pair in evidence.pairs:
-        pair["classes"] = sorted(int(new[state]) for state in pair["classes"])
-    return {"clusters": len(rows), "verdict": verdict(rows, evidence, tuning.junk.mostly_frac),
-            "shells": {"start": run.start_shells, "search": run.search_shells, "class": run.class_shells},
+        pair["states"] = sorted(int(new[state]) for state in pair["states"])
+    return {"states": len(rows), "verdict": verdict(rows, evidence, tuning.junk.mostly_frac),
+            "shells": {"start": run.start_shells, "search": run.search_shells, "state": run.state_shells},
             "starts": evidence.starts,
             "unseen_log_evidence": evidence.unseen, "least_log_evidence": evidence.min_unseen,
             "contrast_spread": evidence.contrast_spread, "least_contrast_spread": tuning.contrast.min_spread,

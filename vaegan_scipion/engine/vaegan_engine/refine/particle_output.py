@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..contract import result_files
-from ..contract.labels import NOISE
+from ..contract.labels import UNASSIGNED
 from ..contract.settings import DataConfig
 from ..data.particle_tables import rows_of
 from ..data.particles import PARTICLE_ID, RANDOM_SUBSET, particle_ids
@@ -33,7 +33,7 @@ def pose_table(assignment: Assignment, pixel_size_ang: float) -> np.ndarray:
 class Table:
     """What every particle gets, in the cache's order."""
 
-    label: np.ndarray  # (n,) int64, NOISE = junk
+    label: np.ndarray  # (n,) int64, UNASSIGNED = junk
     probability: np.ndarray  # (n,)
     poses: np.ndarray  # (n, 5), POSE_COLUMNS
     t: np.ndarray  # (n,) place along its state's motion, NaN where there is none
@@ -62,9 +62,9 @@ def write_stars(data: DataConfig, cache: ParticleCache, table: Table, out_dir: P
     Raises DataError where the star file is no longer the one that the images were prepared from.
     """
     source = read_star(Path(data.particles))
-    if cache.ids_are_rows_of not in (None, source.sha256):
+    if cache.ids_are_rows_of != (None if source.has(PARTICLE_ID) else source.sha256):
         raise changed_star(data.particles, "the prepared images")
-    aside = table.label == NOISE
+    aside = table.label == UNASSIGNED
     (out_dir / result_files.JUNK_STAR).unlink(missing_ok=True)
     for chosen, name in ((~aside, result_files.PARTICLES_STAR), (aside, result_files.JUNK_STAR)):
         if chosen.any() or name == result_files.PARTICLES_STAR:

@@ -70,7 +70,7 @@ class Problem:
     def max_shell(self, round_number: int) -> float:
         """Band in which states are told apart in a round: finer from the second on, at most Nyquist."""
         finer = self.tuning.rounds.finer_shells if round_number else 0.0
-        return min(self.settings.class_shells + finer, self.box_px / 2)
+        return min(self.settings.state_shells + finer, self.box_px / 2)
 
     def with_contrast(self, contrast: np.ndarray | None, spread: float) -> Problem:
         """The same with contrasts ``(n,)`` of the particles and their standard deviation."""
@@ -78,10 +78,7 @@ class Problem:
 
     def part(self, rows: np.ndarray) -> Problem:
         """Some of the images, in memory."""
-        whole = self.images
-        images = replace(whole, images=np.asarray(whole.images[rows]), ctf=np.asarray(whole.ctf[rows]),
-                         contrast=None if whole.contrast is None else whole.contrast[rows])
-        return replace(self, images=images, half_set=self.half_set[rows],
+        return replace(self, images=self.images.part(rows), half_set=self.half_set[rows],
                        poses=None if self.poses is None else self.poses.part(rows))
 
 

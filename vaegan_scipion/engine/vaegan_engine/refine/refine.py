@@ -30,7 +30,7 @@ from torch import Tensor
 
 from ..contract import result_files, run_json
 from ..contract.errors import ConfigError, DataError
-from ..contract.labels import NOISE
+from ..contract.labels import UNASSIGNED
 from ..contract.settings import StatesRun
 from ..data.particle_tables import read_cluster_rows
 from ..data.pose_table import read_poses
@@ -57,7 +57,7 @@ from .tuning import TUNING, RefineTuning
 def check(run: StatesRun, cache: ParticleCache, min_state: int = TUNING.min_state) -> None:
     """Refuse settings and particles that cannot be run, by name, value, limit and remedy."""
     n, box_px, min_particles = len(cache), cache.box_px, 4 * min_state
-    for name in ("start_shells", "search_shells", "class_shells"):
+    for name in ("start_shells", "search_shells", "state_shells"):
         if getattr(run, name) > box_px / 2:
             raise ConfigError(f"{name} is {getattr(run, name):g}.", f"Use at most {box_px / 2:g}, half of the box.")
     if n < min_particles:
@@ -75,6 +75,7 @@ def run_states(asked: StatesRun, out_dir: Path, resume: bool = False, tuning: Re
     """
     out_dir, run = Path(out_dir), with_data(asked)
     device = compute.prepare_device(run.compute)
+    compute.work_in_parts(run.compute)
     cache = open_images(run, out_dir, resume)
     check(run, cache, tuning.min_state)
     problem = problem_of(run, cache, device, tuning)
@@ -115,12 +116,13 @@ def problem_of(run: StatesRun, cache: ParticleCache, device: torch.device, tunin
     poses = None
     if run.data.input_poses:
         poses = given_poses(read_poses(run.data), cache.particle_id, cache.pixel_size_ang, device)
-    return Problem(images, settings, masks[tuning.mask.first], cache.half_set, circle_frac,
-                   run.max_shift_frac * images.box_px, tuning, poses)
+    problem = Problem(images, settings, masks[tuning.mask.first], cache.half_set, circle_frac,
+                      run.max_shift_frac * images.box_px, tuning, poses)
+    return replace(problem, images=images.with_stored(problem.max_shell(1)))
 
 
 def cluster_maps(run: StatesRun, box_px: int, voxel_size_ang: float) -> Tensor | None:
-    """Maps of the clusters ``(c, d, d, d)``, noise left out; None where no clusters are given."""
+    """Maps of the clusters ``(c, d, d, d)``, the unassigned left out; None where no clusters are given."""
     from ..data.mrc_files import read_map
 
     if not run.clusters_dir:
@@ -128,7 +130,7 @@ def cluster_maps(run: StatesRun, box_px: int, voxel_size_ang: float) -> Tensor |
     maps = []
     for row in read_cluster_rows(run.clusters_dir):
         path = Path(run.clusters_dir) / row["file"]
-        if row["label"] == NOISE:
+        if row["label"] == UNASSIGNED:
             continue
         array, size_ang = read_map(path)
         if array.shape[0] != box_px or abs(size_ang / voxel_size_ang - 1) > 0.01:

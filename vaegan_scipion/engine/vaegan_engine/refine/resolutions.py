@@ -44,10 +44,10 @@ def with_shells(run: StatesRun, data: Images, tuning: ShellTuning = TUNING.shell
         return value or min(finer * typical, highest)
 
     run = replace(run, start_shells=of(run.start_shells, tuning.start),
-                  search_shells=of(run.search_shells, tuning.search), class_shells=of(run.class_shells, tuning.states))
-    if not run.start_shells <= run.search_shells <= run.class_shells:
-        raise ConfigError(f"start_shells {run.start_shells:g}, search_shells {run.search_shells:g} and class_shells "
-                          f"{run.class_shells:g} do not rise.", "Give them in rising order, or 0 for all.")
+                  search_shells=of(run.search_shells, tuning.search), state_shells=of(run.state_shells, tuning.states))
+    if not run.start_shells <= run.search_shells <= run.state_shells:
+        raise ConfigError(f"start_shells {run.start_shells:g}, search_shells {run.search_shells:g} and state_shells "
+                          f"{run.state_shells:g} do not rise.", "Give them in rising order, or 0 for all.")
     return run
 
 
@@ -55,4 +55,4 @@ def shells_text(run: StatesRun, data: Images) -> str:
     """The resolutions in words."""
     box_ang = data.box_px * data.pixel_size_ang
     return ", ".join(f"{what} {shells:.3g} shells ({box_ang / shells:.3g} A)" for what, shells in (
-        ("start", run.start_shells), ("pose search", run.search_shells), ("states", run.class_shells)))
+        ("start", run.start_shells), ("pose search", run.search_shells), ("states", run.state_shells)))

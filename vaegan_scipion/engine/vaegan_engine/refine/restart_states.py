@@ -41,7 +41,7 @@ def start_anew(problem: Problem, assignment: Assignment, state: int, recorder: R
     """A better map of a state, None where there is none; and the evidence, means over unseen images."""
     rows, max_shell = assignment.members(state), problem.settings.search_shells
     rows = rows[spread_rows(len(rows), problem.tuning.restart.max_images)]
-    trial = trial_of(replace(problem.part(rows), settings=replace(problem.settings, n_starts=1)))
+    trial = trial_of(replace(problem.part(rows), settings=replace(problem.settings, n_maps=1)))
     new = best_of_kind(trial, APART, recorder)
     band = make_band(problem.box_px, max_shell, problem.device)
     seen = np.delete(rows, trial.held)

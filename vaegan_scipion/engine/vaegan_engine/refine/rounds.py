@@ -21,8 +21,9 @@ from .ab_initio import CoarseMaps, start_with_contrasts
 from .assignment import reassign, search_in_all_maps
 from .evidence import Evidence
 from .join_states import join_same, separate_pairs
+from .landscape import Leaf, find_landscape, leaves
 from .problem import Problem, Recorder
-from .split_states import split_state
+from .split_states import settle_poses
 from .states import Assignment, State
 
 T = TypeVar("T")
@@ -57,12 +58,19 @@ def find_states(problem: Problem, coarse: CoarseMaps, recorder: Recorder) -> tup
     rng = torch.Generator().manual_seed(problem.seed + 1)
     problem, states, evidence = begin(problem, coarse, evidence, recorder)
     aside = np.zeros(len(problem), bool)
+    assignment: Assignment | None = None
     for number in range(problem.tuning.rounds.max_rounds):
         this, n_before = Round(problem, number, rng, recorder), len(states)
         if evidence.structured:
             this, evidence = choose_mask(this, states, evidence)
-            states, evidence = split(this, states, evidence)
-        assignment = search(this, states).with_junk(aside)
+            found, outside = split(this, states, aside)
+        else:
+            found, outside = [Leaf(k, state) for k, state in enumerate(states)], np.zeros(len(problem), bool)
+        if assignment is None:
+            assignment = search(this, [leaf.state for leaf in found])
+        else:
+            assignment = taken_over(this, assignment, found)
+        assignment = assignment.with_junk(aside | outside)
         assignment, evidence = settle(this, assignment, evidence, "settle")
         if evidence.structured:
             if problem.poses is None:
@@ -70,6 +78,7 @@ def find_states(problem: Problem, coarse: CoarseMaps, recorder: Recorder) -> tup
                 if number > 0:
                     assignment, evidence = search_finer(this, assignment, evidence)
             assignment, evidence = set_junk_aside(this, assignment, evidence)
+            assignment, evidence = with_outliers(assignment, evidence, outside)
         problem, states, aside = this.problem, assignment.states(), assignment.aside
         print(f"{assignment.n_classes} states: {', '.join(str(len(state.rows)) for state in states)} particles, "
               f"{int(aside.sum())} set aside", flush=True)
@@ -78,6 +87,7 @@ def find_states(problem: Problem, coarse: CoarseMaps, recorder: Recorder) -> tup
         problem, evidence = measure_contrasts(this, states, evidence)
         if number > 0 and len(states) == n_before:
             break
+    assert assignment is not None  # there is a round at least
     return problem, assignment, evidence
 
 
@@ -88,7 +98,7 @@ def begin(problem: Problem, coarse: CoarseMaps, evidence: Evidence, recorder: Re
     states = recorder.step("first_states", partial(first_states, problem, model, recorder))
     if not evidence.structured:
         return problem, states, evidence
-    max_shell = problem.settings.class_shells
+    max_shell = problem.settings.state_shells
     problem, spread = with_contrasts(problem, states, max_shell, "contrast_first", recorder)
     if problem.images.contrast_spread and problem.poses is None:
         problem = problem.with_contrast(None, problem.tuning.start.typical_spread)
@@ -134,29 +144,42 @@ def choose_mask(this: Round, states: list[State], evidence: Evidence) -> tuple[R
     return replace(this, problem=replace(problem, mask=mask)), replace(evidence, masks=rows)
 
 
-def split(this: Round, states: list[State], evidence: Evidence) -> tuple[list[State], Evidence]:
-    """Every state split as far as two halves of its images agree on it."""
-    leaves, refused = this.step("divide", partial(split_states, this, states), draws=True)
-    return leaves, replace(evidence, refused_splits=refused)
+def split(this: Round, states: list[State], aside: np.ndarray) -> tuple[list[Leaf], np.ndarray]:
+    """Every state as its landscape shows it; with the images ``(n,)`` that lie in no group of it."""
+    return this.step("divide", partial(split_states, this, states, aside))
 
 
-def split_states(this: Round, states: list[State]) -> tuple[list[State], list[dict[str, Any]]]:
-    """The leaves of all states, and the evidence of the splits that were refused."""
-    this.recorder.stage("divide", f"{len(states)} states at {this.max_shell:.3g} shells")
-    leaves: list[State] = []
-    refused: list[dict[str, Any]] = []
+def split_states(this: Round, states: list[State], aside: np.ndarray) -> tuple[list[Leaf], np.ndarray]:
+    """The states in the landscapes of all states, and outliers."""
+    problem, max_shell, outside = this.problem, this.max_shell, np.zeros(len(aside), bool)
+    this.recorder.stage("divide", f"{len(states)} states at {max_shell:.3g} shells")
+    found: list[Leaf] = []
+    for parent, state in enumerate(states):
+        settled, _, _ = settle_poses(problem, state, make_band(problem.box_px, max_shell, problem.device))
+        if len(state.rows) < 2 * problem.min_state:
+            found.append(Leaf(parent, settled))
+            continue
+        shown = find_landscape(problem, settled, max_shell)
+        this.recorder.note(stage="landscape", state=parent, **shown.summary())
+        print(f"  landscape of {len(state.rows)} particles: {wording.landscape_text(shown.summary())}", flush=True)
+        outside[state.rows[shown.label < 0]] = True
+        found += leaves(shown, parent, settled, problem) or [Leaf(parent, settled)]
+    return sorted(found, key=lambda leaf: -len(leaf.state.rows)), outside
 
-    def report(trial: dict[str, Any]) -> None:
-        this.recorder.note(stage="split", **trial)
-        print(f"  split of {trial['n_particles']} into {trial['n_particles'] - trial['n_second']} + "
-              f"{trial['n_second']}: agreement {trial['agreement']:.2f}, valley {trial['valley']:.2f}, "
-              f"by view {trial['by_view']:.2f}, {'kept' if trial['kept'] else 'refused'}", flush=True)
-        if not trial["kept"]:
-            refused.append(trial)
 
-    for state in states:
-        leaves += split_state(this.problem, state, this.max_shell, this.rng, report)
-    return leaves, refused
+def taken_over(this: Round, before: Assignment, found: list[Leaf]) -> Assignment:
+    """Every image at its pose in the parent of each new state; the images of a new state begin there."""
+    parents = [leaf.parent for leaf in found]
+    log_posterior = before.log_posterior[:, parents].copy()
+    A, shifts_px = before.A[:, parents].clone(), before.shifts_px[:, parents].clone()
+    class_ = log_posterior.argmax(1)
+    for k, leaf in enumerate(found):
+        state, at = leaf.state, torch.from_numpy(leaf.state.rows).to(A.device)
+        class_[state.rows] = k
+        for same in (j for j, other in enumerate(parents) if other == leaf.parent):
+            A[at, same], shifts_px[at, same] = state.A, state.shifts_px
+    volumes = torch.stack([leaf.state.volume for leaf in found])
+    return Assignment(class_, log_posterior, A, shifts_px, volumes, before.noise, before.aside)
 
 
 def search(this: Round, states: list[State]) -> Assignment:
@@ -182,8 +205,8 @@ def settle(this: Round, assignment: Assignment, evidence: Evidence, name: str) -
 def settle_states(this: Round, assignment: Assignment) -> tuple[Assignment, list[dict[str, Any]]]:
     """What ``settle`` does, and the evidence of the pairs."""
     problem, max_shell = this.problem, this.max_shell
-    settled = reassign(problem, assignment, problem.settings.class_shells,
-                                 problem.tuning.rounds.first_settle_rounds)
+    settled = reassign(problem, assignment, problem.settings.state_shells,
+                       problem.tuning.rounds.first_settle_rounds, all_poses=True)
     joined, pairs = join_same(problem, settled, max_shell, this.rng,
                               lambda pair: this.recorder.note(stage="join", **pair))
     settled = reassign(problem, joined, max_shell)
@@ -236,6 +259,14 @@ def without_junk(this: Round, assignment: Assignment, pairs: list[dict[str, Any]
     if left.n_classes != assignment.n_classes:
         pairs = separate_pairs(this.problem, left, this.max_shell, this.rng)
     return left, pairs, numbers
+
+
+def with_outliers(assignment: Assignment, evidence: Evidence, outside: np.ndarray) -> Step:
+    """The landscape's outliers set aside as well."""
+    aside = assignment.aside | outside
+    numbers = {**evidence.junk, "n_junk": int(aside.sum()), "fraction": float(aside.mean()),
+               "n_outliers": int(outside.sum())}
+    return assignment.with_junk(aside), replace(evidence, junk=numbers)
 
 
 def measure_contrasts(this: Round, states: list[State], evidence: Evidence) -> tuple[Problem, Evidence]:

@@ -74,8 +74,11 @@ def separation(first: Tensor, second: Tensor, unseen: Tensor, A: Tensor, tuning:
 def is_separate(evidence: dict[str, Any], tuning: SplitTuning = TUNING.split) -> bool:
     """Whether the evidence of ``separation`` speaks for two states."""
     agreement, valley = evidence["agreement"], evidence["valley"]
+    adds_up = evidence.get("valley_evidence", 0.0) >= tuning.min_valley_evidence
     if evidence["by_view"] > tuning.max_by_view:  # states in wrong poses are parted by views too, and plainly
         return bool(agreement >= tuning.plain_agreement and valley <= tuning.plain_valley)
+    if adds_up:
+        return bool(agreement >= tuning.min_agreement_adding)
     return bool(agreement >= tuning.min_agreement and valley <= tuning.max_valley)
 
 

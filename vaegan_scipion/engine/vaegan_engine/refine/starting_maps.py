@@ -6,9 +6,8 @@ from torch import Tensor
 
 from ..physics.fourier_band import make_band
 from ..physics.fsc import soft_sphere_mask
-from ..physics.projection import volume_to_fourier
 from ..physics.rotations import super_fibonacci_rotations
-from ..physics.slices import PAD, gather, stencil
+from ..physics.slices import take_slices, transforms_of
 from ..reconstruction.images import Images, image_power, low_passed, spread_rows
 from ..reconstruction.map_mixture import MapMixture
 from .problem import Problem
@@ -23,8 +22,8 @@ def scale_to_images(maps: Tensor, data: Images, power: Tensor, max_shell: float,
     """
     band = make_band(data.box_px, max_shell, data.device)
     A = super_fibonacci_rotations(tuning.n_rotations_scale, data.device)
-    at = stencil(band, A)
-    made = torch.stack([gather(map_ft, at).abs().square().mean(0) for map_ft in volume_to_fourier(maps, PAD)]).mean(0)
+    made = torch.stack([take_slices(map_ft, band, A).abs().square().mean(0)
+                        for map_ft in transforms_of(maps, band)]).mean(0)
     transforms, ctf = data.coefficients(spread_rows(len(data), tuning.n_images_power), band)
     signal = (transforms.abs().square().mean(0) - power[tuning.noise_shell]).clamp_min(0)
     inner = band.shell > 0

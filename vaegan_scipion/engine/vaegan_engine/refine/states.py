@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..physics.map_resize import resized_maps
 from ..runtime.step_store import stored
 
 
@@ -35,7 +36,7 @@ class Assignment:
     log_posterior: np.ndarray  # (n, c) float32, natural; probabilities would be 0 where two others must be compared
     A: Tensor  # (n, c, 3, 3)
     shifts_px: Tensor  # (n, c, 2)
-    volumes: Tensor  # (c, d, d, d)
+    volumes: Tensor  # (c, d', d', d') in the working box of their band
     noise: Tensor  # (d//2 + 1,) variance per coefficient
     aside: np.ndarray  # (n,) bool, images of no state (``junk``); their class is the most probable one
 
@@ -52,6 +53,11 @@ class Assignment:
     def members(self, state: int) -> np.ndarray:
         """Row numbers of the images of a state."""
         return np.flatnonzero((self.class_ == state) & ~self.aside)
+
+    def may_belong(self, min_posterior: float) -> np.ndarray:
+        """Whether each image may belong to each state ``(n, c)`` bool: its probability / that of the likeliest."""
+        with np.errstate(divide="ignore"):
+            return self.log_posterior >= self.log_posterior.max(1, keepdims=True) + np.log(min_posterior)
 
     def sizes(self) -> np.ndarray:
         """Images of each state ``(c,)``."""
@@ -75,9 +81,9 @@ class Assignment:
         return replace(self, A=all_A, shifts_px=all_shifts_px)
 
     def with_map(self, state: int, map_: Tensor) -> Assignment:
-        """One state with another map ``(d, d, d)``."""
+        """One state with another map, in whatever box."""
         volumes = self.volumes.clone()
-        volumes[state] = map_
+        volumes[state] = resized_maps(map_, volumes.shape[-1])
         return replace(self, volumes=volumes)
 
     def with_states(self, rows: np.ndarray, log_posterior: np.ndarray) -> Assignment:

@@ -67,6 +67,7 @@ class RoundTuning:
     finer_shells: float = 2.0  # added to the states' shells from the second round on
     first_settle_rounds: int = 2  # of classes and poses, before states are joined
     pose_iterations: int = 2  # per settling round
+    min_posterior: float = 1e-4  # of a state / of the likeliest, for an image's pose in it to be refined again
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,8 @@ class SplitTuning:
 
     min_agreement: float = 0.5  # adjusted mutual information of two halves' labels; true splits have 0.94 to 1; single
     max_valley: float = 0.6  # density between the sides / at them; true splits 0.04 to 0.40, a motion 0.95; single
+    min_valley_evidence: float = 12.0  # log likelihood of a valley, over all images; as of the landscape
+    min_agreement_adding: float = 0.2  # of two halves, where the images together show a valley that single ones do not
     max_by_view: float = 0.5  # of the sides' variance; single: exosome 0.66 false, 0.60 true with plain evidence
     plain_agreement: float = 0.9  # with plain_valley: enough, whatever the view explains; single
     plain_valley: float = 0.2
@@ -84,6 +87,17 @@ class SplitTuning:
     em_iterations: int = 12  # of the principal volume, and of the two maps
     min_share: float = 0.02  # of a side, while the two maps are made
     preference_quantile: float = 0.95  # beyond it preferences are cut: extreme images must not set the scale
+
+
+@dataclass(frozen=True)
+class LandscapeTuning:
+    """Groups in the landscape of principal maps (``landscape``)."""
+
+    n_components: int = 6  # four states need 3, foreign molecules among them more; the mixture bears idle ones
+    map_rounds: int = 30  # of expectation maximisation, two thirds of them on few images
+    view_rounds: int = 8  # of the part of z that the view tells
+    max_groups: int = 16
+    min_valley: float = 12.0  # log likelihood of a valley between two states; even lines reach 6, states 16 to 1000
 
 
 @dataclass(frozen=True)
@@ -178,6 +192,7 @@ class RefineTuning:
     search: SearchTuning = field(default_factory=SearchTuning)
     rounds: RoundTuning = field(default_factory=RoundTuning)
     split: SplitTuning = field(default_factory=SplitTuning)
+    landscape: LandscapeTuning = field(default_factory=LandscapeTuning)
     join: JoinTuning = field(default_factory=JoinTuning)
     junk: JunkTuning = field(default_factory=JunkTuning)
     restart: RestartTuning = field(default_factory=RestartTuning)

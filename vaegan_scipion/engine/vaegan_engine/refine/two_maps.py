@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..physics.slices import transform_of
 from ..reconstruction.least_squares import back_project, misfits, project, weighted_map
 from ..reconstruction.posed_images import InChunks, Posed
 from .tuning import TUNING, RefineTuning
@@ -35,11 +36,11 @@ def principal_volume(images: Posed, model: MapModel, rng: torch.Generator) -> tu
     The mean is taken out in every round: the map is a little weak (its reconstruction is damped), and without
     noise what all images miss alike would be the first component.
     """
-    residual = images.moved - project(images, model.map_)
+    residual = images.moved - project(images, transform_of(model.map_, images.band))
     scores = torch.randn(len(residual), generator=rng).to(residual.device)
     component = back_project(images, residual, scores, model.precision, model.mask)
     for _ in range(model.tuning.split.em_iterations):
-        made = project(images, component)
+        made = project(images, transform_of(component, images.band))
         power = (model.precision * made.abs().square()).sum(1)
         scores = (model.precision * (made.conj() * residual).real).sum(1) / (power + 1.0)
         scores = scores - scores.mean()

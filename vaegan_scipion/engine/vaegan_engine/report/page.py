@@ -18,7 +18,7 @@ import numpy as np
 
 from ..contract import result_files, run_json
 from ..contract.errors import ConfigError, DataError
-from ..contract.labels import NOISE, cluster_colour, cluster_name
+from ..contract.labels import UNASSIGNED, cluster_colour, cluster_name
 from ..contract.setting import Described, described
 from ..contract.settings import ClusterRun, ReportRun
 from ..data.particle_tables import Clusters, read_cluster_rows, read_clusters
@@ -118,7 +118,7 @@ def read_halves(folder: str) -> list[dict[str, Any]]:
 
 def lead(training: dict[str, Any], clusters: Clusters) -> str:
     """One line about the analysis."""
-    n_clusters = sum(label != NOISE for label in clusters.labels)
+    n_clusters = sum(label != UNASSIGNED for label in clusters.labels)
     return (f"{len(clusters.label)} particles, {n_clusters} cluster{'s' * (n_clusters != 1)}; {training['command']}, "
             f"box {training['box_px']} px, {training['pixel_size_ang']:.3f} Å/px "
             f"(Nyquist {2 * training['pixel_size_ang']:.1f} Å)")
@@ -143,14 +143,14 @@ def verdict_section(details: dict[str, Any], clusters: Clusters) -> Section:
                 "the FSC between halves and the table below.</p>")
     else:
         body = f'<p class="verdict">{html.escape(details["verdict"])}</p>' + table(None, evidence(details))
-    noise = int((clusters.label == NOISE).sum())
-    body += (f'<p class="note">{len(clusters.label) - noise} particles are in a cluster, {noise} are noise '
-             "(in no group; they are kept as a class of their own).</p>")
+    unassigned = int((clusters.label == UNASSIGNED).sum())
+    body += (f'<p class="note">{len(clusters.label) - unassigned} particles are in a cluster, {unassigned} are '
+             "unassigned (in no group; they are kept as a class of their own).</p>")
     if details.get("sweep"):
         with_null = "null" in details
-        header = ["smallest cluster", "clusters", *(["in the null"] if with_null else []), "noise", "agreement"]
+        header = ["smallest cluster", "clusters", *(["in the null"] if with_null else []), "unassigned", "agreement"]
         rows = [(row["min_cluster_size"], row["clusters"], *([listed(row["null_clusters"])] if with_null else []),
-                 f"{100 * row['noise_frac']:.1f} %", f"{row['ami']:.2f}") for row in details["sweep"]]
+                 f"{100 * row['unassigned_frac']:.1f} %", f"{row['ami']:.2f}") for row in details["sweep"]]
         body += ("<h3>Clusters against the smallest cluster that is allowed</h3>"
                  '<p class="note">A number that stays over several rows is stable; agreement is the adjusted mutual '
                  "information with the clusters shown here."
@@ -210,7 +210,7 @@ def cluster_card(folder: str, clusters: Clusters, row: dict[str, Any], half: dic
     """Size, certainty, resolution and views of one cluster."""
     label = row["label"]
     facts = [("particles", f"{row['n_particles']} ({100 * row['fraction']:.1f} %)")]
-    if label != NOISE:
+    if label != UNASSIGNED:
         facts.append(("mean probability of membership", f"{clusters.probability[clusters.label == label].mean():.2f}"))
     if "stability" in row:
         facts.append(("stability", f"{row['stability']:.2f}"))

@@ -38,7 +38,7 @@ def states_section(folder: str) -> Section:
                  "the valley between the two sides (0 = parted, 1 = no gap); by view: "
                  "part that the viewing direction explains.</p>")
     body += trials("Pairs of states", "pair", [
-        (" and ".join(state_name(label) for label in pair["classes"]), pair) for pair in details["pairs"]])
+        (" and ".join(state_name(label) for label in pair["states"]), pair) for pair in details["pairs"]])
     body += trials("Splits that were refused", "split", [
         (f"{trial['n_particles'] - trial['n_second']} + {trial['n_second']} particles", trial)
         for trial in details["refused_splits"]])

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from ..contract import result_files, run_json
 from ..contract.errors import DataError
-from ..contract.labels import NOISE, cluster_colour, cluster_name, state_colour
+from ..contract.labels import UNASSIGNED, cluster_colour, cluster_name, state_colour
 from ..contract.settings import ReportRun, TrainRun
 from ..data.particle_tables import Clusters, read_cluster_rows, read_clusters, read_truth, rows_of
 from ..evaluation.reference_maps import Reference, read_references
@@ -146,7 +146,7 @@ def draw_traversal(panel: Any, report: ReportRun) -> None:
     if not path.exists():
         raise DataError(f"{path} is not there.", "Run vaegan traverse first.")
     rows = [row for row in result_files.read_csv(path) if int(row["component"]) == 0]
-    labels = sorted({int(row["cluster"]) for row in rows} - {NOISE})[:SHOWN_CLUSTERS]
+    labels = sorted({int(row["cluster"]) for row in rows} - {UNASSIGNED})[:SHOWN_CLUSTERS]
     columns = max((sum(int(row["cluster"]) == label for row in rows) for label in labels), default=1)
     panel.suptitle("PC 1 inside each cluster: z slice, particles near the point", fontsize=10)
     axes = panel.subplots(max(len(labels), 1), columns, squeeze=False)

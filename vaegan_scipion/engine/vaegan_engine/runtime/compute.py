@@ -7,13 +7,26 @@ import torch
 
 from ..contract.errors import ConfigError
 from ..contract.settings import ComputeConfig
+from ..physics import shards
+
+
+def own_cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def free_cores() -> int:
     """Cores this process may use, less those that are busy now; at least 1."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     busy = int(os.getloadavg()[0]) if hasattr(os, "getloadavg") else 0
-    return max(1, cores - busy)
+    return max(1, own_cores() - busy)
+
+
+def work_in_parts(compute: ComputeConfig) -> None:
+    """Let work in parts (``shards``) run on the threads asked for, or on all cores: its threads do not wait for others.
+
+    What a part computes has the same bits on any number of threads; torch keeps to one thread in all the process.
+    """
+    shards.use_threads(compute.threads or own_cores())
 
 
 def prepare_device(compute: ComputeConfig) -> torch.device:
@@ -41,4 +54,4 @@ def describe(device: torch.device) -> str:
     """One line for logs: what runs where."""
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)} (torch {torch.__version__})"
-    return f"CPU, {torch.get_num_threads()} threads (torch {torch.__version__})"
+    return f"CPU, {max(torch.get_num_threads(), shards.n_threads())} threads (torch {torch.__version__})"

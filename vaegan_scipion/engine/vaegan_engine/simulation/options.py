@@ -34,7 +34,7 @@ class SimulateOptions:
         metavar="C")
     voltage_kv: float = setting(300.0, "Acceleration voltage", unit="kV", low=10, high=2000, option="voltage",
                                 metavar="KV")
-    cs_mm: float = setting(2.7, "Spherical aberration", unit="mm", option="cs", metavar="MM")
+    cs_mm: float = setting(2.7, "Spherical aberration", unit="mm", low=0, high=100, option="cs", metavar="MM")
     amplitude_contrast: float = setting(0.1, "Part of the contrast that is amplitude contrast", low=0, high=1,
                                         metavar="W")
     phase_flipped: bool = setting(False, "Images as after phase flipping (the CTF without its sign); the star file "

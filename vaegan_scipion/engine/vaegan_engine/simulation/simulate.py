@@ -25,7 +25,7 @@ from ..contract.errors import DataError
 from ..contract.settings import ComputeConfig
 from ..data.image_preparation import cropped_box_px, fourier_matrix
 from ..data.mrc_files import VOXEL_SIZE_TOLERANCE_FRAC, StackWriter, read_map
-from ..data.optics import CTF_RELION, PHASE_FLIPPED
+from ..data.optics import CTF_RELION, LEAST_DEFOCUS_ANG, MOST_DEFOCUS_ANG, PHASE_FLIPPED
 from ..data.particle_tables import JUNK
 from ..data.particles import PARTICLE_ID
 from ..physics.ctf import CTF_COLUMNS, ctf_2d
@@ -169,6 +169,12 @@ def _ctf_from_table(path: str, n: int, rng: np.random.Generator) -> np.ndarray:
     if table.ndim != 2 or table.shape[1] != _TABLE_COLUMNS or len(table) == 0 or not np.isfinite(table).all():
         raise DataError(f"{path}: array 'ctf' has shape {table.shape}, it must be (n, 9) of finite numbers.",
                         "See vaegan simulate --help for the columns.")
+    defocus_ang = table[:, _TABLE_CTF][:, :2].mean(axis=1)
+    wrong = np.flatnonzero((defocus_ang < LEAST_DEFOCUS_ANG) | (defocus_ang > MOST_DEFOCUS_ANG))
+    if len(wrong):
+        raise DataError(f"{path}: the mean defocus is {defocus_ang[wrong[0]]:g} in row {wrong[0] + 1} ({len(wrong)} "
+                        f"such rows), it must lie between {LEAST_DEFOCUS_ANG:g} and {MOST_DEFOCUS_ANG:g} A.",
+                        "Give the defocus in Angstrom, underfocus positive.")
     return table[rng.integers(len(table), size=n), _TABLE_CTF]
 
 

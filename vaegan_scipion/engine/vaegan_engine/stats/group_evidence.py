@@ -51,7 +51,7 @@ def free_weights(likelihood: np.ndarray, weight: np.ndarray, rounds: int) -> tup
 
 def intervals(likelihood: np.ndarray, peak: int) -> np.ndarray:
     """Likelihoods (n, t) under even densities between node ``peak`` and each node."""
-    n, t = likelihood.shape
+    t = likelihood.shape[1]
     right = np.cumsum(likelihood[:, peak:], 1) / np.arange(1, t - peak + 1)
     left = np.cumsum(likelihood[:, peak::-1], 1) / np.arange(1, peak + 2)
     return np.concatenate((left[:, :0:-1], right), 1)

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..contract.labels import NOISE
+from ..contract.labels import UNASSIGNED
 
 
 def agreement(label: np.ndarray, truth: np.ndarray) -> dict[str, float]:
@@ -19,13 +19,13 @@ def agreement(label: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 
 
 def clustering_scores(label: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """Scores with noise as a group of its own, and of the particles in clusters alone.
+    """Scores with the unassigned as a group of their own, and of the particles in clusters alone.
 
     ``coverage`` is the share of particles in clusters: the second set of scores is to be read with it.
     """
-    assigned = label != NOISE
+    assigned = label != UNASSIGNED
     scores: dict[str, float] = {"clusters": len(set(label[assigned].tolist())), "n_particles": len(label),
-                                "noise_frac": float((~assigned).mean()), "coverage": float(assigned.mean())}
+                                "unassigned_frac": float((~assigned).mean()), "coverage": float(assigned.mean())}
     scores.update(agreement(label, truth))
     if assigned.any():
         scores.update({f"{name}_assigned": value
@@ -34,5 +34,5 @@ def clustering_scores(label: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 
 
 def contingency(label: np.ndarray, truth: np.ndarray, n_states: int) -> dict[int, list[int]]:
-    """Particles of each true state in each cluster (-1 = noise)."""
+    """Particles of each true state in each cluster (-1 = unassigned)."""
     return {int(x): np.bincount(truth[label == x], minlength=n_states).tolist() for x in np.unique(label)}

@@ -231,14 +231,14 @@ def _one_more(points: UncertainPoints, fit: Fit, floor: np.ndarray) -> Fit:
         alone = expectation(mine, fit.groups.chosen([g]), weight)[0].total
         for axis in range(min(2, points.dimension)):
             two = settled(mine, halves(fit.groups, g, axis), floor, _SPLIT_ROUNDS, weight)
-            tried.append((two.total - alone, g, two.groups))
+            tried.append((two.total - alone, g, two))
     tried.sort(key=lambda trial: -trial[0])
     ends = []
     for _, g, two in tried[:_TRIED]:
         kept = [c for c in range(len(fit.groups)) if c != g]
-        start = Groups(np.concatenate((fit.groups.share[kept], fit.groups.share[g] * two.share)),
-                       np.concatenate((fit.groups.mean[kept], two.mean)),
-                       np.concatenate((fit.groups.covariance[kept], two.covariance)))
+        start = Groups(np.concatenate((fit.groups.share[kept], fit.groups.share[g] * two.groups.share)),
+                       np.concatenate((fit.groups.mean[kept], two.groups.mean)),
+                       np.concatenate((fit.groups.covariance[kept], two.groups.covariance)))
         ends.append(settled(points, start, floor))
     return max(ends, key=lambda end: end.total)
 

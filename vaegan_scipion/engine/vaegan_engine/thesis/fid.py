@@ -15,7 +15,7 @@ import torch
 
 from ..contract import result_files
 from ..contract.errors import DataError
-from ..contract.labels import NOISE
+from ..contract.labels import UNASSIGNED
 from ..contract.setting import check_settings, section, setting
 from ..contract.settings import ComputeConfig, EmbedRun
 from ..data.particle_tables import read_clusters, read_truth, rows_of
@@ -119,7 +119,7 @@ def labels_of(source: str, cache: ParticleCache) -> tuple[np.ndarray, np.ndarray
     """Rows of the cache that have a class and their classes 0, 1, ...: of a truth table or of clusters."""
     if Path(source).is_dir():
         clusters = read_clusters(source)
-        ids, label = clusters.particle_id[clusters.label != NOISE], clusters.label[clusters.label != NOISE]
+        ids, label = clusters.particle_id[clusters.label != UNASSIGNED], clusters.label[clusters.label != UNASSIGNED]
     else:
         truth = read_truth(source)
         ids, label = truth.particle_id, truth.label

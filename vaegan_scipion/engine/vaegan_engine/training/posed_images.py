@@ -1,7 +1,6 @@
 """Prepared particles at the poses they were given, in the band of a training."""
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +15,7 @@ from ..physics.fourier_band import Band, make_band
 from ..physics.map_resize import working_box_px
 from ..physics.rotations import euler_to_matrix
 from ..reconstruction.images import Images, spread_rows
-from ..reconstruction.posed_images import CHUNK_IMAGES, Coefficients, Posed, posed
+from ..reconstruction.posed_images import Coefficients, Posed, posed
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,6 @@ class PosedParticles:
     shifts_px: Tensor  # (n, 2)
     psi_rad: Tensor  # (n,)
     band: Band  # of the working box; its coefficients are those of the images' own
-    phase_flipped: bool
     particle_id: np.ndarray  # (n,) int64
     half_set: np.ndarray  # (n,) uint8
 
@@ -38,14 +36,12 @@ class PosedParticles:
     def part(self, rows: Tensor) -> Posed:
         """Some of the images, by row numbers."""
         transforms, ctf = self.source[rows.cpu().numpy()]
-        made = posed(transforms, ctf.abs() if self.phase_flipped else ctf, self.A[rows], self.shifts_px[rows],
-                     self.source.band)
+        made = posed(transforms, ctf, self.A[rows], self.shifts_px[rows], self.source.band)
         return made._replace(band=self.band)
 
-    def chunks(self) -> Iterator[Posed]:
-        """All images, some at a time."""
-        for rows in torch.arange(len(self), device=self.A.device).split(CHUNK_IMAGES):
-            yield self.part(rows)
+    def rows(self, at: slice) -> Posed:
+        """Images in a row."""
+        return self.part(torch.arange(len(self), device=self.A.device)[at])
 
     def spread(self, wanted: int) -> Tensor:
         """At most ``wanted`` rows, spread evenly."""
@@ -79,4 +75,4 @@ def posed_particles(run: TrainRun, cache: ParticleCache, device: torch.device) -
         euler_to_matrix(*angles.T).float().to(device),
         torch.from_numpy(table.shifts_ang[here] / cache.pixel_size_ang).float().to(device),
         torch.deg2rad(angles[:, 2]).float().to(device), make_band(working_box_px(radius, cache.box_px), radius, device),
-        run.data.phase_flipped, cache.particle_id[rows].astype(np.int64), cache.half_set[rows].astype(np.uint8))
+        cache.particle_id[rows].astype(np.int64), cache.half_set[rows].astype(np.uint8))

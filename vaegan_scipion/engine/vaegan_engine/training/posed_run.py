@@ -24,7 +24,7 @@ class Posteriors:
     """Gaussian posteriors of the particles that have a pose."""
 
     particle_id: np.ndarray  # (n,) int64
-    z: np.ndarray  # (n, k) float32, means
+    z: np.ndarray  # (n, k) float32, means; the coordinates that are active
     precision: np.ndarray  # (n, k, k) float32, inverse covariances
     half_set: np.ndarray  # (n,) uint8
 
@@ -36,7 +36,7 @@ class PosedRun:
 
     def __init__(self, vae_gan: PosedVaeGan) -> None:
         self.vae_gan, self.run = vae_gan, vae_gan.run
-        self.box_px, self.pixel_size_ang, self.z_dim = vae_gan.box_px, vae_gan.pixel_size_ang, vae_gan.model.n_normal
+        self.box_px, self.pixel_size_ang, self.z_dim = vae_gan.box_px, vae_gan.pixel_size_ang, vae_gan.n_active
         for module in vae_gan.modules().values():
             module.eval().requires_grad_(False)
 
@@ -63,9 +63,9 @@ class PosedRun:
         z, inverse = [], []
         for rows in torch.arange(len(particles), device=self.vae_gan.device).split(CHUNK_IMAGES):
             found = seen(read, particles.part(rows), precision, spreads)
-            q = self.vae_gan.encoder(found.gram, found.pull)
-            z.append(q.mean.cpu().numpy())
-            inverse.append(torch.cholesky_inverse(q.factor).cpu().numpy())
+            q = self.vae_gan.posterior(found.gram, found.pull)
+            z.append(q.mean[:, :self.z_dim].cpu().numpy())
+            inverse.append(torch.linalg.inv(q.covariance()[:, :self.z_dim, :self.z_dim]).cpu().numpy())
         return Posteriors(particles.particle_id, np.concatenate(z), np.concatenate(inverse), particles.half_set)
 
     def decode(self, z: Tensor | np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..contract.settings import TrainRun
-from ..networks.posed_vae import PosedVaeGan, Posterior, build_critic, negative_log_likelihood
+from ..networks.posed_vae import PosedVaeGan, build_critic, negative_log_likelihood
 from ..networks.vae_gan import Frame
 from ..physics.fsc import soft_sphere_mask
 from ..reconstruction.least_squares import reconstruction, residual_noise
@@ -42,6 +42,7 @@ class PosedTrainer:
         self.critic = build_critic(run).to(device)
         self.pairs = Pairs(images, self.config.band_shells)
         self.gram, self.pull = torch.empty(0), torch.empty(0)
+        self.read: Family | None = None  # the present maps, where they stand still between rounds
         self.optimizers = self._build_optimizers()
         self.images_seen = 0
 
@@ -146,8 +147,8 @@ class PosedTrainer:
         """What every image says of the present maps."""
         if not self.likely:
             return
-        read, maps = self._family(), self.maps()
-        parts = [seen(read, self.images.part(rows), maps.precision, maps.spreads) for rows in self._all_rows()]
+        self.read, maps = self._family(), self.maps()
+        parts = [seen(self.read, self.images.part(rows), maps.precision, maps.spreads) for rows in self._all_rows()]
         self.gram, self.pull = torch.cat([p.gram for p in parts]), torch.cat([p.pull for p in parts])
 
     def _all_rows(self) -> tuple[Tensor, ...]:
@@ -177,7 +178,7 @@ class PosedTrainer:
     def _likelihood_step(self, rows: Tensor) -> dict[str, Tensor]:
         """``beta KL(q, N(0, 1)) - E log p(X | c(z))``, mean over the batch."""
         gram, pull = self.gram[rows], self.pull[rows]
-        q = self.vae_gan.encoder(gram, pull)
+        q = self.vae_gan.posterior(gram, pull)
         c = self.vae_gan.generator.coefficients(q.sample(N_SAMPLES, self.vae_gan.rng))
         misfit, kl = negative_log_likelihood(gram, pull, c).mean(), q.kl().mean()
         self._descend(("generator", "encoder"), self.config.likelihood_weight * (misfit + self.config.kl_weight * kl))
@@ -194,7 +195,7 @@ class PosedTrainer:
     def _move_maps(self) -> None:
         """One step of all maps towards the images, each at its present posterior; then what the images say anew."""
         def moments(rows: Tensor, found: Seen) -> tuple[Tensor, Tensor]:
-            q: Posterior = self.vae_gan.encoder(found.gram, found.pull)
+            q = self.vae_gan.posterior(found.gram, found.pull)
             c = self.vae_gan.generator.coefficients(q.sample(N_MOMENT_SAMPLES, self.vae_gan.rng))
             return c.mean(0), torch.einsum("snk,snl->nkl", c, c) / len(c)
 
@@ -206,7 +207,8 @@ class PosedTrainer:
         """Critic, then generator (and, without a likelihood, encoder) on pairs at the poses of ``rows``."""
         maps = self.maps()
         with torch.set_grad_enabled(not self.likely):
-            found = seen(self._family(), self.images.part(rows), maps.precision, maps.spreads)
+            read = self._family() if self.read is None else self.read
+            found = seen(read, self.images.part(rows), maps.precision, maps.spreads)
         z = torch.randn(len(rows), self.model.n_normal, generator=self.vae_gan.rng, device=self.device)
         residual = self.pairs.simulated(found, self.vae_gan.generator.coefficients(z), self.vae_gan.rng)
         expected = self.pairs.expected(found)
@@ -233,6 +235,6 @@ class PosedTrainer:
     def _regression_step(self, found: Seen, residual: Tensor, z: Tensor) -> dict[str, Tensor]:
         """The encoder reads z back from simulated images: ``-log q(z)``."""
         simulated = self.pairs.replaced(found, residual)
-        loss = -self.vae_gan.encoder(simulated.gram.detach(), simulated.pull.detach()).log_density(z).mean()
+        loss = -self.vae_gan.posterior(simulated.gram.detach(), simulated.pull.detach()).log_density(z).mean()
         self._descend(("encoder",), loss)
         return {"encoder_loss": loss.detach()}

@@ -66,12 +66,6 @@ class Trainer:
             left = 1 - kimg / c.total_kimg
         return c.lr_final_frac + (1 - c.lr_final_frac) * left
 
-    def band_frac(self, images_seen: int) -> float:
-        """Band that the networks see / Nyquist: grows linearly (frequency marching)."""
-        c = self.config
-        grown = min(1.0, images_seen / max(c.band_full_kimg * 1000, 1e-9))
-        return c.band_start_frac + (1 - c.band_start_frac) * grown
-
     @contextmanager
     def _dropout_seed(self) -> Iterator[None]:
         """Seed dropout, which draws from torch's global generator, by run and step; then restore it."""
@@ -116,11 +110,11 @@ class Trainer:
         return stats | self._generator_step(real, ctf)
 
     def _score(self, images: Tensor, ctf: Tensor) -> tuple[Tensor, Tensor]:
-        return self.critic(input_channels(images, ctf, self.model, self.band_frac(self.images_seen)))
+        return self.critic(input_channels(images, ctf, self.model))
 
     def _encode(self, images: Tensor, ctf: Tensor) -> Tensor:
         assert self.vae_gan.encoder is not None
-        return self.vae_gan.encoder(input_channels(images, ctf, self.model, self.band_frac(self.images_seen)))
+        return self.vae_gan.encoder(input_channels(images, ctf, self.model))
 
     def _critic_step(self, real: Tensor, ctf: Tensor) -> dict[str, Tensor]:
         n = len(real)
