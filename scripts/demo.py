@@ -1,7 +1,8 @@
 """``make demo``: from nothing to states, maps and FSC curves in a Scipion project, everything computed here.
 
-Simulates particles of the built-in phantom, lets Scipion import them, train on them without poses, cluster them,
-traverse the clusters and refine them, then compares with the truth and draws one picture. Run by the engine's Python.
+Simulates particles of the built-in phantom, lets Scipion import them, find their states and poses, train on them
+without poses, cluster them and traverse the clusters, then compares with the truth and draws one picture. Run by
+the engine's Python.
 """
 from __future__ import annotations
 
@@ -49,7 +50,7 @@ def build_project(folder: Path, data: Path, args: argparse.Namespace) -> dict[st
         "cluster": {"seed": args.seed, "numberOfThreads": args.threads, "doHalves": True,
                     "halvesKimg": args.halves_kimg},
         "traverse": {"seed": args.seed, "numberOfThreads": args.threads},
-        "refine": {"seed": args.seed, "numberOfThreads": args.threads},
+        "states": {"boxPx": args.box, "seed": args.seed, "numberOfThreads": args.threads},
     }, indent=2) + "\n")
     run([SCIPION, "python", ROOT / "scripts" / "demo_project.py", request], VAEGAN_DEMO_GPU=str(int(args.gpu)))
     found: dict[str, str] = json.loads(answer.read_text())
@@ -80,12 +81,12 @@ def print_results(evaluation: dict[str, Any], refined: dict[str, Any], halves: l
     for row in halves:
         if "resolution_0.143_ang" in row:
             print(f"two halves, cluster {row['cluster'] + 1}: {row['resolution_0.143_ang']:.1f} A at FSC 0.143")
-    print("-- after refine")
+    print("-- the states")
     print_evaluation(refined)
     print(f"took {seconds / 60:.1f} min")
     print(f"Scipion project {folders['project']}")
     print(f"open it with    bin/scipion3 project {PROJECT}")
-    print(f"refined maps    {folders['refined']}/maps.png")
+    print(f"states maps     {folders['states']}/maps.png")
     print(f"report          {', '.join(map(str, reports))}")
 
 
@@ -114,16 +115,16 @@ def main() -> None:
     folders = build_project(out, data, args)
     truth = data / "truth.csv"
     run([VAEGAN, "evaluate", "--clusters", folders["clusters"], "--truth", truth, "--out", evaluation_dir])
-    refined_dir = out / "evaluation_refined"
-    run([VAEGAN, "evaluate", "--clusters", folders["refined"], "--truth", truth, "--out", refined_dir])
+    states_dir = out / "evaluation_states"
+    run([VAEGAN, "evaluate", "--clusters", folders["states"], "--truth", truth, "--out", states_dir])
     run([VAEGAN, "report", "--run", folders["run"], "--clusters", folders["clusters"],
          "--traverse", folders["traverse"], "--halves", folders["halves"], "--evaluation", evaluation_dir,
          "--truth", truth, "--out", picture])
     run([VAEGAN, "report", "--run", folders["run"], "--clusters", folders["clusters"],
-         "--traverse", folders["traverse"], "--halves", folders["halves"], "--refine", folders["refined"],
+         "--traverse", folders["traverse"], "--halves", folders["halves"], "--states", folders["states"],
          "--evaluation", evaluation_dir, "--title", "Demo: particles of the built-in phantom", "--out", page])
     print_results(json.loads((evaluation_dir / "evaluation.json").read_text()),
-                  json.loads((refined_dir / "evaluation.json").read_text()),
+                  json.loads((states_dir / "evaluation.json").read_text()),
                   json.loads(Path(folders["halves"], "halves.json").read_text()),
                   folders, (picture, page), time.monotonic() - started)
 

@@ -1,4 +1,4 @@
-"""The Scipion part of the demo: a project with an import, a training, clusters, a traversal and refined states.
+"""The Scipion part of the demo: a project with an import, states, a training, clusters and a traversal.
 
 ``bin/scipion3 python scripts/demo_project.py REQUEST.json``, where the request (written by ``demo.py``) names the
 star file, the project, the settings of each protocol and the answer: a JSON file with the runs' folders.
@@ -13,7 +13,7 @@ from pathlib import Path
 from pwem.protocols import ProtImportParticles
 from pyworkflow.project import Manager
 
-from vaegan_scipion.protocols import VaeganProtCluster, VaeganProtRefine, VaeganProtTrain3D, VaeganProtTraverse
+from vaegan_scipion.protocols import VaeganProtCluster, VaeganProtStates, VaeganProtTrain3D, VaeganProtTraverse
 
 POLL_S = 2.0
 
@@ -84,6 +84,11 @@ def main():
         "import particles")
     check_ids(imported.outputParticles)
 
+    states = project.newProtocol(VaeganProtStates, **request["states"])
+    states.inputParticles.set(imported)
+    states.inputParticles.setExtended("outputParticles")
+    launch(project, states, "find states and poses")
+
     training = project.newProtocol(VaeganProtTrain3D, **request["train"])
     training.inputParticles.set(imported)
     training.inputParticles.setExtended("outputParticles")
@@ -97,18 +102,13 @@ def main():
     traversal.inputClusters.set(clustering)
     launch(project, traversal, "PCA traversal")
 
-    refining = project.newProtocol(VaeganProtRefine, **request["refine"])
-    refining.inputTraining.set(training)
-    refining.inputClusters.set(clustering)
-    launch(project, refining, "refine clusters")
-
     Path(request["answer"]).write_text(json.dumps({
         "project": os.path.abspath(project.getPath()),
         "run": os.path.abspath(training.getRunDir()),
         "clusters": os.path.abspath(clustering.getClustersDir()),
         "halves": os.path.abspath(clustering._getExtraPath("halves")),
         "traverse": os.path.abspath(traversal._getExtraPath("traversal")),
-        "refined": os.path.abspath(refining.getRefinedDir()),
+        "states": os.path.abspath(states.getStatesDir()),
     }, indent=2) + "\n")
 
 

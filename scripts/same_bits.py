@@ -53,20 +53,21 @@ cluster --embedding embed --run train --stability-repeats 1 {seeded} --out densi
 cluster --embedding embed --run train --method kmeans --stability-repeats 0 {seeded} --out clusters
 traverse --clusters clusters --run train --n-points 2 {seeded} --out traverse
 halves --clusters clusters --run train --total-kimg 0.064 {seeded} --out halves
-refine --run train --clusters clusters --n-starts 1 --n-maps 3 --start-steps 8 --search-steps 5 {seeded} --out refine
-refine --run train --clusters clusters --n-starts 1 --n-maps 2 --start-steps 3 --search-steps 2 {seeded} --out moving
+states --run train --clusters clusters --n-starts 1 --n-maps 3 --start-steps 8 --search-steps 5 {seeded} --out states
+states --run train --clusters clusters --n-starts 1 --n-maps 2 --start-steps 3 --search-steps 2 {seeded} --out moving
 evaluate --clusters clusters --truth particles/truth.csv --out evaluation
-consensus --clusters clusters density refine --out consensus
-scf --particles refine/particles.star --out scf
+consensus --clusters clusters density states --out consensus
+scf --particles states/particles.star --out scf
 counterpart --run train --embedding embed --n-orientations 100 {seeded} --out counterpart
-report --run train --clusters clusters --traverse traverse --halves halves --refine refine --evaluation evaluation \
+report --run train --clusters clusters --traverse traverse --halves halves --states states --evaluation evaluation \
  --out report.html
-report --run train --clusters density --refine moving --out moving.html
+report --run train --clusters density --states moving --out moving.html
 report --run train --clusters clusters --traverse traverse --halves halves --evaluation evaluation \
  --truth particles/truth.csv --out report.png
 embed --run presets/train2d-fast {seeded} --out embed2d
 traverse --clusters clusters --run presets/train2d-fast --n-points 2 {seeded} --out traverse2d
 """
+BEFORE_STATES = (("states --run", "refine --run"), ("--states ", "--refine "))  # the command's name before
 # What checkouts before contract 2 called them: their --n-starts are the maps of a start.
 BEFORE_2 = (("--n-starts", "--n-tries"), ("--n-maps", "--n-starts"))
 # Four steps of each preset; those of the thesis train their encoder along, the others in a stage of its own.
@@ -75,7 +76,7 @@ PRESET = ("{command} --preset {preset} --particles particles/particles.star --bo
           "--out presets/{command}-{preset}")
 ENCODER_STAGE = "--set training.encoder_kimg=0.064"
 WITH_ITS_ENCODER = "thesis"
-WITH_POSES = "posed"  # those of refine
+WITH_POSES = "posed"  # those of states
 
 Contents = dict[str, dict[str, str]]  # file -> entry -> digest
 
@@ -91,7 +92,7 @@ def preset_lines(listed: str) -> list[str]:
     for row in listed.splitlines():
         preset, command = row.split()[:2]
         encoder = "" if preset.startswith(WITH_ITS_ENCODER) else ENCODER_STAGE
-        poses = "--poses refine" if preset.startswith(WITH_POSES) else ""
+        poses = "--poses states" if preset.startswith(WITH_POSES) else ""
         lines.append(PRESET.format(command=command, preset=preset, encoder=encoder, poses=poses, seeded=SEEDED,
                                    steps=STEPS))
     return lines
@@ -130,6 +131,9 @@ def spelt_for(checkout: Path, line: str) -> str:
     files = [checkout / ENGINE / "vaegan_engine" / name for name in ("contract.py", "contract/settings.py")]
     if any(path.exists() and "n_tries: int" in path.read_text() for path in files):
         for new, old in BEFORE_2:
+            line = line.replace(new, old)
+    if any(path.exists() and "class RefineRun" in path.read_text() for path in files):
+        for new, old in BEFORE_STATES:
             line = line.replace(new, old)
     return line
 

@@ -7,7 +7,7 @@ from typing import Any, Dict, Optional, Tuple
 
 from . import Plugin
 from .engine.vaegan_engine.contract import errors, result_files, run_json
-from .engine.vaegan_engine.contract.settings import HalvesRun, RefineRun, TrainRun
+from .engine.vaegan_engine.contract.settings import HalvesRun, StatesRun, TrainRun
 
 EXIT_SENTENCES = {
     1: "The engine stopped with an error of its own; the last lines of the run's log show it.",
@@ -61,7 +61,7 @@ class EngineRun:
         asked for the same, apart from where to compute; a training with other learning rates or another batch size too.
         Everything else starts in an empty folder, so that no result of other settings is ever read.
         """
-        keeps = isinstance(self.settings, (TrainRun, HalvesRun, RefineRun))
+        keeps = isinstance(self.settings, (TrainRun, HalvesRun, StatesRun))
         resume = keeps and self._has_checkpoint() and self._asks_for_the_same()
         if not resume:
             shutil.rmtree(self.out_dir, ignore_errors=True)

@@ -1,5 +1,5 @@
 """Poses of the engine (RELION's angles, shifts of the particle's centre in A) as Scipion's projection alignment."""
-from typing import Dict, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional
 
 import numpy as np
 
@@ -23,7 +23,7 @@ class Pose(NamedTuple):
 
 
 def read_poses(folder: str) -> Dict[int, Pose]:
-    """Particle id -> pose, by `particles.csv` of a refine folder. Raises EngineError."""
+    """Particle id -> pose, by `particles.csv` of a states folder. Raises EngineError."""
     rows = result_files.read_csv(result_file(folder, result_files.PARTICLES_CSV))
     return {int(row["particle_id"]): Pose(
         int(row["label"]), float(row["probability"]), float(row["rot_deg"]), float(row["tilt_deg"]),
@@ -54,3 +54,16 @@ def pose_matrix(pose: Pose, sampling_rate_ang: float) -> np.ndarray:
     matrix[:3, :3] = rotation_z(-pose.psi_deg) @ rotation_y(-pose.tilt_deg) @ rotation_z(-pose.rot_deg)
     matrix[:2, 3] = np.array([pose.shift_x_ang, pose.shift_y_ang]) / sampling_rate_ang
     return np.asarray(np.linalg.inv(matrix))
+
+
+def star_pose(matrix: Any, sampling_rate_ang: float) -> List[float]:
+    """RELION's rot, tilt, psi (deg) and rlnOriginX, Y (A) of Scipion's matrix (4, 4): `pose_matrix` undone."""
+    inverse = np.linalg.inv(np.asarray(matrix, float))
+    r = inverse[:3, :3]
+    tilt = np.arctan2(np.hypot(r[2, 0], r[2, 1]), r[2, 2])
+    if np.hypot(r[2, 0], r[2, 1]) > 1e-6:
+        rot, psi = np.arctan2(r[2, 1], r[2, 0]), np.arctan2(r[1, 2], -r[0, 2])
+    else:  # seen along the axis: rot and psi are one angle
+        rot, psi = 0.0, np.arctan2(-r[1, 0] * np.sign(r[2, 2]), r[1, 1])
+    origin = -inverse[:2, 3] * sampling_rate_ang
+    return [float(x) for x in (*np.degrees([rot, tilt, psi]), *origin)]

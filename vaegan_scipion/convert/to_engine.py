@@ -16,13 +16,17 @@ from .from_engine import (
     OPTICS_ATTRIBUTE,
     OPTICS_COLUMNS,
 )
+from .poses import star_pose
 
+POSE_COLUMNS = ["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi", "rlnOriginXAngst", "rlnOriginYAngst"]
 READABLE_STACKS = (".mrc", ".mrcs")
 
 
 # ------------------------------- Scipion to engine -------------------------------
-def write_particles_star(particles: Any, star: str) -> List[int]:
+def write_particles_star(particles: Any, star: str, aligned: bool = False) -> List[int]:
     """Write the enabled particles as RELION 3.1 star file, ordered by id; returns their ids.
+
+    aligned: with the angles and origins of their projection alignment.
 
     Image names are those of the set: relative to the project, where the engine is run.
     Raises ValueError for a stack that the engine does not read.
@@ -31,7 +35,7 @@ def write_particles_star(particles: Any, star: str) -> List[int]:
     first = particles.getFirstItem()
     has_halves = first.getAttributeValue(HALF_SET_ATTRIBUTE) in (1, 2)
     columns = (IMAGE_COLUMNS + (CTF_COLUMNS if has_ctf else [])
-               + (["rlnRandomSubset"] if has_halves else []))
+               + (["rlnRandomSubset"] if has_halves else []) + (POSE_COLUMNS if aligned else []))
     known = stored_optics(particles)
     table, ids = Table(columns=columns), []
     optics: Dict[Tuple[int, float, float, float], int] = {}
@@ -45,6 +49,8 @@ def write_particles_star(particles: Any, star: str) -> List[int]:
             row += ctf_values(particle)
         if has_halves:
             row.append(int(particle.getAttributeValue(HALF_SET_ATTRIBUTE)))
+        if aligned:
+            row += star_pose(particle.getTransform().getMatrix(), particles.getSamplingRate())
         table.addRow(*row)
         ids.append(particle.getObjId())
     optics_table = Table(columns=OPTICS_COLUMNS)

@@ -1,11 +1,18 @@
 """Protocols of the plugin, one file each."""
 from .protocol_cluster import VaeganProtCluster
 from .protocol_evaluate import VaeganProtEvaluate
-from .protocol_refine import VaeganProtRefine
 from .protocol_select import VaeganProtSelect
+from .protocol_states import VaeganProtStates
 from .protocol_train_2d import VaeganProtTrain2D
 from .protocol_train_3d import VaeganProtTrain3D
 from .protocol_traverse import VaeganProtTraverse
 
-__all__ = ["VaeganProtCluster", "VaeganProtEvaluate", "VaeganProtRefine", "VaeganProtSelect", "VaeganProtTrain2D",
-           "VaeganProtTrain3D", "VaeganProtTraverse"]
+__all__ = [
+           "VaeganProtCluster",
+           "VaeganProtEvaluate",
+           "VaeganProtSelect",
+           "VaeganProtStates",
+           "VaeganProtTrain2D",
+           "VaeganProtTrain3D",
+           "VaeganProtTraverse",
+]

@@ -46,12 +46,12 @@ def values_of(protocol: Any, cls: Type[Any], names: Iterable[str]) -> Dict[str, 
     return values
 
 
-def problems_of(cls: Type[Any], values: Dict[str, Any]) -> List[str]:
-    """What is wrong with the values of settings, by their labels, one sentence of limits each."""
+def problems_of(cls: Type[Any], values: Dict[str, Any], **labels: str) -> List[str]:
+    """What is wrong with the values of settings, by their labels (or the form's own), one sentence of limits each."""
     found = []
     for name, value in values.items():
         item = field_of(cls, name)
-        problem = limit_problem(label_text(item), value, item.about)
+        problem = limit_problem(labels.get(name, label_text(item)), value, item.about)
         if problem:
             found.append(" ".join(problem))
     return found

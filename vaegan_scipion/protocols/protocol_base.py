@@ -35,11 +35,11 @@ class VaeganProtBase(EMProtocol):
         form.addParallelSection(threads=2, mpi=0)
 
     # --------------------------- STEPS functions ---------------------------
-    def _writeParticles(self, particles: Any) -> str:
-        """Write the star file of a set, unless an equal one is there; returns its path."""
+    def _writeParticles(self, particles: Any, aligned: bool = False) -> str:
+        """Write the star file of a set, with its alignment, unless an equal one is there; returns its path."""
         star = self._getExtraPath(PARTICLES_STAR)
         part = star + ".new"
-        ids = write_particles_star(particles, part)
+        ids = write_particles_star(particles, part, aligned)
         if os.path.exists(star) and open(star).read() == open(part).read():
             os.remove(part)
         else:

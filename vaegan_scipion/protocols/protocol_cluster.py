@@ -283,6 +283,10 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         return (self.inputParticles if self.inputParticles.get() is not None
                 else self.inputTraining.get().inputParticles)
 
+    def getMapPixelSize(self) -> float:
+        """Pixel size of the clusters' maps or images in A."""
+        return float(self.inputTraining.get().getTrainingPixelSize())
+
     def getClustersDir(self) -> str:
         """Results folder of the clustering."""
         return str(self._getExtraPath(CLUSTERS_DIR))

@@ -19,6 +19,7 @@ from ..engine.vaegan_engine.contract import result_files
 from ..engine.vaegan_engine.contract.settings import EvaluateRun
 from ..engine_run import result_file
 from .protocol_base import VaeganProtBase, file_digest, set_digest
+from .protocol_states import VaeganProtStates
 
 NO_LABELS, FROM_CLASSES, FROM_FILE = 0, 1, 2
 ID_COLUMNS = ("id", "particle_id")
@@ -48,8 +49,9 @@ class VaeganProtEvaluate(VaeganProtBase):
     # --------------------------- DEFINE param functions ---------------------------
     def _defineParams(self, form: Any) -> None:
         form.addSection(label="Input")
-        form.addParam("inputClusters", params.PointerParam, pointerClass="VaeganProtCluster", important=True,
-                      label="Clusters", help="A finished run of embed and cluster.")
+        form.addParam("inputClusters", params.PointerParam, pointerClass="VaeganProtCluster,VaeganProtStates",
+                      important=True, label="Clusters or states",
+                      help="A finished run of embed and cluster, or of find states and poses.")
         form.addParam("labelsFrom", params.EnumParam, choices=["no labels", "classes", "file"], default=FROM_CLASSES,
                       label="Labels from",
                       help="What each particle is known or thought to be: classes of this project, or a table.")
@@ -103,7 +105,7 @@ class VaeganProtEvaluate(VaeganProtBase):
 
     def _makeVolumes(self, rows: List[Dict[str, Any]]) -> Any:
         volumes = self._createSetOfVolumes()
-        volumes.setSamplingRate(self.inputClusters.get().inputTraining.get().getTrainingPixelSize())
+        volumes.setSamplingRate(self.inputClusters.get().getMapPixelSize())
         for row in rows:
             path = str(result_file(self._getExtraPath(EVALUATION_DIR), row["aligned_file"]))
             volumes.append(new_picture_item(True, Picture(0, path), row["voxel_size_ang"], self._title(row),
@@ -138,7 +140,7 @@ class VaeganProtEvaluate(VaeganProtBase):
         if references and not clustering.isVolumetric():
             problems.append("Reference maps are of no use after a 2D training. Leave them empty.")
         elif references:
-            rate = clustering.inputTraining.get().getTrainingPixelSize()
+            rate = clustering.getMapPixelSize()
             problems += [f"{volume.getFileName()} has voxels of {volume.getSamplingRate():.3f} A, larger than those of "
                          f"the clusters' maps ({rate:.3f} A). Give a finer reference."
                          for volume in references if volume.getSamplingRate() > 1.001 * rate]
@@ -191,7 +193,8 @@ class VaeganProtEvaluate(VaeganProtBase):
         names = [volume.getObjLabel() or os.path.basename(volume.getFileName()) for volume in self._references()]
         stem = os.path.splitext(row["reference"])[0].rsplit("_", 1)
         known = len(stem) == 2 and stem[0] == "reference" and 0 < int(stem[1]) <= len(names)
-        return f"cluster {row['label'] + 1} against {names[int(stem[1]) - 1] if known else row['reference']}"
+        kind = "state" if isinstance(self.inputClusters.get(), VaeganProtStates) else "cluster"
+        return f"{kind} {row['label'] + 1} against {names[int(stem[1]) - 1] if known else row['reference']}"
 
     def _references(self) -> List[Any]:
         """Reference volumes, in the order of their ids."""

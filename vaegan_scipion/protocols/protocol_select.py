@@ -23,6 +23,7 @@ from ..convert.selection import (
 )
 from ..engine.vaegan_engine.contract import result_files
 from .protocol_base import file_digest, set_digest
+from .protocol_states import VaeganProtStates
 
 BY_CLUSTERS, BY_FILE = 0, 1
 
@@ -57,8 +58,9 @@ class VaeganProtSelect(EMProtocol, ProtFlexBase):
     # --------------------------- DEFINE param functions ---------------------------
     def _defineParams(self, form: Any) -> None:
         form.addSection(label="Input")
-        form.addParam("inputClusters", params.PointerParam, pointerClass="VaeganProtCluster", important=True,
-                      label="Clusters", help="A finished run of embed and cluster.")
+        form.addParam("inputClusters", params.PointerParam, pointerClass="VaeganProtCluster,VaeganProtStates",
+                      important=True, label="Clusters or states",
+                      help="A finished run of embed and cluster, or of find states and poses.")
         form.addParam("selectBy", params.EnumParam, choices=["clusters", "file of ids"], default=BY_CLUSTERS,
                       label="Select by", help="clusters: by their numbers. file of ids: what the lasso in the UMAP "
                                               "or the report has saved.")
@@ -163,7 +165,7 @@ class VaeganProtSelect(EMProtocol, ProtFlexBase):
         if not self.hasAttribute("outputParticles"):
             return []
         return [f"{self.outputParticles.getSize()} of {self.getParticlesPointer().get().getSize()} particles were "
-                f"selected, {self._selectionText()}, from the clusters of a VAE-GAN's latent space."]
+                f"selected, {self._selectionText()}, from {self._source()}."]
 
     def _citations(self) -> List[str]:
         return ["Larsen2016"]
@@ -185,9 +187,15 @@ class VaeganProtSelect(EMProtocol, ProtFlexBase):
         labels = parse_cluster_labels(self.clusterNumbers.get() or "", clusters.label)
         return ids_of_clusters(clusters, labels, self.minProbability.get()), "Clusters to take"
 
+    def _source(self) -> str:
+        if isinstance(self.inputClusters.get(), VaeganProtStates):
+            return "the states of an expectation maximisation over poses"
+        return "the clusters of a VAE-GAN's latent space"
+
     def _selectionText(self) -> str:
         taken = "all but" if self.invertSelection else "those of"
         if self.selectBy.get() == BY_FILE:
             return f"{taken} the ids in {os.path.basename(self.selectionFile.get())}"
         sure = f" with membership from {self.minProbability.get():g}" if self.minProbability.get() > 0 else ""
-        return f"{taken} cluster {self.clusterNumbers.get().strip()}{sure}"
+        kind = "state" if isinstance(self.inputClusters.get(), VaeganProtStates) else "cluster"
+        return f"{taken} {kind} {self.clusterNumbers.get().strip()}{sure}"

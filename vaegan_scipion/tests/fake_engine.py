@@ -33,11 +33,11 @@ def main(words):
     if os.environ.get("VAEGAN_FAKE_WAIT") == run.command:
         wait_in_the_middle(run, out_dir)
     commands = {"train2d": train, "train3d": train, "embed": embed, "cluster": cluster,
-                "traverse": traverse, "halves": halves, "refine": refine, "evaluate": evaluate, "report": report,
+                "traverse": traverse, "halves": halves, "states": states, "evaluate": evaluate, "report": report,
                 "counterpart": counterpart}
     commands[run.command](run, out_dir)
     result_files.update_status(out_dir, state="finished")
-    if run.command.startswith(("train", "refine")):
+    if run.command.startswith(("train", "states")):
         result_files.update_status(out_dir, resumed="--resume" in words,
                               visible_gpus=os.environ.get("CUDA_VISIBLE_DEVICES"))
     print(f"fake {run.command} done")
@@ -51,7 +51,7 @@ def fail_on_request(command, out_dir):
             continue
         if command.startswith("train"):
             write_checkpoint(out_dir, 1600)
-        if command == "refine":
+        if command == "states":
             result_files.update_status(out_dir, stage="divide")
             result_files.write_npz(out_dir / result_files.CHECKPOINTS / "ab_initio.npz", fake=np.zeros(1))
         if name == "VAEGAN_FAKE_EXIT":
@@ -155,40 +155,43 @@ def halves(run, out_dir):
     result_files.write_json(out_dir / result_files.HALVES_JSON, [{"cluster": label} for label in range(3)])
 
 
-def refined_label(i):
+def state_of(i):
     """State of a particle; -1 = set aside."""
     return -1 if i % 10 == 0 else i % 2
 
 
-def refine(run, out_dir):
+def states(run, out_dir):
     """Two states by the parity of the id, every tenth set aside; angles, shifts and motion tell the id."""
-    training = run_json.read_run(Path(run.run_dir) / result_files.RUN_JSON)
-    rate = training_of(run)[1]
-    ids = sorted(particle_ids(training.data.particles), reverse=True)
+    star = read_star(run.data.particles)
+    rate = pixel_size(star) * box_size(star) * run.data.crop_frac / run.data.box_px
+    ids = sorted(particle_ids(run.data.particles), reverse=True)
+    result_files.write_csv(out_dir / result_files.CLUSTERS_CSV, ["particle_id", "label", "probability"],
+                      [[i, state_of(i), 0.75] for i in ids])
     result_files.write_csv(out_dir / result_files.PARTICLES_CSV,
                       ["particle_id", "label", "probability", "rot_deg", "tilt_deg", "psi_deg", "shift_x_ang",
                        "shift_y_ang", "half_set", "motion", "contrast"],
-                      [[i, refined_label(i), 0.75, i % 170, 10 + i % 160, -(i % 90), 0.5 * i, -0.25 * i, i % 2 + 1,
-                        i / 1000 if refined_label(i) == 1 else "", 1 + i / 100] for i in ids])
+                      [[i, state_of(i), 0.75, i % 170, 10 + i % 160, -(i % 90), 0.5 * i, -0.25 * i, i % 2 + 1,
+                        i / 1000 if state_of(i) == 1 else "", 1 + i / 100] for i in ids])
     rows = []
     for label in range(2):
         files = [f"maps/cluster_{label:02d}{suffix}.mrc" for suffix in ("", "_half1", "_half2")]
         write_pictures(out_dir, files, True, rate)
-        count = sum(refined_label(i) == label for i in ids)
+        count = sum(state_of(i) == label for i in ids)
         motions = [f"maps/cluster_01_motion_{k:02d}.mrc" for k in range(3)] if label == 1 else []
         write_pictures(out_dir, motions, True, rate)
         rows.append({"label": label, "cluster": label, "n_particles": count, "fraction": count / len(ids), "z": [],
-                     "file": files[0], "files": files[1:], "index": label, "resolution_0.143_ang": 20.0 + label,
+                     "file": files[0], "files": files[1:], "index": label, "voxel_size_ang": rate,
+                     "resolution_0.143_ang": 20.0 + label,
                      "motion_agreement": 0.1 + 0.8 * label, "motion_files": motions})
     result_files.write_json(out_dir / result_files.CLUSTERS_JSON, rows)
-    result_files.write_json(out_dir / result_files.REFINE_JSON, {
+    result_files.write_json(out_dir / result_files.STATES_JSON, {
         "states": 2, "verdict": "2 states", "unseen_log_evidence": 50.0, "least_log_evidence": 3.0,
         "starts": [{"kind": "apart", "coarse_log_evidence": [30.0, 40.0], "log_evidence": 50.0, "kept": True}],
         "masks": [], "restarts": [],
         "contrast_spread": 0.25, "least_contrast_spread": 0.08,
         "pairs": [{"states": [0, 1], "agreement": 0.95, "valley": 0.1, "by_view": 0.0}],
         "refused_splits": [], "junk": {
-            "n_junk": sum(refined_label(i) < 0 for i in ids), "fraction": 0.1, "misfit_limit": 1.6,
+            "n_junk": sum(state_of(i) < 0 for i in ids), "fraction": 0.1, "misfit_limit": 1.6,
             "median_misfit": 1.0, "n_misfit": 1, "n_empty": 0, "least_gain": 3.0}})
     result_files.write_csv(
         out_dir / result_files.FSC_CSV,
@@ -233,7 +236,7 @@ def labels_of(run):
 
 def report(run, out_dir):
     """A page that names what it was asked to show."""
-    folders = [run.run_dir, run.clusters_dir, run.traverse_dir, run.halves_dir, run.refine_dir, run.evaluation_dir]
+    folders = [run.run_dir, run.clusters_dir, run.traverse_dir, run.halves_dir, run.states_dir, run.evaluation_dir]
     missing = [folder for folder in folders if folder and not (Path(folder)).is_dir()]
     assert not missing, missing
     (out_dir / result_files.REPORT_HTML).write_text("\n".join(["<p>" + run.title, *folders]))

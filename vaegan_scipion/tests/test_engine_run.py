@@ -21,7 +21,7 @@ from vaegan_scipion.engine.vaegan_engine.contract.settings import (
     DataConfig,
     EmbedRun,
     HalvesRun,
-    RefineRun,
+    StatesRun,
     TrainingConfig,
     TrainRun,
 )
@@ -164,18 +164,18 @@ class TestEngineRun(unittest.TestCase):
         self.assertFalse(halves(2.0).prepare())
         self.assertFalse(checkpoints.exists())
 
-    def test_a_refinement_resumes(self):
-        def refine(n_maps):
-            settings = RefineRun(run_dir="run", n_maps=n_maps)
-            return EngineRun(settings, str(self.folder / "refine.json"), str(self.folder / "refined"))
+    def test_states_resume(self):
+        def states(n_maps):
+            settings = StatesRun(run_dir="run", n_maps=n_maps)
+            return EngineRun(settings, str(self.folder / "states.json"), str(self.folder / "states"))
 
-        self.assertFalse(refine(3).prepare())
-        checkpoints = self.folder / "refined" / result_files.CHECKPOINTS
+        self.assertFalse(states(3).prepare())
+        checkpoints = self.folder / "states" / result_files.CHECKPOINTS
         result_files.write_json(checkpoints / "settings.json", {})
-        self.assertFalse(refine(3).prepare())  # no step is finished, or all are
+        self.assertFalse(states(3).prepare())  # no step is finished, or all are
         result_files.write_npz(checkpoints / "ab_initio.npz", maps=np.zeros(1))
-        self.assertTrue(refine(3).prepare())
-        self.assertFalse(refine(4).prepare())
+        self.assertTrue(states(3).prepare())
+        self.assertFalse(states(4).prepare())
         self.assertFalse(checkpoints.exists())
 
     def test_every_exit_code_is_a_sentence_with_a_remedy(self):

@@ -17,14 +17,14 @@ from vaegan_scipion.engine.vaegan_engine.contract.settings import (
     ClusterRun,
     ComputeConfig,
     DataConfig,
-    RefineRun,
+    StatesRun,
     TraverseRun,
 )
 from vaegan_scipion.protocols import (
     VaeganProtCluster,
     VaeganProtEvaluate,
-    VaeganProtRefine,
     VaeganProtSelect,
+    VaeganProtStates,
     VaeganProtTrain2D,
     VaeganProtTrain3D,
     VaeganProtTraverse,
@@ -110,7 +110,7 @@ class TestForms(ProjectTest):
         """Label with unit, help with limits, default and choices stand in the engine's settings alone."""
         found = 0
         for protocol_class, cls in ((VaeganProtCluster, ClusterRun), (VaeganProtTraverse, TraverseRun),
-                                    (VaeganProtRefine, RefineRun), (VaeganProtTrain3D, DataConfig)):
+                                    (VaeganProtStates, StatesRun), (VaeganProtTrain3D, DataConfig)):
             params_of = dict(fields(self.newProtocol(protocol_class)))
             for item in described(cls):
                 param = params_of.get(form_settings.param_name(item.name))
@@ -222,13 +222,16 @@ class TestForms(ProjectTest):
         self.check_heard(protocol, changes, {**dict.fromkeys(changes, first), "numberOfThreads": "evaluateStep"},
                          ignored=("labelsFile",))  # its contents count: tested where it is read
 
-    def test_every_field_of_refine(self):
-        again = self.make(VaeganProtTrain3D, boxPx=16, seed=8, inputParticles=self.particles)
-        changes = {"inputTraining": again, "inputClusters": self.clustering, "nMaps": 2, "smallestFrac": 0.1,
-                   "nStarts": 2, "startShells": 3.0, "searchShells": 7.0, "stateShells": 9.0, "startSteps": 5,
-                   "searchSteps": 6, "batchSize": 64, "seed": 2, "numberOfThreads": 1}
-        self.check_heard(self.new(VaeganProtRefine, {"inputTraining": self.training}), changes,
-                         dict.fromkeys(changes, "refineStep"))
+    def test_every_field_of_states(self):
+        changes = {"inputParticles": (self.other, "outputParticles"), "useAlignment": True,
+                   "inputClusters": self.clustering, "maxImages": 300, "boxPx": 24, "cropFrac": 0.9,
+                   "particleDiameterAng": 70.0, "invertContrast": True, "ignoreCtf": True, "maxShiftFrac": 0.1,
+                   "nMaps": 2, "smallestFrac": 0.1, "nStarts": 2, "startShells": 3.0, "searchShells": 7.0,
+                   "stateShells": 9.0, "startSteps": 5, "searchSteps": 6, "batchSize": 64, "seed": 2,
+                   "numberOfThreads": 1}
+        first = {**dict.fromkeys(changes, "statesStep"), "inputParticles": "convertInputStep",
+                 "useAlignment": "convertInputStep"}
+        self.check_heard(self.new(VaeganProtStates, {"inputParticles": self.particles}), changes, first)
 
     def test_every_field_of_select(self):
         second = self.make(VaeganProtCluster, inputTraining=self.training, nNeighbors=7)

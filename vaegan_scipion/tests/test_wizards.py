@@ -4,6 +4,7 @@ import subprocess
 import sys
 import unittest
 from shutil import which
+from unittest.mock import Mock, patch
 
 import mrcfile
 import numpy as np
@@ -12,7 +13,8 @@ from pyworkflow.config import Config
 from pyworkflow.viewer import DESKTOP_TKINTER
 
 from vaegan_scipion.convert.sample_images import contrast_note, contrast_sigma, low_passed, sample_images
-from vaegan_scipion.protocols import VaeganProtTrain3D
+from vaegan_scipion.engine.vaegan_engine.contract.settings import DataConfig
+from vaegan_scipion.protocols import VaeganProtStates, VaeganProtTrain3D
 from vaegan_scipion.tests.phantom import ENABLED_IDS, ProjectTest
 from vaegan_scipion.wizards.size_picture import SizePicture, size_text
 
@@ -65,6 +67,29 @@ class TestSample(ProjectTest):
         found = Config.getDomain().findWizards(self.newProtocol(VaeganProtTrain3D), DESKTOP_TKINTER)
         self.assertEqual({name for name, wizard in found.items() if wizard.__name__ == "VaeganParticleSizeWizard"},
                          {"cropFrac", "particleRadiusFrac"})
+        found = Config.getDomain().findWizards(self.newProtocol(VaeganProtStates), DESKTOP_TKINTER)
+        self.assertEqual({name for name, wizard in found.items() if wizard.__name__ == "VaeganParticleSizeWizard"},
+                         {"cropFrac", "particleDiameterAng"})
+
+    def test_a_diameter_in_ang_there_and_back(self):
+        """The dialog moves a radius over the kept box; the form of the states has A."""
+        from vaegan_scipion.wizards import wizard_particle_size
+
+        self.assertEqual(wizard_particle_size.radius_of(60.0, 100.0), 0.3)
+        self.assertEqual(wizard_particle_size.radius_of(0.0, 100.0), DataConfig().particle_radius_frac)
+        protocol = self.filled(VaeganProtStates, particleDiameterAng=56.0, cropFrac=0.5,
+                               inputParticles=(self.imported, "outputParticles"))
+        form, asked = Mock(protocol=protocol), []
+
+        def dialog(root, sample, pixel_size_ang, crop_frac, radius_frac):
+            asked.append((crop_frac, radius_frac))
+            return Mock(resultYes=lambda: True, crop_frac=1.0, radius_frac=0.4)
+
+        with patch.object(wizard_particle_size, "ParticleSizeDialog", dialog):
+            wizard_particle_size.VaeganParticleSizeWizard().show(form)
+        box_ang = 3.5 * self.imported.outputParticles.getXDim()
+        self.assertEqual(asked, [(0.5, 56.0 / box_ang)])
+        form.setVar.assert_any_call("particleDiameterAng", round(0.8 * box_ang, 1))
 
 
 class TestPicture(unittest.TestCase):

@@ -1,10 +1,10 @@
 """Cards of clusters: everything about a group in one row. Arrays in, drawings on a matplotlib Figure out."""
-from typing import Any, List, NamedTuple, Optional, Sequence
+from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..engine.vaegan_engine.contract.labels import cluster_colour, cluster_name
+from ..engine.vaegan_engine.contract.labels import CLUSTERS, Naming
 from . import plots
 
 CARD_HEIGHT_IN = 1.75
@@ -30,20 +30,20 @@ def cards_size_in(n_cards: int) -> Any:
     return CARD_WIDTH_IN, CARD_HEIGHT_IN * max(n_cards, 1) + 0.4
 
 
-def draw_cards(figure: Figure, cards: Sequence[Card]) -> Figure:
-    """One row per cluster: numbers, sections of its map (or its image), traversal strip, FSC."""
+def draw_cards(figure: Figure, cards: Sequence[Card], naming: Naming = CLUSTERS) -> Figure:
+    """One row per cluster or state: numbers, sections of its map (or its image), traversal strip, FSC."""
     height = 1 / max(len(cards), 1)
     for number, card in enumerate(cards):
-        draw_card(figure, card, 1 - (number + 1) * height, height)
+        draw_card(figure, card, (1 - (number + 1) * height, height), naming)
     return figure
 
 
-def draw_card(figure: Figure, card: Card, bottom: float, height: float) -> None:
-    """One card, in figure coordinates from `bottom` up."""
-    colour = cluster_colour(card.label)
+def draw_card(figure: Figure, card: Card, place: Tuple[float, float], naming: Naming = CLUSTERS) -> None:
+    """One card; place: its bottom and its height in figure coordinates."""
+    (bottom, height), colour = place, naming.colour(card.label)
     bar = figure.add_axes((0.004, bottom + 0.06 * height, 0.006, 0.88 * height))
     bar.set(facecolor=colour, xticks=[], yticks=[])
-    figure.text(0.016, bottom + 0.90 * height, cluster_name(card.label), color=colour, fontsize=11, weight="bold",
+    figure.text(0.016, bottom + 0.90 * height, naming.name(card.label), color=colour, fontsize=11, weight="bold",
                 va="top")
     figure.text(0.016, bottom + 0.72 * height, "\n".join(facts(card)), fontsize=8.5, va="top", linespacing=1.4)
     left = 0.165

@@ -1,5 +1,6 @@
 """What viewers ask the engine for: the report and the counterpart of a particle. Runs outside of a protocol."""
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict
 
@@ -46,24 +47,26 @@ def make_counterpart(clustering: Any, particle_id: int) -> Counterpart:
     return Counterpart(image, float(found["correlation"]))
 
 
-def make_report(clustering: Any, traversal: Any, evaluation: Any, refinement: Any, owner: Any) -> str:
-    """Write the HTML report of a clustering into the run `owner`; returns the path. Raises EngineError.
+def make_report(clustering: Any, traversal: Any, evaluation: Any, states: Any, owner: Any) -> str:
+    """Write the HTML report of a clustering, or of states alone, into `owner`; returns the path. Raises EngineError.
 
-    traversal, evaluation, refinement: runs on this clustering, or None.
+    traversal, evaluation, states: runs on this clustering, or None; clustering: None for states alone.
     """
-    halves = Path(clustering._getExtraPath(HALVES_DIR))
 
     def absolute(path: Any) -> str:
         return str(Path(path).absolute())
 
-    settings = ReportRun(
-        run_dir=absolute(clustering.inputTraining.get().getRunDir()),
-        clusters_dir=absolute(clustering._getExtraPath(CLUSTERS_DIR)),
-        traverse_dir=absolute(traversal._getExtraPath(TRAVERSAL_DIR)) if traversal else "",
-        halves_dir=absolute(halves) if (halves / result_files.HALVES_JSON).exists() else "",
-        refine_dir=absolute(refinement.getRefinedDir()) if refinement else "",
-        evaluation_dir=absolute(evaluation._getExtraPath(EVALUATION_DIR)) if evaluation else "",
-        title=f"{clustering.getProject().getShortName()}: {clustering.getRunName()}")
+    about = states if clustering is None else clustering
+    title = f"{about.getProject().getShortName()}: {about.getRunName()}"
+    settings = ReportRun(states_dir=absolute(states.getStatesDir()) if states else "", title=title)
+    if clustering is not None:
+        halves = Path(clustering._getExtraPath(HALVES_DIR))
+        settings = replace(
+            settings, run_dir=absolute(clustering.inputTraining.get().getRunDir()),
+            clusters_dir=absolute(clustering._getExtraPath(CLUSTERS_DIR)),
+            traverse_dir=absolute(traversal._getExtraPath(TRAVERSAL_DIR)) if traversal else "",
+            halves_dir=absolute(halves) if (halves / result_files.HALVES_JSON).exists() else "",
+            evaluation_dir=absolute(evaluation._getExtraPath(EVALUATION_DIR)) if evaluation else "")
     folder = owner._getExtraPath(REPORT_DIR)
     call_engine(settings, folder + ".json", folder)
     return str(result_file(folder, result_files.REPORT_HTML))

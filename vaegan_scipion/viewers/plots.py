@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from ..engine.vaegan_engine.contract.labels import cluster_colour, cluster_name
+from ..engine.vaegan_engine.contract.labels import CLUSTERS, Naming, cluster_colour, cluster_name
 
 MAX_POINTS = 100_000
 DENSITY_BINS = (100, 400)  # fewest and most, along each axis
@@ -150,13 +150,13 @@ def resolution_ang(curve: Curve, threshold: float) -> float:
     return float(1 / crossing)
 
 
-def draw_fsc(figure: Figure, curves: Sequence[Curve]) -> Figure:
+def draw_fsc(figure: Figure, curves: Sequence[Curve], naming: Naming = CLUSTERS) -> Figure:
     """FSC curves with their resolution at 0.143 and 0.5."""
     axes = figure.add_subplot()
     for curve in curves:
         text = ", ".join(f"{resolution_ang(curve, threshold):.1f}" for threshold in THRESHOLDS)
-        axes.plot(curve.frequency_per_ang, curve.fsc, color=cluster_colour(curve.label),
-                  label=f"{cluster_name(curve.label)}: {text} A")
+        axes.plot(curve.frequency_per_ang, curve.fsc, color=naming.colour(curve.label),
+                  label=f"{naming.name(curve.label)}: {text} A")
     for threshold in THRESHOLDS:
         axes.axhline(threshold, color="black", lw=0.8, ls="--")
         axes.annotate(f"{threshold:g}", (1, threshold), xycoords=("axes fraction", "data"),

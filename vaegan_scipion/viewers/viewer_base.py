@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 from ..convert.from_engine import Picture
 from ..engine_run import EngineError
-from ..protocols import VaeganProtEvaluate, VaeganProtRefine, VaeganProtTraverse
+from ..protocols import VaeganProtEvaluate, VaeganProtStates, VaeganProtTraverse
 from . import plots
 from .engine_views import BrowserView, make_report
 
@@ -51,9 +51,10 @@ class VaeganViewer(ProtocolViewer):
     def report_view(self, clustering: Any, **runs: Any) -> List[Any]:
         """The HTML report in the browser, kept in the viewed run; a message when it cannot be made.
 
-        runs: traversal, evaluation, refinement on this clustering where it is not the newest finished one.
+        clustering: None for states alone. runs: traversal, evaluation, states on this clustering where it is not the
+        newest finished one.
         """
-        kinds = {"traversal": VaeganProtTraverse, "evaluation": VaeganProtEvaluate, "refinement": VaeganProtRefine}
+        kinds = {"traversal": VaeganProtTraverse, "evaluation": VaeganProtEvaluate, "states": VaeganProtStates}
         chosen = {name: runs.get(name) or newest_run(self.getProject(), kind, clustering)
                   for name, kind in kinds.items()}
         try:
@@ -91,9 +92,18 @@ def central_section(array: np.ndarray) -> np.ndarray:
 
 
 def newest_run(project: Any, kind: Any, clustering: Any) -> Optional[Any]:
-    """The last finished run of a class that takes this clustering, if there is one."""
-    found = [run for run in project.getRuns() if isinstance(run, kind) and run.isFinished()
-             and run.inputClusters.get() is not None and run.inputClusters.get().getObjId() == clustering.getObjId()]
+    """The last finished run of a class that takes this clustering, if there is one; states of its particles."""
+    if clustering is None:
+        return None
+
+    def belongs(run: Any) -> bool:
+        if kind is VaeganProtStates:
+            pairs = run.inputParticles.get(), clustering.getParticlesPointer().get()
+        else:
+            pairs = run.inputClusters.get(), clustering
+        return None not in pairs and pairs[0].getObjId() == pairs[1].getObjId()
+
+    found = [run for run in project.getRuns() if isinstance(run, kind) and run.isFinished() and belongs(run)]
     return found[-1] if found else None
 
 

@@ -6,8 +6,9 @@ import pyworkflow.protocol.params as params
 
 from ..constants import EVALUATION_DIR
 from ..convert.from_engine import Picture
+from ..engine.vaegan_engine.contract.labels import CLUSTERS, STATES, Naming
 from ..engine_run import result_file
-from ..protocols import VaeganProtEvaluate
+from ..protocols import VaeganProtEvaluate, VaeganProtStates
 from . import plots
 from .viewer_base import VaeganViewer, fsc_curve, read_picture
 
@@ -44,6 +45,9 @@ class VaeganEvaluateViewer(VaeganViewer):
         return self.figure_view(plots.draw_counts, counts, labels, [str(name) for name in values["states"]],
                                 title="Clusters against labels", size_in=plots.counts_size_in(counts))
 
+    def _naming(self) -> Naming:
+        return STATES if isinstance(self.protocol.inputClusters.get(), VaeganProtStates) else CLUSTERS
+
     def _no_maps(self) -> List[Any]:
         return [self.errorMessage("This run compared labels only, no maps.", "Nothing to show")]
 
@@ -51,7 +55,8 @@ class VaeganEvaluateViewer(VaeganViewer):
         output = getattr(self.protocol, "outputFSCs", None)
         if output is None or not output.getSize():
             return self._no_maps()
-        return self.figure_view(plots.draw_fsc, [fsc_curve(fsc) for fsc in output], title="FSC with references")
+        return self.figure_view(plots.draw_fsc, [fsc_curve(fsc) for fsc in output], self._naming(),
+                                title="FSC with references")
 
     def _maps(self, _name: Any = None) -> List[Any]:
         rows = self.protocol.readEvaluation()["maps"]
@@ -59,12 +64,16 @@ class VaeganEvaluateViewer(VaeganViewer):
             return self._no_maps()
         folder = self.protocol._getExtraPath(EVALUATION_DIR)
         arrays = [read_picture(Picture(0, str(result_file(folder, row["aligned_file"])))) for row in rows]
-        names = [plots.cluster_name(row["label"]) for row in rows]
-        return self.figure_view(plots.draw_slices, arrays, names, [plots.cluster_colour(row["label"]) for row in rows],
+        naming = self._naming()
+        names, colours = zip(*((naming.name(row["label"]), naming.colour(row["label"])) for row in rows))
+        return self.figure_view(plots.draw_slices, arrays, list(names), list(colours),
                                 title="Aligned maps", size_in=plots.slices_size_in(len(rows)))
 
     def _table(self, _name: Any = None) -> List[Any]:
         return self.table_view("outputVolumes")
 
     def _report(self, _name: Any = None) -> List[Any]:
-        return self.report_view(self.protocol.inputClusters.get(), evaluation=self.protocol)
+        about = self.protocol.inputClusters.get()
+        if isinstance(about, VaeganProtStates):
+            return self.report_view(about.inputClusters.get(), states=about)
+        return self.report_view(about, evaluation=self.protocol)

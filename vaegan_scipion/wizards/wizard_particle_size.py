@@ -1,4 +1,4 @@
-"""Wizard of the training forms: part of the box kept and particle radius, on real particles."""
+"""Wizard of the forms that take particles: part of the box kept and particle radius, on real particles."""
 import tkinter as tk
 from typing import Any
 
@@ -9,7 +9,8 @@ from pyworkflow.gui import dialog
 from pyworkflow.viewer import DESKTOP_TKINTER
 
 from ..convert.sample_images import Sample, sample_images
-from ..protocols import VaeganProtTrain2D, VaeganProtTrain3D
+from ..engine.vaegan_engine.contract.settings import DataConfig
+from ..protocols import VaeganProtStates, VaeganProtTrain2D, VaeganProtTrain3D
 from .size_picture import SizePicture, clipped
 
 CROP_LIMITS = (0.1, 1.0)  # of presets.check
@@ -55,7 +56,8 @@ class VaeganParticleSizeWizard(EmWizard):
 
     _environments = [DESKTOP_TKINTER]
     _targets = [(VaeganProtTrain2D, ["cropFrac", "particleRadiusFrac"]),
-                (VaeganProtTrain3D, ["cropFrac", "particleRadiusFrac"])]
+                (VaeganProtTrain3D, ["cropFrac", "particleRadiusFrac"]),
+                (VaeganProtStates, ["cropFrac", "particleDiameterAng"])]
 
     def show(self, form: Any, *_params: Any) -> None:
         """Show the particles of the form's input."""
@@ -69,8 +71,20 @@ class VaeganParticleSizeWizard(EmWizard):
         except (OSError, ValueError) as error:
             dialog.showError("No picture", f"The particles cannot be read ({error}).", form.root)
             return
-        chosen = ParticleSizeDialog(form.root, sample, particles.getSamplingRate(), protocol.cropFrac.get(),
-                                    protocol.particleRadiusFrac.get())
+        crop_frac, box_ang = protocol.cropFrac.get(), particles.getSamplingRate() * particles.getXDim()
+        in_ang = protocol.hasAttribute("particleDiameterAng")
+        radius_frac = (radius_of(protocol.particleDiameterAng.get(), crop_frac * box_ang) if in_ang
+                       else protocol.particleRadiusFrac.get())
+        chosen = ParticleSizeDialog(form.root, sample, particles.getSamplingRate(), crop_frac, radius_frac)
         if chosen.resultYes():
             form.setVar("cropFrac", chosen.crop_frac)
-            form.setVar("particleRadiusFrac", chosen.radius_frac)
+            if in_ang:
+                diameter_ang = 2 * chosen.radius_frac * chosen.crop_frac * box_ang
+                form.setVar("particleDiameterAng", round(diameter_ang, 1))
+            else:
+                form.setVar("particleRadiusFrac", chosen.radius_frac)
+
+
+def radius_of(diameter_ang: float, kept_ang: float) -> float:
+    """Radius over the kept box of a diameter in A; what the engine takes where the diameter is 0."""
+    return diameter_ang / (2 * kept_ang) if diameter_ang and kept_ang else DataConfig().particle_radius_frac

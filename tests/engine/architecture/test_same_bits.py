@@ -187,12 +187,12 @@ def test_renamed_files_keys_columns_and_texts_are_the_same(two):
 def test_every_preset_is_run_with_its_encoder_or_poses():
     listed = "fast      train3d  the default\nposed train3d  with poses\nthesis-2d train2d  the thesis in 2D\n"
     fast, posed, thesis = same_bits.preset_lines(listed)
-    assert "--poses refine " in posed and "--poses" not in fast + thesis
+    assert "--poses states " in posed and "--poses" not in fast + thesis
     assert fast.startswith("train3d --preset fast ") and "training.encoder_kimg=" in fast
     assert thesis.startswith("train2d --preset thesis-2d ") and "encoder_kimg" not in thesis
     lines = same_bits.recipe_lines(listed)
     assert lines[0].startswith("simulate") and lines[1:3] == [fast, thesis] and lines[-1] == posed
-    assert {"train3d", "embed", "cluster", "refine", "traverse", "report"} <= {line.split()[0] for line in lines}
+    assert {"train3d", "embed", "cluster", "states", "traverse", "report"} <= {line.split()[0] for line in lines}
 
 
 @pytest.mark.parametrize("words", [[], ["only-one"], ["no-folder", "no-folder"]])
@@ -259,10 +259,12 @@ def test_outputs_of_a_clean_commit_are_kept_and_used_again(tmp_path, few_steps, 
 
 
 def test_an_older_checkout_is_asked_in_its_own_words(tmp_path):
-    line = next(line for line in same_bits.RECIPE.splitlines() if line.startswith("refine"))
+    line = next(line for line in same_bits.RECIPE.splitlines() if line.startswith("states"))
     settings = tmp_path / same_bits.ENGINE / "vaegan_engine" / "contract" / "settings.py"
     settings.parent.mkdir(parents=True)
     settings.write_text("    n_starts: int = 4\n    n_maps: int = 3\n")
     assert same_bits.spelt_for(tmp_path, line) == line
     settings.write_text("    n_starts: int = 3\n    n_tries: int = 4\n")
     assert "--n-tries 1 --n-starts 3" in same_bits.spelt_for(tmp_path, line)
+    settings.write_text("class RefineRun:\n    n_starts: int = 4\n    n_maps: int = 3\n")
+    assert same_bits.spelt_for(tmp_path, line) == line.replace("states --run", "refine --run")

@@ -13,7 +13,7 @@ from vaegan_engine.cli.options import given, help_text, option_name, options_of
 from vaegan_engine.contract.errors import EXIT_CONFIG
 from vaegan_engine.contract.run_json import from_dict
 from vaegan_engine.contract.setting import described, field_of, section, setting
-from vaegan_engine.contract.settings import RUN_TYPES, ClusterRun, ComputeConfig, RefineRun, TrainRun
+from vaegan_engine.contract.settings import RUN_TYPES, ClusterRun, ComputeConfig, StatesRun, TrainRun
 
 WITH_SETTINGS = [command for command in COMMANDS.values() if command.settings]
 
@@ -108,7 +108,18 @@ def test_a_value_outside_of_its_limits_is_one_sentence(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_options_of_refine_are_those_of_its_request():
-    shown = {item.name for _, item in options_of(RefineRun)}
-    assert shown == {item.name for item in described(RefineRun)} - {"command", "contract_version", "compute"} | {
+def test_options_of_states_are_those_of_its_request():
+    given_by_hand = {item.name for item in described(StatesRun)} - {"command", "contract_version", "compute", "data"}
+    of_the_data = set(field_of(StatesRun, "data").about.shown)
+    assert {item.name for _, item in options_of(StatesRun)} == given_by_hand | of_the_data | {
         "device", "threads", "seed"}
+    words = ["states", "--particles", "/p.star", "--box-px", "64", "--input-poses", "--out", "o"]
+    args = build_parser("states").parse_args(words)
+    assert given(StatesRun, args) == {"data": {"particles": "/p.star", "box_px": 64, "input_poses": True}}
+    build_parser("states").parse_args(["states", "--run", "/r", "--out", "o"])  # particles are not asked for
+
+
+def test_states_of_nothing_are_refused_in_one_sentence(tmp_path, capsys):
+    assert main.main(["states", "--out", str(tmp_path / "out")]) == EXIT_CONFIG
+    assert "Neither particles nor run_dir is given. Name a RELION star file (--particles)" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -30,7 +30,7 @@ def made_for(cache: ParticleCache) -> Table:
 
 
 def refined(star, out, **settings):
-    """What ``refine`` would write for the particles of a star file."""
+    """What ``states`` would write for the particles of a star file."""
     data = DataConfig(particles=str(star), box_px=8, **settings)
     cache = open_cache(data, star.parent / "cache", progress=False)
     out.mkdir(parents=True, exist_ok=True)

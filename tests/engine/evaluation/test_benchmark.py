@@ -34,12 +34,12 @@ TASK = Task(("state0.mrc", "state0.mrc", "state1.mrc"), 40, 2, box_px=24, crop_f
 
 
 def truthful(wrong: int, tilt_deg: float):
-    """A stand-in for refine: the truth, with some labels wrong and all tilts off."""
+    """A stand-in for states: the truth, with some labels wrong and all tilts off."""
     def refine(out: Path, clusters: str, where: ComputeConfig) -> dict:
         rows = result_files.read_csv(out / "data" / "truth.csv")
         label = [int(row["map_file"] == "state1.mrc") for row in rows]
         label[:wrong] = [1 - x for x in label[:wrong]]
-        folder = out / "refine"
+        folder = out / "states"
         label = [-1 if row["map_file"] == "junk" else k for row, k in zip(rows, label, strict=True)]
         result_files.write_csv(folder / result_files.CLUSTERS_CSV, ["particle_id", "label", "probability"],
                           [[row["id"], k, 1.0] for row, k in zip(rows, label, strict=True)])
@@ -69,7 +69,7 @@ def truthful(wrong: int, tilt_deg: float):
 
 
 def test_a_perfect_refinement_has_perfect_figures(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(benchmark, "run_refine_of", truthful(0, 0.0))
+    monkeypatch.setattr(benchmark, "run_states_of", truthful(0, 0.0))
     row = run_task("two", TASK, data, tmp_path / "out", WHERE, train=False)
     assert (row["found"], row["images"]) == (2, 120)
     assert row["nmi"] == pytest.approx(1.0) and row["ami"] == pytest.approx(1.0)  # a map named twice is one state
@@ -84,7 +84,7 @@ def test_groups_are_the_states_where_they_are_given(data, tmp_path, monkeypatch)
     write_map(data / "like0.mrc", blobs(0).numpy() + 0.3 * blobs(5).numpy(), PIXEL_SIZE_ANG)
     result_files.write_csv(data / "groups.csv", ["map", "group"], [["state0.mrc", "a"], ["like0.mrc", "a"],
                                                               ["state1.mrc", "b"]])
-    monkeypatch.setattr(benchmark, "run_refine_of", truthful(0, 0.0))
+    monkeypatch.setattr(benchmark, "run_states_of", truthful(0, 0.0))
     task = replace(TASK, maps=("state0.mrc", "like0.mrc", "state1.mrc"))
     grouped = run_task("two", replace(task, groups_csv="groups.csv"), data, tmp_path / "grouped", WHERE, train=False)
     single = run_task("two", task, data, tmp_path / "single", WHERE, train=False)
@@ -97,7 +97,7 @@ def test_groups_are_the_states_where_they_are_given(data, tmp_path, monkeypatch)
 def test_area_under_the_fsc_is_of_the_image_s_own_map(data, tmp_path, monkeypatch):
     areas = []
     for wrong in (0, 30):
-        monkeypatch.setattr(benchmark, "run_refine_of", truthful(wrong, 0.0))
+        monkeypatch.setattr(benchmark, "run_states_of", truthful(wrong, 0.0))
         areas.append(run_task("two", TASK, data, tmp_path / str(wrong), WHERE, train=False)["fsc_auc"])
     assert areas[0] > 0.98
     a, b = (blobs(k).numpy() for k in (0, 1))
@@ -106,20 +106,20 @@ def test_area_under_the_fsc_is_of_the_image_s_own_map(data, tmp_path, monkeypatc
 
 
 def test_views_of_a_task_can_be_preferred(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(benchmark, "run_refine_of", truthful(0, 0.0))
+    monkeypatch.setattr(benchmark, "run_states_of", truthful(0, 0.0))
     run_task("two", replace(TASK, view_concentration=8.0), data, tmp_path / "out", WHERE, train=False)
     tilt = [float(row["tilt_deg"]) for row in result_files.read_csv(tmp_path / "out" / "data" / "truth.csv")]
     assert np.abs(np.cos(np.radians(tilt))).mean() > 0.8  # 0.875 expected, 0.5 for uniform views
 
 
 def test_errors_show_in_the_figures(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(benchmark, "run_refine_of", truthful(30, 8.0))
+    monkeypatch.setattr(benchmark, "run_states_of", truthful(30, 8.0))
     row = run_task("two", TASK, data, tmp_path / "out", WHERE, train=False)
     assert row["nmi"] < 0.6 and 4.0 < row["pose_error_deg"] < 12.0
 
 
 def test_junk_has_its_own_figures(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(benchmark, "run_refine_of", truthful(0, 0.0))
+    monkeypatch.setattr(benchmark, "run_states_of", truthful(0, 0.0))
     row = run_task("two", replace(TASK, junk_frac=0.2, junk_maps=("state1.mrc",)), data, tmp_path / "out", WHERE,
                    train=False)
     assert row["images"] == 150
@@ -138,9 +138,9 @@ def test_rank_correlation_is_that_of_the_largest_state(tmp_path):
 
 
 def test_finished_rows_are_kept(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(benchmark, "run_refine_of", truthful(0, 0.0))
+    monkeypatch.setattr(benchmark, "run_states_of", truthful(0, 0.0))
     first = run_task("two", TASK, data, tmp_path / "out", WHERE, train=False)
-    monkeypatch.setattr(benchmark, "run_refine_of", lambda *args: pytest.fail("it was run again"))
+    monkeypatch.setattr(benchmark, "run_states_of", lambda *args: pytest.fail("it was run again"))
     assert run_task("two", TASK, data, tmp_path / "out", WHERE, train=False) == first
     with pytest.raises(ConfigError, match="other settings"):
         run_task("two", TASK, data, tmp_path / "out", WHERE, train=True)
@@ -162,7 +162,7 @@ def test_unequal_is_70_25_5():
 
 
 def test_seeds_of_the_suite_or_those_that_are_given(data, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(benchmark, "run_refine_of", truthful(0, 0.0))
+    monkeypatch.setattr(benchmark, "run_states_of", truthful(0, 0.0))
     monkeypatch.setattr(benchmark, "TASKS", {"two": replace(TASK, per_map=100)})
     common = ["benchmark", "--data", str(data), "--device", "cpu", "--threads", "1", "--out"]
     for option, seeds in (([], [0]), (["--suite", "standard", "--seed", "3", "--seed", "5"], [3, 5])):

@@ -159,7 +159,7 @@ def test_missing_ids_are_an_error(tmp_path, analysis):
 
 def test_what_is_evaluated_in_its_own_folder_keeps_its_status(tmp_path, analysis):
     clu, truth, _, _ = analysis
-    result_files.update_status(clu, state="stopped", command="refine", error=None)
+    result_files.update_status(clu, state="stopped", command="states", error=None)
     before = (clu / result_files.STATUS_JSON).read_bytes()
     evaluate.run_evaluate(asked(clu, truth), clu)
     assert (clu / result_files.STATUS_JSON).read_bytes() == before

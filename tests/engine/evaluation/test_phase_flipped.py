@@ -83,7 +83,7 @@ def flipped(data: Images) -> Images:
 
 
 def test_a_reconstruction_from_flipped_images_is_that_from_the_others():
-    """``refine``: at true poses, against the truth, beyond the first zero of the CTF."""
+    """``states``: at true poses, against the truth, beyond the first zero of the CTF."""
     volume = blobs(0, width_frac=0.03)
     data, _, A, shifts = simulated([volume], 300, 0.2)
     band = make_band(24, 11.0)

@@ -1,4 +1,4 @@
-"""Small maps and particles at known poses for the tests of refine."""
+"""Small maps and particles at known poses for the tests of the room refine."""
 from __future__ import annotations
 
 from dataclasses import replace
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from vaegan_engine.contract.settings import ComputeConfig, RefineRun
+from vaegan_engine.contract.settings import ComputeConfig, StatesRun
 from vaegan_engine.physics.ctf import ctf_2d
 from vaegan_engine.physics.fsc import soft_sphere_mask
 from vaegan_engine.physics.projection import extract_slices, shift_slices, slices_to_images, volume_to_fourier
@@ -18,7 +18,7 @@ from vaegan_engine.runtime.journal import Journal
 from vaegan_engine.runtime.step_store import Checkpoints
 
 PIXEL_SIZE_ANG = 6.0
-RUN = RefineRun(start_shells=4.0, search_shells=6.0, state_shells=7.0,
+RUN = StatesRun(start_shells=4.0, search_shells=6.0, state_shells=7.0,
                 compute=ComputeConfig(device="cpu", threads=1, seed=0))
 FEW_ROTATIONS = RefineTuning(start=StartTuning(n_rotations=150), search=SearchTuning(n_rotations=300))
 
@@ -28,7 +28,7 @@ def mask_of(box_px: int) -> torch.Tensor:
     return torch.from_numpy(soft_sphere_mask(box_px, 0.4 * box_px, 2.0))
 
 
-def problem_of(images: Images, min_state: int = 10, run: RefineRun = RUN, tuning: RefineTuning = TUNING, **other
+def problem_of(images: Images, min_state: int = 10, run: StatesRun = RUN, tuning: RefineTuning = TUNING, **other
                ) -> Problem:
     """Images and what is asked of them; half sets in turn."""
     run = replace(run, smallest_frac=(min_state + 0.5) / len(images))

@@ -9,7 +9,7 @@ import torch
 from refine_particles import FEW_ROTATIONS, PIXEL_SIZE_ANG, blobs, problem_of, recorder_of, simulated
 from vaegan_engine.contract import result_files
 from vaegan_engine.contract.errors import ConfigError
-from vaegan_engine.contract.settings import ComputeConfig, RefineRun
+from vaegan_engine.contract.settings import ComputeConfig, StatesRun
 from vaegan_engine.physics.fsc import soft_sphere_mask
 from vaegan_engine.reconstruction.images import Images, low_passed
 from vaegan_engine.reconstruction.map_mixture import MapMixture
@@ -19,7 +19,7 @@ from vaegan_engine.refine.ab_initio import BestStart, CoarseMaps
 from vaegan_engine.refine.tuning import TUNING
 
 CPU = torch.device("cpu")
-RUN = RefineRun(n_maps=1, n_starts=3, start_steps=8, search_steps=2, batch_size=60, start_shells=4.0,
+RUN = StatesRun(n_maps=1, n_starts=3, start_steps=8, search_steps=2, batch_size=60, start_shells=4.0,
                 search_shells=5.0, state_shells=6.0, compute=ComputeConfig(device="cpu", threads=1, seed=0))
 
 
@@ -43,13 +43,13 @@ def test_radius_of_a_ball(box_px, radius_frac, noise):
 @pytest.mark.parametrize("seed", range(6))
 def test_noise_alone_gets_the_usual_shells(seed):
     images = np.random.default_rng(seed).standard_normal((400, 32, 32)).astype(np.float32)
-    run = resolutions.with_shells(RefineRun(), Images(images, np.zeros((400, 7), np.float32), PIXEL_SIZE_ANG, CPU))
+    run = resolutions.with_shells(StatesRun(), Images(images, np.zeros((400, 7), np.float32), PIXEL_SIZE_ANG, CPU))
     usual = TUNING.shells.start, TUNING.shells.search, TUNING.shells.states
     assert (run.start_shells, run.search_shells, run.state_shells) == usual
 
 
 def test_a_smaller_particle_gets_more_shells():
-    of = [resolutions.with_shells(RefineRun(), balls(64, radius_frac, 1.0)) for radius_frac in (0.4, 0.25, 0.05)]
+    of = [resolutions.with_shells(StatesRun(), balls(64, radius_frac, 1.0)) for radius_frac in (0.4, 0.25, 0.05)]
     assert (of[0].start_shells, of[0].search_shells, of[0].state_shells) == (4.0, 6.0, 8.0)
     assert 4.5 < of[1].start_shells < 6.0 and of[1].state_shells == pytest.approx(2 * of[1].start_shells)
     assert of[2].start_shells == 8.0  # no more than twice as many

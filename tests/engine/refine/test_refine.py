@@ -15,7 +15,7 @@ from sklearn.metrics import normalized_mutual_info_score
 from vaegan_engine.contract import result_files, run_json
 from vaegan_engine.contract.errors import ConfigError, DataError
 from vaegan_engine.contract.labels import UNASSIGNED
-from vaegan_engine.contract.settings import ComputeConfig, DataConfig, EmbedRun, RefineRun, TrainRun
+from vaegan_engine.contract.settings import ComputeConfig, DataConfig, EmbedRun, StatesRun, TrainRun
 from vaegan_engine.data.mrc_files import read_map, write_map, write_stack
 from vaegan_engine.data.particle_tables import read_clusters, read_truth, rows_of
 from vaegan_engine.physics.fsc import fourier_shell_correlation, soft_sphere_mask
@@ -26,7 +26,7 @@ from vaegan_engine.refine import rounds
 from vaegan_engine.refine.ab_initio import CoarseMaps
 from vaegan_engine.refine.evidence import Evidence, verdict
 from vaegan_engine.refine.landscape import Leaf
-from vaegan_engine.refine.refine import run_refine
+from vaegan_engine.refine.refine import run_states
 from vaegan_engine.refine.states import Assignment, State
 from vaegan_engine.simulation.simulate import SimulateOptions, run_simulate
 
@@ -55,9 +55,9 @@ def simulated_training(folder: Path, states: tuple[str, ...]) -> Path:
 
 def refined(folder: Path, states: tuple[str, ...]) -> tuple[Path, Path]:
     """Such particles, refined from two random maps: (refine folder, data folder)."""
-    run = RefineRun(run_dir=str(simulated_training(folder, states)), n_maps=2, n_starts=2, start_steps=20,
+    run = StatesRun(run_dir=str(simulated_training(folder, states)), n_maps=2, n_starts=2, start_steps=20,
                     search_steps=15, batch_size=110, search_shells=6.0, state_shells=8.0, compute=COMPUTE)
-    run_refine(run, folder / "out")
+    run_states(run, folder / "out")
     return folder / "out", folder / "data"
 
 
@@ -78,7 +78,7 @@ def test_an_easy_mixture_is_parted(mixture):
     out, data = mixture
     clusters, truth = read_clusters(out), read_truth(data / "truth.csv")
     state = truth.label[rows_of(truth.particle_id, clusters.particle_id, "truth")]
-    details = result_files.read_json(out / result_files.REFINE_JSON)
+    details = result_files.read_json(out / result_files.STATES_JSON)
     assert details["states"] == 2 and details["verdict"].startswith("2 states"), details
     assert details["unseen_log_evidence"] > 10
     assert normalized_mutual_info_score(state, clusters.label) > 0.7
@@ -87,7 +87,7 @@ def test_an_easy_mixture_is_parted(mixture):
 
 def check_contrasts(out, data, n_states):
     """As many states as there are, none of which varies, and the particles' own contrasts."""
-    clusters, details = read_clusters(out), result_files.read_json(out / result_files.REFINE_JSON)
+    clusters, details = read_clusters(out), result_files.read_json(out / result_files.STATES_JSON)
     assert details["states"] == n_states and "varies" not in details["verdict"], details
     assert (clusters.label == UNASSIGNED).mean() < 0.03
     assert details["contrast_spread"] == pytest.approx(0.3, abs=0.07)
@@ -112,7 +112,7 @@ def test_contrast_makes_no_state(tmp_path):
 @pytest.mark.science
 def test_what_is_set_aside_is_in_no_state(mixture):
     out, _ = mixture
-    clusters, details = read_clusters(out), result_files.read_json(out / result_files.REFINE_JSON)
+    clusters, details = read_clusters(out), result_files.read_json(out / result_files.STATES_JSON)
     aside = clusters.label == UNASSIGNED
     assert details["junk"]["n_junk"] == aside.sum() <= 0.01 * len(aside)  # there is no junk
     assert (f"{aside.sum()} images" in details["verdict"]) == bool(aside.any())
@@ -165,9 +165,9 @@ def test_noise_has_no_structure(tmp_path):
     images = np.random.default_rng(3).standard_normal((260, 24, 24)).astype(np.float32)
     write_stack(tmp_path / "particles.mrcs", images, 9.0)
     train = train_folder(tmp_path / "train", tmp_path / "particles.star")
-    run = RefineRun(run_dir=str(train), n_maps=2, start_steps=6, search_steps=2, batch_size=60, search_shells=4.0,
+    run = StatesRun(run_dir=str(train), n_maps=2, start_steps=6, search_steps=2, batch_size=60, search_shells=4.0,
                     state_shells=5.0, compute=COMPUTE)
-    details = run_refine(run, tmp_path / "out")
+    details = run_states(run, tmp_path / "out")
     assert details["verdict"].startswith("no structure found"), details
     assert details["states"] == 1
 
@@ -177,21 +177,21 @@ def test_noise_has_no_structure(tmp_path):
     ({"n_maps": 0}, "n_maps is 0"), ({"smallest_frac": 0.9}, "smallest_frac is 0.9")])
 def test_settings_are_checked(training, tmp_path, changes, message):
     with pytest.raises(ConfigError, match=message):
-        run_refine(RefineRun(run_dir=str(training), compute=COMPUTE, **changes), tmp_path)
-    assert not (tmp_path / result_files.REFINE_JSON).exists()
+        run_states(StatesRun(run_dir=str(training), compute=COMPUTE, **changes), tmp_path)
+    assert not (tmp_path / result_files.STATES_JSON).exists()
 
 
 def test_other_folders_are_refused(tmp_path):
     run_json.write_run(EmbedRun(), tmp_path / result_files.RUN_JSON)
     with pytest.raises(DataError, match="not a training"):
-        run_refine(RefineRun(run_dir=str(tmp_path), compute=COMPUTE), tmp_path / "out")
+        run_states(StatesRun(run_dir=str(tmp_path), compute=COMPUTE), tmp_path / "out")
 
 
 def test_one_half_set_is_refused(training, tmp_path):
     whole = run_json.read_run(training / result_files.RUN_JSON)
     run_json.write_run(replace(whole, data=replace(whole.data, half_set=1)), tmp_path / "train" / result_files.RUN_JSON)
     with pytest.raises(DataError, match="half set 1"):
-        run_refine(RefineRun(run_dir=str(tmp_path / "train"), compute=COMPUTE), tmp_path / "out")
+        run_states(StatesRun(run_dir=str(tmp_path / "train"), compute=COMPUTE), tmp_path / "out")
 
 
 def test_verdict_names_what_speaks_for_it():
@@ -213,7 +213,7 @@ def test_of_many_even_maps_none_is_dropped_for_its_small_share(tmp_path, monkeyp
         np.eye(c)[np.arange(n) % c], torch.eye(3).expand(n, c, 3, 3), torch.zeros(n, c, 2)))
     data = Images(np.zeros((n, 8, 8), np.float16), np.zeros((n, 7), np.float32), 5.0, torch.device("cpu"))
     model = MapMixture(torch.zeros(c, 8, 8, 8), torch.ones(5), torch.ones(8, 8, 8))
-    run = RefineRun("run", search_shells=3.0)
+    run = StatesRun("run", search_shells=3.0)
     states = rounds.first_states(problem_of(data, run=run), model, recorder_of(tmp_path))
     assert [len(state.rows) for state in states] == [2] * c
 
@@ -249,7 +249,7 @@ def test_rounds_go_on_while_the_number_of_states_changes(tmp_path, monkeypatch, 
                        ("measure_contrasts", lambda this, states, evidence: (this.problem, evidence))):
         monkeypatch.setattr(rounds, name, fake)
     data = Images(np.zeros((n, 8, 8), np.float16), np.zeros((n, 7), np.float32), 5.0, torch.device("cpu"))
-    problem = problem_of(data, run=RefineRun(run_dir="", state_shells=3.0))
+    problem = problem_of(data, run=StatesRun(run_dir="", state_shells=3.0))
     coarse = CoarseMaps(torch.zeros(3, 8, 8, 8), torch.ones(5), 50.0, [])
     _, last, _ = rounds.find_states(problem, coarse, recorder_of(tmp_path))
     assert taken == ["settle"] * n_rounds and last.n_classes == counts[n_rounds - 1]

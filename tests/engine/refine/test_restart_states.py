@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from refine_particles import blobs, problem_of, recorder_of, simulated
 from test_junk import BOX_PX, RADIUS, assignment
-from vaegan_engine.contract.settings import ComputeConfig, RefineRun
+from vaegan_engine.contract.settings import ComputeConfig, StatesRun
 from vaegan_engine.evaluation.pose_scores import median_pose_error_deg
 from vaegan_engine.physics.fourier_band import make_band
 from vaegan_engine.physics.rotations import random_rotations
@@ -16,7 +16,7 @@ from vaegan_engine.refine import restart_states
 from vaegan_engine.refine.assignment import reassign
 
 N, SHIFT_PX = 300, 1.5
-RUN = RefineRun(n_starts=2, start_steps=30, search_steps=20, batch_size=100, start_shells=4.0, search_shells=5.0,
+RUN = StatesRun(n_starts=2, start_steps=30, search_steps=20, batch_size=100, start_shells=4.0, search_shells=5.0,
                 state_shells=RADIUS, compute=ComputeConfig(device="cpu", threads=1, seed=0))
 
 

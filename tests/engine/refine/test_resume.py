@@ -4,7 +4,6 @@ from __future__ import annotations
 import os
 import signal
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,10 +12,11 @@ from refine_particles import FEW_ROTATIONS, PIXEL_SIZE_ANG, blobs
 from vaegan_engine.cli import main
 from vaegan_engine.contract import result_files, run_json
 from vaegan_engine.contract.errors import EXIT_SIGTERM, ConfigError, DataError, StoppedError
-from vaegan_engine.contract.settings import ComputeConfig, DataConfig, RefineRun, TrainRun
+from vaegan_engine.contract.settings import ComputeConfig, DataConfig, StatesRun, TrainRun
 from vaegan_engine.data.mrc_files import write_map
 from vaegan_engine.physics.map_alignment import AlignedMap
 from vaegan_engine.refine import ab_initio, common_frame, contrast, join_states, refine
+from vaegan_engine.refine.inputs import open_images, with_data
 from vaegan_engine.refine.resume import settings_of
 from vaegan_engine.refine.states import Assignment, State
 from vaegan_engine.refine.tuning import JoinTuning
@@ -43,7 +43,7 @@ def small_run(tmp_path_factory):
                                  snr=2.0, seed=1, device="cpu"), folder / "data")
     train = TrainRun(data=DataConfig(particles=str(folder / "data" / "particles.star"), box_px=16), compute=COMPUTE)
     run_json.write_run(train, folder / "train" / result_files.RUN_JSON)
-    return RefineRun(run_dir=str(folder / "train"), n_maps=2, n_starts=2, start_steps=4, search_steps=3,
+    return StatesRun(run_dir=str(folder / "train"), n_maps=2, n_starts=2, start_steps=4, search_steps=3,
                      batch_size=60, start_shells=3.0, search_shells=4.0, state_shells=5.0,
                      compute=COMPUTE), folder
 
@@ -53,8 +53,8 @@ SMALL = replace(FEW_ROTATIONS, start=replace(FEW_ROTATIONS.start, min_log_eviden
                 join=JoinTuning(sure_agreement=-1.0, sure_valley=1e6))
 
 
-def run_refine(run, out_dir, resume=False, tuning=SMALL):
-    return refine.run_refine(run, out_dir, resume, tuning)
+def run_states(run, out_dir, resume=False, tuning=SMALL):
+    return refine.run_states(run, out_dir, resume, tuning)
 
 
 @pytest.fixture(autouse=True)
@@ -84,14 +84,14 @@ def test_stopped_after_every_step_it_ends_in_the_same_bits(small_run, tmp_path, 
     run, _ = small_run
     shrink = contrast.shrink  # the set is too small for what it says of its spread to be used
     monkeypatch.setattr(contrast, "shrink", lambda *args: (shrink(*args)[0], spread))
-    whole = run_refine(run, tmp_path / "whole")
+    whole = run_states(run, tmp_path / "whole")
     written: list[str] = []
     with monkeypatch.context() as patch:
         stop_after(patch, written)
         parts, ends = None, []
         while parts is None:
             try:
-                parts = run_refine(run, tmp_path / "parts", resume=bool(ends))
+                parts = run_states(run, tmp_path / "parts", resume=bool(ends))
             except StoppedError as error:  # each time after one more checkpoint
                 ends.append(
                     (error.exit_code, result_files.read_json(tmp_path / "parts" / result_files.STATUS_JSON)["state"])
@@ -112,19 +112,37 @@ def test_stopped_after_every_step_it_ends_in_the_same_bits(small_run, tmp_path, 
     assert [line["seconds"] for line in log] == sorted(line["seconds"] for line in log)
 
 
+@pytest.mark.slow
+def test_particles_alone_give_what_a_training_with_their_settings_gives(small_run, tmp_path):
+    """Bit by bit; and the images are prepared once, in the results' own folder."""
+    run, folder = small_run
+    star = str(folder / "data" / "particles.star")
+    alone = replace(run, run_dir="", data=DataConfig(particles=star, box_px=16))
+    assert run_states(run, tmp_path / "training") == run_states(alone, tmp_path / "alone")
+    names = [path.relative_to(tmp_path / "training") for path in sorted((tmp_path / "training").rglob("*"))
+             if path.suffix in (".csv", ".mrc")]
+    assert len(names) > 5
+    for name in names:
+        assert (tmp_path / "alone" / name).read_bytes() == (tmp_path / "training" / name).read_bytes(), name
+    assert (tmp_path / "alone" / result_files.CACHE / "images.npy").exists()
+    assert not (tmp_path / "training" / result_files.CACHE).exists()
+    again = run_states(alone, tmp_path / "alone", resume=True)
+    assert again == result_files.read_json(tmp_path / "alone" / result_files.STATES_JSON)
+
+
 def test_what_is_done_is_not_done_again(small_run, tmp_path, monkeypatch):
     run, _ = small_run
     with monkeypatch.context() as patch:
         stop_after(patch, [name for name in STEPS if name.startswith("ab_initio")])
         with pytest.raises(StoppedError):
-            run_refine(run, tmp_path)
+            run_states(run, tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(refine, "ab_initio", lambda *args: pytest.fail("the start was made again"))
         stop_after(patch, ["first_states"])
         with pytest.raises(StoppedError):
-            run_refine(run, tmp_path, resume=True)
+            run_states(run, tmp_path, resume=True)
         with pytest.raises(pytest.fail.Exception, match="made again"):  # without resume it begins anew
-            run_refine(run, tmp_path)
+            run_states(run, tmp_path)
 
 
 def test_a_start_that_comes_later_goes_on_where_it_was(small_run, tmp_path, monkeypatch):
@@ -147,10 +165,10 @@ def test_a_start_that_comes_later_goes_on_where_it_was(small_run, tmp_path, monk
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoints, "write", and_stop)
         with pytest.raises(StoppedError):
-            run_refine(run, tmp_path)
+            run_states(run, tmp_path)
     monkeypatch.setattr(ab_initio, "run_stage", noted)
     with pytest.raises(StoppedError):
-        run_refine(run, tmp_path, resume=True)
+        run_states(run, tmp_path, resume=True)
     assert done == [2]
 
 
@@ -162,10 +180,10 @@ def test_other_settings_are_refused(small_run, tmp_path, monkeypatch, changes, m
     with monkeypatch.context() as patch:
         stop_after(patch, [])
         with pytest.raises(StoppedError):
-            run_refine(run, tmp_path)
+            run_states(run, tmp_path)
     before = (tmp_path / result_files.CHECKPOINTS / "ab_initio_under_way.npz").read_bytes()
     with pytest.raises(ConfigError, match=message):
-        run_refine(replace(run, **changes), tmp_path, resume=True)
+        run_states(replace(run, **changes), tmp_path, resume=True)
     assert (tmp_path / result_files.CHECKPOINTS / "ab_initio_under_way.npz").read_bytes() == before
     assert run_json.read_run(tmp_path / result_files.RUN_JSON) == run_json.read_run(  # nor are they written down
         run_json.write_run(run, tmp_path / "again.json"))
@@ -173,21 +191,19 @@ def test_other_settings_are_refused(small_run, tmp_path, monkeypatch, changes, m
 
 def test_a_finished_refinement_stays(small_run, tmp_path, capsys):
     run, _ = small_run
-    result_files.write_json(tmp_path / result_files.REFINE_JSON, {"clusters": 7})
+    result_files.write_json(tmp_path / result_files.STATES_JSON, {"clusters": 7})
     result_files.update_status(tmp_path, state="finished")
-    train = run_json.read_run(Path(run.run_dir) / result_files.RUN_JSON)
-    cache = refine.open_run_cache(train.data, run.run_dir)
-    settings = settings_of(run, train, cache, None)
+    settings = settings_of(with_data(run), open_images(with_data(run), tmp_path, True), None)
     result_files.write_json(tmp_path / result_files.CHECKPOINTS / step_store.SETTINGS_JSON, settings)
-    assert run_refine(run, tmp_path, resume=True) == {"clusters": 7}
+    assert run_states(run, tmp_path, resume=True) == {"clusters": 7}
     assert "is finished" in capsys.readouterr().out
 
 
 def test_command_line_passes_resume_on(small_run, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(refine, "run_refine", lambda run, out, resume=False: asked.append(resume))
-    request = run_json.write_run(small_run[0], tmp_path / "refine.json")
-    command = ["refine", "--run", small_run[0].run_dir, "--out", str(tmp_path)]
+    monkeypatch.setattr(refine, "run_states", lambda run, out, resume=False: asked.append(resume))
+    request = run_json.write_run(small_run[0], tmp_path / "states.json")
+    command = ["states", "--run", small_run[0].run_dir, "--out", str(tmp_path)]
     for words in (command, [*command, "--resume"], ["run", str(request)], ["run", str(request), "--resume"]):
         assert main.main(words) == 0
     assert asked == [False, True, False, True]

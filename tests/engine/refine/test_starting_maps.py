@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from refine_particles import blobs, problem_of, simulated
-from vaegan_engine.contract.settings import ComputeConfig, RefineRun
+from vaegan_engine.contract.settings import ComputeConfig, StatesRun
 from vaegan_engine.refine.starting_maps import starting_mixture
 
 
@@ -13,7 +13,7 @@ from vaegan_engine.refine.starting_maps import starting_mixture
 def test_given_maps_are_filled_up_with_random_ones(n_given, n_maps, expected):
     data, _, _, _ = simulated([blobs(0)], 40, 1.0)
     given = torch.stack([blobs(k) for k in range(n_given)]) if n_given else None
-    run = RefineRun(start_shells=5.0, compute=ComputeConfig(device="cpu"))
+    run = StatesRun(start_shells=5.0, compute=ComputeConfig(device="cpu"))
     model = starting_mixture(problem_of(data, run=run), given, n_maps, torch.Generator().manual_seed(0))
     assert model.n_classes == expected
     assert len({round(float(m.norm()), 4) for m in model.maps}) == expected  # no map twice

@@ -18,7 +18,7 @@ from vaegan_engine.contract.settings import ComputeConfig, EvaluateRun, ReportRu
 from vaegan_engine.data.mrc_files import write_map
 from vaegan_engine.evaluation import evaluate
 from vaegan_engine.latent import traverse
-from vaegan_engine.report import page, refine_section, report
+from vaegan_engine.report import page, report, states_section
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 IDS = 2 ** 60 + np.arange(3, 203) * 7  # neither rows nor whole in float64
@@ -166,7 +166,7 @@ def test_a_refinement_is_shown(tmp_path, analysis):
              "resolution_0.5_ang": 17.28 + label, "nyquist_frac_0.143": 0.81} for label in (0, 1)]
     rows[1]["motion_files"] = ["maps/along_0.mrc", "maps/along_1.mrc"]
     result_files.write_json(folder / result_files.CLUSTERS_JSON, rows)
-    result_files.write_json(folder / result_files.REFINE_JSON, {
+    result_files.write_json(folder / result_files.STATES_JSON, {
         "clusters": 2, "verdict": "2 <states>", "unseen_log_evidence": 123.45, "least_log_evidence": 3.0,
         "starts": STARTS, "masks": MASKS, "restarts": RESTARTS, "contrast_spread": 0.234, "least_contrast_spread": 0.08,
         "pairs": [{"states": [0, 1], "agreement": 0.98, "valley": 0.04, "by_view": 0.01}],
@@ -176,7 +176,7 @@ def test_a_refinement_is_shown(tmp_path, analysis):
                       [[i, label, 7 * k % 360 - 180, k % 180]
                        for k, (i, label) in enumerate(zip(IDS, np.repeat([0, 1, -1], (120, 70, 10)), strict=True))])
     plain, _ = read(page.write_report(analysis, tmp_path / "report.html"))
-    reader, text = read(page.write_report(replace(analysis, refine_dir=str(folder)), tmp_path / "report.html"))
+    reader, text = read(page.write_report(replace(analysis, states_dir=str(folder)), tmp_path / "report.html"))
     for words in ("2 <states>", "123.5 per image; 3 is asked for", "set aside as junk 10 (5.0 %)",
                   "random maps: 88.8, 99.9 per", "finer: 120.4, kept", "mask: radius 96 A",
                   "standard deviation 23 %; below 8 % it is not modelled",
@@ -186,14 +186,20 @@ def test_a_refinement_is_shown(tmp_path, analysis):
                   "motion 2 of 2"):
         assert words in text, words
     assert len(reader.images) - len(plain.images) == 2 * 6 + 2 + 1 + 1  # views, motion, FSC, viewing directions
-    with pytest.raises(DataError, match="Run vaegan refine first"):
-        page.write_report(replace(analysis, refine_dir=str(tmp_path)), tmp_path / "report.html")
+    result_files.update_status(folder, n_particles=200, clusters=2, state="finished")
+    alone, text = read(page.write_report(ReportRun(states_dir=str(folder)), tmp_path / "alone.html"))
+    assert "States and poses 200 particles, 2 states" in text and "2 <states>" in text and "UMAP" not in text
+    assert len(alone.images) == 2 * 6 + 2 + 1 + 1
+    with pytest.raises(ConfigError, match="or states_dir alone"):
+        page.write_report(ReportRun(states_dir=str(folder), traverse_dir=analysis.traverse_dir), tmp_path / "c.html")
+    with pytest.raises(DataError, match="Run vaegan states first"):
+        page.write_report(replace(analysis, states_dir=str(tmp_path)), tmp_path / "report.html")
 
 
 def test_junk_has_no_view(tmp_path):
     result_files.write_csv(tmp_path / result_files.PARTICLES_CSV, ["particle_id", "label", "rot_deg", "tilt_deg"],
                       [[1, 0, -10.0, 60.0], [2, -1, 0.0, 0.0], [3, 1, 200.0, 90.0]])
-    labels, rot_deg, tilt_deg = refine_section.read_views(str(tmp_path))
+    labels, rot_deg, tilt_deg = states_section.read_views(str(tmp_path))
     assert (labels.tolist(), rot_deg.tolist(), tilt_deg.tolist()) == ([0, 1], [-10, 200], [60, 90])
 
 
@@ -222,7 +228,7 @@ def test_by_request_and_by_command_line(tmp_path, analysis, monkeypatch):
     assert (tmp_path / "b.html").read_text() == by_request
     assert main.main([*options, "--out", "b.pdf"]) == 2
     assert main.main([*options, "--out", "b.html", "--truth", "truth.csv"]) == 2
-    assert main.main([*options, "--out", "b.png", "--refine", "ref"]) == 2
+    assert main.main([*options, "--out", "b.png", "--states", "ref"]) == 2
     assert report.SUFFIXES == (".html", ".png")
 
 

@@ -27,7 +27,7 @@ BOX, PER_MAP = 24, 150
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Two states of the phantom; the true poses as a folder of refine, one particle junk and one missing."""
+    """Two states of the phantom; the true poses as a folder of states, one particle junk and one missing."""
     where = tmp_path_factory.mktemp("posed")
     run_simulate(SimulateOptions(phantom=2, per_map=PER_MAP, box_px=BOX, snr=0.5), where)
     truth = result_files.read_csv(where / "truth.csv")

@@ -19,6 +19,8 @@ def options_of(cls: type[Any], where: str = "") -> Iterator[tuple[str, Described
         about = item.about
         if dataclasses.is_dataclass(item.kind):
             for place, inner in options_of(typing.cast(Any, item.kind), f"{where}{item.name}."):
+                if inner.name in about.optional:
+                    inner = dataclasses.replace(inner, about=dataclasses.replace(inner.about, required=False))
                 if about.shown is None or inner.name in about.shown:
                     yield place, inner
         elif about.option != "":

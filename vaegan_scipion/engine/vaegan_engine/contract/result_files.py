@@ -27,8 +27,8 @@ halves folder
 ``fsc.csv``               cluster, resolution_ang, spatial_frequency_per_ang, fsc
 ``halves.json``           list, per cluster: resolution at 0.143 and 0.5, hand, correlation
 ``half1``, ``half2``      the two trainings
-refine folder
-``refine.json``           verdict and its evidence: log likelihood of unseen images, pairs, refused splits
+states folder
+``states.json``           verdict and its evidence: log likelihood of unseen images, pairs, refused splits
 ``particles.csv``         particle_id, label, probability, rot, tilt, psi (deg), shift x, y (A), half_set
 ``particles.star``        the particles' own star file with poses, class and half set, for other programs
 ``clusters.csv``          particle_id, label, probability: as of cluster, without UMAP
@@ -71,7 +71,7 @@ IMAGES_MRCS = "images.mrcs"
 TRAVERSAL_CSV = "traversal.csv"
 FSC_CSV = "fsc.csv"
 HALVES_JSON = "halves.json"
-REFINE_JSON = "refine.json"
+STATES_JSON = "states.json"
 PARTICLES_CSV = "particles.csv"
 PARTICLES_STAR = "particles.star"
 JUNK_STAR = "junk.star"

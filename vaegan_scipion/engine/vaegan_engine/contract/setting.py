@@ -36,6 +36,7 @@ class Setting:
     metavar: str = ""
     group: str = ""  # at most one option of a group is given, exactly one where they are required
     shown: Optional[Tuple[str, ...]] = None  # of a section: the settings that are options; None = all
+    optional: Tuple[str, ...] = ()  # of a section: those that need not be given, though they are required elsewhere
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,13 @@ def setting(default: Any, help: str = "", **about: Any) -> Any:  # help: as in a
     return field(default=default, metadata={_KEY: Setting(help, **about)})
 
 
-def section(cls: Type[Any], help: str = "", shown: Optional[Tuple[str, ...]] = None) -> Any:
-    """Field that holds the settings dataclass ``cls``; ``shown``: those of its settings that are options."""
-    return field(default_factory=cls, metadata={_KEY: Setting(help, shown=shown)})
+def section(cls: Type[Any], help: str = "", shown: Optional[Tuple[str, ...]] = None, optional: Tuple[str, ...] = ()
+            ) -> Any:
+    """Field that holds the settings dataclass ``cls``; ``shown``: those of its settings that are options.
+
+    ``optional``: those that need not be given here, though they are required elsewhere.
+    """
+    return field(default_factory=cls, metadata={_KEY: Setting(help, shown=shown, optional=optional)})
 
 
 def fixed(value: Any, help: str = "") -> Any:

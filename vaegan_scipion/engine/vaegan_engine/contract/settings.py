@@ -40,8 +40,8 @@ class DataConfig:
     ignore_ctf: bool = setting(False, "The CTF is taken as 1, for class averages or negative stain",
                                label="Images without a CTF")
     half_set: Literal[0, 1, 2] = setting(0, "0 = all particles, 1 or 2 = one independent half")
-    poses_dir: str = setting("", "train3d: take the poses of this results folder of refine (particles.csv)", path=True)
-    input_poses: bool = setting(False, "train3d: take the alignment that the particles carry")
+    poses_dir: str = setting("", "train3d: take the poses of this results folder of states (particles.csv)", path=True)
+    input_poses: bool = setting(False, "train3d, states: start from the alignment that the particles carry")
 
     @property
     def posed(self) -> bool:
@@ -229,13 +229,22 @@ class HalvesRun:
 
 
 @dataclass(frozen=True)
-class RefineRun:
-    """``refine``: states, poses and maps by expectation maximisation over poses."""
+class StatesRun:
+    """``states``: states, poses and maps by expectation maximisation over poses."""
 
-    command: Literal["refine"] = fixed("refine")
-    run_dir: str = setting("", "Results folder of train3d", path=True, required=True)
+    command: Literal["states"] = fixed("states")
+    data: DataConfig = section(DataConfig, shown=("particles", "stack", "max_images", "box_px", "crop_frac",
+                                                  "invert_contrast", "phase_flipped", "ignore_ctf", "input_poses"),
+                               optional=("particles",))
+    particle_diameter_ang: float = setting(
+        0.0, "Of the circle that holds the particle. Outside of it is background", label="Particle diameter", unit="A",
+        low=1, high=1e5, zero="0.9 of the kept part of the box")
+    run_dir: str = setting("", "In place of particles: results folder of a training, whose prepared images are taken",
+                           path=True)
     clusters_dir: str = setting("", "Results folder of cluster: start from its maps; empty = random maps alone",
                                 path=True)
+    max_shift_frac: float = setting(0.05, "How far particles may be off centre, as fraction of the kept box",
+                                    label="Largest shift / box", low=0, high=0.5)
     n_maps: int = setting(3, "Maps to start from: the clusters', filled up with random ones to this number",
                             label="Maps to start from", low=1, high=32)
     n_starts: int = setting(
@@ -265,7 +274,7 @@ class EvaluateRun:
     """``evaluate``: clusters against labels of the particles, maps against reference maps; one of them or both."""
 
     command: Literal["evaluate"] = fixed("evaluate")
-    clusters_dir: str = setting("", "Results folder of cluster or refine", path=True, required=True)
+    clusters_dir: str = setting("", "Results folder of cluster or states", path=True, required=True)
     truth_csv: str = setting("", "Labels, such as truth.csv of simulate: columns id and map (or label, state); empty = "
                              "none", path=True)
     maps: Tuple[str, ...] = setting((), "Reference maps, in the order of the labels; a simulated phantom needs none",
@@ -279,14 +288,17 @@ class EvaluateRun:
 
 @dataclass(frozen=True)
 class ReportRun:
-    """``report``: an analysis as one HTML file, or as one picture. Folders that are not named are left out."""
+    """``report``: an analysis, or states alone, as one HTML file, or an analysis as one picture.
+
+    Folders that are not named are left out.
+    """
 
     command: Literal["report"] = fixed("report")
-    run_dir: str = setting("", "Results folder of the training", path=True, required=True)
-    clusters_dir: str = setting("", "Results folder of cluster", path=True, required=True)
+    run_dir: str = setting("", "Results folder of the training; not for states alone", path=True)
+    clusters_dir: str = setting("", "Results folder of cluster; not for states alone", path=True)
     traverse_dir: str = setting("", "Results folder of traverse", path=True)
     halves_dir: str = setting("", "Results folder of halves", path=True)
-    refine_dir: str = setting("", "Results folder of refine (page only)", path=True)
+    states_dir: str = setting("", "Results folder of states (page only)", path=True)
     evaluation_dir: str = setting("", "Results folder of evaluate", path=True)
     truth_csv: str = setting("", "truth.csv of simulate (picture only)", path=True)
     maps: Tuple[str, ...] = setting((), "Reference maps, picture only; with truth_csv, a simulated phantom needs none",
@@ -309,10 +321,10 @@ class CounterpartRun:
     contract_version: int = fixed(CONTRACT_VERSION, _VERSION_HELP)
 
 
-AnyRun = Union[TrainRun, EmbedRun, ClusterRun, TraverseRun, HalvesRun, RefineRun, EvaluateRun, ReportRun,
+AnyRun = Union[TrainRun, EmbedRun, ClusterRun, TraverseRun, HalvesRun, StatesRun, EvaluateRun, ReportRun,
                CounterpartRun]
 RUN_TYPES: Dict[str, Type[Any]] = {
     "train2d": TrainRun, "train3d": TrainRun, "embed": EmbedRun, "cluster": ClusterRun,
-    "traverse": TraverseRun, "halves": HalvesRun, "refine": RefineRun, "evaluate": EvaluateRun, "report": ReportRun,
+    "traverse": TraverseRun, "halves": HalvesRun, "states": StatesRun, "evaluate": EvaluateRun, "report": ReportRun,
     "counterpart": CounterpartRun,
 }

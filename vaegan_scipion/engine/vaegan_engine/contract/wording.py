@@ -5,7 +5,11 @@ from typing import Any, Mapping, Sequence
 
 
 def start_text(row: Mapping[str, Any]) -> str:
-    """A row of ``starts`` of ``refine.json`` in words."""
+    """A row of ``starts`` of ``states.json`` in words."""
+    if row["kind"] == "given":
+        dealt = ", ".join(f"{value:.1f}" for value in row["coarse_log_evidence"])
+        return (f"the poses that were given: {row['log_evidence']:.1f} per image; their angles dealt out at random: "
+                f"{dealt}")
     kind = {"apart": "several random maps", "grown": "one random map that is grown to several"}[row["kind"]]
     coarse = ", ".join(f"{value:.1f}" for value in row["coarse_log_evidence"])
     return (f"{kind}: {coarse} per image at the start's resolution; the highest, finer: {row['log_evidence']:.1f}"
@@ -13,7 +17,7 @@ def start_text(row: Mapping[str, Any]) -> str:
 
 
 def mask_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """``masks`` of ``refine.json`` in words, with what to do where the widest mask is the best."""
+    """``masks`` of ``states.json`` in words, with what to do where the widest mask is the best."""
     kept = next(row for row in rows if row["kept"])
     tried = ", ".join(f"{row['radius_ang']:.0f} A {row['misfit']:.1f}" for row in rows)
     text = f"mask: radius {kept['radius_ang']:.0f} A (misfit of unseen images by radius: {tried})"
@@ -23,7 +27,7 @@ def mask_text(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def restart_text(row: Mapping[str, Any]) -> str:
-    """A row of ``restarts`` of ``refine.json`` in words."""
+    """A row of ``restarts`` of ``states.json`` in words."""
     return (f"a state of misfit {row['misfit']:.2f} (the best state's {row['best']:.2f}) was started anew from its own "
             f"images: {row['log_evidence']:.1f} per unseen image, {row['log_evidence_before']:.1f} before, "
             f"{'taken' if row['kept'] else 'not taken'}")

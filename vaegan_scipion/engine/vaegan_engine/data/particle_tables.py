@@ -33,7 +33,7 @@ class Clusters:
     particle_id: np.ndarray  # (n,) int64
     label: np.ndarray  # (n,) int64, -1 = unassigned
     probability: np.ndarray  # (n,)
-    umap: np.ndarray  # (n, 2); (n, 0) after refine
+    umap: np.ndarray  # (n, 2); (n, 0) after states
 
     @property
     def labels(self) -> list[int]:

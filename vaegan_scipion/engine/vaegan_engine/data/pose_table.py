@@ -68,7 +68,7 @@ def _folder_poses(folder: Path) -> PoseTable:
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise DataError(f"{path}: the poses cannot be read ({error}).",
                         f"Give a folder with particle_id, {', '.join((*ANGLE_COLUMNS, *SHIFT_COLUMNS))} in "
-                        f"{result_files.PARTICLES_CSV}, as refine writes it.") from error
+                        f"{result_files.PARTICLES_CSV}, as states writes it.") from error
     return table
 
 

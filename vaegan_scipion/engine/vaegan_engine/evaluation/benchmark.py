@@ -16,7 +16,7 @@ import numpy as np
 from ..contract import presets, result_files, run_json
 from ..contract.errors import ConfigError, DataError
 from ..contract.setting import check_settings, section, setting
-from ..contract.settings import ClusterRun, ComputeConfig, EmbedRun, RefineRun, TrainRun
+from ..contract.settings import ClusterRun, ComputeConfig, EmbedRun, StatesRun, TrainRun
 from ..data.mrc_files import write_stack
 from ..data.particle_tables import read_clusters
 from ..runtime import compute
@@ -97,7 +97,7 @@ def run_task(name: str, task: Task, data: Path, out: Path, where: ComputeConfig,
     clusters = trained(out, where) if train else ""
     if not train:
         run_json.write_run(training(out, where), out / "run" / result_files.RUN_JSON)
-    found = run_refine_of(out, clusters, where)
+    found = run_states_of(out, clusters, where)
     minutes = (time.monotonic() - started) / 60
     row = {"task": name, "seed": where.seed, "images": len(true_table(out / "data" / TRUTH_CSV)), "snr": task.snr,
            "states": task.states, "found": found["states"], "verdict": found["verdict"],
@@ -148,13 +148,13 @@ def trained(out: Path, where: ComputeConfig) -> str:
     return folders["clusters"]
 
 
-def run_refine_of(out: Path, clusters: str, where: ComputeConfig) -> dict[str, Any]:
+def run_states_of(out: Path, clusters: str, where: ComputeConfig) -> dict[str, Any]:
     """Refine the task's particles."""
-    from ..refine.refine import run_refine
+    from ..refine.refine import run_states
 
     compute.prepare_device(where)
-    return run_refine(RefineRun(run_dir=str((out / "run").absolute()), clusters_dir=clusters, compute=where),
-                      out / "refine")
+    return run_states(StatesRun(run_dir=str((out / "run").absolute()), clusters_dir=clusters, compute=where),
+                      out / "states")
 
 
 def table(rows: list[dict[str, Any]], columns: tuple[str, ...] = COLUMNS) -> str:

@@ -62,21 +62,21 @@ def scores(task: Task, data: Path, out: Path, where: ComputeConfig) -> dict[str,
     motion was found).
     """
     truth_csv = out / "data" / TRUTH_CSV
-    found = label_scores(out / "refine", truth_csv, groups(task, data))
+    found = label_scores(out / "states", truth_csv, groups(task, data))
     values: dict[str, Any] = {name: value for name, value in found.items() if name in COLUMNS}
     if not task.maps:
         return values
-    values["pose_error_deg"] = max(pose_errors(out / "refine", truth_csv).values())
+    values["pose_error_deg"] = max(pose_errors(out / "states", truth_csv).values())
     if task.ordered:
-        values["spearman"] = frame_correlation(out / "refine", truth_csv)
+        values["spearman"] = frame_correlation(out / "states", truth_csv)
     maps = tuple(dict.fromkeys(str(data / path) for path in task.maps))
-    request = EvaluateRun(clusters_dir=str(out / "refine"), truth_csv=str(truth_csv), maps=maps, compute=where)
+    request = EvaluateRun(clusters_dir=str(out / "states"), truth_csv=str(truth_csv), maps=maps, compute=where)
     evaluation = run_evaluate(request, out / "evaluation")
     rows = [row for row in evaluation["maps"] if "resolution_0.5_ang" in row]
     if rows:
         worst = max(rows, key=lambda row: row["resolution_0.5_ang"])
         values.update({key: worst[key] for key in ("resolution_0.5_ang", "nyquist_frac_0.5")})
-        values["fsc_auc"] = image_fsc_auc(out / "refine", out / "evaluation", rows, maps, truth_csv)
+        values["fsc_auc"] = image_fsc_auc(out / "states", out / "evaluation", rows, maps, truth_csv)
     return values
 
 

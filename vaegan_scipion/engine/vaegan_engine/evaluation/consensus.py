@@ -1,4 +1,4 @@
-"""``consensus``: what several runs of ``cluster`` or ``refine`` on the same particles agree on.
+"""``consensus``: what several runs of ``cluster`` or ``states`` on the same particles agree on.
 
 A single training or refinement can end in a wrong number of groups, and says so only in part. Groups that come back
 with other seeds can be believed, those of one run cannot. The run that agrees best with the others (largest mean
@@ -33,7 +33,7 @@ _UNMATCHED = -2  # a group that has no partner in the chosen run
 class ConsensusOptions:
     """Which runs."""
 
-    clusters: tuple[str, ...] = setting((), "Results folders of cluster or refine on the same particles; 3 or more, "
+    clusters: tuple[str, ...] = setting((), "Results folders of cluster or states on the same particles; 3 or more, "
                                         "an odd number", path=True, required=True, metavar="DIR")
 
 

@@ -1,4 +1,4 @@
-"""Other ways to group the same particles, for the scoreboard: what ``refine`` is to be compared with.
+"""Other ways to group the same particles, for the scoreboard: what ``states`` is to be compared with.
 
 ``pca``: principal components of the phase-flipped images, then UMAP and HDBSCAN with the settings of ``cluster``. It
 corrects no pose. ``relion2d``: RELION's 2D classification, which is told the true number of classes. Each writes

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ..contract.labels import cluster_colour, cluster_name
+from ..contract.labels import CLUSTERS, Naming, cluster_colour, cluster_name
 
 DOTS_AT_MOST = 20000
 
@@ -35,7 +35,7 @@ def save_png(figure: Figure, path: str | Path, dpi: int = 120) -> Path:
 
 @dataclass(frozen=True)
 class Curve:
-    """One FSC curve of a cluster."""
+    """One FSC curve of a cluster or state."""
 
     label: int
     text: str
@@ -77,10 +77,10 @@ def draw_density(ax: Axes, array: np.ndarray, title: str = "", colour: str = "bl
     ax.set_title(title, fontsize=8, color=colour)
 
 
-def draw_fsc(ax: Axes, curves: Sequence[Curve], title: str = "") -> None:
+def draw_fsc(ax: Axes, curves: Sequence[Curve], title: str = "", naming: Naming = CLUSTERS) -> None:
     """FSC curves with both thresholds."""
     for curve in curves:
-        ax.plot(curve.frequency_per_ang, curve.fsc, color=cluster_colour(curve.label), label=curve.text, lw=1.6,
+        ax.plot(curve.frequency_per_ang, curve.fsc, color=naming.colour(curve.label), label=curve.text, lw=1.6,
                 ls=curve.style)
     for threshold in (0.143, 0.5):
         ax.axhline(threshold, color="0.6", lw=0.8, ls=":")
@@ -92,7 +92,7 @@ def draw_fsc(ax: Axes, curves: Sequence[Curve], title: str = "") -> None:
 
 
 def density_strip(rows: Sequence[Sequence[tuple[np.ndarray, str]]], labels: Sequence[int],
-                  side_in: float = 1.5) -> Figure:
+                  side_in: float = 1.5, naming: Naming = CLUSTERS) -> Figure:
     """Rows of pictures with titles, coloured by the label of the row."""
     columns = max((len(row) for row in rows), default=1)
     flat = [array for row in rows for array, _ in row]
@@ -101,7 +101,7 @@ def density_strip(rows: Sequence[Sequence[tuple[np.ndarray, str]]], labels: Sequ
     axes = figure.subplots(max(len(rows), 1), columns, squeeze=False)
     for ax_row, row, label in zip(axes, rows, labels, strict=False):
         for ax, (array, title) in zip(ax_row, row, strict=False):
-            draw_density(ax, array, title, cluster_colour(label))
+            draw_density(ax, array, title, naming.colour(label))
         for ax in ax_row[len(row):]:
             ax.axis("off")
     return figure

@@ -1,4 +1,4 @@
-"""Where ``refine`` begins: the best of several starts from maps without poses.
+"""Where ``states`` begins: the best of several starts from maps without poses.
 
 A start in wrong poses stays there, and what it splits or joins later means nothing. Two things decide:
 

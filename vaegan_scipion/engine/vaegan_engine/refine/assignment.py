@@ -25,21 +25,26 @@ def search_in_all_maps(problem: Problem, states: list[State], progress: Callable
                        ) -> Assignment:
     """A global pose search of all images in all states' maps, so that no image stays where a split left it."""
     images, max_shell = problem.images, problem.settings.search_shells
-    band, total = make_band(problem.box_px, max_shell, problem.device), 0
-    power = image_power(images)
-    noise = torch.zeros_like(power)
-    for state in states:
-        posed = PosedImages(Coefficients(images, state.rows, band), state.A, state.shifts_px)
-        noise += len(state.rows) * residual_noise(posed, state.volume)
-        total += len(state.rows)
-    shell = torch.arange(len(power), device=problem.device)
-    noise = torch.where(shell <= max_shell, noise / total, power)
+    noise = joint_noise(problem, states, max_shell)
     maps = low_passed(torch.stack([state.volume for state in states]), max_shell)
     best = search_all(images, MapMixture(maps, noise, problem.mask), np.arange(len(images)), max_shell,
                       problem.tuning.search.n_rotations, problem.max_shift_px, progress=progress)
     log_evidence = torch.from_numpy(best.log_evidence)
     return Assignment(best.log_evidence.argmax(1), log_evidence.log_softmax(1).numpy(), best.A, best.shifts_px, maps,
                       noise, np.zeros(len(images), bool))
+
+
+def joint_noise(problem: Problem, states: list[State], max_shell: float) -> Tensor:
+    """Variance per shell ``(d//2 + 1,)`` of what the states leave of their images; above ``max_shell`` the images'."""
+    band, total = make_band(problem.box_px, max_shell, problem.device), 0
+    power = image_power(problem.images)
+    noise = torch.zeros_like(power)
+    for state in states:
+        posed = PosedImages(Coefficients(problem.images, state.rows, band), state.A, state.shifts_px)
+        noise += len(state.rows) * residual_noise(posed, state.volume)
+        total += len(state.rows)
+    shell = torch.arange(len(power), device=problem.device)
+    return torch.where(shell <= max_shell, noise / total, power)
 
 
 def state_map(problem: Problem, assignment: Assignment, rows: np.ndarray, band: Band, precision: Tensor

@@ -1,4 +1,4 @@
-"""What ``refine`` leaves: tables, a star file with poses, maps, FSC, a verdict with its evidence."""
+"""What ``states`` leaves: tables, a star file with poses, maps, FSC, a verdict with its evidence."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..contract import result_files
-from ..contract.labels import UNASSIGNED, cluster_name
-from ..contract.settings import TrainRun
+from ..contract.labels import STATES, UNASSIGNED, state_name
 from ..data.mrc_files import write_map
 from ..data.prepared_images import ParticleCache
 from ..data.run_images import ROW_IDS
@@ -38,8 +37,8 @@ class Refined:
     evidence: Evidence
 
 
-def write(problem: Problem, train: TrainRun, cache: ParticleCache, refined: Refined, out_dir: Path) -> dict[str, Any]:
-    """Write everything into ``out_dir``, states numbered by falling size, junk UNASSIGNED. Returns ``refine.json``."""
+def write(problem: Problem, cache: ParticleCache, refined: Refined, out_dir: Path) -> dict[str, Any]:
+    """Write everything into ``out_dir``, states numbered by falling size, junk UNASSIGNED. Returns ``states.json``."""
     assignment, evidence = refined.assignment, refined.evidence
     sizes = assignment.sizes()
     order = np.argsort(-sizes, kind="stable")
@@ -57,9 +56,9 @@ def write(problem: Problem, train: TrainRun, cache: ParticleCache, refined: Refi
     write_pictures(rows, [refined.halves[state] for state in order], out_dir)
     draw_motions([(int(new[state]), moving[state]) for state in order], out_dir)
     result_files.write_json(out_dir / result_files.CLUSTERS_JSON, rows)
-    details = refine_json(problem, rows, evidence, new)
-    result_files.write_json(out_dir / result_files.REFINE_JSON, details)
-    write_stars(train.data, cache, table, out_dir)  # last: the star file may have been changed meanwhile
+    details = states_json(problem, rows, evidence, new)
+    result_files.write_json(out_dir / result_files.STATES_JSON, details)
+    write_stars(problem.settings.data, cache, table, out_dir)  # last: the star file may have been changed meanwhile
     result_files.update_status(out_dir, state="finished", command=problem.settings.command, stage="finished",
                                error=None, n_particles=len(problem), states=len(rows), verdict=details["verdict"],
                                **{ROW_IDS: cache.ids_are_rows_of})
@@ -80,8 +79,8 @@ def particle_table(problem: Problem, assignment: Assignment, new: np.ndarray, mo
                  np.ones(len(problem)) if contrast is None else contrast)
 
 
-def refine_json(problem: Problem, rows: list[dict[str, Any]], evidence: Evidence, new: np.ndarray) -> dict[str, Any]:
-    """``refine.json``, states under their ``new`` numbers (c,)."""
+def states_json(problem: Problem, rows: list[dict[str, Any]], evidence: Evidence, new: np.ndarray) -> dict[str, Any]:
+    """``states.json``, states under their ``new`` numbers (c,)."""
     run, tuning = problem.settings, problem.tuning
     for pair in evidence.pairs:
         pair["states"] = sorted(int(new[state]) for state in pair["states"])
@@ -125,15 +124,17 @@ def draw_motions(motions: list[tuple[int, Motion | None]], out_dir: Path) -> Non
     shown = [(label, motion) for label, motion in motions if motion is not None]
     if shown:
         strip = drawing.density_strip(
-            [[(array, f"{cluster_name(label)}, t = {k / (len(motion.maps) - 1):.1f}")
-              for k, array in enumerate(motion.maps)] for label, motion in shown], [label for label, _ in shown])
+            [[(array, f"{state_name(label)}, t = {k / (len(motion.maps) - 1):.1f}")
+              for k, array in enumerate(motion.maps)] for label, motion in shown], [label for label, _ in shown],
+            naming=STATES)
         drawing.save_png(strip, out_dir / MOTIONS_PNG)
 
 
 def write_pictures(rows: list[dict[str, Any]], halves_of: list[Halves], out_dir: Path) -> None:
     """``fsc.csv``, ``fsc.png`` and ``maps.png``; prints the resolutions."""
-    fsc_curves.write_fsc(rows, out_dir, "Half maps refined apart")
+    fsc_curves.write_fsc(rows, out_dir, "Half maps refined apart", STATES)
     strip = drawing.density_strip(
-        [[(halves.full, f"{cluster_name(row['label'])}, {row['n_particles']} particles")]
-         for row, halves in zip(rows, halves_of, strict=True)], [row["label"] for row in rows])
+        [[(halves.full, f"{state_name(row['label'])}, {row['n_particles']} particles")]
+         for row, halves in zip(rows, halves_of, strict=True)], [row["label"] for row in rows],
+        naming=STATES)
     drawing.save_png(strip, out_dir / "maps.png")

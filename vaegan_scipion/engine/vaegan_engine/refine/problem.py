@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..contract.settings import RefineRun
+from ..contract.settings import StatesRun
 from ..reconstruction.images import Images
 from ..runtime.journal import Journal
 from ..runtime.step_store import Checkpoints
@@ -19,16 +19,30 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
+class GivenPoses:
+    """Poses that the particles came with; row i of both is one image."""
+
+    A: Tensor  # (n, 3, 3)
+    shifts_px: Tensor  # (n, 2)
+
+    def part(self, rows: np.ndarray) -> GivenPoses:
+        """Those of some images."""
+        at = torch.from_numpy(rows).to(self.A.device)
+        return GivenPoses(self.A[at], self.shifts_px[at])
+
+
+@dataclass(frozen=True)
 class Problem:
     """Images and all that is asked of them. What is found out on the way (contrast, mask) makes a new Problem."""
 
     images: Images
-    settings: RefineRun  # every resolution given
+    settings: StatesRun  # every resolution given
     mask: Tensor  # (d, d, d) of all maps
     half_set: np.ndarray  # (n,) of 1 and 2
     particle_radius_frac: float  # of the box, of the circle around the particle
     max_shift_px: float  # from the centre, along x and y
     tuning: RefineTuning = TUNING
+    poses: GivenPoses | None = None  # where they are given, they are refined and not searched
 
     def __len__(self) -> int:
         return len(self.images)
@@ -64,7 +78,8 @@ class Problem:
 
     def part(self, rows: np.ndarray) -> Problem:
         """Some of the images, in memory."""
-        return replace(self, images=self.images.part(rows), half_set=self.half_set[rows])
+        return replace(self, images=self.images.part(rows), half_set=self.half_set[rows],
+                       poses=None if self.poses is None else self.poses.part(rows))
 
 
 @dataclass(frozen=True)

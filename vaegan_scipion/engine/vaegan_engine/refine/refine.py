@@ -1,4 +1,4 @@
-"""``refine``: states, poses and maps from particles without poses, beyond what the VAE-GAN's clusters say.
+"""``states``: states, poses and maps from particles, without a training.
 
 1. *Ab initio* (``ab_initio``): a few maps at coarse resolution, from the clusters' maps, random blobs, or both.
 2. *Rounds* (``rounds``), until the number of states stays: the mask of the maps is chosen (``mask_choice``), each
@@ -11,6 +11,8 @@
 3. *Each state* (``each_state``): poses of states that move are searched along their motion (``moving_poses``); two
    halves are refined apart, the band growing with their FSC (``half_maps``); all states are laid in one frame
    (``common_frame``); then the continuous variation of each is found (``motion``).
+
+Where the particles carry poses that are to be used, steps 1 and 2 search none (``known_poses``).
 
 Some images take no part in step 1; whether maps made without them explain them better than an empty map
 decides if there is structure at all. Every step is kept (``step_store``), to go on from after a stop.
@@ -29,12 +31,10 @@ from torch import Tensor
 from ..contract import result_files, run_json
 from ..contract.errors import ConfigError, DataError
 from ..contract.labels import UNASSIGNED
-from ..contract.run_json import read_training
-from ..contract.setting import check_settings
-from ..contract.settings import RefineRun, TrainRun
+from ..contract.settings import StatesRun
 from ..data.particle_tables import read_cluster_rows
+from ..data.pose_table import read_poses
 from ..data.prepared_images import ParticleCache
-from ..data.run_images import open_run_cache
 from ..reconstruction.images import Images
 from ..runtime import compute
 from ..runtime.journal import Journal
@@ -44,6 +44,8 @@ from . import mask_choice, output
 from .ab_initio import ab_initio
 from .common_frame import lay_in_one_frame
 from .each_state import find_motions, follow_motions, half_sets_of_all, refine_details
+from .inputs import open_images, with_data
+from .known_poses import given_poses, known_start
 from .motion import Motion
 from .problem import Problem, Recorder
 from .resolutions import shells_text, with_shells
@@ -52,49 +54,44 @@ from .rounds import find_states
 from .tuning import TUNING, RefineTuning
 
 
-def check(run: RefineRun, train: TrainRun, cache: ParticleCache, min_state: int = TUNING.min_state) -> None:
+def check(run: StatesRun, cache: ParticleCache, min_state: int = TUNING.min_state) -> None:
     """Refuse settings and particles that cannot be run, by name, value, limit and remedy."""
     n, box_px, min_particles = len(cache), cache.box_px, 4 * min_state
-    if train.command != "train3d":
-        raise ConfigError(f"{run.run_dir} is a {train.command}; refine makes maps.",
-                          "Give the --out folder of train3d.")
-    check_settings(run)
     for name in ("start_shells", "search_shells", "state_shells"):
         if getattr(run, name) > box_px / 2:
             raise ConfigError(f"{name} is {getattr(run, name):g}.", f"Use at most {box_px / 2:g}, half of the box.")
     if n < min_particles:
-        raise DataError(f"{train.data.particles}: {n} particles are too few for maps.",
+        raise DataError(f"{run.data.particles}: {n} particles are too few for maps.",
                         f"Give at least {min_particles} particles.")
     if len(np.unique(cache.half_set)) < 2:
-        raise DataError(f"{train.data.particles}: all particles in use are of half set {cache.half_set[0]}; refine "
-                        "compares two halves.", "Give a training on all particles (data.half_set 0).")
+        raise DataError(f"{run.data.particles}: all particles in use are of half set {cache.half_set[0]}; two halves "
+                        "are compared.", "Give all particles (data.half_set 0).")
 
 
-def run_refine(run: RefineRun, out_dir: Path, resume: bool = False, tuning: RefineTuning = TUNING) -> dict[str, Any]:
-    """Refine into ``out_dir``, with ``resume`` from its checkpoints; returns what ``refine.json`` holds.
+def run_states(asked: StatesRun, out_dir: Path, resume: bool = False, tuning: RefineTuning = TUNING) -> dict[str, Any]:
+    """Find states into ``out_dir``, with ``resume`` from its checkpoints; returns what ``states.json`` holds.
 
     Raises ConfigError, DataError or, after a signal, StoppedError.
     """
-    out_dir = Path(out_dir)
+    out_dir, run = Path(out_dir), with_data(asked)
     device = compute.prepare_device(run.compute)
     compute.work_in_parts(run.compute)
-    train = read_training(run.run_dir)
-    cache = open_run_cache(train.data, run.run_dir)
-    check(run, train, cache, tuning.min_state)
-    problem = problem_of(run, train, cache, device, tuning)
+    cache = open_images(run, out_dir, resume)
+    check(run, cache, tuning.min_state)
+    problem = problem_of(run, cache, device, tuning)
     maps = cluster_maps(run, cache.box_px, cache.pixel_size_ang)
-    steps = Checkpoints(out_dir, settings_of(run, train, cache, maps), device, resume)
+    steps = Checkpoints(out_dir, settings_of(run, cache, maps), device, resume)
     if resume and steps.finished():
         print(f"{out_dir}: the refinement is finished")
-        return dict(result_files.read_json(out_dir / result_files.REFINE_JSON))
-    run_json.write_run(run, out_dir / result_files.RUN_JSON)
+        return dict(result_files.read_json(out_dir / result_files.STATES_JSON))
+    run_json.write_run(asked, out_dir / result_files.RUN_JSON)
     recorder = Recorder(Journal(out_dir, resumed=bool(steps.names())), steps)
     print(f"{len(cache)} particles of {cache.box_px} px, {cache.pixel_size_ang:.3f} A/px, "
           f"on {compute.describe(device)}")
     print(f"resolution: {shells_text(problem.settings, problem.images)}", flush=True)
     with stoppable(out_dir):
-        coarse = recorder.step("ab_initio", partial(ab_initio, problem, maps, recorder))
-        problem, assignment, evidence = find_states(problem, coarse, recorder)
+        start = partial(ab_initio, problem, maps, recorder) if problem.poses is None else partial(known_start, problem)
+        problem, assignment, evidence = find_states(problem, recorder.step("ab_initio", start), recorder)
         problem = replace(problem, half_set=half_sets_of_all(problem, assignment, cache.particle_id))
         if evidence.structured:
             assignment = follow_motions(problem, assignment, recorder)
@@ -104,25 +101,27 @@ def run_refine(run: RefineRun, out_dir: Path, resume: bool = False, tuning: Refi
         if evidence.structured:
             motions = find_motions(problem, assignment, recorder)
         refined = output.Refined(assignment, halves, frames, motions, evidence)
-        details = output.write(problem, train, replace(cache, half_set=problem.half_set), refined, out_dir)
+        details = output.write(problem, replace(cache, half_set=problem.half_set), refined, out_dir)
     steps.clear()
     return details
 
 
-def problem_of(run: RefineRun, train: TrainRun, cache: ParticleCache, device: torch.device, tuning: RefineTuning
-               ) -> Problem:
-    """The problem before anything is known of contrasts, with the first mask. Raises ConfigError."""
+def problem_of(run: StatesRun, cache: ParticleCache, device: torch.device, tuning: RefineTuning) -> Problem:
+    """The problem before anything is known of contrasts, with the first mask. Raises ConfigError or DataError."""
     images = Images(cache.images, cache.ctf, cache.pixel_size_ang, device)
     smallest_frac = max(run.smallest_frac, tuning.min_state / len(images))
     settings = with_shells(replace(run, smallest_frac=smallest_frac), images, tuning.shells)
-    circle_frac = train.data.particle_radius_frac
+    circle_frac = run.data.particle_radius_frac
     masks = mask_choice.candidate_masks(images.box_px, circle_frac, device, tuning.mask)
+    poses = None
+    if run.data.input_poses:
+        poses = given_poses(read_poses(run.data), cache.particle_id, cache.pixel_size_ang, device)
     problem = Problem(images, settings, masks[tuning.mask.first], cache.half_set, circle_frac,
-                      train.model.max_shift_frac * images.box_px, tuning)
+                      run.max_shift_frac * images.box_px, tuning, poses)
     return replace(problem, images=images.with_stored(problem.max_shell(1)))
 
 
-def cluster_maps(run: RefineRun, box_px: int, voxel_size_ang: float) -> Tensor | None:
+def cluster_maps(run: StatesRun, box_px: int, voxel_size_ang: float) -> Tensor | None:
     """Maps of the clusters ``(c, d, d, d)``, the unassigned left out; None where no clusters are given."""
     from ..data.mrc_files import read_map
 
@@ -135,8 +134,8 @@ def cluster_maps(run: RefineRun, box_px: int, voxel_size_ang: float) -> Tensor |
             continue
         array, size_ang = read_map(path)
         if array.shape[0] != box_px or abs(size_ang / voxel_size_ang - 1) > 0.01:
-            raise DataError(f"{path}: {array.shape[0]} px of {size_ang:.3f} A, the run has {box_px} px of "
-                            f"{voxel_size_ang:.3f} A.", "Give clusters that were made with this run.")
+            raise DataError(f"{path}: {array.shape[0]} px of {size_ang:.3f} A, the particles have {box_px} px "
+                            f"of {voxel_size_ang:.3f} A.", "Give clusters of a training with this box and kept part.")
         maps.append(torch.from_numpy(array))
     if not maps:
         raise DataError(f"{run.clusters_dir}: there is no cluster map.", "Give the --out folder of cluster.")

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from ..contract.errors import ConfigError
-from ..contract.settings import RefineRun
+from ..contract.settings import StatesRun
 from ..reconstruction.images import Images, spread_rows
 from .tuning import TUNING, ShellTuning
 
@@ -35,7 +35,7 @@ def particle_radius_frac(data: Images, tuning: ShellTuning = TUNING.shells) -> f
     return float(np.interp(_POWER_FRAC, np.maximum.accumulate(share), np.arange(len(share))) / (_POWER_RADIUS * d))
 
 
-def with_shells(run: RefineRun, data: Images, tuning: ShellTuning = TUNING.shells) -> RefineRun:
+def with_shells(run: StatesRun, data: Images, tuning: ShellTuning = TUNING.shells) -> StatesRun:
     """The settings with every resolution that was left to the particle's size. Raises ConfigError."""
     radius_frac, highest = particle_radius_frac(data, tuning), data.box_px / 2
     finer = min(max(tuning.typical_radius_frac / radius_frac, 1.0), tuning.max_finer) if radius_frac else 1.0
@@ -51,7 +51,7 @@ def with_shells(run: RefineRun, data: Images, tuning: ShellTuning = TUNING.shell
     return run
 
 
-def shells_text(run: RefineRun, data: Images) -> str:
+def shells_text(run: StatesRun, data: Images) -> str:
     """The resolutions in words."""
     box_ang = data.box_px * data.pixel_size_ang
     return ", ".join(f"{what} {shells:.3g} shells ({box_ang / shells:.3g} A)" for what, shells in (

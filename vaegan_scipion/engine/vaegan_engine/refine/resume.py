@@ -6,20 +6,20 @@ from typing import Any
 from torch import Tensor
 
 from ..contract import run_json
-from ..contract.settings import RefineRun, TrainRun
+from ..contract.settings import StatesRun
 from ..data.prepared_images import ParticleCache, digest
 
 
-def settings_of(run: RefineRun, train: TrainRun, cache: ParticleCache, maps: Tensor | None) -> dict[str, Any]:
+def settings_of(run: StatesRun, cache: ParticleCache, maps: Tensor | None) -> dict[str, Any]:
     """All that a result depends on: settings, how the images were prepared, particles, maps to start from.
 
-    Paths, device and number of threads are left out: a folder may be moved, and go on elsewhere.
+    ``run``: with the data settings that count (``inputs.with_data``). Paths, device and number of threads are left
+    out: a folder may be moved, and go on elsewhere.
     """
     values = run_json.to_dict(run)
+    data = values.pop("data")
     values = {name: value for name, value in values.items() if name not in ("run_dir", "clusters_dir", "compute")}
-    data = run_json.to_dict(train.data)
     return {**values, "seed": run.compute.seed,
             **{f"data.{name}": value for name, value in data.items() if name not in ("particles", "stack")},
-            "max_shift_frac": train.model.max_shift_frac, "n_particles": len(cache), "box_px": cache.box_px,
-            "particles": cache.digest(),
+            "n_particles": len(cache), "box_px": cache.box_px, "particles": cache.digest(),
             "maps of the clusters": "none" if maps is None else digest(maps.cpu().numpy())}

@@ -16,7 +16,7 @@ from ..physics.fourier_band import make_band
 from ..reconstruction.map_mixture import MapMixture
 from ..reconstruction.pose_search import search_all
 from ..runtime.progress import progress_bar
-from . import contrast, junk, mask_choice, restart_states, second_search
+from . import contrast, junk, known_poses, mask_choice, restart_states, second_search
 from .ab_initio import CoarseMaps, start_with_contrasts
 from .assignment import reassign, search_in_all_maps
 from .evidence import Evidence
@@ -73,9 +73,10 @@ def find_states(problem: Problem, coarse: CoarseMaps, recorder: Recorder) -> tup
         assignment = assignment.with_junk(aside | outside)
         assignment, evidence = settle(this, assignment, evidence, "settle")
         if evidence.structured:
-            assignment, evidence = restart(this, assignment, evidence)
-            if number > 0:
-                assignment, evidence = search_finer(this, assignment, evidence)
+            if problem.poses is None:
+                assignment, evidence = restart(this, assignment, evidence)
+                if number > 0:
+                    assignment, evidence = search_finer(this, assignment, evidence)
             assignment, evidence = set_junk_aside(this, assignment, evidence, outside)
         problem, states, aside = this.problem, assignment.states(), assignment.aside
         print(f"{assignment.n_classes} states: {', '.join(str(len(state.rows)) for state in states)} particles, "
@@ -98,7 +99,7 @@ def begin(problem: Problem, coarse: CoarseMaps, evidence: Evidence, recorder: Re
         return problem, states, evidence
     max_shell = problem.settings.state_shells
     problem, spread = with_contrasts(problem, states, max_shell, "contrast_first", recorder)
-    if problem.images.contrast_spread:
+    if problem.images.contrast_spread and problem.poses is None:
         problem = problem.with_contrast(None, problem.tuning.start.typical_spread)
         model = MapMixture(coarse.maps, coarse.noise, problem.mask)
         maps, noise = recorder.step("ab_initio_contrast", partial(start_with_contrasts, problem, model, recorder))
@@ -109,7 +110,9 @@ def begin(problem: Problem, coarse: CoarseMaps, evidence: Evidence, recorder: Re
 
 
 def first_states(problem: Problem, model: MapMixture, recorder: Recorder) -> list[State]:
-    """All images searched in the coarse maps; maps with few images are dropped."""
+    """All images searched in the coarse maps, maps with few images dropped; or one state at the given poses."""
+    if problem.poses is not None:
+        return [known_poses.one_state(problem)]
     images, tuning, n_maps = problem.images, problem.tuning, model.n_classes
     recorder.stage("pose search", f"{len(images)} particles in {n_maps} maps")
     with progress_bar(len(images), "pose search", "images") as bar:
@@ -184,7 +187,9 @@ def search(this: Round, states: list[State]) -> Assignment:
 
 
 def search_states(this: Round, states: list[State]) -> Assignment:
-    """``search``, with a progress bar."""
+    """``search``, with a progress bar; where poses are given, none is searched."""
+    if this.problem.poses is not None:
+        return known_poses.at_own_poses(this.problem, states)
     this.recorder.stage("settle", f"{len(states)} candidate states, every image in every map")
     with progress_bar(len(this.problem), "pose search", "images") as bar:
         return search_in_all_maps(this.problem, states, bar.update)

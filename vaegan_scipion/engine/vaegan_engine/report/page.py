@@ -27,27 +27,65 @@ from ..latent.stability import as_deep
 from ..physics.map_comparison import frequencies_per_ang
 from . import pictures
 from .html import Section, shown, table
-from .refine_section import refine_section
 from .result_reading import read_json, read_picture
+from .states_section import states_section
 
 PAGE = Path(__file__).with_name("assets")
 FEW_NEAR_FRAC = 0.01  # of the cluster: a point with fewer particles near is marked
 STAGES = (("run_dir", "Training"), ("clusters_dir", "Clustering"), ("traverse_dir", "Traversal"),
-          ("halves_dir", "Two halves"), ("refine_dir", "Refinement"))
+          ("halves_dir", "Two halves"), ("states_dir", "States"))
 GLANCE = ("n_particles", "pixel_size_ang", "box_px", "device", "seed", "images_seen", "images_per_second", "state")
 
 
-def write_report(run: ReportRun, path: str | Path) -> Path:
-    """Write the page about the folders that ``run`` names. Returns the path. Raises DataError.
+@dataclasses.dataclass(frozen=True)
+class Content:
+    """What stands on a page."""
 
-    ``run_dir`` and ``clusters_dir`` must be given; the other folders may be empty.
+    title: str
+    lead: str
+    sections: list[Section]
+    data: str = "{}"  # JSON of the UMAP
+    js: str = ""
+
+
+def write_report(run: ReportRun, path: str | Path) -> Path:
+    """Write the page about the folders that ``run`` names. Returns the path. Raises ConfigError or DataError.
+
+    ``run_dir`` and ``clusters_dir`` are given, the other folders may be empty; or ``states_dir`` alone.
     """
-    if not (run.run_dir and run.clusters_dir):
+    path, content = Path(path), content_of(run)
+    page = Template((PAGE / "page.html").read_text()).substitute(
+        title=html.escape(run.title or content.title), lead=html.escape(content.lead),
+        css=(PAGE / "page.css").read_text(), js=content.js,
+        nav=" ".join(f'<a href="#{part.anchor}">{html.escape(part.heading)}</a>' for part in content.sections),
+        sections="\n".join(f'<section id="{part.anchor}"><h2>{html.escape(part.heading)}</h2>\n{part.body}</section>'
+                           for part in content.sections),
+        data=content.data, footer="Written by scipion-em-vaegan. Particle ids are those of the input set.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".tmp")
+    part.write_text(page, encoding="utf-8")
+    os.replace(part, path)
+    return path
+
+
+def content_of(run: ReportRun) -> Content:
+    """Of states alone, or of a clustering and what followed. Raises ConfigError or DataError."""
+    if run.run_dir and run.clusters_dir:
+        return clustering_content(run)
+    given = [name for name, _ in STAGES if name != "states_dir" and getattr(run, name)]
+    given += ["evaluation_dir"] * bool(run.evaluation_dir)
+    if given or not run.states_dir:
         raise ConfigError("The report has no run_dir or no clusters_dir.",
-                          "Name the folders of the training and of the clustering.")
-    path = Path(path)
+                          "Name the folders of the training and of the clustering; or states_dir alone.")
+    status = read_status(run.states_dir, "states")
+    lead = f"{status['n_particles']} particles, {status['clusters']} state{'s' * (status['clusters'] != 1)}"
+    return Content("States and poses", lead, [states_section(run.states_dir), settings_section(run, status)])
+
+
+def clustering_content(run: ReportRun) -> Content:
+    """Verdict, UMAP and clusters, and every other folder that is named. Raises DataError."""
     clusters, rows = read_clusters(run.clusters_dir), read_cluster_rows(run.clusters_dir)
-    training = read_stage(run.run_dir)
+    training = read_status(run.run_dir, "train3d or train2d")
     details = read_json(Path(run.clusters_dir) / result_files.CLUSTERING_JSON, "cluster")
     halves = read_halves(run.halves_dir)
     sections = [verdict_section(details, clusters), umap_section(),
@@ -56,32 +94,21 @@ def write_report(run: ReportRun, path: str | Path) -> Path:
         sections.append(traversal_section(run.traverse_dir, {row["label"]: row["n_particles"] for row in rows}))
     if halves:
         sections.append(fsc_section(halves))
-    if run.refine_dir:
-        sections.append(refine_section(run.refine_dir))
+    if run.states_dir:
+        sections.append(states_section(run.states_dir))
     if run.evaluation_dir:
         sections.append(
             evaluation_section(read_json(Path(run.evaluation_dir) / result_files.EVALUATION_JSON, "evaluate"))
         )
-    sections += [training_section(run.run_dir), settings_section(run)]
-    title = run.title or f"VAE-GAN {training['command']}"
-    page = Template((PAGE / "page.html").read_text()).substitute(
-        title=html.escape(title), lead=html.escape(lead(training, clusters)),
-        css=(PAGE / "page.css").read_text(), js=(PAGE / "page.js").read_text(),
-        nav=" ".join(f'<a href="#{part.anchor}">{html.escape(part.heading)}</a>' for part in sections),
-        sections="\n".join(f'<section id="{part.anchor}"><h2>{html.escape(part.heading)}</h2>\n{part.body}</section>'
-                           for part in sections),
-        data=umap_data(clusters), footer="Written by scipion-em-vaegan. Particle ids are those of the input set.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".tmp")
-    part.write_text(page, encoding="utf-8")
-    os.replace(part, path)
-    return path
+    sections += [training_section(run.run_dir), settings_section(run, training)]
+    return Content(f"VAE-GAN {training['command']}", lead(training, clusters), sections, umap_data(clusters),
+                   (PAGE / "page.js").read_text())
 
 
 # ------------------------------- what is read -------------------------------
-def read_stage(folder: str) -> dict[str, Any]:
-    """``status.json`` of a training folder. Raises DataError."""
-    return dict(read_json(Path(folder) / result_files.STATUS_JSON, "train3d or train2d"))
+def read_status(folder: str, command: str) -> dict[str, Any]:
+    """``status.json`` of a folder that ``command`` makes. Raises DataError."""
+    return dict(read_json(Path(folder) / result_files.STATUS_JSON, command))
 
 
 def read_halves(folder: str) -> list[dict[str, Any]]:
@@ -277,9 +304,8 @@ def training_section(folder: str) -> Section:
         f'should fall and level off.</p><img src="{pictures.curves_uri(rows)}" alt="training curves">'))
 
 
-def settings_section(run: ReportRun) -> Section:
-    """Every setting and version; what differs from the default is marked."""
-    status = read_stage(run.run_dir)
+def settings_section(run: ReportRun, status: dict[str, Any]) -> Section:
+    """Every setting and version; what differs from the default is marked. ``status`` of the first stage."""
     facts = [(name.replace("_", " "), shown(status[name])) for name in GLANCE if name in status]
     facts += [(f"version of {name}", value) for name, value in sorted(status.get("versions", {}).items())]
     body = table(None, facts)
@@ -294,7 +320,7 @@ def settings_section(run: ReportRun) -> Section:
 def embedding_of(run: ReportRun) -> str:
     """The embed folder behind the clusters; '' when it is not known."""
     path = Path(run.clusters_dir) / result_files.RUN_JSON
-    stored = run_json.read_run(path) if path.exists() else None
+    stored = run_json.read_run(path) if run.clusters_dir and path.exists() else None
     return stored.embedding_dir if isinstance(stored, ClusterRun) else ""
 
 

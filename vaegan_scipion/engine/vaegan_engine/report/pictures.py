@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
+from ..contract.labels import CLUSTERS, Naming
 from ..figures import drawing
 
 PLANES = (("z", 0), ("y", 1), ("x", 2))  # normal of the section, axis of the array
@@ -87,8 +88,8 @@ def curves_uri(rows: Sequence[dict[str, Any]]) -> str:
     return figure_uri(figure)
 
 
-def fsc_uri(curves: Sequence[drawing.Curve], title: str) -> str:
+def fsc_uri(curves: Sequence[drawing.Curve], title: str, naming: Naming = CLUSTERS) -> str:
     """FSC curves with both thresholds."""
     figure = drawing.new_figure(6.4, 4.0)
-    drawing.draw_fsc(figure.subplots(), curves, title)
+    drawing.draw_fsc(figure.subplots(), curves, title, naming)
     return figure_uri(figure)

@@ -53,7 +53,7 @@ class Checkpoints:
                 if stored.get(name) != settings.get(name):
                     raise ConfigError(f"{path}: the refinement was begun with {name} {stored.get(name)}, now it is "
                                       f"{settings.get(name)}.",
-                                      "Continue with what it was begun with, or refine into a new folder.")
+                                      "Continue with what it was begun with, or start in a new folder.")
             return
         (out_dir / result_files.STATUS_JSON).unlink(missing_ok=True)
         self.clear()
@@ -102,7 +102,7 @@ class Checkpoints:
             return _unpacked(json.loads(arrays[_VALUE].tobytes()), arrays, self.device)
         except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
             raise DataError(f"{path}: the checkpoint cannot be read ({error}).",
-                            "Delete it and continue from the one before, or refine anew.") from error
+                            "Delete it and continue from the one before, or start anew.") from error
 
     def drop(self, name: str) -> None:
         """Forget a step."""

@@ -1,4 +1,4 @@
-"""The part of the HTML report about ``refine``: verdict with its evidence, states, half maps, views, motions."""
+"""The part of the HTML report about ``states``: verdict with its evidence, states, half maps, views, motions."""
 from __future__ import annotations
 
 import html
@@ -10,7 +10,7 @@ import numpy as np
 
 from ..contract import result_files, wording
 from ..contract.errors import DataError
-from ..contract.labels import cluster_colour
+from ..contract.labels import STATES, state_colour, state_name
 from ..figures import drawing
 from ..physics.map_comparison import frequencies_per_ang
 from . import pictures
@@ -20,10 +20,10 @@ from .result_reading import read_json, read_picture
 VIEW_BINS = (24, 12)  # rot x cos(tilt): bins of equal area on the sphere
 
 
-def refine_section(folder: str) -> Section:
-    """Verdict, states, pairs, refused splits, maps and viewing directions of a refine folder. Raises DataError."""
-    details = read_json(Path(folder) / result_files.REFINE_JSON, "refine")
-    rows = read_json(Path(folder) / result_files.CLUSTERS_JSON, "refine")
+def states_section(folder: str) -> Section:
+    """Verdict, states, pairs, refused splits, maps and viewing directions of a states folder. Raises DataError."""
+    details = read_json(Path(folder) / result_files.STATES_JSON, "states")
+    rows = read_json(Path(folder) / result_files.CLUSTERS_JSON, "states")
     labels, rot_deg, tilt_deg = read_views(folder)
     body = f'<p class="verdict">{html.escape(details["verdict"])}</p>{table(None, evidence(details))}'
     body += ('<p class="note">States, poses and maps by expectation maximisation over poses. Half maps were refined '
@@ -46,14 +46,9 @@ def refine_section(folder: str) -> Section:
     curves = [drawing.Curve(row["label"], f"{state_name(row['label'])}: {row['resolution_0.143_ang']:.1f} Å",
                             frequencies_per_ang(2 * (len(row["fsc"]) - 1), row["voxel_size_ang"]), np.array(row["fsc"]))
               for row in rows]
-    body += f'<img src="{pictures.fsc_uri(curves, "Half maps refined apart")}" alt="FSC of half maps">'
+    body += f'<img src="{pictures.fsc_uri(curves, "Half maps refined apart", STATES)}" alt="FSC of half maps">'
     body += f'<img src="{views_uri(labels, rot_deg, tilt_deg)}" alt="viewing directions"></div>'
-    return Section("refine", "Refined states", body)
-
-
-def state_name(label: int) -> str:
-    """Name of a refined state."""
-    return f"state {label + 1}"
+    return Section("states", "States", body)
 
 
 def evidence(details: dict[str, Any]) -> list[tuple[str, str]]:
@@ -93,7 +88,7 @@ def card(folder: str, row: dict[str, Any]) -> str:
         shown += "".join(f'<figure><img src="{pictures.grey_uri(image, low, high)}" alt="motion">'
                          f"<figcaption>motion {place + 1} of {len(along)}</figcaption></figure>"
                          for place, image in enumerate(sections))
-    return (f'<div class="card" style="--colour: {cluster_colour(row["label"])}"><h3><span class="swatch"></span>'
+    return (f'<div class="card" style="--colour: {state_colour(row["label"])}"><h3><span class="swatch"></span>'
             f'{state_name(row["label"])}, {row["n_particles"]} particles</h3><div class="views">{shown}</div></div>')
 
 
@@ -101,7 +96,7 @@ def read_views(folder: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Label, rot and tilt (deg) of the particles in a state. Raises DataError."""
     path = Path(folder) / result_files.PARTICLES_CSV
     if not path.exists():
-        raise DataError(f"{path} is not there.", "Run vaegan refine first.")
+        raise DataError(f"{path} is not there.", "Run vaegan states first.")
     rows = [row for row in result_files.read_csv(path) if int(row["label"]) >= 0]
     return (np.array([int(row["label"]) for row in rows]), np.array([float(row["rot_deg"]) for row in rows]),
             np.array([float(row["tilt_deg"]) for row in rows]))
@@ -116,7 +111,7 @@ def views_uri(labels: np.ndarray, rot_deg: np.ndarray, tilt_deg: np.ndarray) -> 
         density = VIEW_BINS[0] * VIEW_BINS[1] / chosen.sum()
         _, _, _, image = ax.hist2d(np.mod(rot_deg[chosen], 360), np.cos(np.deg2rad(tilt_deg[chosen])), bins=VIEW_BINS,
                                    range=((0, 360), (-1, 1)), weights=np.full(chosen.sum(), density), vmin=0)
-        ax.set_title(f"{state_name(state)}: viewing directions", fontsize=9, color=cluster_colour(int(state)))
+        ax.set_title(f"{state_name(state)}: viewing directions", fontsize=9, color=state_colour(int(state)))
         ax.set_xlabel("rot (deg)", fontsize=8)
         ax.set_ylabel("cos tilt", fontsize=8)
         ax.tick_params(labelsize=7)

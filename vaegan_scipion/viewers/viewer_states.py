@@ -1,4 +1,4 @@
-"""Results of refine clusters: verdict, cards, maps, FSC, viewing directions."""
+"""Results of find states and poses: verdict, cards, maps, FSC, viewing directions."""
 from typing import Any, Callable, Dict, List
 
 import numpy as np
@@ -7,18 +7,18 @@ import pyworkflow.protocol.params as params
 from ..convert.from_engine import Picture
 from ..convert.poses import read_poses
 from ..engine.vaegan_engine.contract import result_files
-from ..engine.vaegan_engine.contract.labels import UNASSIGNED
+from ..engine.vaegan_engine.contract.labels import STATES, UNASSIGNED, state_colour, state_name
 from ..engine_run import result_file
-from ..protocols import VaeganProtRefine
-from . import cards, plots, refined_states
+from ..protocols import VaeganProtStates
+from . import cards, plots, states_drawings
 from .viewer_base import VaeganViewer, fsc_curve, read_picture
 
 
-class VaeganRefineViewer(VaeganViewer):
-    """Viewer of refine clusters."""
+class VaeganStatesViewer(VaeganViewer):
+    """Viewer of find states and poses."""
 
-    _label = "viewer refined states"
-    _targets = [VaeganProtRefine]
+    _label = "viewer states"
+    _targets = [VaeganProtStates]
 
     def _defineParams(self, form: Any) -> None:
         form.addSection(label="Visualization")
@@ -36,7 +36,7 @@ class VaeganRefineViewer(VaeganViewer):
         form.addParam("showClasses", params.LabelParam, label="Classes in Scipion's viewer",
                       help="Classes of the input particles with their alignment.")
         form.addParam("showReport", params.LabelParam, label="Report in the browser",
-                      help="With the clusters it started from. One HTML file to keep or to send: "
+                      help="With the clusters it started from, if any. One HTML file to keep or to send: "
                            "extra/report/report.html.")
 
     def _getVisualizeDict(self) -> Dict[str, Callable[..., List[Any]]]:
@@ -45,14 +45,14 @@ class VaeganRefineViewer(VaeganViewer):
                 "showClasses": self._classes, "showReport": self._report}
 
     def _verdict(self, _name: Any = None) -> List[Any]:
-        details = result_files.read_json(result_file(self.protocol.getRefinedDir(), result_files.REFINE_JSON))
+        details = result_files.read_json(result_file(self.protocol.getStatesDir(), result_files.STATES_JSON))
         rows = self.protocol.readClusterRows()
-        return self.figure_view(refined_states.draw_evidence, details, rows, title="Verdict",
-                                size_in=refined_states.evidence_size_in(details, rows))
+        return self.figure_view(states_drawings.draw_evidence, details, rows, title="Verdict",
+                                size_in=states_drawings.evidence_size_in(details, rows))
 
     def read_cards(self) -> List[cards.Card]:
         """A card per state, the largest first."""
-        poses = read_poses(self.protocol.getRefinedDir())
+        poses = read_poses(self.protocol.getStatesDir())
         label = np.array([pose.label for pose in poses.values()])
         probability = np.array([pose.probability for pose in poses.values()])
         curves = {curve.label: curve for curve in map(fsc_curve, getattr(self.protocol, "outputFSCs", None) or [])}
@@ -61,26 +61,26 @@ class VaeganRefineViewer(VaeganViewer):
                            curve=curves.get(row["label"])) for row in self.protocol.readClusterRows()]
 
     def _map(self, row: Dict[str, Any]) -> np.ndarray:
-        return read_picture(Picture(0, str(result_file(self.protocol.getRefinedDir(), row["file"]))))
+        return read_picture(Picture(0, str(result_file(self.protocol.getStatesDir(), row["file"]))))
 
     def _cards(self, _name: Any = None) -> List[Any]:
         made = self.read_cards()
-        return self.figure_view(cards.draw_cards, made, title="States", size_in=cards.cards_size_in(len(made)))
+        return self.figure_view(cards.draw_cards, made, STATES, title="States", size_in=cards.cards_size_in(len(made)))
 
     def _views(self, _name: Any = None) -> List[Any]:
-        poses = list(read_poses(self.protocol.getRefinedDir()).values())
+        poses = list(read_poses(self.protocol.getStatesDir()).values())
         labels = sorted({pose.label for pose in poses} - {UNASSIGNED})
         angles = [np.array([(pose.rot_deg, pose.tilt_deg) for pose in poses if pose.label == label])
                   for label in labels]
-        return self.figure_view(refined_states.draw_views, labels, [a[:, 0] for a in angles],
+        return self.figure_view(states_drawings.draw_views, labels, [a[:, 0] for a in angles],
                                 [a[:, 1] for a in angles], title="Viewing directions",
-                                size_in=refined_states.views_size_in(len(labels)))
+                                size_in=states_drawings.views_size_in(len(labels)))
 
     def _maps(self, _name: Any = None) -> List[Any]:
         rows = self.protocol.readClusterRows()
-        names = [f"{plots.cluster_name(row['label'])}, {row['n_particles']} particles" for row in rows]
+        names = [f"{state_name(row['label'])}, {row['n_particles']} particles" for row in rows]
         return self.figure_view(plots.draw_slices, [self._map(row) for row in rows], names,
-                                [plots.cluster_colour(row["label"]) for row in rows], title="Maps",
+                                [state_colour(row["label"]) for row in rows], title="Maps",
                                 size_in=plots.slices_size_in(len(rows)))
 
     def _motions(self, _name: Any = None) -> List[Any]:
@@ -90,22 +90,19 @@ class VaeganRefineViewer(VaeganViewer):
         shown = [(row["label"], k / (len(row["motion_files"]) - 1), file)
                  for row in rows for k, file in enumerate(row["motion_files"])]
         return self.figure_view(plots.draw_slices, [self._map({"file": file}) for _, _, file in shown],
-                                [f"{plots.cluster_name(label)}, t = {t:.1f}" for label, t, _ in shown],
-                                [plots.cluster_colour(label) for label, _, _ in shown],
+                                [f"{state_name(label)}, t = {t:.1f}" for label, t, _ in shown],
+                                [state_colour(label) for label, _, _ in shown],
                                 title="Maps along the motions", size_in=plots.slices_size_in(len(shown)))
 
     def _fsc(self, _name: Any = None) -> List[Any]:
         output = getattr(self.protocol, "outputFSCs", None)
         if output is None or not output.getSize():
             return [self.errorMessage("This run has no FSC.", "Nothing to show")]
-        return self.figure_view(plots.draw_fsc, [fsc_curve(fsc) for fsc in output], title="FSC between half maps")
+        return self.figure_view(plots.draw_fsc, [fsc_curve(fsc) for fsc in output], STATES,
+                                title="FSC between half maps")
 
     def _classes(self, _name: Any = None) -> List[Any]:
         return self.table_view("outputClasses")
 
     def _report(self, _name: Any = None) -> List[Any]:
-        clustering = self.protocol.inputClusters.get()
-        if clustering is None:
-            return [self.errorMessage("The report is about clusters, and this run started from random maps alone.",
-                                      "No report")]
-        return self.report_view(clustering, refinement=self.protocol)
+        return self.report_view(self.protocol.inputClusters.get(), states=self.protocol)

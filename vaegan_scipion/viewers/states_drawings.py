@@ -1,4 +1,4 @@
-"""Drawings of refined states: where their particles look from, and the verdict with its evidence.
+"""Drawings of states: where their particles look from, and the verdict with its evidence.
 
 Arrays in, drawings on a matplotlib Figure out.
 """
@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..engine.vaegan_engine.contract import wording
-from ..engine.vaegan_engine.contract.labels import cluster_colour, cluster_name
+from ..engine.vaegan_engine.contract.labels import state_colour, state_name
 
 VIEW_BINS = (24, 12)  # rot x cos(tilt): bins of equal area on the sphere
 MOST_ROWS = 30  # of evidence that are written out
@@ -39,7 +39,7 @@ def draw_views(figure: Figure, labels: Sequence[int], rot_deg: Sequence[np.ndarr
         density = view_density(rot, tilt)
         image = axes.imshow(density.T, origin="lower", aspect="auto", extent=(0, 360, -1, 1), vmin=0,
                             vmax=max(2.0, float(density.max())), cmap="viridis")
-        axes.set_title(f"{cluster_name(label)}: {len(rot)} particles", color=cluster_colour(label), fontsize=10)
+        axes.set_title(f"{state_name(label)}: {len(rot)} particles", color=state_colour(label), fontsize=10)
         axes.set(xlabel="rot (deg)", ylabel="cos tilt")
         figure.colorbar(image, ax=axes, label="views / mean")
     figure.tight_layout()
@@ -50,11 +50,11 @@ def motion_lines(rows: Sequence[Dict[str, Any]]) -> List[str]:
     """What two halves of each state's particles say of its variation, from `clusters.json`."""
     known = [row for row in rows if row["motion_agreement"] is not None]
     return ["", "Continuous variation (agreement of two halves on the place of each particle; 0.5 is asked for):",
-            *(f"  {cluster_name(row['label'])}: {row['motion_agreement']:.2f}" for row in known)] if known else []
+            *(f"  {state_name(row['label'])}: {row['motion_agreement']:.2f}" for row in known)] if known else []
 
 
 def evidence_lines(details: Dict[str, Any], rows: Sequence[Dict[str, Any]]) -> List[str]:
-    """The verdict and the numbers behind it, from `refine.json` and `clusters.json`, as lines of text."""
+    """The verdict and the numbers behind it, from `states.json` and `clusters.json`, as lines of text."""
     lines = [f"Verdict: {details['verdict']}", "",
              f"Images that took no part in the start: log likelihood {details['unseen_log_evidence']:.1f} per image "
              f"against an empty map; {details['least_log_evidence']:g} is asked for."]
@@ -76,7 +76,7 @@ def evidence_lines(details: Dict[str, Any], rows: Sequence[Dict[str, Any]]) -> L
     if details["pairs"]:
         lines += ["", "Pairs of states (agreement of two halves: 1 = perfect; valley: 0 = parted, 1 = no gap; by view: "
                   "part that the viewing direction explains):"]
-        lines += [f"  {cluster_name(a)} and {cluster_name(b)}: {separation_text(pair)}"
+        lines += [f"  {state_name(a)} and {state_name(b)}: {separation_text(pair)}"
                   for pair in details["pairs"] for a, b in [pair["states"]]]
     lines += motion_lines(rows)
     if details["refused_splits"]:
@@ -108,4 +108,4 @@ def _shown(details: Dict[str, Any], rows: Sequence[Dict[str, Any]]) -> List[str]
              for part in (textwrap.wrap(line, LINE_CHARS, subsequent_indent="    ", drop_whitespace=True,
                                         replace_whitespace=False) or [""])]
     left = len(lines) - MOST_ROWS
-    return lines if left <= 1 else [*lines[:MOST_ROWS], f"... and {left} lines more: see refine.json"]
+    return lines if left <= 1 else [*lines[:MOST_ROWS], f"... and {left} lines more: see states.json"]

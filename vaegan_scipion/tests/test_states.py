@@ -1,4 +1,4 @@
-"""The refine protocol: classes and particles with RELION's poses, half maps, FSCs; what the form refuses."""
+"""Find states and poses: classes and particles with RELION's poses, half maps, FSCs; what the form refuses."""
 import os
 import unittest
 from importlib.util import find_spec
@@ -13,10 +13,17 @@ from pwem.constants import ALIGN_PROJ
 
 from vaegan_scipion.convert.poses import Pose, pose_matrix
 from vaegan_scipion.engine.vaegan_engine.contract import result_files
+from vaegan_scipion.engine.vaegan_engine.contract.settings import DataConfig
 from vaegan_scipion.engine_run import EngineError, read_status
-from vaegan_scipion.protocols import VaeganProtCluster, VaeganProtRefine, VaeganProtTrain2D, VaeganProtTrain3D
+from vaegan_scipion.protocols import (
+    VaeganProtCluster,
+    VaeganProtEvaluate,
+    VaeganProtSelect,
+    VaeganProtStates,
+    VaeganProtTrain3D,
+)
 from vaegan_scipion.tests.phantom import ENABLED_IDS, SAMPLING_RATE_ANG, ProjectTest, environment, run_in_shell
-from vaegan_scipion.viewers import refined_states
+from vaegan_scipion.viewers import states_drawings
 
 NEEDS_RELION = "scipion-em-relion is not installed; it writes the star file" if find_spec("relion") is None else ""
 
@@ -33,17 +40,17 @@ def i_of_state_2(particle):
     return particle.getObjId() % 2 == 1
 
 
-class TestRefine(ProjectTest):
+class TestStates(ProjectTest):
     """On the fake engine: state = id % 2, every tenth set aside; angles and shifts that tell the id."""
 
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        particles = (cls.imported, "outputParticles")
+        particles = cls.particles = (cls.imported, "outputParticles")
         cls.training = cls.make(VaeganProtTrain3D, boxPx=16, nCategories=3, inputParticles=particles)
         cls.clustering = cls.make(VaeganProtCluster, inputTraining=cls.training, nNeighbors=5)
         # the phantom is smaller than the form allows
-        cls.run_ = cls.make(VaeganProtRefine, inputTraining=cls.training, inputClusters=cls.clustering)
+        cls.run_ = cls.make(VaeganProtStates, boxPx=16, inputParticles=particles, inputClusters=cls.clustering)
 
     def check_particle(self, item):
         """Class, alignment and values of one particle."""
@@ -97,44 +104,45 @@ class TestRefine(ProjectTest):
         labels = [volume.getObjLabel() for volume in self.run_.outputMotions]
         self.assertEqual(labels, ["state 2, t = 0.0", "state 2, t = 0.5", "state 2, t = 1.0"])
         self.assertIn("varies continuously", self.run_._summary()[2])
-        lines = refined_states.evidence_lines(self.run_._evidence(), self.run_.readClusterRows())
+        lines = states_drawings.evidence_lines(self.run_._evidence(), self.run_.readClusterRows())
         self.assertTrue(any(f"Set aside: {len(junk)} images" in line for line in lines))
         self.assertTrue(any("0.90" in line for line in lines))
 
     def test_what_is_no_output_any_more_is_emptied(self):
-        run = self.make(VaeganProtRefine, inputTraining=self.training, inputClusters=self.clustering)
+        run = self.make(VaeganProtStates, boxPx=16, inputParticles=self.particles, inputClusters=self.clustering)
         self.addCleanup(self.proj.deleteProtocol, run)
-        folder = Path(run.getRefinedDir())
+        folder = Path(run.getStatesDir())
         rows = result_files.read_json(folder / result_files.CLUSTERS_JSON)
         result_files.write_json(folder / result_files.CLUSTERS_JSON, [{**row, "motion_files": []} for row in rows])
         table = folder / result_files.PARTICLES_CSV
         lines = table.read_text().splitlines()
         table.write_text("\n".join([lines[0], *(line for line in lines[1:] if line.split(",")[1] != "-1")]) + "\n")
-        run.createOutputStep("")
+        run.createOutputStep("", "")
         again = self.proj.getProtocol(run.getObjId(), fromRuns=False)
         self.assertEqual(run.outputJunk.getSize(), 0)
         self.assertEqual(run.outputMotions.getSize(), 0)
         self.assertEqual(again.outputParticles.getSize(), len(KEPT_IDS))
 
     def test_a_folder_that_was_emptied_has_no_verdict(self):
-        run = self.make(VaeganProtRefine, inputTraining=self.training, inputClusters=self.clustering)
+        run = self.make(VaeganProtStates, boxPx=16, inputParticles=self.particles, inputClusters=self.clustering)
         self.addCleanup(self.proj.deleteProtocol, run)
-        (Path(run.getRefinedDir()) / result_files.REFINE_JSON).unlink()
+        (Path(run.getStatesDir()) / result_files.STATES_JSON).unlink()
         self.assertNotIn("Verdict", "\n".join(run._summary()))
         self.assertEqual(run._methods(), [])
 
     def test_continue_after_a_stop_resumes(self):
-        run = self.filled(VaeganProtRefine, inputTraining=self.training)
+        run = self.filled(VaeganProtStates, boxPx=16, inputParticles=self.particles)
         self.proj.saveProtocol(run)
         run.makePathsAndClean()
+        run.convertInputStep("", False)
         with patch.object(run, "runJob", side_effect=run_in_shell):
-            with environment(VAEGAN_FAKE_EXIT="refine:143"), self.assertRaisesRegex(EngineError, "fake message 143"):
-                run.refineStep("")
+            with environment(VAEGAN_FAKE_EXIT="states:143"), self.assertRaisesRegex(EngineError, "fake message 143"):
+                run.statesStep("", "")
             self.assertEqual(run._summary(), ["Stopped at: divide. Continue goes on from there."])
             for n_maps, resumed in ((3, True), (4, False)):  # other settings begin anew
                 run.nMaps.set(n_maps)
-                run.refineStep("")
-                self.assertIs(read_status(run.getRefinedDir())["resumed"], resumed)
+                run.statesStep("", "")
+                self.assertIs(read_status(run.getStatesDir())["resumed"], resumed)
 
     @unittest.skipIf(NEEDS_RELION, NEEDS_RELION)
     def test_relion_reads_the_poses_as_they_were_written(self):
@@ -148,9 +156,9 @@ class TestRefine(ProjectTest):
             np.testing.assert_allclose([row.rlnOriginXAngst, row.rlnOriginYAngst], [-0.5 * i, 0.25 * i], atol=1e-3)
 
     def test_every_button_of_the_viewer_draws(self):
-        from vaegan_scipion.viewers import VaeganRefineViewer
+        from vaegan_scipion.viewers import VaeganStatesViewer
 
-        viewer = VaeganRefineViewer(project=self.proj, protocol=self.run_)
+        viewer = VaeganStatesViewer(project=self.proj, protocol=self.run_)
         for name, show in viewer._getVisualizeDict().items():
             if name in ("showClasses", "showReport"):
                 continue  # Scipion's own window, the browser
@@ -160,42 +168,100 @@ class TestRefine(ProjectTest):
         self.assertEqual([card.n_particles for card in viewer.read_cards()],
                          [row["n_particles"] for row in self.run_.readClusterRows()])
 
-    def test_report_shows_the_clusters_and_the_refinement(self):
-        from vaegan_scipion.viewers import VaeganClusterViewer, VaeganRefineViewer
+    def test_report_shows_the_clusters_and_the_states(self):
+        from vaegan_scipion.viewers import VaeganClusterViewer, VaeganStatesViewer
 
-        for viewer in (VaeganRefineViewer(project=self.proj, protocol=self.run_),
+        for viewer in (VaeganStatesViewer(project=self.proj, protocol=self.run_),
                        VaeganClusterViewer(project=self.proj, protocol=self.clustering)):
             view, = viewer._getVisualizeDict()["showReport"]()
             with open(view.path) as stream:
                 page = stream.read()
-            self.assertIn(os.path.abspath(self.run_.getRefinedDir()), page)
+            self.assertIn(os.path.abspath(self.run_.getStatesDir()), page)
             self.assertIn(os.path.abspath(self.clustering.getClustersDir()), page)
 
-    def test_form_refuses(self):
-        other = self.make(VaeganProtTrain3D, boxPx=16, seed=1, inputParticles=(self.imported, "outputParticles"))
-        for message, values in ((f"has {len(ENABLED_IDS)} particles; at least 200", {}),
-                                ("use rising numbers", {"startShells": 9.0, "stateShells": 8.0}),
-                                ("Starts to try is 0", {"nStarts": 0}), ("Batch size is 1", {"batchSize": 1}),
-                                ("Smallest state / all is 0.7", {"smallestFrac": 0.7})):
-            run = self.newProtocol(VaeganProtRefine, **values)
-            run.inputTraining.set(self.training)
-            self.assertIn(message, "\n".join(run._validate()))
+    def test_report_of_states_alone(self):
+        from vaegan_scipion.viewers import VaeganStatesViewer
+
+        run = self.make(VaeganProtStates, boxPx=16, seed=3, inputParticles=self.particles)
+        view, = VaeganStatesViewer(project=self.proj, protocol=run)._getVisualizeDict()["showReport"]()
+        with open(view.path) as stream:
+            page = stream.read()
+        self.assertIn(os.path.abspath(run.getStatesDir()), page)
+        self.assertNotIn(os.path.abspath(self.clustering.getClustersDir()), page)
+
+    def test_the_engine_is_asked_for_what_the_form_says(self):
+        run = self.filled(VaeganProtStates, boxPx=16, cropFrac=0.75, particleDiameterAng=60.0, maxShiftFrac=0.1,
+                          invertContrast=True, maxImages=40, inputParticles=self.particles)
+        settings = run._getSettings()
+        self.assertEqual(settings.data, DataConfig(particles="particles.star", box_px=16, crop_frac=0.75,
+                                                   invert_contrast=True, max_images=40))
+        self.assertEqual((settings.particle_diameter_ang, settings.max_shift_frac), (60.0, 0.1))
+        self.assertEqual((settings.run_dir, settings.clusters_dir), ("", ""))
         run.inputClusters.set(self.clustering)
-        run.inputTraining.set(other)
-        self.assertIn("were made with another training", "\n".join(run._validate()))
-        self.assertNotIn(VaeganProtTrain2D.__name__, run.getParam("inputTraining").pointerClass.get())
+        self.assertTrue(run._getSettings().clusters_dir.endswith("clusters"))
+        run.useAlignment.set(True)
+        self.assertEqual((run._getSettings().clusters_dir, run._getSettings().data.input_poses), ("", True))
+
+    def test_select_and_evaluate_take_states(self):
+        picked = self.make(VaeganProtSelect, inputClusters=self.run_, clusterNumbers="2")
+        self.assertEqual([item.getObjId() for item in picked.outputParticles.iterItems(orderBy="id")],
+                         [i for i in KEPT_IDS if i % 2])
+        self.assertIn("state 2", "\n".join(picked._summary()))
+        compared = self.make(VaeganProtEvaluate, inputClusters=self.run_,
+                             inputClasses=(self.clustering, "outputClasses"),
+                             inputReferences=(self.run_, "outputVolumes"))
+        self.assertTrue(compared.outputVolumes.getFirstItem().getObjLabel().startswith("state 1 against"))
+
+    def test_form_refuses(self):
+        box = "Box of the images used (px)"
+        for message, values in ((f"has {len(ENABLED_IDS)} enabled particles; at least 200", {}),
+                                ("use rising numbers", {"startShells": 9.0, "stateShells": 8.0}),
+                                ("The finest shells are 9. Use at most 8", {"stateShells": 9.0}),
+                                ("Starts to try is 0", {"nStarts": 0}), ("Batch size is 1", {"batchSize": 1}),
+                                ("Smallest state / all is 0.7", {"smallestFrac": 0.7}),
+                                ("Largest shift / box is 0.9", {"maxShiftFrac": 0.9}),
+                                (f"{box} is 20. Use a multiple of 8.", {"boxPx": 20}),
+                                (f"{box} is 8. Use 16 to 512 px.", {"boxPx": 8}),
+                                (f"{box} is 40, more than the 32 px kept of the images (32 px)", {"boxPx": 40}),
+                                ("Part of the box kept is 2", {"cropFrac": 2.0}),
+                                ("Particle diameter (A) is 500; the kept part of the box is 112 A wide. Use 11 to 112",
+                                 {"particleDiameterAng": 500.0}),
+                                ("Particle diameter (A) is -3.0. Use 1 to 100,000 A", {"particleDiameterAng": -3.0}),
+                                ("Particles to use is 30. Use at least 200; 0 = all.", {"maxImages": 30}),
+                                ("carry no projection alignment. Give refined particles, or set it to No.",
+                                 {"useAlignment": True})):
+            run = self.filled(VaeganProtStates, inputParticles=self.particles, **{"boxPx": 16, **values})
+            self.assertIn(message, "\n".join(run._validate()))
+        run = self.filled(VaeganProtStates, boxPx=24, inputParticles=self.particles, inputClusters=self.clustering)
+        self.assertIn("have maps of 16 px of 7.000 A; here it would be 24 px of 4.667 A. Use the box",
+                      "\n".join(run._validate()))
+        run.boxPx.set(16)
+        self.assertEqual([line for line in run._validate() if "at least 200" not in line], [])
+
+    @unittest.skipIf(NEEDS_RELION, NEEDS_RELION)
+    def test_states_go_on_from_the_alignment_of_states(self):
+        """The star file that the engine gets has the very angles and origins that it gave."""
+        run = self.make(VaeganProtStates, boxPx=16, useAlignment=True, inputParticles=(self.run_, "outputParticles"))
+        rows = list(Table(fileName=run._getExtraPath("particles.star"), tableName="particles"))
+        self.assertEqual([row.vaeParticleId for row in rows], KEPT_IDS)
+        for row in rows:
+            i = row.vaeParticleId
+            np.testing.assert_allclose([row.rlnAngleRot, row.rlnAngleTilt, row.rlnAnglePsi],
+                                       [i % 170, 10 + i % 160, -(i % 90)], atol=1e-3)
+            np.testing.assert_allclose([row.rlnOriginXAngst, row.rlnOriginYAngst], [-0.5 * i, 0.25 * i], atol=1e-3)
+        self.assertIn("starting from the particles' alignment", run._methods()[0])
 
 
 class TestDrawings(unittest.TestCase):
-    """Drawings of refined states, from arrays."""
+    """Drawings of states, from arrays."""
 
     def test_even_views_have_density_one(self):
         rng = np.random.default_rng(0)
         rot, tilt = rng.uniform(0, 360, 200000), np.rad2deg(np.arccos(rng.uniform(-1, 1, 200000)))
-        density = refined_states.view_density(rot, tilt)
+        density = states_drawings.view_density(rot, tilt)
         self.assertAlmostEqual(density.mean(), 1.0)
         self.assertLess(np.abs(density - 1).max(), 0.2)
-        side = refined_states.view_density(rot, np.full(200000, 90.0))
+        side = states_drawings.view_density(rot, np.full(200000, 90.0))
         self.assertEqual(np.count_nonzero(side.sum(axis=0)), 1)
 
     def test_evidence_names_every_number(self):
@@ -208,7 +274,7 @@ class TestDrawings(unittest.TestCase):
                    "junk": {"n_junk": 77, "fraction": 0.0642, "n_misfit": 61, "n_empty": 16, "misfit_limit": 1.73,
                             "median_misfit": 1.02}}
         rows = [{"label": 0, "motion_agreement": 0.87}, {"label": 1, "motion_agreement": None}]
-        text = "\n".join(refined_states.evidence_lines(details, rows))
+        text = "\n".join(states_drawings.evidence_lines(details, rows))
         for part in ("2 states", "120.4", "several random maps: 88.8, 99.9 per", "finer: 110.1.", "77.7, 66.6 per",
                      "finer: 120.4, kept.", "Mask: radius 96 A", "deviation 23 %; below 8 %", "0.99", "0.05",
                      "100 into 70 + 30", "0.91", "0.82", "0.61", "0.03",
@@ -216,6 +282,6 @@ class TestDrawings(unittest.TestCase):
                      "0.87"):
             self.assertIn(part, text)
         many = {**details, "refused_splits": [trial] * 40}
-        figure = Figure(refined_states.evidence_size_in(many, rows))
-        refined_states.draw_evidence(figure, many, rows)
+        figure = Figure(states_drawings.evidence_size_in(many, rows))
+        states_drawings.draw_evidence(figure, many, rows)
         self.assertIn("lines more", figure.texts[0].get_text())

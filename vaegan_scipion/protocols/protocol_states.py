@@ -1,0 +1,387 @@
+"""States, poses and maps of particles: the engine's states, as classes that RELION and others go on with."""
+import json
+import os
+import shutil
+from enum import Enum
+from typing import Any, Dict, List
+
+import pyworkflow.protocol.params as params
+from pwem.objects import FSC, SetOfClasses3D, SetOfFSCs, SetOfParticles, SetOfVolumes, Transform
+from pyworkflow.object import Float, Integer
+
+from ..constants import PARTICLES_STAR, STATES_DIR
+from ..convert.from_engine import Picture, enabled_ids, new_picture_item, set_location
+from ..convert.poses import Pose, pose_matrix, read_poses
+from ..convert.sample_images import contrast_note, sample_images
+from ..engine.vaegan_engine.contract import errors, result_files, run_json
+from ..engine.vaegan_engine.contract.labels import UNASSIGNED
+from ..engine.vaegan_engine.contract.setting import field_of, number_text
+from ..engine.vaegan_engine.contract.settings import DataConfig, StatesRun, TrainRun
+from ..engine_run import EngineError, has_result, read_status, result_file
+from .form_settings import add_setting, problems_of, values_of
+from .protocol_base import (
+    VaeganProtBase,
+    count_enabled,
+    file_digest,
+    set_digest,
+    validate_particles,
+    warn_particles,
+)
+
+N_PARTICLES_MIN = 200  # the engine's limit
+N_PARTICLES_FEW = 1000
+PIXEL_TOLERANCE = 0.01
+DATA = ("box_px", "crop_frac", "invert_contrast", "ignore_ctf", "max_images")
+ADVANCED = ("n_starts", "start_shells", "search_shells", "state_shells", "start_steps", "search_steps", "batch_size")
+SEARCH = ("particle_diameter_ang", "max_shift_frac", "n_maps", "smallest_frac", *ADVANCED)
+LABELS = {"box_px": "Box of the images used (px)", "max_images": "Particles to use"}  # other words than a training's
+
+
+class VaeganProtStatesOutputs(Enum):
+    """Outputs of the protocol."""
+
+    outputClasses = SetOfClasses3D
+    outputVolumes = SetOfVolumes
+    outputParticles = SetOfParticles
+    outputFSCs = SetOfFSCs
+    outputMotions = SetOfVolumes
+    outputJunk = SetOfParticles
+
+
+class VaeganProtStates(VaeganProtBase):
+    """Find states, poses and maps of particles by expectation maximisation over poses. No training is needed.
+
+    Starts from random maps, from clusters' maps, or from the particles' own alignment; divides states while two halves
+    of the images agree on the division, joins those that cannot be told apart, and refines two halves of each state
+    apart. A verdict says how many states there are, or that no structure was found. Images that no state explains
+    (empty, aggregates, off centre, other molecules) are set aside.
+
+    Outputs: classes whose particles carry class and projection alignment, maps with half maps, FSCs between the
+    halves, and the particles of all states with their alignment: input for RELION's and cryoSPARC's refinements. Where
+    there are any: the images that were set aside, and for states that vary continuously maps along the motion.
+    """
+
+    _label = "find states and poses"
+    _possibleOutputs = VaeganProtStatesOutputs
+
+    # --------------------------- DEFINE param functions ---------------------------
+    def _defineParams(self, form: Any) -> None:
+        advanced = params.LEVEL_ADVANCED
+        form.addSection(label="Input")
+        form.addParam("inputParticles", params.PointerParam, pointerClass="SetOfParticles", important=True,
+                      label="Input particles", help="Particles with CTF; no poses are needed. They may be uncurated.")
+        form.addParam("useAlignment", params.BooleanParam, default=False, label="Start from their alignment?",
+                      help="Yes: the angles and shifts that the particles carry, of a refinement of all of them as one "
+                           "structure, are refined locally; none is searched. No: poses are found from nothing.")
+        form.addParam("inputClusters", params.PointerParam, pointerClass="VaeganProtCluster", allowsNull=True,
+                      condition="not useAlignment", label="Clusters to start from",
+                      help="Embed and cluster after a 3D training with this box and part kept: its maps are in the "
+                           "start. Empty = random maps alone.")
+        add_setting(form, DataConfig, "max_images", label=LABELS["max_images"], expertLevel=advanced)
+        form.addSection(label="Particle")
+        add_setting(form, DataConfig, "box_px", "Twice the pixel size of these images is the finest resolution of the "
+                                                "maps", label=LABELS["box_px"])
+        add_setting(form, DataConfig, "crop_frac", "The wizard shows it on your particles")
+        add_setting(form, StatesRun, "particle_diameter_ang", "The wizard shows it on your particles")
+        add_setting(form, DataConfig, "invert_contrast")
+        add_setting(form, DataConfig, "ignore_ctf", expertLevel=advanced)
+        form.addSection(label="Search")
+        add_setting(form, StatesRun, "n_maps")
+        add_setting(form, StatesRun, "smallest_frac")
+        add_setting(form, StatesRun, "max_shift_frac")
+        for name in ADVANCED:
+            add_setting(form, StatesRun, name, expertLevel=advanced)
+        self._defineComputeParams(form)
+
+    # --------------------------- INSERT steps functions ---------------------------
+    def _insertAllSteps(self) -> None:
+        clustering, digest = self._clusters(), set_digest(self.inputParticles.get())
+        # Continue compares the arguments of each step alone: whatever matters goes to all of them
+        settings = json.dumps([
+            run_json.to_dict(self._getSettings()),
+            file_digest(os.path.join(clustering.getClustersDir(), result_files.CLUSTERS_JSON)) if clustering else ""])
+        self._insertFunctionStep(self.convertInputStep, digest, self.useAlignment.get(), needsGPU=False)
+        self._insertFunctionStep(self.statesStep, digest, settings)
+        self._insertFunctionStep(self.createOutputStep, digest, settings, needsGPU=False)
+
+    # --------------------------- STEPS functions ---------------------------
+    def convertInputStep(self, digest: str, aligned: bool) -> None:
+        before = file_digest(self._getExtraPath(PARTICLES_STAR))
+        star = self._writeParticles(self.inputParticles.get(), aligned)
+        if before != file_digest(star) and before:
+            shutil.rmtree(self.getStatesDir(), ignore_errors=True)  # steps of other particles
+
+    def statesStep(self, digest: str, settings: str) -> None:
+        self._runEngine(self._getSettings(), "states", STATES_DIR)
+
+    def createOutputStep(self, digest: str, settings: str) -> None:
+        pointer, rate = self.inputParticles, self.getMapPixelSize()
+        particles, poses = pointer.get(), read_poses(self.getStatesDir())
+        strangers = sorted(set(poses) - set(enabled_ids(particles)))
+        if strangers:
+            raise EngineError(f"{result_files.PARTICLES_CSV}: particle {strangers[0]} is not in the input set "
+                              f"({len(strangers)} such particles). Run again with Restart.")
+        rows = {row["label"]: row for row in self.readClusterRows()}
+        volumes = self._makeVolumes(rows, rate)
+        classes = self._createSetOfClasses3D(pointer)
+        self._fillClasses(classes, poses, rows, particles.getSamplingRate(), rate)
+        made = {"outputClasses": classes, "outputVolumes": volumes, "outputFSCs": self._makeFSCs(rows)}
+        kept = {i: pose for i, pose in poses.items() if pose.label != UNASSIGNED}
+        # the project keeps every output a run ever had: one that is not wanted any more is emptied
+        for name, some in (("outputParticles", kept), ("outputJunk", {i: poses[i] for i in set(poses) - set(kept)})):
+            if some or self.hasAttribute(name):
+                made[name] = self._createSetOfParticles("" if some is kept else "_junk")
+                self._fillParticles(made[name], particles, some)
+        moving = [row for row in rows.values() if row["motion_files"]]
+        if moving or self.hasAttribute("outputMotions"):
+            made["outputMotions"] = self._makeMotions(moving, rate)
+        self._defineOutputs(**made)
+        for output in made.values():
+            self._defineSourceRelation(pointer, output)
+
+    def _makeVolumes(self, rows: Dict[int, Dict[str, Any]], rate: float) -> Any:
+        volumes = self._createSetOfVolumes()
+        volumes.setSamplingRate(rate)
+        for label, row in sorted(rows.items()):
+            volume = new_picture_item(True, Picture(0, self._path(row["file"])), rate, f"state {label + 1}",
+                                      label=label, particles=row["n_particles"])
+            volume.setHalfMaps([self._path(file) for file in row["files"]])
+            volumes.append(volume)
+        return volumes
+
+    def _makeMotions(self, rows: List[Dict[str, Any]], rate: float) -> Any:
+        volumes = self._createSetOfVolumes("_motion")
+        volumes.setSamplingRate(rate)
+        for row in sorted(rows, key=lambda row: row["label"]):
+            for k, file in enumerate(row["motion_files"]):
+                t = k / (len(row["motion_files"]) - 1)
+                volumes.append(new_picture_item(True, Picture(0, self._path(file)), rate,
+                                                f"state {row['label'] + 1}, t = {t:.1f}", label=row["label"]))
+        return volumes
+
+    def _fillClasses(self, classes: Any, poses: Dict[int, Pose], rows: Dict[int, Dict[str, Any]], particle_rate: float,
+                     map_rate: float) -> None:
+        def set_class(particle: Any, _row: Any) -> None:
+            pose = poses.get(particle.getObjId())
+            # 0, in no class: not used, or set aside
+            particle.setClassId(0 if pose is None else pose.label + 1)
+            if pose is not None:
+                align(particle, pose, particle_rate)
+
+        def set_representative(item: Any) -> None:
+            label = item.getObjId() - 1
+            item.setAlignmentProj()
+            item.setObjLabel(f"state {label + 1}")
+            item._vaeganLabel = Integer(label)
+            item.getRepresentative().setSamplingRate(map_rate)
+            set_location(item.getRepresentative(), Picture(0, self._path(rows[label]["file"])))
+
+        classes.classifyItems(updateItemCallback=set_class, updateClassCallback=set_representative,
+                              iterParams={"orderBy": "id"}, doClone=False)
+
+    def _fillParticles(self, aligned: Any, particles: Any, poses: Dict[int, Pose]) -> None:
+        aligned.copyInfo(particles)
+        aligned.setHasCTF(particles.hasCTF())
+        aligned.setAlignmentProj()
+        rate = particles.getSamplingRate()
+        for particle in particles.iterItems(orderBy="id", direction="ASC"):
+            pose = poses.get(particle.getObjId())
+            if pose is None or not particle.isEnabled():
+                continue
+            align(particle, pose, rate)
+            particle.setClassId(pose.label + 1)
+            aligned.append(particle)
+
+    def _makeFSCs(self, rows: Dict[int, Dict[str, Any]]) -> Any:
+        curves: Dict[int, List[List[float]]] = {}
+        for row in result_files.read_csv(result_file(self.getStatesDir(), result_files.FSC_CSV)):
+            frequency = float(row["spatial_frequency_per_ang"])
+            if frequency > 0:
+                curves.setdefault(int(row["cluster"]), []).append([frequency, float(row["fsc"])])
+        fscs = self._createSetOfFSCs()
+        for label in sorted(rows):
+            frequencies, values = zip(*sorted(curves[label]))
+            fsc = FSC(objLabel=f"state {label + 1}")
+            fsc.setData(list(frequencies), list(values))
+            fsc._vaeganLabel = Integer(label)
+            fscs.append(fsc)
+        return fscs
+
+    # --------------------------- INFO functions ---------------------------
+    def _validate(self) -> List[str]:
+        problems, particles = self._validateCompute(), self.inputParticles.get()
+        search_problems = problems_of(StatesRun, values_of(self, StatesRun, SEARCH))
+        data_problems = problems_of(DataConfig, values_of(self, DataConfig, DATA), **LABELS)
+        if not data_problems and self.boxPx.get() % 8:
+            data_problems = [f"{LABELS['box_px']} is {self.boxPx.get()}. Use a multiple of 8."]
+        if 0 != self.maxImages.get() < N_PARTICLES_MIN:
+            data_problems.append(f"{LABELS['max_images']} is {self.maxImages.get()}. Use at least {N_PARTICLES_MIN}; "
+                                 "0 = all.")
+        problems += search_problems + data_problems + self._validateShells()
+        if particles is None:
+            return problems
+        problems += validate_particles(particles, not self.ignoreCtf.get(), N_PARTICLES_MIN)
+        if self.useAlignment and not particles.hasAlignmentProj():
+            problems.append("'Start from their alignment?' is Yes, but the input particles carry no projection "
+                            "alignment. Give refined particles, or set it to No.")
+        if not data_problems + search_problems:
+            problems += self._validateSizes(particles)
+        return problems + self._validateClusters(particles)
+
+    def _validateShells(self) -> List[str]:
+        """What is wrong with the resolutions of the stages."""
+        shells = [self.startShells.get(), self.searchShells.get(), self.stateShells.get()]
+        given = [value for value in shells if value]  # 0: chosen by the engine
+        if given != sorted(given):
+            return [f"The shells are {shells[0]:g}, {shells[1]:g} and {shells[2]:g}; use rising numbers, or 0."]
+        if given and given[-1] > self.boxPx.get() / 2:
+            return [f"The finest shells are {given[-1]:g}. Use at most {self.boxPx.get() / 2:g}, half of "
+                    f"'{LABELS['box_px']}'."]
+        return []
+
+    def _validateSizes(self, particles: Any) -> List[str]:
+        """What is wrong with box and diameter for these particles."""
+        kept_px, problems = particles.getXDim() * self.cropFrac.get(), []
+        if self.boxPx.get() > kept_px:
+            problems.append(f"{LABELS['box_px']} is {self.boxPx.get()}, more than the {kept_px:.0f} px kept of the "
+                            f"images ({particles.getXDim()} px). Use a smaller one.")
+        about = field_of(DataConfig, "particle_radius_frac").about
+        assert about.low is not None and about.high is not None
+        low, high = (2 * limit * kept_px * particles.getSamplingRate() for limit in (about.low, about.high))
+        if self.particleDiameterAng.get() and not low <= self.particleDiameterAng.get() <= 1.01 * high:
+            problems.append(f"Particle diameter (A) is {self.particleDiameterAng.get():g}; the kept part of the box is "
+                            f"{high:.0f} A wide. Use {number_text(round(low))} to {number_text(int(high))}, or keep "
+                            "more of the box.")
+        return problems
+
+    def _validateClusters(self, particles: Any) -> List[str]:
+        """Why maps of the clusters cannot be in the start."""
+        clustering = self._clusters()
+        if clustering is None:
+            return []
+        name = clustering.getRunName()
+        if not clustering.hasAttribute("outputClasses"):
+            return [f"The run '{name}' has no clusters. Finish it first."]
+        if not clustering.isVolumetric():
+            return [f"The clusters of '{name}' are of a 2D training and have no maps. Give those of a 3D training, or "
+                    "none."]
+        try:
+            before = run_json.read_run(os.path.join(clustering.inputTraining.get().getRunDir(), result_files.RUN_JSON))
+        except errors.EngineError as error:
+            return [str(error)]
+        assert isinstance(before, TrainRun)
+        rate = self._expectedPixelSize(particles)
+        if before.data.box_px != self.boxPx.get() or abs(clustering.getMapPixelSize() / rate - 1) > PIXEL_TOLERANCE:
+            return [f"The clusters of '{name}' have maps of {before.data.box_px} px of "
+                    f"{clustering.getMapPixelSize():.3f} A; here it would be {self.boxPx.get()} px of {rate:.3f} A. "
+                    "Use the box and the part kept of that training, or no clusters."]
+        return []
+
+    def _expectedPixelSize(self, particles: Any) -> float:
+        """Pixel size in A of the images used: kept pixels (an even number, as the engine keeps) over the box."""
+        kept_px = particles.getXDim() * self.cropFrac.get()
+        return float(particles.getSamplingRate() * kept_px / self.boxPx.get())
+
+    def _warnings(self) -> List[str]:
+        particles, notes = self.inputParticles.get(), self._warnCompute()
+        if particles is None:
+            return notes
+        notes += warn_particles(particles, N_PARTICLES_FEW)
+        try:
+            images = sample_images(particles).images
+        except (OSError, ValueError) as error:
+            return notes + [f"The particles cannot be looked at ({error})."]
+        if not all(map(bool, images.shape)):
+            return notes
+        contrast = contrast_note(images, self._radiusFrac(particles), self.invertContrast.get())
+        return notes + ([contrast] if contrast else [])
+
+    def _radiusFrac(self, particles: Any) -> float:
+        """Radius of the particle's circle over the whole box."""
+        if not self.particleDiameterAng.get():
+            return float(DataConfig().particle_radius_frac * self.cropFrac.get())
+        return float(self.particleDiameterAng.get() / (2 * particles.getSamplingRate() * particles.getXDim()))
+
+    def _summary(self) -> List[str]:
+        if not self.hasAttribute("outputClasses") or not has_result(self.getStatesDir(), result_files.STATES_JSON):
+            stage = read_status(self.getStatesDir()).get("stage")
+            if not stage:
+                return ["The states are not made yet."]
+            return [f"Running: {stage}" if self.isActive() else f"Stopped at: {stage}. Continue goes on from there."]
+        lines = [f"Verdict: {self._evidence().get('verdict', '')}"]
+        for row in sorted(self.readClusterRows(), key=lambda row: row["label"]):
+            resolution = row.get("resolution_0.143_ang")
+            lines.append(f"state {row['label'] + 1}: {row['n_particles']} particles"
+                         + (f", {resolution:.1f} A at FSC 0.143" if resolution else "")
+                         + (", varies continuously" if row["motion_files"] else ""))
+        return lines
+
+    def _methods(self) -> List[str]:
+        if not self.hasAttribute("outputClasses") or not has_result(self.getStatesDir(), result_files.STATES_JSON):
+            return []
+        return [f"States and poses of {self.outputParticles.getSize()} of {count_enabled(self.inputParticles.get())} "
+                f"particles (box {self.boxPx.get()} px of {self.getMapPixelSize():.2f} A) were found by expectation "
+                f"maximisation over poses [Scheres2012], starting from {self._startText()}: "
+                f"{self._evidence().get('verdict', '')}."]
+
+    def _citations(self) -> List[str]:
+        return ["Scheres2012"]
+
+    # --------------------------- UTILS functions ---------------------------
+    def getStatesDir(self) -> str:
+        """Results folder of the refinement."""
+        return str(self._getExtraPath(STATES_DIR))
+
+    def readClusterRows(self) -> List[Dict[str, Any]]:
+        """Rows of its `clusters.json`."""
+        return list(result_files.read_json(result_file(self.getStatesDir(), result_files.CLUSTERS_JSON)))
+
+    def _evidence(self) -> Dict[str, Any]:
+        return dict(result_files.read_json(result_file(self.getStatesDir(), result_files.STATES_JSON)))
+
+    def _path(self, file: str) -> str:
+        return str(result_file(self.getStatesDir(), file))
+
+    def getClustersDir(self) -> str:
+        """Folder of the tables that clusters have too."""
+        return self.getStatesDir()
+
+    def getParticlesPointer(self) -> Any:
+        """Pointer to the particles that were parted."""
+        return self.inputParticles
+
+    def getMapPixelSize(self) -> float:
+        """Voxel size of the maps in A."""
+        return float(self.readClusterRows()[0]["voxel_size_ang"])
+
+    def isVolumetric(self) -> bool:
+        """States have maps."""
+        return True
+
+    def _clusters(self) -> Any:
+        """The clusters to start from; None where there are none, or where poses are given."""
+        return None if self.useAlignment else self.inputClusters.get()
+
+    def _startText(self) -> str:
+        if self.useAlignment:
+            return "the particles' alignment"
+        return "clusters' maps" if self._clusters() else "random maps"
+
+    def _getSettings(self) -> StatesRun:
+        """The form as settings of the engine, paths relative to extra/."""
+        particles, clustering = self.inputParticles.get(), self._clusters()
+        data = DataConfig(particles=PARTICLES_STAR, **values_of(self, DataConfig, DATA),
+                          phase_flipped=bool(particles is not None and particles.isPhaseFlipped()),
+                          input_poses=self.useAlignment.get())
+        folder = os.path.relpath(clustering.getClustersDir(), self._getExtraPath()) if clustering is not None else ""
+        return StatesRun(data=data, clusters_dir=folder, **values_of(self, StatesRun, SEARCH),
+                         compute=self._getCompute())
+
+
+def align(particle: Any, pose: Pose, sampling_rate_ang: float) -> None:
+    """Give a particle its projection alignment, class probability, half set and place along its state's motion."""
+    particle.setTransform(Transform(pose_matrix(pose, sampling_rate_ang)))
+    particle._vaeganProbability = Float(pose.probability)
+    particle._vaeganContrast = Float(pose.contrast)
+    particle._rlnRandomSubset = Integer(pose.half_set)
+    particle._vaeganMotion = Float(pose.motion)
