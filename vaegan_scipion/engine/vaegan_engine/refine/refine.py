@@ -2,7 +2,7 @@
 
 1. *Ab initio* (``ab_initio``): a few maps at coarse resolution, from the clusters' maps, random blobs, or both.
 2. *Rounds* (``rounds``), until the number of states stays: the mask of the maps is chosen (``mask_choice``), each
-   state is split while two halves of its images agree on the split (``split_states``), all images are searched in all
+   state is split into the groups that its landscape shows (``landscape``), all images are searched in all
    states' maps (``assignment``), states that two halves of the images cannot tell apart are joined (``join_states``),
    small ones dissolved. A state that is explained far worse than the others is started anew from its own images
    (``restart_states``). From the second round on, at finer detail, images whose coarse search may have been wrong are

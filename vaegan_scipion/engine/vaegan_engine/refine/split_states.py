@@ -1,37 +1,33 @@
-"""How many states are in a state: it is split in two as long as two halves of the images agree on the split.
+"""What makes two states two, and the settling of one state's poses before it is looked into.
 
-A state with known poses is split by ``two_maps.split_in_two`` twice, from two disjoint halves of its
-images. Each result labels *all* images. A split is kept when (numbers: ``SplitTuning``)
+Two maps are two states when (numbers: ``SplitTuning``)
 
-* both labellings agree (adjusted mutual information at least ``min_agreement``): noise and overfitting do
-  not repeat in images that were not used, and
+* labels by maps from two disjoint halves of the images agree (adjusted mutual information at least ``min_agreement``):
+  noise and overfitting do not repeat in images that were not used, and
 * the preferences, each image's from the half that did not see it, have a valley between the two sides
-  (``density_valley.valley_ratio`` at most ``max_valley``): a continuous family also repeats, without a valley, and
+  (``density_valley.valley_ratio`` at most ``max_valley``): a continuous family also repeats, without a valley. Where no
+  single image can be told apart the valley that all images show together is enough (``min_valley_evidence``), and
 * the viewing direction explains at most ``max_by_view`` of the sides (``view_dependence``), or the evidence is plain:
-  a map that is cut divides its images by their view, and
-* both sides hold at least ``min_state`` images.
+  a map that is cut divides its images by their view.
 
-The children are tried again. Every trial is recorded, kept or not.
+Which states there may be is read from the landscape of principal maps (``landscape``).
 """
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..physics.fourier_band import Band, make_band
+from ..physics.fourier_band import Band
 from ..reconstruction.least_squares import reconstruction, residual_noise
-from ..reconstruction.posed_images import Coefficients, Posed, PosedImages
+from ..reconstruction.posed_images import Coefficients, PosedImages
 from ..stats.density_valley import valley_ratio
 from ..stats.view_dependence import explained_by_view
 from .problem import Problem
 from .states import State
 from .tuning import TUNING, SplitTuning
-from .two_maps import MapModel, preference, split_in_two
 
 
 def settle_poses(problem: Problem, state: State, band: Band) -> tuple[State, PosedImages, Tensor]:
@@ -80,47 +76,3 @@ def is_separate(evidence: dict[str, Any], tuning: SplitTuning = TUNING.split) ->
     if adds_up:
         return bool(agreement >= tuning.min_agreement_adding)
     return bool(agreement >= tuning.min_agreement and valley <= tuning.max_valley)
-
-
-def try_split(images: Posed | PosedImages, model: MapModel, rng: torch.Generator, strength: Tensor | None = None
-              ) -> tuple[np.ndarray, Tensor, dict[str, Any]]:
-    """Side of each image (bool), the two maps ``(2, d, d, d)``, and the evidence.
-
-    ``strength`` (n,), where images differ in contrast: what their preferences are proportional to.
-    """
-    n, tuning = len(images.A), model.tuning.split
-    order = torch.randperm(n, generator=rng).to(images.A.device)
-    n_half = min(n // 2, tuning.max_images // 2)
-    halves = order[:n_half], order[n_half:2 * n_half]
-    splits = [split_in_two(images.part(half), model, rng) for half in halves]
-    odds = [preference(images, split.maps, model) for split in splits]
-    if float(((odds[0] > 0) == (odds[1] > 0)).float().mean()) < 0.5:  # the second half numbers its sides otherwise
-        odds[1], splits[1] = -odds[1], splits[1]._replace(maps=splits[1].maps.flip(0))
-    unseen = 0.5 * (odds[0] + odds[1])
-    unseen[halves[0]], unseen[halves[1]] = odds[1][halves[0]], odds[0][halves[1]]
-    evidence = separation(odds[0], odds[1], unseen if strength is None else unseen / strength, images.A, tuning)
-    return (unseen > 0).cpu().numpy(), 0.5 * (splits[0].maps + splits[1].maps), evidence
-
-
-def split_state(problem: Problem, root: State, max_shell: float, rng: torch.Generator,
-                report: Callable[[dict[str, Any]], None] | None = None) -> list[State]:
-    """Leaves of the tree of splits under one state; ``report(evidence)`` sees every trial."""
-    band = make_band(problem.box_px, max_shell, problem.device)
-    open_states, leaves = [root], []
-    while open_states:
-        state, images, precision = settle_poses(problem, open_states.pop(), band)
-        if len(state.rows) < 2 * problem.min_state:
-            leaves.append(state)
-            continue
-        model = MapModel(state.volume, precision, problem.mask, problem.images.contrast_spread, problem.tuning)
-        side, maps, evidence = try_split(images, model, rng, problem.images.strength(state.rows))
-        large = min(int(side.sum()), int((~side).sum())) >= problem.min_state
-        evidence["kept"] = large and is_separate(evidence, problem.tuning.split)
-        if report:
-            report(evidence)
-        if evidence["kept"]:
-            open_states += [replace(state.part(chosen), volume=map_)
-                            for chosen, map_ in ((~side, maps[0]), (side, maps[1]))]
-        else:
-            leaves.append(state)
-    return sorted(leaves, key=lambda leaf: -len(leaf.rows))

@@ -72,7 +72,7 @@ class RoundTuning:
 
 @dataclass(frozen=True)
 class SplitTuning:
-    """Splits of states (``split_states``, ``two_maps``), and what makes two states two (joins as well)."""
+    """What makes two states two (``split_states``), and poses and principal volumes before (``two_maps``)."""
 
     min_agreement: float = 0.5  # adjusted mutual information of two halves' labels; true splits have 0.94 to 1; single
     max_valley: float = 0.6  # density between the sides / at them; true splits 0.04 to 0.40, a motion 0.95; single
@@ -81,11 +81,9 @@ class SplitTuning:
     max_by_view: float = 0.5  # of the sides' variance; single: exosome 0.66 false, 0.60 true with plain evidence
     plain_agreement: float = 0.9  # with plain_valley: enough, whatever the view explains; single
     plain_valley: float = 0.2
-    max_images: int = 4000  # that the two maps are made from; single: rare states need more
-    settle_rounds: int = 3  # of map and poses before a split
+    settle_rounds: int = 3  # of map and poses before a state's landscape
     pose_iterations: int = 3
-    em_iterations: int = 12  # of the principal volume, and of the two maps
-    min_share: float = 0.02  # of a side, while the two maps are made
+    em_iterations: int = 12  # of the principal volume
     preference_quantile: float = 0.95  # beyond it preferences are cut: extreme images must not set the scale
 
 
