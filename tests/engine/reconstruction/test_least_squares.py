@@ -8,9 +8,9 @@ from refine_particles import PIXEL_SIZE_ANG, blobs, mask_of, simulated
 from vaegan_engine.physics import slices
 from vaegan_engine.physics.ctf import ctf_2d
 from vaegan_engine.physics.fourier_band import image_transforms, make_band
-from vaegan_engine.physics.fsc import fourier_shell_correlation
+from vaegan_engine.physics.fsc import fourier_shell_correlation, soft_sphere_mask
 from vaegan_engine.physics.projection import volume_to_fourier
-from vaegan_engine.physics.slices import transform_of
+from vaegan_engine.physics.slices import take_slices, transform_of
 from vaegan_engine.reconstruction import images as particle_images
 from vaegan_engine.reconstruction import least_squares, posed_images
 from vaegan_engine.reconstruction.least_squares import residual_noise, weighted_map
@@ -56,3 +56,23 @@ def test_images_in_chunks_are_the_images(monkeypatch, most_held):
     better, cost = images.refined(volume, w, 2)
     expected = refine_poses(volume_to_fourier(volume[None])[0], X, C, A[rows], shifts[rows], w, band, 2)
     torch.testing.assert_close((better.A, better.shifts_px, cost), expected)
+
+
+@pytest.mark.parametrize("box_px", [40, 41])
+def test_a_map_in_its_working_box_is_the_map_in_the_box_of_the_images(monkeypatch, box_px):
+    """The same images, mask and band: the slices agree but for what the mask spreads past the band."""
+    data, _, A, shifts = simulated([blobs(6, box_px, width_frac=0.04)], 400, 1.0)
+    band, rows = make_band(box_px, 6.0), np.arange(400)
+    images = posed(*data.coefficients(rows, band), A, shifts, band)
+    mask = torch.from_numpy(soft_sphere_mask(box_px, 0.3 * box_px, 0.08 * box_px))
+    made = []
+    for side in (slices.map_box_px(6.0, box_px), box_px):
+        monkeypatch.setattr(least_squares, "map_box_px", lambda radius, largest, side=side: side)
+        map_ = least_squares.reconstruction(images, band.weight, mask)
+        assert len(map_) == side
+        made.append((take_slices(transform_of(map_, band), band, A), least_squares.misfits(images, map_, band.weight)))
+    (small, small_misfit), (large, large_misfit) = made
+    assert slices.map_box_px(6.0, box_px) == 20
+    assert float((small - large).norm() / large.norm()) < 0.03
+    assert float(((small_misfit - large_misfit) / large_misfit).abs().max()) < 0.02
+    assert float(small_misfit.mean()) == pytest.approx(float(large_misfit.mean()), rel=2e-3)
