@@ -61,7 +61,7 @@ def test_contrast_is_no_state():
 
 
 def test_what_depends_on_the_view_alone_is_no_state():
-    """Images seen from above and below are of a map that lacks a part: the mixture alone would take them for a state."""
+    """Images seen from above and below are of a map that lacks a part: a mixture alone takes them for a state."""
     whole = blobs(7)
     images, _, A, shifts_px = simulated([whole, 0.8 * whole + 0.5 * torch.roll(blobs(9, n=2), 2, 0)], 900, 2.0)
     above = (A[:900, 2, 2].abs() > 0.5).numpy()

@@ -25,6 +25,7 @@ from vaegan_engine.reconstruction.pose_search import Search
 from vaegan_engine.refine import rounds
 from vaegan_engine.refine.ab_initio import CoarseMaps
 from vaegan_engine.refine.evidence import Evidence, verdict
+from vaegan_engine.refine.landscape import Leaf
 from vaegan_engine.refine.refine import run_states
 from vaegan_engine.refine.states import Assignment, State
 from vaegan_engine.simulation.simulate import SimulateOptions, run_simulate
@@ -238,7 +239,9 @@ def test_rounds_go_on_while_the_number_of_states_changes(tmp_path, monkeypatch, 
     first = [State(np.arange(n), torch.eye(3).expand(n, 3, 3), torch.zeros(n, 2), torch.zeros(8, 8, 8))] * 3
     for name, fake in (("begin", lambda problem, coarse, evidence, recorder: (problem, first, evidence)),
                        ("choose_mask", lambda this, states, evidence: (this, evidence)),
-                       ("split", lambda this, states, evidence: (states, evidence)),
+                       ("split", lambda this, states, aside: ([Leaf(k, state) for k, state in enumerate(states)],
+                                                              np.zeros(n, bool))),
+                       ("taken_over", lambda this, before, found: before),
                        ("search", lambda this, states: assignment(len(states))),
                        ("settle", settle), ("search_finer", search_finer),
                        ("restart", lambda this, before, evidence: (before, evidence)),

@@ -71,6 +71,21 @@ def set_junk_aside(problem: Problem, assignment: Assignment, max_shell: float) -
         "n_misfit": int(unlike.sum()), "n_empty": int((empty & ~unlike).sum()), "least_gain": tuning.min_gain}
 
 
+def with_outliers(problem: Problem, assignment: Assignment, max_shell: float, outside: np.ndarray
+                  ) -> tuple[Assignment, int]:
+    """Set aside too: images ``outside`` (n,) bool of the landscape's groups that are still badly explained.
+
+    Where the pose was wrong an image lay outside as well; by now its pose may be right, and its misfit small. Returns
+    also how many these are.
+    """
+    misfit, _ = misfit_and_gain(problem.images, assignment, make_band(problem.box_px, max_shell, problem.device))
+    middle, width = middle_and_width(misfit[~assignment.aside])
+    more = outside & ~assignment.aside & (misfit > middle + problem.tuning.junk.outlier_widths * width)
+    if (~assignment.aside & ~more).sum() < problem.min_state:
+        return assignment, 0
+    return assignment.with_junk(assignment.aside | more), int(more.sum())
+
+
 def junk_shares(assignment: Assignment, junk: np.ndarray) -> list[float]:
     """Part of each state's images that are junk (n,) bool; 1 of a state without any."""
     members = [assignment.class_ == state for state in range(assignment.n_classes)]

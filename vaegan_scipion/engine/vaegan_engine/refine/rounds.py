@@ -77,8 +77,7 @@ def find_states(problem: Problem, coarse: CoarseMaps, recorder: Recorder) -> tup
                 assignment, evidence = restart(this, assignment, evidence)
                 if number > 0:
                     assignment, evidence = search_finer(this, assignment, evidence)
-            assignment, evidence = set_junk_aside(this, assignment, evidence)
-            assignment, evidence = with_outliers(assignment, evidence, outside)
+            assignment, evidence = set_junk_aside(this, assignment, evidence, outside)
         problem, states, aside = this.problem, assignment.states(), assignment.aside
         print(f"{assignment.n_classes} states: {', '.join(str(len(state.rows)) for state in states)} particles, "
               f"{int(aside.sum())} set aside", flush=True)
@@ -245,28 +244,27 @@ def search_states_finer(this: Round, assignment: Assignment) -> tuple[Assignment
     return settled, separate_pairs(problem, settled, max_shell, this.rng)
 
 
-def set_junk_aside(this: Round, assignment: Assignment, evidence: Evidence) -> Step:
-    """Images that no state explains set aside; where that ends a state, the evidence of the pairs is taken anew."""
-    assignment, pairs, numbers = this.step("junk", partial(without_junk, this, assignment, evidence.pairs), draws=True)
+def set_junk_aside(this: Round, assignment: Assignment, evidence: Evidence, outside: np.ndarray) -> Step:
+    """Images that no state explains set aside; where that ends a state, the evidence of the pairs is taken anew.
+
+    ``outside`` (n,) bool: in no group of the landscape. Of these a smaller misfit is enough.
+    """
+    assignment, pairs, numbers = this.step("junk", partial(without_junk, this, assignment, evidence.pairs, outside),
+                                           draws=True)
     this.recorder.note(stage="junk", **numbers)
     return assignment, replace(evidence, pairs=pairs, junk=numbers)
 
 
-def without_junk(this: Round, assignment: Assignment, pairs: list[dict[str, Any]]
+def without_junk(this: Round, assignment: Assignment, pairs: list[dict[str, Any]], outside: np.ndarray
                  ) -> tuple[Assignment, list[dict[str, Any]], dict[str, Any]]:
     """What ``set_junk_aside`` does, the evidence of the pairs, and the numbers behind it."""
     left, numbers = junk.set_junk_aside(this.problem, assignment, this.max_shell)
+    left, n_outliers = junk.with_outliers(this.problem, left, this.max_shell, outside)
+    numbers = {**numbers, "n_outliers": n_outliers, "n_junk": int(left.aside.sum()),
+               "fraction": float(left.aside.mean())}
     if left.n_classes != assignment.n_classes:
         pairs = separate_pairs(this.problem, left, this.max_shell, this.rng)
     return left, pairs, numbers
-
-
-def with_outliers(assignment: Assignment, evidence: Evidence, outside: np.ndarray) -> Step:
-    """The landscape's outliers set aside as well."""
-    aside = assignment.aside | outside
-    numbers = {**evidence.junk, "n_junk": int(aside.sum()), "fraction": float(aside.mean()),
-               "n_outliers": int(outside.sum())}
-    return assignment.with_junk(aside), replace(evidence, junk=numbers)
 
 
 def measure_contrasts(this: Round, states: list[State], evidence: Evidence) -> tuple[Problem, Evidence]:

@@ -114,6 +114,7 @@ class JunkTuning:
     """Images that no state explains (``junk``)."""
 
     misfit_widths: float = 6.0  # above the median; one noise level assumed; ribo3 with 25 % junk: recall 0.98; single
+    outlier_widths: float = 2.0  # above the median, of images outside the landscape's groups; one dirty set
     min_gain: float = 3.0  # log likelihood against an empty map; depends on box and SNR; single
     max_junk_frac: float = 0.5  # of a state: above it the state is dissolved
     rounds: int = 3
