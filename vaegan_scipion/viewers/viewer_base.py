@@ -92,18 +92,18 @@ def central_section(array: np.ndarray) -> np.ndarray:
 
 
 def newest_run(project: Any, kind: Any, clustering: Any) -> Optional[Any]:
-    """The last finished run of a class that takes this clustering, if there is one; states of its particles."""
+    """The last finished run of a class that takes this clustering, if there is one; else states of its particles."""
     if clustering is None:
         return None
 
-    def belongs(run: Any) -> bool:
-        if kind is VaeganProtStates:
-            pairs = run.inputParticles.get(), clustering.getParticlesPointer().get()
-        else:
-            pairs = run.inputClusters.get(), clustering
-        return None not in pairs and pairs[0].getObjId() == pairs[1].getObjId()
+    def same(one: Any, other: Any) -> bool:
+        return None not in (one, other) and one.getObjId() == other.getObjId()
 
-    found = [run for run in project.getRuns() if isinstance(run, kind) and run.isFinished() and belongs(run)]
+    runs = [run for run in project.getRuns() if isinstance(run, kind) and run.isFinished()]
+    found = [run for run in runs if same(run.inputClusters.get(), clustering)]
+    if not found and kind is VaeganProtStates:
+        particles = clustering.getParticlesPointer().get()
+        found = [run for run in runs if same(run.inputParticles.get(), particles)]
     return found[-1] if found else None
 
 
