@@ -70,7 +70,7 @@ traverse --clusters clusters --run presets/train2d-fast --n-points 2 {seeded} --
 BEFORE_STATES = (("states --run", "refine --run"), ("--states ", "--refine "))  # the command's name before
 # What checkouts before contract 2 called them: their --n-starts are the maps of a start.
 BEFORE_2 = (("--n-starts", "--n-tries"), ("--n-maps", "--n-starts"))
-# Four steps of each preset; those of the thesis train their encoder along, the others in a stage of its own.
+# Four steps of each preset; those of the thesis and with poses train their encoder along, the others after it.
 PRESET = ("{command} --preset {preset} --particles particles/particles.star --box-px 32 {seeded} {steps} "
           "--set training.batch_size=16 --set training.total_kimg=0.064 {encoder} {poses} "
           "--out presets/{command}-{preset}")
@@ -91,8 +91,8 @@ def preset_lines(listed: str) -> list[str]:
     lines = []
     for row in listed.splitlines():
         preset, command = row.split()[:2]
-        encoder = "" if preset.startswith(WITH_ITS_ENCODER) else ENCODER_STAGE
         poses = "--poses states" if preset.startswith(WITH_POSES) else ""
+        encoder = "" if poses or preset.startswith(WITH_ITS_ENCODER) else ENCODER_STAGE
         lines.append(PRESET.format(command=command, preset=preset, encoder=encoder, poses=poses, seeded=SEEDED,
                                    steps=STEPS))
     return lines

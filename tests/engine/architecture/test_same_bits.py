@@ -189,7 +189,7 @@ def test_every_preset_is_run_with_its_encoder_or_poses():
     fast, posed, thesis = same_bits.preset_lines(listed)
     assert "--poses states " in posed and "--poses" not in fast + thesis
     assert fast.startswith("train3d --preset fast ") and "training.encoder_kimg=" in fast
-    assert thesis.startswith("train2d --preset thesis-2d ") and "encoder_kimg" not in thesis
+    assert thesis.startswith("train2d --preset thesis-2d ") and "encoder_kimg" not in thesis + posed
     lines = same_bits.recipe_lines(listed)
     assert lines[0].startswith("simulate") and lines[1:3] == [fast, thesis] and lines[-1] == posed
     assert {"train3d", "embed", "cluster", "states", "traverse", "report"} <= {line.split()[0] for line in lines}
