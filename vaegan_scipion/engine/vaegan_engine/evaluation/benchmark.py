@@ -25,6 +25,7 @@ from ..simulation.simulate import STACK, STAR, TRUTH_CSV, run_simulate
 from .benchmark_scores import COLUMNS, groups, label_scores, scores, true_table
 from .benchmark_tasks import SUITES, TASKS, Task
 from .peers import PEERS, run_peer
+from .result_rows import ResultRow, measured, write_row
 
 ROW_JSON, TABLE_JSON = "row.json", "benchmark.json"
 PEER_COLUMNS = ("task", "seed", "peer", "found", "nmi", "ami", "ari", "minutes")
@@ -43,6 +44,9 @@ class BenchmarkOptions:
                                      repeated=True, option="peer")
     seeds: tuple[int, ...] = setting((), "This seed of everything random, not those of the suite; may be repeated",
                                      repeated=True, option="seed", low=0)
+    rows_dir: str = setting("", "Folder in which every task that is run leaves a row of results, for the results pages",
+                            path=True, option="rows")
+    beside: str = setting("", "What else runs on the machine meanwhile, for the rows", metavar="TEXT")
     compute: ComputeConfig = section(ComputeConfig, shown=("device", "threads"))
 
 
@@ -55,8 +59,10 @@ def run_benchmark(options: BenchmarkOptions, out_dir: Path) -> list[dict[str, An
         task = replace(TASKS[name], per_map=max(60, round(part * TASKS[name].per_map)))
         for seed in options.seeds or seeds:
             out = out_dir / f"{options.suite}-{name}-{seed}"
-            where = replace(options.compute, seed=seed)
+            where, is_new = replace(options.compute, seed=seed), not (out / ROW_JSON).exists()
             rows.append(run_task(name, task, data, out, where, options.train))
+            if options.rows_dir and is_new:
+                write_row(result_row(rows[-1], options), Path(options.rows_dir))
             add_peers(rows[-1], out, options.peers, where, groups(task, data))
             result_files.write_json(out_dir / TABLE_JSON, rows)
     print("\n" + table(rows))
@@ -64,6 +70,20 @@ def run_benchmark(options: BenchmarkOptions, out_dir: Path) -> list[dict[str, An
         print("\n" + table([{"task": row["task"], "seed": row["seed"], "peer": peer, **row["peers"][peer]}
                             for row in rows for peer in options.peers], PEER_COLUMNS))
     return rows
+
+
+def result_row(row: dict[str, Any], options: BenchmarkOptions) -> ResultRow:
+    """A task's row as a row of results: what was found beside what was run."""
+    named = {"images": "images", "snr": "snr", "found": "states", "nmi": "nmi", "ami": "ami",
+             "pose_error_deg": "pose_error_deg", "resolution_0.5_ang": "resolution_at_fsc_0.5_ang",
+             "nyquist_frac_0.5": "of_nyquist", "spearman": "spearman", "junk_recall": "junk_recall",
+             "junk_precision": "junk_precision", "minutes": "minutes", "verdict": "verdict"}
+    figures = {new: row[old] for old, new in named.items() if row.get(old) is not None}
+    suffix = "" if options.suite == "standard" else f"-{options.suite}"
+    command = (f"vaegan benchmark --data MAPS --suite {options.suite} --only {row['task']} --seed {row['seed']}"
+               + (" --train" if options.train else ""))
+    return measured(row["task"] + suffix, figures, command, row["seed"], threads=options.compute.threads,
+                    beside=options.beside, settings=row["settings"])
 
 
 def add_peers(row: dict[str, Any], out: Path, peers: Sequence[str], where: ComputeConfig,
