@@ -57,15 +57,16 @@ def find_states(problem: Problem, coarse: CoarseMaps, recorder: Recorder) -> tup
     evidence = Evidence(coarse.unseen, problem.tuning.start.min_log_evidence, coarse.starts)
     rng = torch.Generator().manual_seed(problem.seed + 1)
     problem, states, evidence = begin(problem, coarse, evidence, recorder)
-    aside = np.zeros(len(problem), bool)
+    aside, outside = np.zeros(len(problem), bool), np.zeros(len(problem), bool)
     assignment: Assignment | None = None
     for number in range(problem.tuning.rounds.max_rounds):
         this, n_before = Round(problem, number, rng, recorder), len(states)
         if evidence.structured:
             this, evidence = choose_mask(this, states, evidence)
-            found, outside = split(this, states, aside)
+            found, outside_now = split(this, states, aside)
+            outside = outside | outside_now  # its misfit decides at the end of every round
         else:
-            found, outside = [Leaf(k, state) for k, state in enumerate(states)], np.zeros(len(problem), bool)
+            found = [Leaf(k, state) for k, state in enumerate(states)]
         if assignment is None:
             assignment = search(this, [leaf.state for leaf in found])
         else:
