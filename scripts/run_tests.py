@@ -26,7 +26,7 @@ ENGINE_BIN = ROOT / ".venv" / "engine" / "bin"
 SCIPION = ROOT / "bin" / "scipion3"
 SCIPION_TESTS = ROOT / "vaegan_scipion" / "tests"
 SUITES = ("lint", "engine", "scipion")
-TIME_LIMIT_S = 1500
+TIME_LIMIT_S = 3000
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 # What takes longest starts first, so that no core waits for it at the end; the others start by name.
 LONGEST_FIRST = ("test_workflow_engine", "test_install", "test_gui", "test_protocols")
