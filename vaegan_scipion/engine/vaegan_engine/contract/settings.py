@@ -131,7 +131,7 @@ class ComputeConfig:
     """Where to run."""
 
     device: str = setting("auto", "auto, cpu, cuda or cuda:N")
-    threads: int = setting(0, "CPU threads", low=1, high=4096, zero="as many as cores are free")
+    threads: int = setting(0, "CPU threads", low=1, high=4096, zero="as many as cores are free; states: all cores")
     seed: int = setting(0, "Start of all random numbers. Another seed gives another result of the same worth",
                         label="Seed", low=0, high=10**9)
 
