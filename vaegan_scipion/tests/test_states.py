@@ -201,6 +201,7 @@ class TestStates(ProjectTest):
         self.assertTrue(run._getSettings().clusters_dir.endswith("clusters"))
         run.useAlignment.set(True)
         self.assertEqual((run._getSettings().clusters_dir, run._getSettings().data.input_poses), ("", True))
+        self.assertIsNone(run.getClustering())  # nor are they in the report
 
     def test_select_and_evaluate_take_states(self):
         picked = self.make(VaeganProtSelect, inputClusters=self.run_, clusterNumbers="2")
@@ -211,6 +212,12 @@ class TestStates(ProjectTest):
                              inputClasses=(self.clustering, "outputClasses"),
                              inputReferences=(self.run_, "outputVolumes"))
         self.assertTrue(compared.outputVolumes.getFirstItem().getObjLabel().startswith("state 1 against"))
+        from vaegan_scipion.viewers import VaeganEvaluateViewer
+
+        viewer = VaeganEvaluateViewer(project=self.proj, protocol=compared)
+        axes, = viewer._getVisualizeDict()["showCounts"]()[0].getFigure().axes
+        self.assertEqual([tick.get_text() for tick in axes.get_yticklabels()],  # of the stand-in's table
+                         ["state 1", "state 2", "state 3", "set aside"])
 
     def test_form_refuses(self):
         box = "Box of the images used (px)"
