@@ -101,7 +101,7 @@ def test_options_win_over_the_file_and_set_over_both(tmp_path):
 
 
 def test_poses_in_a_2d_training_are_refused_as_such():
-    with pytest.raises(ConfigError, match="poses are given in a 2D training. Use train3d."):
+    with pytest.raises(ConfigError, match="poses are given in a 2D training"):
         train_settings("train2d", {"data": {"poses_dir": "/states"}}, None, [])
 
 
