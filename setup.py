@@ -12,7 +12,7 @@ VERSION = re.search(r'^__version__ = "([^"]+)"', SOURCE, re.MULTILINE).group(1)
 setup(
     name="scipion-em-vaegan",
     version=VERSION,
-    description="Scipion plugin: VAE-GAN that sorts uncurated cryo-EM particles, without poses",
+    description="Scipion plugin: states, poses and maps of uncurated cryo-EM particles; a VAE-GAN without poses",
     long_description=(HERE / "README.rst").read_text(encoding="utf-8"),
     long_description_content_type="text/x-rst",
     author="scipion-em-vaegan developers",

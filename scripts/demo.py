@@ -63,26 +63,26 @@ def resolution(row: dict[str, Any]) -> str:
             f"{row['resolution_0.143_ang']:.1f} A at 0.143")
 
 
-def print_evaluation(evaluation: dict[str, Any]) -> None:
-    """Agreement with the true states, and each map's resolution."""
-    print(f"clusters {evaluation['clusters']} (true states {len(evaluation['states'])})")
+def print_evaluation(evaluation: dict[str, Any], kind: str) -> None:
+    """Agreement of clusters or states (``kind``, of one) with the true states, and each map's resolution."""
+    print(f"{kind}s {evaluation['clusters']} (true states {len(evaluation['states'])})")
     print(f"NMI {evaluation['nmi']:.3f}  AMI {evaluation['ami']:.3f}  ARI {evaluation['ari']:.3f}")
     for row in evaluation["maps"]:
-        print(f"map of cluster {row['label'] + 1} ({row['n_particles']} particles) against {row['reference']}: "
+        print(f"map of {kind} {row['label'] + 1} ({row['n_particles']} particles) against {row['reference']}: "
               f"{resolution(row)}")
 
 
-def print_results(evaluation: dict[str, Any], refined: dict[str, Any], halves: list[dict[str, Any]],
+def print_results(evaluation: dict[str, Any], states: dict[str, Any], halves: list[dict[str, Any]],
                   folders: dict[str, str], reports: tuple[Path, ...], seconds: float) -> None:
     """What was found, from the files that hold it."""
     print("\n================ demo ================")
     print("-- clusters of the embedding")
-    print_evaluation(evaluation)
+    print_evaluation(evaluation, "cluster")
     for row in halves:
         if "resolution_0.143_ang" in row:
             print(f"two halves, cluster {row['cluster'] + 1}: {row['resolution_0.143_ang']:.1f} A at FSC 0.143")
     print("-- the states")
-    print_evaluation(refined)
+    print_evaluation(states, "state")
     print(f"took {seconds / 60:.1f} min")
     print(f"Scipion project {folders['project']}")
     print(f"open it with    bin/scipion3 project {PROJECT}")

@@ -1,4 +1,4 @@
-"""Scipion plugin: VAE-GAN on uncurated cryo-EM particles, clusters and one map per cluster."""
+"""Scipion plugin: states, poses and maps of uncurated cryo-EM particles, and a VAE-GAN's landscape of them."""
 import os
 import shlex
 import shutil

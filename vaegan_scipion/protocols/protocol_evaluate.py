@@ -1,4 +1,4 @@
-"""Compare clusters with labels of the particles, and their maps with reference maps."""
+"""Compare clusters or states with labels of the particles, and their maps with reference maps."""
 import csv
 import json
 import os
@@ -34,7 +34,7 @@ class VaeganProtEvaluateOutputs(Enum):
 
 
 class VaeganProtEvaluate(VaeganProtBase):
-    """Compare clusters with labels of the particles, their maps with reference maps, or both.
+    """Compare clusters or states with labels of the particles, their maps with reference maps, or both.
 
     Labels are another classification of the same particles (a RELION or cryoSPARC job, a second run of this plugin
     with another seed) or a table of known species. The agreement is given as NMI, AMI and ARI; the two last are
@@ -65,7 +65,7 @@ class VaeganProtEvaluate(VaeganProtBase):
         form.addParam("inputReferences", params.PointerParam, pointerClass="SetOfVolumes,Volume", allowsNull=True,
                       label="Reference maps",
                       help="Maps to align to and compare with; in the order of the labels, where there are both. "
-                           "Voxels no larger than those of the clusters' maps.")
+                           "Voxels no larger than those of the maps compared.")
         self._defineComputeParams(form, gpu=False)
 
     # --------------------------- INSERT steps functions ---------------------------
@@ -129,7 +129,7 @@ class VaeganProtEvaluate(VaeganProtBase):
         if clustering is None:
             return problems
         if not clustering.hasAttribute("outputClasses"):
-            return [*problems, f"The run '{clustering.getRunName()}' has no clusters. Finish it first."]
+            return [*problems, f"The run '{clustering.getRunName()}' has no classes. Finish it first."]
         references = self._references()
         if self.labelsFrom.get() == NO_LABELS and not references:
             problems.append("There is nothing to compare with. Give labels, reference maps or both.")
@@ -142,7 +142,7 @@ class VaeganProtEvaluate(VaeganProtBase):
         elif references:
             rate = clustering.getMapPixelSize()
             problems += [f"{volume.getFileName()} has voxels of {volume.getSamplingRate():.3f} A, larger than those of "
-                         f"the clusters' maps ({rate:.3f} A). Give a finer reference."
+                         f"the maps compared ({rate:.3f} A). Give a finer reference."
                          for volume in references if volume.getSamplingRate() > 1.001 * rate]
         return problems
 

@@ -1,4 +1,4 @@
-"""A subset of the original particles: clusters, or the ids of a file."""
+"""A subset of the original particles: clusters, states, or the ids of a file."""
 import hashlib
 import os
 from enum import Enum
@@ -35,7 +35,7 @@ class VaeganProtSelectOutputs(Enum):
 
 
 class VaeganProtSelect(EMProtocol, ProtFlexBase):
-    """Select particles by cluster, or by a file of ids, at their full resolution.
+    """Select particles by cluster, by state, or by a file of ids, at their full resolution.
 
     The subset holds the original particles, not the small images that were trained on: ids, optics groups, CTFs,
     coordinates and, where they are known, poses stay as they were, so that RELION, cryoSPARC and every other
@@ -61,22 +61,24 @@ class VaeganProtSelect(EMProtocol, ProtFlexBase):
         form.addParam("inputClusters", params.PointerParam, pointerClass="VaeganProtCluster,VaeganProtStates",
                       important=True, label="Clusters or states",
                       help="A finished run of embed and cluster, or of find states and poses.")
-        form.addParam("selectBy", params.EnumParam, choices=["clusters", "file of ids"], default=BY_CLUSTERS,
-                      label="Select by", help="clusters: by their numbers. file of ids: what the lasso in the UMAP "
-                                              "or the report has saved.")
+        form.addParam("selectBy", params.EnumParam, choices=["clusters or states", "file of ids"], default=BY_CLUSTERS,
+                      label="Select by", help="clusters or states: by their numbers. file of ids: what the lasso in "
+                                              "the UMAP or the report has saved.")
         form.addParam("clusterNumbers", params.StringParam, default="1", condition=f"selectBy == {BY_CLUSTERS}",
-                      label="Clusters to take", help="Numbers as in the summary and the pictures: 1 3-5 takes four. "
-                                                     "The particles in no cluster are 'unassigned'.")
+                      label="Clusters or states to take",
+                      help="Numbers as in the summary and the pictures: 1 3-5 takes four. The particles in no cluster "
+                           "are 'unassigned', and so are those that were set aside from the states.")
         form.addParam("selectionFile", params.FileParam, default="", condition=f"selectBy == {BY_FILE}",
                       label="File of particle ids", help="Text: whole numbers parted by spaces, commas or new lines.")
         form.addParam("invertSelection", params.BooleanParam, default=False, label="Take all others?",
-                      help="Yes: take every particle that is not selected, to leave a junk cluster out.")
+                      help="Yes: take every particle that is not selected, to leave a cluster of junk out.")
         form.addParam("exportStar", params.BooleanParam, default=False, label="Write a RELION star file?",
                       help="Also writes extra/selected.star, with optics groups and known poses; image paths are "
                            "relative to the project. Needs scipion-em-relion.")
         form.addParam("minProbability", params.FloatParam, default=0.0, expertLevel=params.LEVEL_ADVANCED,
                       condition=f"selectBy == {BY_CLUSTERS}", label="Least membership",
-                      help="Leaves out particles that belong to their cluster with less than this, 0 to 1. 0 = none.")
+                      help="Leaves out particles that belong to their cluster or state with less than this, 0 to 1. "
+                           "0 = none.")
         form.addParam("inputParticles", params.PointerParam, pointerClass="SetOfParticles", allowsNull=True,
                       expertLevel=params.LEVEL_ADVANCED, label="Take them from other particles",
                       help="A set with the same ids, such as the particles before they were downsampled. "
@@ -134,7 +136,7 @@ class VaeganProtSelect(EMProtocol, ProtFlexBase):
         if clustering is None:
             return []
         if not clustering.hasAttribute("outputClasses"):
-            return [f"The run '{clustering.getRunName()}' has no clusters. Finish it first."]
+            return [f"The run '{clustering.getRunName()}' has no classes. Finish it first."]
         particles = self.getParticlesPointer().get()
         if particles is None:
             return ["The clustered particles are gone. Give the particles here."]
@@ -185,7 +187,7 @@ class VaeganProtSelect(EMProtocol, ProtFlexBase):
             return read_particle_ids(path), path
         clusters = read_clusters(self.inputClusters.get().getClustersDir())
         labels = parse_cluster_labels(self.clusterNumbers.get() or "", clusters.label)
-        return ids_of_clusters(clusters, labels, self.minProbability.get()), "Clusters to take"
+        return ids_of_clusters(clusters, labels, self.minProbability.get()), "Clusters or states to take"
 
     def _source(self) -> str:
         if isinstance(self.inputClusters.get(), VaeganProtStates):

@@ -51,10 +51,11 @@ class VaeganProtStatesOutputs(Enum):
 class VaeganProtStates(VaeganProtBase):
     """Find states, poses and maps of particles by expectation maximisation over poses. No training is needed.
 
-    Starts from random maps, from clusters' maps, or from the particles' own alignment; divides states while two halves
-    of the images agree on the division, joins those that cannot be told apart, and refines two halves of each state
-    apart. A verdict says how many states there are, or that no structure was found. Images that no state explains
-    (empty, aggregates, off centre, other molecules) are set aside.
+    Starts from random maps, from clusters' maps, or from the particles' own alignment. Two groups of images are two
+    states where hardly any image lies between them, which all images together tell even where no single one can;
+    what they share without such a gap varies continuously. Two halves of each state are refined apart. A verdict says
+    how many states there are, or that no structure was found. Images that no state explains (empty, aggregates, off
+    centre, other molecules) are set aside.
 
     Outputs: classes whose particles carry class and projection alignment, maps with half maps, FSCs between the
     halves, and the particles of all states with their alignment: input for RELION's and cryoSPARC's refinements. Where
@@ -95,7 +96,7 @@ class VaeganProtStates(VaeganProtBase):
 
     # --------------------------- INSERT steps functions ---------------------------
     def _insertAllSteps(self) -> None:
-        clustering, digest = self._clusters(), set_digest(self.inputParticles.get())
+        clustering, digest = self.getClustering(), set_digest(self.inputParticles.get())
         # Continue compares the arguments of each step alone: whatever matters goes to all of them
         settings = json.dumps([
             run_json.to_dict(self._getSettings()),
@@ -256,7 +257,7 @@ class VaeganProtStates(VaeganProtBase):
 
     def _validateClusters(self, particles: Any) -> List[str]:
         """Why maps of the clusters cannot be in the start."""
-        clustering = self._clusters()
+        clustering = self.getClustering()
         if clustering is None:
             return []
         name = clustering.getRunName()
@@ -358,18 +359,18 @@ class VaeganProtStates(VaeganProtBase):
         """States have maps."""
         return True
 
-    def _clusters(self) -> Any:
+    def getClustering(self) -> Any:
         """The clusters to start from; None where there are none, or where poses are given."""
         return None if self.useAlignment else self.inputClusters.get()
 
     def _startText(self) -> str:
         if self.useAlignment:
             return "the particles' alignment"
-        return "clusters' maps" if self._clusters() else "random maps"
+        return "clusters' maps" if self.getClustering() else "random maps"
 
     def _getSettings(self) -> StatesRun:
         """The form as settings of the engine, paths relative to extra/."""
-        particles, clustering = self.inputParticles.get(), self._clusters()
+        particles, clustering = self.inputParticles.get(), self.getClustering()
         data = DataConfig(particles=PARTICLES_STAR, **values_of(self, DataConfig, DATA),
                           phase_flipped=bool(particles is not None and particles.isPhaseFlipped()),
                           input_poses=self.useAlignment.get())

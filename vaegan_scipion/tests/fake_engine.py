@@ -189,10 +189,10 @@ def states(run, out_dir):
         "starts": [{"kind": "apart", "coarse_log_evidence": [30.0, 40.0], "log_evidence": 50.0, "kept": True}],
         "masks": [], "restarts": [],
         "contrast_spread": 0.25, "least_contrast_spread": 0.08,
-        "pairs": [{"states": [0, 1], "agreement": 0.95, "valley": 0.1, "by_view": 0.0}],
-        "refused_splits": [], "junk": {
+        "pairs": [{"states": [0, 1], "agreement": 0.95, "valley": 0.1, "by_view": 0.0, "valley_evidence": 42.0}],
+        "junk": {
             "n_junk": sum(state_of(i) < 0 for i in ids), "fraction": 0.1, "misfit_limit": 1.6,
-            "median_misfit": 1.0, "n_misfit": 1, "n_empty": 0, "least_gain": 3.0}})
+            "median_misfit": 1.0, "n_misfit": 1, "n_empty": 0, "n_outliers": 0, "least_gain": 3.0}})
     result_files.write_csv(
         out_dir / result_files.FSC_CSV,
         ["cluster", "resolution_ang", "spatial_frequency_per_ang", "fsc"],

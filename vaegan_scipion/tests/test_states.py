@@ -201,6 +201,7 @@ class TestStates(ProjectTest):
         self.assertTrue(run._getSettings().clusters_dir.endswith("clusters"))
         run.useAlignment.set(True)
         self.assertEqual((run._getSettings().clusters_dir, run._getSettings().data.input_poses), ("", True))
+        self.assertIsNone(run.getClustering())  # nor are they in the report
 
     def test_select_and_evaluate_take_states(self):
         picked = self.make(VaeganProtSelect, inputClusters=self.run_, clusterNumbers="2")
@@ -211,6 +212,12 @@ class TestStates(ProjectTest):
                              inputClasses=(self.clustering, "outputClasses"),
                              inputReferences=(self.run_, "outputVolumes"))
         self.assertTrue(compared.outputVolumes.getFirstItem().getObjLabel().startswith("state 1 against"))
+        from vaegan_scipion.viewers import VaeganEvaluateViewer
+
+        viewer = VaeganEvaluateViewer(project=self.proj, protocol=compared)
+        axes, = viewer._getVisualizeDict()["showCounts"]()[0].getFigure().axes
+        self.assertEqual([tick.get_text() for tick in axes.get_yticklabels()],  # of the stand-in's table
+                         ["state 1", "state 2", "state 3", "set aside"])
 
     def test_form_refuses(self):
         box = "Box of the images used (px)"
@@ -265,23 +272,21 @@ class TestDrawings(unittest.TestCase):
         self.assertEqual(np.count_nonzero(side.sum(axis=0)), 1)
 
     def test_evidence_names_every_number(self):
-        trial = {"n_particles": 100, "n_second": 30, "agreement": 0.91, "valley": 0.82, "by_view": 0.61}
+        pair = {"states": [0, 1], "agreement": 0.99, "valley": 0.05, "by_view": 0.03, "valley_evidence": 251.4}
         details = {"verdict": "2 states", "unseen_log_evidence": 120.4, "least_log_evidence": 3.0,
                    "starts": STARTS, "masks": MASKS, "restarts": RESTARTS,
                    "contrast_spread": 0.234, "least_contrast_spread": 0.08,
-                   "pairs": [{"states": [0, 1], "agreement": 0.99, "valley": 0.05, "by_view": 0.03}],
-                   "refused_splits": [trial],
-                   "junk": {"n_junk": 77, "fraction": 0.0642, "n_misfit": 61, "n_empty": 16, "misfit_limit": 1.73,
-                            "median_misfit": 1.02}}
+                   "pairs": [pair],
+                   "junk": {"n_junk": 77, "fraction": 0.0642, "n_misfit": 52, "n_empty": 16, "n_outliers": 9,
+                            "misfit_limit": 1.73, "median_misfit": 1.02}}
         rows = [{"label": 0, "motion_agreement": 0.87}, {"label": 1, "motion_agreement": None}]
         text = "\n".join(states_drawings.evidence_lines(details, rows))
         for part in ("2 states", "120.4", "several random maps: 88.8, 99.9 per", "finer: 110.1.", "77.7, 66.6 per",
                      "finer: 120.4, kept.", "Mask: radius 96 A", "deviation 23 %; below 8 %", "0.99", "0.05",
-                     "100 into 70 + 30", "0.91", "0.82", "0.61", "0.03",
-                     "241.7 per unseen image, 223.2 before, taken.", "77 images (6.4 %)", "61", "16", "1.73", "1.02",
-                     "0.87"):
+                     "0.03", "all images 251", "241.7 per unseen image, 223.2 before, taken.", "77 images (6.4 %)",
+                     "52", "16", "9 because they", "1.73", "1.02", "0.87"):
             self.assertIn(part, text)
-        many = {**details, "refused_splits": [trial] * 40}
+        many = {**details, "pairs": [pair] * 40}
         figure = Figure(states_drawings.evidence_size_in(many, rows))
         states_drawings.draw_evidence(figure, many, rows)
         self.assertIn("lines more", figure.texts[0].get_text())

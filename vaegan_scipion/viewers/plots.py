@@ -232,8 +232,9 @@ def counts_size_in(counts: np.ndarray) -> Tuple[float, float]:
     return max(4.5, 1.5 + 1.3 * counts.shape[1]), max(2.5, 1.4 + 0.55 * counts.shape[0])
 
 
-def draw_counts(figure: Figure, counts: np.ndarray, labels: Sequence[int], states: Sequence[str]) -> Figure:
-    """Particles of cluster `labels[i]` with the known state `states[j]`, (i, j); grey by share of the cluster."""
+def draw_counts(figure: Figure, counts: np.ndarray, labels: Sequence[int], states: Sequence[str], naming: Naming
+                ) -> Figure:
+    """Particles of cluster or state `labels[i]` with the true state `states[j]`, (i, j); grey by share of the row."""
     axes = figure.add_subplot()
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(share, cmap="Greys", vmin=0, vmax=1, aspect="auto")
@@ -242,9 +243,9 @@ def draw_counts(figure: Figure, counts: np.ndarray, labels: Sequence[int], state
                   color="white" if share[row, column] > 0.5 else "black")
     axes.set_xticks(range(len(states)), [state if len(state) < 18 else state[:15] + "..." for state in states],
                     fontsize=8)
-    axes.set_yticks(range(len(labels)), [cluster_name(label) for label in labels], fontsize=9)
+    axes.set_yticks(range(len(labels)), [naming.name(label) for label in labels], fontsize=9)
     for tick, label in zip(axes.get_yticklabels(), labels):
-        tick.set_color(cluster_colour(label))
+        tick.set_color(naming.colour(label))
     axes.set_xlabel("label")
     figure.tight_layout()
     return figure

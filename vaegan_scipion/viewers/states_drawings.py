@@ -72,23 +72,21 @@ def evidence_lines(details: Dict[str, Any], rows: Sequence[Dict[str, Any]]) -> L
     if junk:
         lines += ["", f"Set aside: {junk['n_junk']} images ({100 * junk['fraction']:.1f} %), {junk['n_misfit']} for "
                   f"their misfit (limit {junk['misfit_limit']:.2f}, median {junk['median_misfit']:.2f}, 1 expected), "
-                  f"{junk['n_empty']} because nothing of a state is seen in them."]
+                  f"{junk['n_empty']} because nothing of a state is seen in them, {junk['n_outliers']} because "
+                  "they are like no group of images and fit badly."]
     if details["pairs"]:
         lines += ["", "Pairs of states (agreement of two halves: 1 = perfect; valley: 0 = parted, 1 = no gap; by view: "
-                  "part that the viewing direction explains):"]
+                  "part that the viewing direction explains; all images: log likelihood that they together give to a "
+                  "valley):"]
         lines += [f"  {state_name(a)} and {state_name(b)}: {separation_text(pair)}"
                   for pair in details["pairs"] for a, b in [pair["states"]]]
-    lines += motion_lines(rows)
-    if details["refused_splits"]:
-        lines += ["", "Splits that were tried and refused:"]
-        lines += [f"  {trial['n_particles']} into {trial['n_particles'] - trial['n_second']} + {trial['n_second']}: "
-                  f"{separation_text(trial)}" for trial in details["refused_splits"]]
-    return lines
+    return lines + motion_lines(rows)
 
 
-def separation_text(trial: Dict[str, Any]) -> str:
+def separation_text(pair: Dict[str, Any]) -> str:
     """The evidence that two states differ."""
-    return f"agreement {trial['agreement']:.2f}, valley {trial['valley']:.2f}, by view {trial['by_view']:.2f}"
+    return (f"agreement {pair['agreement']:.2f}, valley {pair['valley']:.2f}, by view {pair['by_view']:.2f}, "
+            f"all images {pair['valley_evidence']:.0f}")
 
 
 def evidence_size_in(details: Dict[str, Any], rows: Sequence[Dict[str, Any]]) -> Tuple[float, float]:

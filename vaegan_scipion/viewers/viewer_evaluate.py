@@ -1,4 +1,4 @@
-"""Results of evaluate: clusters against labels, maps against references."""
+"""Results of evaluate: clusters or states against labels, maps against references."""
 from typing import Any, Callable, Dict, List
 
 import numpy as np
@@ -21,10 +21,10 @@ class VaeganEvaluateViewer(VaeganViewer):
 
     def _defineParams(self, form: Any) -> None:
         form.addSection(label="Visualization")
-        form.addParam("showCounts", params.LabelParam, label="Clusters against labels",
-                      help="How many particles of each label are in each cluster.")
+        form.addParam("showCounts", params.LabelParam, label="Clusters or states against labels",
+                      help="How many particles of each label are in each of them.")
         form.addParam("showFsc", params.LabelParam, label="FSC with the reference maps",
-                      help="Each cluster's map, aligned, against the reference that resembles it most.")
+                      help="Each map, aligned, against the reference that resembles it most.")
         form.addParam("showMaps", params.LabelParam, label="Maps in the frame of their references",
                       help="Three sections of each.")
         form.addParam("showTable", params.LabelParam, label="Maps in Scipion's viewer",
@@ -43,7 +43,7 @@ class VaeganEvaluateViewer(VaeganViewer):
         labels = plots.sorted_labels(np.array([int(label) for label in values["contingency"]]))
         counts = np.array([values["contingency"][str(label)] for label in labels])
         return self.figure_view(plots.draw_counts, counts, labels, [str(name) for name in values["states"]],
-                                title="Clusters against labels", size_in=plots.counts_size_in(counts))
+                                self._naming(), title="Counts", size_in=plots.counts_size_in(counts))
 
     def _naming(self) -> Naming:
         return STATES if isinstance(self.protocol.inputClusters.get(), VaeganProtStates) else CLUSTERS
@@ -75,5 +75,5 @@ class VaeganEvaluateViewer(VaeganViewer):
     def _report(self, _name: Any = None) -> List[Any]:
         about = self.protocol.inputClusters.get()
         if isinstance(about, VaeganProtStates):
-            return self.report_view(about.inputClusters.get(), states=about)
+            return self.report_view(about.getClustering(), states=about)
         return self.report_view(about, evaluation=self.protocol)

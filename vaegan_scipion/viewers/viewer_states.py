@@ -105,4 +105,4 @@ class VaeganStatesViewer(VaeganViewer):
         return self.table_view("outputClasses")
 
     def _report(self, _name: Any = None) -> List[Any]:
-        return self.report_view(self.protocol.inputClusters.get(), states=self.protocol)
+        return self.report_view(self.protocol.getClustering(), states=self.protocol)

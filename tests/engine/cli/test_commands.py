@@ -10,7 +10,7 @@ from vaegan_engine.cli import main
 from vaegan_engine.cli.commands import COMMANDS
 from vaegan_engine.cli.main import build_parser, train_settings
 from vaegan_engine.cli.options import given, help_text, option_name, options_of
-from vaegan_engine.contract.errors import EXIT_CONFIG
+from vaegan_engine.contract.errors import EXIT_CONFIG, ConfigError
 from vaegan_engine.contract.run_json import from_dict
 from vaegan_engine.contract.setting import described, field_of, section, setting
 from vaegan_engine.contract.settings import RUN_TYPES, ClusterRun, ComputeConfig, StatesRun, TrainRun
@@ -98,6 +98,11 @@ def test_options_win_over_the_file_and_set_over_both(tmp_path):
     assert (run.data.box_px, run.data.crop_frac, run.training.total_kimg) == (64, 0.8, 7.0)
     args = build_parser("train2d").parse_args(["train2d", "--particles", "/p.star", "--out", "o", "--threads", "2"])
     assert given(TrainRun, args) == {"data": {"particles": "/p.star"}, "compute": {"threads": 2}}
+
+
+def test_poses_in_a_2d_training_are_refused_as_such():
+    with pytest.raises(ConfigError, match="poses are given in a 2D training"):
+        train_settings("train2d", {"data": {"poses_dir": "/states"}}, None, [])
 
 
 def test_a_value_outside_of_its_limits_is_one_sentence(tmp_path, capsys):

@@ -63,4 +63,4 @@ def test_words_say_what_to_do_at_the_edge():
         "mask: radius 96 A (misfit of unseen images by radius: 80 A 171.7, 96 A 138.0, 110 A 140.0)")
     rows[1]["kept"], rows[2]["kept"] = False, True
     assert wording.mask_text(rows).endswith("; the particle reaches to the edge or past it: take a larger particle "
-                                            "radius, or a larger box")
+                                            "diameter, or a larger box")

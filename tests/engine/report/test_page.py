@@ -169,9 +169,8 @@ def test_a_refinement_is_shown(tmp_path, analysis):
     result_files.write_json(folder / result_files.STATES_JSON, {
         "clusters": 2, "verdict": "2 <states>", "unseen_log_evidence": 123.45, "least_log_evidence": 3.0,
         "starts": STARTS, "masks": MASKS, "restarts": RESTARTS, "contrast_spread": 0.234, "least_contrast_spread": 0.08,
-        "pairs": [{"states": [0, 1], "agreement": 0.98, "valley": 0.04, "by_view": 0.01}],
-        "junk": {"n_junk": 10, "fraction": 0.05},
-        "refused_splits": [{"n_particles": 120, "n_second": 22, "agreement": 0.33, "valley": 0.88, "by_view": 0.66}]})
+        "pairs": [{"states": [0, 1], "agreement": 0.98, "valley": 0.04, "by_view": 0.01, "valley_evidence": 312.4}],
+        "junk": {"n_junk": 10, "fraction": 0.05}})
     result_files.write_csv(folder / result_files.PARTICLES_CSV, ["particle_id", "label", "rot_deg", "tilt_deg"],
                       [[i, label, 7 * k % 360 - 180, k % 180]
                        for k, (i, label) in enumerate(zip(IDS, np.repeat([0, 1, -1], (120, 70, 10)), strict=True))])
@@ -181,7 +180,7 @@ def test_a_refinement_is_shown(tmp_path, analysis):
                   "random maps: 88.8, 99.9 per", "finer: 120.4, kept", "mask: radius 96 A",
                   "standard deviation 23 %; below 8 % it is not modelled",
                   "state 1 120 60.0 % 11.2 Å 17.3 Å 0.81 maps/cluster_00.mrc, maps/half0a.mrc, maps/half0b.mrc",
-                  "state 2 70 35.0 % 12.2 Å", "state 1 and state 2 0.98 0.04 0.01", "98 + 22 particles 0.33 0.88 0.66",
+                  "state 2 70 35.0 % 12.2 Å", "state 1 and state 2 0.98 0.04 0.01 312",
                   "misfit 1.58 (the best state's 0.75)", "241.7 per unseen image, 223.2 before, taken",
                   "motion 2 of 2"):
         assert words in text, words

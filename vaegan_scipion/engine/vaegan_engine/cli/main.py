@@ -18,12 +18,13 @@ from ..contract.settings import TrainRun
 from .commands import COMMANDS, Command
 from .options import add_settings, given
 
+_WHAT = "States, poses and maps of uncurated cryo-EM particles, and the landscape between them by a VAE-GAN."
 _RESUME_HELP = "Continue from the newest checkpoint"
 
 
 def build_parser(asked: str = "") -> argparse.ArgumentParser:
     """Parser of the whole command line; only the command ``asked`` for has its options, others are not imported."""
-    parser = argparse.ArgumentParser(prog="vaegan", description="VAE-GAN for cryo-EM particles without poses.")
+    parser = argparse.ArgumentParser(prog="vaegan", description=_WHAT)
     parser.add_argument("--version", action="version", version=f"vaegan {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in COMMANDS.values():
@@ -70,7 +71,7 @@ def train_settings(command: str, values: dict[str, Any], config: Path | None, se
         changes = merged(changes, parse_setting(text))
     data = changes.get("data", {})
     posed = data.get("poses_dir") or data.get("input_poses")
-    return build_run(command, preset or ("posed" if posed else TrainRun().preset), changes)
+    return build_run(command, preset or ("posed" if posed and command == "train3d" else TrainRun().preset), changes)
 
 
 def run_command(command: Command, args: argparse.Namespace) -> None:

@@ -40,7 +40,8 @@ class DataConfig:
     ignore_ctf: bool = setting(False, "The CTF is taken as 1, for class averages or negative stain",
                                label="Images without a CTF")
     half_set: Literal[0, 1, 2] = setting(0, "0 = all particles, 1 or 2 = one independent half")
-    poses_dir: str = setting("", "train3d: take the poses of this results folder of states (particles.csv)", path=True)
+    poses_dir: str = setting("", "train3d: take the poses of this results folder of states (particles.csv), and "
+                             "the preset posed", path=True)
     input_poses: bool = setting(False, "train3d, states: start from the alignment that the particles carry")
 
     @property
@@ -131,7 +132,7 @@ class ComputeConfig:
     """Where to run."""
 
     device: str = setting("auto", "auto, cpu, cuda or cuda:N")
-    threads: int = setting(0, "CPU threads", low=1, high=4096, zero="as many as cores are free")
+    threads: int = setting(0, "CPU threads", low=1, high=4096, zero="as many as cores are free; states: all cores")
     seed: int = setting(0, "Start of all random numbers. Another seed gives another result of the same worth",
                         label="Seed", low=0, high=10**9)
 
@@ -142,8 +143,8 @@ class TrainRun:
 
     command: Literal["train2d", "train3d"] = fixed("train3d")
     preset: str = setting(
-        "fast", "fast learns in minutes to hours, posed is the one for known poses and their default; others are "
-        "settings of the original work and its ablations, days on a GPU: 'vaegan presets' explains each",
+        "fast", "fast learns in minutes to hours; others are settings of the original work and its ablations, days on "
+        "a GPU: 'vaegan presets' explains each",
         label="Preset")
     data: DataConfig = section(DataConfig, shown=("particles", "stack", "max_images", "box_px", "crop_frac",
                                                   "poses_dir", "input_poses"))

@@ -22,7 +22,7 @@ def mask_text(rows: Sequence[Mapping[str, Any]]) -> str:
     tried = ", ".join(f"{row['radius_ang']:.0f} A {row['misfit']:.1f}" for row in rows)
     text = f"mask: radius {kept['radius_ang']:.0f} A (misfit of unseen images by radius: {tried})"
     if kept is rows[-1]:
-        text += "; the particle reaches to the edge or past it: take a larger particle radius, or a larger box"
+        text += "; the particle reaches to the edge or past it: take a larger particle diameter, or a larger box"
     return text
 
 

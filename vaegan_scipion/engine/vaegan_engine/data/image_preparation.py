@@ -34,7 +34,7 @@ def check_geometry(source: str, source_box_px: int, box_px: int, crop_frac: floa
                    particle_radius_frac: float) -> None:
     """Refuse a training box that these images cannot give. Raises DataError."""
     if box_px % 2 or box_px < SMALLEST_BOX_PX:
-        raise DataError(f"box_px is {box_px}, the training box must be even and at least {SMALLEST_BOX_PX} "
+        raise DataError(f"box_px is {box_px}, the box must be even and at least {SMALLEST_BOX_PX} "
                         "pixels.", f"Use {max(SMALLEST_BOX_PX, box_px - box_px % 2)}.")
     if not 0 < crop_frac <= 1:
         raise DataError(f"crop_frac is {crop_frac:g}, it must be greater than 0 and at most 1.",
@@ -46,7 +46,7 @@ def check_geometry(source: str, source_box_px: int, box_px: int, crop_frac: floa
     cropped = cropped_box_px(source_box_px, crop_frac)
     if box_px > cropped:
         raise DataError(f"{source}: box_px is {box_px}, the images have {source_box_px} pixels, {cropped} "
-                        f"after crop_frac {crop_frac:g}; the training box cannot be larger.",
+                        f"after crop_frac {crop_frac:g}; the box cannot be larger.",
                         f"Use box_px {cropped - cropped % 2} or less, or a larger crop_frac.")
 
 

@@ -85,7 +85,7 @@ def read_clusters(clusters_dir: str | Path) -> Clusters:
                             np.array([[float(r[name]) for name in axes] for r in rows]).reshape(len(rows), len(axes)))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: the clusters cannot be read ({error}).",
-                        "Give the --out folder of a finished cluster.") from error
+                        "Give the --out folder of a finished cluster or states.") from error
     if len(rows) == 0:
         raise DataError(f"{path}: there are 0 particles.", "Run cluster again.")
     _check_unique(clusters.particle_id, path)
@@ -99,7 +99,7 @@ def read_cluster_rows(clusters_dir: str | Path) -> list[dict]:
         return list(result_files.read_json(path))
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: it cannot be read ({error}).",
-                        "Give the --out folder of a finished cluster.") from error
+                        "Give the --out folder of a finished cluster or states.") from error
 
 
 def latents_of_clusters(clusters_dir: str | Path) -> tuple[Clusters, Latents]:

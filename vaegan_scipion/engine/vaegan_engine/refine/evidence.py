@@ -14,8 +14,7 @@ class Evidence:
     unseen: float  # mean log likelihood ratio of unseen images, maps against an empty one
     min_unseen: float  # below it there is no structure
     starts: list[dict[str, Any]] = field(default_factory=list)  # the same of every kind of start (``ab_initio``)
-    pairs: list[dict[str, Any]] = field(default_factory=list)  # ``split_states.separation`` of the states, two by two
-    refused_splits: list[dict[str, Any]] = field(default_factory=list)
+    pairs: list[dict[str, Any]] = field(default_factory=list)  # ``join_states.separate_pairs`` of the states
     junk: dict[str, Any] = field(default_factory=dict)  # ``junk.set_junk_aside``
     contrast_spread: float = 0.0  # standard deviation of the particles' contrast
     masks: list[dict[str, Any]] = field(default_factory=list)  # ``mask_choice.rate_masks``

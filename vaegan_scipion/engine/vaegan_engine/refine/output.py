@@ -91,8 +91,7 @@ def states_json(problem: Problem, rows: list[dict[str, Any]], evidence: Evidence
             "contrast_spread": evidence.contrast_spread, "least_contrast_spread": tuning.contrast.min_spread,
             "masks": evidence.masks,
             "restarts": [{name: row[name] for name in RESTART} for row in evidence.restarts],
-            "pairs": evidence.pairs, "refused_splits": evidence.refused_splits,
-            "junk": evidence.junk}
+            "pairs": evidence.pairs, "junk": evidence.junk}
 
 
 def state_row(label: int, n_particles: int, halves: Halves, cache: ParticleCache, out_dir: Path) -> dict[str, Any]:

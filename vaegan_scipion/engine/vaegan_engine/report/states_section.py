@@ -21,7 +21,7 @@ VIEW_BINS = (24, 12)  # rot x cos(tilt): bins of equal area on the sphere
 
 
 def states_section(folder: str) -> Section:
-    """Verdict, states, pairs, refused splits, maps and viewing directions of a states folder. Raises DataError."""
+    """Verdict, states, pairs, maps and viewing directions of a states folder. Raises DataError."""
     details = read_json(Path(folder) / result_files.STATES_JSON, "states")
     rows = read_json(Path(folder) / result_files.CLUSTERS_JSON, "states")
     labels, rot_deg, tilt_deg = read_views(folder)
@@ -33,15 +33,7 @@ def states_section(folder: str) -> Section:
         (state_name(row["label"]), row["n_particles"], f"{100 * row['fraction']:.1f} %",
          f"{row['resolution_0.143_ang']:.1f} Å", f"{row['resolution_0.5_ang']:.1f} Å",
          f"{row['nyquist_frac_0.143']:.2f}", ", ".join((row["file"], *row["files"]))) for row in rows])
-    if details["pairs"] or details["refused_splits"]:
-        body += ('<p class="note">Below: agreement of two halves of the images on who belongs where (1 = perfect), and '
-                 "the valley between the two sides (0 = parted, 1 = no gap); by view: "
-                 "part that the viewing direction explains.</p>")
-    body += trials("Pairs of states", "pair", [
-        (" and ".join(state_name(label) for label in pair["states"]), pair) for pair in details["pairs"]])
-    body += trials("Splits that were refused", "split", [
-        (f"{trial['n_particles'] - trial['n_second']} + {trial['n_second']} particles", trial)
-        for trial in details["refused_splits"]])
+    body += pairs_table(details["pairs"])
     body += f'<div class="cards">{"".join(card(folder, row) for row in rows)}</div><div class="columns">'
     curves = [drawing.Curve(row["label"], f"{state_name(row['label'])}: {row['resolution_0.143_ang']:.1f} Å",
                             frequencies_per_ang(2 * (len(row["fsc"]) - 1), row["voxel_size_ang"]), np.array(row["fsc"]))
@@ -69,12 +61,18 @@ def evidence(details: dict[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def trials(heading: str, what: str, rows: Sequence[tuple[str, dict[str, Any]]]) -> str:
-    """A table of separations, '' where there are none."""
-    if not rows:
+def pairs_table(pairs: Sequence[dict[str, Any]]) -> str:
+    """What says that two states differ, '' where there is one state."""
+    if not pairs:
         return ""
-    return f"<h3>{heading}</h3>" + table([what, "agreement", "valley", "by view"], [
-        (name, *(f"{trial[number]:.2f}" for number in ("agreement", "valley", "by_view"))) for name, trial in rows])
+    note = ('<p class="note">Below: agreement of two halves of the images on who belongs where (1 = perfect), and the '
+            "valley between the two sides (0 = parted, 1 = no gap); by view: part that the viewing direction explains. "
+            "Where single images cannot be told apart, the log likelihood that all of them together give to a valley "
+            "decides.</p>")
+    return f"{note}<h3>Pairs of states</h3>" + table(["pair", "agreement", "valley", "by view", "valley, all images"], [
+        (" and ".join(state_name(label) for label in pair["states"]),
+         *(f"{pair[number]:.2f}" for number in ("agreement", "valley", "by_view")), f"{pair['valley_evidence']:.0f}")
+        for pair in pairs])
 
 
 def card(folder: str, row: dict[str, Any]) -> str:

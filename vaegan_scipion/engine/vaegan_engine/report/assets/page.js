@@ -12,7 +12,7 @@
   const x = decoded(stored.x, Float32Array), y = decoded(stored.y, Float32Array);
   const label = decoded(stored.label, Int16Array), id = decoded(stored.id, BigInt64Array);
   const n = x.length, groups = stored.groups;  // {label, name, colour, count}
-  const order = [...groups].sort((a, b) => a.label - b.label);  // noise lowest
+  const order = [...groups].sort((a, b) => a.label - b.label);  // the unassigned lowest
   const hidden = new Set(), selected = new Uint8Array(n);
   const PAD = 24, NEAR_PX = 8;
   let scale = 1, left = 0, top = 0, mode = "select", path = [], drag = null, nSelected = 0;
