@@ -91,4 +91,6 @@ def test_a_small_state_is_left_out_of_the_leaves(box_px):
     some = replace(images, images=images.images[rows], ctf=images.ctf[rows])
     problem, state, found = shown(some, A[at], shifts_px[at], min_state=60)
     assert len(leaves(found, 0, state, problem)) == 1
+    settled = replace(state, volume=torch.zeros(16, 16, 16))  # in the working box: leaves and whole states are stacked
+    assert [leaf.state.volume.shape for leaf in leaves(found, 0, settled, problem)] == [settled.volume.shape]
     assert found.label.shape == (340,) and box_px == problem.box_px

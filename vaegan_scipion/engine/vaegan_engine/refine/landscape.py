@@ -182,8 +182,11 @@ def find_landscape(problem: Problem, state: State, max_shell: float) -> Landscap
 
 
 def leaves(found: Landscape, parent: int, state: State, problem: Problem) -> list[Leaf]:
-    """The landscape's states with their own images, the largest first; those below the smallest state are left out."""
+    """The landscape's states with their own images, the largest first; those below the smallest state are left out.
+
+    Their maps are in the box of the state's map, as that of a state without a landscape is.
+    """
     sizes = [int((found.label == k).sum()) for k in range(found.n_states)]
     large = [k for k in np.argsort(-np.array(sizes), kind="stable").tolist() if sizes[k] >= problem.min_state]
-    return [Leaf(parent, replace(state.part(found.label == k), volume=found.state_map(k, problem.box_px)))
+    return [Leaf(parent, replace(state.part(found.label == k), volume=found.state_map(k, state.volume.shape[-1])))
             for k in large]
