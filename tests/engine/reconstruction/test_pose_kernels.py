@@ -6,6 +6,7 @@ import torch
 from refine_particles import blobs
 from vaegan_engine.physics import shards
 from vaegan_engine.physics.fourier_band import make_band, shift_phases
+from vaegan_engine.physics.map_resize import resized_maps
 from vaegan_engine.physics.projection import sample_half_volume, volume_to_fourier
 from vaegan_engine.physics.rotations import random_rotations
 from vaegan_engine.physics.slices import PAD, take_slices
@@ -59,6 +60,14 @@ def test_compiled_steps_are_the_steps(box_px, by_image):
     for ours, theirs, limit in zip(found, expected, (1e-4, 1e-4, 1e-3), strict=True):
         assert float((ours - theirs).abs().flatten(1).amax(1).quantile(0.98) if ours.ndim > 1
                      else ((ours - theirs) / theirs).abs().quantile(0.98)) < limit
+
+
+def test_steps_together_in_a_map_of_the_working_box():
+    _, *data, precision, band = problem(40)
+    small_ft = volume_to_fourier(resized_maps(blobs(1, 40), 20)[None])[0]
+    found, expected = (step(small_ft, *data, precision, band, 3) for step in (refine_together, refine_poses))
+    for ours, theirs in zip(found, expected, strict=True):
+        assert float((ours - theirs).abs().quantile(0.9)) < 1e-3 * float(theirs.abs().max())
 
 
 def test_no_step_leaves_the_pose_as_it_is():

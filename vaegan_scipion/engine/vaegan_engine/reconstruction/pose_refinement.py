@@ -80,7 +80,7 @@ def refine_together(volume_ft: Tensor, transforms: Tensor, ctf: Tensor, A: Tenso
                     precision: Tensor, band: Band, iterations: int) -> tuple[Tensor, Tensor, Tensor]:
     """``refine_poses`` of some images, on any device."""
     damping = torch.full((len(A),), _FIRST_DAMPING, device=A.device)
-    slices = gather(volume_ft, stencil(band, A))
+    slices = gather(volume_ft, stencil(band, A, len(volume_ft)))
     cost = misfit(transforms, ctf, slices, shifts_px, precision, band)
     for _ in range(iterations):
         normal, gradient = normal_equations(volume_ft, transforms, ctf, A, shifts_px, precision, band)
@@ -89,7 +89,7 @@ def refine_together(volume_ft: Tensor, transforms: Tensor, ctf: Tensor, A: Tenso
         step = torch.linalg.solve(damped, gradient)
         new_A = small_rotations(step[:, :3]) @ A
         new_shifts = shifts_px + step[:, 3:]
-        new_slices = gather(volume_ft, stencil(band, new_A))
+        new_slices = gather(volume_ft, stencil(band, new_A, len(volume_ft)))
         new_cost = misfit(transforms, ctf, new_slices, new_shifts, precision, band)
         better = new_cost < cost
         A = torch.where(better[:, None, None], new_A, A)
@@ -104,7 +104,7 @@ def normal_equations(volume_ft: Tensor, transforms: Tensor, ctf: Tensor, A: Tens
                      precision: Tensor, band: Band) -> tuple[Tensor, Tensor]:
     """``J^T W J`` (n, 5, 5) and ``-J^T W r`` (n, 5) of the residual."""
     moved = transforms * shift_phases(band, shifts_px)
-    slices, slopes = gather_slopes(volume_ft, stencil(band, A))
+    slices, slopes = gather_slopes(volume_ft, stencil(band, A, len(volume_ft)))
     residual = moved - ctf * slices
     along = (PAD * slopes @ A.transpose(1, 2).to(slopes.dtype)).unbind(-1)  # the rows of A
     kx, ky = band.kxy.unbind(1)
