@@ -12,7 +12,7 @@ from vaegan_engine.physics.fourier_band import make_band
 from vaegan_engine.physics.rotations import random_rotations, rotation_distance_deg
 from vaegan_engine.reconstruction.images import Images
 from vaegan_engine.refine.assignment import misfit_and_gain, reassign
-from vaegan_engine.refine.junk import misfit_limit, set_junk_aside
+from vaegan_engine.refine.junk import misfit_limit, set_junk_aside, with_outliers
 from vaegan_engine.refine.states import Assignment
 
 BOX_PX, RADIUS, N = 24, 7.0, 300
@@ -108,3 +108,19 @@ def test_limit_of_a_normal_distribution():
     assert misfit_limit(values) == pytest.approx(1.6, abs=0.01)
     junk = np.concatenate((values, np.full(500, 3.0)))  # a fifth more, far off, hardly moves it
     assert misfit_limit(junk) < 1.75
+
+
+@pytest.mark.parametrize("n_left", [0, 5])
+def test_a_state_that_is_all_outliers_is_dissolved(n_left):
+    n = N + 60
+    data, label, A, shifts = simulated([blobs(0), blobs(1)], N, 1.0)
+    data = data.part(np.arange(n))
+    before = assignment(data, label[:n], A[:n], shifts[:n], 2)
+    outside = np.zeros(n, bool)
+    outside[before.members(1)[n_left:]] = True
+    images = data.images.copy()
+    images[outside] = 3 * np.random.default_rng(0).standard_normal((outside.sum(), BOX_PX, BOX_PX))
+    noisy = problem_of(Images(images, data.ctf, data.pixel_size_ang, data.device), 20)
+    after, n_outliers = with_outliers(noisy, before, RADIUS, outside)
+    assert n_outliers == outside.sum() and (after.aside == outside).all()
+    assert after.n_classes == 1 and after.sizes()[0] == n - n_outliers

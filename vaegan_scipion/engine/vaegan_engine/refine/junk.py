@@ -75,15 +75,15 @@ def with_outliers(problem: Problem, assignment: Assignment, max_shell: float, ou
                   ) -> tuple[Assignment, int]:
     """Set aside too: images ``outside`` (n,) bool of the landscape's groups that are still badly explained.
 
-    Where the pose was wrong an image lay outside as well; by now its pose may be right, and its misfit small. Returns
-    also how many these are.
+    Where the pose was wrong an image lay outside as well; by now its pose may be right, and its misfit small. States
+    that are left with too few images are dissolved. Returns also how many were set aside.
     """
     misfit, _ = misfit_and_gain(problem.images, assignment, make_band(problem.box_px, max_shell, problem.device))
     middle, width = middle_and_width(misfit[~assignment.aside])
     more = outside & ~assignment.aside & (misfit > middle + problem.tuning.junk.outlier_widths * width)
     if (~assignment.aside & ~more).sum() < problem.min_state:
         return assignment, 0
-    return assignment.with_junk(assignment.aside | more), int(more.sum())
+    return assignment.with_junk(assignment.aside | more).without_small(problem.min_state), int(more.sum())
 
 
 def junk_shares(assignment: Assignment, junk: np.ndarray) -> list[float]:
