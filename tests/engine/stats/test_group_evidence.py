@@ -1,6 +1,8 @@
 """A valley is seen by many points together, and not where there is none."""
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from uncertain_points import points_of
@@ -31,12 +33,13 @@ def test_intervals_are_even_densities_from_the_peak(rng):
     assert made.shape == (4, 7)
     np.testing.assert_allclose(made[:, 2], likelihood[:, 2])
     np.testing.assert_allclose(made[:, 6], likelihood[:, 2:7].mean(1))
-    np.testing.assert_allclose(made[:, 0], likelihood[:, 0:3].mean(1))
+    np.testing.assert_allclose(made[:, 0], likelihood[:, 0:2].mean(1))
+    np.testing.assert_allclose(made[:, 1], likelihood[:, 1])
 
 
 def test_weights_of_known_points_are_their_frequencies(rng):
     node = rng.choice(5, 400, p=[0.1, 0.2, 0.3, 0.4, 0.0])
-    share, _ = free_weights(np.eye(5)[node] + 1e-12, np.ones(400), 50)
+    share, _ = free_weights(np.eye(5)[node] + 1e-12, np.ones(400))
     np.testing.assert_allclose(share, np.bincount(node, minlength=5) / 400, atol=1e-6)
 
 
@@ -56,6 +59,27 @@ def test_one_peak_has_no_valley(rng, kind):
     t = {"even": rng.uniform(0, 2, n), "normal": 1 + 0.5 * rng.normal(size=n), "point": np.full(n, 1.0)}[kind]
     likelihood = line_likelihood(t + 0.5 * rng.normal(size=n), 0.5, nodes)
     assert valley_evidence(likelihood, np.ones(n)) < 0.6 * LEAST_VALLEY
+
+
+@pytest.mark.parametrize("error", [0.1, 0.3, 1.0])
+@pytest.mark.parametrize("kind", ["even", "normal", "falling", "edge"])
+def test_one_peak_has_no_valley_however_many_points_there_are(kind, error):
+    """A million points whose frequencies are those of a density of one peak: nothing is left to chance."""
+    nodes = np.linspace(-2, 2, 21)
+    density = {"even": np.abs(nodes) < 1.1, "normal": np.exp(-nodes ** 2), "falling": np.exp(-nodes),
+               "edge": np.where(nodes < -1, 1, 0.1)}[kind].astype(float)
+    likelihood = line_likelihood(np.linspace(-2 - 6 * error, 2 + 6 * error, 600), error, nodes)
+    seen = likelihood @ density
+    assert valley_evidence(likelihood + 1e-12, 1e6 * seen / seen.sum()) < 1
+
+
+def test_valley_evidence_holds_few_times_the_points(rng):
+    likelihood = rng.random((20_000, 31))
+    tracemalloc.start()
+    valley_evidence(likelihood, np.ones(len(likelihood)))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * likelihood.nbytes
 
 
 def test_states_stay_and_an_even_line_is_joined(rng):
