@@ -12,6 +12,7 @@ from vaegan_engine.stats.uncertain_mixture import (
     expectation,
     grown,
     one_group,
+    one_more,
     settled,
 )
 
@@ -103,3 +104,12 @@ def test_five_groups_of_unequal_size(rng):
     fit = best_by_bic(grown(points_of(centre[label] + 0.1 * rng.normal(size=(3000, 4)), 2.5, rng), 8))
     assert len(fit.groups) == 5
     np.testing.assert_allclose(sorted(fit.groups.share), sorted(np.bincount(label) / 3000), atol=0.02)
+
+
+def test_a_group_without_points_is_not_split(rng):
+    points = points_of(rng.normal(size=(200, 2)), 3.0, rng)
+    one, floor = one_group(points)
+    two = Groups(np.array([1 - 1e-9, 1e-9]), np.stack((one.groups.mean[0], np.full(2, 30.0))),
+                 np.repeat(one.groups.covariance, 2, 0))
+    more = one_more(points, expectation(points, two)[0], floor)
+    assert len(more.groups) == 3 and np.isfinite(more.total) and more.total >= one.total - 1

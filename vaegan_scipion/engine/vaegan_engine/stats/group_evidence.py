@@ -131,6 +131,8 @@ def intervals(likelihood: np.ndarray, peak: int) -> np.ndarray:
 
 def valley_evidence(likelihood: np.ndarray, weight: np.ndarray) -> float:
     """Log likelihood of the best density of nodes less that of the best with one peak; at least 0."""
+    if not len(weight):
+        return 0.0
     return max(0.0, free_weights(likelihood, weight)[1] - one_peak(likelihood, weight))
 
 
@@ -186,9 +188,10 @@ def joined(points: UncertainPoints, fit: Fit, apart: list[int], least: float = L
            ) -> tuple[list[list[int]], list[PairEvidence]]:
     """Groups of the fit joined until every two have a valley between them; and the evidence of the pairs that stay.
 
-    ``apart``: groups that take no part (outliers).
+    ``apart``: groups that take no part (outliers); nor do groups that hold no point.
     """
-    sets = [[g] for g in range(len(fit.groups)) if g not in apart]
+    held = fit.responsibility.sum(0)
+    sets = [[g] for g in range(len(fit.groups)) if g not in apart and held[g] > _LEAST_SHARE]
     known: dict[tuple[tuple[int, ...], tuple[int, ...]], PairEvidence] = {}
     while True:
         pairs = []

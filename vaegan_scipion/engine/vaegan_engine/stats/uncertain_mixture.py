@@ -29,6 +29,7 @@ _LEAST_LOG_RATIO = -18.0  # a group so far below the best of a point gets nothin
 _SPLIT_ROUNDS, _MOST_ROUNDS = 15, 300
 _TOLERANCE = 0.02  # of the whole log likelihood, per round
 _SPLIT_AT = 0.8  # standard deviations from the mean, where the two parts of a group begin
+_LEAST_HELD = 1.0  # points of a group that may be split; others can take all of them from it
 _TRIED = 2  # splits that are followed to the end, of each number of groups
 
 
@@ -222,11 +223,13 @@ def halves(groups: Groups, g: int, axis: int) -> Groups:
     return Groups(np.full(2, 0.5), np.stack((groups.mean[g] - step, groups.mean[g] + step)), np.stack((rest, rest)))
 
 
-def _one_more(points: UncertainPoints, fit: Fit, floor: np.ndarray) -> Fit:
+def one_more(points: UncertainPoints, fit: Fit, floor: np.ndarray) -> Fit:
     """The best fit with one group more: the splits of single groups that gain most, settled with all others."""
     tried = []
     for g in range(len(fit.groups)):
         own = fit.responsibility[:, g] > 1e-3
+        if fit.responsibility[own, g].sum() < _LEAST_HELD:
+            continue
         mine, weight = points.part(own), fit.responsibility[own, g]
         alone = expectation(mine, fit.groups.chosen([g]), weight)[0].total
         for axis in range(min(2, points.dimension)):
@@ -248,7 +251,7 @@ def grown(points: UncertainPoints, most: int, patience: int = 2) -> list[Fit]:
     first, floor = one_group(points)
     fits = [first]
     while len(fits) < most:
-        fits.append(_one_more(points, fits[-1], floor))
+        fits.append(one_more(points, fits[-1], floor))
         best = int(np.argmin([fit.bic() for fit in fits]))
         if len(fits) - 1 - best >= patience:
             break
