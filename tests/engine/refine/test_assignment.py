@@ -13,9 +13,10 @@ from vaegan_engine.data.particles import drawn_half_sets
 from vaegan_engine.physics.fourier_band import make_band
 from vaegan_engine.physics.map_alignment import AlignedMap
 from vaegan_engine.physics.rotations import random_rotations
-from vaegan_engine.refine import common_frame, each_state, join_states
+from vaegan_engine.reconstruction.least_squares import residual_noise
+from vaegan_engine.refine import common_frame, each_state, half_maps, join_states
 from vaegan_engine.refine.assignment import reassign, state_log_posterior
-from vaegan_engine.refine.half_maps import refine_halves, smaller_halves
+from vaegan_engine.refine.half_maps import reached_shell, refine_halves, smaller_halves
 from vaegan_engine.refine.junk import set_junk_aside
 from vaegan_engine.refine.moving_poses import search_at_nodes
 from vaegan_engine.refine.restart_states import place_map
@@ -129,6 +130,21 @@ def test_no_decision_changes_the_assignment_that_it_is_given(monkeypatch):
     halves = [refine_halves(problem, given, state)[0] for state in (0, 1)]
     common_frame.lay_in_one_frame(problem, given, halves)
     assert unchanged(given, before)
+
+
+def test_the_band_of_the_detail_grows_by_what_the_maps_hold(monkeypatch):
+    """Half maps agree as far as they reach, and by their mask beyond: the band grows, it does not jump to Nyquist."""
+    assert reached_shell(np.array([1, 0.9, 0.5, 0.1, 0.3]), 4, 0.143) == 3
+    assert reached_shell(np.array([1, 0.9, 0.5, 0.4, 0.3, 0.3]), 3.5, 0.143) == 3
+    data, label, A, shifts = simulated([blobs(0, 48)], 80, 0.2)
+    problem, radii = problem_of(data), []
+    start = Assignment(label, np.zeros((80, 1), np.float32), A[:, None], shifts[:, None], torch.zeros(1, 24, 24, 24),
+                       torch.ones(25), np.zeros(80, bool))
+    problem = replace(problem, settings=replace(problem.settings, state_shells=6.0))
+    monkeypatch.setattr(half_maps, "residual_noise", lambda images, map_: radii.append(images.band.radius)
+                        or residual_noise(images, map_))
+    refine_halves(problem, reassign(problem, start, 6.0), 0)
+    assert radii[0] == 6 and max(np.diff(sorted({*radii}))) <= 6
 
 
 @pytest.mark.parametrize("one_half_each", [False, True])

@@ -62,13 +62,22 @@ def refine_halves(problem: Problem, assignment: Assignment, state: int) -> tuple
             made.append(state_map(problem, assignment, rows, wide, torch.ones_like(wide.weight))[0])
         maps = made
         fsc = fourier_shell_correlation(*(map_.cpu().numpy() for map_ in maps))
-        below = np.flatnonzero(fsc[1:] < tuning.min_fsc)
-        reached = (below[0] + 1) if len(below) else problem.box_px // 2
+        reached = reached_shell(fsc, wide.radius, tuning.min_fsc)
         is_last = max_shell in (before, nyquist)
         before, max_shell = max_shell, float(min(nyquist, max(max_shell, reached + tuning.next_shells)))
         if is_last and max_shell == before:
             break
     return halves_at(problem, assignment, state), assignment
+
+
+def reached_shell(fsc: np.ndarray, radius: float, min_fsc: float) -> int:
+    """First shell below ``min_fsc`` of maps of ``radius`` shells, or the last that they hold.
+
+    Beyond it there is what their mask spreads of the shells within, which is alike in both halves.
+    """
+    held = fsc[1:int(radius) + 1]
+    below = np.flatnonzero(held < min_fsc)
+    return int(below[0]) + 1 if len(below) else len(held)
 
 
 def rows_of_half(problem: Problem, assignment: Assignment, state: int, half: int) -> np.ndarray:
