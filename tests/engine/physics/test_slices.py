@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 import torch
 from refine_particles import blobs
-from vaegan_engine.physics import compiled, shards
+from vaegan_engine.physics import compiled, shards, slice_kernels, slices
 from vaegan_engine.physics.fourier_band import make_band
 from vaegan_engine.physics.projection import extract_slices, sample_half_volume, volume_to_fourier
 from vaegan_engine.physics.rotations import random_rotations
@@ -75,6 +75,19 @@ def test_sums_in_a_larger_map_are_the_same_sums():
         assert float(one.abs().sum()) == pytest.approx(float(other.abs().sum()), rel=1e-6)
         torch.testing.assert_close(one[:10, :10, :10], other[:10, :10, :10])
         torch.testing.assert_close(one[-10:, :10, :10], other[-10:, :10, :10])
+
+
+@pytest.mark.parametrize("most", [60_000, 1])
+def test_the_sums_that_are_held_at_once_are_bounded(monkeypatch, most):
+    band, A, values, powers = random_slices(24, 9.0, 600)
+    expected = scatter(values, powers, stencil(band, A), 24)
+    sizes, add_cube = [], slice_kernels.add_cube
+    monkeypatch.setattr(slice_kernels, "add_cube", lambda cube, *sums: (sizes.append(cube.size), add_cube(cube, *sums)))
+    monkeypatch.setattr(slices, "_MOST_SUMMED", most)
+    found = add_slices(lambda rows: (values[rows], powers[rows]), band, A, 24)
+    assert sum(sizes) <= max(most, sizes[0])
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5 * float(theirs.abs().max()))
 
 
 def test_no_slices_make_no_sums():

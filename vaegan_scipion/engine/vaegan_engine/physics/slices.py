@@ -27,6 +27,7 @@ CHUNK_IMAGES = 512  # at a time; more no longer fit the cache
 _TAKEN_TOGETHER = 64  # slices that one thread reads at a time
 _SUMS = 8  # that slices are added to, of at least ``_LEAST_ADDED`` slices each
 _LEAST_ADDED = 64
+_MOST_SUMMED = 2 ** 29  # numbers of 4 bytes in all these sums: 2 GB; at 400 px one sum alone has 3 GB
 
 
 class Stencil(NamedTuple):
@@ -170,7 +171,8 @@ def add_slices(part: Callable[[slice], tuple[Tensor, Tensor]], band: Band, A: Te
             slice_kernels.add_slices(floats(values), as_numpy(real_values), points, rotations[rows], cube)
         return cube
 
-    for cube in in_parts(work, len(A), max(_LEAST_ADDED, math.ceil(len(A) / _SUMS))):
+    n_sums = max(1, min(_SUMS, _MOST_SUMMED // (3 * (2 * reach + 1) ** 2 * (reach + 1))))
+    for cube in in_parts(work, len(A), max(_LEAST_ADDED, math.ceil(len(A) / n_sums))):
         slice_kernels.add_cube(cube, size, torch.view_as_real(sums).numpy(), powers.numpy())
     return sums, powers
 
