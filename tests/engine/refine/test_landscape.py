@@ -2,12 +2,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from refine_particles import blobs, problem_of, simulated
+from refine_particles import blobs, problem_of, recorder_of, simulated
 from vaegan_engine.reconstruction.pose_refinement import small_rotations
+from vaegan_engine.refine import rounds
 from vaegan_engine.refine.landscape import find_landscape, leaves
 from vaegan_engine.refine.states import State
 from vaegan_engine.refine.tuning import TUNING, LandscapeTuning
@@ -94,3 +96,15 @@ def test_a_small_state_is_left_out_of_the_leaves(box_px):
     settled = replace(state, volume=torch.zeros(16, 16, 16))  # in the working box: leaves and whole states are stacked
     assert [leaf.state.volume.shape for leaf in leaves(found, 0, settled, problem)] == [settled.volume.shape]
     assert found.label.shape == (340,) and box_px == problem.box_px
+
+
+def test_a_state_without_a_group_that_is_large_enough_keeps_its_images(monkeypatch, tmp_path):
+    images, _, A, shifts_px = simulated([blobs(7)], 60, 1.0)
+    problem = problem_of(images, 20, tuning=QUICK)
+    nothing = SimpleNamespace(label=np.full(60, -1), n_states=0, summary=dict)
+    monkeypatch.setattr(rounds, "find_landscape", lambda *_: nothing)
+    monkeypatch.setattr(rounds.wording, "landscape_text", lambda _: "")
+    this = rounds.Round(problem, 0, torch.Generator(), recorder_of(tmp_path))
+    found, outside = rounds.split_states(this, [State(np.arange(60), A, shifts_px, blobs(7))], np.zeros(60, bool))
+    assert len(found) == 1 and len(found[0].state.rows) == 60
+    assert not outside.any()

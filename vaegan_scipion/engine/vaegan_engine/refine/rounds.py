@@ -162,8 +162,10 @@ def split_states(this: Round, states: list[State], aside: np.ndarray) -> tuple[l
         shown = find_landscape(problem, settled, max_shell)
         this.recorder.note(stage="landscape", state=parent, **shown.summary())
         print(f"  landscape of {len(state.rows)} particles: {wording.landscape_text(shown.summary())}", flush=True)
-        outside[state.rows[shown.label < 0]] = True
-        found += leaves(shown, parent, settled, problem) or [Leaf(parent, settled)]
+        own = leaves(shown, parent, settled, problem)
+        if own:
+            outside[state.rows[shown.label < 0]] = True
+        found += own or [Leaf(parent, settled)]  # where no group is large enough the state stays, with all its images
     return sorted(found, key=lambda leaf: -len(leaf.state.rows)), outside
 
 
