@@ -92,7 +92,7 @@ class LandscapeTuning:
     """Groups in the landscape of principal maps (``landscape``)."""
 
     n_components: int = 6  # four states need 3, foreign molecules among them more; the mixture bears idle ones
-    map_rounds: int = 30  # of expectation maximisation, two thirds of them on few images
+    map_rounds: int = 30  # of expectation maximisation, each of all images of the state
     view_rounds: int = 8  # of the part of z that the view tells
     max_groups: int = 16
     min_valley: float = 12.0  # log likelihood of a valley between two states; even lines reach 6, states 16 to 1000
