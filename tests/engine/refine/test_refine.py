@@ -245,7 +245,7 @@ def test_rounds_go_on_while_the_number_of_states_changes(tmp_path, monkeypatch, 
                        ("search", lambda this, states: assignment(len(states))),
                        ("settle", settle), ("search_finer", search_finer),
                        ("restart", lambda this, before, evidence: (before, evidence)),
-                       ("set_junk_aside", lambda this, before, evidence: (before, evidence)),
+                       ("set_junk_aside", lambda this, before, evidence, outside: (before, evidence)),
                        ("measure_contrasts", lambda this, states, evidence: (this.problem, evidence))):
         monkeypatch.setattr(rounds, name, fake)
     data = Images(np.zeros((n, 8, 8), np.float16), np.zeros((n, 7), np.float32), 5.0, torch.device("cpu"))

@@ -76,7 +76,7 @@ class SplitTuning:
 
     min_agreement: float = 0.5  # adjusted mutual information of two halves' labels; true splits have 0.94 to 1; single
     max_valley: float = 0.6  # density between the sides / at them; true splits 0.04 to 0.40, a motion 0.95; single
-    min_valley_evidence: float = 12.0  # log likelihood of a valley, over all images; as of the landscape
+    min_valley_evidence: float = 20.0  # log likelihood of a valley, over all images; as of the landscape
     min_agreement_adding: float = 0.2  # of two halves, where the images together show a valley that single ones do not
     max_by_view: float = 0.5  # of the sides' variance; single: exosome 0.66 false, 0.60 true with plain evidence
     plain_agreement: float = 0.9  # with plain_valley: enough, whatever the view explains; single
@@ -95,7 +95,7 @@ class LandscapeTuning:
     map_rounds: int = 30  # of expectation maximisation, each of all images of the state
     view_rounds: int = 8  # of the part of z that the view tells
     max_groups: int = 16
-    min_valley: float = 12.0  # log likelihood of a valley between two states; even lines reach 6, states 16 to 1000
+    min_valley: float = 20.0  # log likelihood of a valley between two states; even lines reach 6, motions 15 to 19
 
 
 @dataclass(frozen=True)
