@@ -59,7 +59,10 @@ def updated(text: str) -> str:
     """The page's text with its table made anew."""
     rows = [json.loads(path.read_text()) for path in sorted(ROWS.glob("*.json"))]
     asked = json.loads(ASKED.read_text())
-    return SECTION.sub(lambda _: "\n" + table(rows, asked), text)
+    made, n = SECTION.subn(lambda _: "\n" + table(rows, asked), text)
+    if n != 1:
+        raise ValueError(f"{PAGE}: {n} places for the table, one is expected")
+    return made
 
 
 if __name__ == "__main__":
