@@ -15,9 +15,9 @@ from vaegan_engine.reconstruction.least_squares import weighted_map
 from vaegan_engine.reconstruction.posed_images import posed
 from vaegan_engine.refine import motion
 from vaegan_engine.refine.assignment import reassign
+from vaegan_engine.refine.principal_volume import MapModel
 from vaegan_engine.refine.states import Assignment
 from vaegan_engine.refine.tuning import TUNING, MotionTuning, RefineTuning
-from vaegan_engine.refine.two_maps import MapModel
 
 BOX_PX, N = 24, 500
 MASK = mask_of(BOX_PX)

@@ -91,7 +91,7 @@ def weighted_map(images: Posed, weight: Tensor, precision: Tensor, mask: Tensor)
     return back_project(images, images.moved * root[:, None], root, precision, mask)
 
 WIENER_FRAC = 0.05  # added to the denominator, as a fraction of its shell's mean
-_EDGE_SHELLS = 0.35  # width of the band's soft edge in the maps
+EDGE_SHELLS = 0.35  # width of the band's soft edge in the maps
 
 
 def solved(numerator: Tensor, denominator: Tensor, box_px: int, radius: float) -> Tensor:
@@ -118,7 +118,7 @@ def _grid_shells(box_px: int, device: torch.device) -> tuple[Tensor, Tensor, Ten
 @lru_cache(maxsize=8)
 def _soft_edge(box_px: int, radius: float, device: torch.device) -> Tensor:
     """1 inside ``radius`` shells, 0 outside, on a padded half transform."""
-    return torch.sigmoid((radius - _grid_shells(box_px, device)[2]) / _EDGE_SHELLS)
+    return torch.sigmoid((radius - _grid_shells(box_px, device)[2]) / EDGE_SHELLS)
 
 
 def better_poses(kept: PosedImages, tried: PosedImages, volume: Tensor, precision: Tensor, iterations: int

@@ -24,12 +24,11 @@ from torch import Tensor
 from ..physics.fourier_band import Band
 from ..physics.projection import volume_to_fourier
 from ..physics.slices import PAD, Stencil, fourier_to_volume, half_radius, stencil
-from .least_squares import WIENER_FRAC
+from .least_squares import EDGE_SHELLS, WIENER_FRAC
 from .posed_images import Posed
 
 N_NUISANCES = 6  # contrast, rotation about x, y, z of the map, shift along x, y of the image
 CHUNK_IMAGES = 256
-_EDGE_SHELLS = 0.35  # width of the band's soft edge in the maps
 
 
 class Spreads(NamedTuple):
@@ -201,6 +200,6 @@ def filled_density(density: Tensor, band: Band) -> Tensor:
     n = int(shell.max()) + 1
     total = torch.zeros(n, device=k.device).index_add_(0, shell, density.flatten())
     mean = (total / torch.bincount(shell, minlength=n).clamp_min(1))[shell].view_as(density)
-    edge = torch.sigmoid((band.radius - k / PAD) / _EDGE_SHELLS)
+    edge = torch.sigmoid((band.radius - k / PAD) / EDGE_SHELLS)
     floor = density + WIENER_FRAC * mean
     return torch.where((floor > 0) & (edge > 1e-3), floor / edge.clamp_min(1e-3), torch.inf)

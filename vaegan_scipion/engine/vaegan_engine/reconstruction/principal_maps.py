@@ -16,8 +16,9 @@ from torch import Tensor
 
 from ..physics.fourier_band import Band, shell_sums
 from ..physics.slices import half_radius
+from .least_squares import reconstruction, residual_noise
 from .map_family import CHUNK_IMAGES, Seen, Spreads, Sums, family, seen
-from .posed_images import Posed
+from .posed_images import InChunks, Posed
 
 Chunks = Callable[[Tensor], Posed]  # images by their row numbers
 
@@ -36,6 +37,15 @@ class PrincipalMaps:
     def precision(self) -> Tensor:
         """Degrees of freedom / noise variance of every coefficient ``(p,)``."""
         return self.band.weight / self.noise[self.band.shell]
+
+
+def first_maps(images: InChunks, n_basis: int, mask: Tensor) -> PrincipalMaps:
+    """Mean map and noise of the images, and a basis that is still empty."""
+    band = images.band
+    mean = reconstruction(images, torch.ones_like(band.weight), mask)
+    noise = residual_noise(images, mean)
+    mean = reconstruction(images, band.weight / noise[band.shell], mask)
+    return PrincipalMaps(mean, mean.new_zeros(n_basis, *mean.shape), residual_noise(images, mean), Spreads(), band)
 
 
 def linear_posterior(gram: Tensor, pull: Tensor) -> tuple[Tensor, Tensor]:

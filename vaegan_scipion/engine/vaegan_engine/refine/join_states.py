@@ -25,7 +25,7 @@ from ..reconstruction.posed_images import Coefficients, PosedImages, in_chunks
 from ..stats.group_evidence import valley_evidence
 from .assignment import reassign, state_map
 from .problem import Problem
-from .split_states import is_separate, separation
+from .separation import is_separate, separation
 from .states import Assignment
 from .tuning import TUNING, JoinTuning
 
@@ -54,7 +54,7 @@ def exchange_poses(problem: Problem, assignment: Assignment, pair: tuple[int, in
 
 def separate_pairs(problem: Problem, assignment: Assignment, max_shell: float, rng: torch.Generator
                    ) -> list[dict[str, Any]]:
-    """``split_states.separation`` of every pair of states, by maps made from two halves of the images."""
+    """``separation.separation`` of every pair of states, by maps made from two halves of the images."""
     images, n_states = problem.images, assignment.n_classes
     band = make_band(problem.box_px, max_shell, problem.device)
     source, precision = Coefficients(images, np.arange(len(images)), band), band.weight / assignment.noise[band.shell]

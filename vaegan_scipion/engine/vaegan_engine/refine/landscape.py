@@ -19,10 +19,9 @@ from torch import Tensor
 
 from ..physics.fourier_band import Band, make_band
 from ..physics.map_resize import resized_maps, working_box_px
-from ..reconstruction.least_squares import reconstruction, residual_noise
-from ..reconstruction.map_family import CHUNK_IMAGES, Spreads, family, nuisance_moments, seen
+from ..reconstruction.map_family import CHUNK_IMAGES, family, nuisance_moments, seen
 from ..reconstruction.posed_images import Coefficients, Posed, posed
-from ..reconstruction.principal_maps import PrincipalMaps, linear_posterior, principal_maps
+from ..reconstruction.principal_maps import PrincipalMaps, first_maps, linear_posterior, principal_maps
 from ..runtime.step_store import stored
 from ..stats.group_evidence import PairEvidence, joined
 from ..stats.outliers import Outliers, outliers
@@ -112,15 +111,6 @@ class WorkingImages:
         return self.part(torch.arange(len(self), device=self.A.device)[at])
 
 
-def first_maps(images: WorkingImages, n_components: int) -> PrincipalMaps:
-    """Mean map and noise of the images, and a basis that is still empty."""
-    band = images.band
-    mean = reconstruction(images, torch.ones_like(band.weight), images.mask)
-    noise = residual_noise(images, mean)
-    mean = reconstruction(images, band.weight / noise[band.shell], images.mask)
-    return PrincipalMaps(mean, mean.new_zeros(n_components, *mean.shape), residual_noise(images, mean), Spreads(), band)
-
-
 def see(images: WorkingImages, maps: PrincipalMaps, contrast: np.ndarray) -> Seen:
     """What every image says of the maps; ``contrast`` (n,) that was given."""
     read = family(maps.mean, maps.basis, maps.band)
@@ -167,8 +157,8 @@ def find_landscape(problem: Problem, state: State, max_shell: float) -> Landscap
     """Principal maps of a state's images at its poses, groups in them, and which of these are states."""
     tuning = problem.tuning.landscape
     images = WorkingImages(problem, state, max_shell)
-    maps = principal_maps(first_maps(images, tuning.n_components), images.part, torch.arange(len(images)), images.mask,
-                          tuning.map_rounds, problem.seed)
+    first = first_maps(images, tuning.n_components, images.mask)
+    maps = principal_maps(first, images.part, torch.arange(len(images)), images.mask, tuning.map_rounds, problem.seed)
     given = problem.images.contrast
     told = see(images, maps, np.ones(len(images)) if given is None else given[state.rows])
     points, by_view = apart_from_views(told.points, state.A, tuning.view_rounds)

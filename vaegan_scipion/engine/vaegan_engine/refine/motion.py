@@ -32,9 +32,9 @@ from ..reconstruction.posed_images import Coefficients, InChunks, Posed, PosedIm
 from ..runtime.step_store import stored
 from ..stats.view_dependence import apart_from_view
 from .half_maps import HALF_SETS
+from .principal_volume import MapModel, principal_volume
 from .problem import Problem
 from .states import Assignment
-from .two_maps import MapModel, principal_volume
 
 
 @stored

@@ -23,7 +23,7 @@ from .evidence import Evidence
 from .join_states import join_same, separate_pairs
 from .landscape import Leaf, find_landscape, leaves
 from .problem import Problem, Recorder
-from .split_states import settle_poses
+from .separation import settle_poses
 from .states import Assignment, State
 
 T = TypeVar("T")

@@ -72,7 +72,7 @@ class RoundTuning:
 
 @dataclass(frozen=True)
 class SplitTuning:
-    """What makes two states two (``split_states``), and poses and principal volumes before (``two_maps``)."""
+    """What makes two states two (``separation``), and poses and principal volumes before (``principal_volume``)."""
 
     min_agreement: float = 0.5  # adjusted mutual information of two halves' labels; true splits have 0.94 to 1; single
     max_valley: float = 0.6  # density between the sides / at them; true splits 0.04 to 0.40, a motion 0.95; single

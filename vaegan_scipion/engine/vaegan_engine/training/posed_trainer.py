@@ -10,9 +10,16 @@ from ..contract.settings import TrainRun
 from ..networks.posed_vae import PosedVaeGan, build_critic, negative_log_likelihood
 from ..networks.vae_gan import Frame
 from ..physics.fsc import soft_sphere_mask
-from ..reconstruction.least_squares import reconstruction, residual_noise
 from ..reconstruction.map_family import CHUNK_IMAGES, Family, Seen, Spreads, family, seen
-from ..reconstruction.principal_maps import PrincipalMaps, agreed, improved, one_pass, principal_maps, stepped
+from ..reconstruction.principal_maps import (
+    PrincipalMaps,
+    agreed,
+    first_maps,
+    improved,
+    one_pass,
+    principal_maps,
+    stepped,
+)
 from . import losses
 from .posed_images import PosedParticles
 from .posed_pairs import Pairs
@@ -108,21 +115,16 @@ class PosedTrainer:
 
     def begin(self) -> None:
         """Mean map, noise and, in ``start_rounds``, the principal maps of the images."""
-        band, mask, m = self.images.band, self.mask, self.model.n_basis
-        mean = reconstruction(self.images, torch.ones_like(band.weight), mask)
-        noise = residual_noise(self.images, mean)
-        mean = reconstruction(self.images, band.weight / noise[band.shell], mask)
-        noise = residual_noise(self.images, mean)
-        self.vae_gan.generator.scale.copy_(mean.std())
-        d = len(mean)
-        start = PrincipalMaps(mean, torch.zeros(m, d, d, d, device=self.device), noise, Spreads(), band)
+        start = first_maps(self.images, self.model.n_basis, self.mask)
+        self.vae_gan.generator.scale.copy_(start.mean.std())
         if self.config.start_rounds:
             self._take(self._supported(start))
             return
         self._take(start)
         rng = torch.Generator().manual_seed(self.run.compute.seed)
         with torch.no_grad():
-            self.vae_gan.generator.basis.copy_(0.1 * mask * torch.randn(m, d, d, d, generator=rng).to(self.device))
+            drawn = torch.randn(start.basis.shape, generator=rng).to(self.device)
+            self.vae_gan.generator.basis.copy_(0.1 * self.mask * drawn)
 
     def _supported(self, start: PrincipalMaps) -> PrincipalMaps:
         """Principal maps of all images, as many as two halves agree on; the others are 0 and stay so."""

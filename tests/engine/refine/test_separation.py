@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from vaegan_engine.physics.rotations import random_rotations
-from vaegan_engine.refine.split_states import is_separate, separation
+from vaegan_engine.refine.separation import is_separate, separation
 from vaegan_engine.stats.density_valley import valley_ratio
 
 
