@@ -185,7 +185,7 @@ def test_a_refinement_is_shown(tmp_path, analysis):
                   "motion 2 of 2"):
         assert words in text, words
     assert len(reader.images) - len(plain.images) == 2 * 6 + 2 + 1 + 1  # views, motion, FSC, viewing directions
-    result_files.update_status(folder, n_particles=200, clusters=2, state="finished")
+    result_files.update_status(folder, n_particles=200, states=2, state="finished")
     alone, text = read(page.write_report(ReportRun(states_dir=str(folder)), tmp_path / "alone.html"))
     assert "States and poses 200 particles, 2 states" in text and "2 <states>" in text and "UMAP" not in text
     assert len(alone.images) == 2 * 6 + 2 + 1 + 1

@@ -78,7 +78,7 @@ def content_of(run: ReportRun) -> Content:
         raise ConfigError("The report has no run_dir or no clusters_dir.",
                           "Name the folders of the training and of the clustering; or states_dir alone.")
     status = read_status(run.states_dir, "states")
-    lead = f"{status['n_particles']} particles, {status['clusters']} state{'s' * (status['clusters'] != 1)}"
+    lead = f"{status['n_particles']} particles, {status['states']} state{'s' * (status['states'] != 1)}"
     return Content("States and poses", lead, [states_section(run.states_dir), settings_section(run, status)])
 
 
