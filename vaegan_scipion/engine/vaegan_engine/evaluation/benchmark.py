@@ -17,17 +17,19 @@ from ..contract import presets, result_files, run_json
 from ..contract.errors import ConfigError, DataError
 from ..contract.setting import check_settings, section, setting
 from ..contract.settings import ClusterRun, ComputeConfig, EmbedRun, StatesRun, TrainRun
-from ..data.mrc_files import write_stack
+from ..data.mrc_files import write_map, write_stack
 from ..data.particle_tables import read_clusters
+from ..physics.fsc import soft_sphere_mask
 from ..runtime import compute
 from ..simulation.options import SimulateOptions
 from ..simulation.simulate import STACK, STAR, TRUTH_CSV, run_simulate
-from .benchmark_scores import COLUMNS, groups, label_scores, scores, true_table
+from .benchmark_scores import COLUMNS, groups, label_scores, scores, true_maps, true_table
 from .benchmark_tasks import SUITES, TASKS, Task
 from .peers import PEERS, run_peer
 from .result_rows import ResultRow, measured, write_row
 
 ROW_JSON, TABLE_JSON = "row.json", "benchmark.json"
+BALL_RADIUS_FRAC, BALL_PIXEL_SIZE_ANG = 0.25, 6.0  # of the box
 PEER_COLUMNS = ("task", "seed", "peer", "found", "nmi", "ami", "ari", "minutes")
 
 
@@ -76,8 +78,10 @@ def result_row(row: dict[str, Any], options: BenchmarkOptions) -> ResultRow:
     """A task's row as a row of results: what was found beside what was run."""
     named = {"images": "images", "snr": "snr", "found": "states", "nmi": "nmi", "ami": "ami",
              "pose_error_deg": "pose_error_deg", "resolution_0.5_ang": "resolution_at_fsc_0.5_ang",
-             "nyquist_frac_0.5": "of_nyquist", "spearman": "spearman", "junk_recall": "junk_recall",
-             "junk_precision": "junk_precision", "minutes": "minutes", "verdict": "verdict"}
+             "nyquist_frac_0.5": "of_nyquist", "claimed_excess": "claimed_fsc_excess",
+             "claimed_excess_all_shells": "claimed_fsc_excess_all_shells", "spearman": "spearman",
+             "junk_recall": "junk_recall", "junk_precision": "junk_precision", "minutes": "minutes",
+             "verdict": "verdict"}
     figures = {new: row[old] for old, new in named.items() if row.get(old) is not None}
     suffix = "" if options.suite == "standard" else f"-{options.suite}"
     command = (f"vaegan benchmark --data MAPS --suite {options.suite} --only {row['task']} --seed {row['seed']}"
@@ -130,7 +134,11 @@ def run_task(name: str, task: Task, data: Path, out: Path, where: ComputeConfig,
 
 def simulated(task: Task, data: Path, out: Path, where: ComputeConfig) -> None:
     """The task's particles; pure noise keeps the CTF parameters of a simulated set."""
-    source = {"maps": tuple(str(data / path) for path in task.maps)} if task.maps else {"phantom": 1}
+    if task.ball:
+        ball = soft_sphere_mask(task.box_px, BALL_RADIUS_FRAC * task.box_px, 2.0)
+        write_map(true_maps(task, data, out)[0], ball, BALL_PIXEL_SIZE_ANG)
+    made_of = tuple(str(path) for path in true_maps(task, data, out))
+    source = {"maps": made_of} if made_of else {"phantom": 1}
     options = SimulateOptions(**source, per_map=task.per_map, box_px=task.box_px,
                               crop_frac=task.crop_frac if task.maps else 1.0, snr=task.snr, device=where.device,
                               view_concentration=task.view_concentration, contrast_spread=task.contrast_spread,
@@ -141,7 +149,7 @@ def simulated(task: Task, data: Path, out: Path, where: ComputeConfig) -> None:
                               junk_frac=task.junk_frac,
                               junk_maps=tuple(str(data / path) for path in task.junk_maps))
     summary = run_simulate(options, out)
-    if not task.maps:
+    if not made_of:
         noise = np.random.default_rng(where.seed).standard_normal((task.per_map, task.box_px, task.box_px))
         write_stack(out / STACK, noise.astype(np.float32), summary["pixel_size_ang"])
 

@@ -11,17 +11,24 @@ from ..contract import result_files
 from ..contract.labels import UNASSIGNED
 from ..contract.settings import ComputeConfig, EvaluateRun
 from ..data.mrc_files import read_map
-from ..data.particle_tables import JUNK, read_clusters
+from ..data.particle_tables import JUNK, read_cluster_rows, read_clusters
 from ..physics.map_comparison import compare
 from ..physics.rotations import euler_to_matrix
 from ..simulation.simulate import TRUTH_CSV
 from .benchmark_tasks import Task
+from .claimed_fsc import ClaimedFsc
 from .evaluate import run_evaluate
 from .pose_scores import median_pose_error_deg
 from .reference_maps import read_references
 
 COLUMNS = ("task", "seed", "images", "snr", "states", "found", "nmi", "ami", "pose_error_deg", "resolution_0.5_ang",
-           "nyquist_frac_0.5", "fsc_auc", "spearman", "junk_recall", "junk_precision", "minutes", "verdict")
+           "nyquist_frac_0.5", "fsc_auc", "claimed_excess", "spearman", "junk_recall", "junk_precision", "minutes",
+           "verdict")
+
+
+def true_maps(task: Task, data: Path, out: Path) -> tuple[Path, ...]:
+    """The maps that a task's images in ``out`` are made of, as often as they are named; () where they are noise."""
+    return (out / "ball.mrc",) if task.ball else tuple(data / path for path in task.maps)
 
 
 def true_table(truth_csv: Path) -> dict[int, dict[str, str]]:
@@ -58,18 +65,19 @@ def scores(task: Task, data: Path, out: Path, where: ComputeConfig) -> dict[str,
     """Labels, poses and maps against the truth; maps and poses of pure noise have none.
 
     ``pose_error_deg``: the largest of the states' medians; resolutions: the worst map, at FSC 0.5; ``fsc_auc``: see
-    ``image_fsc_auc``; ``spearman``: of the place along the motion with the frame, in the largest state (0 where no
+    ``image_fsc_auc``; ``claimed_excess``: what half maps claim beyond what they deserve (``claimed_fsc``), the largest
+    over shells and states; ``spearman``: of the place along the motion with the frame, in the largest state (0 where no
     motion was found).
     """
     truth_csv = out / "data" / TRUTH_CSV
     found = label_scores(out / "states", truth_csv, groups(task, data))
     values: dict[str, Any] = {name: value for name, value in found.items() if name in COLUMNS}
-    if not task.maps:
-        return values
+    maps = tuple(dict.fromkeys(map(str, true_maps(task, data, out / "data"))))
+    if not maps:
+        return values | claims_of_noise(out / "states")
     values["pose_error_deg"] = max(pose_errors(out / "states", truth_csv).values())
     if task.ordered:
         values["spearman"] = frame_correlation(out / "states", truth_csv)
-    maps = tuple(dict.fromkeys(str(data / path) for path in task.maps))
     request = EvaluateRun(clusters_dir=str(out / "states"), truth_csv=str(truth_csv), maps=maps, compute=where)
     evaluation = run_evaluate(request, out / "evaluation")
     rows = [row for row in evaluation["maps"] if "resolution_0.5_ang" in row]
@@ -77,7 +85,20 @@ def scores(task: Task, data: Path, out: Path, where: ComputeConfig) -> dict[str,
         worst = max(rows, key=lambda row: row["resolution_0.5_ang"])
         values.update({key: worst[key] for key in ("resolution_0.5_ang", "nyquist_frac_0.5")})
         values["fsc_auc"] = image_fsc_auc(out / "states", out / "evaluation", rows, maps, truth_csv)
+        values.update(largest_claims(rows))
     return values
+
+
+def claims_of_noise(folder: Path) -> dict[str, float]:
+    """What the half maps of images without a particle claim: all of it is an excess."""
+    return largest_claims([ClaimedFsc(np.array(row["fsc"]), np.zeros(len(row["fsc"]))).row()
+                           for row in read_cluster_rows(folder)])
+
+
+def largest_claims(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """The largest excess of any state, over the shells that are claimed and over all."""
+    return {name: max(row[name] for row in rows) for name in ("claimed_excess", "claimed_excess_all_shells")
+            if all(name in row for row in rows)}
 
 
 def image_fsc_auc(folder: Path, evaluation: Path, rows: list[dict[str, Any]], maps: tuple[str, ...], truth_csv: Path

@@ -21,7 +21,7 @@ _RIBO3 = (_RIBOSOME[0], _RIBOSOME[1], _RIBOSOME[3])
 class Task:
     """What is simulated. A map named several times gives as many times the images."""
 
-    maps: tuple[str, ...]  # below --data; none = pure noise
+    maps: tuple[str, ...]  # below --data; none = pure noise, or a ball
     per_map: int
     states: int  # clusters that are right
     snr: float = 1.0
@@ -39,6 +39,7 @@ class Task:
     crowding: float = 0.0
     micrograph_noise_spread: float = 0.0
     phase_flipped: bool = False
+    ball: bool = False  # the particle is a homogeneous ball, which has no orientation
 
 
 _DIRTY = Task((), 2000, 4, snr=0.3, junk_frac=0.2, view_concentration=2.0, contrast_spread=0.25, noise_ratio=3.0,
@@ -67,8 +68,11 @@ TASKS = {
     "dirty-exosome": replace(_DIRTY, maps=_EXOSOME, junk_maps=(*_OTHERS, _RIBOSOME[3])),
     "ribo3-hard": Task(_RIBO3, 6667, 3, snr=0.032, box_px=64, crop_frac=1.0),
     "flipped": Task(_RIBO3, 3000, 3, phase_flipped=True),
+    "homogeneous-0.1": Task((_RIBOSOME[3],), 5000, 1, snr=0.1),
+    "homogeneous-0.05": Task((_RIBOSOME[3],), 5000, 1, snr=0.05),
     "null-0.02": Task((_RIBOSOME[3],), 5000, 1, snr=0.02),
-    "null": Task((), 3000, 1),
+    "null-blob": Task((), 5000, 1, snr=0.1, ball=True),
+    "null-noise": Task((), 5000, 1),
 }
 SUITES: dict[str, tuple[float, tuple[int, ...]]] = {  # part of the images, seeds
     "quick": (0.2, (0,)), "standard": (1.0, (0, 1, 2)), "full": (3.0, (0, 1, 2))}

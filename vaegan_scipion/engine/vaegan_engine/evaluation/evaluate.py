@@ -13,10 +13,11 @@ from ..contract.setting import check_settings
 from ..contract.settings import EvaluateRun
 from ..data.mrc_files import read_map, write_map
 from ..data.particle_tables import JUNK, Truth, read_cluster_rows, read_clusters, read_truth, rows_of
-from ..physics.map_alignment import align_map
-from ..physics.map_comparison import compare
+from ..physics.map_alignment import AlignedMap, align_map, move_map
+from ..physics.map_comparison import compare, sphere_mask
 from ..runtime import compute
 from ..stats.label_agreement import agreement, clustering_scores, contingency
+from .claimed_fsc import ClaimedFsc, deserved_fsc
 from .reference_maps import Reference, read_references, reference_of_state
 
 
@@ -118,23 +119,38 @@ def evaluate_maps(run: EvaluateRun, counts: dict[int, list[int]] | None, truth: 
         name = None if expected is None else references[expected].name
         values, aligned = evaluate_map(read_map(folder / row["file"])[0], voxel_size_ang, used, name)
         file = f"{result_files.MAPS}/cluster_{row['label']:02d}_aligned.mrc"
-        write_map(out_dir / file, aligned, voxel_size_ang)
+        write_map(out_dir / file, aligned.map, voxel_size_ang)
+        truth_map = next(reference.map for reference in used if reference.name == values["reference"])
+        values |= claim_of_halves(row, folder, aligned, truth_map)
         made.append(values | {"label": row["label"], "n_particles": row["n_particles"], "aligned_file": file,
                               **labelled})
     return made
 
 
+def claim_of_halves(row: dict[str, Any], folder: Path, aligned: AlignedMap, truth: np.ndarray) -> dict[str, Any]:
+    """What a map's two half maps claim against what they deserve (``claimed_fsc``); {} where it has none.
+
+    The half maps are moved as the map was when it was aligned to ``truth`` (d, d, d).
+    """
+    if len(row.get("files", [])) != 2 or "fsc" not in row:
+        return {}
+    first, second = (move_map(read_map(folder / file)[0], aligned.rotation, aligned.shift_px, aligned.mirrored)
+                     for file in row["files"])
+    return ClaimedFsc(np.array(row["fsc"]), deserved_fsc((first, second), truth, sphere_mask(len(truth)))).row()
+
+
 def evaluate_map(array: np.ndarray, voxel_size_ang: float, references: list[Reference], expected: str | None
-                 ) -> tuple[dict[str, Any], np.ndarray]:
+                 ) -> tuple[dict[str, Any], AlignedMap]:
     """One map aligned to each of ``references`` in turn.
 
     The figures are those against the reference of the majority's true state (named ``expected``),
-    or against the best correlated one where the state has none. Also returns the map aligned to it.
+    or against the best correlated one where the state has none. Also returns how the map was aligned to it.
     """
-    compared, aligned = [], {}
+    compared: list[dict[str, Any]] = []
+    aligned: dict[str, AlignedMap] = {}
     for reference in references:
         found = align_map(array, reference.map, voxel_size_ang)
-        aligned[reference.name] = found.map
+        aligned[reference.name] = found
         compared.append({"reference": reference.name, "correlation": float(found.correlation),
                          "mirrored": bool(found.mirrored),
                          **compare(found.map, reference.map, voxel_size_ang)})
@@ -169,5 +185,7 @@ def map_line(row: dict[str, Any]) -> str:
              for name in ("0.5", "0.143")]
     hand = "mirrored" if row["mirrored"] else "same hand"
     purity = f", purity {row['purity']:.2f}" if "purity" in row else ""
+    claim = (f", halves claim up to {row['claimed_excess']:.2f} more than they deserve" if "claimed_excess" in row
+             else "")
     return (f"{cluster_name(row['label'])} against {row['reference']}: {', '.join(parts)}, "
-            f"correlation {row['correlation']:.3f}, {hand}{purity}")
+            f"correlation {row['correlation']:.3f}, {hand}{purity}{claim}")
