@@ -1,10 +1,23 @@
 """Claimed against deserved FSC: halves of a known ratio of signal to noise, halves with noise in common, pure noise."""
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from refine_particles import PIXEL_SIZE_ANG, blobs
+from vaegan_engine.contract import result_files
+from vaegan_engine.contract.settings import ComputeConfig
+from vaegan_engine.data.mrc_files import read_map, write_map
+from vaegan_engine.evaluation.benchmark import simulated
+from vaegan_engine.evaluation.benchmark_scores import claims_of_noise, true_maps
+from vaegan_engine.evaluation.benchmark_tasks import TASKS
 from vaegan_engine.evaluation.claimed_fsc import ClaimedFsc, deserved_fsc
+from vaegan_engine.evaluation.evaluate import claim_of_halves
 from vaegan_engine.physics.fsc import fourier_shell_correlation
+from vaegan_engine.physics.map_alignment import AlignedMap, move_map
+from vaegan_engine.physics.map_comparison import compare
+from vaegan_engine.simulation.simulate import TRUTH_CSV
 
 
 def white(rng: np.random.Generator, box_px: int) -> np.ndarray:
@@ -39,3 +52,38 @@ def test_pure_noise_deserves_nothing_and_anti_correlation_neither():
     half, whole = white(rng, 16), np.ones((16,) * 3)
     assert deserved_fsc((half, half), None, whole).tolist() == [0.0] * 9
     np.testing.assert_array_equal(deserved_fsc((half, half), -half, whole), 0.0)
+
+
+def test_evaluate_moves_the_half_maps_as_it_moved_the_map(tmp_path):
+    """A map and its halves, all turned by 90 degrees, against the map as it was: what they claim is deserved."""
+    rng = np.random.default_rng(3)
+    truth = blobs(4).numpy()
+    halves = [truth + 0.3 * truth.std() * white(rng, len(truth)) for _ in range(2)]
+    claimed = compare(*halves, PIXEL_SIZE_ANG)
+    turn = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]], float)
+    for name, array in zip("ab", halves, strict=True):
+        write_map(tmp_path / f"{name}.mrc", move_map(array, turn.T, np.zeros(3)), PIXEL_SIZE_ANG)
+    aligned = AlignedMap(truth, turn, np.zeros(3), np.zeros(3), False, 1.0)
+    row = claim_of_halves({"files": ["a.mrc", "b.mrc"], **claimed}, tmp_path, aligned, truth)
+    assert row["claimed_excess"] < 0.1 and min(row["deserved_fsc"][1:4]) > 0.9
+    wrong = claim_of_halves({"files": ["a.mrc", "b.mrc"], **claimed}, tmp_path, aligned._replace(rotation=np.eye(3)),
+                            truth)
+    assert wrong["claimed_excess"] > 0.5
+    assert claim_of_halves({"files": [], **claimed}, tmp_path, aligned, truth) == {}
+
+
+def test_all_that_halves_of_noise_claim_is_an_excess(tmp_path):
+    rows = [{"fsc": [1.0, 0.7, 0.2]}, {"fsc": [1.0, 0.3, -0.1]}]
+    result_files.write_json(tmp_path / result_files.CLUSTERS_JSON, rows)
+    assert claims_of_noise(tmp_path)["claimed_excess"] == 0.7
+
+
+def test_the_ball_of_the_null_is_a_ball(tmp_path):
+    """Its images are made of a map that is the same in every direction."""
+    task = replace(TASKS["null-blob"], per_map=60, box_px=24)
+    simulated(task, tmp_path, tmp_path / "data", ComputeConfig(device="cpu", threads=1))
+    ball, _ = read_map(true_maps(task, tmp_path, tmp_path / "data")[0])
+    inner = ball[1:, 1:, 1:]  # an even box has one plane more on one side
+    np.testing.assert_allclose(inner, inner.transpose(1, 2, 0))
+    np.testing.assert_allclose(inner, inner[::-1, :, :])
+    assert {row["map_file"] for row in result_files.read_csv(tmp_path / "data" / TRUTH_CSV)} == {"ball.mrc"}
