@@ -84,16 +84,16 @@ def flipped(data: Images) -> Images:
 
 def test_a_reconstruction_from_flipped_images_is_that_from_the_others():
     """``states``: at true poses, against the truth, beyond the first zero of the CTF."""
-    volume = blobs(0, width_frac=0.03)
-    data, _, A, shifts = simulated([volume], 300, 0.2)
+    map_ = blobs(0, width_frac=0.03)
+    data, _, rotations, shifts = simulated([map_], 300, 0.2)
     band = make_band(24, 11.0)
     maps = []
     for particles in (data, flipped(data)):
         transforms, ctf = particles.coefficients(np.arange(300), band)
         assert (ctf >= 0).all() if particles is not data else ctf.min() < -0.5
-        images = posed(transforms, ctf, A, shifts, band)
-        maps.append(weighted_map(images, torch.ones(300), torch.ones_like(band.weight), torch.ones_like(volume)))
-    curves = [fourier_shell_correlation(made.numpy(), volume.numpy()) for made in maps]
+        images = posed(transforms, ctf, rotations, shifts, band)
+        maps.append(weighted_map(images, torch.ones(300), torch.ones_like(band.weight), torch.ones_like(map_)))
+    curves = [fourier_shell_correlation(made.numpy(), map_.numpy()) for made in maps]
     assert curves[0][6:11].min() > 0.9
     np.testing.assert_allclose(curves[1][:11], curves[0][:11], atol=0.02)
 

@@ -9,7 +9,7 @@ import torch
 from vaegan_engine.contract.settings import ComputeConfig, StatesRun
 from vaegan_engine.physics.ctf import ctf_2d
 from vaegan_engine.physics.fsc import soft_sphere_mask
-from vaegan_engine.physics.projection import extract_slices, shift_slices, slices_to_images, volume_to_fourier
+from vaegan_engine.physics.projection import extract_slices, map_to_fourier, shift_slices, slices_to_images
 from vaegan_engine.physics.rotations import random_rotations
 from vaegan_engine.reconstruction.images import Images
 from vaegan_engine.refine.problem import Problem, Recorder
@@ -57,15 +57,15 @@ def blobs(seed: int, box_px: int = 24, n: int = 12, width_frac: float = 0.06, re
 def simulated(maps: list[torch.Tensor], n_each: int, noise: float, seed: int = 0):
     """Images of maps at random poses with CTF: (Images, labels, A, shifts_px)."""
     rng = torch.Generator().manual_seed(seed)
-    volumes, n = torch.stack(maps), n_each * len(maps)
+    maps, n = torch.stack(maps), n_each * len(maps)
     label = torch.arange(len(maps)).repeat_interleave(n_each)
-    A = random_rotations(n, rng)
+    rotations = random_rotations(n, rng)
     shifts = 2 * torch.rand(n, 2, generator=rng) - 1
     ctf = torch.tensor([[0.0, 0, 0, 300, 2.7, 0.1, 0]]).repeat(n, 1)
     ctf[:, 0] = 12000 + 10000 * torch.rand(n, generator=rng)
     ctf[:, 1] = ctf[:, 0] - 300
-    d = volumes.shape[-1]
-    slices = shift_slices(extract_slices(volume_to_fourier(volumes), label, A, d), shifts)
+    d = maps.shape[-1]
+    slices = shift_slices(extract_slices(map_to_fourier(maps), label, rotations, d), shifts)
     clean = slices_to_images(slices * ctf_2d(ctf, d, PIXEL_SIZE_ANG))
     images = clean / clean.std() + noise * torch.randn(clean.shape, generator=rng)
-    return Images(images.numpy(), ctf.numpy(), PIXEL_SIZE_ANG, torch.device("cpu")), label.numpy(), A, shifts
+    return Images(images.numpy(), ctf.numpy(), PIXEL_SIZE_ANG, torch.device("cpu")), label.numpy(), rotations, shifts

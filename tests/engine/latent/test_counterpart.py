@@ -11,7 +11,7 @@ from vaegan_engine.contract.errors import ConfigError, DataError
 from vaegan_engine.contract.settings import CounterpartRun, DataConfig, EmbedRun, ModelConfig
 from vaegan_engine.latent import counterpart
 from vaegan_engine.physics.ctf import ctf_2d
-from vaegan_engine.physics.projection import extract_slices, shift_slices, slices_to_images, volume_to_fourier
+from vaegan_engine.physics.projection import extract_slices, map_to_fourier, shift_slices, slices_to_images
 from vaegan_engine.physics.rotations import euler_to_matrix, rotation_distance_deg, super_fibonacci_rotations
 
 SHIFT_PX = (1.0, -1.0)
@@ -35,7 +35,7 @@ def one_particle(tmp_path, monkeypatch, fake_model):
     state = torch.tensor(trained.states[1])[None]
     rotation = euler_to_matrix(*(torch.tensor([angle]) for angle in TRUE_DEG))
     ctf = ctf_2d(torch.tensor([CTF_ROW]), trained.box_px, trained.pixel_size_ang)
-    plane = extract_slices(volume_to_fourier(state), torch.zeros(1, dtype=torch.long), rotation, trained.box_px) * ctf
+    plane = extract_slices(map_to_fourier(state), torch.zeros(1, dtype=torch.long), rotation, trained.box_px) * ctf
     image = slices_to_images(shift_slices(plane, torch.tensor([SHIFT_PX])))[0].numpy()
     image = image + 0.1 * image.std() * np.random.default_rng(0).normal(size=image.shape)
     ids = np.array([50, 70, 60])
@@ -78,7 +78,7 @@ def test_an_exact_candidate_scores_its_norm():
     trained = Trained()
     ctf = ctf_2d(torch.tensor([CTF_ROW]), trained.box_px, trained.pixel_size_ang)
     rotations = super_fibonacci_rotations(20)
-    planes = extract_slices(volume_to_fourier(torch.tensor(trained.states[:1])), torch.zeros(20, dtype=torch.long),
+    planes = extract_slices(map_to_fourier(torch.tensor(trained.states[:1])), torch.zeros(20, dtype=torch.long),
                             rotations, trained.box_px)
     image = slices_to_images(shift_slices(planes[7:8] * ctf, torch.tensor([[-1.0, 1.0]])))[0]
     match = counterpart.best_match(image, iter([(rotations, planes)]), ctf[0], 2.0)

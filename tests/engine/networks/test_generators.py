@@ -18,11 +18,11 @@ def test_voxel_slices_are_the_projections_of_its_maps():
     model = ModelConfig(n_categories=3, n_normal=2, voxel_init=0.3)
     generator = VoxelGenerator(model, 16, 0.45, rng())
     z = torch.tensor([[1.0, 0, 0, 0.5, -1], [0, 0, 1, 0, 2]])
-    A = torch.linalg.qr(torch.randn(2, 3, 3, generator=rng()))[0]
-    expected = project(generator.decode(z), torch.arange(2), A)
-    found = slices_to_images(generator.slices(z, A))
+    rotations = torch.linalg.qr(torch.randn(2, 3, 3, generator=rng()))[0]
+    expected = project(generator.decode(z), torch.arange(2), rotations)
+    found = slices_to_images(generator.slices(z, rotations))
     assert torch.allclose(found, expected, atol=1e-4 * float(expected.detach().abs().max()))
-    mixed = slices_to_images(generator.slices(z, A, one_hot=False))
+    mixed = slices_to_images(generator.slices(z, rotations, one_hot=False))
     assert torch.allclose(mixed, expected, atol=1e-4 * float(expected.detach().abs().max()))
 
 
@@ -44,9 +44,9 @@ def quarter_turns() -> list[torch.Tensor]:
     found = []
     for order in itertools.permutations(range(3)):
         for signs in itertools.product((1.0, -1.0), repeat=3):
-            A = torch.diag(torch.tensor(signs, dtype=torch.float64))[list(order)]
-            if torch.det(A) > 0:
-                found.append(A)
+            rotations = torch.diag(torch.tensor(signs, dtype=torch.float64))[list(order)]
+            if torch.det(rotations) > 0:
+                found.append(rotations)
     return found
 
 
@@ -58,9 +58,9 @@ def test_siren_slices_are_the_projections_of_its_map():
     flat, kxy = half_plane_points(d, z.device, z.dtype)
     turns = quarter_turns()
     assert len(turns) == 24
-    for A in turns:
-        x, y, z_ = (kxy @ A[:2]).round().long().unbind(-1)
-        found = generator.slices(z, A[None])[0].flatten()[flat]
+    for rotations in turns:
+        x, y, z_ = (kxy @ rotations[:2]).round().long().unbind(-1)
+        found = generator.slices(z, rotations[None])[0].flatten()[flat]
         assert torch.allclose(found, transform[z_, y, x], rtol=1e-9, atol=1e-9 * float(transform.abs().max()))
 
 
@@ -68,27 +68,27 @@ def test_siren_half_plane_gives_the_image_of_the_full_plane():
     """The literal way, on all d x d coefficients: the network on one half space, the conjugate on the other."""
     d, generator = 16, siren()
     z = torch.randn(2, 4, generator=rng()).double()
-    A = random_rotations(2, rng(), dtype=torch.float64)
+    rotations = random_rotations(2, rng(), dtype=torch.float64)
     k = torch.fft.fftfreq(d, 1.0 / d, dtype=torch.float64)
     full = torch.zeros(2, d, d, dtype=torch.complex128)
     for n, j, i in itertools.product(range(2), range(d), range(d)):
-        point = k[i] * A[n, 0] + k[j] * A[n, 1]
+        point = k[i] * rotations[n, 0] + k[j] * rotations[n, 1]
         if k[i] ** 2 + k[j] ** 2 < (d / 2) ** 2:
             sign = 1.0 if point[0] > 0 else -1.0
             re, im = generator._coefficients(generator._sample((sign * point)[None, None]), z[n:n + 1])[0, 0]
             full[n, j, i] = torch.complex(re, sign * im if i or j else 0 * im)
     literal = torch.fft.fftshift(torch.fft.ifft2(full), dim=(-2, -1))
     assert float(literal.imag.abs().max()) < 1e-12 * float(literal.real.abs().max())
-    found = slices_to_images(generator.slices(z, A))
+    found = slices_to_images(generator.slices(z, rotations))
     assert torch.allclose(found, literal.real, rtol=1e-9, atol=1e-9 * float(found.abs().max()))
 
 
 def test_siren_image_turned_by_half_a_turn_is_the_turned_image():
     generator = siren()
     z = torch.randn(3, 4, generator=rng()).double()
-    A = random_rotations(3, rng(), dtype=torch.float64)
+    rotations = random_rotations(3, rng(), dtype=torch.float64)
     half_turn = torch.diag(torch.tensor([-1.0, -1.0, 1.0], dtype=torch.float64))
-    a, b = (slices_to_images(generator.slices(z, turned)) for turned in (A, half_turn @ A))
+    a, b = (slices_to_images(generator.slices(z, turned)) for turned in (rotations, half_turn @ rotations))
     assert torch.allclose(b[:, 1:, 1:], a[:, 1:, 1:].flip(1, 2), atol=1e-9 * float(a.abs().max()))
 
 
@@ -115,10 +115,10 @@ def test_siren_starts_as_the_thesis_says():
 def test_amplitude_matches_the_signal_variance():
     generator = build_generator(ModelConfig(), 16, 0.45, rng())
     z = torch.eye(6).repeat(4, 1)
-    A = torch.linalg.qr(torch.randn(24, 3, 3, generator=rng()))[0]
+    rotations = torch.linalg.qr(torch.randn(24, 3, 3, generator=rng()))[0]
     ctf = torch.ones(24, 16, 9)
-    match_amplitude(generator, z, A, ctf, 0.3)
-    clean = slices_to_images(generator.slices(z, A) * ctf)
+    match_amplitude(generator, z, rotations, ctf, 0.3)
+    clean = slices_to_images(generator.slices(z, rotations) * ctf)
     assert abs(float(clean.detach().var()) - 0.3) < 1e-4
 
 

@@ -40,20 +40,20 @@ def tiny(particles, generator="siren"):
 def test_gram_schmidt_makes_rotations_of_any_six_numbers(dtype):
     rtol, atol = TOLERANCES[dtype]
     v = torch.randn(50, 6, generator=rng(), dtype=getattr(torch, dtype))
-    A = gram_schmidt(v)
+    rotations = gram_schmidt(v)
     eye = torch.eye(3, dtype=v.dtype).expand(50, 3, 3)
-    assert torch.allclose(A @ A.mT, eye, rtol=rtol, atol=10 * atol)
-    assert torch.allclose(torch.linalg.det(A), torch.ones(50, dtype=v.dtype), rtol=rtol, atol=10 * atol)
-    for row, six in zip(A.double().numpy(), v.double().numpy(), strict=True):  # against QR with a positive diagonal
+    assert torch.allclose(rotations @ rotations.mT, eye, rtol=rtol, atol=10 * atol)
+    assert torch.allclose(torch.linalg.det(rotations), torch.ones(50, dtype=v.dtype), rtol=rtol, atol=10 * atol)
+    for row, six in zip(rotations.double().numpy(), v.double().numpy(), strict=True):  # QR, positive diagonal
         q, r = np.linalg.qr(six.reshape(2, 3).T)
         u = (q * np.sign(np.diag(r))).T
         assert np.allclose(row, [*u, np.cross(*u)], atol=20 * atol)
 
 
 def test_gram_schmidt_leaves_a_rotation_and_scales_alone():
-    A = gram_schmidt(torch.randn(20, 6, generator=rng(), dtype=torch.float64))
-    scaled = torch.cat((2.5 * A[:, 0], 0.1 * A[:, 1] - 3 * A[:, 0]), dim=1)
-    assert torch.allclose(gram_schmidt(scaled), A, rtol=1e-10, atol=1e-10)
+    rotations = gram_schmidt(torch.randn(20, 6, generator=rng(), dtype=torch.float64))
+    scaled = torch.cat((2.5 * rotations[:, 0], 0.1 * rotations[:, 1] - 3 * rotations[:, 0]), dim=1)
+    assert torch.allclose(gram_schmidt(scaled), rotations, rtol=1e-10, atol=1e-10)
 
 
 def test_gradients_are_those_of_finite_differences():
@@ -65,11 +65,11 @@ def test_without_its_perturbation_the_camera_is_uniform():
     torch.manual_seed(0)
     net = CameraNetwork(16).requires_grad_(False)
     net.last.weight.zero_()
-    A = net.sample(20000, rng()).double()
+    rotations = net.sample(20000, rng()).double()
     # moments of the uniform distribution: E A = 0, E A_ij^2 = 1/3, E trace(A) = 0, E trace(A)^2 = 1
-    assert float(A.mean(0).abs().max()) < 5 / np.sqrt(3 * 20000)
-    assert float((A.square().mean(0) - 1 / 3).abs().max()) < 5 * np.sqrt(4 / 45 / 20000)
-    trace = A.diagonal(dim1=1, dim2=2).sum(1)
+    assert float(rotations.mean(0).abs().max()) < 5 / np.sqrt(3 * 20000)
+    assert float((rotations.square().mean(0) - 1 / 3).abs().max()) < 5 * np.sqrt(4 / 45 / 20000)
+    trace = rotations.diagonal(dim1=1, dim2=2).sum(1)
     assert abs(float(trace.square().mean()) - 1) < 5 * np.sqrt(2 / 20000)
     assert camera_completeness(net, 20000).scf > 0.98
 

@@ -8,7 +8,7 @@ from tolerances import TOLERANCES
 from vaegan_engine.physics.fourier_band import make_band
 from vaegan_engine.physics.fsc import soft_sphere_mask
 from vaegan_engine.physics.map_resize import mask_in_box, resized_maps, resized_transforms, working_box_px
-from vaegan_engine.physics.projection import extract_slices, volume_to_fourier
+from vaegan_engine.physics.projection import extract_slices, map_to_fourier
 from vaegan_engine.physics.rotations import random_rotations
 from vaegan_engine.physics.slices import map_box_px, take_slices, transform_of
 
@@ -27,21 +27,21 @@ def smooth(box_px: int) -> torch.Tensor:
 @pytest.mark.parametrize("d", [32, 33])
 @pytest.mark.parametrize("other", [20, 21, 40])
 def test_slices_are_the_same_in_every_box(d, other):
-    volume, band = smooth(d), make_band(d, 5.0)
+    map_, band = smooth(d), make_band(d, 5.0)
     A = random_rotations(5, torch.Generator().manual_seed(0))
-    expected = take_slices(volume_to_fourier(volume[None])[0], band, A)
-    found = take_slices(volume_to_fourier(resized_maps(volume, other)[None])[0], band, A)
+    expected = take_slices(map_to_fourier(map_[None])[0], band, A)
+    found = take_slices(map_to_fourier(resized_maps(map_, other)[None])[0], band, A)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=2e-3 * float(expected.abs().max()))
 
 
 @pytest.mark.parametrize(("d", "other"), [(16, 24), (15, 24), (16, 21), (15, 21)])
 def test_there_and_back_is_the_map(d, other):
-    volume = smooth(d)
+    map_ = smooth(d)
     if d % 2 == 0:  # the edge of an even box's transform is left out
-        volume = resized_maps(resized_maps(volume, d + 1), d)
-    torch.testing.assert_close(resized_maps(resized_maps(volume, other), d), volume, rtol=1e-4, atol=1e-5)
-    density = resized_maps(volume, other) * (other / d) ** 3
-    assert float(density.amax()) == pytest.approx(float(volume.amax()), rel=0.1)
+        map_ = resized_maps(resized_maps(map_, d + 1), d)
+    torch.testing.assert_close(resized_maps(resized_maps(map_, other), d), map_, rtol=1e-4, atol=1e-5)
+    density = resized_maps(map_, other) * (other / d) ** 3
+    assert float(density.amax()) == pytest.approx(float(map_.amax()), rel=0.1)
 
 
 def test_sums_keep_their_place_in_another_size():
@@ -66,8 +66,8 @@ def test_a_mask_is_read_in_another_box(d, other):
 
 
 def test_a_map_in_too_small_a_box_is_brought_into_a_larger_one():
-    volume, band = smooth(16), make_band(48, 9.0)
-    made = take_slices(transform_of(volume, band), band, torch.eye(3)[None])
+    map_, band = smooth(16), make_band(48, 9.0)
+    made = take_slices(transform_of(map_, band), band, torch.eye(3)[None])
     assert float(made[:, band.shell > 8].abs().max()) < 0.02 * float(made.abs().max())
 
 
@@ -91,8 +91,8 @@ def test_projections_of_the_small_box_are_those_of_the_large_one():
     d = working_box_px(radius, 32)
     large, small = make_band(32, radius), make_band(d, radius)
     assert d < 32 and torch.equal(large.kxy, small.kxy)
-    expected = extract_slices(volume_to_fourier(map_), index, A, 32).flatten(1)[:, large.index]
-    found = extract_slices(volume_to_fourier(resized_maps(map_, d)), index, A, d).flatten(1)[:, small.index]
+    expected = extract_slices(map_to_fourier(map_), index, A, 32).flatten(1)[:, large.index]
+    found = extract_slices(map_to_fourier(resized_maps(map_, d)), index, A, d).flatten(1)[:, small.index]
     assert float((found - expected).abs().max()) < 0.01 * float(expected.abs().max())
 
 

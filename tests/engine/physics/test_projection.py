@@ -54,16 +54,16 @@ def test_gaussian_in_closed_form(d, n, pad, largest_error):
 @pytest.mark.parametrize("d", BOXES)
 def test_view_along_z_is_the_sum(d):
     """Without rotation every sample lies on the grid: exact below the Nyquist circle."""
-    volume = smooth_map(d)
-    made = projection.project(volume[None], torch.zeros(1, dtype=torch.long), torch.eye(3, dtype=torch.float64)[None])
-    corrected = volume * projection.gridding_correction(d, 2, volume.device, volume.dtype)
+    map_ = smooth_map(d)
+    made = projection.project(map_[None], torch.zeros(1, dtype=torch.long), torch.eye(3, dtype=torch.float64)[None])
+    corrected = map_ * projection.gridding_correction(d, 2, map_.device, map_.dtype)
     assert (made[0] - corrected.sum(0)).abs().max() < 1e-5 * corrected.sum(0).max()
 
 
 @pytest.mark.parametrize("d", BOXES)
 def test_slice_is_the_transform_of_the_projection(d):
-    volume, A = smooth_map(d), rotations(2)
-    planes = projection.extract_slices(projection.volume_to_fourier(volume[None]),
+    map_, A = smooth_map(d), rotations(2)
+    planes = projection.extract_slices(projection.map_to_fourier(map_[None]),
                                        torch.zeros(2, dtype=torch.long), A, d)
     images = projection.slices_to_images(planes)
     shifted = np.fft.ifftshift(images.numpy(), axes=(1, 2))
@@ -77,13 +77,13 @@ def test_slice_is_the_transform_of_the_projection(d):
 def test_quarter_turns_in_plane_turn_the_array(quarter_turns):
     """psi = 90 n is a turn of the image about pixel d//2, exact to rounding in an odd box."""
     d = 33
-    volume = smooth_map(d)
+    map_ = smooth_map(d)
     zero = torch.zeros(1, dtype=torch.float64)
     psi = torch.full((1,), 90.0 * quarter_turns, dtype=torch.float64)
-    volume_ft = projection.volume_to_fourier(volume[None])
+    map_ft = projection.map_to_fourier(map_[None])
     index = torch.zeros(1, dtype=torch.long)
     straight, turned = (projection.slices_to_images(projection.extract_slices(
-        volume_ft, index, euler_to_matrix(zero, zero, angle), d))[0] for angle in (zero, psi))
+        map_ft, index, euler_to_matrix(zero, zero, angle), d))[0] for angle in (zero, psi))
     # image(x, y) at A's rows: psi = 90 puts the map's y on the image's x
     expected = torch.rot90(straight, quarter_turns, dims=(0, 1))
     torch.testing.assert_close(turned, expected, rtol=0, atol=1e-9 * float(straight.max()))
@@ -92,11 +92,11 @@ def test_quarter_turns_in_plane_turn_the_array(quarter_turns):
 @pytest.mark.parametrize("d", BOXES)
 def test_quarter_turn_of_the_map(d):
     """A 90 degree turn of the map seen straight equals the map seen turned by 90 degrees."""
-    volume = smooth_map(d)
+    map_ = smooth_map(d)
     A = torch.tensor([[[0.0, 0, -1], [0, 1, 0], [1, 0, 0]]], dtype=torch.float64)  # tilt 90
-    seen = projection.project(volume[None], torch.zeros(1, dtype=torch.long), A)[0]
+    seen = projection.project(map_[None], torch.zeros(1, dtype=torch.long), A)[0]
     # view along x; image x = -z of the map, image y = y
-    corrected = volume * projection.gridding_correction(d, 2, volume.device, volume.dtype)
+    corrected = map_ * projection.gridding_correction(d, 2, map_.device, map_.dtype)
     along_x = corrected.sum(2).T  # (y, z)
     expected = along_x.flip(1) if d % 2 else torch.roll(along_x.flip(1), 1, 1)
     assert (seen - expected).abs().max() < 1e-5 * expected.max()
@@ -106,8 +106,8 @@ def test_quarter_turn_of_the_map(d):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_whole_pixel_shift_is_a_roll(d, dtype):
     """The content moves by +shift; frequencies at the Nyquist line are zero in slices."""
-    volume = smooth_map(d).to(dtype)
-    planes = projection.extract_slices(projection.volume_to_fourier(volume[None]),
+    map_ = smooth_map(d).to(dtype)
+    planes = projection.extract_slices(projection.map_to_fourier(map_[None]),
                                        torch.zeros(2, dtype=torch.long), rotations(2, dtype=dtype), d)
     images = projection.slices_to_images(planes)
     shifts = torch.tensor([[3.0, -2.0], [0.0, 4.0]], dtype=dtype)
@@ -143,11 +143,11 @@ def test_gradient_is_the_adjoint():
     """<P v, u> = <v, P^T u> with P^T from autograd, for random v and u."""
     d, A, index = 12, rotations(3), torch.zeros(3, dtype=torch.long)
     generator = torch.Generator().manual_seed(4)
-    volume = torch.randn(1, d, d, d, generator=generator, dtype=torch.float64, requires_grad=True)
+    map_ = torch.randn(1, d, d, d, generator=generator, dtype=torch.float64, requires_grad=True)
     image = torch.randn(3, d, d, generator=generator, dtype=torch.float64)
-    forward = (projection.project(volume, index, A) * image).sum()
-    (back,) = torch.autograd.grad(forward, volume)
-    torch.testing.assert_close((back * volume).sum(), forward)
+    forward = (projection.project(map_, index, A) * image).sum()
+    (back,) = torch.autograd.grad(forward, map_)
+    torch.testing.assert_close((back * map_).sum(), forward)
     other = torch.randn(1, d, d, d, generator=generator, dtype=torch.float64)
     torch.testing.assert_close((back * other).sum(), (projection.project(other, index, A) * image).sum())
 
@@ -155,16 +155,16 @@ def test_gradient_is_the_adjoint():
 def test_gradients_by_finite_differences():
     """In the map and in the rotation (float64, a small box, away from grid lines)."""
     generator = torch.Generator().manual_seed(5)
-    volume = torch.randn(2, 6, 6, 6, generator=generator, dtype=torch.float64, requires_grad=True)
+    map_ = torch.randn(2, 6, 6, 6, generator=generator, dtype=torch.float64, requires_grad=True)
     A = rotations(2, seed=8).requires_grad_()
     index = torch.tensor([1, 0])
-    assert torch.autograd.gradcheck(lambda v, R: projection.project(v, index, R), (volume, A),
+    assert torch.autograd.gradcheck(lambda v, R: projection.project(v, index, R), (map_, A),
                                     eps=1e-6, atol=1e-5, nondet_tol=1e-10)
 
 
 def test_inputs_are_not_changed():
-    volume, A = smooth_map(16)[None], rotations(2)
-    kept = volume.clone(), A.clone()
-    projection.project(volume, torch.zeros(2, dtype=torch.long), A)
-    assert torch.equal(volume, kept[0])
+    map_, A = smooth_map(16)[None], rotations(2)
+    kept = map_.clone(), A.clone()
+    projection.project(map_, torch.zeros(2, dtype=torch.long), A)
+    assert torch.equal(map_, kept[0])
     assert torch.equal(A, kept[1])

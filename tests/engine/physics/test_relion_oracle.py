@@ -38,14 +38,14 @@ def draw(d):
     return A, shifts_px, params
 
 
-def relion_images(folder, volume, A, shifts_px, params, *options):
+def relion_images(folder, map_, A, shifts_px, params, *options):
     """What relion_project makes of them."""
-    mrc_files.write_map(folder / "map.mrc", volume, PIXEL_SIZE_ANG)
+    mrc_files.write_map(folder / "map.mrc", map_, PIXEL_SIZE_ANG)
     rot, tilt, psi = (angle.numpy() for angle in rotations.matrix_to_euler(A))
     columns = dict(zip(CTF_RELION[:7], params.numpy().T, strict=True))
     shared = {name: [columns.pop(name)[0]] for name in CTF_RELION[3:6]}
     optics = pd.DataFrame({"rlnOpticsGroup": [1], "rlnOpticsGroupName": ["opticsGroup1"], **shared,
-                           "rlnImagePixelSize": [PIXEL_SIZE_ANG], "rlnImageSize": [len(volume)],
+                           "rlnImagePixelSize": [PIXEL_SIZE_ANG], "rlnImageSize": [len(map_)],
                            "rlnImageDimensionality": [2], "rlnMicrographOriginalPixelSize": [PIXEL_SIZE_ANG]})
     # RELION's origin is the shift that brings the particle back to the centre
     rows = pd.DataFrame({"rlnImageName": [f"{row:06d}@none.mrcs" for row in range(1, N + 1)],
@@ -67,11 +67,11 @@ def relion_images(folder, volume, A, shifts_px, params, *options):
 @pytest.mark.parametrize("d", [32, 48])
 @pytest.mark.parametrize("with_ctf", [False, True])
 def test_images_equal_relions(tmp_path, d, with_ctf):
-    volume = phantom_states(1, d, PIXEL_SIZE_ANG * 32 / d)[0]
+    map_ = phantom_states(1, d, PIXEL_SIZE_ANG * 32 / d)[0]
     A, shifts_px, params = draw(d)
-    expected = relion_images(tmp_path, volume, A, shifts_px, params, *(["--ctf"] if with_ctf else []))
-    volume_ft = projection.volume_to_fourier(torch.from_numpy(volume)[None])
-    planes = projection.extract_slices(volume_ft, torch.zeros(N, dtype=torch.long), A.float(), d)
+    expected = relion_images(tmp_path, map_, A, shifts_px, params, *(["--ctf"] if with_ctf else []))
+    map_ft = projection.map_to_fourier(torch.from_numpy(map_)[None])
+    planes = projection.extract_slices(map_ft, torch.zeros(N, dtype=torch.long), A.float(), d)
     if with_ctf:
         planes = planes * ctf.ctf_2d(params.float(), d, PIXEL_SIZE_ANG)
     made = projection.slices_to_images(projection.shift_slices(planes, shifts_px.float())).numpy()
@@ -85,18 +85,18 @@ def test_images_equal_relions(tmp_path, d, with_ctf):
 def test_a_wrong_convention_would_be_seen(tmp_path):
     """The same comparison fails for a transposed pose, a turned shift, the other hand."""
     d = 32
-    volume = phantom_states(1, d)[0]
+    map_ = phantom_states(1, d)[0]
     A, shifts_px, params = draw(d)
-    expected = relion_images(tmp_path, volume, A, shifts_px, params)[4:].reshape(N - 4, -1)
+    expected = relion_images(tmp_path, map_, A, shifts_px, params)[4:].reshape(N - 4, -1)
 
     def correlations(array, poses, shifts):
-        volume_ft = projection.volume_to_fourier(torch.from_numpy(array.copy())[None])
-        planes = projection.extract_slices(volume_ft, torch.zeros(N, dtype=torch.long), poses.float(), d)
+        map_ft = projection.map_to_fourier(torch.from_numpy(array.copy())[None])
+        planes = projection.extract_slices(map_ft, torch.zeros(N, dtype=torch.long), poses.float(), d)
         made = projection.slices_to_images(projection.shift_slices(planes, shifts.float()))[4:]
         return [np.corrcoef(a.ravel(), b)[0, 1] for a, b in zip(made.numpy(), expected, strict=True)]
 
-    assert min(correlations(volume, A, shifts_px)) > 0.999
-    wrong = {"transposed": (volume, A.mT, shifts_px), "shift": (volume, A, -shifts_px),
-             "swapped axes": (volume, A, shifts_px.flip(1)), "hand": (volume[::-1], A, shifts_px)}
+    assert min(correlations(map_, A, shifts_px)) > 0.999
+    wrong = {"transposed": (map_, A.mT, shifts_px), "shift": (map_, A, -shifts_px),
+             "swapped axes": (map_, A, shifts_px.flip(1)), "hand": (map_[::-1], A, shifts_px)}
     for name, arguments in wrong.items():
         assert np.median(correlations(*arguments)) < 0.98, name

@@ -6,7 +6,7 @@ import torch
 from refine_particles import blobs
 from vaegan_engine.physics import compiled, shards, slice_kernels, slices
 from vaegan_engine.physics.fourier_band import make_band
-from vaegan_engine.physics.projection import extract_slices, sample_half_volume, volume_to_fourier
+from vaegan_engine.physics.projection import extract_slices, map_to_fourier, sample_half_transform
 from vaegan_engine.physics.rotations import random_rotations
 from vaegan_engine.physics.slices import PAD, add_slices, gather, gather_slopes, scatter, stencil, take_slices
 
@@ -26,10 +26,10 @@ def random_slices(box_px: int, radius: float, n: int):
 
 @pytest.mark.parametrize("box_px", [15, 16])
 def test_gather_is_the_projection(box_px):
-    volume = blobs(0, box_px)[None]
+    map_ = blobs(0, box_px)[None]
     A, band = random_rotations(4, torch.Generator().manual_seed(0)), make_band(box_px, box_px / 2 - 1)
-    expected = extract_slices(volume_to_fourier(volume), torch.zeros(4, dtype=torch.long), A, box_px)
-    torch.testing.assert_close(gather(volume_to_fourier(volume)[0], stencil(band, A)),
+    expected = extract_slices(map_to_fourier(map_), torch.zeros(4, dtype=torch.long), A, box_px)
+    torch.testing.assert_close(gather(map_to_fourier(map_)[0], stencil(band, A)),
                                expected.flatten(1)[:, band.index], rtol=1e-4, atol=1e-3)
 
 
@@ -37,13 +37,13 @@ def test_scatter_is_the_adjoint_of_gather():
     box_px, rng = 12, torch.Generator().manual_seed(2)
     A, band = random_rotations(3, rng), make_band(box_px, 4.0)
     at = stencil(band, A)
-    volume_ft = volume_to_fourier(torch.randn(1, box_px, box_px, box_px, generator=rng))[0]
+    map_ft = map_to_fourier(torch.randn(1, box_px, box_px, box_px, generator=rng))[0]
     values = torch.randn(3, len(band.index), dtype=torch.complex64, generator=rng)
     sums, ones = scatter(values, torch.ones(3, len(band.index)), at, box_px)
-    left = (gather(volume_ft, at).conj() * values).real.sum()
-    half = torch.full((volume_ft.shape[2],), 1.0)
+    left = (gather(map_ft, at).conj() * values).real.sum()
+    half = torch.full((map_ft.shape[2],), 1.0)
     half[0] = 0.5  # the plane x = 0 holds each coefficient and its conjugate
-    right = (half * (volume_ft.conj() * sums).real).sum()
+    right = (half * (map_ft.conj() * sums).real).sum()
     torch.testing.assert_close(left, right, rtol=1e-4, atol=1e-2)
     assert float((half * ones).sum()) == pytest.approx(3 * len(band.index), rel=1e-4)
 
@@ -53,10 +53,10 @@ def test_scatter_is_the_adjoint_of_gather():
 @pytest.mark.parametrize("map_px", [0, 25])
 def test_compiled_slices_are_those_of_the_stencil(box_px, radius, map_px):
     band, A, _, _ = random_slices(box_px, radius, 70)
-    volume_ft = volume_to_fourier(blobs(1, map_px or box_px)[None])[0]
-    expected = gather(volume_ft, stencil(band, A, len(volume_ft)))
+    map_ft = map_to_fourier(blobs(1, map_px or box_px)[None])[0]
+    expected = gather(map_ft, stencil(band, A, len(map_ft)))
     limit = 1e-5 * float(expected.abs().max())
-    torch.testing.assert_close(take_slices(volume_ft, band, A), expected, rtol=1e-5, atol=limit)
+    torch.testing.assert_close(take_slices(map_ft, band, A), expected, rtol=1e-5, atol=limit)
 
 
 @pytest.mark.parametrize("box_px", [15, 16, 24])
@@ -99,12 +99,12 @@ def test_no_slices_make_no_sums():
 @pytest.mark.parametrize("box_px", [15, 16])
 def test_slopes_are_the_derivatives_of_the_slices(box_px):
     band, A, _, _ = random_slices(box_px, 5.0, 6)
-    volume_ft = volume_to_fourier(blobs(2, box_px)[None])
+    map_ft = map_to_fourier(blobs(2, box_px)[None])
     points = (PAD * torch.einsum("pi,nij->npj", band.kxy, A[:, :2])).requires_grad_()
-    samples = sample_half_volume(volume_ft, torch.zeros(6, dtype=torch.long), points)
+    samples = sample_half_transform(map_ft, torch.zeros(6, dtype=torch.long), points)
     real, imag = (torch.autograd.grad(part.sum(), points, retain_graph=True)[0]
                   for part in (samples.real, samples.imag))
-    value, slopes = gather_slopes(volume_ft[0], stencil(band, A))
+    value, slopes = gather_slopes(map_ft[0], stencil(band, A))
     limit = 1e-5 * float(samples.abs().max())
     torch.testing.assert_close(value, samples.detach(), rtol=1e-5, atol=limit)
     torch.testing.assert_close(slopes, torch.complex(real, imag), rtol=1e-4, atol=10 * limit)
@@ -112,10 +112,10 @@ def test_slopes_are_the_derivatives_of_the_slices(box_px):
 
 def test_bits_do_not_depend_on_the_number_of_threads(threads):
     band, A, values, powers = random_slices(24, 8.0, 700)
-    volume_ft = volume_to_fourier(blobs(3, 24)[None])[0]
+    map_ft = map_to_fourier(blobs(3, 24)[None])[0]
 
     def made():
-        return take_slices(volume_ft, band, A), *add_slices(lambda rows: (values[rows], powers[rows]), band, A, 24)
+        return take_slices(map_ft, band, A), *add_slices(lambda rows: (values[rows], powers[rows]), band, A, 24)
 
     threads(1)
     alone = made()

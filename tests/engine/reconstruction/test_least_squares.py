@@ -9,7 +9,7 @@ from vaegan_engine.physics import slices
 from vaegan_engine.physics.ctf import ctf_2d
 from vaegan_engine.physics.fourier_band import image_transforms, make_band
 from vaegan_engine.physics.fsc import fourier_shell_correlation, soft_sphere_mask
-from vaegan_engine.physics.projection import volume_to_fourier
+from vaegan_engine.physics.projection import map_to_fourier
 from vaegan_engine.physics.slices import take_slices, transform_of
 from vaegan_engine.reconstruction import images as particle_images
 from vaegan_engine.reconstruction import least_squares, posed_images
@@ -20,21 +20,21 @@ from vaegan_engine.reconstruction.posed_images import Coefficients, PosedImages,
 
 def test_map_from_known_poses():
     truth = blobs(6)
-    data, _, A, shifts = simulated([truth], 400, 1.0)
+    data, _, rotations, shifts = simulated([truth], 400, 1.0)
     band = make_band(24, 12.0)
     X, C = data.coefficients(np.arange(400), band)
-    images = posed(X, C, A, shifts, band)
-    volume = weighted_map(images, torch.ones(400), torch.ones_like(band.weight), mask_of(24))
-    fsc = fourier_shell_correlation(volume.numpy(), truth.numpy())
+    images = posed(X, C, rotations, shifts, band)
+    map_ = weighted_map(images, torch.ones(400), torch.ones_like(band.weight), mask_of(24))
+    fsc = fourier_shell_correlation(map_.numpy(), truth.numpy())
     assert fsc[1:6].min() > 0.95
-    noise = residual_noise(images, volume)
+    noise = residual_noise(images, map_)
     assert float((noise[3:10] / 24 ** 2).mean()) == pytest.approx(1.0, abs=0.12)
 
 
 @pytest.mark.parametrize("most_held", [0, 2 ** 30])
 def test_images_in_chunks_are_the_images(monkeypatch, most_held):
     truth = blobs(6)
-    data, _, A, shifts = simulated([truth], 130, 1.0)
+    data, _, rotations, shifts = simulated([truth], 130, 1.0)
     for module, name, value in ((slices, "CHUNK_IMAGES", 50), (posed_images, "CHUNK_IMAGES", 50),
                                 (particle_images, "_READ_IMAGES", 32), (posed_images, "MOST_HELD", most_held)):
         monkeypatch.setattr(module, name, value)
@@ -44,33 +44,34 @@ def test_images_in_chunks_are_the_images(monkeypatch, most_held):
     torch.testing.assert_close(X, image_transforms(torch.from_numpy(data.images[rows]), band))
     expected = ctf_2d(whole_table, 24, PIXEL_SIZE_ANG).flatten(1)[:, band.index]
     torch.testing.assert_close(C, expected, rtol=1e-4, atol=1e-4)
-    whole, w = posed(X, C, A[rows], shifts[rows], band), band.weight
-    images = PosedImages(Coefficients(data, rows, band), A[rows], shifts[rows])
-    volume = least_squares.reconstruction(images, w, mask_of(24))
-    torch.testing.assert_close(volume, weighted_map(whole, torch.ones(len(rows)), w, mask_of(24)))
-    misfit = (w * (whole.moved - least_squares.project(whole, transform_of(volume, band))).abs().square()).sum(1) / 2
-    torch.testing.assert_close(least_squares.misfits(images, volume, w), misfit)
-    torch.testing.assert_close(residual_noise(images, volume), residual_noise(whole, volume))
+    whole, w = posed(X, C, rotations[rows], shifts[rows], band), band.weight
+    images = PosedImages(Coefficients(data, rows, band), rotations[rows], shifts[rows])
+    map_ = least_squares.reconstruction(images, w, mask_of(24))
+    torch.testing.assert_close(map_, weighted_map(whole, torch.ones(len(rows)), w, mask_of(24)))
+    misfit = (w * (whole.moved - least_squares.project(whole, transform_of(map_, band))).abs().square()).sum(1) / 2
+    torch.testing.assert_close(least_squares.misfits(images, map_, w), misfit)
+    torch.testing.assert_close(residual_noise(images, map_), residual_noise(whole, map_))
     some = torch.tensor([100, 3, 3, 60])
     torch.testing.assert_close(images.part(some).moved, whole.moved[some])
-    better, cost = images.refined(volume, w, 2)
-    expected = refine_poses(volume_to_fourier(volume[None])[0], X, C, A[rows], shifts[rows], w, band, 2)
-    torch.testing.assert_close((better.A, better.shifts_px, cost), expected)
+    better, cost = images.refined(map_, w, 2)
+    expected = refine_poses(map_to_fourier(map_[None])[0], X, C, rotations[rows], shifts[rows], w, band, 2)
+    torch.testing.assert_close((better.rotations, better.shifts_px, cost), expected)
 
 
 @pytest.mark.parametrize("box_px", [40, 41])
 def test_a_map_in_its_working_box_is_the_map_in_the_box_of_the_images(monkeypatch, box_px):
     """The same images, mask and band: the slices agree but for what the mask spreads past the band."""
-    data, _, A, shifts = simulated([blobs(6, box_px, width_frac=0.04)], 400, 1.0)
+    data, _, rotations, shifts = simulated([blobs(6, box_px, width_frac=0.04)], 400, 1.0)
     band, rows = make_band(box_px, 6.0), np.arange(400)
-    images = posed(*data.coefficients(rows, band), A, shifts, band)
+    images = posed(*data.coefficients(rows, band), rotations, shifts, band)
     mask = torch.from_numpy(soft_sphere_mask(box_px, 0.3 * box_px, 0.08 * box_px))
     made = []
     for side in (slices.map_box_px(6.0, box_px), box_px):
         monkeypatch.setattr(least_squares, "map_box_px", lambda radius, largest, side=side: side)
         map_ = least_squares.reconstruction(images, band.weight, mask)
         assert len(map_) == side
-        made.append((take_slices(transform_of(map_, band), band, A), least_squares.misfits(images, map_, band.weight)))
+        made.append((take_slices(transform_of(map_, band), band, rotations),
+                     least_squares.misfits(images, map_, band.weight)))
     (small, small_misfit), (large, large_misfit) = made
     assert slices.map_box_px(6.0, box_px) == 20
     assert float((small - large).norm() / large.norm()) < 0.03

@@ -6,7 +6,7 @@ import pytest
 import torch
 from refine_particles import blobs, simulated
 from vaegan_engine.physics.fourier_band import make_band
-from vaegan_engine.physics.projection import extract_slices, volume_to_fourier
+from vaegan_engine.physics.projection import extract_slices, map_to_fourier
 from vaegan_engine.reconstruction.map_family import N_NUISANCES, Spreads, Sums, family, nuisance_moments, seen
 from vaegan_engine.reconstruction.pose_refinement import small_rotations
 from vaegan_engine.reconstruction.posed_images import Coefficients, posed
@@ -18,16 +18,16 @@ D, RADIUS, N = 24, 7.0, 6
 def problem():
     """Three maps, images of the first with noise, a whitening that differs by coefficient."""
     maps = [blobs(seed, D) for seed in range(3)]
-    images, _, A, shifts = simulated(maps[:1], N, 0.5)
+    images, _, rotations, shifts = simulated(maps[:1], N, 0.5)
     band = make_band(D, RADIUS)
     source = Coefficients(images, np.arange(N), band)
     precision = band.weight / (20 + band.shell)
-    return maps, posed(*source[:], A, shifts, band), precision, band
+    return maps, posed(*source[:], rotations, shifts, band), precision, band
 
 
-def columns(problem, spreads=None, mean=None, A=None, ctf=1.0):
+def columns(problem, spreads=None, mean=None, rotations=None, ctf=1.0):
     maps, images, precision, band = problem
-    images = images._replace(A=images.A if A is None else A, ctf=images.ctf * ctf)
+    images = images._replace(rotations=images.rotations if rotations is None else rotations, ctf=images.ctf * ctf)
     read = family(maps[0] if mean is None else mean, torch.stack(maps[1:]), band)
     return seen(read, images, precision, spreads or Spreads())
 
@@ -40,10 +40,10 @@ def test_columns_are_the_projections_of_image_formation(problem):
     maps, images, precision, band = problem
     found = columns(problem)
     for place, map_ in ((N_NUISANCES, maps[1]), (N_NUISANCES + 1, maps[2])):
-        slices = extract_slices(volume_to_fourier(map_[None]), torch.zeros(N, dtype=torch.long), images.A, D)
+        slices = extract_slices(map_to_fourier(map_[None]), torch.zeros(N, dtype=torch.long), images.rotations, D)
         expected = slices.flatten(1)[:, band.index] * images.ctf * precision.sqrt()
         assert float((as_complex(found.columns[:, place]) - expected).abs().max()) < 1e-4 * float(expected.abs().max())
-    mean = extract_slices(volume_to_fourier(maps[0][None]), torch.zeros(N, dtype=torch.long), images.A, D)
+    mean = extract_slices(map_to_fourier(maps[0][None]), torch.zeros(N, dtype=torch.long), images.rotations, D)
     expected = (images.moved - mean.flatten(1)[:, band.index] * images.ctf) * precision.sqrt()
     assert float((as_complex(found.columns[:, -1]) - expected).abs().max()) < 1e-4 * float(expected.abs().max())
 
@@ -53,7 +53,8 @@ def test_the_columns_of_rotations_are_derivatives(problem, axis):
     """In the map's frame: A exp([w]x)^T. Differences over a grid step of the table, whose slopes are rough."""
     images, step = problem[1], 0.06
     w = step * torch.eye(3)[axis][None]
-    up, down = (columns(problem, A=images.A @ small_rotations(sign * w).mT).columns[:, -1] for sign in (1, -1))
+    up, down = (columns(problem, rotations=images.rotations @ small_rotations(sign * w).mT).columns[:, -1]
+                for sign in (1, -1))
     difference = (down - up) / (2 * step)  # the residual falls as the projection rises
     found = columns(problem, Spreads(1.0, 1.0, 1.0)).columns[:, 1 + axis]
     assert float(torch.minimum((difference - found).norm(), (difference + found).norm()) / difference.norm()) < 0.1
@@ -99,7 +100,7 @@ def test_the_gradient_of_the_maps_is_that_of_finite_differences(problem):
     found = columns(problem, off)
     total = Sums(band, 2)
     total.add(found, c, c[:, :, None] * c[:, None])
-    direction = volume_to_fourier(blobs(9, D)[None])[0].flatten()
+    direction = map_to_fourier(blobs(9, D)[None])[0].flatten()
     slope = float(total.gradient[2] @ direction.real + total.gradient[3] @ direction.imag)
 
     def misfit(step):

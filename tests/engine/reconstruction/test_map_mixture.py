@@ -8,7 +8,7 @@ import torch
 from refine_particles import blobs, mask_of, simulated
 from vaegan_engine.physics.fourier_band import make_band, shift_grid, shift_phases
 from vaegan_engine.physics.fsc import fourier_shell_correlation
-from vaegan_engine.physics.projection import volume_to_fourier
+from vaegan_engine.physics.projection import map_to_fourier
 from vaegan_engine.physics.rotations import super_fibonacci_rotations
 from vaegan_engine.physics.slices import gather, stencil
 from vaegan_engine.reconstruction.images import image_power
@@ -27,7 +27,7 @@ def test_search_is_the_likelihood_summed_by_hand():
     for i in range(4):
         scores = torch.empty(2, len(shifts), 40)
         for c in range(2):
-            made = C[i] * gather(volume_to_fourier(model.maps)[c], stencil(band, grid))
+            made = C[i] * gather(map_to_fourier(model.maps)[c], stencil(band, grid))
             for s in range(len(shifts)):
                 moved = X[i] * shift_phases(band, shifts)[s]
                 misfit = 0.5 * (w * ((moved - made).abs() ** 2 - moved.abs() ** 2)).sum(1)

@@ -7,7 +7,7 @@ from refine_particles import blobs
 from vaegan_engine.physics import shards
 from vaegan_engine.physics.fourier_band import make_band, shift_phases
 from vaegan_engine.physics.map_resize import resized_maps
-from vaegan_engine.physics.projection import sample_half_volume, volume_to_fourier
+from vaegan_engine.physics.projection import map_to_fourier, sample_half_transform
 from vaegan_engine.physics.rotations import random_rotations
 from vaegan_engine.physics.slices import PAD, take_slices
 from vaegan_engine.reconstruction.pose_refinement import (
@@ -24,26 +24,26 @@ N_IMAGES = 90
 def problem(box_px: int):
     """A map's transform, noisy images with CTFs, poses some degrees off, and the precision in a band of 6 shells."""
     rng = torch.Generator().manual_seed(box_px)
-    volume_ft, band = volume_to_fourier(blobs(1, box_px)[None])[0], make_band(box_px, 6.0)
-    A, shifts = random_rotations(N_IMAGES, rng), torch.randn(N_IMAGES, 2, generator=rng)
+    map_ft, band = map_to_fourier(blobs(1, box_px)[None])[0], make_band(box_px, 6.0)
+    rotations, shifts = random_rotations(N_IMAGES, rng), torch.randn(N_IMAGES, 2, generator=rng)
     ctf = torch.rand(N_IMAGES, len(band.index), generator=rng) - 0.3
-    images = ctf * take_slices(volume_ft, band, A) * shift_phases(band, shifts).conj()
+    images = ctf * take_slices(map_ft, band, rotations) * shift_phases(band, shifts).conj()
     noise = 0.3 * images.abs().mean()
     images = images + noise * torch.randn(images.shape, dtype=torch.complex64, generator=rng)
-    A = small_rotations(0.08 * torch.randn(N_IMAGES, 3, generator=rng)) @ A
+    rotations = small_rotations(0.08 * torch.randn(N_IMAGES, 3, generator=rng)) @ rotations
     shifts = shifts + 0.4 * torch.randn(N_IMAGES, 2, generator=rng)
-    return volume_ft, images, ctf, A, shifts, band.weight / noise ** 2, band
+    return map_ft, images, ctf, rotations, shifts, band.weight / noise ** 2, band
 
 
 @pytest.mark.parametrize("box_px", [20, 21])
 def test_the_gradient_is_that_of_the_misfit(box_px):
-    volume_ft, images, ctf, A, shifts, precision, band = problem(box_px)
+    map_ft, images, ctf, rotations, shifts, precision, band = problem(box_px)
     w, moves = torch.zeros(N_IMAGES, 3, requires_grad=True), torch.zeros(N_IMAGES, 2, requires_grad=True)
-    turned = small_rotations(w) @ A
-    slices = sample_half_volume(volume_ft[None], torch.zeros(N_IMAGES, dtype=torch.long),
-                                PAD * torch.einsum("pi,nij->npj", band.kxy, turned[:, :2]))
+    turned = small_rotations(w) @ rotations
+    slices = sample_half_transform(map_ft[None], torch.zeros(N_IMAGES, dtype=torch.long),
+                                   PAD * torch.einsum("pi,nij->npj", band.kxy, turned[:, :2]))
     misfit(images, ctf, slices, shifts + moves, precision, band).sum().backward()
-    normal, gradient = normal_equations(volume_ft, images, ctf, A, shifts, precision, band)
+    normal, gradient = normal_equations(map_ft, images, ctf, rotations, shifts, precision, band)
     expected = -torch.cat((w.grad, moves.grad), 1)
     torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
     assert torch.equal(normal.diagonal(dim1=1, dim2=2) > 0, torch.ones(N_IMAGES, 5, dtype=torch.bool))
@@ -64,17 +64,17 @@ def test_compiled_steps_are_the_steps(box_px, by_image):
 
 def test_steps_together_in_a_map_of_the_working_box():
     _, *data, precision, band = problem(40)
-    small_ft = volume_to_fourier(resized_maps(blobs(1, 40), 20)[None])[0]
+    small_ft = map_to_fourier(resized_maps(blobs(1, 40), 20)[None])[0]
     found, expected = (step(small_ft, *data, precision, band, 3) for step in (refine_together, refine_poses))
     for ours, theirs in zip(found, expected, strict=True):
         assert float((ours - theirs).abs().quantile(0.9)) < 1e-3 * float(theirs.abs().max())
 
 
 def test_no_step_leaves_the_pose_as_it_is():
-    volume_ft, images, ctf, A, shifts, precision, band = problem(20)
-    found_A, found_shifts, cost = refine_poses(volume_ft, images, ctf, A, shifts, precision, band, 0)
-    assert torch.equal(found_A, A) and torch.equal(found_shifts, shifts)
-    torch.testing.assert_close(cost, misfit(images, ctf, take_slices(volume_ft, band, A), shifts, precision, band),
+    map_ft, images, ctf, rotations, shifts, precision, band = problem(20)
+    found_rotations, found_shifts, cost = refine_poses(map_ft, images, ctf, rotations, shifts, precision, band, 0)
+    assert torch.equal(found_rotations, rotations) and torch.equal(found_shifts, shifts)
+    torch.testing.assert_close(cost, misfit(images, ctf, take_slices(map_ft, band, rotations), shifts, precision, band),
                                rtol=1e-4, atol=1e-3)
 
 

@@ -15,15 +15,15 @@ from vaegan_engine.reconstruction.principal_maps import PrincipalMaps, agreed, l
 D, RADIUS = 20, 7.0
 
 
-def start_of(images, A, shifts, m=2):
+def start_of(images, rotations, shifts, m=2):
     """Mean, noise and a reader of the images."""
     band = make_band(D, RADIUS)
     source = Coefficients(images, np.arange(len(images)), band)
-    whole = PosedImages(source, A, shifts)
+    whole = PosedImages(source, rotations, shifts)
     mean = reconstruction(whole, torch.ones_like(band.weight), torch.ones(D, D, D))
     noise = residual_noise(whole, mean)
     start = PrincipalMaps(mean, torch.zeros(m, D, D, D), noise, Spreads(), band)
-    return start, lambda rows: posed(*source[rows.numpy()], A[rows], shifts[rows], band)
+    return start, lambda rows: posed(*source[rows.numpy()], rotations[rows], shifts[rows], band)
 
 
 def latents(maps, read):
@@ -36,11 +36,11 @@ def two_states():
     """A blob more or less, and poses that are off by one degree and a quarter of a pixel."""
     one = blobs(0, D)
     other = one + blobs(5, D, n=4, reach_frac=0.2)
-    images, label, A, shifts = simulated([one, other], 250, 0.5)
+    images, label, rotations, shifts = simulated([one, other], 250, 0.5)
     rng = torch.Generator().manual_seed(3)
-    A = small_rotations(torch.deg2rad(torch.randn(500, 3, generator=rng))) @ A
+    rotations = small_rotations(torch.deg2rad(torch.randn(500, 3, generator=rng))) @ rotations
     shifts = shifts + 0.25 * torch.randn(500, 2, generator=rng)
-    start, read = start_of(images, A, shifts)
+    start, read = start_of(images, rotations, shifts)
     halves = [principal_maps(start, read, torch.arange(k, 500, 2), torch.ones(D, D, D), 6, k) for k in range(2)]
     return other - one, label, read, halves
 
@@ -71,8 +71,8 @@ def test_two_states_are_the_first_direction_and_halves_agree_on_one(two_states):
 
 
 def test_one_state_has_no_direction_that_halves_agree_on():
-    images, _, A, shifts = simulated([blobs(0, D)], 400, 1.0)
-    start, read = start_of(images, A, shifts)
+    images, _, rotations, shifts = simulated([blobs(0, D)], 400, 1.0)
+    start, read = start_of(images, rotations, shifts)
     halves = [principal_maps(start, read, torch.arange(k, 400, 2), torch.ones(D, D, D), 4, k) for k in range(2)]
     assert float(agreed(*halves).cosines[0]) < 0.2
 

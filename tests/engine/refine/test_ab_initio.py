@@ -134,19 +134,19 @@ def test_the_kind_of_start_that_is_plainly_better_is_kept(tmp_path, monkeypatch,
 def test_grown_maps_are_copies_with_noise_of_their_own(box_px):
     """Noise inside mask and band, of 0.3 of the map's norm, unlike between copies; noise level, batches are kept."""
     mask = torch.from_numpy(soft_sphere_mask(box_px, 0.3 * box_px, 2.0))
-    volume = low_passed(blobs(3, box_px)[None], 5.0) * mask
+    map_ = low_passed(blobs(3, box_px)[None], 5.0) * mask
     noise = torch.rand(box_px // 2 + 1)
-    one = ab_initio.Start(MapMixture(volume, noise, mask), Batches(np.arange(9), 0), torch.Generator().manual_seed(1))
+    one = ab_initio.Start(MapMixture(map_, noise, mask), Batches(np.arange(9), 0), torch.Generator().manual_seed(1))
     images = Images(np.zeros((9, box_px, box_px), np.float32), np.zeros((9, 7), np.float32), PIXEL_SIZE_ANG, CPU)
     made = ab_initio.grow(one, problem_of(images, 1, replace(RUN, n_maps=3, search_shells=5.0), mask=mask))
-    added = (made.model.maps - volume).flatten(1).double()
-    assert made.model.n_classes == 3 and torch.equal(made.model.noise, noise) and made.batches is one.batches
-    norms = added.norm(dim=1) / volume.double().norm()
+    added = (made.model.maps - map_).flatten(1).double()
+    assert made.model.n_maps == 3 and torch.equal(made.model.noise, noise) and made.batches is one.batches
+    norms = added.norm(dim=1) / map_.double().norm()
     assert torch.allclose(norms, torch.full_like(norms, 0.3), atol=1e-4)
     unlike = torch.corrcoef(added) - torch.eye(3)
     assert unlike.abs().max() < 0.35  # some 500 Fourier coefficients in the band, fewer in the mask
     assert made.model.maps[:, mask == 0].abs().max() == 0
-    power = torch.fft.fftn(made.model.maps - volume, dim=(1, 2, 3)).abs().square()
+    power = torch.fft.fftn(made.model.maps - map_, dim=(1, 2, 3)).abs().square()
     k = torch.fft.fftfreq(box_px, 1 / box_px)
     radius = (k[:, None, None].square() + k[:, None].square() + k.square()).sqrt()
     assert power[:, radius > 8].sum() < 0.05 * power.sum()  # white noise has more than half of it there

@@ -20,15 +20,15 @@ MASK = torch.from_numpy(soft_sphere_mask(BOX_PX, 0.42 * BOX_PX, 2.0))
 def test_a_state_in_another_frame_is_laid_on_the_largest(mirrored):
     """Two states of one frame; the poses of the second, smaller one are first carried to another frame and hand."""
     common, extra = blobs(7), np.roll(blobs(8, n=6, reach_frac=0.1).numpy(), 4, 2)
-    data, label, A, shifts = simulated([common, common + 0.7 * torch.from_numpy(extra)], N, 0.5)
+    data, label, rotations, shifts = simulated([common, common + 0.7 * torch.from_numpy(extra)], N, 0.5)
     rng = torch.Generator().manual_seed(4)
     R, t = random_rotations(1, rng)[0].numpy(), np.array([0.8, -0.5, 0.3], np.float32)
     other = AlignedMap(np.zeros((1, 1, 1)), R, t, t, mirrored, 1.0)
-    A_other, shifts_other = carried(A, shifts, other, forward=True)
+    rotations_other, shifts_other = carried(rotations, shifts, other, forward=True)
     label = np.where(np.arange(2 * N) < N + 10, label, 1)
     aside = np.zeros(2 * N, bool)
     aside[N:N + 20] = True  # so that the first state is the larger one
-    found = Assignment(label, np.eye(2, dtype=np.float32)[label] - 1, torch.stack((A, A_other), 1),
+    found = Assignment(label, np.eye(2, dtype=np.float32)[label] - 1, torch.stack((rotations, rotations_other), 1),
                        torch.stack((shifts, shifts_other), 1), torch.zeros(2, BOX_PX, BOX_PX, BOX_PX),
                        torch.ones(BOX_PX // 2 + 1), aside)
     half_set = 1 + np.arange(2 * N) % 2
@@ -37,7 +37,7 @@ def test_a_state_in_another_frame_is_laid_on_the_largest(mirrored):
     made, halves, laid = lay_in_one_frame(problem, found, before)
 
     own = made.members(1)
-    error = rotation_distance_deg(made.A[own, 1], A[own])
+    error = rotation_distance_deg(made.rotations[own, 1], rotations[own])
     assert float(error.median()) < 5.0, error.median()
     assert float((made.shifts_px[own, 1] - shifts[own]).abs().median()) < 0.3
     assert (laid[1].mirrored, laid[0].correlation) == (mirrored, 1.0)
@@ -46,5 +46,5 @@ def test_a_state_in_another_frame_is_laid_on_the_largest(mirrored):
     assert fourier_shell_correlation(halves[1].full, true)[1:6].min() > 0.9
     assert fourier_shell_correlation(before[1].full, true)[1:6].min() < 0.7  # or nothing would have been asked
     assert np.array_equal(halves[0].full, before[0].full)
-    assert torch.equal(found.A[:, 1], A_other)  # what was given is unchanged
-    assert np.allclose(made.volumes[1].numpy(), halves[1].full)
+    assert torch.equal(found.rotations[:, 1], rotations_other)  # what was given is unchanged
+    assert np.allclose(made.maps[1].numpy(), halves[1].full)

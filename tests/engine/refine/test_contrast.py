@@ -9,7 +9,7 @@ import torch
 from refine_particles import blobs, problem_of, simulated
 from vaegan_engine.physics.fourier_band import make_band, shift_grid, shift_phases
 from vaegan_engine.physics.fsc import soft_sphere_mask
-from vaegan_engine.physics.projection import volume_to_fourier
+from vaegan_engine.physics.projection import map_to_fourier
 from vaegan_engine.physics.rotations import super_fibonacci_rotations
 from vaegan_engine.physics.slices import PAD, gather, stencil, transform_of
 from vaegan_engine.reconstruction.images import Images, image_power
@@ -27,14 +27,14 @@ MASK = torch.from_numpy(soft_sphere_mask(BOX_PX, 10, 2))
 
 def faint_and_strong(maps, spread: float, seed: int = 0):
     """Images whose signal is multiplied by log-normal factors: (Images, factors, states at the true poses)."""
-    data, label, A, shifts = simulated(maps, N, 0.0, seed)
+    data, label, rotations, shifts = simulated(maps, N, 0.0, seed)
     rng = np.random.default_rng(seed)
     variance = np.log1p(spread ** 2)
     factor = np.exp(np.sqrt(variance) * rng.standard_normal(len(label)) - variance / 2)
     images = data.images * factor[:, None, None] + rng.standard_normal(data.images.shape)
     made = Images(images.astype(np.float32), data.ctf, data.pixel_size_ang, data.device)
     rows = [np.flatnonzero(label == k) for k in range(len(maps))]
-    return made, factor, [State(own, A[own], shifts[own], volume) for own, volume in zip(rows, maps, strict=True)]
+    return made, factor, [State(own, rotations[own], shifts[own], map_) for own, map_ in zip(rows, maps, strict=True)]
 
 
 def measured(data: Images, states: list[State]):
@@ -114,20 +114,20 @@ def test_a_contrast_is_a_factor_of_the_ctf():
 def test_misfit_is_that_at_the_best_contrast():
     data, _, states = faint_and_strong([blobs(0)], 0.3)
     band, rows, spread = make_band(BOX_PX, 5.0), np.arange(12), 0.2
-    images = PosedImages(Coefficients(data, rows, band), states[0].A[:12], states[0].shifts_px[:12])
+    images = PosedImages(Coefficients(data, rows, band), states[0].rotations[:12], states[0].shifts_px[:12])
     w = band.weight / BOX_PX ** 2
     scale = 1 / float(torch.from_numpy(data.images).std())
-    volume = scale * blobs(0)
+    map_ = scale * blobs(0)
     g = torch.linspace(-1, 4, 5001)
-    curves = torch.stack([misfits(images, float(x) * volume, w) + 0.5 * ((x - 1) / spread) ** 2 for x in g[::50]])
-    found = misfits(images, volume, w, spread)
+    curves = torch.stack([misfits(images, float(x) * map_, w) + 0.5 * ((x - 1) / spread) ** 2 for x in g[::50]])
+    found = misfits(images, map_, w, spread)
     assert (found <= curves.min(0).values + 1e-3).all()
     part = images.rows(slice(None))
-    made = project(part, transform_of(volume, band))
+    made = project(part, transform_of(map_, band))
     fine = torch.stack([(0.5 * w * (part.moved - x * made).abs().square()).sum(1) + 0.5 * ((x - 1) / spread) ** 2
                         for x in g])
     torch.testing.assert_close(found, fine.min(0).values, rtol=1e-4, atol=1e-3)
-    torch.testing.assert_close(misfits(images, volume, w, 1e-4), misfits(images, volume, w), rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(misfits(images, map_, w, 1e-4), misfits(images, map_, w), rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("spread", [0.05, 0.3])
@@ -140,7 +140,7 @@ def test_search_is_the_likelihood_at_the_best_contrast_of_every_template(spread)
     found = search(X, C, model, model.templates(band, grid), band, phases, spread=spread)
     w, g = model.precision(band), torch.linspace(0, 4, 2001)
     for i in range(5):
-        made = C[i] * torch.stack([gather(volume, stencil(band, grid)) for volume in volume_to_fourier(maps, PAD)])
+        made = C[i] * torch.stack([gather(map_, stencil(band, grid)) for map_ in map_to_fourier(maps, PAD)])
         B = torch.einsum("p,sp,cmp->cms", w.to(X.dtype), (X[i] * phases).conj(), made).real.flatten(1)
         P = (w * made.abs().square()).sum(2).repeat_interleave(len(shifts), 1)
         scores = (g[:, None, None] * B - 0.5 * g[:, None, None].square() * P
@@ -158,7 +158,7 @@ def test_states_hidden_by_contrast_are_divided():
     one = blobs(0)
     other = one + 0.8 * blobs(7, n=2)
     data, _, states = faint_and_strong([one, other], 0.35, seed=3)
-    root = State(np.concatenate([state.rows for state in states]), torch.cat([state.A for state in states]),
+    root = State(np.concatenate([state.rows for state in states]), torch.cat([state.rotations for state in states]),
                  torch.cat([state.shifts_px for state in states]), 0.5 * (one + other))
 
     known, spread = measured(data, [root])

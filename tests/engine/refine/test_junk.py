@@ -19,18 +19,18 @@ BOX_PX, RADIUS, N = 24, 7.0, 300
 MASK = mask_of(BOX_PX)
 
 
-def assignment(data, label, A, shifts, n_classes):
+def assignment(data, label, rotations, shifts, n_states):
     """All images at their poses in every class."""
     n = len(label)
-    start = Assignment(label, np.eye(n_classes, dtype=np.float32)[label] - 1, A[:, None].repeat(1, n_classes, 1, 1),
-                       shifts[:, None].repeat(1, n_classes, 1), torch.zeros(n_classes, BOX_PX, BOX_PX, BOX_PX),
-                       torch.ones(BOX_PX // 2 + 1), np.zeros(n, bool))
+    start = Assignment(label, np.eye(n_states, dtype=np.float32)[label] - 1,
+                       rotations[:, None].repeat(1, n_states, 1, 1), shifts[:, None].repeat(1, n_states, 1),
+                       torch.zeros(n_states, BOX_PX, BOX_PX, BOX_PX), torch.ones(BOX_PX // 2 + 1), np.zeros(n, bool))
     return reassign(problem_of(data), start, RADIUS)
 
 
 def with_junk(kind):
     """Two states and 120 images of junk of a kind, which the first state holds: (data, label, A, shifts, is junk)."""
-    data, label, A, shifts = simulated([blobs(0), blobs(1)], N, 1.0)
+    data, label, rotations, shifts = simulated([blobs(0), blobs(1)], N, 1.0)
     rng = np.random.default_rng(0)
     images = data.images.copy()
     junk = np.zeros(2 * N, bool)
@@ -42,14 +42,14 @@ def with_junk(kind):
     else:
         other, _, _, _ = simulated([blobs(5, n=4, width_frac=0.1)], 120, 1.0, seed=3)
         images[:120] = other.images
-    return Images(images, data.ctf, data.pixel_size_ang, data.device), label, A, shifts, junk
+    return Images(images, data.ctf, data.pixel_size_ang, data.device), label, rotations, shifts, junk
 
 
 @pytest.mark.parametrize("kind", ["noise", "aggregate", "other"])
 def test_junk_is_found(kind):
-    data, label, A, shifts, junk = with_junk(kind)
-    found, numbers = set_junk_aside(problem_of(data, 20), assignment(data, label, A, shifts, 2), RADIUS)
-    assert found.n_classes == 2
+    data, label, rotations, shifts, junk = with_junk(kind)
+    found, numbers = set_junk_aside(problem_of(data, 20), assignment(data, label, rotations, shifts, 2), RADIUS)
+    assert found.n_states == 2
     assert (found.aside & junk).sum() >= 0.9 * junk.sum()
     assert (found.aside & ~junk).sum() <= 0.02 * (~junk).sum()
     assert numbers["n_junk"] == found.aside.sum()
@@ -58,46 +58,46 @@ def test_junk_is_found(kind):
 
 
 def test_none_is_found_where_there_is_none():
-    data, label, A, shifts = simulated([blobs(0), blobs(1)], N, 1.0)
-    found, _ = set_junk_aside(problem_of(data, 20), assignment(data, label, A, shifts, 2), RADIUS)
+    data, label, rotations, shifts = simulated([blobs(0), blobs(1)], N, 1.0)
+    found, _ = set_junk_aside(problem_of(data, 20), assignment(data, label, rotations, shifts, 2), RADIUS)
     assert found.aside.sum() <= 0.01 * len(label)
 
 
 def test_a_state_of_junk_is_dissolved():
     """Noise that stands as a state of its own is no state."""
-    data, label, A, shifts = simulated([blobs(0), blobs(1), blobs(2)], N, 1.0)
+    data, label, rotations, shifts = simulated([blobs(0), blobs(1), blobs(2)], N, 1.0)
     images = data.images.copy()
     images[label == 2] = np.random.default_rng(1).standard_normal((N, BOX_PX, BOX_PX))
     data = Images(images, data.ctf, data.pixel_size_ang, data.device)
-    found, _ = set_junk_aside(problem_of(data, 20), assignment(data, label, A, shifts, 3), RADIUS)
-    assert found.n_classes == 2
+    found, _ = set_junk_aside(problem_of(data, 20), assignment(data, label, rotations, shifts, 3), RADIUS)
+    assert found.n_states == 2
     assert found.aside[label == 2].mean() > 0.9
     assert found.aside[label != 2].mean() < 0.02
 
 
 def test_wrong_poses_and_states_are_searched_again_before_they_are_judged():
     """Particles in a wrong pose or state have a high misfit; they are no junk, and get pose and state back."""
-    data, label, A, shifts = simulated([blobs(0), blobs(1)], N, 0.5)
-    right = assignment(data, label, A, shifts, 2)
+    data, label, rotations, shifts = simulated([blobs(0), blobs(1)], N, 0.5)
+    right = assignment(data, label, rotations, shifts, 2)
     wrong = np.arange(0, 2 * N, 20)
-    A = random_rotations(2 * len(wrong), torch.Generator().manual_seed(5)).view(len(wrong), 2, 3, 3)
-    state_of = right.class_.copy()
+    rotations = random_rotations(2 * len(wrong), torch.Generator().manual_seed(5)).view(len(wrong), 2, 3, 3)
+    state_of = right.state_of.copy()
     state_of[wrong[::2]] = 1 - state_of[wrong[::2]]
-    found = replace(right.with_poses(wrong, A, right.shifts_px[wrong]), class_=state_of)
+    found = replace(right.with_poses(wrong, rotations, right.shifts_px[wrong]), state_of=state_of)
     misfit, _ = misfit_and_gain(data, found, make_band(BOX_PX, RADIUS))
     n_above = int((misfit[wrong] > misfit_limit(misfit)).sum())
     assert n_above > 0.5 * len(wrong)  # or the test would ask for nothing
     made, numbers = set_junk_aside(problem_of(data, 20), found, RADIUS)
     assert numbers["n_searched_again"] >= n_above and made.aside.sum() <= 0.01 * len(label)
     back = wrong[misfit[wrong] > misfit_limit(misfit)]
-    assert (made.class_[back] == label[back]).mean() > 0.9
-    error = rotation_distance_deg(made.A[back, made.class_[back]], right.A[back, label[back]])
+    assert (made.state_of[back] == label[back]).mean() > 0.9
+    error = rotation_distance_deg(made.rotations[back, made.state_of[back]], right.rotations[back, label[back]])
     assert (error < 10).float().mean() > 0.8
 
 
 def test_misfit_is_one_and_gain_positive_for_what_the_model_made():
-    data, label, A, shifts = simulated([blobs(0)], N, 1.0)
-    found = assignment(data, label, A, shifts, 1)
+    data, label, rotations, shifts = simulated([blobs(0)], N, 1.0)
+    found = assignment(data, label, rotations, shifts, 1)
     misfit, gain = misfit_and_gain(data, found, make_band(BOX_PX, RADIUS))
     assert misfit.mean() == pytest.approx(1.0, abs=0.1)
     assert gain.min() > 3.0
@@ -113,9 +113,9 @@ def test_limit_of_a_normal_distribution():
 @pytest.mark.parametrize("n_left", [0, 5])
 def test_a_state_that_is_all_outliers_is_dissolved(n_left):
     n = N + 60
-    data, label, A, shifts = simulated([blobs(0), blobs(1)], N, 1.0)
+    data, label, rotations, shifts = simulated([blobs(0), blobs(1)], N, 1.0)
     data = data.part(np.arange(n))
-    before = assignment(data, label[:n], A[:n], shifts[:n], 2)
+    before = assignment(data, label[:n], rotations[:n], shifts[:n], 2)
     outside = np.zeros(n, bool)
     outside[before.members(1)[n_left:]] = True
     images = data.images.copy()
@@ -123,4 +123,4 @@ def test_a_state_that_is_all_outliers_is_dissolved(n_left):
     noisy = problem_of(Images(images, data.ctf, data.pixel_size_ang, data.device), 20)
     after, n_outliers = with_outliers(noisy, before, RADIUS, outside)
     assert n_outliers == outside.sum() and (after.aside == outside).all()
-    assert after.n_classes == 1 and after.sizes()[0] == n - n_outliers
+    assert after.n_states == 1 and after.sizes()[0] == n - n_outliers

@@ -18,13 +18,13 @@ from vaegan_engine.refine.problem import GivenPoses
 N_EACH = 150
 
 
-def shaken(A: torch.Tensor, shifts_px: torch.Tensor, degrees: float = 5.0) -> GivenPoses:
+def shaken(rotations: torch.Tensor, shifts_px: torch.Tensor, degrees: float = 5.0) -> GivenPoses:
     """Poses that are off by some degrees about random axes, and by 0.3 px."""
     rng = torch.Generator().manual_seed(5)
-    axes = torch.nn.functional.normalize(torch.randn(len(A), 3, generator=rng), dim=1)
+    axes = torch.nn.functional.normalize(torch.randn(len(rotations), 3, generator=rng), dim=1)
     half = torch.deg2rad(torch.tensor(degrees / 2))
-    turns = torch.cat((half.cos().expand(len(A), 1), half.sin() * axes), 1)
-    return GivenPoses(quaternion_to_matrix(turns) @ A,
+    turns = torch.cat((half.cos().expand(len(rotations), 1), half.sin() * axes), 1)
+    return GivenPoses(quaternion_to_matrix(turns) @ rotations,
                       shifts_px + 0.3 * torch.randn(shifts_px.shape, generator=rng))
 
 
@@ -33,13 +33,13 @@ def two_states():
     """Images of a molecule with and without a part, in one frame, their labels, and poses that are a little off."""
     small = blobs(7, n=25, width_frac=0.04, reach_frac=0.2)
     extra = torch.roll(blobs(8, n=8, width_frac=0.04, reach_frac=0.1), 6, 2)
-    data, label, A, shifts = simulated([small, small + 1.5 * extra], N_EACH, 0.7)
-    return data, label, A, shaken(A, shifts)
+    data, label, rotations, shifts = simulated([small, small + 1.5 * extra], N_EACH, 0.7)
+    return data, label, rotations, shaken(rotations, shifts)
 
 
 @pytest.mark.slow
 def test_poses_are_refined_and_never_searched(two_states, tmp_path, monkeypatch):
-    data, label, A, poses = two_states
+    data, label, rotations, poses = two_states
     problem = problem_of(data, 40, run=replace(RUN, state_shells=8.0), tuning=FEW_ROTATIONS, poses=poses)
     start = known_start(problem)
     assert start.unseen > FEW_ROTATIONS.start.min_log_evidence
@@ -53,24 +53,24 @@ def test_poses_are_refined_and_never_searched(two_states, tmp_path, monkeypatch)
 
     monkeypatch.setattr(second_search, "search_all", noted)
     _, found, evidence = rounds.find_states(problem, start, recorder_of(tmp_path))
-    assert evidence.structured and found.n_classes == 2
-    agreement = (found.class_ == label).mean()
+    assert evidence.structured and found.n_states == 2
+    agreement = (found.state_of == label).mean()
     assert max(agreement, 1 - agreement) > 0.85
-    assert len(searched) < 0.05 * len(A)  # images that no state explains
-    own, _ = found.poses(np.arange(len(A)))
-    before, after = (rotation_distance_deg(one, A).median() for one in (poses.A, own))
+    assert len(searched) < 0.05 * len(rotations)  # images that no state explains
+    own, _ = found.poses(np.arange(len(rotations)))
+    before, after = (rotation_distance_deg(one, rotations).median() for one in (poses.rotations, own))
     assert before > 4.5 and after < 0.6 * before, (before, after)
 
 
 def test_poses_of_no_worth_are_told(two_states, capsys):
     """A map at random poses is a blob, and explains images it was made without as well as any other blob."""
-    data, _, A, poses = two_states
+    data, _, rotations, poses = two_states
     rng = torch.Generator().manual_seed(1)
     problem = problem_of(data, tuning=FEW_ROTATIONS, poses=poses)
     good = known_start(problem)
     assert good.unseen > 2 * max(good.starts[0]["coarse_log_evidence"])
     assert "warning" not in capsys.readouterr().out
-    known_start(replace(problem, poses=replace(poses, A=random_rotations(len(A), rng))))
+    known_start(replace(problem, poses=replace(poses, rotations=random_rotations(len(rotations), rng))))
     assert "warning: the given angles are no better than angles dealt out at random" in capsys.readouterr().out
 
 
@@ -78,18 +78,19 @@ def test_an_image_of_no_state_keeps_its_given_pose(two_states):
     data, _, _, poses = two_states
     problem = problem_of(data, tuning=FEW_ROTATIONS, poses=poses)
     state = rounds.first_states(problem, None, None)[0]
-    moved = replace(state.part(np.arange(len(data)) > 0), A=state.A[1:].flip(2))
+    moved = replace(state.part(np.arange(len(data)) > 0), rotations=state.rotations[1:].flip(2))
     found = at_own_poses(problem, [moved, moved])
-    assert torch.equal(found.A[0, 0], poses.A[0]) and torch.equal(found.A[1:, 1], moved.A)
+    assert torch.equal(found.rotations[0, 0], poses.rotations[0])
+    assert torch.equal(found.rotations[1:, 1], moved.rotations)
     assert found.log_posterior.shape == (len(data), 2)
     part = problem.part(np.array([3, 5])).poses
-    assert part is not None and torch.equal(part.A, poses.A[[3, 5]])
+    assert part is not None and torch.equal(part.rotations, poses.rotations[[3, 5]])
 
 
 def test_every_particle_needs_a_pose():
     table = PoseTable(np.array([1, 2]), np.zeros((2, 3)), np.array([[4.0, -2.0], [0.0, 0.0]]), np.ones(2),
                       np.array([0, UNASSIGNED]))
     found = given_poses(table, np.array([1]), 2.0, torch.device("cpu"))
-    assert torch.equal(found.A[0], torch.eye(3)) and found.shifts_px.tolist() == [[2.0, -1.0]]
+    assert torch.equal(found.rotations[0], torch.eye(3)) and found.shifts_px.tolist() == [[2.0, -1.0]]
     with pytest.raises(DataError, match="1 of 2 particles have no pose, the first is particle 2"):
         given_poses(table, np.array([1, 2]), 2.0, torch.device("cpu"))

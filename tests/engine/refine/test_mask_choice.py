@@ -15,14 +15,14 @@ CPU = torch.device("cpu")
 
 def particles(box_px: int, arm_frac: float, n: int = 240, noise: float = 1.0):
     """Images and state at true poses; with an arm, a blob as far out as ``arm_frac`` of the box."""
-    volume = blobs(3, box_px, reach_frac=0.15)
+    map_ = blobs(3, box_px, reach_frac=0.15)
     if arm_frac:
         x = np.arange(box_px) - box_px // 2
         z, y, x = np.meshgrid(x, x, x, indexing="ij")
         r2 = (x - arm_frac * box_px) ** 2 + y ** 2 + z ** 2
-        volume += torch.from_numpy((2 * np.exp(-r2 / (2 * (0.05 * box_px) ** 2))).astype(np.float32))
-    data, _, A, shifts = simulated([volume], n, noise)
-    return data, State(np.arange(n), A, shifts, volume)
+        map_ += torch.from_numpy((2 * np.exp(-r2 / (2 * (0.05 * box_px) ** 2))).astype(np.float32))
+    data, _, rotations, shifts = simulated([map_], n, noise)
+    return data, State(np.arange(n), rotations, shifts, map_)
 
 
 @pytest.mark.parametrize("box_px", [24, 25])

@@ -233,7 +233,7 @@ def test_rounds_go_on_while_the_number_of_states_changes(tmp_path, monkeypatch, 
         return assignment(counts[len(taken) - 1]), evidence
 
     def search_finer(this, before, evidence):
-        again.append(before.n_classes)
+        again.append(before.n_states)
         return before, evidence
 
     first = [State(np.arange(n), torch.eye(3).expand(n, 3, 3), torch.zeros(n, 2), torch.zeros(8, 8, 8))] * 3
@@ -252,5 +252,5 @@ def test_rounds_go_on_while_the_number_of_states_changes(tmp_path, monkeypatch, 
     problem = problem_of(data, run=StatesRun(run_dir="", state_shells=3.0))
     coarse = CoarseMaps(torch.zeros(3, 8, 8, 8), torch.ones(5), 50.0, [])
     _, last, _ = rounds.find_states(problem, coarse, recorder_of(tmp_path))
-    assert taken == ["settle"] * n_rounds and last.n_classes == counts[n_rounds - 1]
+    assert taken == ["settle"] * n_rounds and last.n_states == counts[n_rounds - 1]
     assert again == counts[1:n_rounds]  # from the second round on

@@ -22,21 +22,21 @@ RUN = StatesRun(n_starts=2, start_steps=30, search_steps=20, batch_size=100, sta
 
 def with_wrong_state(images_of_second=None):
     """Two states, the second in random poses: (data, true labels, true rotations, assignment)."""
-    data, label, A, shifts = simulated([blobs(0), blobs(1)], N, 0.7)
+    data, label, rotations, shifts = simulated([blobs(0), blobs(1)], N, 0.7)
     if images_of_second is not None:
         images = data.images.copy()
         images[N:] = images_of_second
         data = Images(images, data.ctf, data.pixel_size_ang, data.device)
-    wrong = A.clone()
+    wrong = rotations.clone()
     wrong[N:] = random_rotations(N, torch.Generator().manual_seed(5))
     found = assignment(data, label, wrong, shifts, 2)
-    found = replace(found, class_=label)  # images of one kind stay together
-    return data, label, A, reassign_maps(data, found)
+    found = replace(found, state_of=label)  # images of one kind stay together
+    return data, label, rotations, reassign_maps(data, found)
 
 
 def reassign_maps(data, found):
     """The same classes, maps and noise of their poses as they are."""
-    return replace(reassign(problem_of(data), found, RADIUS), class_=found.class_)
+    return replace(reassign(problem_of(data), found, RADIUS), state_of=found.state_of)
 
 
 def test_a_state_in_wrong_poses_is_the_one_suspect():
@@ -46,8 +46,8 @@ def test_a_state_in_wrong_poses_is_the_one_suspect():
 
 
 def test_right_states_are_no_suspects():
-    data, label, A, shifts = simulated([blobs(0), blobs(1)], N, 0.7)
-    right = assignment(data, label, A, shifts, 2)
+    data, label, rotations, shifts = simulated([blobs(0), blobs(1)], N, 0.7)
+    right = assignment(data, label, rotations, shifts, 2)
     assert not restart_states.suspect_states(problem_of(data), right, make_band(BOX_PX, RADIUS))
 
 
@@ -57,14 +57,14 @@ def restarted(data, found, folder):
 
 
 def test_it_gets_its_poses_from_its_own_images(tmp_path):
-    data, label, A, found = with_wrong_state()
-    assert median_pose_error_deg(found.A[N:, 1], A[N:]) > 30
+    data, label, rotations, found = with_wrong_state()
+    assert median_pose_error_deg(found.rotations[N:, 1], rotations[N:]) > 30
     made, (row,) = restarted(data, found, tmp_path)
     assert row["kept"] and row["log_evidence"] > row["log_evidence_before"] + 3
-    assert median_pose_error_deg(made.A[N:, 1], A[N:]) < 15
-    assert torch.equal(made.A[:, 0], found.A[:, 0])  # the other state is as it was
+    assert median_pose_error_deg(made.rotations[N:, 1], rotations[N:]) < 15
+    assert torch.equal(made.rotations[:, 0], found.rotations[:, 0])  # the other state is as it was
     settled = reassign(problem_of(data), made, RADIUS, 2)
-    assert (settled.class_ == label).mean() > 0.97
+    assert (settled.state_of == label).mean() > 0.97
 
 
 def test_noise_is_tried_and_stays_what_it_is(tmp_path):
@@ -72,11 +72,11 @@ def test_noise_is_tried_and_stays_what_it_is(tmp_path):
     data, _, _, found = with_wrong_state(noise)
     made, rows = restarted(data, found, tmp_path)
     assert [row["kept"] for row in rows] in ([], [False])
-    assert torch.equal(made.A, found.A)
+    assert torch.equal(made.rotations, found.rotations)
 
 
 def test_one_state_alone_has_nothing_to_be_held_against(tmp_path):
     data, label, _, shifts = simulated([blobs(0)], N, 0.7)
     found = assignment(data, label, random_rotations(N, torch.Generator().manual_seed(5)), shifts, 1)
     made, rows = restarted(data, found, tmp_path)
-    assert not rows and torch.equal(made.A, found.A)
+    assert not rows and torch.equal(made.rotations, found.rotations)

@@ -218,7 +218,7 @@ def test_values_come_back_as_they_were(tmp_path):
     steps.write("all", ([state], found, evidence, None))
     (again,), found_again, evidence_again, none = Checkpoints(tmp_path, {"seed": 0}, CPU, True).read("all")
     assert evidence_again == evidence and none is None
-    for name in ("A", "shifts_px", "volumes", "noise"):
+    for name in ("rotations", "shifts_px", "maps", "noise"):
         assert torch.equal(getattr(found, name), getattr(found_again, name))
     assert np.array_equal(found.aside, found_again.aside) and found_again.aside.dtype == bool
     assert np.array_equal(state.rows, again.rows) and again.rows.dtype == np.int64

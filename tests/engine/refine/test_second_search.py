@@ -19,16 +19,16 @@ SEARCH = TUNING.search
 
 def two_states(noise: float):
     """Two states at known poses: (data, label, the right assignment)."""
-    data, label, A, shifts = simulated([blobs(0), blobs(1)], N, noise)
-    return data, label, assignment(data, label, A, shifts, 2)
+    data, label, rotations, shifts = simulated([blobs(0), blobs(1)], N, noise)
+    return data, label, assignment(data, label, rotations, shifts, 2)
 
 
 def disturbed(right, rows):
     """The assignment with some images at random poses, half of them in the other state."""
-    A = random_rotations(2 * len(rows), torch.Generator().manual_seed(5)).view(len(rows), 2, 3, 3)
-    state_of = right.class_.copy()
+    rotations = random_rotations(2 * len(rows), torch.Generator().manual_seed(5)).view(len(rows), 2, 3, 3)
+    state_of = right.state_of.copy()
     state_of[rows[::2]] = 1 - state_of[rows[::2]]
-    return replace(right.with_poses(rows, A, right.shifts_px[rows]), class_=state_of)
+    return replace(right.with_poses(rows, rotations, right.shifts_px[rows]), state_of=state_of)
 
 
 def searched(data, assignment, tuning=TUNING, progress=None):
@@ -43,8 +43,8 @@ def test_images_come_back_from_wrong_poses_and_states():
     found = disturbed(right, wrong)
     made, changed = searched(data, found)
     assert changed == pytest.approx(0.1, abs=0.03)
-    assert (made.class_ == label).mean() > 0.99
-    error = rotation_distance_deg(made.A[wrong, label[wrong]], right.A[wrong, label[wrong]])
+    assert (made.state_of == label).mean() > 0.99
+    error = rotation_distance_deg(made.rotations[wrong, label[wrong]], right.rotations[wrong, label[wrong]])
     assert (error < 10).float().mean() > 0.9
 
 
@@ -53,9 +53,9 @@ def test_where_nothing_is_wrong_a_sample_is_searched_alone():
     seen = []
     made, changed = searched(data, right, replace(TUNING, search=replace(SEARCH, second_sample=60)), seen.append)
     assert changed <= SEARCH.max_changed_frac and not seen
-    moved = (made.A != right.A).flatten(1).any(1).numpy()
+    moved = (made.rotations != right.rotations).flatten(1).any(1).numpy()
     assert moved.sum() <= 60
-    assert (made.class_ == label).all()
+    assert (made.state_of == label).all()
 
 
 def test_fewer_images_than_a_sample_are_searched_at_once():
@@ -64,15 +64,15 @@ def test_fewer_images_than_a_sample_are_searched_at_once():
     found = found.with_junk(np.arange(2 * N) >= SEARCH.second_sample - 50)
     made, changed = searched(data, found)
     assert changed > SEARCH.max_changed_frac
-    assert (made.class_ == label)[~found.aside].mean() > 0.99
+    assert (made.state_of == label)[~found.aside].mean() > 0.99
 
 
 def test_images_set_aside_and_the_argument_stay_as_they_are():
     data, _, right = two_states(1.0)
     found = disturbed(right, np.arange(0, 2 * N, 10))
     found = found.with_junk(np.arange(2 * N) < 20)
-    before = found.A.clone(), found.class_.copy(), found.log_posterior.copy()
+    before = found.rotations.clone(), found.state_of.copy(), found.log_posterior.copy()
     made, _ = searched(data, found)
-    assert torch.equal(made.A[:20], found.A[:20]) and (made.class_[:20] == found.class_[:20]).all()
-    assert torch.equal(found.A, before[0])
-    assert (found.class_ == before[1]).all() and (found.log_posterior == before[2]).all()
+    assert torch.equal(made.rotations[:20], found.rotations[:20]) and (made.state_of[:20] == found.state_of[:20]).all()
+    assert torch.equal(found.rotations, before[0])
+    assert (found.state_of == before[1]).all() and (found.log_posterior == before[2]).all()

@@ -10,24 +10,24 @@ from vaegan_engine.stats.density_valley import valley_ratio
 
 def test_separation_needs_agreement_and_a_valley():
     rng = torch.Generator().manual_seed(0)
-    A = random_rotations(2000, rng)
+    rotations = random_rotations(2000, rng)
     state = 6.0 * (torch.arange(2000) % 2) - 3.0
     first, second = (state + torch.randn(2000, generator=rng) for _ in range(2))
-    assert is_separate(separation(first, second, second, A))
+    assert is_separate(separation(first, second, second, rotations))
     noise = [torch.randn(2000, generator=rng) for _ in range(2)]
-    assert not is_separate(separation(*noise, noise[1], A))
+    assert not is_separate(separation(*noise, noise[1], rotations))
     ramp = torch.linspace(-3, 3, 2000)
-    moving = separation(ramp + 0.3 * noise[0], ramp + 0.3 * noise[1], ramp + 0.3 * noise[1], A)
+    moving = separation(ramp + 0.3 * noise[0], ramp + 0.3 * noise[1], ramp + 0.3 * noise[1], rotations)
     assert moving["agreement"] > 0.5 and not is_separate(moving)
 
 
 def test_what_the_view_divides_is_no_state_unless_it_is_plain():
     """A cone of views has a map of its own: agreement and valley would do, but the view explains the sides."""
     rng = torch.Generator().manual_seed(1)
-    A = random_rotations(2000, rng)
-    cone = torch.where(A[:, 2, 2].abs() > 0.7, 2.0, -2.0)
+    rotations = random_rotations(2000, rng)
+    cone = torch.where(rotations[:, 2, 2].abs() > 0.7, 2.0, -2.0)
     values = [cone + 0.8 * torch.randn(2000, generator=rng) for _ in range(3)]
-    cut = separation(*values, A)
+    cut = separation(*values, rotations)
     assert cut["by_view"] > 0.5 and 0.5 < cut["agreement"] < 0.95
     assert not is_separate({**cut, "agreement": 0.7})
     assert is_separate({**cut, "agreement": 0.7, "by_view": 0.3, "valley": 0.3})

@@ -15,8 +15,8 @@ def test_given_maps_are_filled_up_with_random_ones(n_given, n_maps, expected):
     given = torch.stack([blobs(k) for k in range(n_given)]) if n_given else None
     run = StatesRun(start_shells=5.0, compute=ComputeConfig(device="cpu"))
     model = starting_mixture(problem_of(data, run=run), given, n_maps, torch.Generator().manual_seed(0))
-    assert model.n_classes == expected
+    assert model.n_maps == expected
     assert len({round(float(m.norm()), 4) for m in model.maps}) == expected  # no map twice
-    for volume in model.maps[:n_given]:
-        best = max(np.corrcoef(volume.flatten(), blobs(k).flatten())[0, 1] for k in range(n_given))
+    for map_ in model.maps[:n_given]:
+        best = max(np.corrcoef(map_.flatten(), blobs(k).flatten())[0, 1] for k in range(n_given))
         assert best > 0.8

@@ -22,10 +22,11 @@ def blob(width_px=2.0):
     return torch.from_numpy(np.exp(-0.5 * r2 / width_px ** 2).astype(np.float32))[None]
 
 
-def parts(maps, A, shifts, kind=1):
+def parts(maps, rotations, shifts, kind=1):
     """One image of junk with these parts."""
     n = len(maps)
-    return Junk(np.array([kind]), np.zeros(n, np.int64), np.array(maps), A, torch.tensor(shifts, dtype=torch.float32))
+    return Junk(np.array([kind]), np.zeros(n, np.int64), np.array(maps), rotations,
+                torch.tensor(shifts, dtype=torch.float32))
 
 
 def test_an_off_centre_particle_lies_where_it_should():
@@ -45,17 +46,17 @@ def test_what_passes_the_edge_is_cut_and_does_not_come_back():
 
 def test_an_aggregate_is_the_sum_of_its_particles():
     maps = torch.from_numpy(phantom_states(2, BOX_PX, PHANTOM_BOX_ANG / BOX_PX))
-    A, shifts = random_rotations(2, torch.Generator().manual_seed(1)), [[0.5, 1.0], [-8.0, 3.0]]
-    both = JunkImages(parts([0, 1], A, shifts), maps, 5.0).clean(0, NO_CTF)
-    single = [JunkImages(parts([k], A[k:k + 1], shifts[k:k + 1]), maps, 5.0).clean(0, NO_CTF) for k in (0, 1)]
+    rotations, shifts = random_rotations(2, torch.Generator().manual_seed(1)), [[0.5, 1.0], [-8.0, 3.0]]
+    both = JunkImages(parts([0, 1], rotations, shifts), maps, 5.0).clean(0, NO_CTF)
+    single = [JunkImages(parts([k], rotations[k:k + 1], shifts[k:k + 1]), maps, 5.0).clean(0, NO_CTF) for k in (0, 1)]
     assert torch.allclose(both, single[0] + single[1], atol=1e-5 * float(both.abs().max()))
 
 
 def test_a_centred_particle_is_the_plain_projection():
     maps = torch.from_numpy(phantom_states(1, BOX_PX, PHANTOM_BOX_ANG / BOX_PX))
-    A = random_rotations(1, torch.Generator().manual_seed(2))
-    made = JunkImages(parts([0], A, [[0.0, 0.0]]), maps, 5.0).clean(0, NO_CTF).abs()
-    expected = project(maps, torch.zeros(1, dtype=torch.long), A)[0].abs()
+    rotations = random_rotations(1, torch.Generator().manual_seed(2))
+    made = JunkImages(parts([0], rotations, [[0.0, 0.0]]), maps, 5.0).clean(0, NO_CTF).abs()
+    expected = project(maps, torch.zeros(1, dtype=torch.long), rotations)[0].abs()
     # the wide box samples the map's transform twice as finely: equal up to its interpolation
     assert float((made - expected).norm() / expected.norm()) < 0.02
 

@@ -64,11 +64,11 @@ def largest_correlation(a, b, rotations):
 @pytest.mark.parametrize("state", range(3))
 def test_no_symmetry(state):
     """No rotation by more than 40 degrees and no mirror image correlates above 0.9."""
-    volume = phantom_states(3, 16, PHANTOM_BOX_ANG / 16)[state].astype(np.float64)
+    map_ = phantom_states(3, 16, PHANTOM_BOX_ANG / 16)[state].astype(np.float64)
     grid = super_fibonacci_rotations(1500, dtype=torch.float64)
     far = grid[rotation_distance_deg(grid, torch.eye(3, dtype=torch.float64)) > 40]
-    assert largest_correlation(volume, volume, far.numpy()) < 0.9
-    assert largest_correlation(volume[::-1], volume, grid.numpy()) < 0.9
+    assert largest_correlation(map_, map_, far.numpy()) < 0.9
+    assert largest_correlation(map_[::-1], map_, grid.numpy()) < 0.9
 
 
 def test_refuses_more_states_than_it_has():

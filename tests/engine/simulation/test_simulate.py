@@ -33,8 +33,8 @@ def clean(folder, maps):
     rows, table = truth(folder), loaded(folder / simulate.STAR)
     angles = [torch.from_numpy(rows[name].astype(float)) for name in ("rot_deg", "tilt_deg", "psi_deg")]
     shifts = torch.from_numpy(np.stack((rows["shift_x_px"], rows["shift_y_px"]), 1).astype(float))
-    volume_ft = projection.volume_to_fourier(torch.from_numpy(maps).double())
-    planes = projection.extract_slices(volume_ft, torch.from_numpy(rows["map"].astype(int)),
+    map_ft = projection.map_to_fourier(torch.from_numpy(maps).double())
+    planes = projection.extract_slices(map_ft, torch.from_numpy(rows["map"].astype(int)),
                                        rotations.euler_to_matrix(*angles), table.box_px)
     planes = planes * ctf_2d(torch.from_numpy(table.ctf).double(), table.box_px, table.pixel_size_ang)
     return projection.slices_to_images(projection.shift_slices(planes, shifts)).numpy()
@@ -151,15 +151,15 @@ def test_blocks_do_not_show(tmp_path, monkeypatch):
 
 def test_maps_from_files_are_cropped(tmp_path):
     """A crop of 2/3 of 48 voxels resized to 16: the voxel doubles, the particle stays centred."""
-    volume = phantom_states(1, 48, 6.0)[0]
-    mrc_files.write_map(tmp_path / "a.mrc", volume, 6.0)
+    map_ = phantom_states(1, 48, 6.0)[0]
+    mrc_files.write_map(tmp_path / "a.mrc", map_, 6.0)
     made, voxel_size_ang, _ = simulate.load_maps(simulate.SimulateOptions(
         maps=(str(tmp_path / "a.mrc"),), box_px=16, crop_frac=2 / 3))
     assert made.shape == (1, 16, 16, 16)
     assert voxel_size_ang == pytest.approx(12.0)
     expected = phantom_states(1, 16, 12.0)[0]
     assert np.corrcoef(made.ravel(), expected.ravel())[0, 1] > 0.99
-    assert made.mean() == pytest.approx(volume[8:40, 8:40, 8:40].mean(), rel=1e-4)
+    assert made.mean() == pytest.approx(map_[8:40, 8:40, 8:40].mean(), rel=1e-4)
 
 
 def test_real_ctf_table(tmp_path):

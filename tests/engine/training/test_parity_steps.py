@@ -64,20 +64,20 @@ class Literal:
         q = torch.randn(BATCH, 4, generator=self.rng)
         return torch.stack([ref.rotation_of_quaternion(row) for row in q])
 
-    def planes(self, z, A):
+    def planes(self, z, rotations):
         weights = self.weights["generator"]
         if self.model.generator == "dcgan":
             return ref.plane_of(self.amplitude * ref.dcgan(z, weights, D))
         if self.model.generator == "siren":
-            return ref.siren(z, A, weights, self.amplitude, D)
-        return ref.voxel_slices(z, A, weights, self.amplitude, self.model.voxel_smooth_shells,
+            return ref.siren(z, rotations, weights, self.amplitude, D)
+        return ref.voxel_slices(z, rotations, weights, self.amplitude, self.model.voxel_smooth_shells,
                                 self.run.data.particle_radius_frac)
 
     def render(self, z, ctf):
         """Images with CTF, shift and noise, and the diversity."""
         shifts = (torch.rand(BATCH, 2, generator=self.rng) * 2 - 1) * self.model.max_shift_frac * D
-        A = None if self.run.command == "train2d" else self.poses()
-        planes = self.planes(z, A)
+        rotations = None if self.run.command == "train2d" else self.poses()
+        planes = self.planes(z, rotations)
         signal = ref.image_of(ref.moved(planes * ctf, shifts))
         kind, weights = self.model.noise, self.weights["noise"]
         if kind == "none":

@@ -114,11 +114,11 @@ def test_pairs_are_turned_to_one_in_plane_angle(folder, tmp_path):
     trainer = PosedTrainer(run, train.Frame(BOX, 12.0), particles, torch.device("cpu"))
     n = 6
     psi = torch.linspace(0, 300, n)
-    A = euler_to_matrix(torch.full((n,), 40.0), torch.full((n,), 60.0), psi)
+    rotations = euler_to_matrix(torch.full((n,), 40.0), torch.full((n,), 60.0), psi)
     trainer.pairs.psi_rad = torch.deg2rad(psi)
     trainer.begin()
     images = particles.part(torch.arange(n))
-    images = images._replace(A=A, ctf=torch.ones_like(images.ctf))
+    images = images._replace(rotations=rotations, ctf=torch.ones_like(images.ctf))
     found = seen(trainer._family(), images, torch.ones_like(particles.band.weight), Spreads())
     expected = trainer.pairs.expected(found)
     made = trainer.pairs.images(expected, expected, torch.arange(n))[:, 0]

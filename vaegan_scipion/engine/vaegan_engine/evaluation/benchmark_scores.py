@@ -146,7 +146,7 @@ def pose_errors(folder: Path, truth_csv: Path) -> dict[int, float]:
     errors = {}
     for label in sorted({int(row["label"]) for row in rows}):
         mine = [row for row in rows if int(row["label"]) == label]
-        A, true = (euler_to_matrix(*torch.tensor([[float(row[name]) for name in angles] for row in part]).T)
-                   for part in (mine, [truth[int(row["particle_id"])] for row in mine]))
-        errors[label] = median_pose_error_deg(A, true)
+        rotations, true = (euler_to_matrix(*torch.tensor([[float(row[name]) for name in angles] for row in part]).T)
+                           for part in (mine, [truth[int(row["particle_id"])] for row in mine]))
+        errors[label] = median_pose_error_deg(rotations, true)
     return errors

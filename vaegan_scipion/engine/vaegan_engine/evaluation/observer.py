@@ -70,7 +70,7 @@ def run_observer(options: ObserverOptions, out_dir: Path) -> dict[str, Any]:
     rows = particles[spread_rows(len(particles), options.n_images)]
     maps = true_maps(options, truth.names, cache.box_px, cache.pixel_size_ang).to(device)
     print(f"observer: {len(rows)} images in {len(maps)} maps, on {describe(device)}", flush=True)
-    A = true_rotations(options.truth_csv, cache.particle_id[rows]).to(device)
+    rotations = true_rotations(options.truth_csv, cache.particle_id[rows]).to(device)
     model, found = fitted(data, maps, rows, options, train.model.max_shift_frac * cache.box_px)
     grid = found.log_evidence.argmax(1)
     band = make_band(cache.box_px, options.shells, device)
@@ -78,8 +78,10 @@ def run_observer(options: ObserverOptions, out_dir: Path) -> dict[str, Any]:
     at = torch.arange(len(rows))
     values: dict[str, Any] = {
         "n_images": len(rows), "n_rotations": options.n_rotations, "shells": options.shells, "states": truth.names,
-        "grid": scored(grid, state[rows], rotation_distance_deg(found.A[at, torch.from_numpy(grid)], A)),
-        "refined": scored(refined, state[rows], rotation_distance_deg(poses[at, torch.from_numpy(refined)], A))}
+        "grid": scored(grid, state[rows],
+                       rotation_distance_deg(found.rotations[at, torch.from_numpy(grid)], rotations)),
+        "refined": scored(refined, state[rows],
+                          rotation_distance_deg(poses[at, torch.from_numpy(refined)], rotations))}
     result_files.write_json(Path(out_dir) / OBSERVER_JSON, values)
     for name in ("grid", "refined"):
         row = values[name]
@@ -120,7 +122,7 @@ def fitted(data: Images, maps: Tensor, rows: np.ndarray, options: ObserverOption
         found = search_all(data, model, rows, options.shells, options.n_rotations, largest_shift_px)
         best = torch.from_numpy(found.log_evidence.argmax(1)).to(data.device)
         at = torch.arange(len(rows), device=data.device)
-        images = posed(transforms, ctf, found.A[at, best], found.shifts_px[at, best], band)
+        images = posed(transforms, ctf, found.rotations[at, best], found.shifts_px[at, best], band)
         made = torch.zeros_like(images.moved)
         for c in range(len(maps)):
             own = torch.nonzero(best == c).squeeze(1)
@@ -141,11 +143,11 @@ def best_refined(data: Images, model: MapMixture, found: Search, rows: np.ndarra
     """State of smallest misfit after pose refinement in every map, and the rotations ``(n, c, 3, 3)``."""
     transforms, ctf = data.coefficients(rows, band)
     precision, costs, poses = model.precision(band), [], []
-    for c, volume_ft in enumerate(transforms_of(model.maps, band)):
-        A, _, cost = refine_poses(volume_ft, transforms, ctf, found.A[:, c], found.shifts_px[:, c], precision, band,
-                                  POSE_ITERATIONS)
+    for c, map_ft in enumerate(transforms_of(model.maps, band)):
+        rotations, _, cost = refine_poses(map_ft, transforms, ctf, found.rotations[:, c], found.shifts_px[:, c],
+                                          precision, band, POSE_ITERATIONS)
         costs.append(cost)
-        poses.append(A)
+        poses.append(rotations)
     return torch.stack(costs, 1).argmin(1).cpu().numpy(), torch.stack(poses, 1)
 
 

@@ -22,7 +22,7 @@ from ..data.mrc_files import write_stack
 from ..data.particle_tables import read_latents, rows_of
 from ..data.run_images import check_row_ids
 from ..physics.ctf import ctf_2d
-from ..physics.projection import extract_slices, images_to_slices, shift_slices, slices_to_images, volume_to_fourier
+from ..physics.projection import extract_slices, images_to_slices, map_to_fourier, shift_slices, slices_to_images
 from ..physics.rotations import matrix_to_euler, super_fibonacci_rotations
 from ..training.decoded import check_z, load_trained
 from .embed import particles_of
@@ -81,7 +81,7 @@ def best_match(image: Tensor, candidates: Iterator[tuple[Tensor | None, Tensor]]
 
 def projections(map_: Tensor, n_orientations: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Evenly spread projections of a map ``(d, d, d)``, as batches for ``best_match``."""
-    transform = volume_to_fourier(map_[None])
+    transform = map_to_fourier(map_[None])
     rotations = super_fibonacci_rotations(n_orientations, map_.device, map_.dtype)
     for batch in rotations.split(BATCH):
         index = torch.zeros(len(batch), dtype=torch.long, device=map_.device)

@@ -1,6 +1,6 @@
 """Generators: z (and a rotation) to clean images in Fourier space, and z to maps or images.
 
-Every generator has ``slices(z, A)``: half planes ``(n, d, d//2 + 1)``, phase origin at the image
+Every generator has ``slices(z, rotations)``: half planes ``(n, d, d//2 + 1)``, phase origin at the image
 centre, and ``decode(z)``: maps ``(n, d, d, d)`` (3D) or images ``(n, d, d)`` (2D).
 """
 from __future__ import annotations
@@ -17,8 +17,8 @@ from ..physics.projection import (
     extract_slices,
     half_plane_points,
     images_to_slices,
+    map_to_fourier,
     slices_to_images,
-    volume_to_fourier,
 )
 from .image_decoder import DcGan
 from .latent_vector import z_dim
@@ -84,7 +84,7 @@ class VoxelGenerator(nn.Module):
         noise = torch.randn(n, d, d, d, generator=rng)
         return noise * (scale / self._smooth(noise).std(dim=(1, 2, 3), keepdim=True))
 
-    def volumes(self) -> tuple[Tensor, Tensor]:
+    def maps(self) -> tuple[Tensor, Tensor]:
         """Positive maps ``(max(c, 1), d, d, d)`` and signed maps ``(k, d, d, d)``."""
         c = self.model.n_categories
         smooth = self._smooth(torch.cat((self.base[None], self.basis)))
@@ -93,29 +93,29 @@ class VoxelGenerator(nn.Module):
         return (scale * functional.softplus(SHARPNESS * density) / SHARPNESS,
                 scale * smooth[c + 1:])
 
-    def slices(self, z: Tensor, A: Tensor, one_hot: bool = True) -> Tensor:
-        positive, signed = self.volumes()
+    def slices(self, z: Tensor, rotations: Tensor, one_hot: bool = True) -> Tensor:
+        positive, signed = self.maps()
         c, n = self.model.n_categories, len(z)
-        transforms = volume_to_fourier(torch.cat((positive, signed)))
+        transforms = map_to_fourier(torch.cat((positive, signed)))
         if c == 0:
             first = torch.zeros(n, dtype=torch.long, device=z.device)
-            result = extract_slices(transforms, first, A, self.box_px)
+            result = extract_slices(transforms, first, rotations, self.box_px)
         elif one_hot:
-            result = extract_slices(transforms, z[:, :c].argmax(1), A, self.box_px)
+            result = extract_slices(transforms, z[:, :c].argmax(1), rotations, self.box_px)
         else:
-            result = self._mixed(transforms[:c], z[:, :c], A)
+            result = self._mixed(transforms[:c], z[:, :c], rotations)
         if self.model.n_normal:
-            result = result + self._mixed(transforms[max(c, 1):], z[:, c:], A)
+            result = result + self._mixed(transforms[max(c, 1):], z[:, c:], rotations)
         return result
 
-    def _mixed(self, transforms: Tensor, weights: Tensor, A: Tensor) -> Tensor:
+    def _mixed(self, transforms: Tensor, weights: Tensor, rotations: Tensor) -> Tensor:
         n, k = weights.shape
-        index = torch.arange(k, device=A.device).repeat(n)
-        each = extract_slices(transforms, index, A.repeat_interleave(k, 0), self.box_px)
+        index = torch.arange(k, device=rotations.device).repeat(n)
+        each = extract_slices(transforms, index, rotations.repeat_interleave(k, 0), self.box_px)
         return (each.reshape(n, k, *each.shape[1:]) * weights[:, :, None, None]).sum(1)
 
     def decode(self, z: Tensor) -> Tensor:
-        positive, signed = self.volumes()
+        positive, signed = self.maps()
         c = self.model.n_categories
         maps = (torch.einsum("nc,cxyz->nxyz", z[:, :c], positive) if c
                 else positive.expand(len(z), -1, -1, -1))
@@ -185,10 +185,10 @@ class SirenGenerator(nn.Module):
         parts = self._coefficients(self._sample(points), z)
         return torch.complex(parts[..., 0], parts[..., 1] * sign)
 
-    def slices(self, z: Tensor, A: Tensor, one_hot: bool = True) -> Tensor:
+    def slices(self, z: Tensor, rotations: Tensor, one_hot: bool = True) -> Tensor:
         del one_hot  # every z costs the same here
-        flat, kxy = half_plane_points(self.box_px, A.device, A.dtype)
-        values = self.fourier(torch.einsum("pi,nij->npj", kxy, A[:, :2, :]), z)
+        flat, kxy = half_plane_points(self.box_px, rotations.device, rotations.dtype)
+        values = self.fourier(torch.einsum("pi,nij->npj", kxy, rotations[:, :2, :]), z)
         d = self.box_px
         plane = values.new_zeros(len(z), d * (d // 2 + 1)).index_copy(1, flat, values)
         return plane.reshape(len(z), d, d // 2 + 1)
@@ -228,8 +228,8 @@ class ImageGenerator(nn.Module):
         self.net = DcGan(z_dim(model), max(8, model.generator_width // 4), box_px)
         self.register_buffer("amplitude", torch.ones(()))
 
-    def slices(self, z: Tensor, A: Tensor | None = None, one_hot: bool = True) -> Tensor:
-        del A, one_hot
+    def slices(self, z: Tensor, rotations: Tensor | None = None, one_hot: bool = True) -> Tensor:
+        del rotations, one_hot
         return images_to_slices(self.decode(z))
 
     def decode(self, z: Tensor) -> Tensor:
@@ -250,9 +250,9 @@ def build_generator(model: ModelConfig, box_px: int, particle_radius_frac: float
 
 
 @torch.no_grad()
-def match_amplitude(generator: Generator, z: Tensor, A: Tensor | None, ctf: Tensor,
+def match_amplitude(generator: Generator, z: Tensor, rotations: Tensor | None, ctf: Tensor,
                     signal_variance: float) -> None:
     """Scale the generator so that its CTF-modulated images have the data's signal variance."""
-    poses = cast("Tensor", A)  # a 2D generator takes None
+    poses = cast("Tensor", rotations)  # a 2D generator takes None
     clean = slices_to_images(generator.slices(z, poses) * ctf)
     generator.amplitude *= math.sqrt(signal_variance / max(float(clean.var()), 1e-20))

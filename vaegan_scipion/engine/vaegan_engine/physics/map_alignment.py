@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .projection import sample_half_volume, volume_to_fourier
+from .projection import map_to_fourier, sample_half_transform
 from .rotations import super_fibonacci_rotations
 from .shards import in_parts
 
@@ -99,7 +99,7 @@ def align_map(moving: np.ndarray, reference: np.ndarray, voxel_size_ang: float,
 
 
 def _transform(array: np.ndarray) -> Tensor:
-    return volume_to_fourier(torch.from_numpy(np.ascontiguousarray(array, np.float32))[None], _PAD)
+    return map_to_fourier(torch.from_numpy(np.ascontiguousarray(array, np.float32))[None], _PAD)
 
 
 def _half_space(d: int, radius: float) -> tuple[Tensor, Tensor]:
@@ -115,7 +115,7 @@ def _band(target: Tensor, d: int, radius: float) -> _Band:
     k, _ = _half_space(d, radius)
     k = k[k.square().sum(-1) > 0]  # the mean does not count
     none = torch.zeros(1, dtype=torch.long)
-    reference = sample_half_volume(target, none, _PAD * k[None])[0]
+    reference = sample_half_transform(target, none, _PAD * k[None])[0]
     return _Band(k, reference, torch.where(k[:, 0] > 0, 2.0, 1.0))
 
 
@@ -123,7 +123,7 @@ def _moved(transform: Tensor, k: Tensor, rotations: Tensor, shifts: Tensor) -> T
     """``F_moving(R k) exp(-2 pi i k.t / d)`` ``(n, p)`` for ``(n, 3, 3)`` and ``(n, 3)``."""
     d = transform.shape[1] // _PAD
     none = torch.zeros(len(rotations), dtype=torch.long)
-    samples = sample_half_volume(transform, none, _PAD * torch.einsum("nij,pj->npi", rotations, k))
+    samples = sample_half_transform(transform, none, _PAD * torch.einsum("nij,pj->npi", rotations, k))
     angle = (-2 * torch.pi / d) * (shifts @ k.T)
     return samples * torch.polar(torch.ones_like(angle), angle)
 

@@ -41,33 +41,33 @@ def half_plane_points(d: int, device: torch.device, dtype: torch.dtype) -> tuple
     return index, grid[index]
 
 
-def volume_to_fourier(volumes: Tensor, pad: int = 2) -> Tensor:
+def map_to_fourier(maps: Tensor, pad: int = 2) -> Tensor:
     """Padded, gridding-corrected transform of maps, phase origin at the map's centre.
 
     ``(v, d, d, d)`` real to ``(v, pad*d, pad*d, pad*d//2 + 1)`` complex.
     """
-    d = volumes.shape[-1]
+    d = maps.shape[-1]
     size = pad * d
-    corrected = volumes * gridding_correction(d, pad, volumes.device, volumes.dtype)
+    corrected = maps * gridding_correction(d, pad, maps.device, maps.dtype)
     before = size // 2 - d // 2
     padded = torch.nn.functional.pad(corrected, (before, size - d - before) * 3)
     return torch.fft.rfftn(torch.fft.ifftshift(padded, dim=(-3, -2, -1)), dim=(-3, -2, -1))
 
 
-def sample_half_volume(volume_ft: Tensor, index: Tensor, points: Tensor) -> Tensor:
+def sample_half_transform(map_ft: Tensor, index: Tensor, points: Tensor) -> Tensor:
     """Trilinear samples of half transforms at ``points``.
 
     Parameters
     ----------
-    volume_ft : ``(v, s, s, s//2 + 1)`` complex, Hermitian half transforms.
+    map_ft : ``(v, s, s, s//2 + 1)`` complex, Hermitian half transforms.
     index : ``(n,)`` which transform each row of points reads.
     points : ``(n, p, 3)`` frequencies (x, y, z) in grid units, ``|k| < s/2``.
 
     Returns
     -------
-    ``(n, p)`` complex samples. Differentiable in ``volume_ft`` and ``points``.
+    ``(n, p)`` complex samples. Differentiable in ``map_ft`` and ``points``.
     """
-    size, half = volume_ft.shape[1], volume_ft.shape[3]
+    size, half = map_ft.shape[1], map_ft.shape[3]
     negative = points[..., 0:1] < 0
     points = torch.where(negative, -points, points)
     floor = points.detach().floor()
@@ -81,7 +81,7 @@ def sample_half_volume(volume_ft: Tensor, index: Tensor, points: Tensor) -> Tens
     plane = plane + index[:, None, None, None] * (size * size)
     rows = plane[..., None] * half + x[..., None, None, :]  # (n, p, 2, 2, 2)
     weights = wz[..., :, None, None] * wy[..., None, :, None] * wx[..., None, None, :]
-    table = torch.view_as_real(volume_ft).reshape(-1, 2)
+    table = torch.view_as_real(map_ft).reshape(-1, 2)
     n, p = points.shape[:2]
     corners = torch.nn.functional.embedding(rows.reshape(n, p, 8), table)
     values = (corners * weights.reshape(n, p, 8, 1)).sum(2)
@@ -89,16 +89,16 @@ def sample_half_volume(volume_ft: Tensor, index: Tensor, points: Tensor) -> Tens
     return torch.complex(values[..., 0], values[..., 1] * sign[..., 0])
 
 
-def extract_slices(volume_ft: Tensor, index: Tensor, A: Tensor, box_px: int) -> Tensor:
+def extract_slices(map_ft: Tensor, index: Tensor, A: Tensor, box_px: int) -> Tensor:
     """Central slices ``(n, d, d//2 + 1)`` complex of maps ``index`` seen along ``A``.
 
-    ``volume_ft`` comes from ``volume_to_fourier``; ``A`` is ``(n, 3, 3)``. Frequencies outside
+    ``map_ft`` comes from ``map_to_fourier``; ``A`` is ``(n, 3, 3)``. Frequencies outside
     the Nyquist circle are zero.
     """
-    pad = volume_ft.shape[1] // box_px
+    pad = map_ft.shape[1] // box_px
     flat, kxy = half_plane_points(box_px, A.device, A.dtype)
     points = pad * torch.einsum("pi,nij->npj", kxy, A[:, :2, :])
-    samples = sample_half_volume(volume_ft, index, points)
+    samples = sample_half_transform(map_ft, index, points)
     plane = samples.new_zeros(len(A), box_px * (box_px // 2 + 1))
     plane = plane.index_copy(1, flat, samples)
     return plane.reshape(len(A), box_px, box_px // 2 + 1)
@@ -125,7 +125,7 @@ def images_to_slices(images: Tensor) -> Tensor:
     return torch.fft.rfft2(torch.fft.ifftshift(images, dim=(-2, -1)))
 
 
-def project(volumes: Tensor, index: Tensor, A: Tensor, pad: int = 2) -> Tensor:
-    """Images ``(n, d, d)`` of maps ``volumes[index]`` ``(v, d, d, d)`` seen along ``A``."""
+def project(maps: Tensor, index: Tensor, A: Tensor, pad: int = 2) -> Tensor:
+    """Images ``(n, d, d)`` of maps ``maps[index]`` ``(v, d, d, d)`` seen along ``A``."""
     return slices_to_images(
-        extract_slices(volume_to_fourier(volumes, pad), index, A, volumes.shape[-1]))
+        extract_slices(map_to_fourier(maps, pad), index, A, maps.shape[-1]))

@@ -1,4 +1,4 @@
-"""Central slices of maps at many rotations, and their adjoint: sums of slices back in the volume.
+"""Central slices of maps at many rotations, and their adjoint: sums of slices back in the transform.
 
 ``stencil`` holds the eight neighbours and trilinear weights of each slice point on the padded half
 transform of a map; ``gather`` reads slices with it, ``scatter`` adds slices with it (the adjoint), so
@@ -18,7 +18,7 @@ from torch import Tensor
 from . import slice_kernels
 from .fourier_band import Band
 from .map_resize import resized_maps, working_box_px
-from .projection import gridding_correction, volume_to_fourier
+from .projection import gridding_correction, map_to_fourier
 from .shards import in_parts
 
 PAD = 2
@@ -79,31 +79,31 @@ def map_box_px(radius: float, box_px: int) -> int:
     return working_box_px(radius, box_px, MARGIN_SHELLS)
 
 
-def transform_of(volume: Tensor, band: Band) -> Tensor:
+def transform_of(map_: Tensor, band: Band) -> Tensor:
     """Half transform ``(s, s, s//2 + 1)`` that slices of a map ``(d, d, d)`` are taken from.
 
     Slices of a map in too small a box for the band are 0 outside it.
     """
-    return transforms_of(volume[None], band)[0]
+    return transforms_of(map_[None], band)[0]
 
 
-def transforms_of(volumes: Tensor, band: Band) -> Tensor:
+def transforms_of(maps: Tensor, band: Band) -> Tensor:
     """``transform_of`` of several maps ``(v, d, d, d)``: ``(v, s, s, s//2 + 1)``."""
-    return volume_to_fourier(resized_maps(volumes, max(volumes.shape[-1], map_box_px(band.radius, band.box_px))), PAD)
+    return map_to_fourier(resized_maps(maps, max(maps.shape[-1], map_box_px(band.radius, band.box_px))), PAD)
 
 
-def gather(volume_ft: Tensor, at: Stencil) -> Tensor:
+def gather(map_ft: Tensor, at: Stencil) -> Tensor:
     """Slices ``(n, p)`` complex of one half transform ``(s, s, s//2 + 1)``."""
-    table = torch.view_as_real(volume_ft).reshape(-1, 2)
+    table = torch.view_as_real(map_ft).reshape(-1, 2)
     values = torch.nn.functional.embedding_bag(  # one fused pass: 8 weighted rows per point
         at.rows.reshape(-1, 8), table, mode="sum", per_sample_weights=at.weights.reshape(-1, 8))
     real, imag = values.view(*at.sign.shape, 2).unbind(-1)
     return torch.complex(real, imag * at.sign)
 
 
-def gather_slopes(volume_ft: Tensor, at: Stencil) -> tuple[Tensor, Tensor]:
+def gather_slopes(map_ft: Tensor, at: Stencil) -> tuple[Tensor, Tensor]:
     """Slices ``(n, p)`` as ``gather``'s, and their derivatives ``(n, p, 3)`` along x, y, z in grid units."""
-    corners = volume_ft.reshape(-1)[at.rows.long()].unflatten(-1, (2, 2, 2))
+    corners = map_ft.reshape(-1)[at.rows.long()].unflatten(-1, (2, 2, 2))
     weights = at.weights.unflatten(-1, (2, 2, 2))
     slopes = torch.stack([(corners.diff(dim=axis) * weights.sum(axis, keepdim=True)).sum((-3, -2, -1))
                           for axis in (-1, -2, -3)], -1)
@@ -113,7 +113,7 @@ def gather_slopes(volume_ft: Tensor, at: Stencil) -> tuple[Tensor, Tensor]:
 
 
 def scatter(values: Tensor, real_values: Tensor, at: Stencil, box_px: int) -> tuple[Tensor, Tensor]:
-    """Sums of slices in the volume: complex ``values`` and ``real_values``, both ``(n, p)``.
+    """Sums of slices in the transform: complex ``values`` and ``real_values``, both ``(n, p)``.
 
     Returns half transforms ``(s, s, s//2 + 1)``, complex and real; the plane x = 0 holds both a
     coefficient and its conjugate, as of a real map.
@@ -130,16 +130,16 @@ def scatter(values: Tensor, real_values: Tensor, at: Stencil, box_px: int) -> tu
     return torch.complex(real, imag), power
 
 
-def take_slices(volume_ft: Tensor, band: Band, A: Tensor) -> Tensor:
+def take_slices(map_ft: Tensor, band: Band, A: Tensor) -> Tensor:
     """Slices ``(n, p)`` complex of one half transform ``(s, s, s//2 + 1)`` along rotations ``A`` ``(n, 3, 3)``."""
     if A.device.type != "cpu":
-        return gather(volume_ft, stencil(band, A, len(volume_ft)))
-    size, volume, points, rotations = len(volume_ft), floats(volume_ft).reshape(-1), grid_points(band), as_numpy(A)
+        return gather(map_ft, stencil(band, A, len(map_ft)))
+    size, samples, points, rotations = len(map_ft), floats(map_ft).reshape(-1), grid_points(band), as_numpy(A)
     out = torch.empty(len(A), len(band.index), dtype=torch.complex64)
     made = floats(out)
 
     def work(first: int, end: int) -> None:
-        slice_kernels.slice_values(volume, size, points, rotations[first:end], made[first:end])
+        slice_kernels.slice_values(samples, size, points, rotations[first:end], made[first:end])
 
     in_parts(work, len(A), _TAKEN_TOGETHER)
     return out
@@ -147,7 +147,7 @@ def take_slices(volume_ft: Tensor, band: Band, A: Tensor) -> Tensor:
 
 def add_slices(part: Callable[[slice], tuple[Tensor, Tensor]], band: Band, A: Tensor, map_px: int
                ) -> tuple[Tensor, Tensor]:
-    """Sums in the volume of slices along rotations ``A`` ``(n, 3, 3)``, as those of ``scatter``.
+    """Sums in the transform of slices along rotations ``A`` ``(n, 3, 3)``, as those of ``scatter``.
 
     ``part`` gives values and real values ``(m, p)`` of some of them; it is asked for few at a time, on several threads.
     """
@@ -200,14 +200,14 @@ def half_radius(size: int, device: torch.device) -> Tensor:
     return (k[:, None, None] ** 2 + k[None, :, None] ** 2 + kx[None, None, :] ** 2).sqrt()
 
 
-def fourier_to_volume(volume_ft: Tensor, box_px: int) -> Tensor:
+def fourier_to_map(map_ft: Tensor, box_px: int) -> Tensor:
     """Map ``(d, d, d)`` of a padded half transform ``(s, s, s//2 + 1)`` that was filled by ``scatter``.
 
-    The interpolation kernel's transform is divided out, as ``projection.volume_to_fourier`` does before
+    The interpolation kernel's transform is divided out, as ``projection.map_to_fourier`` does before
     reading.
     """
     size = PAD * box_px
-    padded = torch.fft.fftshift(torch.fft.irfftn(volume_ft, s=(size, size, size)))
+    padded = torch.fft.fftshift(torch.fft.irfftn(map_ft, s=(size, size, size)))
     first = size // 2 - box_px // 2
     kept = slice(first, first + box_px)
     return padded[kept, kept, kept] * gridding_correction(box_px, PAD, padded.device, padded.dtype)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..physics.fourier_band import shell_sums
 from ..physics.map_resize import mask_in_box
-from ..physics.slices import PAD, add_slices, fourier_to_volume, half_radius, map_box_px, take_slices, transform_of
+from ..physics.slices import PAD, add_slices, fourier_to_map, half_radius, map_box_px, take_slices, transform_of
 from .posed_images import InChunks, Posed, PosedImages, in_chunks
 
 
@@ -27,9 +27,9 @@ def back_project(images: Posed, residual: Tensor, amplitude: Tensor, precision: 
     return _least_squares(part, images, mask)
 
 
-def project(images: Posed, volume_ft: Tensor) -> Tensor:
+def project(images: Posed, map_ft: Tensor) -> Tensor:
     """``C_i S_i[V]`` ``(n, p)`` of a map's half transform (``slices.transform_of``)."""
-    return take_slices(volume_ft, images.band, images.A) * images.ctf
+    return take_slices(map_ft, images.band, images.rotations) * images.ctf
 
 
 def reconstruction(images: InChunks, precision: Tensor, mask: Tensor) -> Tensor:
@@ -47,20 +47,20 @@ def _least_squares(part: Callable[[slice], tuple[Tensor, Tensor]], images: InChu
     """Map from the values and weights that ``part`` gives of some images, inside the mask."""
     band = images.band
     map_px = map_box_px(band.radius, band.box_px)
-    sums = add_slices(part, band, images.A, map_px)
+    sums = add_slices(part, band, images.rotations, map_px)
     return solved(*sums, map_px, band.radius) * mask_in_box(mask, map_px)
 
 
-def misfits(images: InChunks, volume: Tensor, precision: Tensor, spread: float = 0.0) -> Tensor:
+def misfits(images: InChunks, map_: Tensor, precision: Tensor, spread: float = 0.0) -> Tensor:
     """``1/2 sum_k w |X - g C S[V]|^2 + (g - 1)^2 / (2 spread^2)`` per image ``(n,)`` at its best g; g is 1 at spread 0.
 
     So that no image prefers a map because it is as faint as the image.
     """
-    volume_ft = transform_of(volume, images.band)
+    map_ft = transform_of(map_, images.band)
 
     def part(rows: slice) -> Tensor:
         own = images.rows(rows)
-        made = project(own, volume_ft)
+        made = project(own, map_ft)
         if not spread:
             return 0.5 * (precision * (own.moved - made).abs().square()).sum(1)
         product = (precision * (own.moved.conj() * made).real).sum(1)
@@ -69,18 +69,18 @@ def misfits(images: InChunks, volume: Tensor, precision: Tensor, spread: float =
         return 0.5 * ((precision * (own.moved - g[:, None] * made).abs().square()).sum(1)
                       + ((g - 1) / spread).square())
 
-    return torch.cat(in_chunks(part, len(images.A)))
+    return torch.cat(in_chunks(part, len(images.rotations)))
 
 
-def residual_noise(images: InChunks, volume: Tensor) -> Tensor:
+def residual_noise(images: InChunks, map_: Tensor) -> Tensor:
     """Noise variance per shell ``(d//2 + 1,)`` of ``X - C S[V]``; shells outside the band are 1."""
-    volume_ft = transform_of(volume, images.band)
+    map_ft = transform_of(map_, images.band)
 
     def part(rows: slice) -> Tensor:
         own = images.rows(rows)
-        return (own.moved - project(own, volume_ft)).abs().square().sum(0)
+        return (own.moved - project(own, map_ft)).abs().square().sum(0)
 
-    power = torch.stack(in_chunks(part, len(images.A))).sum(0) / len(images.A)
+    power = torch.stack(in_chunks(part, len(images.rotations))).sum(0) / len(images.rotations)
     counts = shell_sums(torch.ones_like(power), images.band)
     return torch.where(counts > 0, shell_sums(power, images.band) / counts.clamp_min(1), 1.0)
 
@@ -104,7 +104,7 @@ def solved(numerator: Tensor, denominator: Tensor, box_px: int, radius: float) -
     mean = (WIENER_FRAC * total / count)[shell].view_as(denominator)
     filled = denominator > 0
     scale = torch.where(filled, _soft_edge(box_px, radius, k.device) / (denominator + mean), 0.0)
-    return fourier_to_volume(numerator * scale, box_px)
+    return fourier_to_map(numerator * scale, box_px)
 
 
 @lru_cache(maxsize=8)
@@ -121,11 +121,11 @@ def _soft_edge(box_px: int, radius: float, device: torch.device) -> Tensor:
     return torch.sigmoid((radius - _grid_shells(box_px, device)[2]) / EDGE_SHELLS)
 
 
-def better_poses(kept: PosedImages, tried: PosedImages, volume: Tensor, precision: Tensor, iterations: int
+def better_poses(kept: PosedImages, tried: PosedImages, map_: Tensor, precision: Tensor, iterations: int
                  ) -> tuple[PosedImages, Tensor]:
     """The same images at the better of two poses, the tried ones refined first; and the misfit ``(n,)`` there."""
-    tried, cost = tried.refined(volume, precision, iterations)
-    before = misfits(kept, volume, precision)
+    tried, cost = tried.refined(map_, precision, iterations)
+    before = misfits(kept, map_, precision)
     better = cost < before
-    return (PosedImages(kept.source, torch.where(better[:, None, None], tried.A, kept.A),
+    return (PosedImages(kept.source, torch.where(better[:, None, None], tried.rotations, kept.rotations),
                         torch.where(better[:, None], tried.shifts_px, kept.shifts_px)), torch.minimum(cost, before))

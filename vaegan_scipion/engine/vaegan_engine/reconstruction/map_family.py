@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from ..physics.fourier_band import Band
-from ..physics.projection import volume_to_fourier
-from ..physics.slices import PAD, Stencil, fourier_to_volume, half_radius, stencil
+from ..physics.projection import map_to_fourier
+from ..physics.slices import PAD, Stencil, fourier_to_map, half_radius, stencil
 from .least_squares import EDGE_SHELLS, WIENER_FRAC
 from .posed_images import Posed
 
@@ -61,7 +61,7 @@ class Seen(NamedTuple):
     products: Tensor  # (n, 6 + m + 1, 6 + m + 1)
     inner: Tensor  # (n, 6, 6): covariance of the nuisances given c
     at: Stencil
-    weighted: Tensor  # (n, p) C / s: from whitened residuals to what is summed in the volume
+    weighted: Tensor  # (n, p) C / s: from whitened residuals to what is summed in the transform
 
     @property
     def gram(self) -> Tensor:
@@ -81,7 +81,7 @@ def family(mean: Tensor, basis: Tensor, band: Band) -> Family:
     d = mean.shape[-1]
     x = torch.arange(d, device=mean.device, dtype=mean.dtype) - d // 2
     moments = torch.stack((mean * x, mean * x[:, None], mean * x[:, None, None]))
-    return Family(as_table(volume_to_fourier(torch.cat((mean[None], basis, moments)), PAD)), len(basis), band)
+    return Family(as_table(map_to_fourier(torch.cat((mean[None], basis, moments)), PAD)), len(basis), band)
 
 
 def as_table(transforms: Tensor) -> Tensor:
@@ -100,11 +100,11 @@ def read_slices(table: Tensor, at: Stencil) -> Tensor:
 def seen(maps: Family, images: Posed, precision: Tensor, spreads: Spreads) -> Seen:
     """Images beside the family; ``precision (p,)``: degrees of freedom / noise variance."""
     band, m = maps.band, maps.n_basis
-    at = stencil(band, images.A)
+    at = stencil(band, images.rotations)
     slices = read_slices(maps.table, at)
     weighted = images.ctf * precision.sqrt()
     mean, basis, moments = slices[..., 0], slices[..., 1:m + 1], slices[..., m + 1:]
-    q = torch.einsum("pi,nij->npj", band.kxy, images.A[:, :2])
+    q = torch.einsum("pi,nij->npj", band.kxy, images.rotations[:, :2])
     gradient = (-2j * math.pi / band.box_px) * moments
     turned = torch.stack((q[..., 1] * gradient[..., 2] - q[..., 2] * gradient[..., 1],
                           q[..., 2] * gradient[..., 0] - q[..., 0] * gradient[..., 2],
@@ -184,7 +184,7 @@ class Sums:
         second = second + torch.diag((second.diagonal() <= 0).to(second))  # of maps that no image uses
         scaled = torch.einsum("kl,lxyz->kxyz", torch.linalg.inv(second).to(gradient), gradient)
         ratio = scaled / filled_density(density, self.band)
-        return torch.stack([fourier_to_volume(part, self.band.box_px) for part in ratio]) * mask
+        return torch.stack([fourier_to_map(part, self.band.box_px) for part in ratio]) * mask
 
     def spreads(self, before: Spreads) -> Spreads:
         """Standard deviations that the images show (one step of expectation maximisation)."""

@@ -1,6 +1,6 @@
-"""Expectation maximisation for several maps at unknown poses, classes and noise level.
+"""Expectation maximisation for several maps at unknown poses, shares and noise level.
 
-Model of image i in the band (``band``), with pose (A, s) and class c::
+Model of image i in the band (``band``), with pose (A, s) and map c::
 
     X_i(k) = C_i(k) exp(-2 pi i k.s / d) S_A[V_c](k) + n,   n ~ complex normal of variance sigma2(|k|)
 
@@ -38,18 +38,18 @@ _STATE = "maps", "noise", "numerator", "denominator", "_residual", "_count"  # o
 class Templates(NamedTuple):
     """Slices of all maps at all rotations of a grid."""
 
-    A: Tensor  # (m, 3, 3)
+    rotations: Tensor  # (m, 3, 3)
     slices: Tensor  # (c, m, p) complex
 
 
 class Posterior(NamedTuple):
-    """Poses and classes of n images; the entries are sparse."""
+    """Poses and maps of n images; the entries are sparse."""
 
     log_evidence: Tensor  # (n, c) log of the likelihood summed over poses, up to a constant of the image
     best_rotation: Tensor  # (n, c) int64, most probable pose per class
     best_shift: Tensor  # (n, c) int64
     image: Tensor  # (e,) int64
-    class_: Tensor  # (e,)
+    map_index: Tensor  # (e,)
     rotation: Tensor  # (e,)
     shift: Tensor  # (e,)
     weight: Tensor  # (e,) sums to 1 per image
@@ -59,8 +59,8 @@ class Posterior(NamedTuple):
         """The same of images whose numbers begin at ``first``."""
         return self._replace(image=self.image + first)
 
-    def class_posterior(self) -> Tensor:
-        """``(n, c)`` probabilities of the classes."""
+    def map_posterior(self) -> Tensor:
+        """``(n, c)`` probabilities of the maps."""
         return self.log_evidence.softmax(1)
 
 
@@ -81,7 +81,7 @@ class MapMixture:
         self._count = torch.zeros_like(self.noise)
 
     @property
-    def n_classes(self) -> int:
+    def n_maps(self) -> int:
         """Number of maps."""
         return len(self.maps)
 
@@ -101,14 +101,15 @@ class MapMixture:
         """Weight of each coefficient in the log likelihood ``(p,)``: degrees of freedom / (variance)."""
         return band.weight / self.noise[band.shell]
 
-    def templates(self, band: Band, A: Tensor) -> Templates:
+    def templates(self, band: Band, rotations: Tensor) -> Templates:
         """Slices of all maps along rotations ``(m, 3, 3)``."""
-        return Templates(A, torch.stack([take_slices(volume, band, A) for volume in transforms_of(self.maps, band)]))
+        transforms = transforms_of(self.maps, band)
+        return Templates(rotations, torch.stack([take_slices(map_ft, band, rotations) for map_ft in transforms]))
 
-    def keep(self, classes: list[int]) -> None:
-        """Drop all other classes."""
-        self.maps = self.maps[classes]
-        self.numerator, self.denominator = self.numerator[classes], self.denominator[classes]
+    def keep(self, chosen: list[int]) -> None:
+        """Drop all other maps."""
+        self.maps = self.maps[chosen]
+        self.numerator, self.denominator = self.numerator[chosen], self.denominator[chosen]
 
     def state(self) -> dict[str, Tensor]:
         """Maps, noise and running sums, for ``restore``."""
@@ -140,7 +141,7 @@ class MapMixture:
 
 def search(transforms: Tensor, ctf: Tensor, model: MapMixture, templates: Templates, band: Band, phases: Tensor,
            entries: bool = True, spread: float = 0.0) -> Posterior:
-    """E step: posterior over classes, rotations and shifts of images ``(n, p)`` complex with CTF ``(n, p)``.
+    """E step: posterior over maps, rotations and shifts of images ``(n, p)`` complex with CTF ``(n, p)``.
 
     ``log L = Re sum_k w (X e^{2 pi i k.s/d} C)* S - 1/2 sum_k w C^2 |S|^2`` with w = ``precision``, for all
     templates by one matrix product. ``phases`` (s, p) from ``shift_phases``. Without ``entries`` only evidence and
@@ -150,42 +151,42 @@ def search(transforms: Tensor, ctf: Tensor, model: MapMixture, templates: Templa
     ``g B - 1/2 g^2 P - 1/2 (g - 1)^2 / spread^2`` is ``1/2 (B + l)^2 / (P + l) - l / 2``, l = spread^-2, where B and
     1/2 P are the two sums above.
     """
-    n_shifts, (n_classes, m, p) = len(phases), templates.slices.shape
-    flat = templates.slices.reshape(n_classes * m, p)
+    n_shifts, (n_maps, m, p) = len(phases), templates.slices.shape
+    flat = templates.slices.reshape(n_maps * m, p)
     real = torch.cat((flat.real, flat.imag), -1)
     norms = (flat.real.square() + flat.imag.square()).T
     precision = model.precision(band)
-    chunk = max(1, _SEARCH_FLOATS[flat.device.type] // (n_shifts * n_classes * m))
+    chunk = max(1, _SEARCH_FLOATS[flat.device.type] // (n_shifts * n_maps * m))
 
     def part(start: int, end: int) -> Posterior:
         rows = slice(start, end)
         shifted = (transforms[rows] * ctf[rows] * precision)[:, None] * phases
         left = torch.cat((shifted.real, shifted.imag), -1).reshape(-1, 2 * p)
-        scores = (left @ real.T).reshape(-1, n_shifts, n_classes * m)
+        scores = (left @ real.T).reshape(-1, n_shifts, n_maps * m)
         power = (precision * ctf[rows].square()) @ norms
         made = posterior_compiled if scores.device.type == "cpu" else posterior
-        return made(scores, power, n_classes, entries, spread).moved(start)
+        return made(scores, power, n_maps, entries, spread).moved(start)
 
     parts = in_parts(part, len(transforms), chunk)
     return Posterior(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
-def posterior(scores: Tensor, power: Tensor, n_classes: int, entries: bool, spread: float) -> Posterior:
+def posterior(scores: Tensor, power: Tensor, n_maps: int, entries: bool, spread: float) -> Posterior:
     """Posterior of images from products B ``(n, s, c m)`` with templates of power P ``(n, c m)``; B is overwritten."""
     n, n_shifts, rows = scores.shape
-    m = rows // n_classes
+    m = rows // n_maps
     if spread:
         prior = spread ** -2
         scores.add_(prior).clamp_min_(0).square_().mul_(0.5 / (power[:, None] + prior)).sub_(0.5 * prior)
     else:
         scores -= 0.5 * power[:, None]
-    by_class = scores.view(n, n_shifts, n_classes, m)
-    best_m, at_m = by_class.max(-1)
+    by_map = scores.view(n, n_shifts, n_maps, m)
+    best_m, at_m = by_map.max(-1)
     best, best_shift = best_m.max(1)  # (n, c)
     best_rotation = at_m.gather(1, best_shift[:, None]).squeeze(1)
     contrast = _contrast(best, best_rotation, power, spread)
     # exp is five times slower below its least normal number
-    weights = by_class.sub_(best[:, None, :, None]).clamp_min_(_LEAST_LOG_WEIGHT).exp_()
+    weights = by_map.sub_(best[:, None, :, None]).clamp_min_(_LEAST_LOG_WEIGHT).exp_()
     sums = weights.sum(3).sum(1)
     evidence = best + torch.log(sums) - math.log(n_shifts * m)
     if not entries:
@@ -195,24 +196,24 @@ def posterior(scores: Tensor, power: Tensor, n_classes: int, entries: bool, spre
     if int(kept.count_nonzero()) > MOST_ENTRIES * n:  # a flat posterior: the most probable entries stand for all
         least = weights.flatten(1).topk(min(MOST_ENTRIES, n_shifts * rows), dim=1).values[:, -1]
         kept &= weights >= least[:, None, None, None]  # of a sharp one the rest are ties at the floor
-    image, shift, class_, rotation = torch.nonzero(kept, as_tuple=True)
-    weight = weights[image, shift, class_, rotation]
+    image, shift, map_index, rotation = torch.nonzero(kept, as_tuple=True)
+    weight = weights[image, shift, map_index, rotation]
     whole = torch.zeros(n, device=weight.device).index_add_(0, image, weight)
-    return Posterior(evidence, best_rotation, best_shift, image, class_, rotation, shift, weight / whole[image],
+    return Posterior(evidence, best_rotation, best_shift, image, map_index, rotation, shift, weight / whole[image],
                      contrast)
 
 
-def posterior_compiled(scores: Tensor, power: Tensor, n_classes: int, entries: bool, spread: float) -> Posterior:
+def posterior_compiled(scores: Tensor, power: Tensor, n_maps: int, entries: bool, spread: float) -> Posterior:
     """``posterior`` on a CPU, image by image."""
     n, n_shifts, rows = scores.shape
-    values, highest = scores.numpy(), np.empty((n, n_shifts, n_classes), np.float32)
+    values, highest = scores.numpy(), np.empty((n, n_shifts, n_maps), np.float32)
     kernels.finish_scores(values, as_numpy(power), spread ** -2 if spread else 0.0, highest)
-    best, sums = torch.empty(2, n, n_classes)
-    best_shift, best_rotation = torch.empty(2, n, n_classes, dtype=torch.long)
+    best, sums = torch.empty(2, n, n_maps)
+    best_shift, best_rotation = torch.empty(2, n, n_maps, dtype=torch.long)
     kernels.sum_poses(values, highest, _LEAST_LOG_WEIGHT, best.numpy(), best_shift.numpy(), best_rotation.numpy(),
                       sums.numpy())
     contrast = _contrast(best, best_rotation, power, spread)
-    evidence = best + torch.log(sums) - math.log(n_shifts * rows // n_classes)
+    evidence = best + torch.log(sums) - math.log(n_shifts * rows // n_maps)
     if not entries:
         return Posterior(evidence, best_rotation, best_shift, *_no_entries(scores), contrast)
     factor = evidence.softmax(1) / sums
@@ -221,11 +222,11 @@ def posterior_compiled(scores: Tensor, power: Tensor, n_classes: int, entries: b
     kernels.count_entries(values, highest, limit, counts)
     if counts.sum() > MOST_ENTRIES * n:  # a flat posterior: the most probable entries stand for all
         kernels.raise_limits(values, highest, limit, best.numpy(), MOST_ENTRIES, counts)
-    image, shift, class_, rotation = torch.empty(4, int(counts.sum()), dtype=torch.long)
+    image, shift, map_index, rotation = torch.empty(4, int(counts.sum()), dtype=torch.long)
     weight = torch.empty(len(image))
     kernels.list_entries(values, highest, limit, best.numpy(), factor.numpy(), image.numpy(), shift.numpy(),
-                         class_.numpy(), rotation.numpy(), weight.numpy())
-    return Posterior(evidence, best_rotation, best_shift, image, class_, rotation, shift, weight, contrast)
+                         map_index.numpy(), rotation.numpy(), weight.numpy())
+    return Posterior(evidence, best_rotation, best_shift, image, map_index, rotation, shift, weight, contrast)
 
 
 def _no_entries(scores: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -240,27 +241,27 @@ def _contrast(best: Tensor, rotation: Tensor, power: Tensor, spread: float) -> T
     """
     if not spread:
         return torch.ones_like(best[:, 0])
-    prior, class_ = spread ** -2, best.argmax(1, keepdim=True)
-    row = class_ * (power.shape[1] // best.shape[1]) + rotation.gather(1, class_)
-    return ((2 * best.gather(1, class_) + prior) / (power.gather(1, row) + prior)).clamp_min(0).sqrt().squeeze(1)
+    prior, map_index = spread ** -2, best.argmax(1, keepdim=True)
+    row = map_index * (power.shape[1] // best.shape[1]) + rotation.gather(1, map_index)
+    return ((2 * best.gather(1, map_index) + prior) / (power.gather(1, row) + prior)).clamp_min(0).sqrt().squeeze(1)
 
 
 def accumulate(model: MapMixture, found: Posterior, transforms: Tensor, ctf: Tensor, templates: Templates,
                band: Band, phases: Tensor) -> None:
     """M step, first half: add the images to the sums of maps and noise, weighted by their posterior."""
     precision = model.precision(band)
-    n_classes, m, _ = templates.slices.shape
-    used, row = torch.unique(found.class_ * m + found.rotation, return_inverse=True)
+    n_maps, m, _ = templates.slices.shape
+    used, row = torch.unique(found.map_index * m + found.rotation, return_inverse=True)
     values = (transforms[found.image] * ctf[found.image]) * phases[found.shift] * found.weight[:, None]
     back = torch.zeros(len(used), values.shape[1], 2, device=values.device).index_add_(
         0, row, torch.view_as_real(values))
     back_complex = torch.view_as_complex(back)
     power = torch.zeros(back.shape[:2], device=values.device).index_add_(
         0, row, ctf[found.image].square() * found.weight[:, None])
-    slices = templates.slices.reshape(n_classes * m, -1)[used]
+    slices = templates.slices.reshape(n_maps * m, -1)[used]
     residual = (transforms.abs().square().sum(0) - 2 * (back_complex.conj() * slices).real.sum(0)
                 + (power * slices.abs().square()).sum(0)).clamp_min(0)
-    for c in range(n_classes):
+    for c in range(n_maps):
         mine = torch.nonzero(used // m == c).squeeze(1)
         if len(mine) == 0:
             continue
@@ -268,7 +269,7 @@ def accumulate(model: MapMixture, found: Posterior, transforms: Tensor, ctf: Ten
         def part(rows: slice, mine: Tensor = mine) -> tuple[Tensor, Tensor]:
             return precision * back_complex[mine[rows]], precision * power[mine[rows]]
 
-        numerator, denominator = add_slices(part, band, templates.A[used[mine] % m], model.box_px)
+        numerator, denominator = add_slices(part, band, templates.rotations[used[mine] % m], model.box_px)
         model.numerator[c] += numerator
         model.denominator[c] += denominator
     model.add_noise(residual, len(transforms), band)

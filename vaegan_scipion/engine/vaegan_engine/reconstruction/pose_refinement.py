@@ -37,76 +37,76 @@ def misfit(transforms: Tensor, ctf: Tensor, slices: Tensor, shifts_px: Tensor, p
     return 0.5 * (precision * residual.abs().square()).sum(1)
 
 
-def refine_poses(volume_ft: Tensor, transforms: Tensor, ctf: Tensor, A: Tensor, shifts_px: Tensor,
+def refine_poses(map_ft: Tensor, transforms: Tensor, ctf: Tensor, rotations: Tensor, shifts_px: Tensor,
                  precision: Tensor, band: Band, iterations: int = 4) -> tuple[Tensor, Tensor, Tensor]:
     """Better rotations ``(n, 3, 3)`` and shifts ``(n, 2)`` of images of one map, and the misfit ``(n,)`` there.
 
-    ``volume_ft``: padded half transform of the map; ``transforms``, ``ctf``: (n, p) in the band; ``precision``
+    ``map_ft``: padded half transform of the map; ``transforms``, ``ctf``: (n, p) in the band; ``precision``
     (p,), or (n, p) for one noise level per image.
     """
-    if A.device.type == "cpu":
-        return _compiled(volume_ft, transforms, ctf, A, shifts_px, precision, band, iterations)
+    if rotations.device.type == "cpu":
+        return _compiled(map_ft, transforms, ctf, rotations, shifts_px, precision, band, iterations)
     chunk = max(1, _CHUNK_POINTS // len(band.index))
     parts = []
-    for start in range(0, len(A), chunk):
+    for start in range(0, len(rotations), chunk):
         rows = slice(start, start + chunk)
-        parts.append(refine_together(volume_ft, transforms[rows], ctf[rows], A[rows], shifts_px[rows],
+        parts.append(refine_together(map_ft, transforms[rows], ctf[rows], rotations[rows], shifts_px[rows],
                                      precision if precision.ndim == 1 else precision[rows], band, iterations))
-    A, shifts_px, cost = (torch.cat(column) for column in zip(*parts, strict=True))
-    return A, shifts_px, cost
+    rotations, shifts_px, cost = (torch.cat(column) for column in zip(*parts, strict=True))
+    return rotations, shifts_px, cost
 
 
-def _compiled(volume_ft: Tensor, transforms: Tensor, ctf: Tensor, A: Tensor, shifts_px: Tensor, precision: Tensor,
+def _compiled(map_ft: Tensor, transforms: Tensor, ctf: Tensor, rotations: Tensor, shifts_px: Tensor, precision: Tensor,
               band: Band, iterations: int) -> tuple[Tensor, Tensor, Tensor]:
     """``refine_together`` image by image."""
-    A, shifts_px = (x.clone(memory_format=torch.contiguous_format) for x in (A, shifts_px))
-    cost = torch.empty(len(A))
-    volume, images = floats(volume_ft).reshape(-1), floats(transforms)
+    rotations, shifts_px = (x.clone(memory_format=torch.contiguous_format) for x in (rotations, shifts_px))
+    cost = torch.empty(len(rotations))
+    map_, images = floats(map_ft).reshape(-1), floats(transforms)
     ctfs, weights = as_numpy(ctf), as_numpy(precision)
     k, turn = as_numpy(band.kxy.to(torch.int32)), 2 * math.pi / band.box_px
-    outs = [x.numpy() for x in (A, shifts_px, cost)]
+    outs = [x.numpy() for x in (rotations, shifts_px, cost)]
 
     def work(first: int, end: int) -> None:
         own = slice(first, end)
-        pose_kernels.refine_images(volume, len(volume_ft), k, PAD, turn, images[own], ctfs[own],
+        pose_kernels.refine_images(map_, len(map_ft), k, PAD, turn, images[own], ctfs[own],
                                    weights[own] if weights.ndim == 2 else weights[None], *(out[own] for out in outs),
                                    iterations, _FIRST_DAMPING, _LESS, _MORE)
 
-    in_parts(work, len(A), _REFINED_TOGETHER)
-    return A, shifts_px, cost
+    in_parts(work, len(rotations), _REFINED_TOGETHER)
+    return rotations, shifts_px, cost
 
 
-def refine_together(volume_ft: Tensor, transforms: Tensor, ctf: Tensor, A: Tensor, shifts_px: Tensor,
+def refine_together(map_ft: Tensor, transforms: Tensor, ctf: Tensor, rotations: Tensor, shifts_px: Tensor,
                     precision: Tensor, band: Band, iterations: int) -> tuple[Tensor, Tensor, Tensor]:
     """``refine_poses`` of some images, on any device."""
-    damping = torch.full((len(A),), _FIRST_DAMPING, device=A.device)
-    slices = gather(volume_ft, stencil(band, A, len(volume_ft)))
+    damping = torch.full((len(rotations),), _FIRST_DAMPING, device=rotations.device)
+    slices = gather(map_ft, stencil(band, rotations, len(map_ft)))
     cost = misfit(transforms, ctf, slices, shifts_px, precision, band)
     for _ in range(iterations):
-        normal, gradient = normal_equations(volume_ft, transforms, ctf, A, shifts_px, precision, band)
+        normal, gradient = normal_equations(map_ft, transforms, ctf, rotations, shifts_px, precision, band)
         diagonal = normal.diagonal(dim1=1, dim2=2)
         damped = normal + torch.diag_embed(damping[:, None] * diagonal + 1e-6 * diagonal.amax(1, keepdim=True) + 1e-12)
         step = torch.linalg.solve(damped, gradient)
-        new_A = small_rotations(step[:, :3]) @ A
+        new_rotations = small_rotations(step[:, :3]) @ rotations
         new_shifts = shifts_px + step[:, 3:]
-        new_slices = gather(volume_ft, stencil(band, new_A, len(volume_ft)))
+        new_slices = gather(map_ft, stencil(band, new_rotations, len(map_ft)))
         new_cost = misfit(transforms, ctf, new_slices, new_shifts, precision, band)
         better = new_cost < cost
-        A = torch.where(better[:, None, None], new_A, A)
+        rotations = torch.where(better[:, None, None], new_rotations, rotations)
         shifts_px = torch.where(better[:, None], new_shifts, shifts_px)
         slices = torch.where(better[:, None], new_slices, slices)
         cost = torch.where(better, new_cost, cost)
         damping = torch.where(better, damping * _LESS, damping * _MORE)
-    return A, shifts_px, cost
+    return rotations, shifts_px, cost
 
 
-def normal_equations(volume_ft: Tensor, transforms: Tensor, ctf: Tensor, A: Tensor, shifts_px: Tensor,
+def normal_equations(map_ft: Tensor, transforms: Tensor, ctf: Tensor, rotations: Tensor, shifts_px: Tensor,
                      precision: Tensor, band: Band) -> tuple[Tensor, Tensor]:
     """``J^T W J`` (n, 5, 5) and ``-J^T W r`` (n, 5) of the residual."""
     moved = transforms * shift_phases(band, shifts_px)
-    slices, slopes = gather_slopes(volume_ft, stencil(band, A, len(volume_ft)))
+    slices, slopes = gather_slopes(map_ft, stencil(band, rotations, len(map_ft)))
     residual = moved - ctf * slices
-    along = (PAD * slopes @ A.transpose(1, 2).to(slopes.dtype)).unbind(-1)  # the rows of A
+    along = (PAD * slopes @ rotations.transpose(1, 2).to(slopes.dtype)).unbind(-1)  # the rows of A
     kx, ky = band.kxy.unbind(1)
     columns = [ctf * column for column in (ky * along[2], -kx * along[2], kx * along[1] - ky * along[0])]
     for axis in range(2):

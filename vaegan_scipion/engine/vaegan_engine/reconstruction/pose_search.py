@@ -63,7 +63,7 @@ def run_stage(data: Images, model: MapMixture, stage: Stage, batches: Batches, l
               done: int = 0) -> None:
     """EM steps of one stage, after ``done`` of them; changes ``model`` in place.
 
-    ``after_step`` gets step, shares of the classes and mean log evidence.
+    ``after_step`` gets step, shares of the maps and mean log evidence.
     """
     band = make_band(data.box_px, stage.radius, data.device)
     model.fit_box(stage.radius)
@@ -80,7 +80,7 @@ def run_stage(data: Images, model: MapMixture, stage: Stage, batches: Batches, l
         accumulate(model, found, transforms, ctf, templates, band, phases)
         model.solve(stage.radius)
         if after_step:
-            shares = found.class_posterior().mean(0)
+            shares = found.map_posterior().mean(0)
             after_step({"step": step + 1, "shares": [round(float(x), 4) for x in shares],
                         "log_evidence": float(found.log_evidence.logsumexp(1).mean())})
 
@@ -95,7 +95,7 @@ class Search:
     """Best poses of all images per class, and the evidence of each class."""
 
     log_evidence: np.ndarray  # (n, c)
-    A: Tensor  # (n, c, 3, 3)
+    rotations: Tensor  # (n, c, 3, 3)
     shifts_px: Tensor  # (n, c, 2)
 
 

@@ -38,43 +38,44 @@ class Coefficients:
 
 
 class PosedImages:
-    """Images of one class at rotations ``A`` (n, 3, 3) and shifts (n, 2); as ``heterogeneity.Posed``, in chunks."""
+    """Images of one map at rotations (n, 3, 3) and shifts (n, 2); as ``Posed``, in chunks."""
 
-    def __init__(self, source: Coefficients, A: Tensor, shifts_px: Tensor) -> None:
-        self.source, self.A, self.shifts_px, self.band = source, A, shifts_px, source.band
+    def __init__(self, source: Coefficients, rotations: Tensor, shifts_px: Tensor) -> None:
+        self.source, self.rotations, self.shifts_px, self.band = source, rotations, shifts_px, source.band
 
     def part(self, at: Tensor) -> Posed:
         """Some of the images (index), whole."""
         transforms, ctf = self.source[at.cpu().numpy()]
-        return posed(transforms, ctf, self.A[at], self.shifts_px[at], self.band)
+        return posed(transforms, ctf, self.rotations[at], self.shifts_px[at], self.band)
 
     def rows(self, at: slice) -> Posed:
         """Images in a row, whole."""
-        return posed(*self.source[at], self.A[at], self.shifts_px[at], self.band)
+        return posed(*self.source[at], self.rotations[at], self.shifts_px[at], self.band)
 
-    def refined(self, volume: Tensor, precision: Tensor, iterations: int, chosen: Tensor | None = None
+    def refined(self, map_: Tensor, precision: Tensor, iterations: int, chosen: Tensor | None = None
                 ) -> tuple[PosedImages, Tensor]:
         """The images at better poses (``refine_poses``), and the misfit ``(n,)`` there.
 
         Of ``chosen`` (n,) bool, where they are given, only those; the others keep their poses.
         """
-        volume_ft = transform_of(volume, self.band)
+        map_ft = transform_of(map_, self.band)
 
         def part(at: slice) -> tuple[Tensor, Tensor, Tensor]:
             transforms, ctf = self.source[at]
-            A, shifts_px = self.A[at], self.shifts_px[at]
+            rotations, shifts_px = self.rotations[at], self.shifts_px[at]
             if chosen is None or bool(chosen[at].all()):
-                return refine_poses(volume_ft, transforms, ctf, A, shifts_px, precision, self.band, iterations)
-            found = refine_poses(volume_ft, transforms, ctf, A, shifts_px, precision, self.band, 0)
+                return refine_poses(map_ft, transforms, ctf, rotations, shifts_px, precision, self.band, iterations)
+            found = refine_poses(map_ft, transforms, ctf, rotations, shifts_px, precision, self.band, 0)
             own = torch.nonzero(chosen[at]).squeeze(1)
-            better = refine_poses(volume_ft, transforms[own], ctf[own], A[own], shifts_px[own], precision, self.band,
-                                  iterations)
+            better = refine_poses(map_ft, transforms[own], ctf[own], rotations[own], shifts_px[own], precision,
+                                  self.band, iterations)
             for values, new in zip(found, better, strict=True):
                 values[own] = new
             return found
 
-        A, shifts_px, cost = (torch.cat(column) for column in zip(*in_chunks(part, len(self.A)), strict=True))
-        return PosedImages(self.source, A, shifts_px), cost
+        columns = zip(*in_chunks(part, len(self.rotations)), strict=True)
+        rotations, shifts_px, cost = map(torch.cat, columns)
+        return PosedImages(self.source, rotations, shifts_px), cost
 
 
 class Posed(NamedTuple):
@@ -82,23 +83,23 @@ class Posed(NamedTuple):
 
     moved: Tensor  # (n, p) complex transforms with their shift taken back
     ctf: Tensor  # (n, p)
-    A: Tensor  # (n, 3, 3)
+    rotations: Tensor  # (n, 3, 3)
     band: Band
 
     def part(self, rows: Tensor) -> Posed:
         """Some of the images (index or mask)."""
-        return Posed(self.moved[rows], self.ctf[rows], self.A[rows], self.band)
+        return Posed(self.moved[rows], self.ctf[rows], self.rotations[rows], self.band)
 
     def rows(self, at: slice) -> Posed:
         """Images in a row."""
-        return Posed(self.moved[at], self.ctf[at], self.A[at], self.band)
+        return Posed(self.moved[at], self.ctf[at], self.rotations[at], self.band)
 
 
 class InChunks(Protocol):
     """``Posed``, or images that are read as they are wanted (``posed_images``)."""
 
     @property
-    def A(self) -> Tensor:
+    def rotations(self) -> Tensor:
         """Rotations (n, 3, 3)."""
         ...
 
@@ -117,6 +118,6 @@ def in_chunks(part: Callable[[slice], T], n: int) -> list[T]:
     return in_parts(lambda first, end: part(slice(first, end)), n, CHUNK_IMAGES)
 
 
-def posed(transforms: Tensor, ctf: Tensor, A: Tensor, shifts_px: Tensor, band: Band) -> Posed:
+def posed(transforms: Tensor, ctf: Tensor, rotations: Tensor, shifts_px: Tensor, band: Band) -> Posed:
     """Images ``(n, p)`` at rotations ``(n, 3, 3)`` and shifts ``(n, 2)``."""
-    return Posed(transforms * shift_phases(band, shifts_px), ctf, A, band)
+    return Posed(transforms * shift_phases(band, shifts_px), ctf, rotations, band)

@@ -1,6 +1,6 @@
 """Sums and maxima over the poses of images on a CPU, compiled; ``map_mixture`` holds the definitions.
 
-Log likelihoods are arrays ``(n, s, c m)`` of n images, s shifts, c classes and m rotations, float32. Rows of one shift
+Log likelihoods are arrays ``(n, s, c m)`` of n images, s shifts, c maps and m rotations, float32. Rows of one shift
 and one class that lie far below the best pose are passed over.
 """
 from __future__ import annotations
@@ -34,12 +34,12 @@ def finish_scores(scores: np.ndarray, power: np.ndarray, prior: Any, highest: np
     ``B - P / 2``, or ``1/2 max(B + l, 0)^2 / (P + l) - l / 2`` where the prior l is above 0. ``power`` (n, c m),
     ``highest`` (n, s, c).
     """
-    n, n_shifts, n_classes = highest.shape
-    m = scores.shape[2] // n_classes
+    n, n_shifts, n_maps = highest.shape
+    m = scores.shape[2] // n_maps
     half, prior, nothing = np.float32(0.5), np.float32(prior), np.float32(0.0)
     lanes, own = np.empty(_LANES, np.float32), np.empty(m, np.float32)
     for i in range(n):
-        for c in range(n_classes):
+        for c in range(n_maps):
             if prior > 0:
                 own[:] = half / (power[i, c * m:(c + 1) * m] + prior)
             else:
@@ -72,11 +72,11 @@ def sum_poses(scores: np.ndarray, highest: np.ndarray, least: Any, best: np.ndar
 
     Scores more than ``-least`` below the best are left out.
     """
-    n, n_shifts, n_classes = highest.shape
-    m = scores.shape[2] // n_classes
+    n, n_shifts, n_maps = highest.shape
+    m = scores.shape[2] // n_maps
     least = np.float32(least)
     for i in range(n):
-        for c in range(n_classes):
+        for c in range(n_maps):
             at = 0
             for s in range(1, n_shifts):
                 if highest[i, s, c] > highest[i, at, c]:
@@ -103,11 +103,11 @@ def sum_poses(scores: np.ndarray, highest: np.ndarray, least: Any, best: np.ndar
 @compiled
 def _above(scores: np.ndarray, highest: np.ndarray, limit: np.ndarray, raised: float) -> Any:
     """How many scores (s, c m) of one image lie above the limit of their class (c,), all raised by the same."""
-    n_shifts, n_classes = highest.shape
-    m = scores.shape[1] // n_classes
+    n_shifts, n_maps = highest.shape
+    m = scores.shape[1] // n_maps
     total: Any = 0
     for s in range(n_shifts):
-        for c in range(n_classes):
+        for c in range(n_maps):
             low = limit[c] + np.float32(raised)
             if highest[s, c] > low:
                 row, here = scores[s, c * m:(c + 1) * m], np.int32(0)
@@ -146,21 +146,21 @@ def raise_limits(scores: np.ndarray, highest: np.ndarray, limit: np.ndarray, bes
 
 @compiled
 def list_entries(scores: np.ndarray, highest: np.ndarray, limit: np.ndarray, best: np.ndarray, factor: np.ndarray,
-                 image: np.ndarray, shift: np.ndarray, class_: np.ndarray, rotation: np.ndarray, weight: np.ndarray
+                 image: np.ndarray, shift: np.ndarray, map_index: np.ndarray, rotation: np.ndarray, weight: np.ndarray
                  ) -> None:
     """Places and weights ``factor exp(score - best)`` of the scores that ``count_entries`` counts; of each image 1."""
-    n, n_shifts, n_classes = highest.shape
-    m = scores.shape[2] // n_classes
+    n, n_shifts, n_maps = highest.shape
+    m = scores.shape[2] // n_maps
     at = 0
     for i in range(n):
         first, whole = at, 0.0
         for s in range(n_shifts):
-            for c in range(n_classes):
+            for c in range(n_maps):
                 if highest[i, s, c] > limit[i, c]:
                     row, low = scores[i, s, c * m:(c + 1) * m], limit[i, c]
                     for j in range(m):
                         if row[j] > low:
-                            image[at], shift[at], class_[at], rotation[at] = i, s, c, j
+                            image[at], shift[at], map_index[at], rotation[at] = i, s, c, j
                             value = factor[i, c] * math.exp(row[j] - best[i, c])
                             weight[at] = value
                             whole += value

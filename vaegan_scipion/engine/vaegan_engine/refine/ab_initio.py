@@ -127,7 +127,7 @@ class Trial:
         """Log likelihood ratio of the images that took no part, the maps against an empty one."""
         best = search_all(self.problem.images, model, self.held, stage.radius, stage.n_rotations,
                           self.problem.max_shift_px)
-        return torch.from_numpy(best.log_evidence).logsumexp(1) - np.log(model.n_classes)
+        return torch.from_numpy(best.log_evidence).logsumexp(1) - np.log(model.n_maps)
 
 
 def trial_of(problem: Problem, maps: Tensor | None = None) -> Trial:

@@ -26,12 +26,12 @@ def search_in_all_maps(problem: Problem, states: list[State], progress: Callable
     """A global pose search of all images in all states' maps, so that no image stays where a split left it."""
     images, max_shell = problem.images, problem.settings.search_shells
     noise = joint_noise(problem, states, max_shell)
-    maps = low_passed(torch.stack([state.volume for state in states]), max_shell)
+    maps = low_passed(torch.stack([state.map for state in states]), max_shell)
     best = search_all(images, MapMixture(maps, noise, problem.mask), np.arange(len(images)), max_shell,
                       problem.tuning.search.n_rotations, problem.max_shift_px, progress=progress)
     log_evidence = torch.from_numpy(best.log_evidence)
-    return Assignment(best.log_evidence.argmax(1), log_evidence.log_softmax(1).numpy(), best.A, best.shifts_px, maps,
-                      noise, np.zeros(len(images), bool))
+    return Assignment(best.log_evidence.argmax(1), log_evidence.log_softmax(1).numpy(), best.rotations, best.shifts_px,
+                      maps, noise, np.zeros(len(images), bool))
 
 
 def joint_noise(problem: Problem, states: list[State], max_shell: float) -> Tensor:
@@ -40,8 +40,8 @@ def joint_noise(problem: Problem, states: list[State], max_shell: float) -> Tens
     power = image_power(problem.images)
     noise = torch.zeros_like(power)
     for state in states:
-        posed = PosedImages(Coefficients(problem.images, state.rows, band), state.A, state.shifts_px)
-        noise += len(state.rows) * residual_noise(posed, state.volume)
+        posed = PosedImages(Coefficients(problem.images, state.rows, band), state.rotations, state.shifts_px)
+        noise += len(state.rows) * residual_noise(posed, state.map)
         total += len(state.rows)
     shell = torch.arange(len(power), device=problem.device)
     return torch.where(shell <= max_shell, noise / total, power)
@@ -80,34 +80,35 @@ def reassign(problem: Problem, assignment: Assignment, max_shell: float, rounds:
     source, precision = Coefficients(images, np.arange(len(images)), band), torch.ones_like(band.weight)
     for _ in range(rounds):
         assignment = assignment.without_small(problem.min_state)
-        sizes, n_states = assignment.sizes(), assignment.n_classes
+        sizes, n_states = assignment.sizes(), assignment.n_states
         made = [state_map(problem, assignment, assignment.members(state), band, precision) for state in range(n_states)]
         maps = torch.stack([map_ for map_, _ in made])
         noise = sum(noise * (size / sizes.sum()) for (_, noise), size in zip(made, sizes, strict=True))
         assert isinstance(noise, Tensor)
         precision = band.weight / noise[band.shell]
-        A, shifts_px, costs = assignment.A.clone(), assignment.shifts_px.clone(), []
+        rotations, shifts_px, costs = assignment.rotations.clone(), assignment.shifts_px.clone(), []
         chosen = assignment.may_belong(0.0 if all_poses else problem.tuning.rounds.min_posterior)
         for state in range(n_states):
-            refined, cost = PosedImages(source, A[:, state], shifts_px[:, state]).refined(
-                maps[state], precision, n_iterations, torch.from_numpy(chosen[:, state]).to(A.device))
-            A[:, state], shifts_px[:, state] = refined.A, refined.shifts_px
+            refined, cost = PosedImages(source, rotations[:, state], shifts_px[:, state]).refined(
+                maps[state], precision, n_iterations, torch.from_numpy(chosen[:, state]).to(rotations.device))
+            rotations[:, state], shifts_px[:, state] = refined.rotations, refined.shifts_px
             costs.append(cost_of(refined, maps[state], precision, images.contrast_spread, cost))
         log_posterior = state_log_posterior(costs, sizes)
-        assignment = Assignment(log_posterior.argmax(1), log_posterior, A, shifts_px, maps, noise, assignment.aside)
+        assignment = Assignment(log_posterior.argmax(1), log_posterior, rotations, shifts_px, maps, noise,
+                                assignment.aside)
     return assignment.without_small(problem.min_state)
 
 
 def misfit_and_gain(images: Images, assignment: Assignment, band: Band) -> tuple[np.ndarray, np.ndarray]:
     """Misfit and gain ``(n,)`` of every image, junk too, in its most probable state (``junk``)."""
     precision = band.weight / assignment.noise[band.shell]
-    misfit, gain = np.empty(len(assignment.class_)), np.empty(len(assignment.class_))
-    for state in range(assignment.n_classes):
-        rows = np.flatnonzero(assignment.class_ == state)
+    misfit, gain = np.empty(len(assignment.state_of)), np.empty(len(assignment.state_of))
+    for state in range(assignment.n_states):
+        rows = np.flatnonzero(assignment.state_of == state)
         if len(rows) == 0:
             continue
         posed = PosedImages(Coefficients(images, rows, band), *assignment.poses(rows))
-        found = _misfit_and_gain(posed, assignment.volumes[state], precision)
+        found = _misfit_and_gain(posed, assignment.maps[state], precision)
         misfit[rows], gain[rows] = found.double().cpu().numpy()
     return misfit, gain
 
@@ -123,4 +124,4 @@ def _misfit_and_gain(images: PosedImages, map_: Tensor, precision: Tensor) -> Te
             (precision * (own.moved - made).abs().square()).sum(1) / n_weights,
             (precision * (own.moved.conj() * made).real).sum(1) - 0.5 * (precision * made.abs().square()).sum(1)))
 
-    return torch.cat(in_chunks(part, len(images.A)), 1)
+    return torch.cat(in_chunks(part, len(images.rotations)), 1)

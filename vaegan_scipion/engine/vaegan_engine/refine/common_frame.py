@@ -31,14 +31,14 @@ def lay_in_one_frame(problem: Problem, assignment: Assignment, halves: list[Halv
                      ) -> tuple[Assignment, list[Halves], list[FrameFit]]:
     """The assignment and the maps of all states in the frame of the largest one."""
     largest = int(assignment.sizes().argmax())
-    halves_there, fits = list(halves), [FrameFit(1.0, False)] * assignment.n_classes
-    for state in range(assignment.n_classes):
+    halves_there, fits = list(halves), [FrameFit(1.0, False)] * assignment.n_states
+    for state in range(assignment.n_states):
         if state == largest:
             continue
         aligned = align_map(halves[state].full, halves[largest].full, problem.images.pixel_size_ang)
-        poses = carried(assignment.A[:, state], assignment.shifts_px[:, state], aligned, forward=False)
+        poses = carried(assignment.rotations[:, state], assignment.shifts_px[:, state], aligned, forward=False)
         assignment = assignment.with_state_poses(state, *poses)
         halves_there[state] = halves_at(problem, assignment, state)
-        assignment = assignment.with_map(state, torch.from_numpy(halves_there[state].full).to(assignment.volumes))
+        assignment = assignment.with_map(state, torch.from_numpy(halves_there[state].full).to(assignment.maps))
         fits[state] = FrameFit(float(aligned.correlation), bool(aligned.mirrored))
     return assignment, halves_there, fits

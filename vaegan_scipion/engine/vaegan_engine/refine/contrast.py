@@ -10,7 +10,7 @@ more than their variances say is the spread tau of the particles. Each value is 
 ``ContrastTuning.min_contrast``, to 1 + 6 tau: an image with nothing in it must not pass for a faint particle, while
 strong ones do occur.
 
-Unmodelled, contrast is what differs most between images of one state: it would be the first principal volume, hide the
+Unmodelled, contrast is what differs most between images of one state: it would be the first principal map, hide the
 states behind it and pass for a motion.
 """
 from __future__ import annotations
@@ -33,7 +33,7 @@ _MAD = 1.4826  # median absolute deviation to standard deviation of a normal dis
 def fit_contrasts(problem: Problem, state: State, max_shell: float) -> tuple[np.ndarray, np.ndarray]:
     """Least-squares contrasts ``(n,)`` of a state's images, their median 1, and their variances."""
     band = make_band(problem.box_px, max_shell, problem.device)
-    images = PosedImages(Coefficients(problem.images, state.rows, band), state.A, state.shifts_px)
+    images = PosedImages(Coefficients(problem.images, state.rows, band), state.rotations, state.shifts_px)
     map_ = reconstruction(images, torch.ones_like(band.weight), problem.mask)
     precision = band.weight / residual_noise(images, map_)[band.shell]
     map_ft = transform_of(map_, band)

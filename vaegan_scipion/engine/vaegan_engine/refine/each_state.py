@@ -28,13 +28,13 @@ def follow_motions(problem: Problem, assignment: Assignment, recorder: Recorder)
 
     def of_state(before: Assignment, state: int) -> tuple[Tensor, Tensor, Tensor]:
         after = follow_motion(problem, before, state, max_shell, report)
-        return after.A[:, state], after.shifts_px[:, state], after.volumes[state]
+        return after.rotations[:, state], after.shifts_px[:, state], after.maps[state]
 
-    recorder.stage("follow", f"{assignment.n_classes} states: does one move?")
+    recorder.stage("follow", f"{assignment.n_states} states: does one move?")
     with progress_bar(len(problem), "motions", "images") as bar:
-        for state in range(assignment.n_classes):
-            A, shifts_px, map_ = recorder.step(f"follow_{state:02d}", partial(of_state, assignment, state))
-            assignment = assignment.with_state_poses(state, A, shifts_px).with_map(state, map_)
+        for state in range(assignment.n_states):
+            rotations, shifts_px, map_ = recorder.step(f"follow_{state:02d}", partial(of_state, assignment, state))
+            assignment = assignment.with_state_poses(state, rotations, shifts_px).with_map(state, map_)
             bar.update(len(assignment.members(state)))
     return assignment
 
@@ -55,14 +55,14 @@ def refine_details(problem: Problem, assignment: Assignment, recorder: Recorder)
 
     def of_state(before: Assignment, state: int) -> tuple[Halves, Tensor, Tensor]:
         halves, after = refine_halves(problem, before, state)
-        return halves, after.A[:, state], after.shifts_px[:, state]
+        return halves, after.rotations[:, state], after.shifts_px[:, state]
 
-    recorder.stage("detail", f"{assignment.n_classes} states, two halves each")
+    recorder.stage("detail", f"{assignment.n_states} states, two halves each")
     halves_of = []
     with progress_bar(len(problem), "detail", "images") as bar:
-        for state in range(assignment.n_classes):
-            halves, A, shifts_px = recorder.step(f"detail_{state:02d}", partial(of_state, assignment, state))
-            assignment = assignment.with_state_poses(state, A, shifts_px)
+        for state in range(assignment.n_states):
+            halves, rotations, shifts_px = recorder.step(f"detail_{state:02d}", partial(of_state, assignment, state))
+            assignment = assignment.with_state_poses(state, rotations, shifts_px)
             halves_of.append(halves)
             bar.update(len(assignment.members(state)))
     return halves_of, assignment
@@ -71,9 +71,9 @@ def refine_details(problem: Problem, assignment: Assignment, recorder: Recorder)
 def find_motions(problem: Problem, assignment: Assignment, recorder: Recorder) -> list[Motion | None]:
     """Continuous variation of every state; None for small ones."""
     motions: list[Motion | None] = []
-    recorder.stage("variation", f"{assignment.n_classes} states")
+    recorder.stage("variation", f"{assignment.n_states} states")
     with progress_bar(len(problem), "variation", "images") as bar:
-        for state in range(assignment.n_classes):
+        for state in range(assignment.n_states):
             n, motion = len(assignment.members(state)), None
             smaller = min(len(rows_of_half(problem, assignment, state, half)) for half in HALF_SETS)
             if smaller >= problem.tuning.motion.min_images:

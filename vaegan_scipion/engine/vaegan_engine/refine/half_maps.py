@@ -25,7 +25,7 @@ HALF_SETS = 1, 2
 
 def smaller_halves(assignment: Assignment, half_set: np.ndarray) -> np.ndarray:
     """Part of each state's images that are in its smaller half set ``(c,)``; ``half_set`` (n,) of 1 and 2."""
-    second = np.array([np.mean(half_set[assignment.members(state)] == 2) for state in range(assignment.n_classes)])
+    second = np.array([np.mean(half_set[assignment.members(state)] == 2) for state in range(assignment.n_states)])
     return np.minimum(second, 1 - second)
 
 
@@ -49,7 +49,7 @@ def refine_halves(problem: Problem, assignment: Assignment, state: int) -> tuple
     start_shell = max_shell = problem.settings.state_shells
     before = 0.0
     members = [rows_of_half(problem, assignment, state, half) for half in HALF_SETS]
-    maps = [low_passed(assignment.volumes[state][None], start_shell)[0]] * 2
+    maps = [low_passed(assignment.maps[state][None], start_shell)[0]] * 2
     for _ in range(tuning.rounds):
         band = make_band(problem.box_px, max_shell, problem.device)
         wide = make_band(problem.box_px, min(nyquist, max_shell + tuning.wider_shells), problem.device)
@@ -58,7 +58,7 @@ def refine_halves(problem: Problem, assignment: Assignment, state: int) -> tuple
             images = PosedImages(Coefficients(problem.images, rows, band), *assignment.poses(rows))
             precision = band.weight / residual_noise(images, map_)[band.shell]
             refined, _ = images.refined(map_, precision, tuning.pose_iterations)
-            assignment = assignment.with_state_poses(state, refined.A, refined.shifts_px, rows)
+            assignment = assignment.with_state_poses(state, refined.rotations, refined.shifts_px, rows)
             made.append(state_map(problem, assignment, rows, wide, torch.ones_like(wide.weight))[0])
         maps = made
         fsc = fourier_shell_correlation(*(map_.cpu().numpy() for map_ in maps))

@@ -35,27 +35,27 @@ _LINE_NODES = 31  # from one map's place less to the other's plus the distance b
 def exchange_poses(problem: Problem, assignment: Assignment, pair: tuple[int, int], max_shell: float) -> Assignment:
     """The images of two states try their poses of one in the other and keep the better."""
     a, b = pair
-    maps = low_passed(assignment.volumes[[a, b]], max_shell).cpu().numpy()
+    maps = low_passed(assignment.maps[[a, b]], max_shell).cpu().numpy()
     per_voxel = problem.box_px / maps.shape[-1]  # pixels of the images
     aligned = align_map(maps[1], maps[0], problem.images.pixel_size_ang * per_voxel)
     aligned = aligned._replace(shift_px=aligned.shift_px * per_voxel)
     rows = np.union1d(assignment.members(a), assignment.members(b))
-    at = torch.from_numpy(rows).to(assignment.A.device)
+    at = torch.from_numpy(rows).to(assignment.rotations.device)
     band = make_band(problem.box_px, max_shell, problem.device)
     source, precision = Coefficients(problem.images, rows, band), band.weight / assignment.noise[band.shell]
-    own = {state: (assignment.A[at, state], assignment.shifts_px[at, state]) for state in (a, b)}
+    own = {state: (assignment.rotations[at, state], assignment.shifts_px[at, state]) for state in (a, b)}
     carried_poses = {b: carried(*own[a], aligned, True), a: carried(*own[b], aligned, False)}
     for state in (b, a):
         best, _ = better_poses(PosedImages(source, *own[state]), PosedImages(source, *carried_poses[state]),
-                               assignment.volumes[state], precision, problem.tuning.join.pose_iterations)
-        assignment = assignment.with_state_poses(state, best.A, best.shifts_px, rows)
+                               assignment.maps[state], precision, problem.tuning.join.pose_iterations)
+        assignment = assignment.with_state_poses(state, best.rotations, best.shifts_px, rows)
     return assignment
 
 
 def separate_pairs(problem: Problem, assignment: Assignment, max_shell: float, rng: torch.Generator
                    ) -> list[dict[str, Any]]:
     """``separation.separation`` of every pair of states, by maps made from two halves of the images."""
-    images, n_states = problem.images, assignment.n_classes
+    images, n_states = problem.images, assignment.n_states
     band = make_band(problem.box_px, max_shell, problem.device)
     source, precision = Coefficients(images, np.arange(len(images)), band), band.weight / assignment.noise[band.shell]
     half = 1 + torch.randperm(len(images), generator=rng).numpy() % 2
@@ -65,7 +65,7 @@ def separate_pairs(problem: Problem, assignment: Assignment, max_shell: float, r
         for state in range(n_states):
             rows = assignment.members(state)
             map_, _ = state_map(problem, assignment, rows[half[rows] == k + 1], band, precision)
-            posed = PosedImages(source, assignment.A[:, state], assignment.shifts_px[:, state])
+            posed = PosedImages(source, assignment.rotations[:, state], assignment.shifts_px[:, state])
             costs[k, :, state] = misfits(posed, map_, precision, images.contrast_spread).cpu().numpy()
             maps.append(map_)
     pairs = []
@@ -81,7 +81,7 @@ def separate_pairs(problem: Problem, assignment: Assignment, max_shell: float, r
             told = line_evidence(torch.where(torch.from_numpy(half[rows]) == 1, odds[1], odds[0]).double().numpy(),
                                  np.where(half[rows] == 1, apart[1], apart[0]))
             pairs.append({"states": [a, b], "valley_evidence": told,
-                          **separation(odds[0], odds[1], unseen, assignment.A[rows, a], problem.tuning.split)})
+                          **separation(odds[0], odds[1], unseen, assignment.rotations[rows, a], problem.tuning.split)})
     return pairs
 
 
@@ -97,7 +97,8 @@ def map_differences(problem: Problem, assignment: Assignment, pair: tuple[int, i
                     where: MapsBand) -> np.ndarray:
     """``sum_k w |C (S_a[V_a] - S_b[V_b])|^2`` per image ``(n,)``: each map at the image's own pose in its state."""
     source, rows = Coefficients(problem.images, where.rows, where.band), torch.from_numpy(where.rows)
-    sides = [PosedImages(source, assignment.A[rows, state], assignment.shifts_px[rows, state]) for state in pair]
+    sides = [PosedImages(source, assignment.rotations[rows, state], assignment.shifts_px[rows, state])
+             for state in pair]
     map_fts = [transform_of(map_, where.band) for map_ in maps]
 
     def part(at: slice) -> Tensor:
@@ -136,11 +137,11 @@ def join_same(problem: Problem, assignment: Assignment, max_shell: float, rng: t
     """Join states that two halves of the images cannot tell apart. Returns the evidence of the pairs that stay."""
     while True:
         assignment = reassign(problem, assignment, max_shell)
-        if assignment.n_classes == 1:
+        if assignment.n_states == 1:
             return assignment, []
         sizes = assignment.sizes()
         pairs = separate_pairs(problem, assignment, max_shell, rng)
-        doubtful = doubtful_pairs(pairs, assignment.n_classes, problem.tuning.join)
+        doubtful = doubtful_pairs(pairs, assignment.n_states, problem.tuning.join)
         for pair in doubtful:
             assignment = exchange_poses(problem, assignment, pair, max_shell)
         if doubtful:

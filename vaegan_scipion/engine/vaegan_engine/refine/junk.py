@@ -56,7 +56,7 @@ def set_junk_aside(problem: Problem, assignment: Assignment, max_shell: float) -
         unlike, empty = misfit > limit, gain < tuning.min_gain
         shares = junk_shares(assignment, unlike | empty)
         worst = int(np.argmax(shares))
-        if shares[worst] > tuning.max_junk_frac and assignment.n_classes > 1:
+        if shares[worst] > tuning.max_junk_frac and assignment.n_states > 1:
             assignment = assignment.without(worst)
             misfit, gain = misfit_and_gain(images, assignment, band)
             unlike, empty = misfit > limit, gain < tuning.min_gain
@@ -88,5 +88,5 @@ def with_outliers(problem: Problem, assignment: Assignment, max_shell: float, ou
 
 def junk_shares(assignment: Assignment, junk: np.ndarray) -> list[float]:
     """Part of each state's images that are junk (n,) bool; 1 of a state without any."""
-    members = [assignment.class_ == state for state in range(assignment.n_classes)]
+    members = [assignment.state_of == state for state in range(assignment.n_states)]
     return [junk[own].mean() if own.any() else 1.0 for own in members]

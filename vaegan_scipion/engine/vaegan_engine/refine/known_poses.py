@@ -49,8 +49,9 @@ def one_state(problem: Problem, rows: np.ndarray | None = None) -> State:
     rows = np.arange(len(problem)) if rows is None else rows
     band = make_band(problem.box_px, problem.settings.search_shells, problem.device)
     at = torch.from_numpy(rows).to(problem.device)
-    images = PosedImages(Coefficients(problem.images, rows, band), poses.A[at], poses.shifts_px[at])
-    return State(rows, images.A, images.shifts_px, reconstruction(images, torch.ones_like(band.weight), problem.mask))
+    images = PosedImages(Coefficients(problem.images, rows, band), poses.rotations[at], poses.shifts_px[at])
+    map_ = reconstruction(images, torch.ones_like(band.weight), problem.mask)
+    return State(rows, images.rotations, images.shifts_px, map_)
 
 
 def known_start(problem: Problem) -> CoarseMaps:
@@ -69,7 +70,7 @@ def known_start(problem: Problem) -> CoarseMaps:
         print("warning: the given angles are no better than angles dealt out at random; leave input_poses out, so that "
               "they are searched", flush=True)
     state = one_state(problem)
-    return CoarseMaps(state.volume[None], joint_noise(problem, [state], problem.settings.search_shells), unseen, [row])
+    return CoarseMaps(state.map[None], joint_noise(problem, [state], problem.settings.search_shells), unseen, [row])
 
 
 def dealt_out(problem: Problem, rows: np.ndarray, rng: np.random.Generator) -> Problem:
@@ -77,14 +78,14 @@ def dealt_out(problem: Problem, rows: np.ndarray, rng: np.random.Generator) -> P
     poses, source = problem.poses, np.arange(len(problem))
     assert poses is not None
     source[rows] = rng.permutation(rows)
-    return replace(problem, poses=GivenPoses(poses.part(source).A, poses.shifts_px))
+    return replace(problem, poses=GivenPoses(poses.part(source).rotations, poses.shifts_px))
 
 
 def unseen_log_evidence(problem: Problem, trial: Trial, seen: np.ndarray) -> float:
     """Mean log likelihood ratio of the unseen images, the map of the others against an empty one."""
     max_shell, state = problem.settings.search_shells, one_state(problem, seen)
     noise = joint_noise(problem, [state], max_shell)
-    model = MapMixture(low_passed(state.volume[None], max_shell), noise, problem.mask)
+    model = MapMixture(low_passed(state.map[None], max_shell), noise, problem.mask)
     return float(trial.unseen_log_evidence(model, trial.stages()[1]).mean())
 
 
@@ -92,17 +93,17 @@ def at_own_poses(problem: Problem, states: list[State]) -> Assignment:
     """All images in all states' maps at the pose that they have; those of no state at the pose they were given."""
     poses, images, max_shell = problem.poses, problem.images, problem.settings.search_shells
     assert poses is not None
-    A, shifts_px = poses.A.clone(), poses.shifts_px.clone()
+    rotations, shifts_px = poses.rotations.clone(), poses.shifts_px.clone()
     for state in states:
-        at = torch.from_numpy(state.rows).to(A.device)
-        A[at], shifts_px[at] = state.A, state.shifts_px
+        at = torch.from_numpy(state.rows).to(rotations.device)
+        rotations[at], shifts_px[at] = state.rotations, state.shifts_px
     noise = joint_noise(problem, states, max_shell)
-    maps = low_passed(torch.stack([state.volume for state in states]), max_shell)
+    maps = low_passed(torch.stack([state.map for state in states]), max_shell)
     band = make_band(problem.box_px, max_shell, problem.device)
     precision = band.weight / noise[band.shell]
-    posed = PosedImages(Coefficients(images, np.arange(len(images)), band), A, shifts_px)
+    posed = PosedImages(Coefficients(images, np.arange(len(images)), band), rotations, shifts_px)
     costs = [cost_of(posed, map_, precision, images.contrast_spread, misfits(posed, map_, precision)) for map_ in maps]
     log_posterior = state_log_posterior(costs, np.array([len(state.rows) for state in states]))
     c = len(states)
-    return Assignment(log_posterior.argmax(1), log_posterior, A[:, None].repeat(1, c, 1, 1),
+    return Assignment(log_posterior.argmax(1), log_posterior, rotations[:, None].repeat(1, c, 1, 1),
                       shifts_px[:, None].repeat(1, c, 1), maps, noise, np.zeros(len(images), bool))

@@ -88,27 +88,28 @@ class WorkingImages:
 
     def __init__(self, problem: Problem, state: State, max_shell: float) -> None:
         self._source = Coefficients(problem.images, state.rows, make_band(problem.box_px, max_shell, problem.device))
-        self.A, self._shifts_px = state.A, state.shifts_px
+        self.rotations, self._shifts_px = state.rotations, state.shifts_px
         small = working_box_px(max_shell, problem.box_px)
         self.band: Band = make_band(small, max_shell, problem.device)
         scale = (small / problem.box_px) ** 3  # of the values of a resized map
         self.mask = (resized_maps(problem.mask, small) * scale).clamp(0, 1)
 
     def __len__(self) -> int:
-        return len(self.A)
+        return len(self.rotations)
 
     def part(self, rows: Tensor) -> Posed:
         """Some of the images, by row numbers."""
         transforms, ctf = self._source[rows.cpu().numpy()]
-        return posed(transforms, ctf, self.A[rows], self._shifts_px[rows], self._source.band)._replace(band=self.band)
+        images = posed(transforms, ctf, self.rotations[rows], self._shifts_px[rows], self._source.band)
+        return images._replace(band=self.band)
 
     def row_chunks(self) -> tuple[Tensor, ...]:
         """Row numbers of all images, some at a time."""
-        return torch.arange(len(self), device=self.A.device).split(CHUNK_IMAGES)
+        return torch.arange(len(self), device=self.rotations.device).split(CHUNK_IMAGES)
 
     def rows(self, at: slice) -> Posed:
         """Images in a row."""
-        return self.part(torch.arange(len(self), device=self.A.device)[at])
+        return self.part(torch.arange(len(self), device=self.rotations.device)[at])
 
 
 def see(images: WorkingImages, maps: PrincipalMaps, contrast: np.ndarray) -> Seen:
@@ -129,13 +130,13 @@ def see(images: WorkingImages, maps: PrincipalMaps, contrast: np.ndarray) -> See
     return Seen(points, misfit, contrast * (1 + stronger))
 
 
-def apart_from_views(points: UncertainPoints, A: Tensor, rounds: int) -> tuple[UncertainPoints, float]:
+def apart_from_views(points: UncertainPoints, rotations: Tensor, rounds: int) -> tuple[UncertainPoints, float]:
     """Points less what a quadratic function of the view tells of them, and the gain of log likelihood by it.
 
     One Gaussian about ``B q(view)`` by expectation maximisation. The gain is less half the parameters' number times
     log n; where it is not above 0 the points stay as they are.
     """
-    view = A[:, 2].double().cpu().numpy()
+    view = rotations[:, 2].double().cpu().numpy()
     i, j = np.triu_indices(3)
     terms = np.concatenate((view, view[:, i] * view[:, j]), 1)
     terms = terms - terms.mean(0)
@@ -161,7 +162,7 @@ def find_landscape(problem: Problem, state: State, max_shell: float) -> Landscap
     maps = principal_maps(first, images.part, torch.arange(len(images)), images.mask, tuning.map_rounds, problem.seed)
     given = problem.images.contrast
     told = see(images, maps, np.ones(len(images)) if given is None else given[state.rows])
-    points, by_view = apart_from_views(told.points, state.A, tuning.view_rounds)
+    points, by_view = apart_from_views(told.points, state.rotations, tuning.view_rounds)
     fits = grown(points, tuning.max_groups)
     fit = best_by_bic(fits)
     outside = outliers(points, fit, np.stack((np.log(told.misfit), told.contrast), 1))
@@ -178,5 +179,5 @@ def leaves(found: Landscape, parent: int, state: State, problem: Problem) -> lis
     """
     sizes = [int((found.label == k).sum()) for k in range(found.n_states)]
     large = [k for k in np.argsort(-np.array(sizes), kind="stable").tolist() if sizes[k] >= problem.min_state]
-    return [Leaf(parent, replace(state.part(found.label == k), volume=found.state_map(k, state.volume.shape[-1])))
+    return [Leaf(parent, replace(state.part(found.label == k), map=found.state_map(k, state.map.shape[-1])))
             for k in large]

@@ -38,7 +38,7 @@ def unseen_misfits(problem: Problem, state: State, masks: list[Tensor], max_shel
     band = make_band(problem.box_px, max_shell, problem.device)
     flat, whole = torch.ones_like(band.weight), torch.ones_like(masks[0])
     at = spread_rows(len(state.rows), problem.tuning.mask.max_images)
-    halves = [PosedImages(Coefficients(images, state.rows[own], band), state.A[own], state.shifts_px[own])
+    halves = [PosedImages(Coefficients(images, state.rows[own], band), state.rotations[own], state.shifts_px[own])
               for own in (at[::2], at[1::2])]
     maps = [reconstruction(half, flat, whole) for half in halves]
     noise = torch.stack([residual_noise(half, map_) for half, map_ in zip(halves, maps[::-1], strict=True)]).mean(0)

@@ -7,7 +7,7 @@ not keep it where it was. Two halves of the images make their curves without eac
 place of each image says whether there is a motion at all. What the viewing direction tells of the place does not count:
 a rigid map that is a little worse along some directions orders its images by their view, in both halves alike.
 
-The order to begin with is one of several: the leading principal volumes' scores, and the longest way
+The order to begin with is one of several: the leading principal maps' scores, and the longest way
 through them (Fiedler vector of their neighbour graph), since a motion larger than the resolution is no straight
 line in them and the leading one may fold it. The order whose maps explain unseen images best is kept.
 
@@ -31,8 +31,8 @@ from ..reconstruction.pose_refinement import refine_poses
 from ..reconstruction.posed_images import Coefficients, InChunks, Posed, PosedImages, in_chunks, posed
 from ..runtime.step_store import stored
 from ..stats.view_dependence import apart_from_view
+from .first_principal_map import MapModel, principal_map
 from .half_maps import HALF_SETS
-from .principal_volume import MapModel, principal_volume
 from .problem import Problem
 from .states import Assignment
 
@@ -66,12 +66,12 @@ class Unposed(NamedTuple):
 class Poses(NamedTuple):
     """Rotations ``(n, 3, 3)`` and shifts ``(n, 2)``."""
 
-    A: Tensor
+    rotations: Tensor
     shifts_px: Tensor
 
     def part(self, rows: Tensor) -> Poses:
         """Those of some images (index)."""
-        return Poses(self.A[rows], self.shifts_px[rows])
+        return Poses(self.rotations[rows], self.shifts_px[rows])
 
 
 def quantiles(values: Tensor) -> Tensor:
@@ -100,21 +100,21 @@ def log_likelihoods(images: InChunks, maps: Tensor, model: MapModel) -> Tensor:
     ``-1/2 (|r|^2 - 2 f <r, D> + f^2 |D|^2)``.
     """
     precision, n_nodes = model.precision, len(maps)
-    grid = torch.linspace(0, 1, model.tuning.motion.n_places, device=images.A.device) * (n_nodes - 1)
+    grid = torch.linspace(0, 1, model.tuning.motion.n_places, device=images.rotations.device) * (n_nodes - 1)
     segment = grid.long().clamp(max=n_nodes - 2)
     f = grid - segment
     transforms = transforms_of(maps, images.band)
 
     def part(rows: slice) -> Tensor:
         own = images.rows(rows)
-        made = own.ctf * torch.stack([take_slices(map_ft, own.band, own.A) for map_ft in transforms])
+        made = own.ctf * torch.stack([take_slices(map_ft, own.band, own.rotations) for map_ft in transforms])
         residual, step = own.moved - made[:-1], made[1:] - made[:-1]  # (n_nodes - 1, m, p)
         power, square = ((precision * x.abs().square()).sum(2) for x in (residual, step))
         cross = (precision * (residual.conj() * step).real).sum(2)
         misfit = power[segment] - 2 * f[:, None] * cross[segment] + f[:, None].square() * square[segment]
         return -0.5 * misfit.T
 
-    return torch.cat(in_chunks(part, len(images.A)))
+    return torch.cat(in_chunks(part, len(images.rotations)))
 
 
 def starting_orders(images: Posed, model: MapModel, rng: torch.Generator) -> list[Tensor]:
@@ -123,7 +123,7 @@ def starting_orders(images: Posed, model: MapModel, rng: torch.Generator) -> lis
 
     moved, scores = images.moved, []
     for _ in range(model.tuning.motion.n_components):
-        component, score = principal_volume(images._replace(moved=moved), model, rng)
+        component, score = principal_map(images._replace(moved=moved), model, rng)
         scores.append(score)
         moved = moved - score[:, None] * project(images, transform_of(component, images.band))
     table = torch.stack(scores, 1).double().cpu().numpy()
@@ -152,12 +152,12 @@ def settle_places(images: Posed, t: Tensor, half: Tensor, model: MapModel, round
     return t, maps, float(log_evidence.mean())
 
 
-def agreement(both: Tensor, A: Tensor) -> float:
+def agreement(both: Tensor, rotations: Tensor) -> float:
     """Correlation of two orders ``(2, n)`` of the same images, less what views at rotations A explain of it.
 
     The covariance of what ``apart_from_view`` leaves of them, over the product of the whole standard deviations.
     """
-    left = np.stack([apart_from_view(t, A) for t in both])
+    left = np.stack([apart_from_view(t, rotations) for t in both])
     return float(left.prod(0).mean() / both.double().cpu().numpy().std(1).prod())
 
 
@@ -169,16 +169,16 @@ def coordinate(log_likelihood: Tensor) -> Tensor:
 
 def refine_at_nodes(source: Unposed, poses: Poses, t: Tensor, maps: Tensor, model: MapModel) -> Poses:
     """Poses of images refined against the map of the node nearest to their t."""
-    A, shifts_px = poses.A.clone(), poses.shifts_px.clone()
+    rotations, shifts_px = poses.rotations.clone(), poses.shifts_px.clone()
     nearest = (t * (len(maps) - 1)).round().long()
     for node, map_ft in enumerate(transforms_of(maps, source.band)):
         own = torch.nonzero(nearest == node).squeeze(1)
         if len(own) == 0:
             continue
-        A[own], shifts_px[own], _ = refine_poses(map_ft, source.transforms[own], source.ctf[own], A[own],
-                                                 shifts_px[own], model.precision, source.band,
-                                                 model.tuning.motion.node_pose_iterations)
-    return Poses(A, shifts_px)
+        rotations[own], shifts_px[own], _ = refine_poses(
+            map_ft, source.transforms[own], source.ctf[own], rotations[own], shifts_px[own], model.precision,
+            source.band, model.tuning.motion.node_pose_iterations)
+    return Poses(rotations, shifts_px)
 
 
 def curve(images: Posed, t: Tensor | None, model: MapModel, rng: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -186,7 +186,7 @@ def curve(images: Posed, t: Tensor | None, model: MapModel, rng: torch.Generator
 
     Without ``t`` the best of several starting orders, tried on some of the images.
     """
-    n, device, tuning = len(images.A), images.A.device, model.tuning.motion
+    n, device, tuning = len(images.rotations), images.rotations.device, model.tuning.motion
     part = 1 + torch.arange(n, device=device) % 2
     if t is None:
         chosen = torch.randperm(n, generator=rng)[:tuning.trial_images].to(device)
@@ -217,7 +217,7 @@ def principal_curve(source: Unposed, poses: Poses, half: Tensor, model: MapModel
     each half makes its curve alone, and the coordinate of an image comes from the other half's. Poses are refined on
     the way, by maps of their own half, and not returned.
     """
-    poses, turns = Poses(poses.A.clone(), poses.shifts_px.clone()), model.tuning.motion.pose_turns
+    poses, turns = Poses(poses.rotations.clone(), poses.shifts_px.clone()), model.tuning.motion.pose_turns
     rows = [torch.nonzero(half == h).squeeze(1) for h in HALF_SETS]
     images = source.at(poses)
     model = replace(model, precision=source.band.weight / residual_noise(images, model.map_)[source.band.shell])
@@ -230,11 +230,11 @@ def principal_curve(source: Unposed, poses: Poses, half: Tensor, model: MapModel
             t[k] = of_half
             maps.append(maps_of_half)
             if turn + 1 < turns:
-                poses.A[own], poses.shifts_px[own] = refine_at_nodes(source.part(own), poses.part(own), of_half,
-                                                                     maps_of_half, model)
+                poses.rotations[own], poses.shifts_px[own] = refine_at_nodes(source.part(own), poses.part(own), of_half,
+                                                                             maps_of_half, model)
         images = source.at(poses)
     both = places(images, maps, model)
-    agreed = agreement(both, poses.A)
+    agreed = agreement(both, poses.rotations)
     if agreed < 0:  # the second half runs the other way
         both[1], maps[1] = 1 - both[1], maps[1].flip(0)
     motion = Motion(unseen_places(both, half), abs(agreed), (0.5 * (maps[0] + maps[1])).cpu().numpy())
@@ -252,7 +252,7 @@ def motion_of(problem: Problem, assignment: Assignment, state: int, max_shell: f
     poses = Poses(*assignment.poses(rows))
     half = torch.from_numpy(problem.half_set[rows].astype(np.int64)).to(problem.device)
     some = torch.from_numpy(spread_rows(len(rows), problem.tuning.motion.max_curve_images))
-    model = MapModel(assignment.volumes[state], torch.ones_like(band.weight), problem.mask, tuning=problem.tuning)
+    model = MapModel(assignment.maps[state], torch.ones_like(band.weight), problem.mask, tuning=problem.tuning)
     source = Unposed(*problem.images.coefficients(rows[some.numpy()], band), band)
     motion, maps, model = principal_curve(source, poses.part(some), half[some], model,
                                           torch.Generator().manual_seed(problem.seed))

@@ -36,26 +36,26 @@ def search_at_nodes(problem: Problem, assignment: Assignment, state: int, maps: 
     An image's misfit at the pose it had is that in the map which explains it best.
     """
     images, rows, search_shells = problem.images, assignment.members(state), problem.settings.search_shells
-    A, shifts_px = assignment.poses(rows)
+    rotations, shifts_px = assignment.poses(rows)
     band = make_band(problem.box_px, max_shell, problem.device)
     precision = band.weight / assignment.noise[band.shell]
     tried = search_all(images, MapMixture(low_passed(maps, search_shells), assignment.noise, problem.mask), rows,
                        search_shells, problem.tuning.search.n_rotations, problem.max_shift_px)
-    nearest = torch.from_numpy(tried.log_evidence.argmax(1)).to(A.device)
-    as_they_are = PosedImages(Coefficients(images, rows, band), A, shifts_px)
+    nearest = torch.from_numpy(tried.log_evidence.argmax(1)).to(rotations.device)
+    as_they_are = PosedImages(Coefficients(images, rows, band), rotations, shifts_px)
     before = torch.stack([misfits(as_they_are, map_, precision) for map_ in maps]).amin(0)
-    A, shifts_px, n_changed = A.clone(), shifts_px.clone(), 0
+    rotations, shifts_px, n_changed = rotations.clone(), shifts_px.clone(), 0
     for node, map_ in enumerate(maps):
         own = torch.nonzero(nearest == node).squeeze(1)
         if len(own) == 0:
             continue
         source = Coefficients(images, rows[own.cpu().numpy()], band)
-        new, cost = PosedImages(source, tried.A[own, node], tried.shifts_px[own, node]).refined(
+        new, cost = PosedImages(source, tried.rotations[own, node], tried.shifts_px[own, node]).refined(
             map_, precision, problem.tuning.motion.follow_pose_iterations)
         better = cost < before[own]
-        A[own[better]], shifts_px[own[better]] = new.A[better], new.shifts_px[better]
+        rotations[own[better]], shifts_px[own[better]] = new.rotations[better], new.shifts_px[better]
         n_changed += int(better.sum())
-    return assignment.with_state_poses(state, A, shifts_px, rows), n_changed
+    return assignment.with_state_poses(state, rotations, shifts_px, rows), n_changed
 
 
 def moves(problem: Problem, assignment: Assignment, state: int, max_shell: float) -> bool:

@@ -69,12 +69,12 @@ def write(problem: Problem, cache: ParticleCache, refined: Refined, out_dir: Pat
 def particle_table(problem: Problem, assignment: Assignment, new: np.ndarray, moving: list[Motion | None]) -> Table:
     """What every particle gets, its state under its ``new`` number (c,)."""
     aside, contrast = assignment.aside, problem.images.contrast
-    own_log_posterior = assignment.log_posterior[np.arange(len(problem)), assignment.class_]
+    own_log_posterior = assignment.log_posterior[np.arange(len(problem)), assignment.state_of]
     t = np.full(len(problem), np.nan)
     for state, motion in enumerate(moving):
         if motion is not None:
             t[assignment.members(state)] = motion.t
-    return Table(np.where(aside, UNASSIGNED, new[assignment.class_]), np.where(aside, 0.0, np.exp(own_log_posterior)),
+    return Table(np.where(aside, UNASSIGNED, new[assignment.state_of]), np.where(aside, 0.0, np.exp(own_log_posterior)),
                  pose_table(assignment, problem.images.pixel_size_ang), t,
                  np.ones(len(problem)) if contrast is None else contrast)
 

@@ -23,8 +23,8 @@ POSE_COLUMNS = ("rot_deg", "tilt_deg", "psi_deg", "shift_x_ang", "shift_y_ang")
 
 def pose_table(assignment: Assignment, pixel_size_ang: float) -> np.ndarray:
     """``(n, 5)``: RELION's angles in degrees and the shift of the particle's centre in A (x, y)."""
-    A, shifts_px = assignment.poses(np.arange(len(assignment.class_)))
-    angles = matrix_to_euler(A.double().cpu())
+    rotations, shifts_px = assignment.poses(np.arange(len(assignment.state_of)))
+    angles = matrix_to_euler(rotations.double().cpu())
     return np.stack([*(angle.numpy() for angle in angles),
                      *(pixel_size_ang * shifts_px.double().cpu().numpy()).T], 1)
 

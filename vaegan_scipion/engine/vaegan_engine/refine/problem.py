@@ -22,13 +22,13 @@ T = TypeVar("T")
 class GivenPoses:
     """Poses that the particles came with; row i of both is one image."""
 
-    A: Tensor  # (n, 3, 3)
+    rotations: Tensor  # (n, 3, 3)
     shifts_px: Tensor  # (n, 2)
 
     def part(self, rows: np.ndarray) -> GivenPoses:
         """Those of some images."""
-        at = torch.from_numpy(rows).to(self.A.device)
-        return GivenPoses(self.A[at], self.shifts_px[at])
+        at = torch.from_numpy(rows).to(self.rotations.device)
+        return GivenPoses(self.rotations[at], self.shifts_px[at])
 
 
 @dataclass(frozen=True)

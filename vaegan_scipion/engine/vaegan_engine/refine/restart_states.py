@@ -28,7 +28,7 @@ from .states import Assignment
 def suspect_states(problem: Problem, assignment: Assignment, band: Band) -> list[dict[str, Any]]:
     """States whose images are explained far worse than those of the best state: ``state``, ``misfit``, ``best``."""
     misfit, _ = misfit_and_gain(problem.images, assignment, band)
-    members = [assignment.members(state) for state in range(assignment.n_classes)]
+    members = [assignment.members(state) for state in range(assignment.n_states)]
     middle, width = np.array([middle_and_width(misfit[rows]) if len(rows) else (np.inf, np.nan) for rows in members]).T
     best = int(middle.argmin())
     limit = middle[best] + problem.tuning.restart.misfit_widths * width[best]
@@ -59,7 +59,7 @@ def place_map(problem: Problem, assignment: Assignment, state: int, map_: Tensor
     model = MapMixture(low_passed(map_[None], max_shell), assignment.noise, problem.mask)
     best = search_all(problem.images, model, np.arange(len(problem)), max_shell, problem.tuning.search.n_rotations,
                       problem.max_shift_px)
-    return assignment.with_state_poses(state, best.A[:, 0], best.shifts_px[:, 0]).with_map(state, map_)
+    return assignment.with_state_poses(state, best.rotations[:, 0], best.shifts_px[:, 0]).with_map(state, map_)
 
 
 def restart_states(problem: Problem, assignment: Assignment, max_shell: float, recorder: Recorder, name: str
@@ -69,7 +69,7 @@ def restart_states(problem: Problem, assignment: Assignment, max_shell: float, r
     Checkpoints of the parts begin with ``name``.
     """
     band = make_band(problem.box_px, max_shell, problem.device)
-    rows = suspect_states(problem, assignment, band) if assignment.n_classes > 1 else []
+    rows = suspect_states(problem, assignment, band) if assignment.n_states > 1 else []
     for row in rows:
         state = row["state"]
         print(f"state {state + 1} is explained badly (misfit {row['misfit']:.2f}, the best state's "

@@ -80,7 +80,7 @@ def find_states(problem: Problem, coarse: CoarseMaps, recorder: Recorder) -> tup
                     assignment, evidence = search_finer(this, assignment, evidence)
             assignment, evidence = set_junk_aside(this, assignment, evidence, outside)
         problem, states, aside = this.problem, assignment.states(), assignment.aside
-        print(f"{assignment.n_classes} states: {', '.join(str(len(state.rows)) for state in states)} particles, "
+        print(f"{assignment.n_states} states: {', '.join(str(len(state.rows)) for state in states)} particles, "
               f"{int(aside.sum())} set aside", flush=True)
         if not evidence.structured:
             break
@@ -114,7 +114,7 @@ def first_states(problem: Problem, model: MapMixture, recorder: Recorder) -> lis
     """All images searched in the coarse maps, maps with few images dropped; or one state at the given poses."""
     if problem.poses is not None:
         return [known_poses.one_state(problem)]
-    images, tuning, n_maps = problem.images, problem.tuning, model.n_classes
+    images, tuning, n_maps = problem.images, problem.tuning, model.n_maps
     recorder.stage("pose search", f"{len(images)} particles in {n_maps} maps")
     with progress_bar(len(images), "pose search", "images") as bar:
         best = search_all(images, model, np.arange(len(images)), problem.settings.search_shells,
@@ -127,8 +127,8 @@ def first_states(problem: Problem, model: MapMixture, recorder: Recorder) -> lis
     states = []
     for state, k in enumerate(kept):
         rows = np.flatnonzero(state_of == state)
-        at = torch.from_numpy(rows).to(best.A.device)
-        states.append(State(rows, best.A[at, k], best.shifts_px[at, k], model.maps[k]))
+        at = torch.from_numpy(rows).to(best.rotations.device)
+        states.append(State(rows, best.rotations[at, k], best.shifts_px[at, k], model.maps[k]))
     return states
 
 
@@ -173,15 +173,15 @@ def taken_over(this: Round, before: Assignment, found: list[Leaf]) -> Assignment
     """Every image at its pose in the parent of each new state; the images of a new state begin there."""
     parents = [leaf.parent for leaf in found]
     log_posterior = before.log_posterior[:, parents].copy()
-    A, shifts_px = before.A[:, parents].clone(), before.shifts_px[:, parents].clone()
-    class_ = log_posterior.argmax(1)
+    rotations, shifts_px = before.rotations[:, parents].clone(), before.shifts_px[:, parents].clone()
+    state_of = log_posterior.argmax(1)
     for k, leaf in enumerate(found):
-        state, at = leaf.state, torch.from_numpy(leaf.state.rows).to(A.device)
-        class_[state.rows] = k
+        state, at = leaf.state, torch.from_numpy(leaf.state.rows).to(rotations.device)
+        state_of[state.rows] = k
         for same in (j for j, other in enumerate(parents) if other == leaf.parent):
-            A[at, same], shifts_px[at, same] = state.A, state.shifts_px
-    volumes = torch.stack([leaf.state.volume for leaf in found])
-    return Assignment(class_, log_posterior, A, shifts_px, volumes, before.noise, before.aside)
+            rotations[at, same], shifts_px[at, same] = state.rotations, state.shifts_px
+    maps = torch.stack([leaf.state.map for leaf in found])
+    return Assignment(state_of, log_posterior, rotations, shifts_px, maps, before.noise, before.aside)
 
 
 def search(this: Round, states: list[State]) -> Assignment:
@@ -212,7 +212,7 @@ def settle_states(this: Round, assignment: Assignment) -> tuple[Assignment, list
     joined, pairs = join_same(problem, settled, max_shell, this.rng,
                               lambda pair: this.recorder.note(stage="join", **pair))
     settled = reassign(problem, joined, max_shell)
-    if settled.n_classes != joined.n_classes:
+    if settled.n_states != joined.n_states:
         pairs = separate_pairs(problem, settled, max_shell, this.rng)
     return settled, pairs
 
@@ -238,7 +238,7 @@ def search_states_finer(this: Round, assignment: Assignment) -> tuple[Assignment
     """What ``search_finer`` does, and the evidence of the pairs."""
     problem, max_shell, recorder = this.problem, this.max_shell, this.recorder
     band = make_band(problem.box_px, max_shell, problem.device)
-    recorder.stage("search again", f"{assignment.n_classes} states at {max_shell:.3g} shells")
+    recorder.stage("search again", f"{assignment.n_states} states at {max_shell:.3g} shells")
     with progress_bar(int((~assignment.aside).sum()), "search again", "images") as bar:
         searched, changed_frac = second_search.search_all_again(problem, assignment, band, bar.update)
     recorder.note(stage="search again", changed_frac=changed_frac)
@@ -265,7 +265,7 @@ def without_junk(this: Round, assignment: Assignment, pairs: list[dict[str, Any]
     left, n_outliers = junk.with_outliers(this.problem, left, this.max_shell, outside)
     numbers = {**numbers, "n_outliers": n_outliers, "n_junk": int(left.aside.sum()),
                "fraction": float(left.aside.mean())}
-    if left.n_classes != assignment.n_classes:
+    if left.n_states != assignment.n_states:
         pairs = separate_pairs(this.problem, left, this.max_shell, this.rng)
     return left, pairs, numbers
 

@@ -30,27 +30,27 @@ def search_again(problem: Problem, assignment: Assignment, rows: np.ndarray, ban
                  progress: Callable[[int], None] | None = None) -> Assignment:
     """The assignment with better poses and states of some images, where a new search in all maps finds any."""
     tuning = problem.tuning.search
-    model = MapMixture(low_passed(assignment.volumes, band.radius), assignment.noise, problem.mask)
+    model = MapMixture(low_passed(assignment.maps, band.radius), assignment.noise, problem.mask)
     tried = search_all(problem.images, model, rows, band.radius, tuning.second_rotations, problem.max_shift_px,
                        progress=progress, shifts_per_period=tuning.second_shifts_per_period)
     source, precision = Coefficients(problem.images, rows, band), band.weight / assignment.noise[band.shell]
-    at = torch.from_numpy(rows).to(assignment.A.device)
-    A, shifts_px, costs = assignment.A[at], assignment.shifts_px[at], []
-    for state, map_ in enumerate(assignment.volumes):
-        best, cost = better_poses(PosedImages(source, A[:, state], shifts_px[:, state]),
-                                  PosedImages(source, tried.A[:, state], tried.shifts_px[:, state]), map_, precision,
-                                  tuning.second_pose_iterations)
-        A[:, state], shifts_px[:, state] = best.A, best.shifts_px
+    at = torch.from_numpy(rows).to(assignment.rotations.device)
+    rotations, shifts_px, costs = assignment.rotations[at], assignment.shifts_px[at], []
+    for state, map_ in enumerate(assignment.maps):
+        best, cost = better_poses(PosedImages(source, rotations[:, state], shifts_px[:, state]),
+                                  PosedImages(source, tried.rotations[:, state], tried.shifts_px[:, state]), map_,
+                                  precision, tuning.second_pose_iterations)
+        rotations[:, state], shifts_px[:, state] = best.rotations, best.shifts_px
         costs.append(cost_of(best, map_, precision, problem.images.contrast_spread, cost))
     log_posterior = state_log_posterior(costs, assignment.sizes())
-    return assignment.with_poses(rows, A, shifts_px).with_states(rows, log_posterior)
+    return assignment.with_poses(rows, rotations, shifts_px).with_states(rows, log_posterior)
 
 
 def changed_frac(before: Assignment, after: Assignment, rows: np.ndarray, moved_deg: float) -> float:
     """Part of some images that have another state, or a pose in it that is more than ``moved_deg`` off."""
-    own = after.class_[rows]
-    moved = rotation_distance_deg(before.A[rows, own], after.A[rows, own]).cpu().numpy() > moved_deg
-    return float(np.mean((own != before.class_[rows]) | moved))
+    own = after.state_of[rows]
+    moved = rotation_distance_deg(before.rotations[rows, own], after.rotations[rows, own]).cpu().numpy() > moved_deg
+    return float(np.mean((own != before.state_of[rows]) | moved))
 
 
 def search_all_again(problem: Problem, assignment: Assignment, band: Band,

@@ -33,23 +33,23 @@ from .tuning import TUNING, SplitTuning
 def settle_poses(problem: Problem, state: State, band: Band) -> tuple[State, PosedImages, Tensor]:
     """Map from poses and poses from map in turn. Returns the state, its images in the band, the precision (p,)."""
     tuning = problem.tuning.split
-    images = PosedImages(Coefficients(problem.images, state.rows, band), state.A, state.shifts_px)
-    map_, precision = state.volume, torch.ones_like(band.weight)
+    images = PosedImages(Coefficients(problem.images, state.rows, band), state.rotations, state.shifts_px)
+    map_, precision = state.map, torch.ones_like(band.weight)
     for number in range(tuning.settle_rounds + 1):
         map_ = reconstruction(images, precision, problem.mask)
         precision = band.weight / residual_noise(images, map_)[band.shell]
         if number < tuning.settle_rounds:
             images, _ = images.refined(map_, precision, tuning.pose_iterations)
-    return State(state.rows, images.A, images.shifts_px, map_), images, precision
+    return State(state.rows, images.rotations, images.shifts_px, map_), images, precision
 
 
-def separation(first: Tensor, second: Tensor, unseen: Tensor, A: Tensor, tuning: SplitTuning = TUNING.split
+def separation(first: Tensor, second: Tensor, unseen: Tensor, rotations: Tensor, tuning: SplitTuning = TUNING.split
                ) -> dict[str, Any]:
     """Evidence that two maps are two states.
 
     ``first``, ``second``: every image's preference (n,) by maps from one half of the images and from the other;
     ``unseen``: the preference by the half that did not hold the image (the mean, where neither did), of images of one
-    strength: those of faint particles would fill the valley. ``A`` (n, 3, 3): their rotations, in one frame.
+    strength: those of faint particles would fill the valley. ``rotations`` (n, 3, 3): theirs, in one frame.
     """
     from sklearn.metrics import adjusted_mutual_info_score
 
@@ -62,7 +62,7 @@ def separation(first: Tensor, second: Tensor, unseen: Tensor, A: Tensor, tuning:
         "n_particles": len(side), "n_second": int(side.sum()),
         "agreement": float(adjusted_mutual_info_score((first > 0).cpu().numpy(), (second > 0).cpu().numpy())),
         "valley": valley_ratio(values[~side], values[side]) if two_sides else 1.0,
-        "by_view": explained_by_view((unseen > 0).float(), A),
+        "by_view": explained_by_view((unseen > 0).float(), rotations),
         "median_preference": float(np.median(np.abs(values))),
     }
 

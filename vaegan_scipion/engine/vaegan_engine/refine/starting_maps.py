@@ -21,8 +21,8 @@ def scale_to_images(maps: Tensor, data: Images, power: Tensor, max_shell: float,
     The noise is taken from the shells near Nyquist of the images' ``power`` (d//2 + 1,).
     """
     band = make_band(data.box_px, max_shell, data.device)
-    A = super_fibonacci_rotations(tuning.n_rotations_scale, data.device)
-    made = torch.stack([take_slices(map_ft, band, A).abs().square().mean(0)
+    rotations = super_fibonacci_rotations(tuning.n_rotations_scale, data.device)
+    made = torch.stack([take_slices(map_ft, band, rotations).abs().square().mean(0)
                         for map_ft in transforms_of(maps, band)]).mean(0)
     transforms, ctf = data.coefficients(spread_rows(len(data), tuning.n_images_power), band)
     signal = (transforms.abs().square().mean(0) - power[tuning.noise_shell]).clamp_min(0)

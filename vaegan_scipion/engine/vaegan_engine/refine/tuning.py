@@ -65,14 +65,14 @@ class RoundTuning:
 
     max_rounds: int = 5  # three like states at SNR 0.5 took three
     finer_shells: float = 2.0  # added to the states' shells from the second round on
-    first_settle_rounds: int = 2  # of classes and poses, before states are joined
+    first_settle_rounds: int = 2  # of states and poses, before states are joined
     pose_iterations: int = 2  # per settling round
     min_posterior: float = 1e-4  # of a state / of the likeliest, for an image's pose in it to be refined again
 
 
 @dataclass(frozen=True)
 class SplitTuning:
-    """What makes two states two (``separation``), and poses and principal volumes before (``principal_volume``)."""
+    """What makes two states two (``separation``), and poses and principal maps before (``first_principal_map``)."""
 
     min_agreement: float = 0.5  # adjusted mutual information of two halves' labels; true splits have 0.94 to 1; single
     max_valley: float = 0.6  # density between the sides / at them; true splits 0.04 to 0.40, a motion 0.95; single
@@ -83,7 +83,7 @@ class SplitTuning:
     plain_valley: float = 0.2
     settle_rounds: int = 3  # of map and poses before a state's landscape
     pose_iterations: int = 3
-    em_iterations: int = 12  # of the principal volume
+    em_iterations: int = 12  # of the principal map
     preference_quantile: float = 0.95  # beyond it preferences are cut: extreme images must not set the scale
 
 
@@ -171,7 +171,7 @@ class MotionTuning:
     max_curve_images: int = 20_000  # of a state, that its curve is made from; the others get their place on it
     trial_rounds: int = 2  # of each starting order
     trial_images: int = 2000
-    n_components: int = 3  # principal volumes whose scores are starting orders
+    n_components: int = 3  # principal maps whose scores are starting orders
     n_neighbours: int = 20  # of the graph whose Fiedler vector is one
     n_places: int = 51  # values of t that are tried
     node_pose_iterations: int = 1

@@ -22,7 +22,7 @@ from torch import Tensor
 from ..contract.errors import DataError
 from ..data.mrc_files import read_map
 from ..physics.ctf import ctf_2d
-from ..physics.projection import extract_slices, project, shift_slices, slices_to_images, volume_to_fourier
+from ..physics.projection import extract_slices, map_to_fourier, project, shift_slices, slices_to_images
 from ..physics.rotations import random_rotations
 
 KINDS = ("noise", "off-centre", "aggregate", "other")
@@ -37,7 +37,7 @@ class Junk:
     kind: np.ndarray  # (m,) int64 in KINDS
     owner: np.ndarray  # (p,) int64, ascending: the image of each part
     map_index: np.ndarray  # (p,) int64, in the set's maps, then the other molecules
-    A: Tensor  # (p, 3, 3)
+    rotations: Tensor  # (p, 3, 3)
     shift_px: Tensor  # (p, 2)
 
 
@@ -89,8 +89,8 @@ def load_others(paths: tuple[str, ...], maps: np.ndarray, voxel_size_ang: float)
 def projection_variance(maps: np.ndarray) -> float:
     """Mean variance of projections of maps ``(v, d, d, d)``, without CTF."""
     index = torch.arange(_SCALE_VIEWS) % len(maps)
-    A = random_rotations(_SCALE_VIEWS, torch.Generator().manual_seed(0))
-    return float(project(torch.from_numpy(maps), index, A).var((1, 2)).mean())
+    rotations = random_rotations(_SCALE_VIEWS, torch.Generator().manual_seed(0))
+    return float(project(torch.from_numpy(maps), index, rotations).var((1, 2)).mean())
 
 
 def _boxed(array: np.ndarray, box_px: int) -> np.ndarray:
@@ -109,18 +109,18 @@ class JunkImages:
         self.junk, self.box_px, self.pixel_size_ang = junk, maps.shape[-1], pixel_size_ang
         self._wide_px = 2 * self.box_px
         edge = self._wide_px // 2 - self.box_px // 2
-        self._volume_ft = volume_to_fourier(
+        self._map_ft = map_to_fourier(
             torch.nn.functional.pad(maps, (edge, self._wide_px - self.box_px - edge) * 3))
 
     def clean(self, row: int, ctf: Tensor) -> Tensor:
         """Noise-free image ``(d, d)`` of one row under its CTF ``(7,)``."""
-        device, d = self._volume_ft.device, self._wide_px
+        device, d = self._map_ft.device, self._wide_px
         first, last = np.searchsorted(self.junk.owner, (row, row + 1))
         if first == last:
             return torch.zeros(self.box_px, self.box_px, device=device)
         parts = slice(first, last)
         index = torch.from_numpy(self.junk.map_index[parts]).to(device)
-        planes = extract_slices(self._volume_ft, index, self.junk.A[parts].to(device), d)
+        planes = extract_slices(self._map_ft, index, self.junk.rotations[parts].to(device), d)
         planes = shift_slices(planes, self.junk.shift_px[parts].to(device)).sum(0, keepdim=True)
         image = slices_to_images(planes * ctf_2d(ctf[None].to(device), d, self.pixel_size_ang))[0]
         edge = d // 2 - self.box_px // 2

@@ -29,7 +29,7 @@ from ..data.optics import CTF_RELION, LEAST_DEFOCUS_ANG, MOST_DEFOCUS_ANG, PHASE
 from ..data.particle_tables import JUNK
 from ..data.particles import PARTICLE_ID
 from ..physics.ctf import CTF_COLUMNS, ctf_2d
-from ..physics.projection import extract_slices, shift_slices, slices_to_images, volume_to_fourier
+from ..physics.projection import extract_slices, map_to_fourier, shift_slices, slices_to_images
 from ..physics.rotations import concentrated_rotations, matrix_to_euler, random_rotations
 from ..runtime.compute import prepare_device
 from ..runtime.progress import progress_bar
@@ -55,7 +55,7 @@ class Truth:
     """What each of n images is made of, in the order of the stack."""
 
     map_index: np.ndarray  # (n,) int64, NO_MAP for junk
-    A: Tensor  # (n, 3, 3) float32 RELION Euler matrices
+    rotations: Tensor  # (n, 3, 3) float32 RELION Euler matrices
     shift_px: Tensor  # (n, 2) float32, x and y; the content moves by +shift
     contrast: Tensor  # (n,) float32, factor of the clean image; not a number for junk
     ctf: Tensor  # (n, 8) float32, columns as ctf.CTF_COLUMNS
@@ -105,8 +105,8 @@ def draw_truth(options: SimulateOptions, n_maps: int) -> Truth:
     ctf = _drawn_ctf(options, n, rng)
     generator = torch.Generator().manual_seed(int(rng.integers(2 ** 62)))
     c = options.view_concentration
-    A = concentrated_rotations(n, c, generator) if c else random_rotations(n, generator)
-    truth = Truth(map_index, A, torch.from_numpy(shift_px.astype(np.float32)), draw_contrast(options, n),
+    rotations = concentrated_rotations(n, c, generator) if c else random_rotations(n, generator)
+    truth = Truth(map_index, rotations, torch.from_numpy(shift_px.astype(np.float32)), draw_contrast(options, n),
                   torch.from_numpy(ctf.astype(np.float32)), np.full(n, -1))
     return with_junk(truth, options, n_maps) if options.junk_frac else truth
 
@@ -140,7 +140,8 @@ def with_junk(truth: Truth, options: SimulateOptions, n_maps: int) -> Truth:
     row[~is_junk], row[is_junk] = np.arange(n), n + np.arange(m)
     nowhere = torch.full((m, 2), torch.nan)
     return Truth(np.concatenate((truth.map_index, np.full(m, NO_MAP)))[row],
-                 torch.cat((truth.A, torch.eye(3).expand(m, 3, 3)))[row], torch.cat((truth.shift_px, nowhere))[row],
+                 torch.cat((truth.rotations, torch.eye(3).expand(m, 3, 3)))[row],
+                 torch.cat((truth.shift_px, nowhere))[row],
                  torch.cat((truth.contrast, nowhere[:, 0]))[row],
                  torch.cat((truth.ctf, torch.from_numpy(ctf.astype(np.float32))))[row],
                  np.concatenate((np.full(n, -1), np.arange(m)))[row], junk)
@@ -178,21 +179,21 @@ def _ctf_from_table(path: str, n: int, rng: np.random.Generator) -> np.ndarray:
     return table[rng.integers(len(table), size=n), _TABLE_CTF]
 
 
-def clean_images(volume_ft: Tensor, truth: Truth, rows: slice, box_px: int, pixel_size_ang: float) -> Tensor:
-    """Noise-free images ``(m, d, d)`` of particles in some rows, on the device of ``volume_ft``; 0 where junk is."""
-    device = volume_ft.device
+def clean_images(map_ft: Tensor, truth: Truth, rows: slice, box_px: int, pixel_size_ang: float) -> Tensor:
+    """Noise-free images ``(m, d, d)`` of particles in some rows, on the device of ``map_ft``; 0 where junk is."""
+    device = map_ft.device
     index = torch.from_numpy(truth.map_index[rows]).to(device)
     particle = torch.nonzero(index != NO_MAP).squeeze(1)
     images = torch.zeros(len(index), box_px, box_px, device=device)
-    images[particle] = particle_images(volume_ft, truth, rows.start + particle.cpu(), box_px, pixel_size_ang)
+    images[particle] = particle_images(map_ft, truth, rows.start + particle.cpu(), box_px, pixel_size_ang)
     return images
 
 
-def particle_images(volume_ft: Tensor, truth: Truth, rows: Tensor, box_px: int, pixel_size_ang: float) -> Tensor:
+def particle_images(map_ft: Tensor, truth: Truth, rows: Tensor, box_px: int, pixel_size_ang: float) -> Tensor:
     """Noise-free images ``(m, d, d)`` of particles."""
-    device = volume_ft.device
+    device = map_ft.device
     index = torch.from_numpy(truth.map_index[rows.numpy()]).to(device)
-    planes = extract_slices(volume_ft, index, truth.A[rows].to(device), box_px)
+    planes = extract_slices(map_ft, index, truth.rotations[rows].to(device), box_px)
     planes = planes * ctf_2d(truth.ctf[rows].to(device), box_px, pixel_size_ang)
     images = slices_to_images(shift_slices(planes, truth.shift_px[rows].to(device)))
     return images * truth.contrast[rows, None, None].to(device)
@@ -214,14 +215,14 @@ def run_simulate(options: SimulateOptions, out_dir: Path) -> dict[str, Any]:
     blocks = [slice(start, min(n, start + step)) for start in range(0, n, step)]
     noise_generator = torch.Generator(device).manual_seed(options.seed)
     with torch.no_grad():
-        volume_ft = volume_to_fourier(torch.from_numpy(maps).to(device))
+        map_ft = map_to_fourier(torch.from_numpy(maps).to(device))
 
         junk = junk_maker(options, truth, maps, pixel_size_ang, device)
         crowd = None if truth.crowd is None else JunkImages(truth.crowd, torch.from_numpy(maps).to(device),
                                                             pixel_size_ang)
 
         def clean(rows: slice) -> Tensor:
-            return clean_images(volume_ft, truth, rows, d, pixel_size_ang)
+            return clean_images(map_ft, truth, rows, d, pixel_size_ang)
 
         signal_variance = 0.0
         with progress_bar(n, "measuring the signal", "images") as bar:
@@ -295,7 +296,7 @@ def _remove_star(out_dir: Path) -> None:
 
 
 def _write_truth(path: Path, truth: Truth, names: list[str]) -> None:
-    angles = np.stack([angle.numpy() for angle in matrix_to_euler(truth.A.double())], 1)
+    angles = np.stack([angle.numpy() for angle in matrix_to_euler(truth.rotations.double())], 1)
     numbers = np.concatenate((angles, truth.shift_px.double().numpy(),
                               truth.contrast.double().numpy()[:, None]), 1)
     rows: list[list[Any]] = []

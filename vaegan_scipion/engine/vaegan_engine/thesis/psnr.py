@@ -69,8 +69,8 @@ def clean_projections(options: PsnrOptions, ids: np.ndarray, box_px: int, pixel_
         raise DataError(f"{options.truth_csv}: map {chosen[found.index(None)]['map_file']} is not among --maps.",
                         "Give all the simulated maps.")
     angles = torch.tensor([[float(row[name]) for name in ("rot_deg", "tilt_deg", "psi_deg")] for row in chosen])
-    volumes = torch.from_numpy(np.stack([reference.map for reference in references]))
-    return project(volumes, torch.tensor(found), euler_to_matrix(*angles.unbind(1))).numpy()
+    maps = torch.from_numpy(np.stack([reference.map for reference in references]))
+    return project(maps, torch.tensor(found), euler_to_matrix(*angles.unbind(1))).numpy()
 
 
 def run_psnr(options: PsnrOptions, out_dir: Path) -> dict[str, Any]:

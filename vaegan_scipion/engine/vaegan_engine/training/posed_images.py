@@ -23,7 +23,7 @@ class PosedParticles:
     """Images with poses; row i of every array is one particle."""
 
     source: Coefficients
-    A: Tensor  # (n, 3, 3)
+    rotations: Tensor  # (n, 3, 3)
     shifts_px: Tensor  # (n, 2)
     psi_rad: Tensor  # (n,)
     band: Band  # of the working box; its coefficients are those of the images' own
@@ -31,27 +31,27 @@ class PosedParticles:
     half_set: np.ndarray  # (n,) uint8
 
     def __len__(self) -> int:
-        return len(self.A)
+        return len(self.rotations)
 
     def part(self, rows: Tensor) -> Posed:
         """Some of the images, by row numbers."""
         transforms, ctf = self.source[rows.cpu().numpy()]
-        made = posed(transforms, ctf, self.A[rows], self.shifts_px[rows], self.source.band)
+        made = posed(transforms, ctf, self.rotations[rows], self.shifts_px[rows], self.source.band)
         return made._replace(band=self.band)
 
     def rows(self, at: slice) -> Posed:
         """Images in a row."""
-        return self.part(torch.arange(len(self), device=self.A.device)[at])
+        return self.part(torch.arange(len(self), device=self.rotations.device)[at])
 
     def spread(self, wanted: int) -> Tensor:
         """At most ``wanted`` rows, spread evenly."""
-        return torch.from_numpy(spread_rows(len(self), wanted)).to(self.A.device)
+        return torch.from_numpy(spread_rows(len(self), wanted)).to(self.rotations.device)
 
     def halves(self, wanted: int) -> tuple[Tensor, Tensor]:
         """At most ``wanted`` rows of each half set; of every second image where there is one half set."""
         half = self.half_set if len(np.unique(self.half_set)) == 2 else 1 + np.arange(len(self)) % 2
         first, second = (np.flatnonzero(half == k) for k in (1, 2))
-        return tuple(torch.from_numpy(rows[spread_rows(len(rows), wanted)]).to(self.A.device)  # type: ignore[return-value]
+        return tuple(torch.from_numpy(rows[spread_rows(len(rows), wanted)]).to(self.rotations.device)  # type: ignore[return-value]
                      for rows in (first, second))
 
 

@@ -1,4 +1,4 @@
-"""Variation inside one state whose poses are known: its first principal volume.
+"""Variation inside one state whose poses are known: its first principal map.
 
 Model: ``X = C S_A[V + s U] + n`` with one number s per image. U and s are found in turn (s by least
 squares with a unit normal prior, U by back-projection of the residuals weighted with s), as in 3D
@@ -27,8 +27,8 @@ class MapModel:
     tuning: RefineTuning = TUNING
 
 
-def principal_volume(images: Posed, model: MapModel, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """First principal volume U ``(d, d, d)`` about the map and the scores s ``(n,)``, of mean 0 and mean square 1.
+def principal_map(images: Posed, model: MapModel, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """First principal map U ``(d, d, d)`` about the map and the scores s ``(n,)``, of mean 0 and mean square 1.
 
     The mean is taken out in every round: the map is a little weak (its reconstruction is damped), and without
     noise what all images miss alike would be the first component.
