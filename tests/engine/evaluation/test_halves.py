@@ -105,11 +105,11 @@ def test_noise_of_a_known_power_gives_its_fsc(tmp_path, folders, fake_steps):
     halves.run_halves(folders, tmp_path / "hal")
     row = result_files.read_json(tmp_path / "hal" / result_files.HALVES_JSON)[0]
     fake = FakeTrained()
-    from vaegan_engine.physics.fsc import _shells, soft_sphere_mask
+    from vaegan_engine.physics.fsc import shells_of, soft_sphere_mask
     from vaegan_engine.physics.map_comparison import MASK_EDGE_FRAC, MASK_RADIUS_FRAC
 
     mask = soft_sphere_mask(BOX_PX, MASK_RADIUS_FRAC * BOX_PX, MASK_EDGE_FRAC * BOX_PX)
-    shell, weight = _shells(BOX_PX, 3)
+    shell, weight = shells_of(BOX_PX, 3)
     power = np.bincount(shell, weight * np.abs(np.fft.rfftn(fake.states[0] * mask)).ravel() ** 2)
     power = (power / np.bincount(shell, weight))[:BOX_PX // 2 + 1]
     expected = power / (power + noise ** 2 * (mask ** 2).sum())

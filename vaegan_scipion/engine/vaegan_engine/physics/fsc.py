@@ -18,7 +18,7 @@ class Resolution(NamedTuple):
 
 
 @lru_cache(maxsize=4)
-def _shells(box_px: int, ndim: int) -> tuple[np.ndarray, np.ndarray]:
+def shells_of(box_px: int, ndim: int) -> tuple[np.ndarray, np.ndarray]:
     """Shell ``round(|k|)`` of each coefficient of ``rfftn`` and its weight (2 = stands for two)."""
     k = np.fft.fftfreq(box_px, 1 / box_px)
     kx = np.arange(box_px // 2 + 1)
@@ -41,7 +41,7 @@ def fourier_shell_correlation(map_a: np.ndarray, map_b: np.ndarray) -> np.ndarra
     if map_a.shape != map_b.shape or len(set(map_a.shape)) != 1:
         raise ValueError(f"maps of shape {map_a.shape} and {map_b.shape} cannot be compared")
     box_px = map_a.shape[0]
-    shell, weight = _shells(box_px, map_a.ndim)
+    shell, weight = shells_of(box_px, map_a.ndim)
     a, b = (np.fft.rfftn(np.asarray(array, dtype=np.float64)).ravel() for array in (map_a, map_b))
 
     def summed(values: np.ndarray) -> np.ndarray:
