@@ -16,7 +16,7 @@ from vaegan_engine.evaluation.claimed_fsc import ClaimedFsc, deserved_fsc
 from vaegan_engine.evaluation.evaluate import claim_of_halves
 from vaegan_engine.physics.fsc import fourier_shell_correlation
 from vaegan_engine.physics.map_alignment import AlignedMap, move_map
-from vaegan_engine.physics.map_comparison import compare
+from vaegan_engine.physics.masked_fsc import mask_of_map
 from vaegan_engine.simulation.simulate import TRUTH_CSV
 
 
@@ -59,7 +59,9 @@ def test_evaluate_moves_the_half_maps_as_it_moved_the_map(tmp_path):
     rng = np.random.default_rng(3)
     truth = blobs(4).numpy()
     halves = [truth + 0.3 * truth.std() * white(rng, len(truth)) for _ in range(2)]
-    claimed = compare(*halves, PIXEL_SIZE_ANG)
+    raw = fourier_shell_correlation(*halves)
+    claimed = {"fsc_raw": raw, "fsc": fourier_shell_correlation(*(np.stack(halves) * mask_of_map(truth, raw))),
+               "shared_shell": 0}
     turn = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]], float)
     for name, array in zip("ab", halves, strict=True):
         write_map(tmp_path / f"{name}.mrc", move_map(array, turn.T, np.zeros(3)), PIXEL_SIZE_ANG)
@@ -73,9 +75,9 @@ def test_evaluate_moves_the_half_maps_as_it_moved_the_map(tmp_path):
 
 
 def test_all_that_halves_of_noise_claim_is_an_excess(tmp_path):
-    rows = [{"fsc": [1.0, 0.7, 0.2]}, {"fsc": [1.0, 0.3, -0.1]}]
+    rows = [{"fsc": [1.0, 0.7, 0.2], "shared_shell": 0}, {"fsc": [1.0, 0.9, -0.1], "shared_shell": 1}]
     result_files.write_json(tmp_path / result_files.CLUSTERS_JSON, rows)
-    assert claims_of_noise(tmp_path)["claimed_excess"] == 0.7
+    assert claims_of_noise(tmp_path) == {"claimed_excess": 0.7, "claimed_excess_all_shells": 0.9}
 
 
 def test_the_ball_of_the_null_is_a_ball(tmp_path):

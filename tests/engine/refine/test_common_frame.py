@@ -33,7 +33,7 @@ def test_a_state_in_another_frame_is_laid_on_the_largest(mirrored):
                        torch.ones(BOX_PX // 2 + 1), aside)
     half_set = 1 + np.arange(2 * N) % 2
     problem = problem_of(data, half_set=half_set, mask=MASK)
-    before = [halves_at(problem, found, state) for state in (0, 1)]
+    before = [halves_at(problem, found, state, 8) for state in (0, 1)]
     made, halves, laid = lay_in_one_frame(problem, found, before)
 
     own = made.members(1)

@@ -42,3 +42,17 @@ def landscape_text(row: Mapping[str, Any]) -> str:
         text = (f"{row['n_states']} states of {', '.join(str(size) for size in row['sizes'])} "
                 f"(log likelihood of the least valley {least:.0f})")
     return text + (f", {row['n_outliers']} outside" if row["n_outliers"] else "")
+
+
+def halves_text(row: Mapping[str, Any]) -> str:
+    """What the half maps of a row of ``clusters.json`` (or ``halves.json``) prove, in words."""
+    if not row.get("proven_0.143", True):
+        return (f"no resolution is proven: the halves fall apart at {row['resolution_0.143_ang']:.1f} A, and share "
+                f"their start down to {row['shared_ang']:.1f} A")
+    text = (f"halves agree to {row['resolution_0.143_ang']:.1f} A at FSC 0.143 "
+            f"({row['nyquist_frac_0.143']:.2f} of Nyquist), {row['resolution_0.5_ang']:.1f} A at 0.5")
+    if "shared_ang" in row:
+        text += (f"; without mask {row['resolution_raw_0.143_ang']:.1f} A; by direction "
+                 f"{row['direction_best_ang']:.1f} to {row['direction_worst_ang']:.1f} A; what is coarser than "
+                 f"{row['shared_ang']:.1f} A is shared, not proven")
+    return text

@@ -91,7 +91,7 @@ def scores(task: Task, data: Path, out: Path, where: ComputeConfig) -> dict[str,
 
 def claims_of_noise(folder: Path) -> dict[str, float]:
     """What the half maps of images without a particle claim: all of it is an excess."""
-    return largest_claims([ClaimedFsc(np.array(row["fsc"]), np.zeros(len(row["fsc"]))).row()
+    return largest_claims([ClaimedFsc(np.array(row["fsc"]), np.zeros(len(row["fsc"])), row["shared_shell"]).row()
                            for row in read_cluster_rows(folder)])
 
 

@@ -14,7 +14,8 @@ from ..contract.settings import EvaluateRun
 from ..data.mrc_files import read_map, write_map
 from ..data.particle_tables import JUNK, Truth, read_cluster_rows, read_clusters, read_truth, rows_of
 from ..physics.map_alignment import AlignedMap, align_map, move_map
-from ..physics.map_comparison import compare, sphere_mask
+from ..physics.map_comparison import compare
+from ..physics.masked_fsc import mask_of_map
 from ..runtime import compute
 from ..stats.label_agreement import agreement, clustering_scores, contingency
 from .claimed_fsc import ClaimedFsc, deserved_fsc
@@ -130,13 +131,15 @@ def evaluate_maps(run: EvaluateRun, counts: dict[int, list[int]] | None, truth: 
 def claim_of_halves(row: dict[str, Any], folder: Path, aligned: AlignedMap, truth: np.ndarray) -> dict[str, Any]:
     """What a map's two half maps claim against what they deserve (``claimed_fsc``); {} where it has none.
 
-    The half maps are moved as the map was when it was aligned to ``truth`` (d, d, d).
+    The half maps are moved as the map was when it was aligned to ``truth`` (d, d, d), and masked by the map as for
+    their own FSC.
     """
-    if len(row.get("files", [])) != 2 or "fsc" not in row:
+    if len(row.get("files", [])) != 2 or "fsc_raw" not in row:
         return {}
     first, second = (move_map(read_map(folder / file)[0], aligned.rotation, aligned.shift_px, aligned.mirrored)
                      for file in row["files"])
-    return ClaimedFsc(np.array(row["fsc"]), deserved_fsc((first, second), truth, sphere_mask(len(truth)))).row()
+    mask = mask_of_map(aligned.map, np.array(row["fsc_raw"]))
+    return ClaimedFsc(np.array(row["fsc"]), deserved_fsc((first, second), truth, mask), row["shared_shell"]).row()
 
 
 def evaluate_map(array: np.ndarray, voxel_size_ang: float, references: list[Reference], expected: str | None

@@ -77,8 +77,11 @@ def draw_density(ax: Axes, array: np.ndarray, title: str = "", colour: str = "bl
     ax.set_title(title, fontsize=8, color=colour)
 
 
-def draw_fsc(ax: Axes, curves: Sequence[Curve], title: str = "", naming: Naming = CLUSTERS) -> None:
-    """FSC curves with both thresholds."""
+def draw_fsc(ax: Axes, curves: Sequence[Curve], title: str = "", naming: Naming = CLUSTERS,
+             unproven_per_ang: float = 0.0) -> None:
+    """FSC curves with both thresholds; what lies below ``unproven_per_ang`` (1/A) on a grey ground."""
+    if unproven_per_ang > 0:
+        ax.axvspan(0, unproven_per_ang, color="0.88", lw=0, label="not proven: shared by the halves")
     for curve in curves:
         ax.plot(curve.frequency_per_ang, curve.fsc, color=naming.colour(curve.label), label=curve.text, lw=1.6,
                 ls=curve.style)

@@ -19,20 +19,20 @@ def compare(map_a: np.ndarray, map_b: np.ndarray, voxel_size_ang: float) -> dict
     ``crossed`` is False where the curve never falls below the threshold.
     """
     d = len(map_a)
-    mask = sphere_mask(d)
+    mask = soft_sphere_mask(d, MASK_RADIUS_FRAC * d, MASK_EDGE_FRAC * d)
     fsc = fourier_shell_correlation(map_a * mask, map_b * mask)
-    row: dict[str, Any] = {"fsc": [float(x) for x in fsc]}
+    return {"fsc": [float(x) for x in fsc], **resolutions(fsc, d, voxel_size_ang)}
+
+
+def resolutions(fsc: np.ndarray, box_px: int, voxel_size_ang: float) -> dict[str, Any]:
+    """Where an FSC ``(d//2 + 1,)`` falls below each threshold, as of ``compare``."""
+    row: dict[str, Any] = {}
     for name, threshold in THRESHOLDS.items():
-        found = resolution_at(fsc, threshold, d, voxel_size_ang)
+        found = resolution_at(fsc, threshold, box_px, voxel_size_ang)
         row[f"resolution_{name}_ang"] = found.ang
         row[f"nyquist_frac_{name}"] = 2 * voxel_size_ang / found.ang
         row[f"crossed_{name}"] = found.crossed
     return row
-
-
-def sphere_mask(box_px: int) -> np.ndarray:
-    """The soft sphere ``(d, d, d)`` inside which ``compare`` compares."""
-    return soft_sphere_mask(box_px, MASK_RADIUS_FRAC * box_px, MASK_EDGE_FRAC * box_px)
 
 
 def frequencies_per_ang(box_px: int, voxel_size_ang: float) -> np.ndarray:

@@ -13,7 +13,7 @@ shells further on, as next to the first random shell ``F_n`` holds the true sign
 """
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
@@ -43,13 +43,13 @@ class MaskedFsc:
 def masked_fsc(half_maps: np.ndarray, mask: np.ndarray, shared_shell: int = 0, seed: int = 0) -> MaskedFsc:
     """All curves of half maps ``(2, d, d, d)`` that are not masked yet, in ``mask`` (d, d, d).
 
-    ``shared_shell``: up to it the half maps have more in common than the particle. Phases are random from the next
-    shell on at the earliest, so that what the mask spreads of these shells is corrected for too.
+    ``shared_shell``: up to it the half maps have more in common than the particle, and nothing is claimed. All beyond
+    it is corrected, so phases are random from ``CORRECTED_BEYOND`` shells before on, at the earliest.
     """
     raw = fourier_shell_correlation(*half_maps)
     below = np.flatnonzero(raw[1:] < SURE_FSC)
     fall = int(below[0]) + 1 if len(below) else len(raw)
-    first = min(max(fall, shared_shell + 1), len(raw))
+    first = min(max(fall, shared_shell + 1 - CORRECTED_BEYOND), len(raw))
     masked = fourier_shell_correlation(*(half_maps * mask))
     rng = np.random.default_rng(seed)
     draws = [fourier_shell_correlation(*(phase_randomised(half, first, rng) * mask for half in half_maps))
@@ -111,6 +111,10 @@ class ConicalFsc:
 
     directions: np.ndarray  # (m, 3) unit vectors x, y, z, of one half of the sphere
     fsc: np.ndarray  # (m, d//2 + 1)
+
+    def corrected(self, random: np.ndarray, first_random: int) -> ConicalFsc:
+        """Corrected for the mask by the ``random`` curve ``(d//2 + 1,)`` of whole shells."""
+        return replace(self, fsc=corrected(self.fsc, random, first_random))
 
     def resolutions_ang(self, threshold: float, voxel_size_ang: float) -> np.ndarray:
         """Resolution along each direction ``(m,)``."""

@@ -38,7 +38,7 @@ def lay_in_one_frame(problem: Problem, assignment: Assignment, halves: list[Halv
         aligned = align_map(halves[state].full, halves[largest].full, problem.images.pixel_size_ang)
         poses = carried(assignment.rotations[:, state], assignment.shifts_px[:, state], aligned, forward=False)
         assignment = assignment.with_state_poses(state, *poses)
-        halves_there[state] = halves_at(problem, assignment, state)
+        halves_there[state] = halves_at(problem, assignment, state, halves[state].shared_shell)
         assignment = assignment.with_map(state, torch.from_numpy(halves_there[state].full).to(assignment.maps))
         fits[state] = FrameFit(float(aligned.correlation), bool(aligned.mirrored))
     return assignment, halves_there, fits

@@ -18,25 +18,29 @@ from .problem import Problem, Recorder
 from .states import Assignment
 
 
-def follow_motions(problem: Problem, assignment: Assignment, recorder: Recorder) -> Assignment:
-    """Poses and maps of the states that move, searched along their motion."""
+def follow_motions(problem: Problem, assignment: Assignment, recorder: Recorder) -> tuple[Assignment, list[bool]]:
+    """Poses and maps of the states that move, searched along their motion; and which states do."""
     max_shell = problem.max_shell(1)
 
     def report(agreement: float, n_changed: int) -> None:
         recorder.note(stage="follow", agreement=agreement, changed=n_changed)
         print(f"  motion: halves agree by {agreement:.2f}, {n_changed} images in another pose", flush=True)
 
-    def of_state(before: Assignment, state: int) -> tuple[Tensor, Tensor, Tensor]:
+    def of_state(before: Assignment, state: int) -> tuple[Tensor, Tensor, Tensor, bool]:
         after = follow_motion(problem, before, state, max_shell, report)
-        return after.rotations[:, state], after.shifts_px[:, state], after.maps[state]
+        return after.rotations[:, state], after.shifts_px[:, state], after.maps[state], after is not before
+
+    moving = []
 
     recorder.stage("follow", f"{assignment.n_states} states: does one move?")
     with progress_bar(len(problem), "motions", "images") as bar:
         for state in range(assignment.n_states):
-            rotations, shifts_px, map_ = recorder.step(f"follow_{state:02d}", partial(of_state, assignment, state))
+            rotations, shifts_px, map_, moves = recorder.step(f"follow_{state:02d}",
+                                                              partial(of_state, assignment, state))
             assignment = assignment.with_state_poses(state, rotations, shifts_px).with_map(state, map_)
+            moving.append(moves)
             bar.update(len(assignment.members(state)))
-    return assignment
+    return assignment, moving
 
 
 def half_sets_of_all(problem: Problem, assignment: Assignment, particle_id: np.ndarray) -> np.ndarray:
@@ -50,11 +54,12 @@ def half_sets_of_all(problem: Problem, assignment: Assignment, particle_id: np.n
     return drawn_half_sets(particle_id)
 
 
-def refine_details(problem: Problem, assignment: Assignment, recorder: Recorder) -> tuple[list[Halves], Assignment]:
-    """Two halves of every state, refined apart; and their poses."""
+def refine_details(problem: Problem, assignment: Assignment, moving: list[bool], recorder: Recorder
+                   ) -> tuple[list[Halves], Assignment]:
+    """Two halves of every state, refined apart; and their poses. Those of ``moving`` states (c,) are not searched."""
 
     def of_state(before: Assignment, state: int) -> tuple[Halves, Tensor, Tensor]:
-        halves, after = refine_halves(problem, before, state)
+        halves, after = refine_halves(problem, before, state, search=not moving[state])
         return halves, after.rotations[:, state], after.shifts_px[:, state]
 
     recorder.stage("detail", f"{assignment.n_states} states, two halves each")

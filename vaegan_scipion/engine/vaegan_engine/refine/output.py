@@ -13,9 +13,9 @@ from ..data.mrc_files import write_map
 from ..data.prepared_images import ParticleCache
 from ..data.run_images import ROW_IDS
 from ..figures import drawing, fsc_curves
-from ..physics.map_comparison import compare
 from .common_frame import FrameFit
 from .evidence import Evidence, verdict
+from .half_map_fsc import fsc_row
 from .half_maps import Halves
 from .motion import Motion
 from .particle_output import Table, pose_table, write_stars, write_tables
@@ -104,7 +104,7 @@ def state_row(label: int, n_particles: int, halves: Halves, cache: ParticleCache
     return {"label": label, "cluster": label, "n_particles": n_particles,
             "fraction": n_particles / len(cache), "z": [], "file": names[0],
             "index": label, "files": names[1:], "voxel_size_ang": cache.pixel_size_ang,
-            **compare(halves.maps[0], halves.maps[1], cache.pixel_size_ang)}
+            **fsc_row(halves, cache.pixel_size_ang)}
 
 
 def motion_entry(label: int, motion: Motion | None, shown: Motion | None, cache: ParticleCache, out_dir: Path

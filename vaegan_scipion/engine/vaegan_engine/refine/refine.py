@@ -93,9 +93,10 @@ def run_states(asked: StatesRun, out_dir: Path, resume: bool = False, tuning: Re
         start = partial(ab_initio, problem, maps, recorder) if problem.poses is None else partial(known_start, problem)
         problem, assignment, evidence = find_states(problem, recorder.step("ab_initio", start), recorder)
         problem = replace(problem, half_set=half_sets_of_all(problem, assignment, cache.particle_id))
+        moving = [False] * assignment.n_states
         if evidence.structured:
-            assignment = follow_motions(problem, assignment, recorder)
-        halves, assignment = refine_details(problem, assignment, recorder)
+            assignment, moving = follow_motions(problem, assignment, recorder)
+        halves, assignment = refine_details(problem, assignment, moving, recorder)
         assignment, halves, frames = recorder.step("frame", partial(lay_in_one_frame, problem, assignment, halves))
         motions: list[Motion | None] = [None] * len(halves)
         if evidence.structured:

@@ -156,6 +156,8 @@ class HalfMapTuning:
     min_fsc: float = 0.143
     wider_shells: int = 4  # of the maps beyond the band of the poses, so that their FSC can tell where it ends
     next_shells: int = 2  # of the next round's band past the fall of the FSC
+    max_searches: int = 3  # of each half in the finest band, while poses change
+    spread_shells: int = 2  # that a mask spreads what the halves share
     min_half_frac: float = 0.1  # of a state's images, in the smaller of its half sets
 
 
