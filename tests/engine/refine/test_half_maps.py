@@ -38,7 +38,8 @@ def noise():
     mask = torch.from_numpy(soft_sphere_mask(BOX_PX, 0.35 * BOX_PX, 2.0))
     problem = problem_of(images, tuning=FEW_ROTATIONS, mask=mask)
     tuning = replace(FEW_ROTATIONS, search=replace(FEW_ROTATIONS.search, second_rotations=1000))
-    problem = replace(problem, tuning=tuning, settings=replace(problem.settings, start_shells=3, search_shells=4, state_shells=6))
+    run = replace(problem.settings, start_shells=3, search_shells=4, state_shells=6)
+    problem = replace(problem, tuning=tuning, settings=run)
     map_ = low_passed(torch.randn(1, BOX_PX, BOX_PX, BOX_PX, generator=rng) * mask, 4.0)[0]
     found = search_in_all_maps(problem, [State(np.arange(n), random_rotations(n, rng), torch.zeros(n, 2), map_)])
     for _ in range(2):
@@ -76,7 +77,7 @@ def test_a_half_never_sees_the_other_one(noise):
 
 def test_poses_of_a_particle_are_found_again_and_its_detail_is_proven():
     """Poses are forgotten: those that are given here are random, and only the map cut at the search tells."""
-    true = blobs(3, BOX_PX)
+    true = blobs(3, BOX_PX, width_frac=0.035)
     data, _, rotations, shifts = simulated([true], 300, 1.0)
     mask = torch.from_numpy(soft_sphere_mask(BOX_PX, 0.4 * BOX_PX, 2.0))
     problem = problem_of(data, tuning=FEW_ROTATIONS, mask=mask)

@@ -163,7 +163,9 @@ def test_a_refinement_is_shown(tmp_path, analysis):
     rows = [{"label": label, "cluster": label, "n_particles": 120 - 50 * label, "fraction": 0.6 - 0.25 * label,
              "file": f"maps/cluster_0{label}.mrc", "files": [f"maps/half{label}a.mrc", f"maps/half{label}b.mrc"],
              "voxel_size_ang": 4.5, "fsc": np.linspace(1, 0, 9).tolist(), "resolution_0.143_ang": 11.17 + label,
-             "resolution_0.5_ang": 17.28 + label, "nyquist_frac_0.143": 0.81} for label in (0, 1)]
+             "resolution_0.5_ang": 17.28 + label, "nyquist_frac_0.143": 0.81, "fsc_raw": np.linspace(1, 0, 9).tolist(),
+             "shared_ang": 24.0, "proven_0.143": label == 0, "resolution_raw_0.143_ang": 13.0,
+             "direction_best_ang": 10.0, "direction_worst_ang": 14.5} for label in (0, 1)]
     rows[1]["motion_files"] = ["maps/along_0.mrc", "maps/along_1.mrc"]
     result_files.write_json(folder / result_files.CLUSTERS_JSON, rows)
     result_files.write_json(folder / result_files.STATES_JSON, {
@@ -179,8 +181,11 @@ def test_a_refinement_is_shown(tmp_path, analysis):
     for words in ("2 <states>", "123.5 per image; 3 is asked for", "set aside as junk 10 (5.0 %)",
                   "random maps: 88.8, 99.9 per", "finer: 120.4, kept", "mask: radius 96 A",
                   "standard deviation 23 %; below 8 % it is not modelled",
-                  "state 1 120 60.0 % 11.2 Å 17.3 Å 0.81 maps/cluster_00.mrc, maps/half0a.mrc, maps/half0b.mrc",
-                  "state 2 70 35.0 % 12.2 Å", "state 1 and state 2 0.98 0.04 0.01 312",
+                  "state 1 120 60.0 % 11.2 Å 17.3 Å 0.81 halves agree to 11.2 A",
+                  "by direction 10.0 to 14.5 A; what is coarser than 24.0 A is shared, not proven maps/cluster_00.mrc",
+                  "maps/half0a.mrc, maps/half0b.mrc",
+                  "state 2 70 35.0 % 12.2 Å", "no resolution is proven: the halves fall apart at 12.2 A",
+                  "state 1 and state 2 0.98 0.04 0.01 312",
                   "misfit 1.58 (the best state's 0.75)", "241.7 per unseen image, 223.2 before, taken",
                   "motion 2 of 2"):
         assert words in text, words

@@ -35,7 +35,7 @@ states folder
 ``clusters.json``         as of cluster, with resolutions and half maps
 ``maps/cluster_00*.mrc``  map of all images and ``_half1``, ``_half2``
 ``checkpoints/*.npz``     finished steps of a refinement that is not finished
-``fsc.csv``               as of halves
+``fsc.csv``               as of halves, and fsc_raw, fsc_masked, proven
 evaluate folder
 ``evaluation.json``       clusters, NMI, AMI, ARI, per map resolution
 ``maps/*_aligned.mrc``    the cluster's map in the frame of its reference

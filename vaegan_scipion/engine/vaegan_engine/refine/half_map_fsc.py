@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..physics.fsc import fourier_shell_correlation, resolution_at
-from ..physics.map_comparison import resolutions
+from ..physics.map_comparison import THRESHOLDS, resolutions
 from ..physics.masked_fsc import conical_fsc, mask_of_map, masked_fsc
 from .half_maps import Halves
 
@@ -15,8 +15,8 @@ def fsc_row(halves: Halves, voxel_size_ang: float) -> dict[str, Any]:
     """Part of a state's row of ``clusters.json``.
 
     ``fsc``: inside a mask made of the map, corrected for it; ``fsc_raw`` without mask, ``fsc_masked`` not corrected.
-    ``shared_shell``, ``shared_ang``: up to here nothing is proven. ``proven_0.143``: whether the curve falls below
-    0.143 beyond that. Directions: resolutions at 0.143 inside cones, corrected alike.
+    ``shared_shell``, ``shared_ang``: up to here nothing is proven. ``proven_0.143``: whether the curve
+    is still above 0.143 at the first shell beyond that. Directions: resolutions at 0.143 inside cones, corrected alike.
     """
     raw = fourier_shell_correlation(*halves.maps)
     mask = mask_of_map(halves.full, raw)
@@ -28,7 +28,8 @@ def fsc_row(halves: Halves, voxel_size_ang: float) -> dict[str, Any]:
                            "shared_ang": box_ang / halves.shared_shell}
     row |= resolutions(curves.corrected, box_px, voxel_size_ang)
     row["resolution_raw_0.143_ang"] = resolution_at(raw, 0.143, box_px, voxel_size_ang).ang
-    row["proven_0.143"] = row["resolution_0.143_ang"] < row["shared_ang"]
+    row["proven_0.143"] = bool(halves.shared_shell + 1 < len(raw)
+                               and curves.corrected[1:halves.shared_shell + 2].min() >= THRESHOLDS["0.143"])
     cones = conical_fsc(*(halves.maps * mask))
     along = cones.corrected(curves.random, curves.first_random).resolutions_ang(0.143, voxel_size_ang)
     return row | {"direction_best_ang": float(along.min()), "direction_worst_ang": float(along.max()),

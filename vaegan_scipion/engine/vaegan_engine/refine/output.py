@@ -131,7 +131,7 @@ def draw_motions(motions: list[tuple[int, Motion | None]], out_dir: Path) -> Non
 
 def write_pictures(rows: list[dict[str, Any]], halves_of: list[Halves], out_dir: Path) -> None:
     """``fsc.csv``, ``fsc.png`` and ``maps.png``; prints the resolutions."""
-    fsc_curves.write_fsc(rows, out_dir, "Half maps refined apart", STATES)
+    fsc_curves.write_fsc(rows, out_dir, "Half maps apart", STATES)
     strip = drawing.density_strip(
         [[(halves.full, f"{state_name(row['label'])}, {row['n_particles']} particles")]
          for row, halves in zip(rows, halves_of, strict=True)], [row["label"] for row in rows],

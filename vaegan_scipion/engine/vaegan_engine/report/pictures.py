@@ -88,8 +88,9 @@ def curves_uri(rows: Sequence[dict[str, Any]]) -> str:
     return figure_uri(figure)
 
 
-def fsc_uri(curves: Sequence[drawing.Curve], title: str, naming: Naming = CLUSTERS) -> str:
-    """FSC curves with both thresholds."""
+def fsc_uri(curves: Sequence[drawing.Curve], title: str, naming: Naming = CLUSTERS, unproven_per_ang: float = 0.0
+            ) -> str:
+    """FSC curves with both thresholds, what is not proven on grey."""
     figure = drawing.new_figure(6.4, 4.0)
-    drawing.draw_fsc(figure.subplots(), curves, title, naming)
+    drawing.draw_fsc(figure.subplots(), curves, title, naming, unproven_per_ang)
     return figure_uri(figure)

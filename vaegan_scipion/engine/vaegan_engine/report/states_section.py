@@ -11,8 +11,7 @@ import numpy as np
 from ..contract import result_files, wording
 from ..contract.errors import DataError
 from ..contract.labels import STATES, state_colour, state_name
-from ..figures import drawing
-from ..physics.map_comparison import frequencies_per_ang
+from ..figures import drawing, fsc_curves
 from . import pictures
 from .html import Section, table
 from .result_reading import read_json, read_picture
@@ -26,19 +25,22 @@ def states_section(folder: str) -> Section:
     rows = read_json(Path(folder) / result_files.CLUSTERS_JSON, "states")
     labels, rot_deg, tilt_deg = read_views(folder)
     body = f'<p class="verdict">{html.escape(details["verdict"])}</p>{table(None, evidence(details))}'
-    body += ('<p class="note">States, poses and maps by expectation maximisation over poses. Half maps were refined '
-             "apart from a common start. Maps are unfiltered, inside a soft sphere, all in the frame and hand of the "
-             "largest state; whether that hand is the true one is not determined.</p>")
-    body += table(["state", "particles", "share", "FSC 0.143", "FSC 0.5", "of Nyquist", "map and half maps"], [
+    body += ('<p class="note">States, poses and maps by expectation maximisation over poses. The halves of a '
+             "state search and refine their poses in their own maps alone, from a common coarse map: what lies on grey "
+             "they share, and it is not proven. FSC inside a mask made of the map, corrected by random phases (Chen et "
+             "al. 2013); dashed: without mask. Maps are unfiltered, inside a soft sphere, all in the frame and hand of "
+             "the largest state; whether that hand is the true one is not determined.</p>")
+    body += table(["state", "particles", "share", "FSC 0.143", "FSC 0.5", "of Nyquist", "half maps",
+                   "map and half maps"], [
         (state_name(row["label"]), row["n_particles"], f"{100 * row['fraction']:.1f} %",
          f"{row['resolution_0.143_ang']:.1f} Å", f"{row['resolution_0.5_ang']:.1f} Å",
-         f"{row['nyquist_frac_0.143']:.2f}", ", ".join((row["file"], *row["files"]))) for row in rows])
+         f"{row['nyquist_frac_0.143']:.2f}", wording.halves_text(row), ", ".join((row["file"], *row["files"])))
+        for row in rows])
     body += pairs_table(details["pairs"])
     body += f'<div class="cards">{"".join(card(folder, row) for row in rows)}</div><div class="columns">'
-    curves = [drawing.Curve(row["label"], f"{state_name(row['label'])}: {row['resolution_0.143_ang']:.1f} Å",
-                            frequencies_per_ang(2 * (len(row["fsc"]) - 1), row["voxel_size_ang"]), np.array(row["fsc"]))
-              for row in rows]
-    body += f'<img src="{pictures.fsc_uri(curves, "Half maps refined apart", STATES)}" alt="FSC of half maps">'
+    curves = [curve for row in rows for curve in fsc_curves.curves_of(row, STATES)]
+    picture = pictures.fsc_uri(curves, "Half maps apart", STATES, fsc_curves.unproven_per_ang(rows))
+    body += f'<img src="{picture}" alt="FSC of half maps">'
     body += f'<img src="{views_uri(labels, rot_deg, tilt_deg)}" alt="viewing directions"></div>'
     return Section("states", "States", body)
 
