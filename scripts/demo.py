@@ -1,8 +1,8 @@
-"""``make demo``: from nothing to states, maps and FSC curves in a Scipion project, everything computed here.
+"""``make demo``: from nothing to states, their landscape and maps in a Scipion project, everything computed here.
 
-Simulates particles of the built-in phantom, lets Scipion import them, find their states and poses, train on them
-without poses, cluster them and traverse the clusters, then compares with the truth and draws one picture. Run by
-the engine's Python.
+Simulates particles of the built-in phantom, lets Scipion import them, find their states and poses, train at these
+poses, cluster the embedding, traverse the clusters and export a state, then compares with the truth and draws one
+picture. Run by the engine's Python.
 """
 from __future__ import annotations
 
@@ -41,14 +41,13 @@ def build_project(folder: Path, data: Path, args: argparse.Namespace) -> dict[st
     """Run the Scipion protocols; returns the project's and the runs' folders."""
     simulation = json.loads((data / "simulation.json").read_text())
     request, answer = folder / "project_request.json", folder / "project.json"
-    train: dict[str, Any] = {"boxPx": args.box, "seed": args.seed, "numberOfThreads": args.threads}
+    train: dict[str, Any] = {"seed": args.seed, "numberOfThreads": args.threads}
     if args.kimg:
-        train |= {"totalKimg": args.kimg, "extraSettings": f"training.encoder_kimg={3 * args.kimg:g}"}
+        train["totalKimg"] = args.kimg
     request.write_text(json.dumps({
         "project": PROJECT, "star": str(data / "particles.star"), "pixel_size_ang": simulation["pixel_size_ang"],
         "answer": str(answer), "train": train,
-        "cluster": {"seed": args.seed, "numberOfThreads": args.threads, "doHalves": True,
-                    "halvesKimg": args.halves_kimg},
+        "cluster": {"seed": args.seed, "numberOfThreads": args.threads},
         "traverse": {"seed": args.seed, "numberOfThreads": args.threads},
         "states": {"boxPx": args.box, "seed": args.seed, "numberOfThreads": args.threads},
     }, indent=2) + "\n")
@@ -72,21 +71,25 @@ def print_evaluation(evaluation: dict[str, Any], kind: str) -> None:
               f"{resolution(row)}")
 
 
-def print_results(evaluation: dict[str, Any], states: dict[str, Any], halves: list[dict[str, Any]],
-                  folders: dict[str, str], reports: tuple[Path, ...], seconds: float) -> None:
+def hand(evaluation: dict[str, Any]) -> str:
+    """Whether all maps are of one hand: each is compared with its reference and with the mirror image of it."""
+    mirrored = {row["mirrored"] for row in evaluation["maps"]}
+    return "all maps of one hand" if len(mirrored) < 2 else "maps of both hands"
+
+
+def print_results(clusters: dict[str, Any], states: dict[str, Any], folders: dict[str, str],
+                  reports: tuple[Path, ...], seconds: float) -> None:
     """What was found, from the files that hold it."""
     print("\n================ demo ================")
-    print("-- clusters of the embedding")
-    print_evaluation(evaluation, "cluster")
-    for row in halves:
-        if "resolution_0.143_ang" in row:
-            print(f"two halves, cluster {row['cluster'] + 1}: {row['resolution_0.143_ang']:.1f} A at FSC 0.143")
-    print("-- the states")
-    print_evaluation(states, "state")
+    for title, evaluation, kind in (("clusters of the embedding", clusters, "cluster"), ("states", states, "state")):
+        print(f"-- {title}")
+        print_evaluation(evaluation, kind)
+        print(hand(evaluation))
     print(f"took {seconds / 60:.1f} min")
     print(f"Scipion project {folders['project']}")
     print(f"open it with    bin/scipion3 project {PROJECT}")
     print(f"states maps     {folders['states']}/maps.png")
+    print(f"star for RELION {folders['star']}")
     print(f"report          {', '.join(map(str, reports))}")
 
 
@@ -98,8 +101,7 @@ def main() -> None:
     parser.add_argument("--per-map", type=int, default=800)
     parser.add_argument("--box", type=int, default=32)
     parser.add_argument("--snr", type=float, default=2.0)
-    parser.add_argument("--kimg", type=float, default=16.0, help="training length; 0 = the preset's")
-    parser.add_argument("--halves-kimg", type=float, default=4.0, help="training length of each half")
+    parser.add_argument("--kimg", type=float, default=0.0, help="training length; 0 = the preset's")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1, help="one thread gives the same result on every run")
     parser.add_argument("--gpu", action="store_true", help="train on a CUDA device")
@@ -118,15 +120,13 @@ def main() -> None:
     states_dir = out / "evaluation_states"
     run([VAEGAN, "evaluate", "--clusters", folders["states"], "--truth", truth, "--out", states_dir])
     run([VAEGAN, "report", "--run", folders["run"], "--clusters", folders["clusters"],
-         "--traverse", folders["traverse"], "--halves", folders["halves"], "--evaluation", evaluation_dir,
-         "--truth", truth, "--out", picture])
+         "--traverse", folders["traverse"], "--evaluation", evaluation_dir, "--truth", truth, "--out", picture])
     run([VAEGAN, "report", "--run", folders["run"], "--clusters", folders["clusters"],
-         "--traverse", folders["traverse"], "--halves", folders["halves"], "--states", folders["states"],
+         "--traverse", folders["traverse"], "--states", folders["states"],
          "--evaluation", evaluation_dir, "--title", "Demo: particles of the built-in phantom", "--out", page])
     print_results(json.loads((evaluation_dir / "evaluation.json").read_text()),
-                  json.loads((states_dir / "evaluation.json").read_text()),
-                  json.loads(Path(folders["halves"], "halves.json").read_text()),
-                  folders, (picture, page), time.monotonic() - started)
+                  json.loads((states_dir / "evaluation.json").read_text()), folders, (picture, page),
+                  time.monotonic() - started)
 
 
 if __name__ == "__main__":

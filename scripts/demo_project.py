@@ -1,4 +1,5 @@
-"""The Scipion part of the demo: a project with an import, states, a training, clusters and a traversal.
+"""The Scipion part of the demo: a project with an import, states, a training at their poses, clusters, a traversal
+and one state as a star file for RELION.
 
 ``bin/scipion3 python scripts/demo_project.py REQUEST.json``, where the request (written by ``demo.py``) names the
 star file, the project, the settings of each protocol and the answer: a JSON file with the runs' folders.
@@ -13,7 +14,15 @@ from pathlib import Path
 from pwem.protocols import ProtImportParticles
 from pyworkflow.project import Manager
 
-from vaegan_scipion.protocols import VaeganProtCluster, VaeganProtStates, VaeganProtTrain3D, VaeganProtTraverse
+from vaegan_scipion.constants import SELECTED_STAR
+from vaegan_scipion.protocols import (
+    VaeganProtCluster,
+    VaeganProtSelect,
+    VaeganProtStates,
+    VaeganProtTrain3D,
+    VaeganProtTraverse,
+)
+from vaegan_scipion.protocols.protocol_train_3d import OF_STATES
 
 POLL_S = 2.0
 
@@ -89,9 +98,8 @@ def main():
     states.inputParticles.setExtended("outputParticles")
     launch(project, states, "find states and poses")
 
-    training = project.newProtocol(VaeganProtTrain3D, **request["train"])
-    training.inputParticles.set(imported)
-    training.inputParticles.setExtended("outputParticles")
+    training = project.newProtocol(VaeganProtTrain3D, posesFrom=OF_STATES, **request["train"])
+    training.inputStates.set(states)
     launch(project, training, "train 3D")
 
     clustering = project.newProtocol(VaeganProtCluster, **request["cluster"])
@@ -102,13 +110,17 @@ def main():
     traversal.inputClusters.set(clustering)
     launch(project, traversal, "PCA traversal")
 
+    selection = project.newProtocol(VaeganProtSelect, clusterNumbers="1", exportStar=True)
+    selection.inputClusters.set(states)
+    launch(project, selection, "select state 1")
+
     Path(request["answer"]).write_text(json.dumps({
         "project": os.path.abspath(project.getPath()),
         "run": os.path.abspath(training.getRunDir()),
         "clusters": os.path.abspath(clustering.getClustersDir()),
-        "halves": os.path.abspath(clustering._getExtraPath("halves")),
         "traverse": os.path.abspath(traversal._getExtraPath("traversal")),
         "states": os.path.abspath(states.getStatesDir()),
+        "star": os.path.abspath(selection._getExtraPath(SELECTED_STAR)),
     }, indent=2) + "\n")
 
 

@@ -1,7 +1,7 @@
 """What every protocol of the plugin shares: the engine, GPU and CPU, digests and checks of inputs."""
 import os
 import shutil
-from typing import Any, List, Tuple
+from typing import Any, List, Optional, Tuple
 
 import pyworkflow.protocol.params as params
 from pwem.protocols import EMProtocol
@@ -11,9 +11,10 @@ from .. import Plugin
 from ..constants import PARTICLES_STAR
 from ..convert.from_engine import enabled_ids
 from ..convert.to_engine import READABLE_STACKS, write_particles_star
-from ..engine.vaegan_engine.contract.settings import ComputeConfig
+from ..engine.vaegan_engine.contract.setting import field_of, number_text
+from ..engine.vaegan_engine.contract.settings import ComputeConfig, DataConfig
 from ..engine_run import EngineRun
-from .form_settings import add_setting, problems_of
+from .form_settings import add_setting, field_problems, problems_of
 
 N_FILES_CHECKED = 200
 
@@ -53,10 +54,18 @@ class VaeganProtBase(EMProtocol):
         return run.run(self, self.usesGpu())
 
     # --------------------------- INFO functions ---------------------------
+    def _validate(self) -> List[str]:
+        """What is wrong with the form: first whether every field can be read, then what the protocol says."""
+        return field_problems(self) or self._validateForm()
+
+    def _validateForm(self) -> List[str]:
+        """What is wrong with the values, for the protocols to say."""
+        return []
+
     def _validateCompute(self) -> List[str]:
         errors = []
-        if self.usesGpu() and len(self.getGpuList()) != 1:
-            errors.append(f"GPU ID is '{self.gpuList.get()}': the engine uses one GPU. Give one number.")
+        if self.usesGpu() and not (self.gpuList.get() or "").strip().isdigit():
+            errors.append(f"GPU ID is '{self.gpuList.get()}': the engine uses one GPU. Give one number, such as 0.")
         if self.hasAttribute("seed"):
             errors += problems_of(ComputeConfig, {"seed": self.seed.get()})
         if self.numberOfThreads.get() < 1:
@@ -129,6 +138,27 @@ def validate_particles(particles: Any, ctf_needed: bool, n_min: int) -> List[str
         errors.append(f"The images are {dimensions[0]} x {dimensions[1]} px; the engine needs square ones. "
                       "Extract the particles again.")
     return errors
+
+
+def kept_box_ang(protocol: Any, particles: Any) -> float:
+    """Width in A of the part of the box that a form keeps."""
+    return float(particles.getXDim() * particles.getSamplingRate() * protocol.cropFrac.get())
+
+
+def radius_frac(diameter_ang: float, kept_ang: float) -> float:
+    """Radius of the particle's circle over the kept part of the box; both widths in A."""
+    return min(round(diameter_ang / (2 * kept_ang), 6), 0.5) if kept_ang > 0 else 0.5
+
+
+def validate_diameter(diameter_ang: Optional[float], kept_ang: float) -> List[str]:
+    """What is wrong with a particle's diameter in a kept box of this width, both in A; an empty field is right."""
+    about = field_of(DataConfig, "particle_radius_frac").about
+    assert about.low is not None and about.high is not None
+    low, high = 2 * about.low * kept_ang, 2 * about.high * kept_ang
+    if diameter_ang is None or low <= diameter_ang <= 1.01 * high:
+        return []
+    return [f"Particle diameter (A) is {diameter_ang:g}; the kept part of the box is {high:.0f} A wide. Use "
+            f"{number_text(round(low))} to {number_text(int(high))}, or keep more of the box."]
 
 
 def warn_particles(particles: Any, n_few: int) -> List[str]:

@@ -29,8 +29,9 @@ from ..engine.vaegan_engine.contract.labels import UNASSIGNED, cluster_name
 from ..engine.vaegan_engine.contract.setting import field_of
 from ..engine.vaegan_engine.contract.settings import ClusterRun, EmbedRun, HalvesRun
 from ..engine_run import has_result, read_status, result_file
-from .form_settings import add_setting, label_text, problems_of, values_of
+from .form_settings import add_setting, label_text, optional, problems_of, values_of
 from .protocol_base import VaeganProtBase, count_enabled, set_digest, validate_particles, warn_particles
+from .protocol_train import IMAGES
 
 METHODS = list(field_of(ClusterRun, "method").choices)
 FIXED_NUMBER = " or ".join(f"method == {METHODS.index(name)}" for name in ("kmeans", "gmm"))
@@ -99,7 +100,8 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         for name in ("min_samples", "min_cluster_size", "join_valley"):
             add_setting(form, ClusterRun, name, condition=DENSITY, expertLevel=advanced)
         add_setting(form, ClusterRun, "stability_repeats", expertLevel=advanced)
-        add_setting(form, HalvesRun, "total_kimg", param="halvesKimg", condition="doHalves", expertLevel=advanced)
+        add_setting(form, HalvesRun, "total_kimg", param="halvesKimg", unit=IMAGES,
+                    condition="doHalves", expertLevel=advanced)
 
     # --------------------------- INSERT steps functions ---------------------------
     def _insertAllSteps(self) -> None:
@@ -107,7 +109,8 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         embed, cluster, halves = map(_as_text, (self._getEmbedSettings(), self._getClusterSettings(),
                                                 self._getHalvesSettings() if self.doHalves else None))
         trained = json.dumps(read_status(self.inputTraining.get().getRunDir()), sort_keys=True)
-        self._insertFunctionStep(self.convertInputStep, digest, needsGPU=False)
+        aligned = self.inputTraining.get().usesAlignment()
+        self._insertFunctionStep(self.convertInputStep, digest, aligned, needsGPU=False)
         self._insertFunctionStep(self.embedStep, digest, trained, embed)
         self._insertFunctionStep(self.clusterStep, digest, trained, embed, cluster)
         if self.doHalves:
@@ -115,8 +118,8 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         self._insertFunctionStep(self.createOutputStep, digest, trained, embed, cluster, halves, needsGPU=False)
 
     # --------------------------- STEPS functions ---------------------------
-    def convertInputStep(self, digest: str) -> None:
-        self._writeParticles(self.getParticlesPointer().get())
+    def convertInputStep(self, digest: str, aligned: bool) -> None:
+        self._writeParticles(self.getParticlesPointer().get(), aligned)
 
     def embedStep(self, *digests: str) -> None:
         shutil.rmtree(self._getExtraPath(HALVES_DIR), ignore_errors=True)  # they belong to the training before
@@ -181,7 +184,7 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         return fscs
 
     # --------------------------- INFO functions ---------------------------
-    def _validate(self) -> List[str]:
+    def _validateForm(self) -> List[str]:
         problems, training = self._validateCompute(), self.inputTraining.get()
         if training is None:
             return problems
@@ -196,13 +199,13 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         particles = self.getParticlesPointer().get()
         if particles is None:
             return problems + ["The training has no input particles any more. Give the particles here."]
-        problems += validate_particles(particles, not training.ignoreCtf.get(), N_PARTICLES_MIN)
+        problems += validate_particles(particles, not training.getDataSettings().ignore_ctf, N_PARTICLES_MIN)
         n_particles = count_enabled(particles)
         fixed = METHODS[self.method.get()] != "hdbscan"
         values = values_of(self, ClusterRun, FOR_ALL + (FOR_FIXED_NUMBER if fixed else FOR_DENSITY))
         problems += problems_of(ClusterRun, values)
         if self.doHalves:
-            problems += problems_of(HalvesRun, {"total_kimg": self.halvesKimg.get()})
+            problems += problems_of(HalvesRun, {"total_kimg": self._halvesKimg()})
         for name, most in (("n_neighbors", n_particles - 1), ("n_clusters", n_particles),
                            ("min_cluster_size", n_particles // 2)):
             if values.get(name, 0) > most:
@@ -210,13 +213,25 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
                                 f"particles use at most {most}.")
         if self.doHalves and not training.isVolumetric():
             problems.append("Two independent halves (FSC) is Yes after a 2D training. Set it to No.")
-        trained_on = training.inputParticles.get()
+        trained_on = training.getParticlesPointer().get()
         if self.doHalves and self.inputParticles.get() is not None:
             problems.append("Two independent halves (FSC) are trained on the particles of the training; with Other "
                             "particles they cannot be compared. Set it to No, or leave Other particles empty.")
         if self.inputParticles.get() is not None and trained_on is not None:
             problems += validate_same_kind(particles, trained_on)
+            problems += self._validatePoses(particles, training)
         return problems
+
+    def _validatePoses(self, particles: Any, training: Any) -> List[str]:
+        """Why other particles cannot be embedded by a training with poses."""
+        if not training.isPosed():
+            return []
+        if training.usesAlignment():
+            return [] if particles.hasAlignmentProj() else [
+                "The training took the poses that its particles carry, but 'Other particles' have no projection "
+                "alignment. Give refined particles."]
+        return ["The training took the poses of states, which 'Other particles' are not in. Leave them empty, or train "
+                "on particles that carry their poses."]
 
     def _warnings(self) -> List[str]:
         training, notes = self.inputTraining.get(), self._warnCompute()
@@ -224,8 +239,9 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
             return notes
         particles = self.getParticlesPointer().get()
         notes += warn_particles(particles, N_PARTICLES_FEW)
-        if self.inputParticles.get() is None and training.maxImages.get() > 0:
-            notes.append(f"The training saw only the first {training.maxImages.get()} particles; all "
+        most = training.getDataSettings().max_images
+        if self.inputParticles.get() is None and most > 0:
+            notes.append(f"The training saw only the first {most} particles; all "
                          f"{count_enabled(particles)} are embedded.")
         return notes
 
@@ -281,7 +297,7 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
     def getParticlesPointer(self) -> Any:
         """Pointer to the particles that are clustered."""
         return (self.inputParticles if self.inputParticles.get() is not None
-                else self.inputTraining.get().inputParticles)
+                else self.inputTraining.get().getParticlesPointer())
 
     def getMapPixelSize(self) -> float:
         """Pixel size of the clusters' maps or images in A."""
@@ -310,7 +326,7 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
 
     def _getEmbedSettings(self) -> EmbedRun:
         # all of the training's own particles are prepared already, in its cache
-        same = self.inputParticles.get() is None and self.inputTraining.get().maxImages.get() == 0
+        same = self.inputParticles.get() is None and not self.inputTraining.get().getDataSettings().max_images
         return EmbedRun(run_dir=self._getRunDirFromExtra(), particles="" if same else PARTICLES_STAR,
                                  compute=self._getCompute())
 
@@ -319,9 +335,13 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
             embedding_dir=EMBEDDING_DIR, run_dir=self._getRunDirFromExtra(),
             **values_of(self, ClusterRun, FOR_ALL + FOR_DENSITY + FOR_FIXED_NUMBER), compute=self._getCompute())
 
+    def _halvesKimg(self) -> float:
+        """Thousands of images that each half sees; 0 = as the training."""
+        return optional(self, "halvesKimg") or 0.0
+
     def _getHalvesSettings(self) -> HalvesRun:
         return HalvesRun(clusters_dir=CLUSTERS_DIR, run_dir=self._getRunDirFromExtra(),
-                                  total_kimg=self.halvesKimg.get(), compute=self._getCompute())
+                                  total_kimg=self._halvesKimg(), compute=self._getCompute())
 
 
 def validate_same_kind(particles: Any, trained_on: Any) -> List[str]:

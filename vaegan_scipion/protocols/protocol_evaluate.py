@@ -124,7 +124,7 @@ class VaeganProtEvaluate(VaeganProtBase):
         return fscs
 
     # --------------------------- INFO functions ---------------------------
-    def _validate(self) -> List[str]:
+    def _validateForm(self) -> List[str]:
         problems, clustering = self._validateCompute(), self.inputClusters.get()
         if clustering is None:
             return problems

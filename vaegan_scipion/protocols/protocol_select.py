@@ -22,6 +22,7 @@ from ..convert.selection import (
     select,
 )
 from ..engine.vaegan_engine.contract import result_files
+from .form_settings import field_problems
 from .protocol_base import file_digest, set_digest
 from .protocol_states import VaeganProtStates
 
@@ -132,6 +133,9 @@ class VaeganProtSelect(EMProtocol, ProtFlexBase):
 
     # --------------------------- INFO functions ---------------------------
     def _validate(self) -> List[str]:
+        return field_problems(self) or self._validateForm()
+
+    def _validateForm(self) -> List[str]:
         clustering = self.inputClusters.get()
         if clustering is None:
             return []
@@ -141,7 +145,7 @@ class VaeganProtSelect(EMProtocol, ProtFlexBase):
         if particles is None:
             return ["The clustered particles are gone. Give the particles here."]
         problems = []
-        if not 0 <= self.minProbability.get() <= 1:
+        if self.selectBy.get() == BY_CLUSTERS and not 0 <= self.minProbability.get() <= 1:
             problems.append(f"Least membership is {self.minProbability.get():g}; use 0 to 1.")
         if self.exportStar and find_spec("relion") is None:
             problems.append("The star file needs scipion-em-relion. Install it, or set 'Write a RELION star "

@@ -15,15 +15,17 @@ from ..convert.poses import Pose, pose_matrix, read_poses
 from ..convert.sample_images import contrast_note, sample_images
 from ..engine.vaegan_engine.contract import errors, result_files, run_json
 from ..engine.vaegan_engine.contract.labels import UNASSIGNED
-from ..engine.vaegan_engine.contract.setting import field_of, number_text
+from ..engine.vaegan_engine.contract.setting import field_of
 from ..engine.vaegan_engine.contract.settings import DataConfig, StatesRun, TrainRun
 from ..engine_run import EngineError, has_result, read_status, result_file
-from .form_settings import add_setting, problems_of, values_of
+from .form_settings import OptionalNumber, add_setting, labelled, optional, problems_of, values_of
 from .protocol_base import (
     VaeganProtBase,
     count_enabled,
     file_digest,
+    kept_box_ang,
     set_digest,
+    validate_diameter,
     validate_particles,
     warn_particles,
 )
@@ -32,9 +34,13 @@ N_PARTICLES_MIN = 200  # the engine's limit
 N_PARTICLES_FEW = 1000
 PIXEL_TOLERANCE = 0.01
 DATA = ("box_px", "crop_frac", "invert_contrast", "ignore_ctf", "max_images")
-ADVANCED = ("n_starts", "start_shells", "search_shells", "state_shells", "start_steps", "search_steps", "batch_size")
+ADVANCED = ("n_starts", "start_steps", "search_steps", "batch_size")
 SEARCH = ("particle_diameter_ang", "max_shift_frac", "n_maps", "smallest_frac", *ADVANCED)
 LABELS = {"box_px": "Box of the images used (px)", "max_images": "Particles to use"}  # other words than a training's
+RESOLUTIONS = {  # field -> setting, what it is the resolution of
+    "startResolutionAng": ("start_shells", "Resolution of the start"),
+    "searchResolutionAng": ("search_shells", "Resolution of the pose search"),
+    "stateResolutionAng": ("state_shells", "Resolution that tells states apart")}
 
 
 class VaeganProtStatesOutputs(Enum):
@@ -81,7 +87,7 @@ class VaeganProtStates(VaeganProtBase):
         add_setting(form, DataConfig, "max_images", label=LABELS["max_images"], expertLevel=advanced)
         form.addSection(label="Particle")
         add_setting(form, DataConfig, "box_px", "Twice the pixel size of these images is the finest resolution of the "
-                                                "maps", label=LABELS["box_px"])
+                                                "maps", label="Box of the images used")
         add_setting(form, DataConfig, "crop_frac", "The wizard shows it on your particles")
         add_setting(form, StatesRun, "particle_diameter_ang", "The wizard shows it on your particles")
         add_setting(form, DataConfig, "invert_contrast")
@@ -92,6 +98,12 @@ class VaeganProtStates(VaeganProtBase):
         add_setting(form, StatesRun, "max_shift_frac")
         for name in ADVANCED:
             add_setting(form, StatesRun, name, expertLevel=advanced)
+        for name, (setting, label) in RESOLUTIONS.items():
+            about = field_of(StatesRun, setting).about
+            form.addParam(name, OptionalNumber, default="", expertLevel=advanced,
+                          label=labelled(label, "A", "by the particle's size"),
+                          help=f"{label}, in A; finer from stage to stage. Empty: box size / resolution is chosen "
+                               f"{about.zero}.")
         self._defineComputeParams(form)
 
     # --------------------------- INSERT steps functions ---------------------------
@@ -209,16 +221,17 @@ class VaeganProtStates(VaeganProtBase):
         return fscs
 
     # --------------------------- INFO functions ---------------------------
-    def _validate(self) -> List[str]:
+    def _validateForm(self) -> List[str]:
         problems, particles = self._validateCompute(), self.inputParticles.get()
         search_problems = problems_of(StatesRun, values_of(self, StatesRun, SEARCH))
         data_problems = problems_of(DataConfig, values_of(self, DataConfig, DATA), **LABELS)
         if not data_problems and self.boxPx.get() % 8:
             data_problems = [f"{LABELS['box_px']} is {self.boxPx.get()}. Use a multiple of 8."]
-        if 0 != self.maxImages.get() < N_PARTICLES_MIN:
-            data_problems.append(f"{LABELS['max_images']} is {self.maxImages.get()}. Use at least {N_PARTICLES_MIN}; "
-                                 "0 = all.")
-        problems += search_problems + data_problems + self._validateShells()
+        most = optional(self, "maxImages")
+        if most is not None and 0 <= most < N_PARTICLES_MIN:
+            data_problems.append(f"{LABELS['max_images']} is {most}. Use at least {N_PARTICLES_MIN}, or leave it empty "
+                                 "for all.")
+        problems += search_problems + data_problems
         if particles is None:
             return problems
         problems += validate_particles(particles, not self.ignoreCtf.get(), N_PARTICLES_MIN)
@@ -229,15 +242,20 @@ class VaeganProtStates(VaeganProtBase):
             problems += self._validateSizes(particles)
         return problems + self._validateClusters(particles)
 
-    def _validateShells(self) -> List[str]:
+    def _validateResolutions(self, particles: Any) -> List[str]:
         """What is wrong with the resolutions of the stages."""
-        shells = [self.startShells.get(), self.searchShells.get(), self.stateShells.get()]
-        given = [value for value in shells if value]  # 0: chosen by the engine
-        if given != sorted(given):
-            return [f"The shells are {shells[0]:g}, {shells[1]:g} and {shells[2]:g}; use rising numbers, or 0."]
-        if given and given[-1] > self.boxPx.get() / 2:
-            return [f"The finest shells are {given[-1]:g}. Use at most {self.boxPx.get() / 2:g}, half of "
-                    f"'{LABELS['box_px']}'."]
+        given = [(f"{label} (A)", optional(self, name)) for name, (_, label) in RESOLUTIONS.items()]
+        given = [(label, value) for label, value in given if value is not None]
+        kept_ang = kept_box_ang(self, particles)
+        finest, coarsest = 2 * kept_ang / self.boxPx.get(), kept_ang / 2
+        for label, value in given:
+            if not finest <= value <= coarsest:
+                return [f"{label} is {value:g}. Use {finest:.1f} to {coarsest:.1f} A (two pixels of the box used, to "
+                        "half of the kept part of the images), or leave it empty."]
+        values = [value for _, value in given]
+        if values != sorted(values, reverse=True):
+            return [f"The resolutions of the stages are {', '.join(f'{value:g}' for value in values)} A. Use falling "
+                    "numbers, or leave them empty."]
         return []
 
     def _validateSizes(self, particles: Any) -> List[str]:
@@ -246,14 +264,8 @@ class VaeganProtStates(VaeganProtBase):
         if self.boxPx.get() > kept_px:
             problems.append(f"{LABELS['box_px']} is {self.boxPx.get()}, more than the {kept_px:.0f} px kept of the "
                             f"images ({particles.getXDim()} px). Use a smaller one.")
-        about = field_of(DataConfig, "particle_radius_frac").about
-        assert about.low is not None and about.high is not None
-        low, high = (2 * limit * kept_px * particles.getSamplingRate() for limit in (about.low, about.high))
-        if self.particleDiameterAng.get() and not low <= self.particleDiameterAng.get() <= 1.01 * high:
-            problems.append(f"Particle diameter (A) is {self.particleDiameterAng.get():g}; the kept part of the box is "
-                            f"{high:.0f} A wide. Use {number_text(round(low))} to {number_text(int(high))}, or keep "
-                            "more of the box.")
-        return problems
+        return (problems + validate_diameter(optional(self, "particleDiameterAng"), kept_box_ang(self, particles))
+                or self._validateResolutions(particles))
 
     def _validateClusters(self, particles: Any) -> List[str]:
         """Why maps of the clusters cannot be in the start."""
@@ -299,9 +311,10 @@ class VaeganProtStates(VaeganProtBase):
 
     def _radiusFrac(self, particles: Any) -> float:
         """Radius of the particle's circle over the whole box."""
-        if not self.particleDiameterAng.get():
+        diameter_ang = optional(self, "particleDiameterAng")
+        if diameter_ang is None:
             return float(DataConfig().particle_radius_frac * self.cropFrac.get())
-        return float(self.particleDiameterAng.get() / (2 * particles.getSamplingRate() * particles.getXDim()))
+        return float(diameter_ang / (2 * particles.getSamplingRate() * particles.getXDim()))
 
     def _summary(self) -> List[str]:
         if not self.hasAttribute("outputClasses") or not has_result(self.getStatesDir(), result_files.STATES_JSON):
@@ -351,6 +364,14 @@ class VaeganProtStates(VaeganProtBase):
         """Pointer to the particles that were parted."""
         return self.inputParticles
 
+    def getImageSettings(self) -> Dict[str, Any]:
+        """How its images were made, for a training on the same ones: settings of `DataConfig`."""
+        particles = self.inputParticles.get()
+        values = values_of(self, DataConfig, ("box_px", "crop_frac", "invert_contrast", "ignore_ctf"))
+        radius_frac = (DataConfig().particle_radius_frac if particles is None
+                       else self._radiusFrac(particles) / values["crop_frac"])
+        return {**values, "particle_radius_frac": min(round(radius_frac, 6), 0.5)}
+
     def getMapPixelSize(self) -> float:
         """Voxel size of the maps in A."""
         return float(self.readClusterRows()[0]["voxel_size_ang"])
@@ -375,7 +396,12 @@ class VaeganProtStates(VaeganProtBase):
                           phase_flipped=bool(particles is not None and particles.isPhaseFlipped()),
                           input_poses=self.useAlignment.get())
         folder = os.path.relpath(clustering.getClustersDir(), self._getExtraPath()) if clustering is not None else ""
-        return StatesRun(data=data, clusters_dir=folder, **values_of(self, StatesRun, SEARCH),
+        shells = {}
+        for name, (setting, _) in RESOLUTIONS.items():
+            wanted_ang = optional(self, name)
+            if particles is not None and wanted_ang:
+                shells[setting] = round(kept_box_ang(self, particles) / wanted_ang, 6)
+        return StatesRun(data=data, clusters_dir=folder, **values_of(self, StatesRun, SEARCH), **shells,
                          compute=self._getCompute())
 
 

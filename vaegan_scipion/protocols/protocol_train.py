@@ -2,7 +2,7 @@
 import json
 import os
 import shutil
-from typing import Any, Callable, Dict, List
+from typing import Any, Dict, List
 
 import pyworkflow.protocol.params as params
 
@@ -11,13 +11,32 @@ from ..convert.from_engine import Picture
 from ..convert.sample_images import contrast_note, sample_images
 from ..engine.vaegan_engine.contract import errors, presets, result_files, run_json
 from ..engine.vaegan_engine.contract.setting import field_of
-from ..engine.vaegan_engine.contract.settings import DataConfig, ModelConfig, TrainingConfig, TrainRun
+from ..engine.vaegan_engine.contract.settings import DataConfig, ModelConfig, StatesRun, TrainingConfig, TrainRun
 from ..engine_run import read_status, result_file
-from .form_settings import add_setting, help_text, label_text, values_of
-from .protocol_base import VaeganProtBase, file_digest, set_digest, validate_particles, warn_particles
+from .form_settings import (
+    add_setting,
+    given_values,
+    help_text,
+    in_words_of_the_form,
+    label_text,
+    optional,
+    values_of,
+)
+from .protocol_base import (
+    VaeganProtBase,
+    file_digest,
+    kept_box_ang,
+    radius_frac,
+    set_digest,
+    validate_diameter,
+    validate_particles,
+    warn_particles,
+)
 
-AS_PRESET = 0  # box, length, batch
-CATEGORIES_AS_PRESET = -1
+POSED_PRESET = "posed"  # of the trainings with poses
+IMAGE_SETTINGS = ("crop_frac", "invert_contrast", "ignore_ctf")
+IMAGES = "thousand images"  # unit of a training's length
+SECTIONS = {"data": DataConfig, "model": ModelConfig, "training": TrainingConfig}
 N_PARTICLES_MIN = 16
 COMPONENTS_JSON = "components.json"
 N_PARTICLES_FEW = 1000
@@ -27,38 +46,45 @@ class VaeganProtTrain(VaeganProtBase):
     """Base of the trainings; a subclass names the command, the outputs and the citations."""
 
     COMMAND = ""
+    OWN_IMAGES = "True"  # condition of the fields that say how images are made
+    NO_POSES = "True"  # condition of the fields that a training with poses has not
 
     # --------------------------- DEFINE param functions ---------------------------
     def _defineParams(self, form: Any) -> None:
         form.addSection(label="Input")
-        form.addParam("inputParticles", params.PointerParam, pointerClass="SetOfParticles",
-                      important=True, label="Input particles",
-                      help="Particles with CTF; no poses are needed. They may be uncurated.")
-        preset = field_of(TrainRun, "preset")
-        form.addParam("preset", params.EnumParam, choices=self._presets(), default=0, label=label_text(preset),
-                      help=help_text(preset))
-        add_setting(form, DataConfig, "box_px", self._by_preset(lambda run: run.data.box_px), default=AS_PRESET)
-        for name in ("crop_frac", "particle_radius_frac"):
-            add_setting(form, DataConfig, name, "The wizard shows it on your particles")
-        add_setting(form, DataConfig, "invert_contrast")
-        add_setting(form, DataConfig, "max_images", f"At least {N_PARTICLES_MIN}")
-        add_setting(form, ModelConfig, "n_categories", self._by_preset(
-            lambda run: run.model.n_categories, CATEGORIES_AS_PRESET), default=CATEGORIES_AS_PRESET)
-        add_setting(form, TrainingConfig, "total_kimg", self._by_preset(lambda run: run.training.total_kimg),
-                    default=float(AS_PRESET))
+        self._defineInputParams(form)
         form.addParam("continueFrom", params.PointerParam, pointerClass=type(self).__name__, allowsNull=True,
                       label="Start from another training",
                       help="Start with the networks of an older run instead of from scratch: to train longer, or on "
                            "more particles. Box, part kept, preset and components must be those of that run.")
+        add_setting(form, DataConfig, "max_images", f"At least {N_PARTICLES_MIN}", expertLevel=params.LEVEL_ADVANCED)
+        form.addSection(label="Particle")
+        add_setting(form, DataConfig, "box_px", empty=self._empty("data", "box_px"))
+        add_setting(form, DataConfig, "crop_frac", "The wizard shows it on your particles", condition=self.OWN_IMAGES)
+        add_setting(form, StatesRun, "particle_diameter_ang", "The wizard shows it on your particles",
+                    condition=self.OWN_IMAGES)
+        add_setting(form, DataConfig, "invert_contrast", condition=self.OWN_IMAGES)
+        add_setting(form, DataConfig, "ignore_ctf", condition=self.OWN_IMAGES, expertLevel=params.LEVEL_ADVANCED)
+        form.addSection(label="Training")
+        preset = field_of(TrainRun, "preset")
+        form.addParam("preset", params.EnumParam, choices=self._presets(), default=0, label=label_text(preset),
+                      help=help_text(preset), condition=self.NO_POSES)
+        add_setting(form, ModelConfig, "n_categories", empty=self._empty("model", "n_categories"),
+                    condition=self.NO_POSES)
+        add_setting(form, TrainingConfig, "total_kimg", empty=self._empty("training", "total_kimg"), unit=IMAGES)
         self._defineAdvancedParams(form)
         self._defineComputeParams(form)
 
+    def _defineInputParams(self, form: Any) -> None:
+        form.addParam("inputParticles", params.PointerParam, pointerClass="SetOfParticles",
+                      important=True, label="Input particles",
+                      help="Particles with CTF; no poses are needed. They may be uncurated.")
+
     def _defineAdvancedParams(self, form: Any) -> None:
         advanced = params.LEVEL_ADVANCED
-        add_setting(form, ModelConfig, "max_shift_frac", expertLevel=advanced)
-        add_setting(form, DataConfig, "ignore_ctf", expertLevel=advanced)
-        add_setting(form, TrainingConfig, "batch_size", self._by_preset(lambda run: run.training.batch_size),
-                    default=AS_PRESET, expertLevel=advanced)
+        add_setting(form, ModelConfig, "max_shift_frac", condition=self.NO_POSES, expertLevel=advanced)
+        add_setting(form, TrainingConfig, "batch_size", empty=self._empty("training", "batch_size"),
+                    expertLevel=advanced)
         form.addParam("extraSettings", params.StringParam, default="", expertLevel=advanced,
                       label="Other settings",
                       help="SECTION.KEY=VALUE, separated by spaces, as on the engine's command line; "
@@ -66,17 +92,18 @@ class VaeganProtTrain(VaeganProtBase):
 
     # --------------------------- INSERT steps functions ---------------------------
     def _insertAllSteps(self) -> None:
-        digest = set_digest(self.inputParticles.get())
+        digest = set_digest(self.getParticlesPointer().get())
         # Continue compares the arguments of each step alone: whatever matters goes to all of them
-        settings = json.dumps([run_json.to_dict(self._getSettings()), self._startDigest()], sort_keys=True)
-        self._insertFunctionStep(self.convertInputStep, digest, needsGPU=False)
+        settings = json.dumps([run_json.to_dict(self._getSettings()), self._startDigest(), self._posesDigest()],
+                              sort_keys=True)
+        self._insertFunctionStep(self.convertInputStep, digest, self.usesAlignment(), needsGPU=False)
         self._insertFunctionStep(self.trainStep, digest, settings)
         self._insertFunctionStep(self.createOutputStep, digest, settings, needsGPU=False)
 
     # --------------------------- STEPS functions ---------------------------
-    def convertInputStep(self, digest: str) -> None:
+    def convertInputStep(self, digest: str, aligned: bool) -> None:
         before = file_digest(self._getExtraPath(PARTICLES_STAR))
-        if before != file_digest(self._writeParticles(self.inputParticles.get())) and before:
+        if before != file_digest(self._writeParticles(self.getParticlesPointer().get(), aligned)) and before:
             shutil.rmtree(self._getExtraPath(RUN_DIR), ignore_errors=True)  # networks of other particles
 
     def trainStep(self, digest: str, settings: str) -> None:
@@ -87,25 +114,31 @@ class VaeganProtTrain(VaeganProtBase):
         raise NotImplementedError("a subclass creates the outputs")
 
     # --------------------------- INFO functions ---------------------------
-    def _validate(self) -> List[str]:
+    def _validateForm(self) -> List[str]:
         problems = self._validateCompute()
+        particles = self.getParticlesPointer().get()
+        if particles is not None:
+            problems += self._validateDiameter(particles)
         try:
             settings = self._getSettings()
         except errors.EngineError as error:
-            return problems + [str(error)]
-        particles = self.inputParticles.get()
+            return problems + [in_words_of_the_form(str(error), SECTIONS)]
         if particles is None:
             return problems
-        problems += validate_particles(particles, not self.ignoreCtf.get(), N_PARTICLES_MIN)
-        if 0 != self.maxImages.get() < N_PARTICLES_MIN:
-            problems.append(f"Particles to train on is {self.maxImages.get()}; use 0 for all, or at least "
-                            f"{N_PARTICLES_MIN}.")
+        problems += validate_particles(particles, not settings.data.ignore_ctf, N_PARTICLES_MIN)
+        if 0 != settings.data.max_images < N_PARTICLES_MIN:
+            problems.append(f"Particles to train on is {settings.data.max_images}. Use at least {N_PARTICLES_MIN}, or "
+                            "leave it empty for all.")
         box_px = particles.getXDim()
-        kept_px = box_px * self.cropFrac.get()
+        kept_px = box_px * settings.data.crop_frac
         if settings.data.box_px > kept_px:
             problems.append(f"The training box is {settings.data.box_px} px, more than the {kept_px:.0f} px kept "
                             f"of the images ({box_px} px). Use a smaller training box.")
         return problems + self._validateStart(settings)
+
+    def _validateDiameter(self, particles: Any) -> List[str]:
+        """What is wrong with the particle's diameter for these particles."""
+        return validate_diameter(optional(self, "particleDiameterAng"), kept_box_ang(self, particles))
 
     def _validateStart(self, settings: TrainRun) -> List[str]:
         """What keeps the networks of the older run from being used."""
@@ -126,17 +159,18 @@ class VaeganProtTrain(VaeganProtBase):
         for section, key in pairs:
             old, new = getattr(getattr(before, section), key), getattr(getattr(settings, section), key)
             if old != new:
-                return [f"{section}.{key} is {new} here and was {old} in the run '{name}': its networks do not fit. "
-                        "Give the same value, or start from scratch."]
+                text = (f"{section}.{key} is {new} here and was {old} in the run '{name}': its networks do not fit. "
+                        "Give the same value, or start from scratch.")
+                return [in_words_of_the_form(text, SECTIONS)]
         return []
 
     def _warnings(self) -> List[str]:
-        particles, notes = self.inputParticles.get(), self._warnCompute()
+        particles, notes = self.getParticlesPointer().get(), self._warnCompute()
         if particles is None:
             return notes
         notes += warn_particles(particles, N_PARTICLES_FEW)
         older = self.continueFrom.get()
-        if older is not None and particles.getObjId() == older.inputParticles.get().getObjId() \
+        if older is not None and particles.getObjId() == older.getParticlesPointer().get().getObjId() \
                 and self.seed.get() == older.seed.get():
             notes.append("The seed is that of the older run: the same images come in the same order again. "
                          "Take another seed.")
@@ -146,8 +180,8 @@ class VaeganProtTrain(VaeganProtBase):
             return notes + [f"The particles cannot be looked at ({error})."]
         if not all(map(bool, images.shape)):
             return notes
-        radius_frac = self.particleRadiusFrac.get() * self.cropFrac.get()
-        contrast = contrast_note(images, radius_frac, self.invertContrast.get())
+        data = self.getDataSettings()
+        contrast = contrast_note(images, data.particle_radius_frac * data.crop_frac, data.invert_contrast)
         return notes + ([contrast] if contrast else [])
 
     def _summary(self) -> List[str]:
@@ -155,8 +189,8 @@ class VaeganProtTrain(VaeganProtBase):
         if "images_seen" not in status:
             return ["The training has not begun."]
         seen, total = status["images_seen"], status["total_images"]
-        lines = [f"{seen / 1000:.1f} of {total / 1000:.1f} kimg seen ({100 * seen / max(total, 1):.0f} %), "
-                 f"{status['n_particles']} particles, on {status['device']}", self._pace(status),
+        lines = [f"{seen:,} of {total:,} images seen ({100 * seen / max(total, 1):.0f} % of the training), of "
+                 f"{status['n_particles']:,} particles, on {status['device']}", self._pace(status),
                  f"Box {status['box_px']} px, {status['pixel_size_ang']:.3f} A/px "
                  f"(Nyquist {2 * status['pixel_size_ang']:.1f} A)"]
         if self.continueFrom.get() is not None:
@@ -185,11 +219,12 @@ class VaeganProtTrain(VaeganProtBase):
             return []
         run = run_json.read_run(os.path.join(self.getRunDir(), result_files.RUN_JSON))
         kind = "3D" if self.COMMAND == "train3d" else "2D"
+        source = self._posesText() or "without poses"
         parts = (f"{run.model.n_categories} components" if run.model.n_categories
                  else "one structure" if run.model.homogeneous
                  else f"a latent vector of {run.model.n_normal} numbers")
         return [f"A {kind} VAE-GAN [Larsen2016] with {parts} (preset {run.preset}, loss {run.training.loss}, batch "
-                f"{run.training.batch_size}, seed {status['seed']}) was trained without poses on "
+                f"{run.training.batch_size}, seed {status['seed']}) was trained {source} on "
                 f"{status['n_particles']} particles of {status['box_px']} px ({status['pixel_size_ang']:.2f} A/px) for "
                 f"{status['images_seen'] / 1000:.0f} thousand images."]
 
@@ -204,38 +239,73 @@ class VaeganProtTrain(VaeganProtBase):
         return presets.build_run(cls.COMMAND, cls._presets()[0], {})
 
     @classmethod
-    def _by_preset(cls, value_of: Callable[[TrainRun], Any], as_preset: int = AS_PRESET) -> str:
-        """What a setting is in each preset: "0 = as the preset (fast 48, others 64)" where the others agree."""
-        values = {name: value_of(presets.build_run(cls.COMMAND, name, {})) for name in cls._presets()}
+    def _empty(cls, section: str, name: str) -> str:
+        """What an empty field of a setting stands for: "fast 48, others 64" where the other presets agree."""
+        values = {preset: getattr(getattr(presets.build_run(cls.COMMAND, preset, {}), section), name)
+                  for preset in cls._presets()}
         first, *others = values
+        if len(set(values.values())) == 1:
+            return f"{values[first]:g}"
         if len({values[name] for name in others}) == 1:
-            text = f"{first} {values[first]:g}, others {values[others[0]]:g}"
-        else:
-            text = ", ".join(f"{name} {value:g}" for name, value in values.items())
-        return f"{as_preset} = as the preset ({text})"
+            return f"{first} {values[first]:g}, others {values[others[0]]:g}"
+        return ", ".join(f"{name} {value:g}" for name, value in values.items())
 
     def _getSettings(self) -> TrainRun:
         """The form as settings of the engine, paths relative to extra/. Raises ConfigError or DataError."""
-        particles, older = self.inputParticles.get(), self.continueFrom.get()
+        particles, older = self.getParticlesPointer().get(), self.continueFrom.get()
         changes: Dict[str, Dict[str, Any]] = {
-            "data": {"particles": PARTICLES_STAR,
-                     **values_of(self, DataConfig, ("crop_frac", "particle_radius_frac", "invert_contrast",
-                                                    "max_images", "ignore_ctf")),
+            "data": {"particles": PARTICLES_STAR, **values_of(self, DataConfig, ("max_images",)),
+                     **self._imageSettings(), **given_values(self, DataConfig, ("box_px",)),
                      "phase_flipped": bool(particles is not None and particles.isPhaseFlipped())},
             "model": values_of(self, ModelConfig, ("max_shift_frac",)),
-            "training": {}, "compute": vars(self._getCompute())}
+            "training": given_values(self, TrainingConfig, ("total_kimg", "batch_size")),
+            "compute": vars(self._getCompute())}
         if older is not None:
             changes["training"]["continue_from"] = os.path.relpath(older.getRunDir(), self._getExtraPath())
-        for section, key, value, as_preset in (
-                ("data", "box_px", self.boxPx.get(), AS_PRESET),
-                ("model", "n_categories", self.nCategories.get(), CATEGORIES_AS_PRESET),
-                ("training", "total_kimg", self.totalKimg.get(), AS_PRESET),
-                ("training", "batch_size", self.batchSize.get(), AS_PRESET)):
-            if value != as_preset:
-                changes[section][key] = value
+        changes = run_json.merged(changes, self._modelSettings(changes["data"]))
         for text in (self.extraSettings.get() or "").split():
             changes = run_json.merged(changes, presets.parse_setting(text))
-        return presets.build_run(self.COMMAND, self.getEnumText("preset"), changes)
+        return presets.build_run(self.COMMAND, self._preset(), changes)
+
+    def _modelSettings(self, data: Dict[str, Any]) -> Dict[str, Dict[str, Any]]:
+        """What the form asks of model and training for these images, by section."""
+        return {"model": given_values(self, ModelConfig, ("n_categories",))}
+
+    def _preset(self) -> str:
+        """Name of the preset."""
+        return POSED_PRESET if self.isPosed() else str(self.getEnumText("preset"))
+
+    def _imageSettings(self) -> Dict[str, Any]:
+        """How images are made of particles, and which poses they have: settings of `DataConfig`."""
+        particles, values = self.getParticlesPointer().get(), values_of(self, DataConfig, IMAGE_SETTINGS)
+        diameter_ang = optional(self, "particleDiameterAng")
+        if particles is not None and diameter_ang is not None:
+            values["particle_radius_frac"] = radius_frac(diameter_ang, kept_box_ang(self, particles))
+        return values
+
+    def isPosed(self) -> bool:
+        """Whether the training is given poses."""
+        return False
+
+    def _posesText(self) -> str:
+        """Where the poses are from, for a methods section; empty without."""
+        return ""
+
+    def usesAlignment(self) -> bool:
+        """Whether the poses are those that the particles carry."""
+        return False
+
+    def _posesDigest(self) -> str:
+        """Text that changes when the poses do; empty without."""
+        return ""
+
+    def getParticlesPointer(self) -> Any:
+        """Pointer to the particles that are trained on."""
+        return self.inputParticles
+
+    def getDataSettings(self) -> DataConfig:
+        """How the images were made that it trained on."""
+        return self._getSettings().data
 
     def _startDigest(self) -> str:
         """Which networks an older run gives; empty when there is none."""

@@ -76,7 +76,7 @@ class VaeganProtTraverse(VaeganProtBase):
         self._defineSourceRelation(clustering.getParticlesPointer(), made)
 
     # --------------------------- INFO functions ---------------------------
-    def _validate(self) -> List[str]:
+    def _validateForm(self) -> List[str]:
         problems, clustering = self._validateCompute(), self.inputClusters.get()
         if clustering is not None and not clustering.hasAttribute("outputClasses"):
             problems.append(f"The run '{clustering.getRunName()}' has no clusters. Finish it first.")

@@ -82,9 +82,10 @@ def train(run, out_dir):
             "kimg": 3.2 * tick, "images_per_second": 100.0, "critic_loss": 1.0 / tick, "generator_loss": tick})
     write_checkpoint(out_dir, 9600)
     volumetric, rows = run.command == "train3d", []
-    for index in range(run.model.n_categories):
+    n_components = run.model.n_categories or 6
+    for index in range(n_components):
         file = f"maps/component_{index:02d}.mrc" if volumetric else "maps/images.mrcs"
-        rows.append({"index": index, "z": one_hot(index, run.model.n_categories), "file": file, "share": 1 / 6})
+        rows.append({"index": index, "z": one_hot(index, n_components), "file": file, "share": 1 / 6})
     write_pictures(out_dir, [row["file"] for row in rows], volumetric, rate)
     result_files.write_json(out_dir / "components.json", rows)
     result_files.update_status(out_dir, state="finished", command=run.command, device=run.compute.device,

@@ -18,6 +18,8 @@ from pyworkflow.tests import BaseTest, setupTestProject
 
 from vaegan_scipion import Plugin
 from vaegan_scipion.constants import VAEGAN_ENV_ACTIVATION
+from vaegan_scipion.protocols import VaeganProtTrain3D
+from vaegan_scipion.protocols.protocol_train_3d import NO_POSES, OF_STATES
 from vaegan_scipion.tests.forked_runs import forked_runs
 
 BOX_PX = 32
@@ -177,8 +179,17 @@ class ProjectTest(BaseTest):
             os.environ[VAEGAN_ENV_ACTIVATION] = cls.before
 
     @classmethod
+    def newProtocol(cls, protocol_class, **values):
+        """A form; a 3D training has no poses unless they are asked for."""
+        if protocol_class is VaeganProtTrain3D and not {"posesFrom", "inputStates"} & set(values):
+            values["posesFrom"] = NO_POSES
+        return super().newProtocol(protocol_class, **values)
+
+    @classmethod
     def filled(cls, protocol_class, **values):
         """A form on the CPU; a value that is (protocol, output name) or a protocol becomes a pointer."""
+        if "inputStates" in values:
+            values["posesFrom"] = OF_STATES
         protocol = cls.newProtocol(protocol_class, **{
             name: value for name, value in values.items() if not isinstance(value, (tuple, EMProtocol))})
         for name, value in values.items():

@@ -99,7 +99,7 @@ class TestProtocols(ProjectTest):
         status = result_files.read_json(os.path.join(training.getRunDir(), result_files.STATUS_JSON))
         self.assertEqual(status["n_particles"], len(ENABLED_IDS))
         self.assertEqual(status["visible_gpus"], "")
-        self.assertIn("9.6 of 9.6 kimg", "\n".join(training._summary()))
+        self.assertIn("9,600 of 9,600 images seen", "\n".join(training._summary()))
         self.assertIn(str(len(ENABLED_IDS)), training._methods()[0])
         result_files.update_status(training.getRunDir(), warning="The camera has collapsed.")
         self.assertIn("The camera has collapsed.", training._summary())
@@ -196,12 +196,12 @@ class TestProtocols(ProjectTest):
     def test_continue_with_other_particles_forgets_the_networks(self):
         training = self.train()
         self.assertTrue(os.path.exists(training.getRunDir()))
-        training.convertInputStep("")
+        training.convertInputStep("", False)
         self.assertTrue(os.path.exists(training.getRunDir()))  # the same particles
         other = import_phantom(self.proj).outputParticles
         other.setSamplingRate(2 * SAMPLING_RATE_ANG)
         training.inputParticles.set(other)
-        training.convertInputStep("")
+        training.convertInputStep("", False)
         self.assertFalse(os.path.exists(training.getRunDir()))
 
     def test_halves_of_other_particles_are_refused(self):
@@ -247,9 +247,9 @@ class TestProtocols(ProjectTest):
         self.proj.saveProtocol(untrained)
         for message, older, values in (
                 ("", old, {}), ("has no checkpoint", untrained, {}),
-                ("data.crop_frac is 0.5 here and was 1.0", old, {"cropFrac": 0.5}),
-                (f"model.n_categories is 5 here and was {N_COMPONENTS}", old, {"nCategories": 5}),
-                ("data.box_px is 24 here and was 16", old, {"boxPx": 24})):
+                ("'Part of the box kept' is 0.5 here and was 1.0", old, {"cropFrac": 0.5}),
+                (f"'Number of components' is 5 here and was {N_COMPONENTS}", old, {"nCategories": 5}),
+                ("'Training box (px)' is 24 here and was 16", old, {"boxPx": 24})):
             protocol = self.newProtocol(VaeganProtTrain3D, **{"boxPx": TRAINING_BOX_PX, "nCategories": N_COMPONENTS,
                                                               **values})
             protocol.inputParticles.set(self.imported)
@@ -262,7 +262,7 @@ class TestProtocols(ProjectTest):
 
     def test_one_structure_has_nothing_to_cluster(self):
         names = VaeganProtTrain3D._presets()
-        training = self.train(preset=names.index("thesis-3d-homogeneous"), nCategories=-1)
+        training = self.train(preset=names.index("thesis-3d-homogeneous"))
         self.assertTrue(training.isHomogeneous())
         self.assertFalse(self.trained().isHomogeneous())
         clustering = self.newProtocol(VaeganProtCluster)
@@ -278,15 +278,15 @@ class TestProtocols(ProjectTest):
 
     def test_train_form_refuses(self):
         self.validate(VaeganProtTrain3D, "have no CTF", import_phantom(self.proj, with_ctf=False))
-        self.validate(VaeganProtTrain3D, "data.box_px is 33", boxPx=33)
+        self.validate(VaeganProtTrain3D, "'Training box (px)' is 33; the networks", boxPx=33)
         self.validate(VaeganProtTrain3D, "64 px, more than the 32 px kept", boxPx=64)
         self.validate(VaeganProtTrain3D, "more than the 16 px kept", boxPx=24, cropFrac=0.5)
-        self.validate(VaeganProtTrain3D, "data.crop_frac is 2.0", cropFrac=2.0)
+        self.validate(VaeganProtTrain3D, "'Part of the box kept' is 2.0", cropFrac=2.0)
         self.validate(VaeganProtTrain3D, "generator is 'dcgan' in a 3D", extraSettings="model.generator=dcgan")
         self.validate(VaeganProtTrain2D, "unknown key 'nonsense'", extraSettings="model.nonsense=1")
         self.validate(VaeganProtTrain2D, "is not SECTION.KEY=VALUE", extraSettings="nonsense")
         self.validate(VaeganProtTrain3D, "the engine uses one GPU", gpuList="0 1")
-        self.validate(VaeganProtTrain3D, "Particles to train on is 3", maxImages=3)
+        self.validate(VaeganProtTrain3D, "Particles to train on is 3. Use at least 16, or leave it empty", maxImages=3)
         gone = import_phantom(self.proj)
         os.rename(gone._getExtraPath("phantom.mrcs"), gone._getExtraPath("away.mrcs"))
         self.validate(VaeganProtTrain3D, "image files of the input set are not there", gone, boxPx=16)

@@ -222,8 +222,11 @@ class TestStates(ProjectTest):
     def test_form_refuses(self):
         box = "Box of the images used (px)"
         for message, values in ((f"has {len(ENABLED_IDS)} enabled particles; at least 200", {}),
-                                ("use rising numbers", {"startShells": 9.0, "stateShells": 8.0}),
-                                ("The finest shells are 9. Use at most 8", {"stateShells": 9.0}),
+                                ("Use falling numbers", {"startResolutionAng": 20.0, "stateResolutionAng": 25.0}),
+                                ("Resolution that tells states apart (A) is 10. Use 14.0 to 56.0 A",
+                                 {"stateResolutionAng": 10.0}),
+                                ("Resolution of the start (A) is 'fine', which is not a number. Give a number, or "
+                                 "leave it empty.", {"startResolutionAng": "fine"}),
                                 ("Starts to try is 0", {"nStarts": 0}), ("Batch size is 1", {"batchSize": 1}),
                                 ("Smallest state / all is 0.7", {"smallestFrac": 0.7}),
                                 ("Largest shift / box is 0.9", {"maxShiftFrac": 0.9}),
@@ -233,8 +236,10 @@ class TestStates(ProjectTest):
                                 ("Part of the box kept is 2", {"cropFrac": 2.0}),
                                 ("Particle diameter (A) is 500; the kept part of the box is 112 A wide. Use 11 to 112",
                                  {"particleDiameterAng": 500.0}),
-                                ("Particle diameter (A) is -3.0. Use 1 to 100,000 A", {"particleDiameterAng": -3.0}),
-                                ("Particles to use is 30. Use at least 200; 0 = all.", {"maxImages": 30}),
+                                ("Particle diameter (A) is -3.0. Use 1 to 100,000 A; empty = 0.9",
+                                 {"particleDiameterAng": -3.0}),
+                                ("Particles to use is 30. Use at least 200, or leave it empty for all.",
+                                 {"maxImages": 30}),
                                 ("carry no projection alignment. Give refined particles, or set it to No.",
                                  {"useAlignment": True})):
             run = self.filled(VaeganProtStates, inputParticles=self.particles, **{"boxPx": 16, **values})

@@ -41,15 +41,15 @@ class TestTemplates(ProjectTest):
 
     def test_menu_lists_both_with_a_description(self):
         self.assertEqual(set(templates()), {"vaegan_2d", "vaegan_3d"})
-        for template in templates().values():
-            self.assertIn("without poses", template.description)
+        self.assertIn("without poses", templates()["vaegan_2d"].description)
+        self.assertIn("find states and poses, train 3D with their poses", templates()["vaegan_3d"].description)
 
     def test_every_key_is_a_field_of_its_form(self):
         for name, kind in (("vaegan_2d", "2D"), ("vaegan_3d", "3D")):
             made = self.load(name, **self.star())
             landscape = [f"VaeganProtTrain{kind}", "VaeganProtCluster", "VaeganProtTraverse"]
             self.assertEqual(list(made), ["ProtImportParticles", *(
-                ["VaeganProtStates", "VaeganProtSelect", *landscape] if kind == "3D"
+                ["VaeganProtStates", *landscape, "VaeganProtSelect"] if kind == "3D"
                 else [*landscape, "VaeganProtSelect"])])
             self.assertEqual(made["ProtImportParticles"].importFrom.get(), ProtImportParticles.IMPORT_FROM_RELION)
             template = templates()[name]
@@ -60,6 +60,20 @@ class TestTemplates(ProjectTest):
             self.assertEqual({key for key in keys if not key.startswith("object.")} - known, set())
             for class_name in list(made)[1:]:
                 self.assertTrue(hasattr(protocols, class_name))
+
+    @unittest.skipIf(NEEDS_RELION, NEEDS_RELION)
+    def test_3d_runs_to_its_end(self):
+        """The road: each protocol takes the one before it, and the state that is selected keeps its poses."""
+        made = self.load("vaegan_3d", clusters="2", **self.star())
+        made["VaeganProtStates"].boxPx.set(16)  # the images have 32 px
+        for protocol in made.values():
+            self.assertEqual(protocol.validate(), [])
+            self.launch(protocol)
+        expected = [i for i in IDS if i % 2 == 1 and i % 10]
+        particles = made["VaeganProtSelect"].outputParticles
+        self.assertEqual(sorted(item.getObjId() for item in particles), expected)
+        self.assertEqual(made["VaeganProtTrain3D"].getStates().getObjId(), made["VaeganProtStates"].getObjId())
+        self.assertEqual(made["VaeganProtCluster"].outputParticles.getSize(), len([i for i in IDS if i % 10]))
 
     @unittest.skipIf(NEEDS_RELION, NEEDS_RELION)
     def test_2d_runs_to_its_end(self):

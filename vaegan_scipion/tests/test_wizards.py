@@ -13,7 +13,6 @@ from pyworkflow.config import Config
 from pyworkflow.viewer import DESKTOP_TKINTER
 
 from vaegan_scipion.convert.sample_images import contrast_note, contrast_sigma, low_passed, sample_images
-from vaegan_scipion.engine.vaegan_engine.contract.settings import DataConfig
 from vaegan_scipion.protocols import VaeganProtStates, VaeganProtTrain3D
 from vaegan_scipion.tests.phantom import ENABLED_IDS, ProjectTest
 from vaegan_scipion.wizards.size_picture import SizePicture, size_text
@@ -56,7 +55,7 @@ class TestSample(ProjectTest):
     def test_contrast_of_the_form(self):
         sample = sample_images(self.imported.outputParticles)
         self.assertGreater(contrast_sigma(sample.images, 0.2), 5)
-        protocol = self.newProtocol(VaeganProtTrain3D, boxPx=16, particleRadiusFrac=0.2)
+        protocol = self.newProtocol(VaeganProtTrain3D, boxPx=16, particleDiameterAng=0.4 * 112)
         protocol.inputParticles.set(self.imported)
         protocol.inputParticles.setExtended("outputParticles")
         self.assertNotIn("dark", " ".join(protocol._warnings()))
@@ -64,10 +63,11 @@ class TestSample(ProjectTest):
         self.assertIn("most likely the answer is No", " ".join(protocol._warnings()))
 
     def test_scipion_finds_the_wizard_for_both_fields(self):
-        found = Config.getDomain().findWizards(self.newProtocol(VaeganProtTrain3D), DESKTOP_TKINTER)
-        self.assertEqual({name for name, wizard in found.items() if wizard.__name__ == "VaeganParticleSizeWizard"},
-                         {"cropFrac", "particleRadiusFrac"})
-        found = Config.getDomain().findWizards(self.newProtocol(VaeganProtStates), DESKTOP_TKINTER)
+        for form in (VaeganProtTrain3D, VaeganProtStates):
+            self.check_wizard(Config.getDomain().findWizards(self.newProtocol(form), DESKTOP_TKINTER))
+
+    def check_wizard(self, found):
+        """It stands beside both fields."""
         self.assertEqual({name for name, wizard in found.items() if wizard.__name__ == "VaeganParticleSizeWizard"},
                          {"cropFrac", "particleDiameterAng"})
 
@@ -76,7 +76,10 @@ class TestSample(ProjectTest):
         from vaegan_scipion.wizards import wizard_particle_size
 
         self.assertEqual(wizard_particle_size.radius_of(60.0, 100.0), 0.3)
-        self.assertEqual(wizard_particle_size.radius_of(0.0, 100.0), DataConfig().particle_radius_frac)
+        for empty in ("", "abc", None):  # it begins where its own rule is kept
+            radius_frac = wizard_particle_size.radius_of(empty, 100.0)
+            self.assertEqual(radius_frac, 0.38)
+            self.assertNotIn("is better", size_text(100, 1.0, 1.0, radius_frac))
         protocol = self.filled(VaeganProtStates, particleDiameterAng=56.0, cropFrac=0.5,
                                inputParticles=(self.imported, "outputParticles"))
         form, asked = Mock(protocol=protocol), []

@@ -49,7 +49,7 @@ class VaeganClusterViewer(VaeganViewer):
     def _umap(self, _name: Any = None) -> List[Any]:
         clusters = read_clusters(self.protocol.getClustersDir())
         particles = self.protocol.getParticlesPointer().get()
-        dark = self.protocol.inputTraining.get().invertContrast.get()
+        dark = self.protocol.inputTraining.get().getDataSettings().invert_contrast
         pictures = {label: central_section(read_picture(picture))
                     for label, picture in self.protocol.readPictures().items()}
 

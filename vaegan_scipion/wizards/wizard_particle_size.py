@@ -9,9 +9,9 @@ from pyworkflow.gui import dialog
 from pyworkflow.viewer import DESKTOP_TKINTER
 
 from ..convert.sample_images import Sample, sample_images
-from ..engine.vaegan_engine.contract.settings import DataConfig
 from ..protocols import VaeganProtStates, VaeganProtTrain2D, VaeganProtTrain3D
-from .size_picture import SizePicture, clipped
+from ..protocols.form_settings import number_of
+from .size_picture import MARGIN_MIN, SizePicture, clipped
 
 CROP_LIMITS = (0.1, 1.0)  # of presets.check
 RADIUS_LIMITS = (0.05, 0.5)
@@ -55,9 +55,8 @@ class VaeganParticleSizeWizard(EmWizard):
     """Opens the dialog and puts both values into the form."""
 
     _environments = [DESKTOP_TKINTER]
-    _targets = [(VaeganProtTrain2D, ["cropFrac", "particleRadiusFrac"]),
-                (VaeganProtTrain3D, ["cropFrac", "particleRadiusFrac"]),
-                (VaeganProtStates, ["cropFrac", "particleDiameterAng"])]
+    _targets = [(form, ["cropFrac", "particleDiameterAng"])
+                for form in (VaeganProtTrain2D, VaeganProtTrain3D, VaeganProtStates)]
 
     def show(self, form: Any, *_params: Any) -> None:
         """Show the particles of the form's input."""
@@ -72,19 +71,17 @@ class VaeganParticleSizeWizard(EmWizard):
             dialog.showError("No picture", f"The particles cannot be read ({error}).", form.root)
             return
         crop_frac, box_ang = protocol.cropFrac.get(), particles.getSamplingRate() * particles.getXDim()
-        in_ang = protocol.hasAttribute("particleDiameterAng")
-        radius_frac = (radius_of(protocol.particleDiameterAng.get(), crop_frac * box_ang) if in_ang
-                       else protocol.particleRadiusFrac.get())
+        radius_frac = radius_of(protocol.particleDiameterAng.get(), crop_frac * box_ang)
         chosen = ParticleSizeDialog(form.root, sample, particles.getSamplingRate(), crop_frac, radius_frac)
         if chosen.resultYes():
             form.setVar("cropFrac", chosen.crop_frac)
-            if in_ang:
-                diameter_ang = 2 * chosen.radius_frac * chosen.crop_frac * box_ang
-                form.setVar("particleDiameterAng", round(diameter_ang, 1))
-            else:
-                form.setVar("particleRadiusFrac", chosen.radius_frac)
+            form.setVar("particleDiameterAng", round(2 * chosen.radius_frac * chosen.crop_frac * box_ang, 1))
 
 
-def radius_of(diameter_ang: float, kept_ang: float) -> float:
-    """Radius over the kept box of a diameter in A; what the engine takes where the diameter is 0."""
-    return diameter_ang / (2 * kept_ang) if diameter_ang and kept_ang else DataConfig().particle_radius_frac
+def radius_of(diameter_text: str, kept_ang: float) -> float:
+    """Radius over the kept box of a diameter in A; for an empty field one that leaves the margin of the picture."""
+    try:
+        diameter_ang = number_of(diameter_text, float)
+    except ValueError:
+        diameter_ang = None
+    return diameter_ang / (2 * kept_ang) if diameter_ang and kept_ang else round(0.5 / MARGIN_MIN, 2)

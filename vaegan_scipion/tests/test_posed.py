@@ -1,0 +1,127 @@
+"""A 3D training with poses: of states, or of the particles' own alignment; and what comes after it."""
+import os
+
+import numpy as np
+from emtable import Table
+
+from vaegan_scipion.engine.vaegan_engine.contract import result_files, run_json
+from vaegan_scipion.engine.vaegan_engine.contract.settings import DataConfig
+from vaegan_scipion.protocols import (
+    VaeganProtCluster,
+    VaeganProtSelect,
+    VaeganProtStates,
+    VaeganProtTrain3D,
+    VaeganProtTraverse,
+)
+from vaegan_scipion.protocols.protocol_train_3d import NO_POSES, OF_PARTICLES, OF_STATES
+from vaegan_scipion.tests.phantom import ENABLED_IDS, SAMPLING_RATE_ANG, ProjectTest, import_phantom, label_of
+
+KEPT_IDS = [i for i in ENABLED_IDS if i % 10]  # every tenth is set aside from the states
+DIAMETER_ANG = 70.0
+
+
+class TestPosed(ProjectTest):
+    """On the fake engine."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.states = cls.make(VaeganProtStates, boxPx=16, particleDiameterAng=DIAMETER_ANG, invertContrast=True,
+                              inputParticles=(cls.imported, "outputParticles"))
+
+    def test_the_road(self):
+        """States, training at their poses, clusters, traversal, selection: each by its own protocol."""
+        training = self.run_protocol(VaeganProtTrain3D, inputStates=self.states)
+        run = run_json.read_run(os.path.join(training.getRunDir(), result_files.RUN_JSON))
+        self.assertEqual(run.preset, "posed")
+        self.assertEqual(os.path.realpath(run.data.poses_dir), os.path.realpath(self.states.getStatesDir()))
+        kept_ang = 2 * run.data.particle_radius_frac * SAMPLING_RATE_ANG * 32
+        self.assertAlmostEqual(kept_ang, DIAMETER_ANG, 2)
+        self.assertEqual((run.data.box_px, run.data.invert_contrast, run.data.crop_frac), (16, True, 1.0))
+        self.assertEqual(self.ids_of(run.data.particles), KEPT_IDS)
+        self.assertIn("at the poses of the states", training._methods()[0])
+        self.assertEqual(training.outputVolumes.getSize(), 6)
+
+        clustering = self.run_protocol(VaeganProtCluster, inputTraining=training, nNeighbors=5)
+        found = {particle.getObjId(): item._vaeganLabel.get() for item in clustering.outputClasses
+                 for particle in item}
+        self.assertEqual(found, {i: label_of(i) for i in KEPT_IDS})
+        self.assertTrue(clustering.outputParticles.hasAlignmentProj())
+        first = self.states.outputParticles.getFirstItem()
+        np.testing.assert_allclose(clustering.outputParticles[first.getObjId()].getTransform().getMatrix(),
+                                   first.getTransform().getMatrix())
+
+        traversal = self.run_protocol(VaeganProtTraverse, inputClusters=clustering, nPoints=3)
+        self.assertEqual(traversal.outputVolumes.getSize(), 9)
+        selection = self.run_protocol(VaeganProtSelect, inputClusters=clustering, clusterNumbers="2")
+        self.assertEqual(sorted(item.getObjId() for item in selection.outputParticles),
+                         [i for i in KEPT_IDS if label_of(i) == 1])
+        self.assertTrue(selection.outputParticles.hasAlignmentProj())
+
+    def ids_of(self, star):
+        """Particle ids of a star file."""
+        return sorted(row.vaeParticleId for row in Table(fileName=str(star), tableName="particles"))
+
+    def test_the_form_s_own_box_wins(self):
+        protocol = self.filled(VaeganProtTrain3D, inputStates=self.states, boxPx=24)
+        self.assertEqual(protocol._getSettings().data.box_px, 24)
+
+    def test_poses_that_the_particles_carry(self):
+        aligned = import_phantom(self.proj, poses=True)
+        training = self.run_protocol(VaeganProtTrain3D, posesFrom=OF_PARTICLES, boxPx=16,
+                                     inputParticles=(aligned, "outputParticles"))
+        run = run_json.read_run(os.path.join(training.getRunDir(), result_files.RUN_JSON))
+        self.assertTrue(run.data.input_poses)
+        rows = {row.vaeParticleId: row for row in Table(fileName=run.data.particles, tableName="particles")}
+        self.assertEqual(sorted(rows), ENABLED_IDS)
+        self.assertAlmostEqual(rows[ENABLED_IDS[5]].rlnAngleTilt, 10 + ENABLED_IDS[5], 4)
+        clustering = self.filled(VaeganProtCluster, inputTraining=training, nNeighbors=5,
+                                 inputParticles=(self.imported, "outputParticles"))
+        self.assertIn("'Other particles' have no projection alignment", "\n".join(clustering.validate()))
+        clustering = self.run_protocol(VaeganProtCluster, inputTraining=training, nNeighbors=5,
+                                       inputParticles=(aligned, "outputParticles"))
+        star = Table(fileName=clustering._getExtraPath("particles.star"), tableName="particles")
+        self.assertTrue(star.hasColumn("rlnAngleTilt"))
+
+    def test_what_the_form_refuses(self):
+        def text(**values):
+            return "\n".join(self.filled(VaeganProtTrain3D, **values).validate())
+
+        self.assertIn("States and poses", text(posesFrom=OF_STATES))
+        unfinished = self.filled(VaeganProtStates, inputParticles=(self.imported, "outputParticles"))
+        self.proj.saveProtocol(unfinished)
+        self.assertIn("has no particles with poses. Finish it first", text(inputStates=unfinished))
+        self.assertIn("have no projection alignment",
+                      text(posesFrom=OF_PARTICLES, boxPx=16, inputParticles=(self.imported, "outputParticles")))
+        self.assertEqual(text(inputStates=self.states), "")
+        training = self.make(VaeganProtTrain3D, inputStates=self.states)
+        clustering = self.filled(VaeganProtCluster, inputTraining=training, nNeighbors=5,
+                                 inputParticles=(self.imported, "outputParticles"))
+        self.assertIn("poses of states, which 'Other particles' are not in", "\n".join(clustering.validate()))
+
+    def test_without_poses_the_form_says_what_is_better(self):
+        protocol = self.filled(VaeganProtTrain3D, posesFrom=NO_POSES, boxPx=16,
+                               inputParticles=(self.imported, "outputParticles"))
+        self.assertIn("Run 'find states and poses' first", "\n".join(protocol.warnings()))
+        posed = self.filled(VaeganProtTrain3D, inputStates=self.states)
+        self.assertNotIn("Without poses", "\n".join(posed.warnings()))
+
+    def test_other_poses_mean_another_training(self):
+        """Continue hears that the states were found anew, or that a field of their form was changed."""
+        protocol = self.filled(VaeganProtTrain3D, inputStates=self.states)
+        self.proj.saveProtocol(protocol)
+
+        def arguments():
+            protocol._steps = []
+            protocol._insertAllSteps()
+            return protocol._steps[1].argsStr.get()
+
+        before = arguments()
+        table = os.path.join(self.states.getStatesDir(), result_files.PARTICLES_CSV)
+        os.utime(table, ns=(1, 1))
+        self.assertNotEqual(arguments(), before)
+
+    def test_settings_of_states_without_a_diameter(self):
+        states = self.filled(VaeganProtStates, inputParticles=(self.imported, "outputParticles"), cropFrac=0.8)
+        settings = states.getImageSettings()
+        self.assertAlmostEqual(settings["particle_radius_frac"], DataConfig().particle_radius_frac)
