@@ -8,9 +8,9 @@ import pyworkflow.utils as pwutils
 from pyworkflow import VarTypes
 
 from .constants import (
+    CHOSEN_TORCH_SPEC,
     CONDA_FLAG,
     CONDA_PYTHON,
-    DEFAULT_TORCH_SPEC,
     ENV_NAME,
     ENV_VERSION,
     PACKAGE,
@@ -21,6 +21,7 @@ from .constants import (
     VENV_FLAG,
     VENV_PYTHONS,
 )
+from .engine.vaegan_engine.contract import torch_builds
 
 __version__ = "0.1.0"
 _logo = "icon.png"
@@ -45,8 +46,9 @@ class Plugin(pwem.Plugin):
         cls._defineVar(VAEGAN_PYTHON, "", var_type=VarTypes.STRING,
                        description="Python (3.10 or newer) that a virtual environment of the engine is "
                                    "made with, where there is no conda; empty = the first one that works.")
-        cls._defineVar(VAEGAN_TORCH_SPEC, DEFAULT_TORCH_SPEC, var_type=VarTypes.STRING,
-                       description="What pip installs as torch; options such as --index-url may precede it.")
+        cls._defineVar(VAEGAN_TORCH_SPEC, CHOSEN_TORCH_SPEC, var_type=VarTypes.STRING,
+                       description="What pip installs as torch; options such as --index-url may precede it. "
+                                   "Empty = the build that fits this machine's driver and GPUs.")
 
     # ------------------------------- the engine's environment -------------------------------
     @staticmethod
@@ -137,9 +139,27 @@ class Plugin(pwem.Plugin):
         The requirements' own torch line is left out, so that it cannot contradict VAEGAN_TORCH_SPEC.
         """
         requirements = shlex.quote(os.path.join(cls.getEngineRoot(), "requirements.txt"))
-        return (f"{python} -m pip install {cls.getVar(VAEGAN_TORCH_SPEC)} && "
+        return (f"{cls.torchCommand(python)} && "
                 f"grep -v '^torch[=<>~! ]' {requirements} > requirements.txt && "
                 f"{python} -m pip install -r requirements.txt && {python} -c 'import torch'")
+
+    @classmethod
+    def torchCommand(cls, python):
+        """Install torch: what VAEGAN_TORCH_SPEC says, else the build for this machine's driver and GPUs.
+
+        Where PyTorch's index cannot be reached, a machine without a GPU takes PyPI's wheel: larger, and it runs on
+        the CPU as well.
+        """
+        asked = (cls.getVar(VAEGAN_TORCH_SPEC) or "").strip()
+        if asked:
+            return f"{python} -m pip install {asked}"
+        build, why = torch_builds.build_for(torch_builds.read_gpus())
+        install = f"{python} -m pip install"
+        command = f"{install} {build.pip_words}"
+        if build is torch_builds.CPU:
+            command = f"({command} || {install} {build.spec})"
+        said = f"{why} About {build.disk_gb:g} GB of disk. Another build: {VAEGAN_TORCH_SPEC}."
+        return f"echo {shlex.quote(said)} && {command}"
 
     @classmethod
     def condaCommands(cls):

@@ -10,7 +10,7 @@ ENV_VERSION = "0.2"  # raise it when engine/requirements.txt changes
 ENV_NAME = f"{PACKAGE}-{ENV_VERSION}"
 CONDA_FLAG = "conda-env-ready"
 VENV_FLAG = "venv-ready"
-DEFAULT_TORCH_SPEC = "torch==2.13.0"
+CHOSEN_TORCH_SPEC = ""  # empty: the build that fits the machine
 CONDA_PYTHON = "3.12"
 VENV_PYTHONS = ("python3.12", "python3.11", "python3.10", "python3.13", "python3")
 

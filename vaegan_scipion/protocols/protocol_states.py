@@ -15,10 +15,10 @@ from ..convert.poses import Pose, pose_matrix, read_poses
 from ..convert.sample_images import contrast_note, sample_images
 from ..engine.vaegan_engine.contract import errors, result_files, run_json
 from ..engine.vaegan_engine.contract.labels import UNASSIGNED
-from ..engine.vaegan_engine.contract.setting import field_of
 from ..engine.vaegan_engine.contract.settings import DataConfig, StatesRun, TrainRun
 from ..engine_run import EngineError, has_result, read_status, result_file
-from .form_settings import OptionalNumber, add_setting, labelled, optional, problems_of, values_of
+from . import stage_resolutions
+from .form_settings import add_setting, optional, problems_of, values_of
 from .protocol_base import (
     VaeganProtBase,
     count_enabled,
@@ -37,10 +37,6 @@ DATA = ("box_px", "crop_frac", "invert_contrast", "ignore_ctf", "max_images")
 ADVANCED = ("n_starts", "start_steps", "search_steps", "batch_size")
 SEARCH = ("particle_diameter_ang", "max_shift_frac", "n_maps", "smallest_frac", *ADVANCED)
 LABELS = {"box_px": "Box of the images used (px)", "max_images": "Particles to use"}  # other words than a training's
-RESOLUTIONS = {  # field -> setting, what it is the resolution of
-    "startResolutionAng": ("start_shells", "Resolution of the start"),
-    "searchResolutionAng": ("search_shells", "Resolution of the pose search"),
-    "stateResolutionAng": ("state_shells", "Resolution that tells states apart")}
 
 
 class VaeganProtStatesOutputs(Enum):
@@ -98,12 +94,7 @@ class VaeganProtStates(VaeganProtBase):
         add_setting(form, StatesRun, "max_shift_frac")
         for name in ADVANCED:
             add_setting(form, StatesRun, name, expertLevel=advanced)
-        for name, (setting, label) in RESOLUTIONS.items():
-            about = field_of(StatesRun, setting).about
-            form.addParam(name, OptionalNumber, default="", expertLevel=advanced,
-                          label=labelled(label, "A", "by the particle's size"),
-                          help=f"{label}, in A; finer from stage to stage. Empty: box size / resolution is chosen "
-                               f"{about.zero}.")
+        stage_resolutions.add_fields(form)
         self._defineComputeParams(form)
 
     # --------------------------- INSERT steps functions ---------------------------
@@ -242,22 +233,6 @@ class VaeganProtStates(VaeganProtBase):
             problems += self._validateSizes(particles)
         return problems + self._validateClusters(particles)
 
-    def _validateResolutions(self, particles: Any) -> List[str]:
-        """What is wrong with the resolutions of the stages."""
-        given = [(f"{label} (A)", optional(self, name)) for name, (_, label) in RESOLUTIONS.items()]
-        given = [(label, value) for label, value in given if value is not None]
-        kept_ang = kept_box_ang(self, particles)
-        finest, coarsest = 2 * kept_ang / self.boxPx.get(), kept_ang / 2
-        for label, value in given:
-            if not finest <= value <= coarsest:
-                return [f"{label} is {value:g}. Use {finest:.1f} to {coarsest:.1f} A (two pixels of the box used, to "
-                        "half of the kept part of the images), or leave it empty."]
-        values = [value for _, value in given]
-        if values != sorted(values, reverse=True):
-            return [f"The resolutions of the stages are {', '.join(f'{value:g}' for value in values)} A. Use falling "
-                    "numbers, or leave them empty."]
-        return []
-
     def _validateSizes(self, particles: Any) -> List[str]:
         """What is wrong with box and diameter for these particles."""
         kept_px, problems = particles.getXDim() * self.cropFrac.get(), []
@@ -265,7 +240,7 @@ class VaeganProtStates(VaeganProtBase):
             problems.append(f"{LABELS['box_px']} is {self.boxPx.get()}, more than the {kept_px:.0f} px kept of the "
                             f"images ({particles.getXDim()} px). Use a smaller one.")
         return (problems + validate_diameter(optional(self, "particleDiameterAng"), kept_box_ang(self, particles))
-                or self._validateResolutions(particles))
+                or stage_resolutions.problems(self, particles))
 
     def _validateClusters(self, particles: Any) -> List[str]:
         """Why maps of the clusters cannot be in the start."""
@@ -396,11 +371,7 @@ class VaeganProtStates(VaeganProtBase):
                           phase_flipped=bool(particles is not None and particles.isPhaseFlipped()),
                           input_poses=self.useAlignment.get())
         folder = os.path.relpath(clustering.getClustersDir(), self._getExtraPath()) if clustering is not None else ""
-        shells = {}
-        for name, (setting, _) in RESOLUTIONS.items():
-            wanted_ang = optional(self, name)
-            if particles is not None and wanted_ang:
-                shells[setting] = round(kept_box_ang(self, particles) / wanted_ang, 6)
+        shells = stage_resolutions.shells(self, particles) if particles is not None else {}
         return StatesRun(data=data, clusters_dir=folder, **values_of(self, StatesRun, SEARCH), **shells,
                          compute=self._getCompute())
 

@@ -1,4 +1,4 @@
-"""Rubbish in every field of every form: a sentence with the field's label, never a traceback, never taken in silence."""
+"""Rubbish in every field of every form: a sentence with the field's label, no traceback, nothing taken in silence."""
 import unittest.mock
 
 import pyworkflow.protocol.params as params

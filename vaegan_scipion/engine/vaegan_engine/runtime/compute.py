@@ -5,6 +5,7 @@ import os
 
 import torch
 
+from ..contract import torch_builds
 from ..contract.errors import ConfigError
 from ..contract.settings import ComputeConfig
 from ..physics import shards
@@ -42,12 +43,37 @@ def prepare_device(compute: ComputeConfig) -> torch.device:
     if device.type == "cuda":
         count = torch.cuda.device_count()
         if (device.index or 0) >= count:
-            raise ConfigError(f"compute.device is '{name}', but this process sees {count} GPUs.",
-                              "Use another GPU number, or device cpu.")
+            raise unusable(f"compute.device is '{name}', but this process sees {count} GPUs",
+                           "use another GPU number, or device cpu")
+        try_gpu(device)
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = True
     torch.set_num_threads(compute.threads or free_cores())
     return device
+
+
+def try_gpu(device: torch.device) -> None:
+    """Run one kernel: a build of torch that has none for this GPU fails here, and not in the middle of a run.
+
+    Raises ConfigError.
+    """
+    try:
+        torch.ones(1, device=device).add_(1).cpu()
+    except (RuntimeError, AssertionError) as error:
+        raise unusable(f"The GPU '{device}' cannot be used ({str(error).splitlines()[0]})", "use device cpu") from error
+
+
+def unusable(what: str, other: str) -> ConfigError:
+    """A GPU that cannot be used: the driver, this build of torch, and the one that fits this machine."""
+    gpus = torch_builds.read_gpus()
+    build, why = torch_builds.build_for(gpus)
+    here = f"torch {torch.__version__}, " + (f"CUDA {torch.version.cuda}" if torch.version.cuda else "for CPUs alone")
+    if gpus is None:
+        return ConfigError(f"{what}: {here}; nvidia-smi finds no GPU.",
+                           f"On a machine with a GPU and its driver; else {other}.")
+    return ConfigError(f"{what}: {here}; {why}",
+                       f"Set VAEGAN_TORCH_SPEC='{build.pip_words}' and install the engine's environment again "
+                       f"('scipion3 installb vaegan'); else {other}.")
 
 
 def describe(device: torch.device) -> str:
