@@ -65,7 +65,7 @@ class TestRunning(ProjectTest):
         self.proj._updateProtocol(protocol)
         self.assertTrue(protocol.isActive())
         summary = "\n".join(protocol._summary())
-        self.assertIn("3.2 of 9.6 kimg seen (33 %)", summary)
+        self.assertIn("3,200 of 9,600 images seen (33 % of the training)", summary)
         self.assertIn("80 images/s, 1 min left in this stage (train3d)", summary)
         logs = "".join(open(path).read() for path in protocol.getLogPaths() if os.path.exists(path))
         self.assertIn("33 %, 3200/9600 img, 80.0 img/s, 01:20 left", logs)

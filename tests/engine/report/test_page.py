@@ -95,11 +95,11 @@ def test_the_page_asks_nothing_from_outside(tmp_path, analysis):
     path = page.write_report(analysis, tmp_path / "out" / "report.html")
     reader, _ = read(path)
     assert reader.references
-    assert all(value.startswith("data:image/png;base64,") for value in reader.references)
+    assert all(value.startswith(("data:image/png;base64,", "https://doi.org/")) for value in reader.references)
     for image in reader.images:
         assert base64.b64decode(image["src"].split(",")[1]).startswith(b"\x89PNG")
         assert image["alt"]
-    source = path.read_text()
+    source = re.sub(r'<a href="https://doi.org/[^"]+">', "", path.read_text())  # links ask for nothing by themselves
     assert not re.search(r"https?://|@import|url\(", source)
     assert [entry.name for entry in path.parent.iterdir()] == ["report.html"]
 
@@ -312,3 +312,15 @@ def test_the_page_in_a_browser(tmp_path, analysis):
     assert int(centre.group(1)) in IDS[95:105]
     assert told["hoverZoomed"] in ("", told["hover"])
     assert told["second"] == "60 of 200 particles selected (cluster 2: 60)"
+
+
+def test_the_answer_comes_first_and_a_paragraph_can_be_pasted(tmp_path, analysis):
+    """States and clusters crossed by particle id; what was done, with its citations as links."""
+    folder = tmp_path / "ref"
+    test_a_refinement_is_shown(tmp_path, analysis)
+    reader, text = read(page.write_report(replace(analysis, states_dir=str(folder)), tmp_path / "report.html"))
+    assert text.index("Answer") < text.index("Verdict")
+    assert "2 states: the embedding has 3 clusters, but it was made without poses. Trust the states." in text
+    assert "particles of state 1 state 2 set aside cluster 1 80 0 0 cluster 2 40 20 0 cluster 3 0 50 0" in text
+    assert "trained without poses" in text
+    assert "https://doi.org/10.21105/joss.00861" in reader.references

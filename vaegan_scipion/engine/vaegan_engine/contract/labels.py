@@ -8,17 +8,19 @@ from dataclasses import dataclass
 from typing import Callable
 
 UNASSIGNED_COLOUR = "#9e9e9e"
-# ten hues that differ in lightness too, then their darker twins
+# Okabe and Ito 2008, told apart by colour-blind readers too (yellow darker, to be seen on white); then their darker and
+# lighter twins
 CLUSTER_COLOURS = (
-    "#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#bcbd22", "#17becf", "#5b5b5b",
-    "#0d3b5c", "#9c4a00", "#145214", "#7a1516", "#4f2f70", "#4a2c25", "#8f2f75", "#636400", "#0a616b", "#2b2b2b",
+    "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b8a900", "#000000",
+    "#00395a", "#8a5f00", "#004f3a", "#7d3f62", "#1f7fb5", "#7a3500", "#5f5700", "#5b5b5b",
+    "#8fd3f4", "#ffd27f", "#7fd6bd", "#f0c4dc",
 )
-# states, true or found, are no clusters: other colours
-STATE_COLOURS = ("#111111", "#00b3a4", "#d4a800", "#b300b3", "#7a8c00", "#005fa8", "#ff6b6b", "#6d5acf")
+# states, true or found, are no clusters: other colours, those of Paul Tol's "muted" set
+STATE_COLOURS = ("#332288", "#cc6677", "#117733", "#ddaa33", "#44aa99", "#882255", "#88ccee", "#999933", "#aa4499")
 
 
 def state_colour(state: int) -> str:
-    """Colour of a state as #rrggbb; grey for what is set aside (-1). Repeats after 8 states."""
+    """Colour of a state as #rrggbb; grey for what is set aside (-1). Repeats after 9 states."""
     return UNASSIGNED_COLOUR if state < 0 else STATE_COLOURS[state % len(STATE_COLOURS)]
 
 

@@ -26,7 +26,9 @@ from ..figures import drawing
 from ..latent.stability import as_deep
 from ..physics.map_comparison import frequencies_per_ang
 from . import pictures
+from .answer_section import answer_section
 from .html import Section, shown, table
+from .methods_section import methods_section
 from .result_reading import read_json, read_picture
 from .states_section import states_section
 
@@ -79,7 +81,8 @@ def content_of(run: ReportRun) -> Content:
                           "Name the folders of the training and of the clustering; or states_dir alone.")
     status = read_status(run.states_dir, "states")
     lead = f"{status['n_particles']} particles, {status['states']} state{'s' * (status['states'] != 1)}"
-    return Content("States and poses", lead, [states_section(run.states_dir), settings_section(run, status)])
+    return Content("States and poses", lead,
+                   [states_section(run.states_dir), methods_section(run), settings_section(run, status)])
 
 
 def clustering_content(run: ReportRun) -> Content:
@@ -90,6 +93,8 @@ def clustering_content(run: ReportRun) -> Content:
     halves = read_halves(run.halves_dir)
     sections = [verdict_section(details, clusters), umap_section(),
                 clusters_section(run, clusters, rows, halves)]
+    if run.states_dir:
+        sections.insert(0, answer_section(run, clusters, details))
     if run.traverse_dir:
         sections.append(traversal_section(run.traverse_dir, {row["label"]: row["n_particles"] for row in rows}))
     if halves:
@@ -100,7 +105,7 @@ def clustering_content(run: ReportRun) -> Content:
         sections.append(
             evaluation_section(read_json(Path(run.evaluation_dir) / result_files.EVALUATION_JSON, "evaluate"))
         )
-    sections += [training_section(run.run_dir), settings_section(run, training)]
+    sections += [training_section(run.run_dir), methods_section(run), settings_section(run, training)]
     return Content(f"VAE-GAN {training['command']}", lead(training, clusters), sections, umap_data(clusters),
                    (PAGE / "page.js").read_text())
 

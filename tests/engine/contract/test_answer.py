@@ -1,0 +1,50 @@
+"""Clusters crossed with states, and which to trust."""
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import normalized_mutual_info_score
+from vaegan_engine.contract.answer import crossing, trusted
+
+STABLE = {"stability": {"per_cluster": [0.97, 0.95, 0.99, 0.96], "stable_from": 0.85}}
+UNSTABLE = {"stability": {"per_cluster": [0.97, 0.40], "stable_from": 0.85}}
+
+
+def crossed(clusters, states):
+    return crossing(dict(enumerate(clusters)), dict(enumerate(states)))
+
+
+def test_rows_are_joined_by_id_and_those_of_no_group_come_last():
+    found = crossing({7: 0, 3: -1, 9: 1, 100: 1}, {9: 1, 7: -1, 3: 1, 5: 0})
+    assert (found.clusters, found.states) == ((0, 1, -1), (1, -1))
+    assert found.counts == ((0, 1), (1, 0), (1, 0))
+    assert found.n_particles == 3
+
+
+@given(st.lists(st.tuples(st.integers(-1, 3), st.integers(-1, 3)), min_size=1, max_size=60))
+def test_nmi_is_that_of_scikit_learn_on_particles_in_groups(pairs):
+    kept = [pair for pair in pairs if min(pair) >= 0]
+    nmi = crossed(*zip(*pairs, strict=True)).nmi
+    if not kept:
+        assert nmi == 0
+    else:
+        np.testing.assert_allclose(nmi, normalized_mutual_info_score(*zip(*kept, strict=True)), atol=1e-9)
+
+
+@pytest.mark.parametrize(("clusters", "states", "details", "posed", "begin", "end"), [
+    ([0, 1, 2] * 5, [2, 0, 1] * 5, STABLE, True, "3 states: the states and the embedding's",
+     "half maps and resolutions."),
+    ([0] * 9, [0] * 9, STABLE, True, "One structure", "part the particles."),
+    ([0, 1, 2, 3] * 5, [0, 0, 1, 1] * 5, STABLE, True, "At least 4 groups: at the poses of 2 states", "refining each."),
+    ([0, 1, 2, 3] * 5, [0, 0, 1, 1] * 5, STABLE, False, "2 states: the embedding has 4 clusters, but it was made "
+     "without poses", "Trust the states."),
+    ([0, 1] * 5, [0, 0] * 5, UNSTABLE, True, "One state: the embedding has 2 clusters, but it does not part them the "
+     "same way in repeats (lowest stability 0.40)", "Trust the states."),
+    ([0, 1] * 5, [0, 0] * 5, {}, True, "One state: the embedding has 2 clusters", "Trust the states."),
+    ([0, 0, 1] * 5, [0, 1, 2] * 5, STABLE, True, "3 states: the embedding parts only 2", "Trust the states."),
+    ([0, 1, 0, 1] * 5, [0, 0, 1, 1] * 5, STABLE, True, "Not settled: 2 states and as many clusters", "table of both."),
+])
+def test_which_to_trust(clusters, states, details, posed, begin, end):
+    text = trusted(crossed(clusters, states), details, posed)
+    assert text.startswith(begin), text
+    assert text.endswith(end), text

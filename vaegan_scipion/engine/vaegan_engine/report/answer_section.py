@@ -1,0 +1,44 @@
+"""The first part of the HTML report, where there are states and clusters: which to trust, and the table of both."""
+from __future__ import annotations
+
+import html
+from pathlib import Path
+from typing import Any
+
+from ..contract import result_files
+from ..contract.answer import Crossing, crossing, trusted
+from ..contract.errors import DataError
+from ..contract.labels import cluster_name, state_name
+from ..contract.run_json import read_training
+from ..contract.settings import ReportRun
+from ..data.particle_tables import Clusters
+from .html import Section, table
+from .result_reading import read_json
+
+
+def answer_section(run: ReportRun, clusters: Clusters, details: dict[str, Any]) -> Section:
+    """The answer in a sentence, and how many particles of each cluster are in each state."""
+    crossed = crossing(dict(zip(clusters.particle_id.tolist(), clusters.label.tolist(), strict=True)),
+                       states_of(run.states_dir))
+    if not crossed.n_particles:
+        return Section("answer", "Answer", '<p class="note">States and clusters have no particle in common.</p>')
+    posed = read_training(run.run_dir).data.posed
+    return Section("answer", "Answer", (
+        f'<p class="verdict">{html.escape(trusted(crossed, details, posed))}</p>'
+        f'<p class="note">Agreement of both: NMI {crossed.nmi:.3f} of {crossed.n_particles} particles that are in both '
+        "(1 = the same groups).</p>" + crossing_table(crossed)))
+
+
+def states_of(folder: str) -> dict[int, int]:
+    """State of each particle of a states folder, -1 = set aside. Raises DataError."""
+    path = Path(folder) / result_files.PARTICLES_CSV
+    read_json(Path(folder) / result_files.STATES_JSON, "states")
+    if not path.exists():
+        raise DataError(f"{path} is not there.", "Run vaegan states first.")
+    return {int(row["particle_id"]): int(row["label"]) for row in result_files.read_csv(path)}
+
+
+def crossing_table(crossed: Crossing) -> str:
+    """Particles of each cluster in each state, as HTML."""
+    return table(["particles of", *map(state_name, crossed.states)],
+                 [(cluster_name(label), *row) for label, row in zip(crossed.clusters, crossed.counts, strict=True)])

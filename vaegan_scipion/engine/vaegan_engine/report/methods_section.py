@@ -1,0 +1,88 @@
+"""A paragraph for the methods section of a paper: what was done, with versions, settings and citations as links."""
+from __future__ import annotations
+
+import html
+from pathlib import Path
+from typing import Any
+
+from ..contract import result_files, run_json
+from ..contract.settings import ClusterRun, ReportRun, StatesRun, TrainRun
+from .html import Section
+
+CITATIONS = {  # short name -> doi
+    "Scheres 2012": "10.1016/j.jsb.2012.09.006", "Larsen et al. 2016": "10.48550/arXiv.1512.09300",
+    "McInnes et al. 2018": "10.21105/joss.00861", "McInnes et al. 2017": "10.21105/joss.00205",
+    "Kingma & Welling 2014": "10.48550/arXiv.1312.6114"}
+
+
+def methods_section(run: ReportRun) -> Section:
+    """The paragraph for the folders that there are."""
+    parts = [text for text in (states_text(run.states_dir), training_text(run.run_dir), clusters_text(run.clusters_dir))
+             if text]
+    return Section("methods", "Methods, to paste", (
+        '<p class="note">Check it against what you did before and after.</p>'
+        f'<p id="methods-text">{" ".join(parts)}</p>'))
+
+
+def cited(name: str) -> str:
+    """A citation as a link."""
+    return f'<a href="https://doi.org/{CITATIONS[name]}">{html.escape(name)}</a>'
+
+
+def _read(folder: str) -> tuple[Any, dict[str, Any]]:
+    """Settings and status of a results folder; (None, {}) where there are none."""
+    if not folder or not (Path(folder) / result_files.RUN_JSON).exists():
+        return None, {}
+    status = Path(folder) / result_files.STATUS_JSON
+    return run_json.read_run(Path(folder) / result_files.RUN_JSON), (result_files.read_json(status)
+                                                                      if status.exists() else {})
+
+
+def _versions(status: dict[str, Any]) -> str:
+    versions = status.get("versions", {})
+    return ", ".join(html.escape(f"{name} {value}") for name, value in sorted(versions.items()))
+
+
+def states_text(folder: str) -> str:
+    """What ``states`` did."""
+    run, status = _read(folder)
+    if not isinstance(run, StatesRun):
+        return ""
+    rows = result_files.read_json(Path(folder) / result_files.CLUSTERS_JSON)
+    start = "from the poses that the particles carried" if run.data.input_poses else "from random maps"
+    finest = [f"{row['resolution_0.143_ang']:.1f}" for row in rows if row.get("resolution_0.143_ang")]
+    resolutions = f" Half maps of the states agree to {', '.join(finest)} A (FSC 0.143)." if finest else ""
+    voxel = f" of {rows[0]['voxel_size_ang']:.2f} A" if rows and "voxel_size_ang" in rows[0] else ""
+    versions = _versions(status)
+    return (f"States and poses of {status.get('n_particles', 'the')} particles (box {run.data.box_px} px{voxel}) were "
+            f"found by expectation maximisation over poses ({cited('Scheres 2012')}) as implemented in "
+            f"scipion-em-vaegan{f' ({versions})' if versions else ''}, starting {start}, seed {run.compute.seed}: "
+            f"{len(rows)} state{'s' * (len(rows) != 1)}.{resolutions}")
+
+
+def training_text(folder: str) -> str:
+    """What the training did."""
+    run, status = _read(folder)
+    if not isinstance(run, TrainRun):
+        return ""
+    seen = status.get("images_seen")
+    length = f" for {seen / 1000:.0f} thousand images" if seen else ""
+    if run.data.posed:
+        poses = "of the states" if run.data.poses_dir else "that the particles carried"
+        return (f"At the poses {poses} a variational autoencoder ({cited('Kingma & Welling 2014')}, "
+                f"{cited('Larsen et al. 2016')}; preset {html.escape(run.preset)}, {run.model.n_normal} latent "
+                f"coordinates, Fourier shells up to {run.training.band_shells:g}) was trained{length}.")
+    kind = "3D" if run.command == "train3d" else "2D"
+    return (f"A {kind} VAE-GAN ({cited('Larsen et al. 2016')}; preset {html.escape(run.preset)}, "
+            f"{run.model.n_categories} components) was trained without poses{length}.")
+
+
+def clusters_text(folder: str) -> str:
+    """What ``cluster`` did."""
+    run, status = _read(folder)
+    if not isinstance(run, ClusterRun):
+        return ""
+    by = (f"HDBSCAN ({cited('McInnes et al. 2017')})" if run.method == "hdbscan" else html.escape(run.method))
+    return (f"The latent vectors were projected with UMAP ({cited('McInnes et al. 2018')}; {run.n_neighbors} "
+            f"neighbours, minimal distance {run.min_dist:g}, seed {run.compute.seed}) and grouped with {by}: "
+            f"{status.get('clusters', '?')} clusters.")
