@@ -262,7 +262,7 @@ class TestProtocols(ProjectTest):
 
     def test_one_structure_has_nothing_to_cluster(self):
         names = VaeganProtTrain3D._presets()
-        training = self.train(preset=names.index("thesis-3d-homogeneous"))
+        training = self.train(preset=names.index("thesis-3d-homogeneous"), nCategories="")
         self.assertTrue(training.isHomogeneous())
         self.assertFalse(self.trained().isHomogeneous())
         clustering = self.newProtocol(VaeganProtCluster)
