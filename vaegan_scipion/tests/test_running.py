@@ -81,7 +81,7 @@ class TestRunning(ProjectTest):
         status = read_status(protocol.getRunDir())
         self.assertTrue(status["resumed"])
         self.assertEqual(status["state"], "finished")
-        self.assertIn("9.6 of 9.6 kimg seen (100 %)", "\n".join(protocol._summary()))
+        self.assertIn("9,600 of 9,600 images seen (100 %", "\n".join(protocol._summary()))
         self.assertGreater(protocol.outputVolumes.getSize(), 0)
 
     def test_queue_of_the_hosts_file(self):
