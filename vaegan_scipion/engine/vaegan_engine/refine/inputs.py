@@ -7,10 +7,9 @@ from pathlib import Path
 from ..contract.errors import ConfigError
 from ..contract.result_files import CACHE
 from ..contract.run_json import read_training
-from ..contract.setting import check_settings, described, field_of, number_text
+from ..contract.setting import check_settings, described
 from ..contract.settings import DataConfig, StatesRun
-from ..data.image_preparation import cropped_box_px
-from ..data.particles import load_particles
+from ..data.particle_circle import radius_frac
 from ..data.prepared_images import ParticleCache, open_cache
 from ..data.run_images import open_run_cache
 
@@ -36,7 +35,7 @@ def with_data(run: StatesRun) -> StatesRun:
                           "Name a RELION star file (--particles), or the results folder of a training (--run).")
     if not run.particle_diameter_ang:
         return run
-    return replace(run, data=replace(run.data, particle_radius_frac=radius_frac(run)))
+    return replace(run, data=replace(run.data, particle_radius_frac=radius_frac(run.data, run.particle_diameter_ang)))
 
 
 def refuse_own_data(run: StatesRun) -> None:
@@ -48,19 +47,6 @@ def refuse_own_data(run: StatesRun) -> None:
     if given:
         raise ConfigError(f"{given[0]} is given beside run_dir {run.run_dir}, whose images are prepared.",
                           "Leave it out, or give particles and no run_dir.")
-
-
-def radius_frac(run: StatesRun) -> float:
-    """``particle_radius_frac`` of the diameter in A: half of it over the kept part of the box. Raises ConfigError."""
-    table, about = load_particles(run.data), field_of(DataConfig, "particle_radius_frac").about
-    kept_ang = cropped_box_px(table.box_px, run.data.crop_frac) * table.pixel_size_ang
-    found = run.particle_diameter_ang / (2 * kept_ang)
-    assert about.low is not None and about.high is not None
-    if not about.low <= found <= about.high:
-        low, high = (number_text(round(2 * limit * kept_ang, 1)) for limit in (about.low, about.high))
-        raise ConfigError(f"particle_diameter_ang is {run.particle_diameter_ang:g}; the kept part of the box is "
-                          f"{kept_ang:.1f} A wide.", f"Use {low} to {high} A, or keep more of the box (crop_frac).")
-    return found
 
 
 def open_images(run: StatesRun, out_dir: Path, resume: bool) -> ParticleCache:

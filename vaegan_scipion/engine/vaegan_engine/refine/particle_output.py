@@ -9,12 +9,10 @@ import numpy as np
 from ..contract import result_files
 from ..contract.labels import UNASSIGNED
 from ..contract.settings import DataConfig
-from ..data.particle_tables import rows_of
-from ..data.particles import PARTICLE_ID, RANDOM_SUBSET, particle_ids
+from ..data import particle_stars
 from ..data.prepared_images import ParticleCache
-from ..data.run_images import changed_star
-from ..data.star_files import RelionTable, read_star
-from ..data.star_subset import decimals, whole_numbers, write_rows
+from ..data.star_files import RelionTable
+from ..data.star_subset import whole_numbers
 from ..physics.rotations import matrix_to_euler
 from .states import Assignment
 
@@ -57,31 +55,9 @@ def write_tables(cache: ParticleCache, table: Table, out_dir: Path) -> None:
 
 
 def write_stars(data: DataConfig, cache: ParticleCache, table: Table, out_dir: Path) -> None:
-    """``particles.star``: the particles in a state; ``junk.star``: the others, where there are any.
+    """``particles.star``: the particles in a state; ``junk.star``: the others (``particle_stars``)."""
+    def columns(source: RelionTable, chosen: np.ndarray) -> dict[str, np.ndarray]:
+        found = particle_stars.aligned_columns(source, cache, chosen, table.poses[:, :3], table.poses[:, 3:])
+        return {**found, "rlnClassNumber": whole_numbers(table.label[chosen] + 1)}
 
-    Raises DataError where the star file is no longer the one that the images were prepared from.
-    """
-    source = read_star(Path(data.particles))
-    if cache.ids_are_rows_of != (None if source.has(PARTICLE_ID) else source.sha256):
-        raise changed_star(data.particles, "the prepared images")
-    aside = table.label == UNASSIGNED
-    (out_dir / result_files.JUNK_STAR).unlink(missing_ok=True)
-    for chosen, name in ((~aside, result_files.PARTICLES_STAR), (aside, result_files.JUNK_STAR)):
-        if chosen.any() or name == result_files.PARTICLES_STAR:
-            rows = rows_of(particle_ids(source), cache.particle_id[chosen], data.particles)
-            write_rows(source, rows, pose_columns(source, cache, table, chosen), out_dir / name, data.stack)
-
-
-def pose_columns(source: RelionTable, cache: ParticleCache, made: Table, chosen: np.ndarray) -> dict[str, np.ndarray]:
-    """What some particles (mask) get in a star file: RELION moves an image by ``rlnOrigin`` to centre it.
-
-    A 3.0 file (no optics block) gets its origins in pixels of the original images, as that format has it.
-    """
-    poses = made.poses[chosen]
-    unit, suffix = (1.0, "Angst") if source.optics is not None else (cache.original_pixel_size_ang, "")
-    names = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi", f"rlnOriginX{suffix}", f"rlnOriginY{suffix}")
-    values = np.concatenate((poses[:, :3], -poses[:, 3:] / unit), axis=1)
-    return {PARTICLE_ID: whole_numbers(cache.particle_id[chosen]),
-            **{name: decimals(column) for name, column in zip(names, values.T, strict=True)},
-            "rlnClassNumber": whole_numbers(made.label[chosen] + 1),
-            RANDOM_SUBSET: whole_numbers(cache.half_set[chosen])}
+    particle_stars.write_stars(data, cache, table.label == UNASSIGNED, columns, out_dir)
