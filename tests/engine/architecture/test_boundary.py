@@ -18,7 +18,8 @@ NEVER_IN_ENGINE = {"pyworkflow", "pwem", "vaegan_scipion", "relion", "scipion", 
 MAX_LINES = 400
 # Folders of the engine by floor: a folder imports from floors below its own, and from itself.
 FLOORS = (("contract", "physics"), ("networks", "reconstruction", "stats", "figures", "runtime"), ("data",),
-          ("training", "refine", "simulation"), ("latent",), ("evaluation",), ("report", "thesis"), ("cli",))
+          ("training", "refine", "classes2d", "simulation"), ("latent",), ("evaluation",),
+          ("report", "thesis"), ("cli",))
 FLOOR_OF = {folder: floor for floor, folders in enumerate(FLOORS) for folder in folders}
 
 PLUGIN_FILES = sorted(path for path in PLUGIN.rglob("*.py") if ENGINE not in path.parents)

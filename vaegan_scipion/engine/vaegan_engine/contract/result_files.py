@@ -36,6 +36,18 @@ states folder
 ``maps/cluster_00*.mrc``  map of all images and ``_half1``, ``_half2``
 ``checkpoints/*.npz``     finished steps of a refinement that is not finished
 ``fsc.csv``               as of halves, and fsc_raw, fsc_masked, proven
+classes2d folder
+``classes2d.json``        verdict, numbers of classes and images, junk and how it was told
+``clusters.json``         list, per class, the largest first, junk last: label (from 0), n_particles, n_junk, junk (why,
+                          or empty), resolution_0.143_ang and resolution_0.5_ang of its halves, frc, file, index
+``maps/classes.mrcs``     class averages, masked, centred: image ``index`` of 0..
+``maps/classes_half1.mrcs``, ``_half2``: averages of the half sets
+``classes.png``           all of them, with sizes, resolutions and a scale bar
+``particles.csv``         particle_id, label (-1 = none), junk (0 or 1), probability (of the class), psi (deg), shift
+                          x, y (A), contrast, gain, half_set
+``particles.star``        the particles' own star file with class, psi, origin; ``junk.star``: those set aside
+``clusters.csv``          particle_id, label (of junk -1), probability
+``checkpoints/*.npz``     finished steps of a classification that is not finished
 evaluate folder
 ``evaluation.json``       clusters, NMI, AMI, ARI, per map resolution
 ``maps/*_aligned.mrc``    the cluster's map in the frame of its reference
@@ -75,6 +87,9 @@ STATES_JSON = "states.json"
 PARTICLES_CSV = "particles.csv"
 PARTICLES_STAR = "particles.star"
 JUNK_STAR = "junk.star"
+CLASSES2D_JSON = "classes2d.json"
+CLASSES_MRCS = "classes.mrcs"
+CLASSES_PNG = "classes.png"
 EVALUATION_JSON = "evaluation.json"
 REPORT_HTML = "report.html"
 SCF_JSON = "scf.json"

@@ -271,6 +271,26 @@ class StatesRun:
 
 
 @dataclass(frozen=True)
+class Classes2dRun:
+    """``classes2d``: class averages of particles, by expectation maximisation in the plane."""
+
+    command: Literal["classes2d"] = fixed("classes2d")
+    data: DataConfig = section(DataConfig, shown=("particles", "stack", "max_images", "box_px", "crop_frac",
+                                                  "invert_contrast", "phase_flipped", "ignore_ctf"))
+    particle_diameter_ang: float = setting(
+        0.0, "Of the circle that holds the particle. Class averages are masked to it", label="Particle diameter",
+        unit="A", low=1, high=1e5, zero="0.9 of the kept part of the box")
+    n_classes: int = setting(50, "Classes to start from; empty ones are dissolved and equal ones joined",
+                             label="Classes to start from", low=1, high=1000)
+    max_shift_frac: float = setting(0.1, "How far particles may be off centre, as fraction of the kept box",
+                                    label="Largest shift / box", low=0, high=0.5)
+    n_steps: int = setting(36, "Steps over parts of the particles, before all are searched; more is slower and "
+                           "steadier", label="Steps of the start", low=1, high=10**5)
+    compute: ComputeConfig = section(ComputeConfig)
+    contract_version: int = fixed(CONTRACT_VERSION, _VERSION_HELP)
+
+
+@dataclass(frozen=True)
 class EvaluateRun:
     """``evaluate``: clusters against labels of the particles, maps against reference maps; one of them or both."""
 
@@ -322,10 +342,11 @@ class CounterpartRun:
     contract_version: int = fixed(CONTRACT_VERSION, _VERSION_HELP)
 
 
-AnyRun = Union[TrainRun, EmbedRun, ClusterRun, TraverseRun, HalvesRun, StatesRun, EvaluateRun, ReportRun,
-               CounterpartRun]
+AnyRun = Union[TrainRun, EmbedRun, ClusterRun, TraverseRun, HalvesRun, StatesRun, Classes2dRun, EvaluateRun,
+               ReportRun, CounterpartRun]
 RUN_TYPES: Dict[str, Type[Any]] = {
     "train2d": TrainRun, "train3d": TrainRun, "embed": EmbedRun, "cluster": ClusterRun,
-    "traverse": TraverseRun, "halves": HalvesRun, "states": StatesRun, "evaluate": EvaluateRun, "report": ReportRun,
+    "traverse": TraverseRun, "halves": HalvesRun, "states": StatesRun,
+    "classes2d": Classes2dRun, "evaluate": EvaluateRun, "report": ReportRun,
     "counterpart": CounterpartRun,
 }

@@ -1,0 +1,1 @@
+"""Class averages: expectation maximisation in the plane."""

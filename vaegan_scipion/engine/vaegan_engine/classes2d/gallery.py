@@ -1,0 +1,66 @@
+"""All class averages in one picture: sizes, resolutions, a scale bar, junk last and in red."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from ..figures.drawing import new_figure, save_png
+
+COLUMNS = 10
+TILE_IN = 1.25
+JUNK_COLOUR = "#c0392b"
+_BAR_FRACS = (0.2, 0.4)  # of a tile's width, that the scale bar may have
+
+
+def draw_gallery(averages: np.ndarray, rows: Sequence[dict[str, Any]], mask: np.ndarray, pixel_size_ang: float,
+                 path: Path) -> None:
+    """Write averages ``(c, d, d)`` with what is known of each (``rows`` of ``clusters.json``), in their order."""
+    n_columns = min(COLUMNS, max(len(rows), 4))
+    n_rows = max(1, -(-len(rows) // n_columns))
+    figure = new_figure(TILE_IN * n_columns, (TILE_IN + 0.32) * n_rows + 0.3)
+    axes = figure.subplots(n_rows, n_columns, squeeze=False)
+    for ax in axes.flat:
+        ax.axis("off")
+    for ax, average, row in zip(axes.flat, averages, rows, strict=False):
+        draw_class(ax, average, mask)
+        colour = JUNK_COLOUR if row["junk"] else "black"
+        ax.set_title(f"{row['label'] + 1}: {row['n_particles']:,}\n{row['junk'] or resolution_text(row)}", fontsize=7,
+                     color=colour, pad=2)
+    if len(rows):
+        draw_scale_bar(axes.flat[0], averages.shape[-1], pixel_size_ang)
+    figure.suptitle(f"{len(rows)} classes, the largest first"
+                    + (", junk last (red)" if any(row["junk"] for row in rows) else ""), fontsize=9)
+    save_png(figure, path)
+
+
+def resolution_text(row: dict[str, Any]) -> str:
+    """Resolution of a class in words."""
+    value = row["resolution_0.143_ang"]
+    return f"{value:.1f} Å" if value else "unresolved"
+
+
+def draw_class(ax: Axes, average: np.ndarray, mask: np.ndarray) -> None:
+    """One average; grey values from what lies inside of the mask, which alone is shown."""
+    inside = average[mask > 0.5]
+    low, high = (np.percentile(inside, (0.5, 99.7)) if len(inside) else (0.0, 1.0))
+    picture = np.clip((average - low) / max(high - low, 1e-12), 0, 1)
+    ax.imshow(picture, cmap="gray", vmin=0, vmax=1, origin="lower", interpolation="bicubic")
+
+
+def scale_bar_ang(width_ang: float) -> float:
+    """Round length, 1, 2 or 5 times a power of ten, of 0.2 to 0.4 of a width."""
+    low, high = (frac * width_ang for frac in _BAR_FRACS)
+    power = 10.0 ** np.floor(np.log10(high))
+    return float(max(step for step in (power / 2, power, 2 * power, 5 * power) if step <= high or step < low))
+
+
+def draw_scale_bar(ax: Axes, box_px: int, pixel_size_ang: float) -> None:
+    """A scale bar with its length, in the lower left corner."""
+    length_ang = scale_bar_ang(box_px * pixel_size_ang)
+    start, at = 0.06 * box_px, 0.06 * box_px
+    ax.plot((start, start + length_ang / pixel_size_ang), (at, at), color="#ffd400", lw=2.5, solid_capstyle="butt")
+    ax.text(start, at + 0.03 * box_px, f"{length_ang:g} Å", color="#ffd400", fontsize=6, va="bottom")
