@@ -14,6 +14,7 @@ from pyworkflow.object import CsvList, Float, Integer
 
 from ..constants import PROGRAM_NAME
 from ..engine.vaegan_engine.contract import result_files
+from ..engine.vaegan_engine.contract.answer import Crossing, crossing
 from ..engine.vaegan_engine.contract.labels import UNASSIGNED, cluster_name
 from ..engine_run import EngineError, result_file
 
@@ -68,6 +69,17 @@ def read_latents(folder: str) -> Tuple[np.ndarray, np.ndarray]:
         raise EngineError(f"{folder}/{result_files.LATENTS_NPZ}: some latent vectors are not finite. "
                           "Train again with smaller learning rates.")
     return stored["particle_id"][order], z
+
+
+def read_states(folder: str) -> Dict[int, int]:
+    """State of each particle of a states folder, by id; -1 = set aside. Raises EngineError."""
+    rows = result_files.read_csv(result_file(folder, result_files.PARTICLES_CSV))
+    return {int(row["particle_id"]): int(row["label"]) for row in rows}
+
+
+def cross_with_states(clusters: Clusters, states_dir: str) -> Crossing:
+    """Particles of each cluster in each state."""
+    return crossing(dict(zip(clusters.particle_id.tolist(), clusters.label.tolist())), read_states(states_dir))
 
 
 def check_ids(expected: Iterable[int], found: Iterable[int], what: str) -> None:

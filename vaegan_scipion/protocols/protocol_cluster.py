@@ -3,7 +3,7 @@ import json
 import os
 import shutil
 from enum import Enum
-from typing import Any, Dict, List, Type
+from typing import Any, Dict, List, Optional, Type
 
 import pyworkflow.protocol.params as params
 from pwem.objects import FSC, SetOfClasses2D, SetOfClasses3D, SetOfFSCs, SetOfParticlesFlex, SetOfVolumes
@@ -17,6 +17,7 @@ from ..convert.from_engine import (
     Picture,
     check_ids,
     class_ids,
+    cross_with_states,
     enabled_ids,
     fill_classes,
     fill_flexible,
@@ -25,6 +26,7 @@ from ..convert.from_engine import (
     read_latents,
 )
 from ..engine.vaegan_engine.contract import result_files, run_json
+from ..engine.vaegan_engine.contract.answer import Crossing, trusted
 from ..engine.vaegan_engine.contract.labels import UNASSIGNED, cluster_name
 from ..engine.vaegan_engine.contract.setting import field_of
 from ..engine.vaegan_engine.contract.settings import ClusterRun, EmbedRun, HalvesRun
@@ -253,12 +255,15 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         rows = sorted(self.readClusterRows(), key=lambda row: (row["label"] == UNASSIGNED, row["label"]))
         total = sum(row["n_particles"] for row in rows)
         numbers = class_ids([row["label"] for row in rows])
-        lines = [f"{sum(row['label'] != UNASSIGNED for row in rows)} clusters of {total} particles"]
+        crossed, answer = self.readCrossing(), []
+        if crossed is not None:
+            answer = [f"Answer: {self.answerText(crossed)}"]
+        lines = [*answer, f"{sum(row['label'] != UNASSIGNED for row in rows)} clusters of {total} particles"]
         for row in rows:
             lines.append(f"{cluster_name(row['label'])}: {row['n_particles']} particles "
                          f"({100 * row['n_particles'] / total:.1f} %), class {numbers[row['label']]}"
                          + (f", stability {row['stability']:.2f}" if "stability" in row else ""))
-        details = result_files.read_json(result_file(self.getClustersDir(), result_files.CLUSTERING_JSON))
+        details = self.readDetails()
         if details.get("sweep"):
             lines.append("Number of clusters, by the particles of the smallest: " + ", ".join(
                 f"{row['min_cluster_size']}: {row['clusters']}" for row in details["sweep"]))
@@ -310,6 +315,25 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
     def readClusterRows(self) -> List[Dict[str, Any]]:
         """Rows of `clusters.json`: label, n_particles, z, file, index."""
         return list(result_files.read_json(result_file(self.getClustersDir(), result_files.CLUSTERS_JSON)))
+
+    def readDetails(self) -> Dict[str, Any]:
+        """`clustering.json`: how the clusters came about and how stable they are."""
+        return dict(result_files.read_json(result_file(self.getClustersDir(), result_files.CLUSTERING_JSON)))
+
+    def getStates(self) -> Any:
+        """The run of states at whose poses the training was made; None where there is none."""
+        return self.inputTraining.get().getStates()
+
+    def readCrossing(self) -> Optional[Crossing]:
+        """The clusters crossed with the states of the training's poses; None without states."""
+        states = self.getStates()
+        if states is None or not has_result(states.getStatesDir(), result_files.PARTICLES_CSV):
+            return None
+        return cross_with_states(read_clusters(self.getClustersDir()), states.getStatesDir())
+
+    def answerText(self, crossed: Crossing) -> str:
+        """Which of states and clusters to trust, and why, in a sentence."""
+        return trusted(crossed, self.readDetails(), True)
 
     def readPictures(self) -> Dict[int, Picture]:
         """Label -> map (3D) or image (2D), by `clusters.json`."""

@@ -283,6 +283,10 @@ class VaeganProtTrain(VaeganProtBase):
             values["particle_radius_frac"] = radius_frac(diameter_ang, kept_box_ang(self, particles))
         return values
 
+    def getStates(self) -> Any:
+        """The run whose states' poses are taken; None where there is none."""
+        return None
+
     def isPosed(self) -> bool:
         """Whether the training is given poses."""
         return False

@@ -15,6 +15,8 @@ from pyworkflow.config import Config
 from pyworkflow.viewer import DESKTOP_TKINTER, MessageView
 
 from vaegan_scipion.engine.vaegan_engine.contract import result_files
+from vaegan_scipion.engine.vaegan_engine.contract.answer import crossing
+from vaegan_scipion.engine.vaegan_engine.contract.labels import STATES
 from vaegan_scipion.protocols import (
     VaeganProtCluster,
     VaeganProtEvaluate,
@@ -31,6 +33,7 @@ from vaegan_scipion.viewers import (
     VaeganTraverseViewer,
     plots,
 )
+from vaegan_scipion.viewers.umap_colours import Values, draw_umap_values
 
 
 class TestPlots(TestCase):
@@ -112,6 +115,39 @@ class TestPlots(TestCase):
         self.assertEqual([axes.get_title() for axes in figure.axes],
                          ["1.00: 10 near", "2.00: 20 near", "3.00: 30 near", "0.50: 4 near"])
         self.assertEqual(figure.axes[3].get_ylabel(), "cluster 3\ncomponent 1")
+
+
+    def test_scale_bar_has_a_round_length(self):
+        for width_px, pixel_size_ang, length_ang in ((48, 4.5, 50), (32, 9.0, 50), (128, 1.3, 50), (64, 1.0, 20)):
+            axes = Figure().add_subplot()
+            plots.scale_bar(axes, width_px, pixel_size_ang)
+            x = axes.lines[0].get_xdata()
+            self.assertAlmostEqual((x[1] - x[0]) * pixel_size_ang, length_ang)
+            self.assertEqual(axes.texts[0].get_text(), f"{length_ang} A")
+        plots.scale_bar(axes, 64, 0.0)
+        self.assertEqual(len(axes.lines), 1)
+
+    def test_answer_says_it_in_a_sentence_and_shows_the_table(self):
+        crossed = crossing({1: 0, 2: 0, 3: 1, 4: -1}, {1: 0, 2: 0, 3: 1, 4: 1})
+        figure = plots.draw_answer(Figure(plots.answer_size_in(crossed)), crossed, "Trust the states.")
+        self.assertEqual(figure.texts[0].get_text(), "Trust the states.")
+        self.assertEqual([text.get_text() for text in figure.axes[0].texts], ["2", "0", "0", "1", "0", "1"])
+        self.assertEqual([tick.get_text() for tick in figure.axes[0].get_xticklabels()], ["state 1", "state 2"])
+
+    def test_umap_by_numbers_and_by_names(self):
+        umap = np.arange(80.0).reshape(40, 2)
+        figure = draw_umap_values(Figure(), umap, Values("defocus", [float(i) for i in range(39)] + [None]))
+        self.assertEqual(len(figure.axes), 2)  # with a colour bar
+        grey, dots = figure.axes[0].collections
+        np.testing.assert_array_equal(dots.get_array(), np.arange(39.0))
+        self.assertEqual(len(grey.get_offsets()), 1)
+        names = ["a"] * 20 + ["b"] * 15 + [f"micrograph {i}" for i in range(5)]
+        figure = draw_umap_values(Figure(), umap, Values("micrograph", names))
+        axes, = figure.axes
+        self.assertEqual(axes.get_legend().get_texts()[0].get_text(), "a: 20")
+        figure = draw_umap_values(Figure(), umap, Values("state", [0, 1] * 20, STATES))
+        self.assertEqual({to_hex(c.get_facecolor()[0]) for c in figure.axes[0].collections},
+                         {STATES.colour(0), STATES.colour(1)})
 
 
 class TestViewers(ProjectTest):

@@ -3,6 +3,7 @@
 Every function draws on the empty figure it is given and returns it. Maps are z, y, x arrays;
 images y, x. A cluster has the same colour in every drawing (the engine's too).
 """
+import textwrap
 from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
@@ -10,11 +11,13 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from ..engine.vaegan_engine.contract.labels import CLUSTERS, Naming, cluster_colour, cluster_name
+from ..engine.vaegan_engine.contract.answer import Crossing
+from ..engine.vaegan_engine.contract.labels import CLUSTERS, Naming, cluster_colour, cluster_name, state_name
 
 MAX_POINTS = 100_000
 DENSITY_BINS = (100, 400)  # fewest and most, along each axis
 FAINTEST = 0.2  # opacity of nearly nothing
+BESIDE_LEGEND = (0.09, 0.10, 0.66, 0.82)  # axes that leave room for a legend
 THRESHOLDS = (0.143, 0.5)
 FEW_TICKS = 5  # a line of one point cannot be seen
 NOT_A_CURVE = ("kimg", "images_per_second", "lr_factor", "peak_gb")
@@ -46,7 +49,7 @@ def sorted_labels(labels: np.ndarray) -> List[int]:
 
 def draw_umap(figure: Figure, umap: np.ndarray, labels: np.ndarray) -> Figure:
     """Embedding (n, 2 or more) coloured by label (n,); a density above MAX_POINTS."""
-    fill_umap(figure.add_subplot(), umap, labels)
+    fill_umap(figure.add_axes(BESIDE_LEGEND), umap, labels)
     return figure
 
 
@@ -67,7 +70,7 @@ def fill_umap(axes: Any, umap: np.ndarray, labels: np.ndarray) -> None:
 
 def draw_density(figure: Figure, umap: np.ndarray, labels: np.ndarray) -> Figure:
     """How many particles are where: every one counts, however many there are."""
-    fill_density(figure.add_subplot(), umap, labels)
+    fill_density(figure.add_axes(BESIDE_LEGEND), umap, labels)
     return figure
 
 
@@ -110,7 +113,8 @@ def _finish_umap(axes: Any, names: Sequence[int], counts: Dict[int, int]) -> Non
     axes.set(xlabel="UMAP 1", ylabel="UMAP 2", title=f"{total} particles")
     shown = dict(zip(*reversed(axes.get_legend_handles_labels())))
     texts = [f"{cluster_name(label)}: {counts[label]}" for label in names]
-    legend = axes.legend([shown[text] for text in texts], texts, fontsize=8, framealpha=0.85, loc="best")
+    legend = axes.legend([shown[text] for text in texts], texts, fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1),
+                         borderaxespad=0)
     for handle in legend.legend_handles:
         handle.set_sizes([36])
 
@@ -173,15 +177,30 @@ def slices_size_in(n_maps: int) -> Tuple[float, float]:
     return 6.6, 2.0 * max(n_maps, 1) + 0.5
 
 
+def scale_bar(axes: Any, width_px: int, pixel_size_ang: float) -> None:
+    """A white bar of 1, 2 or 5 times a power of ten A, the longest within a third of an image of this width."""
+    most_ang = width_px * pixel_size_ang / 3
+    if not np.isfinite(most_ang) or most_ang <= 0:
+        return
+    power = 10.0 ** np.floor(np.log10(most_ang))
+    length_ang = max(step * power for step in (1, 2, 5) if step * power <= most_ang)
+    left, bottom = 0.05 * width_px - 0.5, 0.06 * width_px - 0.5
+    axes.plot([left, left + length_ang / pixel_size_ang], [bottom, bottom], color="white", lw=2.5,
+              solid_capstyle="butt")
+    axes.text(left, bottom + 0.025 * width_px, f"{length_ang:g} A", color="white", fontsize=7, va="bottom")
+
+
 def draw_slices(figure: Figure, maps: Sequence[np.ndarray], titles: Sequence[str],
-                colours: Sequence[str] = ()) -> Figure:
-    """Central sections of each map (d, d, d), one row per map: across z, y and x."""
+                colours: Sequence[str] = (), pixel_size_ang: float = 0.0) -> Figure:
+    """Central sections of each map (d, d, d), one row per map: across z, y and x; a scale bar in the first."""
     for row, (array, title) in enumerate(zip(maps, titles)):
         low, high = np.percentile(array, (1, 99.8))
         for column, (name, axis) in enumerate(PLANES):
             axes = figure.add_subplot(len(maps), len(PLANES), row * len(PLANES) + column + 1)
             section = np.take(array, array.shape[axis] // 2, axis=axis)
             axes.imshow(section, cmap="gray", vmin=low, vmax=max(high, low + 1e-12), origin="lower")
+            if column == 0:
+                scale_bar(axes, section.shape[1], pixel_size_ang)
             _bare(axes, f"section across {name}" if row == 0 else "", title if column == 0 else "",
                   colours[row] if colours else "black")
     figure.tight_layout()
@@ -189,13 +208,15 @@ def draw_slices(figure: Figure, maps: Sequence[np.ndarray], titles: Sequence[str
 
 
 def draw_montage(figure: Figure, images: Sequence[np.ndarray], titles: Sequence[str],
-                 colours: Sequence[str] = ()) -> Figure:
-    """Images (d, d) in a grid, each with its own contrast."""
+                 colours: Sequence[str] = (), pixel_size_ang: float = 0.0) -> Figure:
+    """Images (d, d) in a grid, each with its own contrast; a scale bar in the first."""
     n_columns = max(1, int(np.ceil(np.sqrt(len(images)))))
     n_rows = max(1, int(np.ceil(len(images) / n_columns)))
     for number, (image, title) in enumerate(zip(images, titles), start=1):
         axes = figure.add_subplot(n_rows, n_columns, number)
         axes.imshow(image, cmap="gray", origin="lower")
+        if number == 1:
+            scale_bar(axes, image.shape[1], pixel_size_ang)
         _bare(axes, title, "")
         axes.title.set_color(colours[number - 1] if colours else "black")
     figure.tight_layout()
@@ -210,7 +231,7 @@ def traversal_size_in(points: Sequence[Point]) -> Tuple[float, float]:
     return 1.9 * max(strips.values(), default=1) + 0.7, 2.0 * max(len(strips), 1) + 0.3
 
 
-def draw_traversal(figure: Figure, points: Sequence[Point]) -> Figure:
+def draw_traversal(figure: Figure, points: Sequence[Point], pixel_size_ang: float = 0.0) -> Figure:
     """One row per cluster and component, one contrast per row, particles near in each title."""
     strips: Dict[Tuple[int, int], List[Point]] = {}
     for point in points:
@@ -221,6 +242,8 @@ def draw_traversal(figure: Figure, points: Sequence[Point]) -> Figure:
         for column, point in enumerate(sorted(strip, key=lambda point: point.position)):
             axes = figure.add_subplot(len(strips), n_columns, row * n_columns + column + 1)
             axes.imshow(point.image, cmap="gray", vmin=low, vmax=max(high, low + 1e-12), origin="lower")
+            if column == 0:
+                scale_bar(axes, point.image.shape[1], pixel_size_ang)
             name = f"{cluster_name(cluster)}\ncomponent {component}" if column == 0 else ""
             _bare(axes, f"{point.position:.2f}: {point.n_near} near", name, cluster_colour(cluster))
     figure.tight_layout()
@@ -232,10 +255,33 @@ def counts_size_in(counts: np.ndarray) -> Tuple[float, float]:
     return max(4.5, 1.5 + 1.3 * counts.shape[1]), max(2.5, 1.4 + 0.55 * counts.shape[0])
 
 
+def draw_answer(figure: Figure, crossed: Crossing, sentence: str) -> Figure:
+    """Which of states and clusters to trust, and how many particles of each cluster are in each state."""
+    width_in, height_in = figure.get_size_inches()
+    figure.text(0.03, 1 - 0.15 / height_in, textwrap.fill(sentence, int(11 * width_in)), va="top", fontsize=11,
+                weight="bold")
+    below = figure.add_axes((2.0 / width_in, 0.7 / height_in, 1 - 2.2 / width_in, 1 - 2.1 / height_in))
+    fill_counts(below, np.array(crossed.counts), crossed.clusters, [state_name(s) for s in crossed.states], CLUSTERS)
+    below.set_xlabel(f"particles of each cluster in each state; NMI {crossed.nmi:.3f} (1 = the same groups)")
+    return figure
+
+
+def answer_size_in(crossed: Crossing) -> Tuple[float, float]:
+    """Width and height of `draw_answer`."""
+    return max(8.0, 2.5 + 1.3 * len(crossed.states)), 2.4 + 0.55 * max(2, len(crossed.clusters))
+
+
 def draw_counts(figure: Figure, counts: np.ndarray, labels: Sequence[int], states: Sequence[str], naming: Naming
                 ) -> Figure:
     """Particles of cluster or state `labels[i]` with the true state `states[j]`, (i, j); grey by share of the row."""
     axes = figure.add_subplot()
+    fill_counts(axes, counts, labels, states, naming)
+    figure.tight_layout()
+    return figure
+
+
+def fill_counts(axes: Any, counts: np.ndarray, labels: Sequence[int], states: Sequence[str], naming: Naming) -> None:
+    """The table of `draw_counts`."""
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(share, cmap="Greys", vmin=0, vmax=1, aspect="auto")
     for row, column in np.ndindex(*counts.shape):
@@ -247,14 +293,12 @@ def draw_counts(figure: Figure, counts: np.ndarray, labels: Sequence[int], state
     for tick, label in zip(axes.get_yticklabels(), labels):
         tick.set_color(naming.colour(label))
     axes.set_xlabel("label")
-    figure.tight_layout()
-    return figure
 
 
 def draw_picture(figure: Figure, picture: np.ndarray) -> Figure:
-    """A picture (rows, columns[, colours]) as it is."""
+    """A picture (rows, columns[, colours]) as it is; grey where it has no colours."""
     axes = figure.add_subplot()
-    axes.imshow(picture)
+    axes.imshow(picture, cmap="gray")
     _bare(axes, "", "")
     return figure
 

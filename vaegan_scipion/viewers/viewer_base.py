@@ -1,8 +1,13 @@
 """What the viewers share: figures in Scipion's windows, maps and images read from disk."""
-from typing import Any, Callable, List, Optional
+import os
+import re
+from typing import Any, Callable, List, Optional, Sequence
 
 import mrcfile
 import numpy as np
+import pyworkflow.protocol.params as params
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from pwem.viewers import EmPlotter
 from pwem.viewers.mdviewer.viewer import MDViewer
 from pyworkflow.viewer import DESKTOP_TKINTER, ProtocolViewer
@@ -14,6 +19,7 @@ from ..protocols import VaeganProtEvaluate, VaeganProtStates, VaeganProtTraverse
 from . import plots
 from .engine_views import BrowserView, make_report
 
+PICTURES_DIR, PICTURE_DPI = "pictures", 200
 SHOWN_DETAIL_PX = 64  # a particle is smoothed to this many pixels: its noise hides it otherwise
 
 
@@ -21,6 +27,39 @@ class VaeganViewer(ProtocolViewer):
     """A form of buttons; each makes views."""
 
     _environments = [DESKTOP_TKINTER]
+    DRAWINGS: Sequence[str] = ()  # the buttons that draw: what "Save all pictures" saves
+    _saved: Optional[List[str]] = None  # paths, while pictures are saved in place of shown
+
+    def _add_save_button(self, form: Any) -> None:
+        form.addParam("savePictures", params.LabelParam, label="Save all pictures",
+                      help="Every drawing of this form as PNG and as PDF, into extra/pictures of this run. The disk "
+                           "button of a window saves that one, as SVG too.")
+
+    def _save_pictures(self, _name: Any = None) -> List[Any]:
+        """Draw everything into files; what has nothing to show is left out."""
+        self._saved, buttons = [], self._getVisualizeDict()
+        try:
+            for name in self.DRAWINGS:
+                buttons[name](name)
+            saved = self._saved
+        finally:
+            self._saved = None
+        if not saved:
+            return [self.errorMessage("This run has nothing to draw yet.", "Nothing saved")]
+        return [self.infoMessage(f"{len(saved)} files are in {os.path.dirname(os.path.abspath(saved[0]))}", "Saved")]
+
+    def _save(self, draw: Callable[..., Any], arguments: Any, title: str, size_in: Any) -> None:
+        """One drawing as PNG and PDF, named by its title."""
+        folder = self.protocol._getExtraPath(PICTURES_DIR)
+        os.makedirs(folder, exist_ok=True)
+        figure = Figure(figsize=size_in)
+        FigureCanvasAgg(figure)
+        draw(figure, *arguments)
+        stem = os.path.join(folder, re.sub(r"\W+", "_", title.lower()).strip("_"))
+        for suffix in (".png", ".pdf"):
+            figure.savefig(stem + suffix, dpi=PICTURE_DPI)
+            assert self._saved is not None
+            self._saved.append(stem + suffix)
 
     def _visualizeParam(self, paramName: Any = None) -> None:
         """Show what a button stands for; a message where the run has not made it (yet)."""
@@ -36,6 +75,9 @@ class VaeganViewer(ProtocolViewer):
 
         What `draw` returns lives as long as the figure, as its `content`: nobody else holds the widgets.
         """
+        if self._saved is not None:
+            self._save(draw, arguments, title, size_in)
+            return []
         plotter = FilledPlotter(windowTitle=title, figsize=size_in)
         figure = plotter.getFigure()
         figure.content = draw(figure, *arguments)

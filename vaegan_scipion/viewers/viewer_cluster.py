@@ -4,17 +4,24 @@ from typing import Any, Callable, Dict, List
 
 import pyworkflow.protocol.params as params
 
-from ..convert.from_engine import read_clusters
+from ..convert.columns import DEFOCUS, MICROGRAPH, ColumnError, read_column
+from ..convert.from_engine import Clusters, read_clusters
+from ..convert.poses import read_poses
 from ..engine.vaegan_engine.contract import result_files
+from ..engine.vaegan_engine.contract.labels import CLUSTERS, STATES
 from ..engine_run import result_file
 from ..protocols import VaeganProtCluster, VaeganProtSelect, VaeganProtTraverse
 from ..protocols.protocol_select import BY_FILE
-from . import cards, plots
+from . import cards, plots, umap_colours
 from .engine_views import Counterpart, make_counterpart
 from .umap_explorer import UmapExplorer
 from .viewer_base import VaeganViewer, central_section, fsc_curve, newest_run, read_particle, read_picture
 
 SELECTIONS_DIR = "selections"
+TILT = "tilt of the view (deg)"
+COLOURS = {  # choice -> column of the particles; empty where it is read elsewhere, or named by the user
+    "cluster": "", "state": "", "defocus (A)": DEFOCUS, "contrast": "", TILT: "", "micrograph": MICROGRAPH,
+    "membership": "", "another column": ""}
 
 
 class VaeganClusterViewer(VaeganViewer):
@@ -22,14 +29,25 @@ class VaeganClusterViewer(VaeganViewer):
 
     _label = "viewer clusters"
     _targets = [VaeganProtCluster]
+    DRAWINGS = ("showAnswer", "showDensity", "showColoured", "showCards", "showPictures", "showFsc")
 
     def _defineParams(self, form: Any) -> None:
         form.addSection(label="Visualization")
+        form.addParam("showAnswer", params.LabelParam, label="Answer: states or clusters",
+                      help="Which of both to trust and why, and how many particles of each cluster are in each state. "
+                           "After a training at the poses of states.")
         form.addParam("showUmap", params.LabelParam, label="UMAP: look and select",
                       help="Rest on a dot to see its particle, click it for its generated counterpart, draw around "
                            "dots to make a subset. Above 100,000 particles the density is shown.")
         form.addParam("showDensity", params.LabelParam, label="UMAP: density",
                       help="How many particles are where, in the colours of the clusters.")
+        form.addParam("colourBy", params.EnumParam, choices=list(COLOURS), default=0, label="Colour of the UMAP below",
+                      help="State, defocus, contrast, tilt of the view, micrograph, membership of the cluster, or any "
+                           "other column of the particles.")
+        form.addParam("colourColumn", params.StringParam, default="", condition=f"colourBy == {len(COLOURS) - 1}",
+                      label="Column", help="Name as in the particles' table, such as _ctfModel._phaseShift.")
+        form.addParam("showColoured", params.LabelParam, label="UMAP: coloured",
+                      help="By what is chosen above: a group that is one defocus or one view is no state.")
         form.addParam("showCards", params.LabelParam, label="Cards of the clusters",
                       help="Size, map or image, the newest finished traversal and the FSC of each cluster.")
         form.addParam("showPictures", params.LabelParam, label="Maps or images of the clusters",
@@ -40,9 +58,11 @@ class VaeganClusterViewer(VaeganViewer):
                       help="Classes of the input particles; the last one is that of the unassigned, if any.")
         form.addParam("showReport", params.LabelParam, label="Report in the browser",
                       help="One HTML file to keep or to send: extra/report/report.html.")
+        self._add_save_button(form)
 
     def _getVisualizeDict(self) -> Dict[str, Callable[..., List[Any]]]:
-        return {"showUmap": self._umap, "showDensity": self._density, "showCards": self._cards,
+        return {"showAnswer": self._answer, "showColoured": self._coloured, "savePictures": self._save_pictures,
+                "showUmap": self._umap, "showDensity": self._density, "showCards": self._cards,
                 "showPictures": self._pictures, "showFsc": self._fsc, "showClasses": self._classes,
                 "showReport": self._report}
 
@@ -61,6 +81,47 @@ class VaeganClusterViewer(VaeganViewer):
 
         return self.figure_view(UmapExplorer, clusters, image_of, pictures, counterpart_of, self.create_subset,
                                 title="UMAP", size_in=(12, 7.5))
+
+    def _answer(self, _name: Any = None) -> List[Any]:
+        crossed = self.protocol.readCrossing()
+        if crossed is None:
+            return self._nothing("The training was not made at the poses of states, so there are none to compare with. "
+                                 "The summary has the verdict on the clusters.")
+        return self.figure_view(plots.draw_answer, crossed, self.protocol.answerText(crossed), title="Answer",
+                                size_in=plots.answer_size_in(crossed))
+
+    def _coloured(self, _name: Any = None) -> List[Any]:
+        clusters = read_clusters(self.protocol.getClustersDir())
+        try:
+            shown = self.values_of(list(COLOURS)[self.colourBy.get()], clusters)
+        except ColumnError as error:
+            return self._nothing(str(error))
+        return self.figure_view(umap_colours.draw_umap_values, clusters.umap, shown, title=f"UMAP by {shown.title}",
+                                size_in=(9.5, 7))
+
+    def values_of(self, colour: str, clusters: Clusters) -> umap_colours.Values:
+        """What is known of the particles in the order of `clusters`. Raises ColumnError."""
+        if colour == "cluster":
+            return umap_colours.Values(colour, clusters.label.tolist(), CLUSTERS)
+        if colour == "membership":
+            return umap_colours.Values(colour, clusters.probability.tolist())
+        ids = clusters.particle_id.tolist()
+        states = self.protocol.getStates()
+        if colour in ("state", TILT, "contrast") and states is None:
+            raise ColumnError(f"There is no {colour} to show: the training was not made at the poses of states.")
+        if colour in ("state", TILT, "contrast"):
+            poses = read_poses(states.getStatesDir())
+            value_of = {"state": lambda pose: pose.label, TILT: lambda pose: pose.tilt_deg,
+                        "contrast": lambda pose: pose.contrast}[colour]
+            return umap_colours.Values(colour, [value_of(poses[i]) if i in poses else None for i in ids],
+                                       STATES if colour == "state" else None)
+        name = COLOURS[colour] or (self.colourColumn.get() or "").strip()
+        values = read_column(self.protocol.getParticlesPointer().get(), name)
+        return umap_colours.Values(colour if COLOURS[colour] else name, [values.get(i) for i in ids])
+
+    def _nothing(self, why: str) -> List[Any]:
+        """A message."""
+        return [self.errorMessage(why, "Nothing to show")]
 
     def create_subset(self, ids: List[int]) -> str:
         """Start a run of 'select and export' with these particle ids; returns what was done as a sentence."""
@@ -85,7 +146,7 @@ class VaeganClusterViewer(VaeganViewer):
 
     def _cards(self, _name: Any = None) -> List[Any]:
         made = self.read_cards()
-        return self.figure_view(cards.draw_cards, made, title="Clusters", size_in=cards.cards_size_in(len(made)))
+        return self.figure_view(cards.draw_cards, made, title="Cards", size_in=cards.cards_size_in(len(made)))
 
     def read_cards(self) -> List[cards.Card]:
         """A card per group, in the order of `clusters.json`."""
@@ -120,14 +181,13 @@ class VaeganClusterViewer(VaeganViewer):
         draw = plots.draw_slices if volumetric else plots.draw_montage
         names = [plots.cluster_name(label) for label in labels]
         colours = [plots.cluster_colour(label) for label in labels]
-        return self.figure_view(draw, arrays, names, colours, title="Clusters",
+        return self.figure_view(draw, arrays, names, colours, self.protocol.getMapPixelSize(), title="Clusters",
                                 size_in=plots.slices_size_in(len(labels)) if volumetric else (8, 8))
 
     def _fsc(self, _name: Any = None) -> List[Any]:
         output = getattr(self.protocol, "outputFSCs", None)
         if output is None or not output.getSize():
-            return [self.errorMessage("This run has no FSC. Set 'Two independent halves' to Yes.",
-                                      "Nothing to show")]
+            return self._nothing("This run has no FSC. Set 'Two independent halves' to Yes.")
         return self.figure_view(plots.draw_fsc, [fsc_curve(fsc) for fsc in output], title="FSC")
 
     def _classes(self, _name: Any = None) -> List[Any]:

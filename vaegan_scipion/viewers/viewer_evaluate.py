@@ -18,6 +18,7 @@ class VaeganEvaluateViewer(VaeganViewer):
 
     _label = "viewer evaluation"
     _targets = [VaeganProtEvaluate]
+    DRAWINGS = ("showCounts", "showFsc", "showMaps")
 
     def _defineParams(self, form: Any) -> None:
         form.addSection(label="Visualization")
@@ -31,10 +32,11 @@ class VaeganEvaluateViewer(VaeganViewer):
                       help="The output set as a table.")
         form.addParam("showReport", params.LabelParam, label="Report in the browser",
                       help="One HTML file to keep or to send: extra/report/report.html.")
+        self._add_save_button(form)
 
     def _getVisualizeDict(self) -> Dict[str, Callable[..., List[Any]]]:
         return {"showCounts": self._counts, "showFsc": self._fsc, "showMaps": self._maps, "showTable": self._table,
-                "showReport": self._report}
+                "showReport": self._report, "savePictures": self._save_pictures}
 
     def _counts(self, _name: Any = None) -> List[Any]:
         values = self.protocol.readEvaluation()
@@ -66,7 +68,7 @@ class VaeganEvaluateViewer(VaeganViewer):
         arrays = [read_picture(Picture(0, str(result_file(folder, row["aligned_file"])))) for row in rows]
         naming = self._naming()
         names, colours = zip(*((naming.name(row["label"]), naming.colour(row["label"])) for row in rows))
-        return self.figure_view(plots.draw_slices, arrays, list(names), list(colours),
+        return self.figure_view(plots.draw_slices, arrays, list(names), list(colours), rows[0]["voxel_size_ang"],
                                 title="Aligned maps", size_in=plots.slices_size_in(len(rows)))
 
     def _table(self, _name: Any = None) -> List[Any]:

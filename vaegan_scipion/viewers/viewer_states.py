@@ -19,6 +19,7 @@ class VaeganStatesViewer(VaeganViewer):
 
     _label = "viewer states"
     _targets = [VaeganProtStates]
+    DRAWINGS = ("showVerdict", "showCards", "showViews", "showMaps", "showMotions", "showFsc")
 
     def _defineParams(self, form: Any) -> None:
         form.addSection(label="Visualization")
@@ -27,7 +28,7 @@ class VaeganStatesViewer(VaeganViewer):
         form.addParam("showCards", params.LabelParam, label="Cards of the states",
                       help="Size, map and FSC of the half maps of each state.")
         form.addParam("showViews", params.LabelParam, label="Viewing directions",
-                      help="How many particles look along each direction; dark bins are views that are missing.")
+                      help="How many particles look along each direction, on an equal-area map of the sphere.")
         form.addParam("showMaps", params.LabelParam, label="Maps of the states", help="Three sections of each.")
         form.addParam("showMotions", params.LabelParam, label="Maps along the motions",
                       help="Of the states that vary continuously: maps from one end of the motion to the other.")
@@ -38,11 +39,12 @@ class VaeganStatesViewer(VaeganViewer):
         form.addParam("showReport", params.LabelParam, label="Report in the browser",
                       help="With the clusters it started from, if any. One HTML file to keep or to send: "
                            "extra/report/report.html.")
+        self._add_save_button(form)
 
     def _getVisualizeDict(self) -> Dict[str, Callable[..., List[Any]]]:
         return {"showVerdict": self._verdict, "showCards": self._cards, "showViews": self._views,
                 "showMaps": self._maps, "showMotions": self._motions, "showFsc": self._fsc,
-                "showClasses": self._classes, "showReport": self._report}
+                "showClasses": self._classes, "showReport": self._report, "savePictures": self._save_pictures}
 
     def _verdict(self, _name: Any = None) -> List[Any]:
         details = result_files.read_json(result_file(self.protocol.getStatesDir(), result_files.STATES_JSON))
@@ -80,18 +82,20 @@ class VaeganStatesViewer(VaeganViewer):
         rows = self.protocol.readClusterRows()
         names = [f"{state_name(row['label'])}, {row['n_particles']} particles" for row in rows]
         return self.figure_view(plots.draw_slices, [self._map(row) for row in rows], names,
-                                [state_colour(row["label"]) for row in rows], title="Maps",
+                                [state_colour(row["label"]) for row in rows], self.protocol.getMapPixelSize(),
+                                title="Maps",
                                 size_in=plots.slices_size_in(len(rows)))
 
     def _motions(self, _name: Any = None) -> List[Any]:
         rows = [row for row in self.protocol.readClusterRows() if row["motion_files"]]
         if not rows:
-            return [self.errorMessage("No state of this run varies continuously.", "Nothing to show")]
+            text = "The states of this run are discrete: none varies continuously, so there is no motion to show."
+            return [self.infoMessage(text, "No motion")]
         shown = [(row["label"], k / (len(row["motion_files"]) - 1), file)
                  for row in rows for k, file in enumerate(row["motion_files"])]
         return self.figure_view(plots.draw_slices, [self._map({"file": file}) for _, _, file in shown],
                                 [f"{state_name(label)}, t = {t:.1f}" for label, t, _ in shown],
-                                [state_colour(label) for label, _, _ in shown],
+                                [state_colour(label) for label, _, _ in shown], self.protocol.getMapPixelSize(),
                                 title="Maps along the motions", size_in=plots.slices_size_in(len(shown)))
 
     def _fsc(self, _name: Any = None) -> List[Any]:

@@ -18,6 +18,7 @@ class VaeganTrainViewer(VaeganViewer):
 
     _label = "viewer training"
     _targets = [VaeganProtTrain2D, VaeganProtTrain3D]
+    DRAWINGS = ("showComponents", "showPreview")
 
     def _defineParams(self, form: Any) -> None:
         form.addSection(label="Visualization")
@@ -29,10 +30,12 @@ class VaeganTrainViewer(VaeganViewer):
                       help="What the networks see and make, at the last tick.")
         form.addParam("showTable", params.LabelParam, label="Components in Scipion's viewer",
                       help="The output set as a table.")
+        self._add_save_button(form)
 
     def _getVisualizeDict(self) -> Dict[str, Callable[..., List[Any]]]:
         return {"showCurves": self._curves, "showComponents": self._components,
-                "showPreview": self._preview, "showTable": self._table}
+                "showPreview": self._preview, "showTable": self._table,
+                "savePictures": self._save_pictures}
 
     def _curves(self, _name: Any = None) -> List[Any]:
         folder = Path(self.protocol.getRunDir())
@@ -50,7 +53,7 @@ class VaeganTrainViewer(VaeganViewer):
         pictures = [read_picture(row["picture"]) for row in rows]
         volumetric = self.protocol.isVolumetric()
         draw = plots.draw_slices if volumetric else plots.draw_montage
-        return self.figure_view(draw, pictures, titles, title="Components",
+        return self.figure_view(draw, pictures, titles, (), self.protocol.getTrainingPixelSize(), title="Components",
                                 size_in=plots.slices_size_in(len(rows)) if volumetric else (8, 8))
 
     def _preview(self, _name: Any = None) -> List[Any]:

@@ -20,6 +20,7 @@ class VaeganTraverseViewer(VaeganViewer):
 
     _label = "viewer traversal"
     _targets = [VaeganProtTraverse]
+    DRAWINGS = ("showStrips",)
 
     def _defineParams(self, form: Any) -> None:
         form.addSection(label="Visualization")
@@ -39,10 +40,12 @@ class VaeganTraverseViewer(VaeganViewer):
                       help="The output set as a table, with cluster, component, position and particles near.")
         form.addParam("showReport", params.LabelParam, label="Report in the browser",
                       help="One HTML file to keep or to send: extra/report/report.html.")
+        self._add_save_button(form)
 
     def _getVisualizeDict(self) -> Dict[str, Callable[..., List[Any]]]:
         return {"showStrips": self._strips, "showMovie": self._movie, "saveMovie": self._save_movie,
-                "showChimera": self._chimera, "showTable": self._table, "showReport": self._report}
+                "showChimera": self._chimera, "showTable": self._table, "showReport": self._report,
+                "savePictures": self._save_pictures}
 
     def _strips(self, _name: Any = None) -> List[Any]:
         wanted = self.cluster.get()
@@ -51,7 +54,8 @@ class VaeganTraverseViewer(VaeganViewer):
                   for row in self.protocol.readPoints() if wanted in (ALL_CLUSTERS, row["cluster"] + 1)]
         if not points:
             return [self.errorMessage(f"There is no cluster {wanted} in this traversal.", "Nothing to show")]
-        return self.figure_view(plots.draw_traversal, points, title="Traversal",
+        rate = self.protocol.inputClusters.get().getMapPixelSize()
+        return self.figure_view(plots.draw_traversal, points, rate, title="Traversal",
                                 size_in=plots.traversal_size_in(points))
 
     def chosen_rows(self) -> List[Dict[str, Any]]:

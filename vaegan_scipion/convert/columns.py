@@ -1,0 +1,45 @@
+"""Single columns of a set of particles, read from its table without building a particle: defocus, micrograph, others.
+
+Scipion keeps a set in a SQLite file: the table Classes says which column of the table Objects holds which attribute.
+"""
+import sqlite3
+from contextlib import closing
+from typing import Any, Dict, List
+
+DEFOCUS, MICROGRAPH = "_ctfModel._defocusU", "_micId"
+
+
+class ColumnError(ValueError):
+    """A column that is not there, or not to be shown; one sentence and a remedy."""
+
+
+def column_names(particles: Any) -> List[str]:
+    """Attributes that have a column, by name."""
+    return sorted(_columns(particles))
+
+
+def read_column(particles: Any, name: str) -> Dict[int, Any]:
+    """Particle id -> value of one attribute such as "_ctfModel._defocusU"; None where it has none.
+
+    Raises ColumnError.
+    """
+    columns = _columns(particles)
+    if name not in columns:
+        short = [other for other in sorted(columns) if name.strip("_").lower() in other.lower()] if name else []
+        raise ColumnError(f"The particles have no column '{name}'. " + (
+            f"Did you mean {', '.join(short[:5])}?" if short else f"They have {', '.join(sorted(columns)[:12])} ..."))
+    with closing(_open(particles)) as table:
+        values = dict(table.execute(f"SELECT id, {columns[name]} FROM {particles.getPrefix()}Objects"))
+    if not any(values.values()):
+        raise ColumnError(f"The particles' column '{name}' holds nothing. Choose another one.")
+    return values
+
+
+def _open(particles: Any) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{particles.getFileName()}?mode=ro", uri=True)
+
+
+def _columns(particles: Any) -> Dict[str, str]:
+    with closing(_open(particles)) as table:
+        rows = dict(table.execute(f"SELECT label_property, column_name FROM {particles.getPrefix()}Classes"))
+    return {name: column for name, column in rows.items() if name != "self"}
