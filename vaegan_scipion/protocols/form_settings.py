@@ -129,7 +129,7 @@ def field_problems(protocol: Any) -> List[str]:
 
 def field_problem(param: Any, value: Any) -> Optional[str]:
     """What is wrong with the value of one field, if it cannot be read at all."""
-    label = re.sub(r"[;(] ?empty: .*\)$", lambda m: ")" if m.group(0)[0] == ";" else "", str(param.label.get())).strip()
+    label = label_of(param)
     if isinstance(param, OptionalNumber):
         try:
             number_of(value, param.kind)
@@ -142,10 +142,23 @@ def field_problem(param: Any, value: Any) -> Optional[str]:
     return None
 
 
-def in_words_of_the_form(text: str, sections: Dict[str, Type[Any]]) -> str:
-    """A sentence of the engine with the labels of the form in place of its names; sections: "data" -> DataConfig."""
+def in_words_of_the_form(text: str, protocol: Any, sections: Dict[str, Type[Any]]) -> str:
+    """A sentence of the engine with the labels of a form in place of its names; sections: "data" -> DataConfig.
+
+    What is said of a setting that was typed as SECTION.KEY=VALUE keeps its names.
+    """
+    if text.startswith("--set") or "unknown key" in text:
+        return f"'Other settings': {text.replace('--set ', '')}"
     for section, cls in sections.items():
         for item in described(cls):
-            if item.about.label:
-                text = re.sub(rf"\b{section}\.{item.name}\b", f"'{label_text(item)}'", text)
-    return text
+            param = protocol.getParam(param_name(item.name))
+            label = label_of(param) if param is not None else label_text(item) if item.about.label else ""
+            if label:
+                text = re.sub(rf"\b{section}\.{item.name}\b", f"'{label}'", text)
+    return re.sub(r" kimg\b", " thousand images", text)
+
+
+def label_of(param: Any) -> str:
+    """The label of a field, without what an empty one stands for."""
+    label = str(param.label.get())
+    return re.sub(r"[;(] ?empty: .*\)$", lambda match: ")" if match.group(0)[0] == ";" else "", label).strip()

@@ -8,7 +8,7 @@ from pwem.protocols import EMProtocol
 from pyworkflow import BETA
 
 from .. import Plugin
-from ..constants import PARTICLES_STAR
+from ..constants import PACKAGE, PARTICLES_STAR
 from ..convert.from_engine import enabled_ids
 from ..convert.to_engine import READABLE_STACKS, write_particles_star
 from ..engine.vaegan_engine.contract.setting import field_of, number_text
@@ -19,7 +19,16 @@ from .form_settings import add_setting, field_problems, problems_of
 N_FILES_CHECKED = 200
 
 
-class VaeganProtBase(EMProtocol):
+class VaeganNamed:
+    """The short name that stands before the label of a form, in place of the module's."""
+
+    @classmethod
+    def getClassLabel(cls, prependPackageName: bool = True) -> str:
+        label = str(cls.__dict__.get("_label", cls.__name__))
+        return f"{PACKAGE} - {label}" if prependPackageName else label
+
+
+class VaeganProtBase(VaeganNamed, EMProtocol):
     """Runs commands of the engine; no form of its own beyond GPU, threads and seed."""
 
     _devStatus = BETA

@@ -23,7 +23,7 @@ from ..convert.selection import (
 )
 from ..engine.vaegan_engine.contract import result_files
 from .form_settings import field_problems
-from .protocol_base import file_digest, set_digest
+from .protocol_base import VaeganNamed, file_digest, set_digest
 from .protocol_states import VaeganProtStates
 
 BY_CLUSTERS, BY_FILE = 0, 1
@@ -35,7 +35,7 @@ class VaeganProtSelectOutputs(Enum):
     outputParticles = SetOfParticles
 
 
-class VaeganProtSelect(EMProtocol, ProtFlexBase):
+class VaeganProtSelect(VaeganNamed, EMProtocol, ProtFlexBase):
     """Select particles by cluster, by state, or by a file of ids, at their full resolution.
 
     The subset holds the original particles, not the small images that were trained on: ids, optics groups, CTFs,

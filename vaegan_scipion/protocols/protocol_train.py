@@ -122,7 +122,7 @@ class VaeganProtTrain(VaeganProtBase):
         try:
             settings = self._getSettings()
         except errors.EngineError as error:
-            return problems + [in_words_of_the_form(str(error), SECTIONS)]
+            return problems + [in_words_of_the_form(str(error), self, SECTIONS)]
         if particles is None:
             return problems
         problems += validate_particles(particles, not settings.data.ignore_ctf, N_PARTICLES_MIN)
@@ -161,7 +161,7 @@ class VaeganProtTrain(VaeganProtBase):
             if old != new:
                 text = (f"{section}.{key} is {new} here and was {old} in the run '{name}': its networks do not fit. "
                         "Give the same value, or start from scratch.")
-                return [in_words_of_the_form(text, SECTIONS)]
+                return [in_words_of_the_form(text, self, SECTIONS)]
         return []
 
     def _warnings(self) -> List[str]:

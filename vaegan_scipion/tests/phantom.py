@@ -189,7 +189,7 @@ class ProjectTest(BaseTest):
     def filled(cls, protocol_class, **values):
         """A form on the CPU; a value that is (protocol, output name) or a protocol becomes a pointer."""
         if "inputStates" in values:
-            values["posesFrom"] = OF_STATES
+            values.setdefault("posesFrom", OF_STATES)
         protocol = cls.newProtocol(protocol_class, **{
             name: value for name, value in values.items() if not isinstance(value, (tuple, EMProtocol))})
         for name, value in values.items():

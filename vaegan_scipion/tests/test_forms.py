@@ -134,6 +134,11 @@ class TestForms(ProjectTest):
         for tree in (spa, hub):
             self.assertEqual({entry["value"] for entry in leaves(json.loads(tree))}, names)
 
+    def test_forms_are_called_by_the_plugin_s_short_name(self):
+        for protocol_class in ALL:
+            self.assertEqual(protocol_class.getClassLabel(), f"vaegan - {protocol_class._label}")
+            self.assertEqual(protocol_class.getClassLabel(False), protocol_class._label)
+
     def test_citations_are_in_the_bibtex(self):
         for protocol_class in ALL:
             protocol = self.newProtocol(protocol_class)

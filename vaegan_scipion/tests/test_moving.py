@@ -2,6 +2,7 @@
 import os
 import tempfile
 from unittest import TestCase
+from unittest.mock import patch
 
 import numpy as np
 from matplotlib.backend_bases import MouseButton, MouseEvent
@@ -93,6 +94,19 @@ class TestExplorer(TestCase):
         self.explorer._pending.exception(10)
         self.explorer.poll()
         self.assertEqual(self.explorer.status.get_text(), "no such luck")
+
+    def test_an_image_that_is_gone_is_said(self):
+        def gone(_particle_id):
+            raise OSError("no such file")
+
+        self.explorer.read_image = gone
+        self.explorer.show_particle(0)
+        self.assertIn("cannot be read (no such file). Bring its file back.", self.explorer.status.get_text())
+
+    def test_closing_the_window_stops_the_timer(self):
+        with patch.object(self.explorer._timer, "stop") as stop:
+            self.explorer.figure.canvas.callbacks.process("close_event", None)
+        stop.assert_called_once()
 
 
 class TestMoving(TestCase):

@@ -283,7 +283,8 @@ class TestProtocols(ProjectTest):
         self.validate(VaeganProtTrain3D, "more than the 16 px kept", boxPx=24, cropFrac=0.5)
         self.validate(VaeganProtTrain3D, "'Part of the box kept' is 2.0", cropFrac=2.0)
         self.validate(VaeganProtTrain3D, "generator is 'dcgan' in a 3D", extraSettings="model.generator=dcgan")
-        self.validate(VaeganProtTrain2D, "unknown key 'nonsense'", extraSettings="model.nonsense=1")
+        self.validate(VaeganProtTrain2D, "'Other settings': settings: model: unknown key 'nonsense'",
+                      extraSettings="model.nonsense=1")
         self.validate(VaeganProtTrain2D, "is not SECTION.KEY=VALUE", extraSettings="nonsense")
         self.validate(VaeganProtTrain3D, "the engine uses one GPU", gpuList="0 1")
         self.validate(VaeganProtTrain3D, "Particles to train on is 3. Use at least 16, or leave it empty", maxImages=3)

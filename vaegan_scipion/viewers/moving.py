@@ -30,6 +30,7 @@ class LiveCurves:
         self._n_drawn = -1
         self._timer = figure.canvas.new_timer(interval=LIVE_MS)
         self._timer.add_callback(self.update)
+        figure.canvas.mpl_connect("close_event", lambda _event: self._timer.stop())
         if self.update():
             self._timer.start()
 
@@ -97,6 +98,7 @@ class TraversalMovie:
         self.playing = True
         self._timer = figure.canvas.new_timer(interval=FRAME_MS)
         self._timer.add_callback(self.advance)
+        figure.canvas.mpl_connect("close_event", lambda _event: self._timer.stop())  # no window, nothing to draw on
         self.show(0)
         self._timer.start()
 

@@ -56,6 +56,12 @@ class UmapExplorer:
         figure.canvas.mpl_connect("motion_notify_event", self.on_motion)
         self._timer = figure.canvas.new_timer(interval=POLL_MS)
         self._timer.add_callback(self.poll)
+        figure.canvas.mpl_connect("close_event", self.on_close)
+
+    def on_close(self, _event: Any = None) -> None:
+        """No window, nothing to wait for."""
+        self._timer.stop()
+        self._workers.shutdown(wait=False)
 
     def _place(self) -> None:
         figure = self.figure
@@ -93,7 +99,12 @@ class UmapExplorer:
         """Show the image of a particle and the picture of its cluster."""
         self.shown = row
         particle_id, label = int(self.clusters.particle_id[row]), int(self.clusters.label[row])
-        self._show(self.particle_axes, self.read_image(particle_id), f"particle {particle_id}")
+        try:
+            self._show(self.particle_axes, self.read_image(particle_id), f"particle {particle_id}")
+        except (OSError, ValueError, IndexError) as error:  # image files are moved and deleted
+            self.particle_axes.clear()
+            self.particle_axes.set(xticks=[], yticks=[])
+            self.say(f"The image of particle {particle_id} cannot be read ({error}). Bring its file back.")
         if label in self.pictures:
             self._show(self.generated_axes, self.pictures[label], f"{cluster_name(label)}, generated",
                        cluster_colour(label))
