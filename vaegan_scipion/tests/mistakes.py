@@ -49,7 +49,7 @@ def page_of(mistakes: List[Mistake]) -> str:
         if mistake.group != group:
             group = mistake.group
             lines.append(f"{group}\n{'-' * len(group)}\n")
-        lines.append(f"{number}. *{mistake.what}*\n\n   {sentence_of(mistake)}\n")
+        lines.append(f"{number}. **{mistake.what}**\n\n   {sentence_of(mistake)}\n")
     return "\n".join(lines)
 
 
