@@ -187,7 +187,7 @@ def states(run, out_dir):
     result_files.write_json(out_dir / result_files.CLUSTERS_JSON, rows)
     result_files.write_json(out_dir / result_files.STATES_JSON, {
         "states": 2, "verdict": "2 states", "unseen_log_evidence": 50.0, "least_log_evidence": 3.0,
-        "starts": [{"kind": "apart", "coarse_log_evidence": [30.0, 40.0], "log_evidence": 50.0, "kept": True}],
+        "starts": [{"kind": "alone", "coarse_log_evidence": [30.0, 40.0], "log_evidence": 50.0, "kept": True}],
         "masks": [], "restarts": [],
         "contrast_spread": 0.25, "least_contrast_spread": 0.08,
         "pairs": [{"states": [0, 1], "agreement": 0.95, "valley": 0.1, "by_view": 0.0, "valley_evidence": 42.0}],

@@ -28,8 +28,8 @@ from vaegan_scipion.viewers import states_drawings
 NEEDS_RELION = "scipion-em-relion is not installed; it writes the star file" if find_spec("relion") is None else ""
 
 
-STARTS = [{"kind": "apart", "coarse_log_evidence": [88.8, 99.9], "log_evidence": 110.1, "kept": False},
-          {"kind": "grown", "coarse_log_evidence": [77.7, 66.6], "log_evidence": 120.4, "kept": True}]
+STARTS = [{"kind": "alone", "coarse_log_evidence": [88.8, 99.9], "log_evidence": 110.1, "kept": False},
+          {"kind": "beside", "coarse_log_evidence": [], "log_evidence": 120.4, "kept": True}]
 MASKS = [{"radius_ang": 80.0, "misfit": 171.7, "kept": False}, {"radius_ang": 96.0, "misfit": 138.0, "kept": True}]
 RESTARTS = [{"misfit": 1.58, "best": 0.75, "log_evidence": 241.7, "log_evidence_before": 223.2, "kept": True}]
 KEPT_IDS = [i for i in ENABLED_IDS if i % 10]
@@ -294,9 +294,9 @@ class TestDrawings(unittest.TestCase):
                             "misfit_limit": 1.73, "median_misfit": 1.02}}
         rows = [{"label": 0, "motion_agreement": 0.87}, {"label": 1, "motion_agreement": None}]
         text = "\n".join(states_drawings.evidence_lines(details, rows))
-        for part in ("2 states", "120.4", "several random maps: 88.8, 99.9 per", "finer: 110.1.", "77.7, 66.6 per",
-                     "finer: 120.4, kept.", "Mask: radius 96 A", "deviation 23 %; below 8 %", "0.99", "0.05",
-                     "0.03", "all images 251", "241.7 per unseen image, 223.2 before, taken.", "77 images (6.4 %)",
+        for part in ("2 states", "120.4", "One random map: 110.1 per image (the best of 88.8, 99.9).",
+                     "andom maps beside it: 120.4 per image, kept.", "Mask: radius 96 A",
+                     "deviation 23 %; below 8 %", "0.99", "0.05", "0.03", "all images 251", "241.7 per unseen image, 223.2 before, taken.", "77 images (6.4 %)",
                      "52", "16", "9 because they", "1.73", "1.02", "0.87"):
             self.assertIn(part, text)
         many = {**details, "pairs": [pair] * 40}

@@ -13,10 +13,9 @@ from vaegan_engine.contract.settings import ComputeConfig, StatesRun
 from vaegan_engine.physics.fsc import soft_sphere_mask
 from vaegan_engine.physics.map_resize import resized_maps
 from vaegan_engine.reconstruction.images import Images, low_passed
-from vaegan_engine.reconstruction.map_mixture import MapMixture
-from vaegan_engine.reconstruction.pose_search import Batches
 from vaegan_engine.refine import ab_initio, resolutions
 from vaegan_engine.refine.ab_initio import BestStart, CoarseMaps
+from vaegan_engine.refine.starting_maps import starting_mixture
 from vaegan_engine.refine.tuning import TUNING
 
 CPU = torch.device("cpu")
@@ -51,9 +50,9 @@ def test_noise_alone_gets_the_usual_shells(seed):
 
 def test_a_smaller_particle_gets_more_shells():
     of = [resolutions.with_shells(StatesRun(), balls(64, radius_frac, 1.0)) for radius_frac in (0.4, 0.25, 0.05)]
-    assert (of[0].start_shells, of[0].search_shells, of[0].state_shells) == (4.0, 6.0, 8.0)
-    assert 4.5 < of[1].start_shells < 6.0 and of[1].state_shells == pytest.approx(2 * of[1].start_shells)
-    assert of[2].start_shells == 8.0  # no more than twice as many
+    assert (of[0].start_shells, of[0].search_shells, of[0].state_shells) == (10.0, 10.0, 12.0)
+    assert 11.5 < of[1].start_shells < 15.0 and of[1].state_shells == pytest.approx(1.2 * of[1].start_shells)
+    assert of[2].start_shells == 20.0  # no more than twice as many
 
 
 def test_shells_that_are_given_stay():
@@ -69,23 +68,28 @@ def begin(run, data, maps, tmp_path) -> CoarseMaps:
 
 
 def test_the_start_that_explains_unseen_images_is_kept(tmp_path, monkeypatch):
-    """Three starts of one step from random maps; the first has the true map: it is chosen, and kept to the end."""
+    """Three starts of one step from random maps, the second from the true one: it is chosen, and kept to the end."""
     true = blobs(3)
     data, *_ = simulated([true], 120, noise=0.5)
-    run = replace(RUN, start_steps=1)
-    kept = []
-    advance = ab_initio.advance
+    kept, advance, begin_one = [], ab_initio.advance, ab_initio.Trial.begin
 
     def noted(trial, start, stage, part, recorder):
-        if part == "apart, finer":
+        if part == "the best goes on":
             kept.append(start.model.maps.clone())
         return advance(trial, start, stage, part, recorder)
 
+    def second_is_true(trial, number):
+        start = begin_one(trial, number)
+        if number == 1:
+            start.model.maps = starting_mixture(trial.problem, true[None], 1, start.rng).maps
+        return start
+
     monkeypatch.setattr(ab_initio, "advance", noted)
-    coarse = begin(run, data, true[None], tmp_path)
-    unseen, (row,) = coarse.unseen, coarse.starts  # one map alone is not grown
+    monkeypatch.setattr(ab_initio.Trial, "begin", second_is_true)
+    coarse = begin(replace(RUN, start_steps=1), data, None, tmp_path)
+    unseen, (row,) = coarse.unseen, coarse.starts  # of one map there is nothing else to try
     tried = row["coarse_log_evidence"]
-    assert len(tried) == 3 and tried[0] == max(tried) and tried[0] - max(tried[1:]) > 1
+    assert len(tried) == 3 and tried[1] == max(tried) and tried[1] - max(tried[::2]) > 1
     assert row["kept"] and row["log_evidence"] == unseen
     there = resized_maps(kept[0][0], true.shape[-1])  # the start works in the box of its band
     correlation = np.corrcoef(there.numpy().ravel(), true.numpy().ravel())[0, 1]
@@ -99,9 +103,8 @@ def test_starts_differ_and_repeat(tmp_path):
     run = replace(RUN, n_maps=2)
     first, again = (begin(run, data, None, tmp_path / name) for name in ("a", "b"))
     assert first.starts == again.starts and torch.equal(first.maps, again.maps)
-    assert [row["kind"] for row in first.starts] == ["apart", "grown"]
-    n_tried = [len(set(row["coarse_log_evidence"])) for row in first.starts]
-    assert n_tried == [3, 6]  # as many maps are tried of each kind
+    assert [row["kind"] for row in first.starts] == ["alone", "grown", "beside"]
+    assert len(set(first.starts[0]["coarse_log_evidence"])) == 3
 
 
 def test_more_starts_are_never_worse_before_they_go_on(tmp_path):
@@ -112,41 +115,50 @@ def test_more_starts_are_never_worse_before_they_go_on(tmp_path):
     assert max(three) >= one[0]
 
 
-@pytest.mark.parametrize(("gain", "kept"), [(-1.0, "apart"), (0.5, "apart"), (1.5, "grown")])
-def test_the_kind_of_start_that_is_plainly_better_is_kept(tmp_path, monkeypatch, gain, kept):
+@pytest.mark.parametrize(("gain", "kept"), [(-1.0, "alone"), (0.5, "alone"), (1.5, "beside")])
+def test_other_maps_are_kept_where_they_are_plainly_better_than_copies(tmp_path, monkeypatch, gain, kept):
     """100 images whose gain has a standard deviation of 3: its mean has an error of 0.3."""
     data, *_ = simulated([blobs(3)], 80, noise=0.5)
     made = {}
 
-    def best_of_kind(trial, kind, recorder):
+    def go_on(trial, start, kind, recorder):
         scatter = torch.linspace(-1, 1, 100) * 3 * 3 ** 0.5
-        each = 20 + 50 * torch.linspace(-1, 1, 100).square() + (gain + scatter if kind == "grown" else 0)
-        made[kind] = BestStart(kind, torch.randn(2, 24, 24, 24), torch.ones(13), each, [0.5])
+        each = 20 + 50 * torch.linspace(-1, 1, 100).square() + (gain + scatter if kind == "beside" else 0)
+        made[kind] = BestStart(kind, torch.randn(2, 24, 24, 24), torch.ones(13), each, [])
         return made[kind]
 
-    monkeypatch.setattr(ab_initio, "best_of_kind", best_of_kind)
+    monkeypatch.setattr(ab_initio, "go_on", go_on)
     coarse = begin(replace(RUN, n_maps=2), data, None, tmp_path)
-    assert coarse.unseen == made[kept].unseen and torch.equal(coarse.maps, made[kept].maps)
-    assert [row["kept"] for row in coarse.starts] == [kind == kept for kind in ab_initio.KINDS]
+    assert [row["kept"] for row in coarse.starts] == [kind == kept for kind in ("alone", "grown", "beside")]
+    if kept == "beside":
+        assert coarse.unseen == made[kept].unseen and torch.equal(coarse.maps, made[kept].maps)
+    else:
+        assert len(coarse.maps) == 1
+
+
+def test_maps_of_clusters_are_tried_filled_up_with_random_ones(tmp_path):
+    true = blobs(3)
+    data, *_ = simulated([true], 80, noise=0.5)
+    coarse = begin(replace(RUN, n_maps=2, n_starts=1), data, true[None], tmp_path)
+    assert [row["kind"] for row in coarse.starts] == ["alone", "grown", "beside", "clusters"]
 
 
 @pytest.mark.parametrize("box_px", [20, 21])
 def test_grown_maps_are_copies_with_noise_of_their_own(box_px):
-    """Noise inside mask and band, of 0.3 of the map's norm, unlike between copies; noise level, batches are kept."""
+    """Noise inside mask and band, of 0.3 of the map's norm, unlike between copies."""
     mask = torch.from_numpy(soft_sphere_mask(box_px, 0.3 * box_px, 2.0))
     map_ = low_passed(blobs(3, box_px)[None], 5.0) * mask
-    noise = torch.rand(box_px // 2 + 1)
-    one = ab_initio.Start(MapMixture(map_, noise, mask), Batches(np.arange(9), 0), torch.Generator().manual_seed(1))
     images = Images(np.zeros((9, box_px, box_px), np.float32), np.zeros((9, 7), np.float32), PIXEL_SIZE_ANG, CPU)
-    made = ab_initio.grow(one, problem_of(images, 1, replace(RUN, n_maps=3, search_shells=5.0), mask=mask))
-    added = (made.model.maps - map_).flatten(1).double()
-    assert made.model.n_maps == 3 and torch.equal(made.model.noise, noise) and made.batches is one.batches
+    problem = problem_of(images, 1, replace(RUN, n_maps=3, search_shells=5.0), mask=mask)
+    made = ab_initio.grown(map_[0], problem, torch.Generator().manual_seed(1))
+    added = (made - map_).flatten(1).double()
+    assert len(made) == 3
     norms = added.norm(dim=1) / map_.double().norm()
     assert torch.allclose(norms, torch.full_like(norms, 0.3), atol=1e-4)
     unlike = torch.corrcoef(added) - torch.eye(3)
     assert unlike.abs().max() < 0.35  # some 500 Fourier coefficients in the band, fewer in the mask
-    assert made.model.maps[:, mask == 0].abs().max() == 0
-    power = torch.fft.fftn(made.model.maps - map_, dim=(1, 2, 3)).abs().square()
+    assert made[:, mask == 0].abs().max() == 0
+    power = torch.fft.fftn(made - map_, dim=(1, 2, 3)).abs().square()
     k = torch.fft.fftfreq(box_px, 1 / box_px)
     radius = (k[:, None, None].square() + k[:, None].square() + k.square()).sqrt()
     assert power[:, radius > 8].sum() < 0.05 * power.sum()  # white noise has more than half of it there
@@ -160,4 +172,4 @@ def test_copies_of_one_map_become_the_states(tmp_path):
     begin(run, data, None, tmp_path)
     unseen = {line["part"]: line["log_evidence"] for line in result_files.read_jsonl(tmp_path / result_files.LOG_JSONL)
               if line["stage"] == "held out"}
-    assert unseen["grown, all maps"] > unseen["grown, finer"] + 3
+    assert unseen["grown"] > unseen["the best goes on"] + 3

@@ -24,8 +24,8 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 IDS = 2 ** 60 + np.arange(3, 203) * 7  # neither rows nor whole in float64
 CPU = ComputeConfig(device="cpu", threads=1)
 MASKS = [{"radius_ang": 80.0, "misfit": 171.7, "kept": False}, {"radius_ang": 96.0, "misfit": 138.0, "kept": True}]
-STARTS = [{"kind": "apart", "coarse_log_evidence": [88.8, 99.9], "log_evidence": 110.1, "kept": False},
-          {"kind": "grown", "coarse_log_evidence": [77.7, 66.6], "log_evidence": 120.4, "kept": True}]
+STARTS = [{"kind": "alone", "coarse_log_evidence": [88.8, 99.9], "log_evidence": 110.1, "kept": False},
+          {"kind": "beside", "coarse_log_evidence": [], "log_evidence": 120.4, "kept": True}]
 RESTARTS = [{"misfit": 1.58, "best": 0.75, "log_evidence": 241.7, "log_evidence_before": 223.2, "kept": True}]
 
 
@@ -179,7 +179,7 @@ def test_a_refinement_is_shown(tmp_path, analysis):
     plain, _ = read(page.write_report(analysis, tmp_path / "report.html"))
     reader, text = read(page.write_report(replace(analysis, states_dir=str(folder)), tmp_path / "report.html"))
     for words in ("2 <states>", "123.5 per image; 3 is asked for", "set aside as junk 10 (5.0 %)",
-                  "random maps: 88.8, 99.9 per", "finer: 120.4, kept", "mask: radius 96 A",
+                  "(the best of 88.8, 99.9)", "random maps beside it: 120.4 per image, kept", "mask: radius 96 A",
                   "standard deviation 23 %; below 8 % it is not modelled",
                   "state 1 120 60.0 % 11.2 Å 17.3 Å 0.81 halves agree to 11.2 A",
                   "by direction 10.0 to 14.5 A; what is coarser than 24.0 A is shared, not proven maps/cluster_00.mrc",

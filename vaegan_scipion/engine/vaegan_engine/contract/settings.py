@@ -244,26 +244,26 @@ class StatesRun:
                            path=True)
     clusters_dir: str = setting("", "Results folder of cluster: start from its maps; empty = random maps alone",
                                 path=True)
-    max_shift_frac: float = setting(0.05, "How far particles may be off centre, as fraction of the kept box",
+    max_shift_frac: float = setting(0.1, "How far particles may be off centre, as fraction of the kept box",
                                     label="Largest shift / box", low=0, high=0.5)
-    n_maps: int = setting(3, "Maps to start from: the clusters', filled up with random ones to this number",
-                            label="Maps to start from", low=1, high=32)
+    n_maps: int = setting(3, "Maps that are tried beside the best start, for particles that share no frame; 1 = none. "
+                            "The number of states does not depend on it", label="Maps to try", low=1, high=32)
     n_starts: int = setting(
-        4, "Starts from several maps, and as many maps one by one, the best of which is grown to several; images that "
-        "take no part choose. More is safer and slower", label="Starts to try", low=1, high=100)
+        4, "Starts from one random map each; images that take no part choose the best. More is safer and slower",
+        label="Starts to try", low=1, high=100)
     start_shells: float = setting(0.0, "Resolution of the start, as box size / resolution. Lower is safer, higher sees "
-                                  "more", label="Shells at the start", low=2, zero="by the particle's size, from 4")
+                                  "more", label="Shells at the start", low=2, zero="by the particle's size, from 10")
     search_shells: float = setting(0.0, "Resolution of the pose search, as box size / resolution; not below that of "
                                    "the start", label="Shells of the pose search", low=2,
-                                   zero="by the particle's size, from 6")
+                                   zero="by the particle's size, from 10")
     state_shells: float = setting(0.0, "Resolution at which states are told apart, as box size / resolution; not below "
                                   "that of the pose search", label="Shells that tell states apart", low=2,
-                                  zero="by the particle's size, from 8")
-    start_steps: int = setting(60, "Steps at the resolution of the start; more is slower and steadier",
+                                  zero="by the particle's size, from 12")
+    start_steps: int = setting(120, "Steps of every start; more is slower, steadier",
                                label="Steps at the start", low=1, high=10**6)
-    search_steps: int = setting(30, "Steps at the resolution of the pose search; more is slower and steadier",
-                                label="Steps of the pose search", low=1, high=10**6)
-    batch_size: int = setting(256, "Images per step; more needs more memory", label="Batch size", low=2, high=10**5)
+    search_steps: int = setting(60, "Steps of what goes on from the best start, of twice as many images; more is slower "
+                                "and steadier", label="Steps of the best start", low=1, high=10**6)
+    batch_size: int = setting(128, "Images per step of the start", label="Batch size", low=2, high=10**5)
     smallest_frac: float = setting(0.03, "States below this share of the particles are dissolved; always those below "
                                    "50 particles", label="Smallest state / all", low=0, high=0.5)
     compute: ComputeConfig = section(ComputeConfig)

@@ -10,10 +10,11 @@ def start_text(row: Mapping[str, Any]) -> str:
         dealt = ", ".join(f"{value:.1f}" for value in row["coarse_log_evidence"])
         return (f"the poses that were given: {row['log_evidence']:.1f} per image; their angles dealt out at random: "
                 f"{dealt}")
-    kind = {"apart": "several random maps", "grown": "one random map that is grown to several"}[row["kind"]]
-    coarse = ", ".join(f"{value:.1f}" for value in row["coarse_log_evidence"])
-    return (f"{kind}: {coarse} per image at the start's resolution; the highest, finer: {row['log_evidence']:.1f}"
-            f"{', kept' if row['kept'] else ''}")
+    kind = {"alone": "one random map", "grown": "copies of it", "beside": "random maps beside it",
+            "clusters": "the clusters' maps"}[row["kind"]]
+    tried = ", ".join(f"{value:.1f}" for value in row["coarse_log_evidence"])
+    return (f"{kind}: {row['log_evidence']:.1f} per image" + (f" (the best of {tried})" if tried else "")
+            + (", kept" if row["kept"] else ""))
 
 
 def mask_text(rows: Sequence[Mapping[str, Any]]) -> str:

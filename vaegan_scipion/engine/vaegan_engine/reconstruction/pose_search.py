@@ -18,7 +18,7 @@ from ..physics.rotations import random_rotations, super_fibonacci_rotations
 from .images import Images
 from .map_mixture import MapMixture, Posterior, accumulate, search
 
-SHIFTS_PER_PERIOD = 5.0  # of the shift grid, in the finest period of the band
+SHIFTS_PER_PERIOD = 3.0  # of the shift grid, in the finest period of the band; poses are refined afterwards
 _KEEP_SUMS = 0.9  # of the sums of maps and noise, per step
 
 
@@ -85,9 +85,9 @@ def run_stage(data: Images, model: MapMixture, stage: Stage, batches: Batches, l
                         "log_evidence": float(found.log_evidence.logsumexp(1).mean())})
 
 
-def shift_step_px(box_px: int, radius: float, per_period: float = SHIFTS_PER_PERIOD) -> float:
+def shift_step_px(box_px: int, radius: float) -> float:
     """Step of the shift grid: a part of the finest period in the band, at least half a pixel."""
-    return max(0.5, box_px / (per_period * radius))
+    return max(0.5, box_px / (SHIFTS_PER_PERIOD * radius))
 
 
 @dataclass(frozen=True)
@@ -100,12 +100,11 @@ class Search:
 
 
 def search_all(data: Images, model: MapMixture, rows: np.ndarray, radius: float, n_rotations: int,
-               largest_shift_px: float, batch: int = 256, progress: Callable[[int], None] | None = None,
-               shifts_per_period: float = SHIFTS_PER_PERIOD) -> Search:
+               largest_shift_px: float, batch: int = 256, progress: Callable[[int], None] | None = None) -> Search:
     """E step over ``rows`` with the maps held fixed."""
     band = make_band(data.box_px, radius, data.device)
     grid = super_fibonacci_rotations(n_rotations, data.device)
-    shifts = shift_grid(largest_shift_px, shift_step_px(data.box_px, radius, shifts_per_period), data.device)
+    shifts = shift_grid(largest_shift_px, shift_step_px(data.box_px, radius), data.device)
     phases, templates = shift_phases(band, shifts), model.templates(band, grid)
     parts: list[Posterior] = []
     for first in range(0, len(rows), batch):

@@ -18,7 +18,7 @@ from ..physics.fourier_band import Band, make_band
 from ..reconstruction.images import low_passed, spread_rows
 from ..reconstruction.map_mixture import MapMixture
 from ..reconstruction.pose_search import search_all
-from .ab_initio import APART, best_of_kind, is_plainly_better, trial_of
+from .ab_initio import best_alone, is_plainly_better, trial_of
 from .assignment import misfit_and_gain, state_map
 from .junk import middle_and_width
 from .problem import Problem, Recorder
@@ -42,7 +42,7 @@ def start_anew(problem: Problem, assignment: Assignment, state: int, recorder: R
     rows, max_shell = assignment.members(state), problem.settings.search_shells
     rows = rows[spread_rows(len(rows), problem.tuning.restart.max_images)]
     trial = trial_of(replace(problem.part(rows), settings=replace(problem.settings, n_maps=1)))
-    new = best_of_kind(trial, APART, recorder)
+    new = best_alone(trial, recorder)
     band = make_band(problem.box_px, max_shell, problem.device)
     seen = np.delete(rows, trial.held)
     old, _ = state_map(problem, assignment, seen, band, band.weight / assignment.noise[band.shell])

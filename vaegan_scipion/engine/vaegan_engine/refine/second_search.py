@@ -32,7 +32,7 @@ def search_again(problem: Problem, assignment: Assignment, rows: np.ndarray, ban
     tuning = problem.tuning.search
     model = MapMixture(low_passed(assignment.maps, band.radius), assignment.noise, problem.mask)
     tried = search_all(problem.images, model, rows, band.radius, tuning.second_rotations, problem.max_shift_px,
-                       progress=progress, shifts_per_period=tuning.second_shifts_per_period)
+                       progress=progress)
     source, precision = Coefficients(problem.images, rows, band), band.weight / assignment.noise[band.shell]
     at = torch.from_numpy(rows).to(assignment.rotations.device)
     rotations, shifts_px, costs = assignment.rotations[at], assignment.shifts_px[at], []

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 class ShellTuning:
     """Resolutions that fit the particle (``resolutions``), where the user left them to it."""
 
-    start: float = 4.0  # shells of the start; single: set on ribosomes of 48 px, coarser ones start wrong
-    search: float = 6.0  # of the pose search; single
-    states: float = 8.0  # at which states are told apart; single
+    start: float = 10.0  # shells of the start; one dirty set of the 50S, where 4 are blind and 8 slow
+    search: float = 10.0  # of the pose search; as of the start
+    states: float = 12.0  # at which states are told apart
     typical_radius_frac: float = 0.32  # radius / box of the particles that these three were set on
     max_finer: float = 2.0  # the most they are multiplied by for a smaller particle; wide
     n_images: int = 1000  # that the particle's size is measured on; wide
@@ -29,7 +29,8 @@ class ShellTuning:
 class StartTuning:
     """Ab initio maps (``ab_initio``, ``starting_maps``)."""
 
-    n_rotations: int = 1152  # of the grid at the resolution of the start, about 22 degrees apart
+    n_rotations: int = 2304  # of the grid, about 18 degrees apart; 4608 are no better
+    larger_batches: int = 2  # times the batch of the starts, for what goes on; wide
     n_images_power: int = 1000  # that starting noise and scale are measured on; wide
     n_rotations_scale: int = 256  # that the power of the maps' slices is averaged over; wide
     random_amplitude: float = 0.5  # of random maps, relative to the signal's; wide
@@ -40,7 +41,6 @@ class StartTuning:
     max_held_out: int = 300
     growth_noise: float = 0.3  # norm of what is added to a copy / the map's; single: adenylate kinase
     plain_errors: float = 3.0  # standard errors by which one kind of start must be better; single: exosome needs more
-    all_maps_steps: int = 2  # times search_steps, after the best start of a kind: copies become different
     min_share: float = 0.03  # of the images: a map below it after the start is dropped; wide
     typical_spread: float = 0.25  # of the contrasts, before it is known
     min_log_evidence: float = 3.0  # per unseen image, maps against none; ribosomes have 100 to 220, noise 0.4
@@ -50,9 +50,8 @@ class StartTuning:
 class SearchTuning:
     """Pose searches (all modules) and the second, finer one (``second_search``)."""
 
-    n_rotations: int = 2304  # of the grid, about 18 degrees apart
+    n_rotations: int = 4608  # of the grid, about 14 degrees apart
     second_rotations: int = 4608  # of the second search, about 14 degrees; set on ribo3 at SNR 0.2
-    second_shifts_per_period: float = 3.0  # poses are refined afterwards, and the rotations are further apart
     second_sample: int = 500  # images that are searched first; single: blind to small states
     max_changed_frac: float = 0.01  # of the sample: where more has changed, all images are searched again; single
     moved_deg: float = 10.0  # to another pose, not along the way of a refinement
