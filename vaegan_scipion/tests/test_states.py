@@ -296,7 +296,8 @@ class TestDrawings(unittest.TestCase):
         text = "\n".join(states_drawings.evidence_lines(details, rows))
         for part in ("2 states", "120.4", "One random map: 110.1 per image (the best of 88.8, 99.9).",
                      "andom maps beside it: 120.4 per image, kept.", "Mask: radius 96 A",
-                     "deviation 23 %; below 8 %", "0.99", "0.05", "0.03", "all images 251", "241.7 per unseen image, 223.2 before, taken.", "77 images (6.4 %)",
+                     "deviation 23 %; below 8 %", "0.99", "0.05", "0.03", "all images 251",
+                     "241.7 per unseen image, 223.2 before, taken.", "77 images (6.4 %)",
                      "52", "16", "9 because they", "1.73", "1.02", "0.87"):
             self.assertIn(part, text)
         many = {**details, "pairs": [pair] * 40}

@@ -205,7 +205,7 @@ def best_alone(trial: Trial, recorder: Recorder) -> BestStart:
 
 def go_on(trial: Trial, start: Start, kind: str, recorder: Recorder) -> BestStart:
     """A start of several maps after all its steps."""
-    end = advance(trial, start, trial.stages()[1], kind, recorder)
+    end = advance(trial, start, trial.stages()[0], kind, recorder)
     return BestStart(kind, end.model.maps, end.model.noise, end.each, [])
 
 
