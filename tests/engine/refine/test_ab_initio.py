@@ -115,7 +115,7 @@ def test_more_starts_are_never_worse_before_they_go_on(tmp_path):
     assert max(three) >= one[0]
 
 
-@pytest.mark.parametrize(("gain", "kept"), [(-1.0, "alone"), (0.5, "alone"), (1.5, "beside")])
+@pytest.mark.parametrize(("gain", "kept"), [(-1.0, "grown"), (0.5, "grown"), (1.5, "beside")])
 def test_other_maps_are_kept_where_they_are_plainly_better_than_copies(tmp_path, monkeypatch, gain, kept):
     """100 images whose gain has a standard deviation of 3: its mean has an error of 0.3."""
     data, *_ = simulated([blobs(3)], 80, noise=0.5)
@@ -130,10 +130,8 @@ def test_other_maps_are_kept_where_they_are_plainly_better_than_copies(tmp_path,
     monkeypatch.setattr(ab_initio, "go_on", go_on)
     coarse = begin(replace(RUN, n_maps=2), data, None, tmp_path)
     assert [row["kept"] for row in coarse.starts] == [kind == kept for kind in ("alone", "grown", "beside")]
-    if kept == "beside":
-        assert coarse.unseen == made[kept].unseen and torch.equal(coarse.maps, made[kept].maps)
-    else:
-        assert len(coarse.maps) == 1
+    assert coarse.unseen == made[kept].unseen and torch.equal(coarse.maps, made[kept].maps)
+    assert coarse.one_frame == (kept == "grown")
 
 
 def test_maps_of_clusters_are_tried_filled_up_with_random_ones(tmp_path):

@@ -9,10 +9,11 @@ A start in wrong poses stays there, and what it splits or joins later means noth
 * *Luck.* Several starts are made from different random maps, and the one that best explains images which took no part
   is kept. The truth is not asked.
 
-One map in one frame is where the landscape begins (``landscape``). What one map cannot hold, particles that share no
-frame, is tried after it: ``BESIDE``, random maps beside the best one; ``CLUSTERS``, the clusters' maps where they are
-given. Several maps always explain more than one, so they are held against ``GROWN``: as many copies of the one map,
-each with noise of its own, that become different in its frame. Only where other maps are plainly better do they go on.
+The best map goes on as several copies, each with noise of its own, that become different in its frame (``GROWN``): junk
+and what varies most leave the others, and poses get better by it. States are not told apart here: all images are one
+state in that frame, whose landscape is read next (``landscape``). What one frame cannot hold, unrelated molecules, is
+tried as well: ``BESIDE``, random maps beside the best one; ``CLUSTERS``, the clusters' maps where they are given. These
+begin as states, where unseen images say that they are plainly better than the copies, of which there are as many.
 """
 from __future__ import annotations
 
@@ -93,6 +94,7 @@ class CoarseMaps:
     noise: Tensor  # (d//2 + 1,)
     unseen: float  # mean log likelihood ratio against an empty map; near 0 on pure noise
     starts: list[dict[str, Any]]
+    one_frame: bool = True  # copies of one map: together they are one state
 
 
 @dataclass(frozen=True)
@@ -166,12 +168,11 @@ def ab_initio(problem: Problem, maps: Tensor | None, recorder: Recorder) -> Coar
         several = [recorder.step(f"ab_initio_{kind}", partial(
             go_on, trial, trial.begin_several(kind, alone, maps), kind, recorder)) for kind in kinds]
         copies, best = several[0], max(several[1:], key=lambda end: end.unseen)
-        if is_plainly_better(best.each, copies.each, problem.tuning.start):
-            kept = best
+        kept = best if is_plainly_better(best.each, copies.each, problem.tuning.start) else copies
     print(f"unseen images: log likelihood against an empty map {kept.unseen:.1f} per image ({len(trial.held)} images)")
     return CoarseMaps(kept.maps, kept.noise, kept.unseen, [
         {"kind": end.kind, "coarse_log_evidence": end.coarse, "log_evidence": end.unseen, "kept": end is kept}
-        for end in (alone, *several)])
+        for end in (alone, *several)], kept.kind in (ALONE, GROWN))
 
 
 def held_out(n: int, tuning: StartTuning = TUNING.start) -> np.ndarray:

@@ -1,7 +1,7 @@
 """What ``states`` leaves: tables, a star file with poses, maps, FSC, a verdict with its evidence."""
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from .half_maps import Halves
 from .motion import Motion
 from .particle_output import Table, pose_table, write_stars, write_tables
 from .problem import Problem
+from .shift_limit import shift_limit
 from .states import Assignment
 
 MOTIONS_PNG = "motions.png"
@@ -56,7 +57,9 @@ def write(problem: Problem, cache: ParticleCache, refined: Refined, out_dir: Pat
     write_pictures(rows, [refined.halves[state] for state in order], out_dir)
     draw_motions([(int(new[state]), moving[state]) for state in order], out_dir)
     result_files.write_json(out_dir / result_files.CLUSTERS_JSON, rows)
-    details = states_json(problem, rows, evidence, new)
+    shifts = shift_limit(problem, assignment)
+    print(shifts.warning(), end="\n" if shifts.warning() else "", flush=True)
+    details = states_json(problem, rows, evidence, new) | {"shifts": asdict(shifts)}
     result_files.write_json(out_dir / result_files.STATES_JSON, details)
     write_stars(problem.settings.data, cache, table, out_dir)  # last: the star file may have been changed meanwhile
     result_files.update_status(out_dir, state="finished", command=problem.settings.command, stage="finished",

@@ -95,7 +95,7 @@ def begin(problem: Problem, coarse: CoarseMaps, evidence: Evidence, recorder: Re
           ) -> tuple[Problem, list[State], Evidence]:
     """All images in the coarse maps, and their contrasts; where these differ, the start once more with them."""
     model = MapMixture(coarse.maps, coarse.noise, problem.mask)
-    states = recorder.step("first_states", partial(first_states, problem, model, recorder))
+    states = recorder.step("first_states", partial(first_states, problem, model, coarse.one_frame, recorder))
     if not evidence.structured:
         return problem, states, evidence
     max_shell = problem.settings.state_shells
@@ -105,13 +105,16 @@ def begin(problem: Problem, coarse: CoarseMaps, evidence: Evidence, recorder: Re
         model = MapMixture(coarse.maps, coarse.noise, problem.mask)
         maps, noise = recorder.step("ab_initio_contrast", partial(start_with_contrasts, problem, model, recorder))
         states = recorder.step("contrast_states", partial(first_states, problem, MapMixture(maps, noise, problem.mask),
-                                                          recorder))
+                                                          coarse.one_frame, recorder))
         problem, spread = with_contrasts(problem, states, max_shell, "contrast_again", recorder)
     return problem, states, replace(evidence, contrast_spread=spread)
 
 
-def first_states(problem: Problem, model: MapMixture, recorder: Recorder) -> list[State]:
-    """All images searched in the coarse maps, maps with few images dropped; or one state at the given poses."""
+def first_states(problem: Problem, model: MapMixture, one_frame: bool, recorder: Recorder) -> list[State]:
+    """All images searched in the coarse maps, maps with few images dropped; or one state at the given poses.
+
+    In ``one_frame`` all images are one state, each at its pose in the map that explains it best.
+    """
     if problem.poses is not None:
         return [known_poses.one_state(problem)]
     images, tuning, n_maps = problem.images, problem.tuning, model.n_maps
@@ -123,6 +126,11 @@ def first_states(problem: Problem, model: MapMixture, recorder: Recorder) -> lis
     min_share = min(tuning.start.min_share, 0.5 / n_maps)  # of many maps each has a small one
     kept = [k for k in range(n_maps) if shares[k] > min_share]
     recorder.note(stage="pose search", shares=shares.round(4).tolist())
+    if one_frame:
+        own = torch.from_numpy(best.log_evidence.argmax(1)).to(best.rotations.device)
+        at = torch.arange(len(images), device=own.device)
+        map_ = torch.einsum("c,cijk->ijk", torch.from_numpy(shares).to(model.maps), model.maps)
+        return [State(np.arange(len(images)), best.rotations[at, own], best.shifts_px[at, own], map_)]
     state_of = best.log_evidence[:, kept].argmax(1)
     states = []
     for state, k in enumerate(kept):
