@@ -13,7 +13,7 @@ from vaegan_engine.refine.rounds import first_states
 def test_copies_of_one_map_are_one_state_at_each_images_best_pose(tmp_path):
     """Two states of 60 images in one frame: all images in one state, their poses near the truth, its map the mean."""
     common, extra = blobs(7), blobs(8, n=8).roll(6, 2)
-    data, label, rotations, shifts_px = simulated([common, common + 1.5 * extra], 60, noise=0.3)
+    data, _, rotations, _ = simulated([common, common + 1.5 * extra], 60, noise=0.3)
     problem = problem_of(data, tuning=FEW_ROTATIONS)
     scale = 1 / simulated([common, common + 1.5 * extra], 60, noise=0.0)[0].images.std()
     maps = low_passed(torch.stack([common, common + 1.5 * extra]), 6.0) * float(scale)
