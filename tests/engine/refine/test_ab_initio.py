@@ -60,7 +60,15 @@ def test_shells_that_are_given_stay():
     assert resolutions.with_shells(replace(RUN, start_shells=3.0), data).start_shells == 3.0
     assert resolutions.with_shells(replace(RUN, search_shells=0.0, state_shells=0.0), data).search_shells > 6.0
     with pytest.raises(ConfigError, match="do not rise"):
-        resolutions.with_shells(replace(RUN, state_shells=0.0, search_shells=15.0), balls(32, 0.45, 0.0))
+        resolutions.with_shells(replace(RUN, start_shells=12.0, state_shells=0.0), balls(32, 0.45, 0.0))
+
+
+@pytest.mark.parametrize(("given", "all_three"), [
+    ({"state_shells": 8.0}, (8.0, 8.0, 8.0)), ({"search_shells": 6.0}, (6.0, 6.0, 12.0)),
+    ({"search_shells": 15.0}, (10.0, 15.0, 15.0)), ({"start_shells": 13.0}, (13.0, 13.0, 13.0))])
+def test_shells_that_are_left_rise_about_those_that_are_given(given, all_three):
+    run = resolutions.with_shells(replace(StatesRun(), **given), balls(48, 0.45, 0.0))
+    assert (run.start_shells, run.search_shells, run.state_shells) == all_three
 
 
 def begin(run, data, maps, tmp_path) -> CoarseMaps:

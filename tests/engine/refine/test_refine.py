@@ -173,7 +173,7 @@ def test_noise_has_no_structure(tmp_path):
 
 
 @pytest.mark.parametrize(("changes", "message"), [
-    ({"start_shells": 7.0}, "do not rise"), ({"state_shells": 40.0}, "state_shells is 40"),
+    ({"start_shells": 7.0, "search_shells": 6.0}, "do not rise"), ({"state_shells": 40.0}, "state_shells is 40"),
     ({"n_maps": 0}, "n_maps is 0"), ({"smallest_frac": 0.9}, "smallest_frac is 0.9")])
 def test_settings_are_checked(training, tmp_path, changes, message):
     with pytest.raises(ConfigError, match=message):
@@ -214,7 +214,7 @@ def test_of_many_even_maps_none_is_dropped_for_its_small_share(tmp_path, monkeyp
     data = Images(np.zeros((n, 8, 8), np.float16), np.zeros((n, 7), np.float32), 5.0, torch.device("cpu"))
     model = MapMixture(torch.zeros(c, 8, 8, 8), torch.ones(5), torch.ones(8, 8, 8))
     run = StatesRun("run", search_shells=3.0)
-    states = rounds.first_states(problem_of(data, run=run), model, recorder_of(tmp_path))
+    states = rounds.first_states(problem_of(data, run=run), model, False, recorder_of(tmp_path))
     assert [len(state.rows) for state in states] == [2] * c
 
 

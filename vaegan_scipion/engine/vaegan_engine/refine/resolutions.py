@@ -36,15 +36,17 @@ def particle_radius_frac(data: Images, tuning: ShellTuning = TUNING.shells) -> f
 
 
 def with_shells(run: StatesRun, data: Images, tuning: ShellTuning = TUNING.shells) -> StatesRun:
-    """The settings with every resolution that was left to the particle's size. Raises ConfigError."""
+    """The settings with every resolution that was left to the particle's size, in rising order about those that are given.
+
+    Raises ConfigError where the given ones do not rise.
+    """
     radius_frac, highest = particle_radius_frac(data, tuning), data.box_px / 2
     finer = min(max(tuning.typical_radius_frac / radius_frac, 1.0), tuning.max_finer) if radius_frac else 1.0
 
-    def of(value: float, typical: float) -> float:
-        return value or min(finer * typical, highest)
-
-    run = replace(run, start_shells=of(run.start_shells, tuning.start),
-                  search_shells=of(run.search_shells, tuning.search), state_shells=of(run.state_shells, tuning.states))
+    state = run.state_shells or max(min(finer * tuning.states, highest), run.search_shells, run.start_shells)
+    search = run.search_shells or max(min(finer * tuning.search, state), run.start_shells)
+    start = run.start_shells or min(finer * tuning.start, search)
+    run = replace(run, start_shells=start, search_shells=search, state_shells=state)
     if not run.start_shells <= run.search_shells <= run.state_shells:
         raise ConfigError(f"start_shells {run.start_shells:g}, search_shells {run.search_shells:g} and state_shells "
                           f"{run.state_shells:g} do not rise.", "Give them in rising order, or 0 for all.")
