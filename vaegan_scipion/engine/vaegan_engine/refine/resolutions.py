@@ -36,7 +36,7 @@ def particle_radius_frac(data: Images, tuning: ShellTuning = TUNING.shells) -> f
 
 
 def with_shells(run: StatesRun, data: Images, tuning: ShellTuning = TUNING.shells) -> StatesRun:
-    """The settings with every resolution that was left to the particle's size, in rising order about those that are given.
+    """The settings with every resolution that was left to the particle's size, rising about those that are given.
 
     Raises ConfigError where the given ones do not rise.
     """
