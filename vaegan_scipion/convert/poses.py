@@ -32,38 +32,41 @@ def read_poses(folder: str) -> Dict[int, Pose]:
         for row in rows}
 
 
-def rotation_z(angle_deg: float) -> np.ndarray:
-    """Active rotation (3, 3) about z by an angle."""
-    c, s = np.cos(np.radians(angle_deg)), np.sin(np.radians(angle_deg))
-    return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
-
-
-def rotation_y(angle_deg: float) -> np.ndarray:
-    """Active rotation (3, 3) about y by an angle."""
-    c, s = np.cos(np.radians(angle_deg)), np.sin(np.radians(angle_deg))
-    return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
-
-
 def pose_matrix(pose: Pose, sampling_rate_ang: float) -> np.ndarray:
-    """Scipion's matrix (4, 4) of a projection alignment.
+    """Scipion's matrix (4, 4) of a projection alignment; see ``pose_matrices``."""
+    return pose_matrices({0: pose}, sampling_rate_ang)[0]
 
-    The inverse of [A | t], with RELION's A = Rz(-psi) Ry(-tilt) Rz(-rot) and t the shift of the particle's centre in
-    px (RELION's rlnOrigin has the other sign).
+
+def pose_matrices(poses: Dict[int, Pose], sampling_rate_ang: float) -> Dict[int, np.ndarray]:
+    """Particle id -> Scipion's matrix (4, 4) of its projection alignment, of all at once.
+
+    The inverse of [A | t], that is [A^T | -A^T t], with RELION's A^T = Rz(rot) Ry(tilt) Rz(psi) of active rotations and
+    t the shift of the particle's centre in px (RELION's rlnOrigin has the other sign).
     """
-    matrix = np.eye(4)
-    matrix[:3, :3] = rotation_z(-pose.psi_deg) @ rotation_y(-pose.tilt_deg) @ rotation_z(-pose.rot_deg)
-    matrix[:2, 3] = np.array([pose.shift_x_ang, pose.shift_y_ang]) / sampling_rate_ang
-    return np.asarray(np.linalg.inv(matrix))
+    values = np.array([(p.rot_deg, p.tilt_deg, p.psi_deg, p.shift_x_ang, p.shift_y_ang) for p in poses.values()], float)
+    if not len(values):
+        return {}
+    cosine, sine = np.cos(np.radians(values[:, :3])), np.sin(np.radians(values[:, :3]))
+    a, b, c = cosine.T
+    d, e, f = sine.T
+    matrices = np.zeros((len(values), 4, 4))
+    matrices[:, 0, :3] = np.stack([a * b * c - d * f, -a * b * f - d * c, a * e], axis=1)
+    matrices[:, 1, :3] = np.stack([d * b * c + a * f, -d * b * f + a * c, d * e], axis=1)
+    matrices[:, 2, :3] = np.stack([-e * c, e * f, b], axis=1)
+    matrices[:, :3, 3] = -(matrices[:, :3, :2] * values[:, None, 3:]).sum(axis=2) / sampling_rate_ang
+    matrices[:, 3, 3] = 1
+    return dict(zip(poses, matrices))
 
 
 def star_pose(matrix: Any, sampling_rate_ang: float) -> List[float]:
     """RELION's rot, tilt, psi (deg) and rlnOriginX, Y (A) of Scipion's matrix (4, 4): `pose_matrix` undone."""
-    inverse = np.linalg.inv(np.asarray(matrix, float))
-    r = inverse[:3, :3]
-    tilt = np.arctan2(np.hypot(r[2, 0], r[2, 1]), r[2, 2])
-    if np.hypot(r[2, 0], r[2, 1]) > 1e-6:
+    matrix = np.asarray(matrix, float)
+    r = matrix[:3, :3].T  # of the inverse: a rotation's is its transpose
+    side = float(np.hypot(r[2, 0], r[2, 1]))
+    tilt = np.arctan2(side, r[2, 2])
+    if side > 1e-6:
         rot, psi = np.arctan2(r[2, 1], r[2, 0]), np.arctan2(r[1, 2], -r[0, 2])
     else:  # seen along the axis: rot and psi are one angle
         rot, psi = 0.0, np.arctan2(-r[1, 0] * np.sign(r[2, 2]), r[1, 1])
-    origin = -inverse[:2, 3] * sampling_rate_ang
+    origin = (r[:2] * matrix[:3, 3]).sum(axis=1) * sampling_rate_ang
     return [float(x) for x in (*np.degrees([rot, tilt, psi]), *origin)]

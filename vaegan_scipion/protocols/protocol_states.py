@@ -11,7 +11,7 @@ from pyworkflow.object import Float, Integer
 
 from ..constants import PARTICLES_STAR, STATES_DIR
 from ..convert.from_engine import Picture, enabled_ids, new_picture_item, set_location
-from ..convert.poses import Pose, pose_matrix, read_poses
+from ..convert.poses import Pose, pose_matrices, read_poses
 from ..convert.sample_images import contrast_note, sample_images
 from ..engine.vaegan_engine.contract import errors, result_files, run_json
 from ..engine.vaegan_engine.contract.labels import UNASSIGNED
@@ -128,14 +128,15 @@ class VaeganProtStates(VaeganProtBase):
         rows = {row["label"]: row for row in self.readClusterRows()}
         volumes = self._makeVolumes(rows, rate)
         classes = self._createSetOfClasses3D(pointer)
-        self._fillClasses(classes, poses, rows, particles.getSamplingRate(), rate)
+        matrices = pose_matrices(poses, particles.getSamplingRate())
+        self._fillClasses(classes, poses, rows, matrices, rate)
         made = {"outputClasses": classes, "outputVolumes": volumes, "outputFSCs": self._makeFSCs(rows)}
         kept = {i: pose for i, pose in poses.items() if pose.label != UNASSIGNED}
         # the project keeps every output a run ever had: one that is not wanted any more is emptied
         for name, some in (("outputParticles", kept), ("outputJunk", {i: poses[i] for i in set(poses) - set(kept)})):
             if some or self.hasAttribute(name):
                 made[name] = self._createSetOfParticles("" if some is kept else "_junk")
-                self._fillParticles(made[name], particles, some)
+                self._fillParticles(made[name], particles, some, matrices)
         moving = [row for row in rows.values() if row["motion_files"]]
         if moving or self.hasAttribute("outputMotions"):
             made["outputMotions"] = self._makeMotions(moving, rate)
@@ -163,14 +164,14 @@ class VaeganProtStates(VaeganProtBase):
                                                 f"state {row['label'] + 1}, t = {t:.1f}", label=row["label"]))
         return volumes
 
-    def _fillClasses(self, classes: Any, poses: Dict[int, Pose], rows: Dict[int, Dict[str, Any]], particle_rate: float,
-                     map_rate: float) -> None:
+    def _fillClasses(self, classes: Any, poses: Dict[int, Pose], rows: Dict[int, Dict[str, Any]],
+                     matrices: Dict[int, Any], map_rate: float) -> None:
         def set_class(particle: Any, _row: Any) -> None:
             pose = poses.get(particle.getObjId())
             # 0, in no class: not used, or set aside
             particle.setClassId(0 if pose is None else pose.label + 1)
             if pose is not None:
-                align(particle, pose, particle_rate)
+                align(particle, pose, matrices[particle.getObjId()])
 
         def set_representative(item: Any) -> None:
             label = item.getObjId() - 1
@@ -183,16 +184,15 @@ class VaeganProtStates(VaeganProtBase):
         classes.classifyItems(updateItemCallback=set_class, updateClassCallback=set_representative,
                               iterParams={"orderBy": "id"}, doClone=False)
 
-    def _fillParticles(self, aligned: Any, particles: Any, poses: Dict[int, Pose]) -> None:
+    def _fillParticles(self, aligned: Any, particles: Any, poses: Dict[int, Pose], matrices: Dict[int, Any]) -> None:
         aligned.copyInfo(particles)
         aligned.setHasCTF(particles.hasCTF())
         aligned.setAlignmentProj()
-        rate = particles.getSamplingRate()
         for particle in particles.iterItems(orderBy="id", direction="ASC"):
             pose = poses.get(particle.getObjId())
             if pose is None or not particle.isEnabled():
                 continue
-            align(particle, pose, rate)
+            align(particle, pose, matrices[particle.getObjId()])
             particle.setClassId(pose.label + 1)
             aligned.append(particle)
 
@@ -376,9 +376,9 @@ class VaeganProtStates(VaeganProtBase):
                          compute=self._getCompute())
 
 
-def align(particle: Any, pose: Pose, sampling_rate_ang: float) -> None:
+def align(particle: Any, pose: Pose, matrix: Any) -> None:
     """Give a particle its projection alignment, class probability, half set and place along its state's motion."""
-    particle.setTransform(Transform(pose_matrix(pose, sampling_rate_ang)))
+    particle.setTransform(Transform(matrix))
     particle._vaeganProbability = Float(pose.probability)
     particle._vaeganContrast = Float(pose.contrast)
     particle._rlnRandomSubset = Integer(pose.half_set)

@@ -11,7 +11,7 @@ from emtable import Table
 from matplotlib.figure import Figure
 from pwem.constants import ALIGN_PROJ
 
-from vaegan_scipion.convert.poses import Pose, pose_matrix
+from vaegan_scipion.convert.poses import Pose, pose_matrices, pose_matrix, star_pose
 from vaegan_scipion.engine.vaegan_engine.contract import result_files
 from vaegan_scipion.engine.vaegan_engine.contract.settings import DataConfig
 from vaegan_scipion.engine_run import EngineError, read_status
@@ -262,6 +262,29 @@ class TestStates(ProjectTest):
                                        [i % 170, 10 + i % 160, -(i % 90)], atol=1e-3)
             np.testing.assert_allclose([row.rlnOriginXAngst, row.rlnOriginYAngst], [-0.5 * i, 0.25 * i], atol=1e-3)
         self.assertIn("starting from the particles' alignment", run._methods()[0])
+
+
+class TestPoses(unittest.TestCase):
+    """The matrix of many poses at once, against products of rotations and a general inverse."""
+
+    def test_matrices_of_many(self):
+        def about(axis, deg):
+            c, s = np.cos(np.radians(deg)), np.sin(np.radians(deg))
+            return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]] if axis == "z" else [[c, 0, s], [0, 1, 0], [-s, 0, c]])
+
+        rng = np.random.default_rng(0)
+        poses = {7 * i: Pose(0, 1.0, *rng.uniform(-180, 180, 3), *rng.normal(size=2), 1) for i in range(50)}
+        poses[1] = Pose(0, 1.0, 20.0, 0.0, 30.0, 1.0, -2.0, 1)  # seen along the axis
+        for i, matrix in pose_matrices(poses, 3.5).items():
+            pose, expected = poses[i], np.eye(4)
+            expected[:3, :3] = about("z", -pose.psi_deg) @ about("y", -pose.tilt_deg) @ about("z", -pose.rot_deg)
+            expected[:2, 3] = np.array([pose.shift_x_ang, pose.shift_y_ang]) / 3.5
+            np.testing.assert_allclose(matrix, np.linalg.inv(expected), atol=1e-12)
+            back = star_pose(matrix, 3.5)
+            np.testing.assert_allclose(back[3:], [-pose.shift_x_ang, -pose.shift_y_ang], atol=1e-9)
+            again = pose_matrices({i: Pose(0, 1.0, *back[:3], -back[3], -back[4], 1)}, 3.5)[i]
+            np.testing.assert_allclose(again, matrix, atol=1e-9)
+        self.assertEqual(pose_matrices({}, 3.5), {})
 
 
 class TestDrawings(unittest.TestCase):
