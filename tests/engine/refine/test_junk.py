@@ -10,8 +10,9 @@ from refine_particles import blobs, mask_of, problem_of, simulated
 from scipy.stats import norm
 from vaegan_engine.physics.fourier_band import make_band
 from vaegan_engine.physics.rotations import random_rotations, rotation_distance_deg
-from vaegan_engine.reconstruction.images import Images
+from vaegan_engine.reconstruction.images import Images, image_power
 from vaegan_engine.refine.assignment import misfit_and_gain, reassign
+from vaegan_engine.refine.empty_images import least_gain, noise_images
 from vaegan_engine.refine.junk import misfit_limit, set_junk_aside, with_outliers
 from vaegan_engine.refine.states import Assignment
 
@@ -124,3 +125,36 @@ def test_a_state_that_is_all_outliers_is_dissolved(n_left):
     after, n_outliers = with_outliers(noisy, before, RADIUS, outside)
     assert n_outliers == outside.sum() and (after.aside == outside).all()
     assert after.n_states == 1 and after.sizes()[0] == n - n_outliers
+
+
+@pytest.mark.parametrize("box_px", [24, 25])
+def test_noise_images_have_the_spectrum_they_are_given(box_px):
+    data = Images(np.zeros((400, box_px, box_px), np.float32), np.zeros((400, 7), np.float32), 5.0, torch.device("cpu"))
+    noise = 100 + 300 * torch.rand(box_px // 2 + 1, generator=torch.Generator().manual_seed(2))
+    made = noise_images(data, noise, 300, 0)
+    assert made.images.shape == (300, box_px, box_px)
+    power = image_power(made)  # per shell of the band
+    assert torch.allclose(power[2:-2], noise[2:-2], rtol=0.06)
+
+
+def test_noise_among_particles_of_uneven_contrast_is_found():
+    """A faint particle is kept, noise is not, though both were measured to be faint."""
+    data, label, rotations, shifts, junk = with_junk("noise")
+    contrast = np.ones(2 * N, np.float32)
+    contrast[junk] = 0.3
+    data = replace(data, contrast=contrast, contrast_spread=0.25)
+    problem = problem_of(data, 20)
+    found, numbers = set_junk_aside(problem, assignment(data, label, rotations, shifts, 2), RADIUS)
+    assert (found.aside & junk).sum() >= 0.95 * junk.sum()
+    assert (found.aside & ~junk).sum() <= 0.02 * (~junk).sum()
+    assert numbers["least_gain"] > problem.tuning.junk.min_gain
+
+
+def test_particles_as_faint_as_noise_are_kept():
+    data, label, rotations, shifts = simulated([blobs(0)], N, 6.0)
+    found = assignment(data, label, rotations, shifts, 1)
+    band = make_band(BOX_PX, RADIUS)
+    problem = problem_of(data, 20)
+    _, gain = misfit_and_gain(data, found, band)
+    assert least_gain(problem, found, gain, band) == problem.tuning.junk.min_gain
+    assert least_gain(problem, found, gain + 1000, band) > problem.tuning.junk.min_gain

@@ -100,7 +100,10 @@ def reassign(problem: Problem, assignment: Assignment, max_shell: float, rounds:
 
 
 def misfit_and_gain(images: Images, assignment: Assignment, band: Band) -> tuple[np.ndarray, np.ndarray]:
-    """Misfit and gain ``(n,)`` of every image, junk too, in its most probable state (``junk``)."""
+    """Misfit and gain ``(n,)`` of every image, junk too, in its most probable state (``junk``).
+
+    The gain is that of ``gain_over_contrasts``.
+    """
     precision = band.weight / assignment.noise[band.shell]
     misfit, gain = np.empty(len(assignment.state_of)), np.empty(len(assignment.state_of))
     for state in range(assignment.n_states):
@@ -108,13 +111,30 @@ def misfit_and_gain(images: Images, assignment: Assignment, band: Band) -> tuple
         if len(rows) == 0:
             continue
         posed = PosedImages(Coefficients(images, rows, band), *assignment.poses(rows))
-        found = _misfit_and_gain(posed, assignment.maps[state], precision)
-        misfit[rows], gain[rows] = found.double().cpu().numpy()
+        found = _misfit_and_products(posed, assignment.maps[state], precision).double().cpu().numpy()
+        misfit[rows] = found[0]
+        gain[rows] = gain_over_contrasts(images, rows, found[1], found[2])
     return misfit, gain
 
 
-def _misfit_and_gain(images: PosedImages, map_: Tensor, precision: Tensor) -> Tensor:
-    """Both of images of one map ``(2, n)``."""
+def gain_over_contrasts(images: Images, rows: np.ndarray, product: np.ndarray, power: np.ndarray) -> np.ndarray:
+    """Log likelihood ratio ``(n,)`` of maps against an empty one at the best contrast of each image.
+
+    ``product`` is ``B = sum_k w Re(X* C S)``, ``power`` is ``P = sum_k w |C S|^2``, at the contrast that C holds.
+    ``B - P / 2`` where contrasts are not modelled; else the highest value over g of
+    ``g B - g^2 P / 2 - (g - 1)^2 / (2 spread^2)``, B and P at contrast 1: a faint image is not excused by having been
+    found faint.
+    """
+    if not images.contrast_spread:
+        return product - power / 2
+    held = np.ones(len(rows)) if images.contrast is None else images.contrast[rows].astype(np.float64)
+    prior = images.contrast_spread ** -2
+    best: np.ndarray = np.maximum(product / held + prior, 0) ** 2 / (2 * (power / held ** 2 + prior)) - prior / 2
+    return best
+
+
+def _misfit_and_products(images: PosedImages, map_: Tensor, precision: Tensor) -> Tensor:
+    """Misfit, product and power of images of one map ``(3, n)``."""
     map_ft, n_weights = transform_of(map_, images.band), images.band.weight.sum()
 
     def part(rows: slice) -> Tensor:
@@ -122,6 +142,6 @@ def _misfit_and_gain(images: PosedImages, map_: Tensor, precision: Tensor) -> Te
         made = project(own, map_ft)
         return torch.stack((
             (precision * (own.moved - made).abs().square()).sum(1) / n_weights,
-            (precision * (own.moved.conj() * made).real).sum(1) - 0.5 * (precision * made.abs().square()).sum(1)))
+            (precision * (own.moved.conj() * made).real).sum(1), (precision * made.abs().square()).sum(1)))
 
     return torch.cat(in_chunks(part, len(images.rotations)), 1)

@@ -5,8 +5,8 @@ Every image is compared with the map of its state at its best pose, in a band, w
 * misfit ``sum_k w |X - C S|^2 / sum_k weight`` (1 on average where map, pose and noise are right). What is in
   the image and not in the map raises it. The limit is ``JunkTuning.misfit_widths`` widths above the median of all
   images, the width taken from the lower side of the distribution, where no junk is.
-* gain ``Re sum_k w X* C S - 1/2 sum_k w |C S|^2``: log likelihood against an empty map. Below ``min_gain`` nothing of
-  the state is seen in the image.
+* gain: log likelihood against an empty map, at the best contrast for it. Where images of noise alone, searched in the
+  same maps, would gain as much, nothing of the state is seen in the image (``empty_images``).
 
 Most particles of high misfit are in a wrong pose. So whatever is above the limit is searched once more, on a finer
 grid and at the resolution of the comparison, in all states, before it is judged.
@@ -22,6 +22,7 @@ import numpy as np
 
 from ..physics.fourier_band import make_band
 from .assignment import misfit_and_gain, reassign
+from .empty_images import least_gain
 from .problem import Problem
 from .second_search import search_again
 from .states import Assignment
@@ -45,7 +46,7 @@ def misfit_limit(misfit: np.ndarray, tuning: JunkTuning = TUNING.junk) -> float:
 def set_junk_aside(problem: Problem, assignment: Assignment, max_shell: float) -> tuple[Assignment, dict[str, Any]]:
     """The assignment with ``aside`` set, and the numbers behind it."""
     images, tuning = problem.images, problem.tuning.junk
-    band, n_searched = make_band(problem.box_px, max_shell, problem.device), 0
+    band, n_searched, min_gain = make_band(problem.box_px, max_shell, problem.device), 0, tuning.min_gain
     for number in range(tuning.rounds):
         misfit, gain = misfit_and_gain(images, assignment, band)
         limit = misfit_limit(misfit[~assignment.aside], tuning)
@@ -53,13 +54,15 @@ def set_junk_aside(problem: Problem, assignment: Assignment, max_shell: float) -
         if number == 0 and len(badly_explained):
             assignment, n_searched = search_again(problem, assignment, badly_explained, band), len(badly_explained)
             misfit, gain = misfit_and_gain(images, assignment, band)
-        unlike, empty = misfit > limit, gain < tuning.min_gain
+        if number == 0:
+            min_gain = least_gain(problem, assignment, gain, band)
+        unlike, empty = misfit > limit, gain < min_gain
         shares = junk_shares(assignment, unlike | empty)
         worst = int(np.argmax(shares))
         if shares[worst] > tuning.max_junk_frac and assignment.n_states > 1:
             assignment = assignment.without(worst)
             misfit, gain = misfit_and_gain(images, assignment, band)
-            unlike, empty = misfit > limit, gain < tuning.min_gain
+            unlike, empty = misfit > limit, gain < min_gain
         assignment = assignment.with_junk(unlike | empty)
         if (~assignment.aside).sum() < problem.min_state:  # nothing would be left: the numbers say so, the images stay
             assignment = assignment.with_junk(np.zeros_like(unlike)).without_small(problem.min_state)
@@ -68,7 +71,7 @@ def set_junk_aside(problem: Problem, assignment: Assignment, max_shell: float) -
     return assignment, {
         "n_junk": int(assignment.aside.sum()), "n_searched_again": n_searched,
         "fraction": float(assignment.aside.mean()), "misfit_limit": limit, "median_misfit": float(np.median(misfit)),
-        "n_misfit": int(unlike.sum()), "n_empty": int((empty & ~unlike).sum()), "least_gain": tuning.min_gain}
+        "n_misfit": int(unlike.sum()), "n_empty": int((empty & ~unlike).sum()), "least_gain": min_gain}
 
 
 def with_outliers(problem: Problem, assignment: Assignment, max_shell: float, outside: np.ndarray

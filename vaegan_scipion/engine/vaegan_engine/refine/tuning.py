@@ -112,7 +112,10 @@ class JunkTuning:
 
     misfit_widths: float = 6.0  # above the median; one noise level assumed; ribo3 with 25 % junk: recall 0.98; single
     outlier_widths: float = 2.0  # above the median, of images outside the landscape's groups; one dirty set
-    min_gain: float = 3.0  # log likelihood against an empty map; depends on box and SNR; single
+    min_gain: float = 3.0  # log likelihood against an empty map, where noise cannot be told from particles
+    n_noise_images: int = 150  # that are searched; wide
+    noise_percentile: float = 98.0  # of their gains: the limit; wide
+    plain_gain: float = 2.5  # times the limit, of a typical particle; one dirty set has 11
     max_junk_frac: float = 0.5  # of a state: above it the state is dissolved
     rounds: int = 3
     mostly_frac: float = 0.5  # of all images, for "mostly junk"
