@@ -28,6 +28,8 @@ from ..convert.from_engine import (
 from ..engine.vaegan_engine.contract import result_files, run_json
 from ..engine.vaegan_engine.contract.answer import Crossing, trusted
 from ..engine.vaegan_engine.contract.labels import UNASSIGNED, cluster_name
+from ..engine.vaegan_engine.contract.record import read_record, read_records
+from ..engine.vaegan_engine.contract.records import Clustering, ClusterRow
 from ..engine.vaegan_engine.contract.setting import field_of
 from ..engine.vaegan_engine.contract.settings import ClusterRun, EmbedRun, HalvesRun
 from ..engine_run import has_result, read_status, result_file
@@ -252,23 +254,23 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
             self.getClustersDir(), result_files.CLUSTERING_JSON
         ):
             return ["The clusters are not made yet."]
-        rows = sorted(self.readClusterRows(), key=lambda row: (row["label"] == UNASSIGNED, row["label"]))
-        total = sum(row["n_particles"] for row in rows)
-        numbers = class_ids([row["label"] for row in rows])
+        rows = sorted(self.readClusterRows(), key=lambda row: (row.label == UNASSIGNED, row.label))
+        total = sum(row.n_particles for row in rows)
+        numbers = class_ids([row.label for row in rows])
         crossed, answer = self.readCrossing(), []
         if crossed is not None:
             answer = [f"Answer: {self.answerText(crossed)}"]
-        lines = [*answer, f"{sum(row['label'] != UNASSIGNED for row in rows)} clusters of {total} particles"]
+        lines = [*answer, f"{sum(row.label != UNASSIGNED for row in rows)} clusters of {total} particles"]
         for row in rows:
-            lines.append(f"{cluster_name(row['label'])}: {row['n_particles']} particles "
-                         f"({100 * row['n_particles'] / total:.1f} %), class {numbers[row['label']]}"
-                         + (f", stability {row['stability']:.2f}" if "stability" in row else ""))
+            lines.append(f"{cluster_name(row.label)}: {row.n_particles} particles "
+                         f"({100 * row.n_particles / total:.1f} %), class {numbers[row.label]}"
+                         + ("" if row.stability is None else f", stability {row.stability:.2f}"))
         details = self.readDetails()
-        if details.get("sweep"):
+        if details.sweep:
             lines.append("Number of clusters, by the particles of the smallest: " + ", ".join(
-                f"{row['min_cluster_size']}: {row['clusters']}" for row in details["sweep"]))
-        if details.get("verdict"):
-            lines.append(f"Verdict: {details['verdict']}")
+                f"{row.min_cluster_size}: {row.clusters}" for row in details.sweep))
+        if details.verdict:
+            lines.append(f"Verdict: {details.verdict}")
         if self.doHalves and self.hasAttribute("outputFSCs"):
             lines += [f"{fsc.getObjLabel()}: {fsc.calculateResolution(precision=1)} A (FSC 0.143, halves)"
                       for fsc in self.outputFSCs]
@@ -278,13 +280,13 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         if not self.hasAttribute("outputClasses"):
             return []
         rows, method = self.readClusterRows(), METHODS[self.method.get()]
-        found = sum(row["label"] != UNASSIGNED for row in rows)
-        unassigned = sum(row["n_particles"] for row in rows if row["label"] == UNASSIGNED)
+        n_clusters = sum(row.label != UNASSIGNED for row in rows)
+        unassigned = sum(row.n_particles for row in rows if row.label == UNASSIGNED)
         citation = " [Campello2013, McInnes2017]" if method == "hdbscan" else ""
-        return [f"{sum(row['n_particles'] for row in rows)} particles were embedded by the encoder of a VAE-GAN "
+        return [f"{sum(row.n_particles for row in rows)} particles were embedded by the encoder of a VAE-GAN "
                 f"[Larsen2016], projected with UMAP [McInnes2018] ({self.nNeighbors.get()} neighbours, minimal "
                 f"distance {self.minDist.get():g}, seed {self.seed.get()}) and clustered with {method}{citation} into "
-                f"{found} clusters; {unassigned} particles belong to none."]
+                f"{n_clusters} clusters; {unassigned} particles belong to none."]
 
     def _citations(self) -> List[str]:
         return ["Larsen2016", "McInnes2018", "Campello2013", "McInnes2017"]
@@ -312,13 +314,13 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         """Results folder of the clustering."""
         return str(self._getExtraPath(CLUSTERS_DIR))
 
-    def readClusterRows(self) -> List[Dict[str, Any]]:
-        """Rows of `clusters.json`: label, n_particles, z, file, index."""
-        return list(result_files.read_json(result_file(self.getClustersDir(), result_files.CLUSTERS_JSON)))
+    def readClusterRows(self) -> List[ClusterRow]:
+        """Rows of `clusters.json`."""
+        return read_records(ClusterRow, result_file(self.getClustersDir(), result_files.CLUSTERS_JSON), "cluster")
 
-    def readDetails(self) -> Dict[str, Any]:
+    def readDetails(self) -> Clustering:
         """`clustering.json`: how the clusters came about and how stable they are."""
-        return dict(result_files.read_json(result_file(self.getClustersDir(), result_files.CLUSTERING_JSON)))
+        return read_record(Clustering, result_file(self.getClustersDir(), result_files.CLUSTERING_JSON), "cluster")
 
     def getStates(self) -> Any:
         """The run of states at whose poses the training was made; None where there is none."""
@@ -339,9 +341,9 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         """Label -> map (3D) or image (2D), by `clusters.json`."""
         folder, pictures = self.getClustersDir(), {}
         for row in self.readClusterRows():
-            if row["file"]:
-                index = 0 if self.isVolumetric() else row["index"] + 1
-                pictures[row["label"]] = Picture(index, str(result_file(folder, row["file"])))
+            if row.file:
+                index = 0 if self.isVolumetric() else row.index + 1
+                pictures[row.label] = Picture(index, str(result_file(folder, row.file)))
         return pictures
 
     def _getRunDirFromExtra(self) -> str:

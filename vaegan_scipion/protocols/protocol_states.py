@@ -15,6 +15,8 @@ from ..convert.poses import Pose, pose_matrices, read_poses
 from ..convert.sample_images import contrast_note, sample_images
 from ..engine.vaegan_engine.contract import errors, result_files, run_json
 from ..engine.vaegan_engine.contract.labels import UNASSIGNED
+from ..engine.vaegan_engine.contract.record import read_record, read_records
+from ..engine.vaegan_engine.contract.records import ClusterRow, StatesSummary
 from ..engine.vaegan_engine.contract.settings import DataConfig, StatesRun, TrainRun
 from ..engine_run import EngineError, has_result, read_status, result_file
 from . import stage_resolutions
@@ -125,7 +127,7 @@ class VaeganProtStates(VaeganProtBase):
         if strangers:
             raise EngineError(f"{result_files.PARTICLES_CSV}: particle {strangers[0]} is not in the input set "
                               f"({len(strangers)} such particles). Run again with Restart.")
-        rows = {row["label"]: row for row in self.readClusterRows()}
+        rows = {row.label: row for row in self.readClusterRows()}
         volumes = self._makeVolumes(rows, rate)
         classes = self._createSetOfClasses3D(pointer)
         matrices = pose_matrices(poses, particles.getSamplingRate())
@@ -137,34 +139,34 @@ class VaeganProtStates(VaeganProtBase):
             if some or self.hasAttribute(name):
                 made[name] = self._createSetOfParticles("" if some is kept else "_junk")
                 self._fillParticles(made[name], particles, some, matrices)
-        moving = [row for row in rows.values() if row["motion_files"]]
+        moving = [row for row in rows.values() if row.of_state.motion_files]
         if moving or self.hasAttribute("outputMotions"):
             made["outputMotions"] = self._makeMotions(moving, rate)
         self._defineOutputs(**made)
         for output in made.values():
             self._defineSourceRelation(pointer, output)
 
-    def _makeVolumes(self, rows: Dict[int, Dict[str, Any]], rate: float) -> Any:
+    def _makeVolumes(self, rows: Dict[int, ClusterRow], rate: float) -> Any:
         volumes = self._createSetOfVolumes()
         volumes.setSamplingRate(rate)
         for label, row in sorted(rows.items()):
-            volume = new_picture_item(True, Picture(0, self._path(row["file"])), rate, f"state {label + 1}",
-                                      label=label, particles=row["n_particles"])
-            volume.setHalfMaps([self._path(file) for file in row["files"]])
+            volume = new_picture_item(True, Picture(0, self._path(row.file)), rate, f"state {label + 1}",
+                                      label=label, particles=row.n_particles)
+            volume.setHalfMaps([self._path(file) for file in row.of_state.files])
             volumes.append(volume)
         return volumes
 
-    def _makeMotions(self, rows: List[Dict[str, Any]], rate: float) -> Any:
+    def _makeMotions(self, rows: List[ClusterRow], rate: float) -> Any:
         volumes = self._createSetOfVolumes("_motion")
         volumes.setSamplingRate(rate)
-        for row in sorted(rows, key=lambda row: row["label"]):
-            for k, file in enumerate(row["motion_files"]):
-                t = k / (len(row["motion_files"]) - 1)
+        for row in sorted(rows, key=lambda row: row.label):
+            for k, file in enumerate(row.of_state.motion_files):
+                t = k / (len(row.of_state.motion_files) - 1)
                 volumes.append(new_picture_item(True, Picture(0, self._path(file)), rate,
-                                                f"state {row['label'] + 1}, t = {t:.1f}", label=row["label"]))
+                                                f"state {row.label + 1}, t = {t:.1f}", label=row.label))
         return volumes
 
-    def _fillClasses(self, classes: Any, poses: Dict[int, Pose], rows: Dict[int, Dict[str, Any]],
+    def _fillClasses(self, classes: Any, poses: Dict[int, Pose], rows: Dict[int, ClusterRow],
                      matrices: Dict[int, Any], map_rate: float) -> None:
         def set_class(particle: Any, _row: Any) -> None:
             pose = poses.get(particle.getObjId())
@@ -179,7 +181,7 @@ class VaeganProtStates(VaeganProtBase):
             item.setObjLabel(f"state {label + 1}")
             item._vaeganLabel = Integer(label)
             item.getRepresentative().setSamplingRate(map_rate)
-            set_location(item.getRepresentative(), Picture(0, self._path(rows[label]["file"])))
+            set_location(item.getRepresentative(), Picture(0, self._path(rows[label].file)))
 
         classes.classifyItems(updateItemCallback=set_class, updateClassCallback=set_representative,
                               iterParams={"orderBy": "id"}, doClone=False)
@@ -196,7 +198,7 @@ class VaeganProtStates(VaeganProtBase):
             particle.setClassId(pose.label + 1)
             aligned.append(particle)
 
-    def _makeFSCs(self, rows: Dict[int, Dict[str, Any]]) -> Any:
+    def _makeFSCs(self, rows: Dict[int, ClusterRow]) -> Any:
         curves: Dict[int, List[List[float]]] = {}
         for row in result_files.read_csv(result_file(self.getStatesDir(), result_files.FSC_CSV)):
             frequency = float(row["spatial_frequency_per_ang"])
@@ -297,12 +299,11 @@ class VaeganProtStates(VaeganProtBase):
             if not stage:
                 return ["The states are not made yet."]
             return [f"Running: {stage}" if self.isActive() else f"Stopped at: {stage}. Continue goes on from there."]
-        lines = [f"Verdict: {self._evidence().get('verdict', '')}"]
-        for row in sorted(self.readClusterRows(), key=lambda row: row["label"]):
-            resolution = row.get("resolution_0.143_ang")
-            lines.append(f"state {row['label'] + 1}: {row['n_particles']} particles"
-                         + (f", {resolution:.1f} A at FSC 0.143" if resolution else "")
-                         + (", varies continuously" if row["motion_files"] else ""))
+        lines = [f"Verdict: {self.readSummary().verdict}"]
+        for row in sorted(self.readClusterRows(), key=lambda row: row.label):
+            lines.append(f"state {row.label + 1}: {row.n_particles} particles, "
+                         f"{row.of_state.halves.resolution_0143_ang:.1f} A at FSC 0.143"
+                         + (", varies continuously" if row.of_state.motion_files else ""))
         return lines
 
     def _methods(self) -> List[str]:
@@ -311,7 +312,7 @@ class VaeganProtStates(VaeganProtBase):
         return [f"States and poses of {self.outputParticles.getSize()} of {count_enabled(self.inputParticles.get())} "
                 f"particles (box {self.boxPx.get()} px of {self.getMapPixelSize():.2f} A) were found by expectation "
                 f"maximisation over poses [Scheres2012], starting from {self._startText()}: "
-                f"{self._evidence().get('verdict', '')}."]
+                f"{self.readSummary().verdict}."]
 
     def _citations(self) -> List[str]:
         return ["Scheres2012"]
@@ -321,12 +322,13 @@ class VaeganProtStates(VaeganProtBase):
         """Results folder of the refinement."""
         return str(self._getExtraPath(STATES_DIR))
 
-    def readClusterRows(self) -> List[Dict[str, Any]]:
+    def readClusterRows(self) -> List[ClusterRow]:
         """Rows of its `clusters.json`."""
-        return list(result_files.read_json(result_file(self.getStatesDir(), result_files.CLUSTERS_JSON)))
+        return read_records(ClusterRow, result_file(self.getStatesDir(), result_files.CLUSTERS_JSON), "states")
 
-    def _evidence(self) -> Dict[str, Any]:
-        return dict(result_files.read_json(result_file(self.getStatesDir(), result_files.STATES_JSON)))
+    def readSummary(self) -> StatesSummary:
+        """Its `states.json`."""
+        return read_record(StatesSummary, result_file(self.getStatesDir(), result_files.STATES_JSON), "states")
 
     def _path(self, file: str) -> str:
         return str(result_file(self.getStatesDir(), file))
@@ -349,7 +351,7 @@ class VaeganProtStates(VaeganProtBase):
 
     def getMapPixelSize(self) -> float:
         """Voxel size of the maps in A."""
-        return float(self.readClusterRows()[0]["voxel_size_ang"])
+        return self.readClusterRows()[0].of_state.voxel_size_ang
 
     def isVolumetric(self) -> bool:
         """States have maps."""

@@ -20,6 +20,20 @@ from pathlib import Path
 
 import numpy as np
 from vaegan_engine.contract import result_files, run_json
+from vaegan_engine.contract.record import write_record, write_records
+from vaegan_engine.contract.records import (
+    Clustering,
+    ClusterRow,
+    HalvesProof,
+    JunkNumbers,
+    MapComparison,
+    Separation,
+    Shells,
+    StartRow,
+    StateFigures,
+    StatesSummary,
+    SweepRow,
+)
 
 BOX_PX = 16
 
@@ -112,19 +126,18 @@ def cluster(run, out_dir):
                       [[i, label_of(i), 0.5, 0.25 * i, -0.5 * label_of(i)] for i in ids])
     volumetric, rate = training_of(run)
     labels = sorted({label_of(i) for i in ids}, key=lambda label: (label < 0, label))
-    rows = [{"label": label, "n_particles": sum(label_of(i) == label for i in ids), "z": [0.0, float(label)],
-             "file": (f"maps/cluster_{'unassigned' if label < 0 else f'{label:02d}'}.mrc" if volumetric
-                      else "maps/images.mrcs"), "index": index}
-            for index, label in enumerate(labels)]
-    for row in rows:
-        if row["label"] >= 0 and run.stability_repeats:
-            row["stability"] = 0.9 - 0.1 * row["label"]
+    rows = []
+    for index, label in enumerate(labels):
+        count, stable = sum(label_of(i) == label for i in ids), label >= 0 and run.stability_repeats
+        file = f"maps/cluster_{'unassigned' if label < 0 else f'{label:02d}'}.mrc" if volumetric else "maps/images.mrcs"
+        rows.append(ClusterRow(label, count, count / len(ids), [0.0, float(label)], file, index,
+                               0.9 - 0.1 * label if stable else None))
     asked = json.dumps(run_json.to_dict(run), sort_keys=True)
-    write_pictures(out_dir, [row["file"] for row in rows], volumetric, rate, seed=zlib.crc32(asked.encode()))
-    result_files.write_json(out_dir / result_files.CLUSTERS_JSON, rows)
-    result_files.write_json(out_dir / result_files.CLUSTERING_JSON, {
-        "method": run.method, "clusters": 3, "verdict": "3 clusters, of which 1 unstable",
-        "sweep": [{"min_cluster_size": 15, "clusters": 3}, {"min_cluster_size": 30, "clusters": 2}]})
+    write_pictures(out_dir, [row.file for row in rows], volumetric, rate, seed=zlib.crc32(asked.encode()))
+    write_records(out_dir / result_files.CLUSTERS_JSON, rows)
+    write_record(out_dir / result_files.CLUSTERING_JSON, Clustering(
+        run.method, len(ids), 3, 0.1, 0.03, [], verdict="3 clusters, of which 1 unstable",
+        sweep=[SweepRow(15, 3, 3, 0.1, 1.0), SweepRow(30, 2, 2, 0.1, 0.9)]))
 
 
 def traverse(run, out_dir):
@@ -173,27 +186,25 @@ def states(run, out_dir):
                        "shift_y_ang", "half_set", "motion", "contrast"],
                       [[i, state_of(i), 0.75, i % 170, 10 + i % 160, -(i % 90), 0.5 * i, -0.25 * i, i % 2 + 1,
                         i / 1000 if state_of(i) == 1 else "", 1 + i / 100] for i in ids])
-    rows = []
+    rows, falling = [], [1 - k / 8 for k in range(9)]
     for label in range(2):
         files = [f"maps/cluster_{label:02d}{suffix}.mrc" for suffix in ("", "_half1", "_half2")]
         write_pictures(out_dir, files, True, rate)
         count = sum(state_of(i) == label for i in ids)
         motions = [f"maps/cluster_01_motion_{k:02d}.mrc" for k in range(3)] if label == 1 else []
         write_pictures(out_dir, motions, True, rate)
-        rows.append({"label": label, "cluster": label, "n_particles": count, "fraction": count / len(ids), "z": [],
-                     "file": files[0], "files": files[1:], "index": label, "voxel_size_ang": rate,
-                     "resolution_0.143_ang": 20.0 + label,
-                     "motion_agreement": 0.1 + 0.8 * label, "motion_files": motions})
-    result_files.write_json(out_dir / result_files.CLUSTERS_JSON, rows)
-    result_files.write_json(out_dir / result_files.STATES_JSON, {
-        "states": 2, "verdict": "2 states", "unseen_log_evidence": 50.0, "least_log_evidence": 3.0,
-        "starts": [{"kind": "alone", "coarse_log_evidence": [30.0, 40.0], "log_evidence": 50.0, "kept": True}],
-        "masks": [], "restarts": [],
-        "contrast_spread": 0.25, "least_contrast_spread": 0.08,
-        "pairs": [{"states": [0, 1], "agreement": 0.95, "valley": 0.1, "by_view": 0.0, "valley_evidence": 42.0}],
-        "junk": {
-            "n_junk": sum(state_of(i) < 0 for i in ids), "fraction": 0.1, "misfit_limit": 1.6,
-            "median_misfit": 1.0, "n_misfit": 1, "n_empty": 0, "n_outliers": 0, "least_gain": 3.0}})
+        halves = MapComparison(falling, 20.0 + label, 0.7, True, 30.0, 0.5, True)
+        proof = HalvesProof(falling, falling, 1, 60.0, 19.0, 25.0, [0.0, 0.0, 1.0], True, 21.0)
+        rows.append(ClusterRow(label, count, count / len(ids), [], files[0], label, state=StateFigures(
+            files[1:], rate, 1.0, False, 0.1 + 0.8 * label, motions, halves, proof)))
+    write_records(out_dir / result_files.CLUSTERS_JSON, rows)
+    n_junk = sum(state_of(i) < 0 for i in ids)
+    write_record(out_dir / result_files.STATES_JSON, StatesSummary(
+        states=2, verdict="2 states", shells=Shells(6.0, 8.0, 10.0), unseen_log_evidence=50.0, least_log_evidence=3.0,
+        starts=[StartRow("alone", [30.0, 40.0], 50.0, kept=True)], masks=[], restarts=[],
+        contrast_spread=0.25, least_contrast_spread=0.08,
+        pairs=[Separation([0, 1], len(ids), len(ids) // 2, 0.95, 0.1, 42.0, 0.0, 9.0)],
+        junk=JunkNumbers(n_junk, 0.1, 1, 1.6, 1.0, 1, 0, 3.0)))
     result_files.write_csv(
         out_dir / result_files.FSC_CSV,
         ["cluster", "resolution_ang", "spatial_frequency_per_ang", "fsc"],

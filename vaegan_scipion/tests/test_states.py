@@ -1,6 +1,7 @@
 """Find states and poses: classes and particles with RELION's poses, half maps, FSCs; what the form refuses."""
 import os
 import unittest
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from unittest.mock import patch
@@ -13,6 +14,20 @@ from pwem.constants import ALIGN_PROJ
 
 from vaegan_scipion.convert.poses import Pose, pose_matrices, pose_matrix, star_pose
 from vaegan_scipion.engine.vaegan_engine.contract import result_files
+from vaegan_scipion.engine.vaegan_engine.contract.records import (
+    ClusterRow,
+    HalvesProof,
+    JunkNumbers,
+    LandscapeNumbers,
+    MapComparison,
+    MaskRow,
+    RestartRow,
+    Separation,
+    Shells,
+    StartRow,
+    StateFigures,
+    StatesSummary,
+)
 from vaegan_scipion.engine.vaegan_engine.contract.settings import DataConfig
 from vaegan_scipion.engine_run import EngineError, read_status
 from vaegan_scipion.protocols import (
@@ -28,10 +43,9 @@ from vaegan_scipion.viewers import states_drawings
 NEEDS_RELION = "scipion-em-relion is not installed; it writes the star file" if find_spec("relion") is None else ""
 
 
-STARTS = [{"kind": "alone", "coarse_log_evidence": [88.8, 99.9], "log_evidence": 110.1, "kept": False},
-          {"kind": "beside", "coarse_log_evidence": [], "log_evidence": 120.4, "kept": True}]
-MASKS = [{"radius_ang": 80.0, "misfit": 171.7, "kept": False}, {"radius_ang": 96.0, "misfit": 138.0, "kept": True}]
-RESTARTS = [{"misfit": 1.58, "best": 0.75, "log_evidence": 241.7, "log_evidence_before": 223.2, "kept": True}]
+STARTS = [StartRow("alone", [88.8, 99.9], 110.1, False), StartRow("beside", [], 120.4, True)]
+MASKS = [MaskRow(80.0, 171.7, False), MaskRow(96.0, 138.0, True)]
+RESTARTS = [RestartRow(1.58, 0.75, 241.7, 223.2, True)]
 KEPT_IDS = [i for i in ENABLED_IDS if i % 10]
 
 
@@ -104,7 +118,7 @@ class TestStates(ProjectTest):
         labels = [volume.getObjLabel() for volume in self.run_.outputMotions]
         self.assertEqual(labels, ["state 2, t = 0.0", "state 2, t = 0.5", "state 2, t = 1.0"])
         self.assertIn("varies continuously", self.run_._summary()[2])
-        lines = states_drawings.evidence_lines(self.run_._evidence(), self.run_.readClusterRows())
+        lines = states_drawings.evidence_lines(self.run_.readSummary(), self.run_.readClusterRows())
         self.assertTrue(any(f"Set aside: {len(junk)} images" in line for line in lines))
         self.assertTrue(any("0.90" in line for line in lines))
 
@@ -166,7 +180,7 @@ class TestStates(ProjectTest):
                 figure = show()[0].getFigure()
                 self.assertTrue(figure.axes or figure.texts)
         self.assertEqual([card.n_particles for card in viewer.read_cards()],
-                         [row["n_particles"] for row in self.run_.readClusterRows()])
+                         [row.n_particles for row in self.run_.readClusterRows()])
 
     def test_report_shows_the_clusters_and_the_states(self):
         from vaegan_scipion.viewers import VaeganClusterViewer, VaeganStatesViewer
@@ -308,22 +322,26 @@ class TestDrawings(unittest.TestCase):
         self.assertGreater(counts.min(), 0)
 
     def test_evidence_names_every_number(self):
-        pair = {"states": [0, 1], "agreement": 0.99, "valley": 0.05, "by_view": 0.03, "valley_evidence": 251.4}
-        details = {"verdict": "2 states", "unseen_log_evidence": 120.4, "least_log_evidence": 3.0,
-                   "starts": STARTS, "masks": MASKS, "restarts": RESTARTS,
-                   "contrast_spread": 0.234, "least_contrast_spread": 0.08,
-                   "pairs": [pair],
-                   "junk": {"n_junk": 77, "fraction": 0.0642, "n_misfit": 52, "n_empty": 16, "n_outliers": 9,
-                            "misfit_limit": 1.73, "median_misfit": 1.02}}
-        rows = [{"label": 0, "motion_agreement": 0.87}, {"label": 1, "motion_agreement": None}]
+        pair = Separation([0, 1], 100, 50, 0.99, 0.05, 251.4, 0.03, 9.0)
+        details = StatesSummary(
+            2, "2 states", Shells(6.0, 8.0, 10.0), STARTS, 120.4, 3.0, 0.234, 0.08, MASKS, RESTARTS, [pair],
+            JunkNumbers(77, 0.0642, 20, 1.73, 1.02, 52, 16, 3.0, 9),
+            [LandscapeNumbers(100, 1, 2, [5.0, 4.0], 0.1, 13, 0.5, [87], [])])
+        falling = [1.0, 0.5, 0.0]
+        halves = MapComparison(falling, 20.0, 0.7, True, 30.0, 0.5, True)
+        proof = HalvesProof(falling, falling, 1, 60.0, 19.0, 25.0, [0.0, 0.0, 1.0], True, 21.0)
+        rows = [ClusterRow(label, 50, 0.5, [], "map.mrc", label, state=StateFigures(
+            ["a.mrc", "b.mrc"], 4.0, 1.0, False, agreement, [], halves, proof))
+            for label, agreement in enumerate((0.87, None))]
         text = "\n".join(states_drawings.evidence_lines(details, rows))
-        for part in ("2 states", "120.4", "One random map: 110.1 per image (the best of 88.8, 99.9).",
+        for part in ("2 states", "120.4", "one random map: 110.1 per image (the best of 88.8, 99.9).",
                      "andom maps beside it: 120.4 per image, kept.", "Mask: radius 96 A",
                      "deviation 23 %; below 8 %", "0.99", "0.05", "0.03", "all images 251",
                      "241.7 per unseen image, 223.2 before, taken.", "77 images (6.4 %)",
-                     "52", "16", "9 because they", "1.73", "1.02", "0.87"):
+                     "52", "16", "9 because they", "1.73", "1.02", "0.87",
+                     "Groups of the images of one state: one state (2 groups without valleys between), 13 outside."):
             self.assertIn(part, text)
-        many = {**details, "pairs": [pair] * 40}
+        many = replace(details, pairs=[pair] * 40)
         figure = Figure(states_drawings.evidence_size_in(many, rows))
         states_drawings.draw_evidence(figure, many, rows)
         self.assertIn("lines more", figure.texts[0].get_text())

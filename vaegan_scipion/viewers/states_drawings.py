@@ -3,13 +3,14 @@
 Arrays in, drawings on a matplotlib Figure out.
 """
 import textwrap
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import List, Sequence, Tuple
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from ..engine.vaegan_engine.contract import wording
 from ..engine.vaegan_engine.contract.labels import state_colour, state_name
+from ..engine.vaegan_engine.contract.records import ClusterRow, StatesSummary
 
 VIEWS_PER_BIN = 10
 FINE = 12  # parts that the side of a bin is drawn in
@@ -60,62 +61,54 @@ def draw_views(figure: Figure, labels: Sequence[int], rot_deg: Sequence[np.ndarr
     return figure
 
 
-def motion_lines(rows: Sequence[Dict[str, Any]]) -> List[str]:
+def motion_lines(rows: Sequence[ClusterRow]) -> List[str]:
     """What two halves of each state's particles say of its variation, from `clusters.json`."""
-    known = [row for row in rows if row["motion_agreement"] is not None]
+    known = [row for row in rows if row.of_state.motion_agreement is not None]
     return ["", "Continuous variation (agreement of two halves on the place of each particle; 0.5 is asked for):",
-            *(f"  {state_name(row['label'])}: {row['motion_agreement']:.2f}" for row in known)] if known else []
+            *(f"  {state_name(row.label)}: {row.of_state.motion_agreement:.2f}" for row in known)] if known else []
 
 
-def evidence_lines(details: Dict[str, Any], rows: Sequence[Dict[str, Any]]) -> List[str]:
+def evidence_lines(details: StatesSummary, rows: Sequence[ClusterRow]) -> List[str]:
     """The verdict and the numbers behind it, from `states.json` and `clusters.json`, as lines of text."""
-    lines = [f"Verdict: {details['verdict']}", "",
-             f"Images that took no part in the start: log likelihood {details['unseen_log_evidence']:.1f} per image "
-             f"against an empty map; {details['least_log_evidence']:g} is asked for."]
-    lines += [f"The same of starts from {wording.start_text(row)}." for row in details["starts"]]
-    if details["masks"]:
-        text = wording.mask_text(details["masks"])
-        lines += [f"{text[0].upper()}{text[1:]}."]
-    for row in details["restarts"]:
-        text = wording.restart_text(row)
-        lines += [f"{text[0].upper()}{text[1:]}."]
-    if details["contrast_spread"]:
-        lines += [f"Contrast of the particles: standard deviation {100 * details['contrast_spread']:.0f} %; "
-                  f"below {100 * details['least_contrast_spread']:g} % it is not modelled."]
-    junk = details["junk"]
-    if junk:
-        lines += ["", f"Set aside: {junk['n_junk']} images ({100 * junk['fraction']:.1f} %), {junk['n_misfit']} for "
-                  f"their misfit (limit {junk['misfit_limit']:.2f}, median {junk['median_misfit']:.2f}, 1 expected), "
-                  f"{junk['n_empty']} because nothing of a state is seen in them, {junk['n_outliers']} because "
+    lines = [f"Verdict: {details.verdict}", "",
+             f"Images that took no part in the start: log likelihood {details.unseen_log_evidence:.1f} per image "
+             f"against an empty map; {details.least_log_evidence:g} is asked for."]
+    lines += [f"The same of starts from {wording.start_text(row)}." for row in details.starts]
+    texts = [wording.mask_text(details.masks)] if details.masks else []
+    texts += [wording.restart_text(row) for row in details.restarts]
+    texts += [f"groups of the images of one state: {wording.landscape_text(row)}" for row in details.landscapes]
+    lines += [f"{text[0].upper()}{text[1:]}." for text in texts]
+    if details.contrast_spread:
+        lines += [f"Contrast of the particles: standard deviation {100 * details.contrast_spread:.0f} %; "
+                  f"below {100 * details.least_contrast_spread:g} % it is not modelled."]
+    junk = details.junk
+    if junk is not None:
+        lines += ["", f"Set aside: {junk.n_junk} images ({100 * junk.fraction:.1f} %), {junk.n_misfit} for "
+                  f"their misfit (limit {junk.misfit_limit:.2f}, median {junk.median_misfit:.2f}, 1 expected), "
+                  f"{junk.n_empty} because nothing of a state is seen in them, {junk.n_outliers} because "
                   "they are like no group of images and fit badly."]
-    if details["pairs"]:
+    if details.pairs:
         lines += ["", "Pairs of states (agreement of two halves: 1 = perfect; valley: 0 = parted, 1 = no gap; by view: "
                   "part that the viewing direction explains; all images: log likelihood that they together give to a "
                   "valley):"]
-        lines += [f"  {state_name(a)} and {state_name(b)}: {separation_text(pair)}"
-                  for pair in details["pairs"] for a, b in [pair["states"]]]
+        lines += [f"  {state_name(a)} and {state_name(b)}: {wording.separation_text(pair)}"
+                  for pair in details.pairs for a, b in [pair.states]]
     return lines + motion_lines(rows)
 
 
-def separation_text(pair: Dict[str, Any]) -> str:
-    """The evidence that two states differ."""
-    return (f"agreement {pair['agreement']:.2f}, valley {pair['valley']:.2f}, by view {pair['by_view']:.2f}, "
-            f"all images {pair['valley_evidence']:.0f}")
-
-
-def evidence_size_in(details: Dict[str, Any], rows: Sequence[Dict[str, Any]]) -> Tuple[float, float]:
+def evidence_size_in(details: StatesSummary, rows: Sequence[ClusterRow]) -> Tuple[float, float]:
     """Width and height of `draw_evidence`."""
     return 9.0, 0.6 + 0.24 * len(_shown(details, rows))
 
 
-def draw_evidence(figure: Figure, details: Dict[str, Any], rows: Sequence[Dict[str, Any]]) -> Figure:
+def draw_evidence(figure: Figure, details: StatesSummary, rows: Sequence[ClusterRow]) -> Figure:
     """The verdict with its evidence as text; the file has what does not fit."""
     figure.text(0.03, 1 - 0.25 / figure.get_size_inches()[1], "\n".join(_shown(details, rows)), va="top", fontsize=9,
                 family="monospace", linespacing=1.4)
     return figure
 
 
-def _shown(details: Dict[str, Any], rows: Sequence[Dict[str, Any]]) -> List[str]:
+def _shown(details: StatesSummary, rows: Sequence[ClusterRow]) -> List[str]:
     lines = [part for line in evidence_lines(details, rows)
              for part in (textwrap.wrap(line, LINE_CHARS, subsequent_indent="    ", drop_whitespace=True,
                                         replace_whitespace=False) or [""])]

@@ -7,9 +7,7 @@ import pyworkflow.protocol.params as params
 from ..convert.columns import DEFOCUS, MICROGRAPH, ColumnError, read_column
 from ..convert.from_engine import Clusters, read_clusters
 from ..convert.poses import read_poses
-from ..engine.vaegan_engine.contract import result_files
 from ..engine.vaegan_engine.contract.labels import CLUSTERS, STATES
-from ..engine_run import result_file
 from ..protocols import VaeganProtCluster, VaeganProtSelect, VaeganProtTraverse
 from ..protocols.protocol_select import BY_FILE
 from . import cards, plots, umap_colours
@@ -155,12 +153,12 @@ class VaeganClusterViewer(VaeganViewer):
         fscs = getattr(self.protocol, "outputFSCs", None) or []
         curves = {curve.label: curve for curve in map(fsc_curve, fscs)}
         made = []
-        for row in result_files.read_json(result_file(self.protocol.getClustersDir(), result_files.CLUSTERS_JSON)):
-            label = row["label"]
+        for row in self.protocol.readClusterRows():
+            label = row.label
             inside = clusters.label == label
             made.append(cards.Card(
                 label, int(inside.sum()), float(inside.mean()), float(clusters.probability[inside].mean()),
-                read_picture(pictures[label]) if label in pictures else None, row.get("stability"),
+                read_picture(pictures[label]) if label in pictures else None, row.stability,
                 strips.get(label, ()), curves.get(label)))
         return made
 

@@ -6,7 +6,6 @@ import pyworkflow.protocol.params as params
 
 from ..convert.from_engine import Picture
 from ..convert.poses import read_poses
-from ..engine.vaegan_engine.contract import result_files
 from ..engine.vaegan_engine.contract.labels import STATES, UNASSIGNED, state_colour, state_name
 from ..engine_run import result_file
 from ..protocols import VaeganProtStates
@@ -47,7 +46,7 @@ class VaeganStatesViewer(VaeganViewer):
                 "showClasses": self._classes, "showReport": self._report, "savePictures": self._save_pictures}
 
     def _verdict(self, _name: Any = None) -> List[Any]:
-        details = result_files.read_json(result_file(self.protocol.getStatesDir(), result_files.STATES_JSON))
+        details = self.protocol.readSummary()
         rows = self.protocol.readClusterRows()
         return self.figure_view(states_drawings.draw_evidence, details, rows, title="Verdict",
                                 size_in=states_drawings.evidence_size_in(details, rows))
@@ -58,12 +57,12 @@ class VaeganStatesViewer(VaeganViewer):
         label = np.array([pose.label for pose in poses.values()])
         probability = np.array([pose.probability for pose in poses.values()])
         curves = {curve.label: curve for curve in map(fsc_curve, getattr(self.protocol, "outputFSCs", None) or [])}
-        return [cards.Card(row["label"], row["n_particles"], row["fraction"],
-                           float(probability[label == row["label"]].mean()), self._map(row),
-                           curve=curves.get(row["label"])) for row in self.protocol.readClusterRows()]
+        return [cards.Card(row.label, row.n_particles, row.fraction, float(probability[label == row.label].mean()),
+                           self._map(row.file), curve=curves.get(row.label))
+                for row in self.protocol.readClusterRows()]
 
-    def _map(self, row: Dict[str, Any]) -> np.ndarray:
-        return read_picture(Picture(0, str(result_file(self.protocol.getStatesDir(), row["file"]))))
+    def _map(self, file: str) -> np.ndarray:
+        return read_picture(Picture(0, str(result_file(self.protocol.getStatesDir(), file))))
 
     def _cards(self, _name: Any = None) -> List[Any]:
         made = self.read_cards()
@@ -80,20 +79,20 @@ class VaeganStatesViewer(VaeganViewer):
 
     def _maps(self, _name: Any = None) -> List[Any]:
         rows = self.protocol.readClusterRows()
-        names = [f"{state_name(row['label'])}, {row['n_particles']} particles" for row in rows]
-        return self.figure_view(plots.draw_slices, [self._map(row) for row in rows], names,
-                                [state_colour(row["label"]) for row in rows], self.protocol.getMapPixelSize(),
+        names = [f"{state_name(row.label)}, {row.n_particles} particles" for row in rows]
+        return self.figure_view(plots.draw_slices, [self._map(row.file) for row in rows], names,
+                                [state_colour(row.label) for row in rows], self.protocol.getMapPixelSize(),
                                 title="Maps",
                                 size_in=plots.slices_size_in(len(rows)))
 
     def _motions(self, _name: Any = None) -> List[Any]:
-        rows = [row for row in self.protocol.readClusterRows() if row["motion_files"]]
+        rows = [row for row in self.protocol.readClusterRows() if row.of_state.motion_files]
         if not rows:
             text = "The states of this run are discrete: none varies continuously, so there is no motion to show."
             return [self.infoMessage(text, "No motion")]
-        shown = [(row["label"], k / (len(row["motion_files"]) - 1), file)
-                 for row in rows for k, file in enumerate(row["motion_files"])]
-        return self.figure_view(plots.draw_slices, [self._map({"file": file}) for _, _, file in shown],
+        shown = [(row.label, k / (len(row.of_state.motion_files) - 1), file)
+                 for row in rows for k, file in enumerate(row.of_state.motion_files)]
+        return self.figure_view(plots.draw_slices, [self._map(file) for _, _, file in shown],
                                 [f"{state_name(label)}, t = {t:.1f}" for label, t, _ in shown],
                                 [state_colour(label) for label, _, _ in shown], self.protocol.getMapPixelSize(),
                                 title="Maps along the motions", size_in=plots.slices_size_in(len(shown)))

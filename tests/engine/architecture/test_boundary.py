@@ -17,7 +17,7 @@ NEVER_IN_PLUGIN = {"torch", "umap", "hdbscan", "sklearn", "starfile", "numba"}
 NEVER_IN_ENGINE = {"pyworkflow", "pwem", "vaegan_scipion", "relion", "scipion", "emtable"}
 MAX_LINES = 400
 # Folders of the engine by floor: a folder imports from floors below its own, and from itself.
-FLOORS = (("contract", "physics"), ("networks", "reconstruction", "stats", "figures", "runtime"), ("data",),
+FLOORS = (("contract",), ("physics",), ("networks", "reconstruction", "stats", "figures", "runtime"), ("data",),
           ("training", "refine", "classes2d", "simulation"), ("latent",), ("evaluation",),
           ("report", "thesis"), ("cli",))
 FLOOR_OF = {folder: floor for floor, folders in enumerate(FLOORS) for folder in folders}

@@ -3,11 +3,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made_records import clustering
 from sklearn.metrics import normalized_mutual_info_score
 from vaegan_engine.contract.answer import crossing, trusted
+from vaegan_engine.contract.records import Stability
 
-STABLE = {"stability": {"per_cluster": [0.97, 0.95, 0.99, 0.96], "stable_from": 0.85}}
-UNSTABLE = {"stability": {"per_cluster": [0.97, 0.40], "stable_from": 0.85}}
+STABLE = clustering(stability=Stability(3, 100, 0.85, [0.97, 0.95, 0.99, 0.96], [4, 4, 4]))
+UNSTABLE = clustering(stability=Stability(3, 100, 0.85, [0.97, 0.40], [2, 3, 2]))
 
 
 def crossed(clusters, states):
@@ -40,7 +42,7 @@ def test_nmi_is_that_of_scikit_learn_on_particles_in_groups(pairs):
      "without poses", "Trust the states."),
     ([0, 1] * 5, [0, 0] * 5, UNSTABLE, True, "One state: the embedding has 2 clusters, but it does not part them the "
      "same way in repeats (lowest stability 0.40)", "Trust the states."),
-    ([0, 1] * 5, [0, 0] * 5, {}, True, "One state: the embedding has 2 clusters", "Trust the states."),
+    ([0, 1] * 5, [0, 0] * 5, clustering(), True, "One state: the embedding has 2 clusters", "Trust the states."),
     ([0, 0, 1] * 5, [0, 1, 2] * 5, STABLE, True, "3 states: the embedding parts only 2", "Trust the states."),
     ([0, 1, 0, 1] * 5, [0, 0, 1, 1] * 5, STABLE, True, "Not settled: 2 states and as many clusters", "table of both."),
 ])

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_records import cluster_row, states_summary
 from refine_particles import PIXEL_SIZE_ANG, blobs
 from scipy.stats import spearmanr
 from vaegan_engine.cli import main
 from vaegan_engine.contract import result_files
 from vaegan_engine.contract.errors import ConfigError, DataError
+from vaegan_engine.contract.record import write_records
+from vaegan_engine.contract.records import StatesSummary
 from vaegan_engine.contract.settings import ComputeConfig
 from vaegan_engine.data.mrc_files import write_map
 from vaegan_engine.evaluation import benchmark, benchmark_scores
@@ -35,7 +38,7 @@ TASK = Task(("state0.mrc", "state0.mrc", "state1.mrc"), 40, 2, box_px=24, crop_f
 
 def truthful(wrong: int, tilt_deg: float):
     """A stand-in for states: the truth, with some labels wrong and all tilts off."""
-    def refine(out: Path, clusters: str, where: ComputeConfig) -> dict:
+    def refine(out: Path, clusters: str, where: ComputeConfig) -> StatesSummary:
         rows = result_files.read_csv(out / "data" / "truth.csv")
         label = [int(row["map_file"] == "state1.mrc") for row in rows]
         label[:wrong] = [1 - x for x in label[:wrong]]
@@ -61,10 +64,8 @@ def truthful(wrong: int, tilt_deg: float):
         (folder / "maps").mkdir()
         for k in (0, 1):
             write_map(folder / "maps" / f"cluster_{k:02d}.mrc", blobs(k).numpy(), PIXEL_SIZE_ANG)
-        result_files.write_json(folder / result_files.CLUSTERS_JSON, [
-            {"label": k, "n_particles": label.count(k), "z": [], "file": f"maps/cluster_{k:02d}.mrc", "index": k}
-            for k in (0, 1)])
-        return {"states": 2, "verdict": "2 states"}
+        write_records(folder / result_files.CLUSTERS_JSON, [cluster_row(k, label.count(k)) for k in (0, 1)])
+        return states_summary()
     return refine
 
 
@@ -101,7 +102,7 @@ def test_area_under_the_fsc_is_of_the_image_s_own_map(data, tmp_path, monkeypatc
         areas.append(run_task("two", TASK, data, tmp_path / str(wrong), WHERE, train=False)["fsc_auc"])
     assert areas[0] > 0.98
     a, b = (blobs(k).numpy() for k in (0, 1))
-    crossed = float(np.mean(compare(a, b, PIXEL_SIZE_ANG)["fsc"][1:]))
+    crossed = float(np.mean(compare(a, b, PIXEL_SIZE_ANG).fsc[1:]))
     assert areas[1] == pytest.approx(0.75 * areas[0] + 0.25 * crossed, abs=0.02)  # a quarter has the other map
 
 

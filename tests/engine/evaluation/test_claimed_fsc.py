@@ -5,8 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from made_records import comparison, proof, state_row
 from refine_particles import PIXEL_SIZE_ANG, blobs
 from vaegan_engine.contract import result_files
+from vaegan_engine.contract.record import write_records
 from vaegan_engine.contract.settings import ComputeConfig
 from vaegan_engine.data.mrc_files import read_map, write_map
 from vaegan_engine.evaluation.benchmark import simulated
@@ -60,23 +62,23 @@ def test_evaluate_moves_the_half_maps_as_it_moved_the_map(tmp_path):
     truth = blobs(4).numpy()
     halves = [truth + 0.3 * truth.std() * white(rng, len(truth)) for _ in range(2)]
     raw = fourier_shell_correlation(*halves)
-    claimed = {"fsc_raw": raw, "fsc": fourier_shell_correlation(*(np.stack(halves) * mask_of_map(truth, raw))),
-               "shared_shell": 0}
+    claimed = comparison(fourier_shell_correlation(*(np.stack(halves) * mask_of_map(truth, raw))).tolist())
     turn = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]], float)
     for name, array in zip("ab", halves, strict=True):
         write_map(tmp_path / f"{name}.mrc", move_map(array, turn.T, np.zeros(3)), PIXEL_SIZE_ANG)
     aligned = AlignedMap(truth, turn, np.zeros(3), np.zeros(3), False, 1.0)
-    row = claim_of_halves({"files": ["a.mrc", "b.mrc"], **claimed}, tmp_path, aligned, truth)
-    assert row["claimed_excess"] < 0.1 and min(row["deserved_fsc"][1:4]) > 0.9
-    wrong = claim_of_halves({"files": ["a.mrc", "b.mrc"], **claimed}, tmp_path, aligned._replace(rotation=np.eye(3)),
-                            truth)
-    assert wrong["claimed_excess"] > 0.5
-    assert claim_of_halves({"files": [], **claimed}, tmp_path, aligned, truth) == {}
+    row = state_row(0, 10, 1.0, claimed, proof(0, fsc_raw=raw.tolist()), files=["a.mrc", "b.mrc"])
+    claim = claim_of_halves(row, tmp_path, aligned, truth)
+    assert claim.claimed_excess < 0.1 and min(claim.deserved_fsc[1:4]) > 0.9
+    wrong = claim_of_halves(row, tmp_path, aligned._replace(rotation=np.eye(3)), truth)
+    assert wrong.claimed_excess > 0.5
+    assert claim_of_halves(state_row(0, 10, 1.0, claimed, files=[]), tmp_path, aligned, truth) is None
 
 
 def test_all_that_halves_of_noise_claim_is_an_excess(tmp_path):
-    rows = [{"fsc": [1.0, 0.7, 0.2], "shared_shell": 0}, {"fsc": [1.0, 0.9, -0.1], "shared_shell": 1}]
-    result_files.write_json(tmp_path / result_files.CLUSTERS_JSON, rows)
+    rows = [state_row(0, 10, 0.5, comparison([1.0, 0.7, 0.2]), proof(0)),
+            state_row(1, 10, 0.5, comparison([1.0, 0.9, -0.1]), proof(1))]
+    write_records(tmp_path / result_files.CLUSTERS_JSON, rows)
     assert claims_of_noise(tmp_path) == {"claimed_excess": 0.7, "claimed_excess_all_shells": 0.9}
 
 

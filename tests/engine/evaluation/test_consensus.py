@@ -3,11 +3,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from made_records import state_row
 from sklearn.metrics import adjusted_mutual_info_score
 from vaegan_engine.cli import main
 from vaegan_engine.contract import result_files
 from vaegan_engine.contract.errors import ConfigError, DataError
 from vaegan_engine.contract.labels import UNASSIGNED
+from vaegan_engine.contract.record import write_records
 from vaegan_engine.contract.settings import ComputeConfig, EvaluateRun
 from vaegan_engine.data.particle_tables import read_clusters
 from vaegan_engine.evaluation.consensus import CONSENSUS_JSON, ConsensusOptions, agree, matched, run_consensus
@@ -20,9 +22,8 @@ def write(folder, labels, ids=None):
     ids = np.arange(len(labels)) + 1 if ids is None else ids
     result_files.write_csv(folder / result_files.CLUSTERS_CSV, ["particle_id", "label", "probability"],
                       [[int(i), int(label), 1.0] for i, label in zip(ids, labels, strict=True)])
-    result_files.write_json(folder / result_files.CLUSTERS_JSON, [
-        {"label": c, "n_particles": int((labels == c).sum()), "z": [], "file": f"maps/cluster_{c:02d}.mrc", "index": c}
-        for c in range(int(labels.max()) + 1)])
+    rows = [state_row(c, int((labels == c).sum()), 0.1, motion_files=["m.mrc"]) for c in range(int(labels.max()) + 1)]
+    write_records(folder / result_files.CLUSTERS_JSON, rows)
     return str(folder)
 
 
@@ -72,15 +73,16 @@ def test_files_and_verdict(tmp_path):
     assert np.array_equal(np.unique(clusters.label, return_counts=True)[1], [100, 100, 100])
     assert clusters.probability.min() == pytest.approx(2 / 3)
     row = result_files.read_json(tmp_path / "out" / result_files.CLUSTERS_JSON)[0]
-    assert (tmp_path / "out" / row["file"]).resolve() == (
-        tmp_path / made["chosen"] / "maps" / "cluster_00.mrc").resolve()
+    for file, name in ((row["file"], "maps/cluster_00.mrc"), (row["files"][1], "maps/cluster_00_half2.mrc"),
+                       (row["motion_files"][0], "m.mrc")):
+        assert (tmp_path / "out" / file).resolve() == (tmp_path / made["chosen"] / name).resolve()
     result_files.write_csv(tmp_path / "truth.csv", ["id", "label"], [[i + 1, int(x)] for i, x in enumerate(TRUTH)])
     for row in result_files.read_json(tmp_path / "out" / result_files.CLUSTERS_JSON):
         assert row["n_particles"] == 100
     result_files.write_json(tmp_path / "out" / result_files.CLUSTERS_JSON, [])  # no maps were made here
     request = EvaluateRun(clusters_dir=str(tmp_path / "out"), truth_csv=str(tmp_path / "truth.csv"),
                           compute=ComputeConfig(device="cpu", threads=1))
-    assert run_evaluate(request, tmp_path / "eva")["nmi"] == pytest.approx(1.0)
+    assert run_evaluate(request, tmp_path / "eva").labels.nmi == pytest.approx(1.0)
 
 
 def test_runs_that_disagree_are_called_unstable(tmp_path):

@@ -6,6 +6,8 @@ import pytest
 from fake_run import FakeTrained, align_nothing, write_clusters, write_truth
 from vaegan_engine.contract import result_files
 from vaegan_engine.contract.errors import DataError
+from vaegan_engine.contract.record import read_record
+from vaegan_engine.contract.records import Evaluation
 from vaegan_engine.contract.settings import ComputeConfig, EvaluateRun
 from vaegan_engine.data.mrc_files import write_map
 from vaegan_engine.evaluation import evaluate, reference_maps
@@ -36,19 +38,19 @@ def test_nmi_is_its_definition(rng):
 def test_noise_is_a_group_of_its_own_and_left_out_of_the_second_score():
     truth = np.array([0, 0, 0, 1, 1, 1])
     values = label_agreement.clustering_scores(np.array([1, 1, -1, 0, 0, -1]), truth)
-    assert values["clusters"] == 2
-    assert values["unassigned_frac"] == pytest.approx(1 / 3)
-    assert values["coverage"] == pytest.approx(2 / 3)
-    assert values["nmi_assigned"] == values["ari_assigned"] == pytest.approx(1.0)
+    assert values.clusters == 2
+    assert values.unassigned_frac == pytest.approx(1 / 3)
+    assert values.coverage == pytest.approx(2 / 3)
+    assert values.nmi_assigned == values.ari_assigned == pytest.approx(1.0)
     # H(truth) = ln 2, H(label) = ln 3, I = 2/3 ln 2
-    assert values["nmi"] == pytest.approx(2 * (2 / 3 * np.log(2)) / (np.log(2) + np.log(3)))
+    assert values.nmi == pytest.approx(2 * (2 / 3 * np.log(2)) / (np.log(2) + np.log(3)))
 
 
 def test_nothing_but_noise_has_no_second_score():
     values = label_agreement.clustering_scores(np.full(4, -1), np.array([0, 1, 0, 1]))
-    assert values["clusters"] == 0
-    assert values["nmi"] == 0
-    assert "nmi_assigned" not in values
+    assert values.clusters == 0
+    assert values.nmi == 0
+    assert values.nmi_assigned is None
 
 
 def test_junk_is_scored_by_what_was_set_aside():
@@ -94,7 +96,7 @@ def test_rows_are_joined_by_id_and_figures_are_printed(tmp_path, analysis, capsy
     options = asked(clu, truth, ceiling_json=str(tmp_path / "ceiling.json"))
     values = evaluate.run_evaluate(options, tmp_path / "eva")
     expected = label_agreement.agreement(label, state)
-    assert values["nmi"] == pytest.approx(expected["nmi"])
+    assert values.labels.nmi == pytest.approx(expected["nmi"])
     assert expected["nmi"] > 0.6
     evaluate.report(values)
     lines = capsys.readouterr().out.splitlines()
@@ -102,22 +104,22 @@ def test_rows_are_joined_by_id_and_figures_are_printed(tmp_path, analysis, capsy
                          f"ARI {expected['ari']:.3f}", "unassigned fraction 0.000"]
     assert "ceiling NMI 0.800 (supervised, accuracy 0.900)" in lines
     assert f"NMI / ceiling {expected['nmi'] / 0.8:.3f}" in lines
-    assert result_files.read_json(tmp_path / "eva" / result_files.EVALUATION_JSON) == values
+    assert read_record(Evaluation, tmp_path / "eva" / result_files.EVALUATION_JSON, "evaluate") == values
 
 
 def test_maps_of_the_phantom_agree_with_it_to_nyquist(tmp_path, analysis):
     clu, truth, _, _ = analysis
     options = asked(clu, truth, all_references=True)
     values = evaluate.run_evaluate(options, tmp_path / "eva")
-    assert [row["reference"] for row in values["maps"]] == ["phantom_0", "phantom_1", "phantom_2"]
-    for row in values["maps"]:
-        assert row["best_correlated"] == row["reference"]
-        assert len(row["correlations"]) == 3
-        assert row["correlation"] == pytest.approx(1, abs=1e-5)
-        np.testing.assert_allclose(row["fsc"], 1, atol=1e-4)
-        assert row["nyquist_frac_0.5"] == 1
-        assert not row["crossed_0.143"]
-        assert row["purity"] > 0.85
+    assert [row.reference for row in values.maps] == ["phantom_0", "phantom_1", "phantom_2"]
+    for row in values.maps:
+        assert row.best_correlated == row.reference
+        assert len(row.correlations) == 3
+        assert row.correlation == pytest.approx(1, abs=1e-5)
+        np.testing.assert_allclose(row.compared.fsc, 1, atol=1e-4)
+        assert row.compared.nyquist_frac_05 == 1
+        assert not row.compared.crossed_0143
+        assert row.purity > 0.85
 
 
 def test_reference_files_are_matched_by_name_whatever_their_order(tmp_path, analysis):
@@ -128,8 +130,8 @@ def test_reference_files_are_matched_by_name_whatever_their_order(tmp_path, anal
         write_map(tmp_path / f"{name}.mrc", array, fake.pixel_size_ang)
     maps = tuple(str(tmp_path / f"{name}.mrc") for name in "cab")
     values = evaluate.run_evaluate(asked(clu, truth, maps=maps), tmp_path / "eva")
-    assert [row["reference"] for row in values["maps"]] == ["a.mrc", "b.mrc", "c.mrc"]
-    assert [list(row["correlations"]) for row in values["maps"]] == [["a.mrc"], ["b.mrc"], ["c.mrc"]]
+    assert [row.reference for row in values.maps] == ["a.mrc", "b.mrc", "c.mrc"]
+    assert [list(row.correlations) for row in values.maps] == [["a.mrc"], ["b.mrc"], ["c.mrc"]]
 
 
 @pytest.mark.slow
@@ -145,9 +147,9 @@ def test_a_turned_and_mirrored_map_is_aligned_first(tmp_path, analysis):
     result_files.write_json(
         clu / result_files.CLUSTERS_JSON, result_files.read_json(clu / result_files.CLUSTERS_JSON)[:1]
     )
-    row = evaluate.run_evaluate(asked(clu, truth), tmp_path / "eva")["maps"][0]
-    assert row["correlation"] > 0.98
-    assert row["mirrored"]
+    row = evaluate.run_evaluate(asked(clu, truth), tmp_path / "eva").maps[0]
+    assert row.correlation > 0.98
+    assert row.mirrored
 
 
 def test_missing_ids_are_an_error(tmp_path, analysis):
@@ -172,9 +174,9 @@ def test_a_run_json_may_leave_particles_without_label_out(tmp_path, analysis):
     short = write_truth(tmp_path / "truth.csv", state[:150])
     run = asked(clu, short, partial_labels=True)
     values = evaluate.run_evaluate(run, tmp_path / "eva")
-    assert values["nmi"] == pytest.approx(label_agreement.agreement(label[:150], state[:150])["nmi"])
-    assert values["unlabelled"] == 50
-    assert sum(map(sum, values["contingency"].values())) == 150
+    assert values.labels.nmi == pytest.approx(label_agreement.agreement(label[:150], state[:150])["nmi"])
+    assert values.labels.unlabelled == 50
+    assert sum(map(sum, values.labels.contingency.values())) == 150
     strangers = write_truth(tmp_path / "strangers.csv", [0, 1], particle_id=[1001, 1002])
     with pytest.raises(DataError, match="0 of the 200 clustered particles are in it"):
         evaluate.run_evaluate(asked(clu, strangers, partial_labels=True),
@@ -188,10 +190,10 @@ def test_maps_alone_are_compared_with_every_reference(tmp_path, analysis):
         write_map(tmp_path / "maps" / f"{name}.mrc", array, fake.pixel_size_ang)
     run = asked(clu, maps=tuple(str(tmp_path / "maps" / f"{name}.mrc") for name in "abc"))
     values = evaluate.run_evaluate(run, tmp_path / "eva")
-    assert [row["reference"] for row in values["maps"]] == ["b.mrc", "c.mrc", "a.mrc"]
-    assert all(list(row["correlations"]) == ["a.mrc", "b.mrc", "c.mrc"] for row in values["maps"])
-    assert "nmi" not in values and "purity" not in values["maps"][0]
-    assert "purity" not in evaluate.map_line(values["maps"][0])
+    assert [row.reference for row in values.maps] == ["b.mrc", "c.mrc", "a.mrc"]
+    assert all(list(row.correlations) == ["a.mrc", "b.mrc", "c.mrc"] for row in values.maps)
+    assert values.labels is None and values.maps[0].purity is None
+    assert "purity" not in evaluate.map_line(values.maps[0])
 
 
 def test_a_run_json_with_nothing_to_compare_with_is_refused(tmp_path, analysis):

@@ -6,6 +6,7 @@ from scipy.stats import norm
 from sklearn.metrics import adjusted_mutual_info_score
 from vaegan_engine.contract import result_files, run_json
 from vaegan_engine.contract.errors import ConfigError, DataError
+from vaegan_engine.contract.records import Try
 from vaegan_engine.contract.settings import ClusterRun, ComputeConfig
 from vaegan_engine.data.mrc_files import read_map
 from vaegan_engine.latent import cluster, density_clustering
@@ -210,9 +211,9 @@ def test_run_cluster_writes_what_the_results_table_says(tmp_path, embedding, met
 def test_seventeen_particles_are_one_cluster_and_say_why(tmp_path, rng, capsys):
     folder = write_embedding(tmp_path / "emb", rng.normal(size=(17, 3)))
     details = cluster.run_cluster(ClusterRun(embedding_dir=str(folder)), tmp_path / "clu")
-    assert details["clusters"] == 1
+    assert details.clusters == 1
     assert "17 particles cannot hold two clusters of min_cluster_size 15" in capsys.readouterr().out
-    assert details["verdict"] == "one group: 17 particles cannot hold two clusters of 15"
+    assert details.verdict == "one group: 17 particles cannot hold two clusters of 15"
 
 
 @pytest.mark.usefixtures("fake_model")
@@ -220,8 +221,8 @@ def test_without_repeats_there_is_no_verdict(tmp_path, rng):
     folder = write_embedding(tmp_path / "emb", rng.normal(size=(17, 3)))
     run = ClusterRun(embedding_dir=str(folder), stability_repeats=0)
     details = cluster.run_cluster(run, tmp_path / "clu")
-    assert "verdict" not in details
-    assert "stability" not in details
+    assert details.verdict is None
+    assert details.stability is None
 
 
 @pytest.mark.parametrize(("changes", "kind", "words"), [
@@ -265,14 +266,14 @@ def test_the_try_that_agrees_best_with_the_others_is_kept(monkeypatch, rng):
     for given, kept in (([one, state, state], 1), ([state, one, state], 0), ([state, state, one], 0)):
         labels = iter(given)
         monkeypatch.setattr(cluster, "grouped", lambda run, z, points, labels=labels: density_clustering.Grouping(
-            next(labels), np.ones(180), {}))
+            next(labels), np.ones(180)))
         _, _, group, tries = cluster.most_typical(ClusterRun(), raw)
         assert np.array_equal(group.labels, state)
-        assert [row["clusters"] for row in tries] == [int(one.max()) + 1 for one in given]
-        assert [row["kept"] for row in tries].index(True) == kept and tries[kept]["ami"] > 0.4
+        assert [row.clusters for row in tries] == [int(one.max()) + 1 for one in given]
+        assert [row.kept for row in tries].index(True) == kept and tries[kept].ami > 0.4
 
 
 def test_methods_without_chance_in_the_plane_are_tried_once(rng):
     raw = soft_one_hot(np.repeat([0, 1], 60), rng)
     _, _, group, tries = cluster.most_typical(ClusterRun(method="kmeans", n_clusters=2), raw)
-    assert tries == [{"clusters": 2, "ami": 1.0, "kept": True}] and group.labels.max() == 1
+    assert tries == [Try(2, 1.0, True)] and group.labels.max() == 1

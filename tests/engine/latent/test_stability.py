@@ -2,12 +2,13 @@
 import numpy as np
 import pytest
 from fake_run import soft_one_hot
+from vaegan_engine.contract.records import NullDraw, Plateau
 from vaegan_engine.contract.settings import ClusterRun, ComputeConfig
 from vaegan_engine.data.particle_tables import Clusters
 from vaegan_engine.latent import cluster, density_clustering, stability
-from vaegan_engine.latent.stability import best_overlaps, null_latents, plateau, verdict
+from vaegan_engine.latent.stability import StabilityEvidence, best_overlaps, null_latents, plateau, verdict
 
-ALONE = {"clusters": 1, "valley": 1.0}
+ALONE = NullDraw(1, 1.0, [])
 
 
 @pytest.fixture
@@ -23,7 +24,8 @@ def assessed(z, n_categories=0, repeats=3, **settings):
     points = density_clustering.embed_2d(noisy, run.n_neighbors, run.min_dist, 0)
     group = cluster.grouped(run, noisy, points)
     details = cluster.describe(run, noisy, Clusters(np.arange(len(z)), group.labels, group.probability, points), group)
-    return details | cluster.assess(run, z, noisy, group, details, n_categories), group.labels
+    latents = cluster.LatentsAsClustered(z, noisy, n_categories)
+    return cluster.assess(run, latents, group, details), group.labels
 
 
 def test_overlaps_by_hand():
@@ -116,9 +118,9 @@ def test_permuted_columns_of_probabilities_would_be_no_null(rng):
 
 
 def test_plateau_is_the_longest_ratio_of_sizes():
-    assert plateau([10, 20, 40, 80, 100], [4, 3, 3, 2, 2]) == {"clusters": 3, "from": 20, "to": 40}
-    assert plateau([10, 20, 40, 80, 160], [3, 3, 2, 1, 1]) == {"clusters": 3, "from": 10, "to": 20}
-    assert plateau([15], [2]) == {"clusters": 2, "from": 15, "to": 15}
+    assert plateau([10, 20, 40, 80, 100], [4, 3, 3, 2, 2]) == Plateau(3, 20, 40)
+    assert plateau([10, 20, 40, 80, 160], [3, 3, 2, 1, 1]) == Plateau(3, 10, 20)
+    assert plateau([15], [2]) == Plateau(2, 15, 15)
 
 
 @pytest.mark.parametrize(("size", "n", "part", "expected"), [
@@ -134,38 +136,38 @@ def test_the_smallest_cluster_of_a_part_keeps_its_share(size, n, part, expected)
                                                "the longest plateau of the smallest cluster size has 3"),
     ([1.0], [1, 1], 0.0, 1.0, [ALONE], 1, "one group, no second one found: continuous or a single state"),
     ([0.7], [1, 3], 0.0, 1.0, [ALONE], 1, "one group, but 1 of 2 repeats found more: not decided"),
-    ([0.9, 0.9], [2, 2], 0.0, 0.4, [{"clusters": 2, "valley": 0.3}, ALONE], 2,
+    ([0.9, 0.9], [2, 2], 0.0, 0.4, [NullDraw(2, 0.3, []), ALONE], 2,
      "no structure found beyond one cloud: 2 clusters (lowest stability 0.90), but 1 of 2 draws of one cloud with the "
      "same spread falls into as many, parted as deeply (valley here 0.40, there 0.30)"),
-    ([0.9, 0.9], [2, 2], 0.6, 0.1, [{"clusters": 2, "valley": 0.11}, {"clusters": 1, "valley": 0.0}], 2,
+    ([0.9, 0.9], [2, 2], 0.6, 0.1, [NullDraw(2, 0.11, []), NullDraw(1, 0.0, [])], 2,
      "mostly unassigned, 60 % of the particles are in no cluster; 2 clusters, stable (lowest stability 0.90)")])
 def test_verdicts(figures, numbers, unassigned_frac, valley, null, longest, words):
-    plateau = {"clusters": longest, "from": 1, "to": 2}
-    assert verdict(np.array(figures), numbers, unassigned_frac, valley, null, plateau) == words
+    evidence = StabilityEvidence(np.array(figures), numbers, unassigned_frac, valley, null, Plateau(longest, 1, 2))
+    assert verdict(evidence) == words
 
 
 @pytest.mark.parametrize(("clusters", "valley", "expected"), [
     (3, 0.2, True), (4, 0.19, True), (3, 0.21, False), (2, 0.1, False), (1, 1.0, False)])
 def test_a_draw_is_as_deep_with_as_many_clusters_and_no_higher_valley(clusters, valley, expected):
-    assert stability.as_deep({"clusters": clusters, "valley": valley}, 3, 0.2) is expected
+    assert stability.as_deep(NullDraw(clusters, valley, []), 3, 0.2) is expected
 
 
 def test_a_mixture_is_stable(rng):
     state = np.repeat([0, 1, 2], (200, 160, 120))
     found, labels = assessed(7 * np.eye(3, 5)[state] / np.sqrt(2) + rng.normal(size=(480, 5)))
     assert labels.max() + 1 == 3
-    assert found["verdict"].startswith("3 clusters, stable"), found
-    assert min(found["stability"]["per_cluster"]) > 0.9
-    assert found["stability"]["clusters"] == [3, 3, 3]
-    assert [draw["clusters"] for draw in found["null"]] == [1] * stability.NULL_DRAWS
-    assert all(len(row["null_clusters"]) == 3 for row in found["sweep"])
+    assert found.verdict.startswith("3 clusters, stable"), found
+    assert min(found.stability.per_cluster) > 0.9
+    assert found.stability.clusters == [3, 3, 3]
+    assert [draw.clusters for draw in found.null] == [1] * stability.NULL_DRAWS
+    assert all(len(row.null_clusters) == 3 for row in found.sweep)
 
 
 def test_sure_categories_of_true_states_are_more_than_their_null(rng):
     """Probabilities near the corners: the null falls into corners too, but is parted less deeply."""
     found, labels = assessed(soft_one_hot(np.repeat([0, 1, 2], (200, 160, 120)), rng, 9.0), n_categories=3)
     assert labels.max() + 1 == 3
-    assert found["verdict"].startswith("3 clusters, stable"), found
+    assert found.verdict.startswith("3 clusters, stable"), found
 
 
 @pytest.mark.parametrize("shape", ["blob", "ring"])
@@ -176,10 +178,10 @@ def test_what_has_no_gap_is_no_stable_clusters(rng, shape):
         angle = rng.uniform(0, 2 * np.pi, 480)
         z = np.stack((np.cos(angle), np.sin(angle)), axis=1) + 0.1 * rng.normal(size=(480, 2))
     found, _ = assessed(z)
-    assert "stable (lowest" not in found["verdict"], found
+    assert "stable (lowest" not in found.verdict, found
     if shape == "blob":
-        assert found["verdict"].startswith("one group, no second one found"), found
-        assert len(found["null"]) == 3  # nothing to decide
+        assert found.verdict.startswith("one group, no second one found"), found
+        assert len(found.null) == 3  # nothing to decide
 
 
 def test_corners_that_the_softmax_makes_of_one_cloud_are_no_structure(rng):
@@ -187,14 +189,14 @@ def test_corners_that_the_softmax_makes_of_one_cloud_are_no_structure(rng):
     power = np.exp(logits - logits.max(axis=1, keepdims=True))
     found, labels = assessed(power / power.sum(axis=1, keepdims=True), n_categories=2)
     assert labels.max() + 1 == 2  # the clustering takes them for groups
-    assert found["verdict"].startswith("no structure found"), found
-    as_deep = [stability.as_deep(draw, 2, found["valley"]) for draw in found["null"]]
+    assert found.verdict.startswith("no structure found"), found
+    as_deep = [stability.as_deep(draw, 2, found.valley) for draw in found.null]
     assert True in as_deep[:3] or as_deep.index(True) == len(as_deep) - 1  # no more draws once it is decided
     assert len(as_deep) < stability.NULL_DRAWS
 
 
 def test_a_number_that_was_given_is_not_called_found(rng):
     found, _ = assessed(rng.normal(size=(300, 3)), method="kmeans", n_clusters=3)
-    assert found["verdict"].startswith("3 clusters as asked for, ")
-    assert found["verdict"].endswith("whether they are parted was not tested")
-    assert "null" not in found
+    assert found.verdict.startswith("3 clusters as asked for, ")
+    assert found.verdict.endswith("whether they are parted was not tested")
+    assert found.null is None

@@ -96,9 +96,9 @@ def test_the_start_that_explains_unseen_images_is_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(ab_initio.Trial, "begin", second_is_true)
     coarse = begin(replace(RUN, start_steps=1), data, None, tmp_path)
     unseen, (row,) = coarse.unseen, coarse.starts  # of one map there is nothing else to try
-    tried = row["coarse_log_evidence"]
+    tried = row.coarse_log_evidence
     assert len(tried) == 3 and tried[1] == max(tried) and tried[1] - max(tried[::2]) > 1
-    assert row["kept"] and row["log_evidence"] == unseen
+    assert row.kept and row.log_evidence == unseen
     there = resized_maps(kept[0][0], true.shape[-1])  # the start works in the box of its band
     correlation = np.corrcoef(there.numpy().ravel(), true.numpy().ravel())[0, 1]
     assert correlation > 0.8
@@ -111,14 +111,14 @@ def test_starts_differ_and_repeat(tmp_path):
     run = replace(RUN, n_maps=2)
     first, again = (begin(run, data, None, tmp_path / name) for name in ("a", "b"))
     assert first.starts == again.starts and torch.equal(first.maps, again.maps)
-    assert [row["kind"] for row in first.starts] == ["alone", "grown", "beside"]
-    assert len(set(first.starts[0]["coarse_log_evidence"])) == 3
+    assert [row.kind for row in first.starts] == ["alone", "grown", "beside"]
+    assert len(set(first.starts[0].coarse_log_evidence)) == 3
 
 
 def test_more_starts_are_never_worse_before_they_go_on(tmp_path):
     data, *_ = simulated([blobs(3)], 80, noise=0.5)
-    one = begin(replace(RUN, n_starts=1), data, None, tmp_path / "one").starts[0]["coarse_log_evidence"]
-    three = begin(RUN, data, None, tmp_path / "three").starts[0]["coarse_log_evidence"]
+    one = begin(replace(RUN, n_starts=1), data, None, tmp_path / "one").starts[0].coarse_log_evidence
+    three = begin(RUN, data, None, tmp_path / "three").starts[0].coarse_log_evidence
     assert three[0] == one[0]
     assert max(three) >= one[0]
 
@@ -137,7 +137,7 @@ def test_other_maps_are_kept_where_they_are_plainly_better_than_copies(tmp_path,
 
     monkeypatch.setattr(ab_initio, "go_on", go_on)
     coarse = begin(replace(RUN, n_maps=2), data, None, tmp_path)
-    assert [row["kept"] for row in coarse.starts] == [kind == kept for kind in ("alone", "grown", "beside")]
+    assert [row.kept for row in coarse.starts] == [kind == kept for kind in ("alone", "grown", "beside")]
     assert coarse.unseen == made[kept].unseen and torch.equal(coarse.maps, made[kept].maps)
     assert coarse.one_frame == (kept == "grown")
 
@@ -146,7 +146,7 @@ def test_maps_of_clusters_are_tried_filled_up_with_random_ones(tmp_path):
     true = blobs(3)
     data, *_ = simulated([true], 80, noise=0.5)
     coarse = begin(replace(RUN, n_maps=2, n_starts=1), data, true[None], tmp_path)
-    assert [row["kind"] for row in coarse.starts] == ["alone", "grown", "beside", "clusters"]
+    assert [row.kind for row in coarse.starts] == ["alone", "grown", "beside", "clusters"]
 
 
 @pytest.mark.parametrize("box_px", [20, 21])

@@ -13,7 +13,7 @@ from vaegan_engine.physics.fsc import fourier_shell_correlation, soft_sphere_mas
 from vaegan_engine.physics.rotations import random_rotations, rotation_distance_deg
 from vaegan_engine.reconstruction.images import Images, low_passed
 from vaegan_engine.refine.assignment import reassign, search_in_all_maps
-from vaegan_engine.refine.half_map_fsc import fsc_row
+from vaegan_engine.refine.half_map_fsc import halves_proof
 from vaegan_engine.refine.half_maps import Halves, refine_halves, shared_shell
 from vaegan_engine.refine.problem import GivenPoses
 from vaegan_engine.refine.second_search import search_again
@@ -57,9 +57,9 @@ def test_halves_of_noise_claim_nothing_beyond_the_shared_shells(noise):
     raw = [fourier_shell_correlation(*found.maps) for found in (before, halves)]
     assert raw[0][5:7].min() > 0.2  # noise that poses of joint maps have in common
     assert raw[1][5:7].max() < 0.15 and np.abs(raw[1][7:].mean()) < 0.03 and raw[1][7:].max() < 0.15
-    row = fsc_row(halves, PIXEL_SIZE_ANG)
-    assert max(row["fsc"][7:]) < 0.15 and not row["proven_0.143"]
-    assert halves_text(row).startswith("no resolution is proven")
+    compared, proof = halves_proof(halves, PIXEL_SIZE_ANG)
+    assert max(compared.fsc[7:]) < 0.15 and not proof.proven_0143
+    assert halves_text(compared, proof).startswith("no resolution is proven")
 
 
 def test_a_half_never_sees_the_other_one(noise):
@@ -87,10 +87,10 @@ def test_poses_of_a_particle_are_found_again_and_its_detail_is_proven():
     halves, found = refine_halves(problem, replace(lost, noise=at_truth.noise), 0)
     error_deg = rotation_distance_deg(found.rotations[:, 0], rotations)
     assert float(error_deg.median()) < 4.0, error_deg.median()
-    row = fsc_row(halves, PIXEL_SIZE_ANG)
-    assert row["proven_0.143"] and row["resolution_0.143_ang"] < row["shared_ang"]
-    assert row["direction_best_ang"] <= row["direction_worst_ang"]
-    assert "shared, not proven" in halves_text(row)
+    compared, proof = halves_proof(halves, PIXEL_SIZE_ANG)
+    assert proof.proven_0143 and compared.resolution_0143_ang < proof.shared_ang
+    assert proof.direction_best_ang <= proof.direction_worst_ang
+    assert "shared, not proven" in halves_text(compared, proof)
 
 
 def test_given_poses_are_kept_and_share_all_that_the_rounds_used():
@@ -105,5 +105,5 @@ def test_given_poses_are_kept_and_share_all_that_the_rounds_used():
 def test_all_shells_of_a_small_box_may_be_shared():
     problem = problem_of(simulated([blobs(0)], 20, 1.0)[0])
     assert shared_shell(problem, 11.0) == 12
-    row = fsc_row(Halves(np.stack([blobs(0).numpy()] * 2), blobs(0).numpy(), 12), PIXEL_SIZE_ANG)
-    assert not row["proven_0.143"] and row["resolution_0.143_ang"] == 2 * PIXEL_SIZE_ANG
+    compared, proof = halves_proof(Halves(np.stack([blobs(0).numpy()] * 2), blobs(0).numpy(), 12), PIXEL_SIZE_ANG)
+    assert not proof.proven_0143 and compared.resolution_0143_ang == 2 * PIXEL_SIZE_ANG

@@ -53,7 +53,7 @@ def test_junk_is_found(kind):
     assert found.n_states == 2
     assert (found.aside & junk).sum() >= 0.9 * junk.sum()
     assert (found.aside & ~junk).sum() <= 0.02 * (~junk).sum()
-    assert numbers["n_junk"] == found.aside.sum()
+    assert numbers.n_junk == found.aside.sum()
     assert found.sizes().sum() == (~found.aside).sum()
     assert not np.isin(np.flatnonzero(found.aside), np.concatenate([found.members(0), found.members(1)])).any()
 
@@ -89,7 +89,7 @@ def test_wrong_poses_and_states_are_searched_again_before_they_are_judged():
     n_above = int((misfit[wrong] > misfit_limit(misfit)).sum())
     assert n_above > 0.5 * len(wrong)  # or the test would ask for nothing
     made, numbers = set_junk_aside(problem_of(data, 20), found, RADIUS)
-    assert numbers["n_searched_again"] >= n_above and made.aside.sum() <= 0.01 * len(label)
+    assert numbers.n_searched_again >= n_above and made.aside.sum() <= 0.01 * len(label)
     back = wrong[misfit[wrong] > misfit_limit(misfit)]
     assert (made.state_of[back] == label[back]).mean() > 0.9
     error = rotation_distance_deg(made.rotations[back, made.state_of[back]], right.rotations[back, label[back]])

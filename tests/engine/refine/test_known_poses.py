@@ -68,7 +68,7 @@ def test_poses_of_no_worth_are_told(two_states, capsys):
     rng = torch.Generator().manual_seed(1)
     problem = problem_of(data, tuning=FEW_ROTATIONS, poses=poses)
     good = known_start(problem)
-    assert good.unseen > 2 * max(good.starts[0]["coarse_log_evidence"])
+    assert good.unseen > 2 * max(good.starts[0].coarse_log_evidence)
     assert "warning" not in capsys.readouterr().out
     known_start(replace(problem, poses=replace(poses, rotations=random_rotations(len(rotations), rng))))
     assert "warning: the given angles are no better than angles dealt out at random" in capsys.readouterr().out

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from made_records import landscape
 from refine_particles import blobs, problem_of, recorder_of, simulated
 from vaegan_engine.reconstruction.pose_refinement import small_rotations
 from vaegan_engine.refine import rounds
@@ -72,7 +73,7 @@ def test_what_depends_on_the_view_alone_is_no_state():
     at = torch.from_numpy(rows)
     above = (rotations[at][:, 2, 2].abs() > 0.5).numpy()
     _, _, found = shown(both, rotations[at], shifts_px[at])
-    sizes = found.summary()["sizes"]
+    sizes = found.summary().sizes
     assert found.n_states == 1 or agreement(found.label, above)["nmi"] < 0.3, (sizes, found.summary())
 
 
@@ -101,11 +102,11 @@ def test_a_small_state_is_left_out_of_the_leaves(box_px):
 def test_a_state_without_a_group_that_is_large_enough_keeps_its_images(monkeypatch, tmp_path):
     images, _, rotations, shifts_px = simulated([blobs(7)], 60, 1.0)
     problem = problem_of(images, 20, tuning=QUICK)
-    nothing = SimpleNamespace(label=np.full(60, -1), n_states=0, summary=dict)
+    nothing = SimpleNamespace(label=np.full(60, -1), n_states=0, summary=landscape)
     monkeypatch.setattr(rounds, "find_landscape", lambda *_: nothing)
-    monkeypatch.setattr(rounds.wording, "landscape_text", lambda _: "")
     this = rounds.Round(problem, 0, torch.Generator(), recorder_of(tmp_path))
     state = State(np.arange(60), rotations, shifts_px, blobs(7))
-    found, outside = rounds.split_states(this, [state], np.zeros(60, bool))
+    found, outside, landscapes = rounds.split_states(this, [state], np.zeros(60, bool))
+    assert landscapes == [landscape()]
     assert len(found) == 1 and len(found[0].state.rows) == 60
     assert not outside.any()

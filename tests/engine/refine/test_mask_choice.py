@@ -1,11 +1,14 @@
 """The mask of refine's maps: as wide as the particle, by images that the maps were made without."""
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from refine_particles import PIXEL_SIZE_ANG, blobs, problem_of, simulated
 from vaegan_engine.contract import wording
+from vaegan_engine.contract.records import MaskRow
 from vaegan_engine.physics.fourier_band import make_band
 from vaegan_engine.refine import mask_choice
 from vaegan_engine.refine.states import State
@@ -32,17 +35,17 @@ def test_the_mask_is_as_wide_as_the_particle(box_px, arm_frac, kept):
     data, state = particles(box_px, arm_frac)
     masks = mask_choice.candidate_masks(box_px, 0.30, CPU)
     rows = mask_choice.rate_masks(problem_of(data, particle_radius_frac=0.30), [state], masks, 6.0)
-    assert [row["kept"] for row in rows] == [k == kept for k in range(3)]
-    assert [row["radius_ang"] for row in rows] == pytest.approx(
+    assert [row.kept for row in rows] == [k == kept for k in range(3)]
+    assert [row.radius_ang for row in rows] == pytest.approx(
         [frac * box_px * PIXEL_SIZE_ANG for frac in (0.25, 0.33, 0.40)])
-    assert rows[kept]["misfit"] == min(row["misfit"] for row in rows)
+    assert rows[kept].misfit == min(row.misfit for row in rows)
 
 
 def test_misfit_is_half_the_degrees_of_freedom():
     """Without a mask that cuts, ``sum w |X - C S|^2`` has as its mean the coefficients of the band: w is from it."""
     data, state = particles(24, 0.0)
     row = mask_choice.rate_masks(problem_of(data), [state], [torch.ones(24, 24, 24)] * 3, 6.0)[0]
-    assert row["misfit"] == pytest.approx(0.5 * float(make_band(24, 6.0, CPU).weight.sum()), rel=0.02)
+    assert row.misfit == pytest.approx(0.5 * float(make_band(24, 6.0, CPU).weight.sum()), rel=0.02)
 
 
 def test_states_count_by_their_images(monkeypatch):
@@ -52,15 +55,14 @@ def test_states_count_by_their_images(monkeypatch):
     monkeypatch.setattr(mask_choice, "unseen_misfits", lambda problem, state, *_: sums[len(state.rows)])
     some = [state.part(np.arange(300) < 200), state.part(np.arange(300) >= 200)]
     rows = mask_choice.rate_masks(problem_of(data), some, mask_choice.candidate_masks(24, 0.3, CPU), 6.0)
-    assert [row["misfit"] for row in rows] == pytest.approx([330 / 300, 320 / 300, 315 / 300])
-    assert rows[2]["kept"]
+    assert [row.misfit for row in rows] == pytest.approx([330 / 300, 320 / 300, 315 / 300])
+    assert rows[2].kept
 
 
 def test_words_say_what_to_do_at_the_edge():
-    rows = [{"radius_ang": 80.2, "misfit": 171.71, "kept": False}, {"radius_ang": 96.0, "misfit": 138.0, "kept": True},
-            {"radius_ang": 110.0, "misfit": 140.0, "kept": False}]
+    rows = [MaskRow(80.2, 171.71, False), MaskRow(96.0, 138.0, True), MaskRow(110.0, 140.0, False)]
     assert wording.mask_text(rows) == (
         "mask: radius 96 A (misfit of unseen images by radius: 80 A 171.7, 96 A 138.0, 110 A 140.0)")
-    rows[1]["kept"], rows[2]["kept"] = False, True
+    rows[1:] = replace(rows[1], kept=False), replace(rows[2], kept=True)
     assert wording.mask_text(rows).endswith("; the particle reaches to the edge or past it: take a larger particle "
                                             "diameter, or a larger box")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import starfile
 import torch
+from made_records import junk_numbers, state_row
 from refine_particles import PIXEL_SIZE_ANG, blobs, problem_of, recorder_of
 from sklearn.metrics import normalized_mutual_info_score
 from vaegan_engine.contract import result_files, run_json
@@ -195,8 +196,8 @@ def test_one_half_set_is_refused(training, tmp_path):
 
 
 def test_verdict_names_what_speaks_for_it():
-    still, moving = {"motion_files": []}, {"motion_files": ["a.mrc"]}
-    some, most = {"n_junk": 30, "fraction": 0.1}, {"n_junk": 200, "fraction": 0.6}
+    still, moving = state_row(0, 9, 0.5), state_row(0, 9, 0.5, motion_files=["a.mrc"])
+    some, most = junk_numbers(30, 0.1), junk_numbers(200, 0.6)
     assert verdict([moving], Evidence(50.0, 3.0)) == "one state, which varies continuously"
     assert verdict([still] * 3, Evidence(50.0, 3.0)) == "3 states"
     assert verdict([moving, still], Evidence(50.0, 3.0)) == "2 states, 1 of which varies continuously"
@@ -240,7 +241,7 @@ def test_rounds_go_on_while_the_number_of_states_changes(tmp_path, monkeypatch, 
     for name, fake in (("begin", lambda problem, coarse, evidence, recorder: (problem, first, evidence)),
                        ("choose_mask", lambda this, states, evidence: (this, evidence)),
                        ("split", lambda this, states, aside: ([Leaf(k, state) for k, state in enumerate(states)],
-                                                              np.zeros(n, bool))),
+                                                              np.zeros(n, bool), [])),
                        ("taken_over", lambda this, before, found: before),
                        ("search", lambda this, states: assignment(len(states))),
                        ("settle", settle), ("search_finer", search_finer),

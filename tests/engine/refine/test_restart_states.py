@@ -42,7 +42,7 @@ def reassign_maps(data, found):
 def test_a_state_in_wrong_poses_is_the_one_suspect():
     data, _, _, found = with_wrong_state()
     row, = restart_states.suspect_states(problem_of(data), found, make_band(BOX_PX, RADIUS))
-    assert row["state"] == 1 and row["misfit"] > 1.2 * row["best"]
+    assert row.state == 1 and row.misfit > 1.2 * row.best
 
 
 def test_right_states_are_no_suspects():
@@ -60,7 +60,7 @@ def test_it_gets_its_poses_from_its_own_images(tmp_path):
     data, label, rotations, found = with_wrong_state()
     assert median_pose_error_deg(found.rotations[N:, 1], rotations[N:]) > 30
     made, (row,) = restarted(data, found, tmp_path)
-    assert row["kept"] and row["log_evidence"] > row["log_evidence_before"] + 3
+    assert row.kept and row.log_evidence > row.log_evidence_before + 3
     assert median_pose_error_deg(made.rotations[N:, 1], rotations[N:]) < 15
     assert torch.equal(made.rotations[:, 0], found.rotations[:, 0])  # the other state is as it was
     settled = reassign(problem_of(data), made, RADIUS, 2)
@@ -71,7 +71,7 @@ def test_noise_is_tried_and_stays_what_it_is(tmp_path):
     noise = np.random.default_rng(1).standard_normal((N, BOX_PX, BOX_PX)).astype(np.float32) * 1.2
     data, _, _, found = with_wrong_state(noise)
     made, rows = restarted(data, found, tmp_path)
-    assert [row["kept"] for row in rows] in ([], [False])
+    assert [row.kept for row in rows] in ([], [False])
     assert torch.equal(made.rotations, found.rotations)
 
 

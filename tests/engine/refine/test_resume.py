@@ -8,10 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from made_records import states_summary
 from refine_particles import FEW_ROTATIONS, PIXEL_SIZE_ANG, blobs
 from vaegan_engine.cli import main
 from vaegan_engine.contract import result_files, run_json
 from vaegan_engine.contract.errors import EXIT_SIGTERM, ConfigError, DataError, StoppedError
+from vaegan_engine.contract.record import read_record, write_record
+from vaegan_engine.contract.records import StatesSummary
 from vaegan_engine.contract.settings import ComputeConfig, DataConfig, StatesRun, TrainRun
 from vaegan_engine.data.mrc_files import write_map
 from vaegan_engine.physics.map_alignment import AlignedMap
@@ -98,7 +101,7 @@ def test_stopped_after_every_step_it_ends_in_the_same_bits(small_run, tmp_path, 
                 )
     assert set(STEPS_OF_CONTRAST) & set(written) == set(STEPS_OF_CONTRAST) & set(steps)
     assert ends == [(EXIT_SIGTERM, "stopped")] * len(written)
-    assert {*steps, *(f"detail_{c:02d}" for c in range(parts["states"]))} <= set(written)
+    assert {*steps, *(f"detail_{c:02d}" for c in range(parts.states))} <= set(written)
     assert parts == whole
     files = sorted(path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole").rglob("*")
                    if path.suffix in (".csv", ".star", ".mrc", ".json") and path.name != result_files.RUN_JSON)
@@ -127,7 +130,7 @@ def test_particles_alone_give_what_a_training_with_their_settings_gives(small_ru
     assert (tmp_path / "alone" / result_files.CACHE / "images.npy").exists()
     assert not (tmp_path / "training" / result_files.CACHE).exists()
     again = run_states(alone, tmp_path / "alone", resume=True)
-    assert again == result_files.read_json(tmp_path / "alone" / result_files.STATES_JSON)
+    assert again == read_record(StatesSummary, tmp_path / "alone" / result_files.STATES_JSON, "states")
 
 
 def test_what_is_done_is_not_done_again(small_run, tmp_path, monkeypatch):
@@ -191,11 +194,11 @@ def test_other_settings_are_refused(small_run, tmp_path, monkeypatch, changes, m
 
 def test_a_finished_refinement_stays(small_run, tmp_path, capsys):
     run, _ = small_run
-    result_files.write_json(tmp_path / result_files.STATES_JSON, {"clusters": 7})
+    write_record(tmp_path / result_files.STATES_JSON, states_summary(states=7))
     result_files.update_status(tmp_path, state="finished")
     settings = settings_of(with_data(run), open_images(with_data(run), tmp_path, True), None)
     result_files.write_json(tmp_path / result_files.CHECKPOINTS / step_store.SETTINGS_JSON, settings)
-    assert run_states(run, tmp_path, resume=True) == {"clusters": 7}
+    assert run_states(run, tmp_path, resume=True) == states_summary(states=7)
     assert "is finished" in capsys.readouterr().out
 
 

@@ -1,6 +1,8 @@
 """What evidence it takes for two states to be two."""
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from vaegan_engine.physics.rotations import random_rotations
@@ -18,7 +20,7 @@ def test_separation_needs_agreement_and_a_valley():
     assert not is_separate(separation(*noise, noise[1], rotations))
     ramp = torch.linspace(-3, 3, 2000)
     moving = separation(ramp + 0.3 * noise[0], ramp + 0.3 * noise[1], ramp + 0.3 * noise[1], rotations)
-    assert moving["agreement"] > 0.5 and not is_separate(moving)
+    assert moving.agreement > 0.5 and not is_separate(moving)
 
 
 def test_what_the_view_divides_is_no_state_unless_it_is_plain():
@@ -28,10 +30,10 @@ def test_what_the_view_divides_is_no_state_unless_it_is_plain():
     cone = torch.where(rotations[:, 2, 2].abs() > 0.7, 2.0, -2.0)
     values = [cone + 0.8 * torch.randn(2000, generator=rng) for _ in range(3)]
     cut = separation(*values, rotations)
-    assert cut["by_view"] > 0.5 and 0.5 < cut["agreement"] < 0.95
-    assert not is_separate({**cut, "agreement": 0.7})
-    assert is_separate({**cut, "agreement": 0.7, "by_view": 0.3, "valley": 0.3})
-    assert is_separate({**cut, "agreement": 0.95, "valley": 0.05})  # wrong poses part images by views, and plainly
+    assert cut.by_view > 0.5 and 0.5 < cut.agreement < 0.95
+    assert not is_separate(replace(cut, agreement=0.7))
+    assert is_separate(replace(cut, agreement=0.7, by_view=0.3, valley=0.3))
+    assert is_separate(replace(cut, agreement=0.95, valley=0.05))  # wrong poses part images by views, and plainly
 
 
 def test_one_normal_distribution_has_no_valley():

@@ -6,7 +6,7 @@ import pytest
 import torch
 from refine_particles import PIXEL_SIZE_ANG, problem_of
 from vaegan_engine.reconstruction.images import Images
-from vaegan_engine.refine.shift_limit import shift_limit
+from vaegan_engine.refine.shift_limit import shift_limit, shift_warning
 from vaegan_engine.refine.states import Assignment
 
 
@@ -23,11 +23,11 @@ def test_even_shifts_are_within_the_limit_and_wider_ones_are_told(largest_px):
     shifts = largest_px * (2 * torch.rand(4000, 2, generator=torch.Generator().manual_seed(0)) - 1)
     none = np.zeros(4000, bool)
     even = limit_of(shifts, none, largest_px)
-    assert even.at_limit_frac == pytest.approx(1 - 0.95 ** 2, abs=0.02) and not even.warning()
+    assert even.at_limit_frac == pytest.approx(1 - 0.95 ** 2, abs=0.02) and not shift_warning(even)
     wider = limit_of((2 * shifts).clamp(-largest_px, largest_px), none, largest_px)  # where a search ends
     assert wider.at_limit_frac == pytest.approx(1 - 0.475 ** 2, abs=0.03)
-    assert f"{100 * wider.at_limit_frac:.0f} %" in wider.warning()
-    assert f"{largest_px * PIXEL_SIZE_ANG:.0f} A" in wider.warning()
+    assert f"{100 * wider.at_limit_frac:.0f} %" in shift_warning(wider)
+    assert f"{largest_px * PIXEL_SIZE_ANG:.0f} A" in shift_warning(wider)
 
 
 def test_junk_does_not_count():

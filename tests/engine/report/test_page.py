@@ -10,10 +10,22 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from fake_run import align_nothing, write_clusters, write_embedding, write_truth
+from made_records import clustering, comparison, halves_row, junk_numbers, landscape, proof, state_row, states_summary
 from vaegan_engine.cli import main
 from vaegan_engine.contract import labels as cluster_labels
 from vaegan_engine.contract import result_files, run_json
 from vaegan_engine.contract.errors import ConfigError, DataError
+from vaegan_engine.contract.record import write_record, write_records
+from vaegan_engine.contract.records import (
+    HalvesRow,
+    MaskRow,
+    NullDraw,
+    Plateau,
+    RestartRow,
+    Stability,
+    StartRow,
+    SweepRow,
+)
 from vaegan_engine.contract.settings import ComputeConfig, EvaluateRun, ReportRun, TrainingConfig, TrainRun, TraverseRun
 from vaegan_engine.data.mrc_files import write_map
 from vaegan_engine.evaluation import evaluate
@@ -23,10 +35,11 @@ from vaegan_engine.report import page, report, states_section
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 IDS = 2 ** 60 + np.arange(3, 203) * 7  # neither rows nor whole in float64
 CPU = ComputeConfig(device="cpu", threads=1)
-MASKS = [{"radius_ang": 80.0, "misfit": 171.7, "kept": False}, {"radius_ang": 96.0, "misfit": 138.0, "kept": True}]
-STARTS = [{"kind": "alone", "coarse_log_evidence": [88.8, 99.9], "log_evidence": 110.1, "kept": False},
-          {"kind": "beside", "coarse_log_evidence": [], "log_evidence": 120.4, "kept": True}]
-RESTARTS = [{"misfit": 1.58, "best": 0.75, "log_evidence": 241.7, "log_evidence_before": 223.2, "kept": True}]
+SUMMARY = states_summary(
+    verdict="2 <states>", masks=[MaskRow(80.0, 171.7, False), MaskRow(96.0, 138.0, True)],
+    starts=[StartRow("alone", [88.8, 99.9], 110.1, False), StartRow("beside", [], 120.4, True)],
+    restarts=[RestartRow(1.58, 0.75, 241.7, 223.2, True)], contrast_spread=0.234, junk=junk_numbers(10, 0.05),
+    landscapes=[landscape(1, n_outliers=7), landscape(2, sizes=[61, 62])])
 
 
 @pytest.fixture
@@ -38,8 +51,7 @@ def analysis(tmp_path, monkeypatch, fake_model):
     line = np.arange(200.0)
     emb = write_embedding(tmp_path / "emb", z, particle_id=IDS)
     clu = write_clusters(tmp_path / "clu", label, particle_id=IDS, umap=np.stack((line, -line), 1), embedding_dir=emb)
-    result_files.write_json(clu / result_files.CLUSTERING_JSON, {"method": "hdbscan", "sweep": [
-        {"min_cluster_size": 15, "hdbscan_clusters": 3, "clusters": 3, "unassigned_frac": 0.05, "ami": 0.987}]})
+    write_record(clu / result_files.CLUSTERING_JSON, clustering(sweep=[SweepRow(15, 3, 3, 0.05, 0.987)]))
     truth = write_truth(tmp_path / "truth.csv", state, particle_id=IDS)
     (tmp_path / "simulation.json").write_text(json.dumps(
         {"options": {"phantom": 3}, "map_files": ["phantom_0", "phantom_1", "phantom_2"]}))
@@ -52,10 +64,8 @@ def analysis(tmp_path, monkeypatch, fake_model):
                           versions={"engine": "0.1.0", "torch": "9.8.7"}, n_particles=200)
     for tick in range(1, 4):
         result_files.append_jsonl(tmp_path / "run" / result_files.LOG_JSONL, {"kimg": tick, "critic_loss": 1 / tick})
-    result_files.write_json(tmp_path / "hal" / result_files.HALVES_JSON, [
-        {"cluster": 0, "n_half1": 40, "n_half2": 40, "fsc": np.linspace(1, 0, 9).tolist(), "voxel_size_ang": 4.5,
-         "resolution_0.143_ang": 12.34, "resolution_0.5_ang": 18.0, "nyquist_frac_0.143": 0.73},
-        {"cluster": 1, "n_half1": 3, "n_half2": 3, "note": "3 particles in one half, fewer than 10: not compared"}])
+    write_records(tmp_path / "hal" / result_files.HALVES_JSON, [halves_row(0, comparison()), HalvesRow(
+        1, 3, 3, "3 particles in one half, fewer than 10: not compared")])
     return ReportRun(
         run_dir=str(tmp_path / "run"), clusters_dir=str(clu), traverse_dir=str(tmp_path / "tra"),
         halves_dir=str(tmp_path / "hal"), evaluation_dir=str(tmp_path / "eva"), title="A <b>title</b>")
@@ -135,14 +145,11 @@ def test_the_embedding_is_whole(tmp_path, analysis):
 
 def test_a_verdict_that_was_stored_is_shown_with_its_numbers(tmp_path, analysis):
     path = tmp_path / "clu" / result_files.CLUSTERING_JSON
-    stored = result_files.read_json(path)
-    result_files.write_json(path, {
-        **stored, "clusters": 2, "verdict": "2 <clusters>", "valley": 0.21,
-        "plateau": {"clusters": 3, "from": 17, "to": 71},
-        "stability": {"repeats": 2, "particles": 160, "stable_from": 0.75, "per_cluster": [0.91, 0.52],
-                      "clusters": [2, 4]},
-        "null": [{"clusters": 1, "valley": 1.0}, {"clusters": 5, "valley": 0.2}, {"clusters": 2, "valley": 0.22}],
-        "sweep": [{**stored["sweep"][0], "null_clusters": [1, 6]}]})
+    write_record(path, clustering(
+        clusters=2, verdict="2 <clusters>", valley=0.21, plateau=Plateau(3, 17, 71),
+        stability=Stability(2, 160, 0.75, [0.91, 0.52], [2, 4]),
+        null=[NullDraw(1, 1.0, [1]), NullDraw(5, 0.2, [6]), NullDraw(2, 0.22, [])],
+        sweep=[SweepRow(15, 3, 3, 0.05, 0.987, [1, 6])]))
     rows = result_files.read_json(tmp_path / "clu" / result_files.CLUSTERS_JSON)
     rows[1]["stability"] = 0.523
     result_files.write_json(tmp_path / "clu" / result_files.CLUSTERS_JSON, rows)
@@ -160,19 +167,14 @@ def test_a_refinement_is_shown(tmp_path, analysis):
     folder = tmp_path / "ref"
     for name in ("cluster_00", "cluster_01", "along_0", "along_1"):
         write_map(folder / f"maps/{name}.mrc", np.random.default_rng(1).normal(size=(16,) * 3).astype(np.float32), 4.5)
-    rows = [{"label": label, "cluster": label, "n_particles": 120 - 50 * label, "fraction": 0.6 - 0.25 * label,
-             "file": f"maps/cluster_0{label}.mrc", "files": [f"maps/half{label}a.mrc", f"maps/half{label}b.mrc"],
-             "voxel_size_ang": 4.5, "fsc": np.linspace(1, 0, 9).tolist(), "resolution_0.143_ang": 11.17 + label,
-             "resolution_0.5_ang": 17.28 + label, "nyquist_frac_0.143": 0.81, "fsc_raw": np.linspace(1, 0, 9).tolist(),
-             "shared_ang": 24.0, "proven_0.143": label == 0, "resolution_raw_0.143_ang": 13.0,
-             "direction_best_ang": 10.0, "direction_worst_ang": 14.5} for label in (0, 1)]
-    rows[1]["motion_files"] = ["maps/along_0.mrc", "maps/along_1.mrc"]
-    result_files.write_json(folder / result_files.CLUSTERS_JSON, rows)
-    result_files.write_json(folder / result_files.STATES_JSON, {
-        "clusters": 2, "verdict": "2 <states>", "unseen_log_evidence": 123.45, "least_log_evidence": 3.0,
-        "starts": STARTS, "masks": MASKS, "restarts": RESTARTS, "contrast_spread": 0.234, "least_contrast_spread": 0.08,
-        "pairs": [{"states": [0, 1], "agreement": 0.98, "valley": 0.04, "by_view": 0.01, "valley_evidence": 312.4}],
-        "junk": {"n_junk": 10, "fraction": 0.05}})
+    along = [], ["maps/along_0.mrc", "maps/along_1.mrc"]
+    write_records(folder / result_files.CLUSTERS_JSON, [
+        state_row(label, 120 - 50 * label, 0.6 - 0.25 * label,
+                  comparison(resolution_0143_ang=11.17 + label, resolution_05_ang=17.28 + label,
+                             nyquist_frac_0143=0.81), proof(6, shared_ang=24.0, proven_0143=label == 0),
+                  files=[f"maps/half{label}a.mrc", f"maps/half{label}b.mrc"], motion_files=along[label])
+        for label in (0, 1)])
+    write_record(folder / result_files.STATES_JSON, SUMMARY)
     result_files.write_csv(folder / result_files.PARTICLES_CSV, ["particle_id", "label", "rot_deg", "tilt_deg"],
                       [[i, label, 7 * k % 360 - 180, k % 180]
                        for k, (i, label) in enumerate(zip(IDS, np.repeat([0, 1, -1], (120, 70, 10)), strict=True))])
@@ -187,6 +189,8 @@ def test_a_refinement_is_shown(tmp_path, analysis):
                   "state 2 70 35.0 % 12.2 Å", "no resolution is proven: the halves fall apart at 12.2 A",
                   "state 1 and state 2 0.98 0.04 0.01 312",
                   "misfit 1.58 (the best state's 0.75)", "241.7 per unseen image, 223.2 before, taken",
+                  "groups of the images of one state one state, 7 outside",
+                  "2 states of 61, 62 (log likelihood of the least valley 33)",
                   "motion 2 of 2"):
         assert words in text, words
     assert len(reader.images) - len(plain.images) == 2 * 6 + 2 + 1 + 1  # views, motion, FSC, viewing directions

@@ -7,7 +7,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from math import log
-from typing import Any, Mapping, Optional, Sequence, Tuple
+from typing import Mapping, Optional, Sequence, Tuple
+
+from .records import Clustering
 
 SAME_NMI = 0.9  # from which two divisions count as the same
 
@@ -59,18 +61,12 @@ def crossing(cluster_of: Mapping[int, int], state_of: Mapping[int, int]) -> Cros
     return Crossing(clusters, states, tuple(tuple(pairs[c, s] for s in states) for c in clusters))
 
 
-def lowest_stability(details: Mapping[str, Any]) -> Optional[float]:
-    """The stability of the least stable cluster of ``clustering.json``; None where it was not looked at."""
-    values = details.get("stability", {}).get("per_cluster") or []
-    return min(values) if values else None
+def lowest_stability(details: Clustering) -> Optional[float]:
+    """The stability of the least stable cluster; None where it was not looked at."""
+    return min(details.stability.per_cluster, default=None) if details.stability is not None else None
 
 
-def stable_from(details: Mapping[str, Any]) -> float:
-    """The stability from which a cluster of ``clustering.json`` counts as stable."""
-    return float(details.get("stability", {}).get("stable_from", 1.0))
-
-
-def trusted(crossed: Crossing, details: Mapping[str, Any], posed: bool) -> str:
+def trusted(crossed: Crossing, details: Clustering, posed: bool) -> str:
     """Which of both to trust, and why, in plain words.
 
     details: ``clustering.json``; posed: whether the embedding was made at the states' poses.
@@ -78,7 +74,7 @@ def trusted(crossed: Crossing, details: Mapping[str, Any], posed: bool) -> str:
     n_states = sum(label >= 0 for label in crossed.states)
     n_clusters = sum(label >= 0 for label in crossed.clusters)
     lowest, nmi = lowest_stability(details), crossed.nmi
-    stable = lowest is not None and lowest >= stable_from(details)
+    stable = lowest is not None and details.stability is not None and lowest >= details.stability.stable_from
     how = "its stability was not looked at" if lowest is None else f"lowest stability {lowest:.2f}"
     if n_states == n_clusters == 1:
         return "One structure: neither the states nor the embedding part the particles."

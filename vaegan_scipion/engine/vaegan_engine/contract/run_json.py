@@ -6,11 +6,12 @@ import json
 import os
 import typing
 from pathlib import Path
-from typing import Any, Dict, Literal, Type, TypeVar, Union
+from typing import Any, Dict, Type, TypeVar, Union
 
 from . import result_files, run_json
 from .errors import ConfigError, DataError
-from .setting import described, not_a_choice
+from .record import from_json
+from .setting import described
 from .settings import CONTRACT_VERSION, RUN_TYPES, AnyRun, TrainRun
 
 
@@ -34,37 +35,7 @@ def from_dict(cls: Type[T], values: Dict[str, Any], where: str = "run.json") -> 
 
     Raises ConfigError on an unknown key, a wrong type or a value outside its choices.
     """
-    if not isinstance(values, dict):
-        raise ConfigError(f"{where}: expected an object, got {type(values).__name__}.",
-                          "Write the section as a JSON object { ... }.")
-    hints = typing.get_type_hints(cls)
-    unknown = sorted(set(values) - set(hints))
-    if unknown:
-        raise ConfigError(f"{where}: unknown key '{unknown[0]}'.",
-                          f"Known keys: {', '.join(sorted(hints))}.")
-    kwargs = {key: _checked(hints[key], value, f"{where}: {key}")
-              for key, value in values.items()}
-    return cls(**kwargs)
-
-
-def _checked(kind: Any, value: Any, where: str) -> Any:
-    if dataclasses.is_dataclass(kind):
-        return from_dict(typing.cast(Any, kind), value, where)
-    if typing.get_origin(kind) is Literal:
-        choices = typing.get_args(kind)
-        if value not in choices or isinstance(value, bool) != isinstance(choices[0], bool):
-            raise ConfigError(*not_a_choice(where, value, choices))
-        return value
-    if typing.get_origin(kind) is tuple:
-        if not isinstance(value, (list, tuple)):
-            raise ConfigError(f"{where} is {value!r}, of type {type(value).__name__}.", "Give a list [ ... ].")
-        return tuple(_checked(typing.get_args(kind)[0], one, where) for one in value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if type(value) is not kind:
-        raise ConfigError(f"{where} is {value!r}, of type {type(value).__name__}.",
-                          f"Give a value of type {kind.__name__}.")
-    return value
+    return from_json(cls, values, where, ConfigError)
 
 
 def to_dict(run: Any) -> Dict[str, Any]:

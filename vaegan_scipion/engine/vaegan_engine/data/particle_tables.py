@@ -9,6 +9,8 @@ import numpy as np
 
 from ..contract import result_files, run_json
 from ..contract.errors import DataError
+from ..contract.record import read_records
+from ..contract.records import ClusterRow
 from ..contract.settings import ClusterRun
 
 TRUTH_ID_COLUMNS = ("particle_id", "id")
@@ -92,14 +94,9 @@ def read_clusters(clusters_dir: str | Path) -> Clusters:
     return clusters
 
 
-def read_cluster_rows(clusters_dir: str | Path) -> list[dict]:
-    """Rows of ``clusters.json``: label, n_particles, z, file, index. Raises DataError."""
-    path = Path(clusters_dir) / result_files.CLUSTERS_JSON
-    try:
-        return list(result_files.read_json(path))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: it cannot be read ({error}).",
-                        "Give the --out folder of a finished cluster or states.") from error
+def read_cluster_rows(clusters_dir: str | Path) -> list[ClusterRow]:
+    """Rows of ``clusters.json``. Raises DataError."""
+    return read_records(ClusterRow, Path(clusters_dir) / result_files.CLUSTERS_JSON, "cluster or states")
 
 
 def latents_of_clusters(clusters_dir: str | Path) -> tuple[Clusters, Latents]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..contract import presets, result_files, run_json
 from ..contract.errors import ConfigError, DataError
+from ..contract.records import StatesSummary
 from ..contract.setting import check_settings, section, setting
 from ..contract.settings import ClusterRun, ComputeConfig, EmbedRun, StatesRun, TrainRun
 from ..data.mrc_files import write_map, write_stack
@@ -124,7 +125,7 @@ def run_task(name: str, task: Task, data: Path, out: Path, where: ComputeConfig,
     found = run_states_of(out, clusters, where)
     minutes = (time.monotonic() - started) / 60
     row = {"task": name, "seed": where.seed, "images": len(true_table(out / "data" / TRUTH_CSV)), "snr": task.snr,
-           "states": task.states, "found": found["states"], "verdict": found["verdict"],
+           "states": task.states, "found": found.states, "verdict": found.verdict,
            "minutes": minutes, "settings": settings, **scores(task, data, out, where)}
     if clusters:
         row["embedding"] = label_scores(Path(clusters), out / "data" / TRUTH_CSV, groups(task, data))
@@ -176,7 +177,7 @@ def trained(out: Path, where: ComputeConfig) -> str:
     return folders["clusters"]
 
 
-def run_states_of(out: Path, clusters: str, where: ComputeConfig) -> dict[str, Any]:
+def run_states_of(out: Path, clusters: str, where: ComputeConfig) -> StatesSummary:
     """Refine the task's particles."""
     from ..refine.refine import run_states
 

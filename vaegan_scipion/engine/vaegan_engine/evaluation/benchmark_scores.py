@@ -1,6 +1,7 @@
 """How a task of the scoreboard is scored against its truth."""
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 
 from ..contract import result_files
 from ..contract.labels import UNASSIGNED
+from ..contract.records import ClaimedFigures
 from ..contract.settings import ComputeConfig, EvaluateRun
 from ..data.mrc_files import read_map
 from ..data.particle_tables import JUNK, read_cluster_rows, read_clusters
@@ -80,35 +82,39 @@ def scores(task: Task, data: Path, out: Path, where: ComputeConfig) -> dict[str,
         values["spearman"] = frame_correlation(out / "states", truth_csv)
     request = EvaluateRun(clusters_dir=str(out / "states"), truth_csv=str(truth_csv), maps=maps, compute=where)
     evaluation = run_evaluate(request, out / "evaluation")
-    rows = [row for row in evaluation["maps"] if "resolution_0.5_ang" in row]
+    rows = evaluation.maps
     if rows:
-        worst = max(rows, key=lambda row: row["resolution_0.5_ang"])
-        values.update({key: worst[key] for key in ("resolution_0.5_ang", "nyquist_frac_0.5")})
-        values["fsc_auc"] = image_fsc_auc(out / "states", out / "evaluation", rows, maps, truth_csv)
-        values.update(largest_claims(rows))
+        worst = max((row.compared for row in rows), key=lambda compared: compared.resolution_05_ang)
+        values |= {"resolution_0.5_ang": worst.resolution_05_ang, "nyquist_frac_0.5": worst.nyquist_frac_05}
+        aligned = {row.label: read_map(out / "evaluation" / row.aligned_file) for row in rows}
+        values["fsc_auc"] = image_fsc_auc(out / "states", aligned, maps, truth_csv)
+        values |= largest_claims([row.claim for row in rows])
     return values
 
 
 def claims_of_noise(folder: Path) -> dict[str, float]:
     """What the half maps of images without a particle claim: all of it is an excess."""
-    return largest_claims([ClaimedFsc(np.array(row["fsc"]), np.zeros(len(row["fsc"])), row["shared_shell"]).row()
-                           for row in read_cluster_rows(folder)])
+    states = [row.of_state for row in read_cluster_rows(folder)]
+    return largest_claims([ClaimedFsc(np.array(state.halves.fsc), np.zeros(len(state.halves.fsc)),
+                                      state.proof.shared_shell).figures() for state in states])
 
 
-def largest_claims(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """The largest excess of any state, over the shells that are claimed and over all."""
-    return {name: max(row[name] for row in rows) for name in ("claimed_excess", "claimed_excess_all_shells")
-            if all(name in row for row in rows)}
+def largest_claims(claims: Sequence[ClaimedFigures | None]) -> dict[str, float]:
+    """The largest excess of any state, over the shells that are claimed and over all; {} where a state claims none."""
+    known = [claim for claim in claims if claim is not None]
+    if len(known) < len(claims):
+        return {}
+    return {"claimed_excess": max(claim.claimed_excess for claim in known),
+            "claimed_excess_all_shells": max(claim.claimed_excess_all_shells for claim in known)}
 
 
-def image_fsc_auc(folder: Path, evaluation: Path, rows: list[dict[str, Any]], maps: tuple[str, ...], truth_csv: Path
+def image_fsc_auc(folder: Path, aligned: dict[int, tuple[np.ndarray, float]], maps: tuple[str, ...], truth_csv: Path
                   ) -> float:
     """Mean over the images of the area under the FSC of their state's map with the map they were made from.
 
     The area is the mean over the shells from 1 to Nyquist. The maps lie in one frame, to which ``evaluate`` has
-    aligned each state's map. Junk, and images of no state, are left out.
+    aligned each state's map: ``aligned`` by label, with its voxel size. Junk, and images of no state, are left out.
     """
-    aligned = {row["label"]: read_map(evaluation / row["aligned_file"]) for row in rows}
     first, voxel_size_ang = next(iter(aligned.values()))
     true = {Path(reference.name).name: reference.map
             for reference in read_references(list(maps), truth_csv, len(first), voxel_size_ang)}
@@ -116,7 +122,7 @@ def image_fsc_auc(folder: Path, evaluation: Path, rows: list[dict[str, Any]], ma
     pairs = [(int(label), Path(truth[int(i)]["map_file"]).name)
              for i, label in zip(clusters.particle_id, clusters.label, strict=True)]
     pairs = [pair for pair in pairs if pair[0] in aligned and pair[1] in true]
-    area = {pair: float(np.mean(compare(aligned[pair[0]][0], true[pair[1]], voxel_size_ang)["fsc"][1:]))
+    area = {pair: float(np.mean(compare(aligned[pair[0]][0], true[pair[1]], voxel_size_ang).fsc[1:]))
             for pair in set(pairs)}
     return float(np.mean([area[pair] for pair in pairs]))
 

@@ -8,10 +8,10 @@ beyond it is noise, or an error of the poses, that both have in common.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from ..contract.records import ClaimedFigures
 from ..physics.fsc import fourier_shell_correlation
 
 
@@ -33,10 +33,10 @@ class ClaimedFsc:
         """The same over all shells from 1, those that are drawn as unproven too."""
         return _largest(self.claimed - self.deserved, 1)
 
-    def row(self) -> dict[str, Any]:
+    def figures(self) -> ClaimedFigures:
         """For ``evaluation.json``."""
-        return {"claimed_fsc": [float(x) for x in self.claimed], "deserved_fsc": [float(x) for x in self.deserved],
-                "claimed_excess": self.excess, "claimed_excess_all_shells": self.excess_all_shells}
+        return ClaimedFigures([float(x) for x in self.claimed], [float(x) for x in self.deserved], self.excess,
+                              self.excess_all_shells)
 
 
 def _largest(excess: np.ndarray, first: int) -> float:

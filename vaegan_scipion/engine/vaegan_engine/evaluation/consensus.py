@@ -11,7 +11,7 @@ After Fred and Jain (IEEE PAMI 27, 835, 2005: clusterings combined by votes) and
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ import numpy as np
 from ..contract import result_files
 from ..contract.errors import ConfigError, DataError
 from ..contract.labels import UNASSIGNED
+from ..contract.record import write_records
+from ..contract.records import ClusterRow
 from ..contract.setting import check_settings, setting
 from ..data.particle_tables import read_cluster_rows, read_clusters
 from ..data.run_images import row_ids_of
@@ -119,6 +121,15 @@ def read_labels(folders: list[str]) -> tuple[np.ndarray, np.ndarray]:
     return common, np.stack(rows)
 
 
+def moved(row: ClusterRow, source: Path, out_dir: Path) -> ClusterRow:
+    """A row of the folder ``source`` with its files named from ``out_dir``."""
+    def there(files: list[str]) -> list[str]:
+        return [os.path.relpath(source / file, out_dir) for file in files]
+
+    state = row.state and replace(row.state, files=there(row.state.files), motion_files=there(row.state.motion_files))
+    return replace(row, file=there([row.file])[0], state=state)
+
+
 def run_consensus(options: ConsensusOptions, out_dir: Path) -> dict[str, Any]:
     """Write ``clusters.csv``, ``clusters.json`` and ``consensus.json``; returns what the last holds.
 
@@ -132,7 +143,7 @@ def run_consensus(options: ConsensusOptions, out_dir: Path) -> dict[str, Any]:
     ids, labels = read_labels(folders)
     found = agree(labels)
     source = Path(folders[found.chosen])
-    old = {row["label"]: row for row in read_cluster_rows(source)}
+    old = {row.label: row for row in read_cluster_rows(source)}
     groups, rows = [], []
     for c in range(found.overlap.shape[1]):
         others = np.delete(found.overlap[:, c], found.chosen)
@@ -140,9 +151,7 @@ def run_consensus(options: ConsensusOptions, out_dir: Path) -> dict[str, Any]:
         groups.append({"label": c, "n_particles": n_here, "stability": float(others.mean()),
                        "found_in": 1 + int((others >= STABLE).sum()), "overlap": found.overlap[:, c].tolist()})
         if c in old:
-            rows.append({**old[c], "n_particles": n_here, "fraction": n_here / len(ids),
-                         "file": os.path.relpath(source / old[c]["file"], out_dir),
-                         "files": [os.path.relpath(source / file, out_dir) for file in old[c].get("files", [])]})
+            rows.append(replace(moved(old[c], source, out_dir), n_particles=n_here, fraction=n_here / len(ids)))
     counts = [int(row.max()) + 1 for row in labels]
     undecided = float((found.label == UNASSIGNED).mean())
     made = {"verdict": verdict(groups, counts, undecided), "chosen": str(source), "groups": groups,
@@ -151,7 +160,7 @@ def run_consensus(options: ConsensusOptions, out_dir: Path) -> dict[str, Any]:
                 for folder, count, value in zip(folders, counts, found.agreement, strict=True)]}
     result_files.write_csv(out_dir / result_files.CLUSTERS_CSV, ["particle_id", "label", "probability"],
                       [list(row) for row in zip(ids.tolist(), found.label.tolist(), found.share.tolist(), strict=True)])
-    result_files.write_json(out_dir / result_files.CLUSTERS_JSON, rows)
+    write_records(out_dir / result_files.CLUSTERS_JSON, rows)
     result_files.write_json(out_dir / CONSENSUS_JSON, made)
     print(f"verdict: {made['verdict']}")
     for group in groups:

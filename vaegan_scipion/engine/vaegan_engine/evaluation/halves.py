@@ -15,13 +15,15 @@ import numpy as np
 from ..contract import result_files, run_json
 from ..contract.errors import ConfigError
 from ..contract.labels import UNASSIGNED
+from ..contract.record import write_records
+from ..contract.records import HalfMaps, HalvesRow
 from ..contract.run_json import read_training
 from ..contract.setting import check_settings
 from ..contract.settings import EmbedRun, HalvesRun, TrainRun
 from ..data.mrc_files import write_map
 from ..data.particle_tables import Clusters, Latents, read_clusters, read_latents
 from ..data.run_images import check_row_ids
-from ..figures.fsc_curves import write_fsc
+from ..figures.fsc_curves import HalvesFsc, write_fsc
 from ..latent.embed import run_embed
 from ..physics.map_alignment import align_map
 from ..physics.map_comparison import compare
@@ -98,27 +100,33 @@ def same_settings(folder: Path, settings: TrainRun) -> bool:
 
 
 def compare_halves(label: int, clusters: Clusters, latents: list[Latents], decoders: list[Any], out_dir: Path
-                   ) -> dict[str, Any]:
+                   ) -> HalvesRow:
     """Maps of one cluster from both halves, the second aligned to the first, and their FSC."""
     wanted = clusters.particle_id[clusters.label == label]
     members = [half.z[np.isin(half.particle_id, wanted)] for half in latents]
-    row: dict[str, Any] = {"cluster": label, "n_half1": len(members[0]), "n_half2": len(members[1])}
-    few = min(len(z) for z in members)
-    if few < SMALLEST_HALF:
-        row["note"] = f"{few} particles in one half, fewer than {SMALLEST_HALF}: not compared"
-        return row
+    sizes = len(members[0]), len(members[1])
+    if min(sizes) < SMALLEST_HALF:
+        return HalvesRow(label, *sizes,
+                         note=f"{min(sizes)} particles in one half, fewer than {SMALLEST_HALF}: not compared")
     maps = [decoder.decode(z.mean(axis=0, keepdims=True))[0] for decoder, z in zip(decoders, members, strict=True)]
     voxel_size_ang = decoders[0].pixel_size_ang
-    found = align_map(maps[1], maps[0], voxel_size_ang)
-    row.update(compare(maps[0], found.map, voxel_size_ang))
-    row.update(voxel_size_ang=voxel_size_ang, correlation=float(found.correlation), mirrored=bool(found.mirrored),
-               files=[f"{result_files.MAPS}/cluster_{label:02d}_half{half}.mrc" for half in (1, 2)])
-    for file, array in zip(row["files"], (maps[0], found.map), strict=True):
+    aligned = align_map(maps[1], maps[0], voxel_size_ang)
+    files = [f"{result_files.MAPS}/cluster_{label:02d}_half{half}.mrc" for half in (1, 2)]
+    for file, array in zip(files, (maps[0], aligned.map), strict=True):
         write_map(out_dir / file, array, voxel_size_ang)
-    return row
+    return HalvesRow(label, *sizes, compared=HalfMaps(
+        voxel_size_ang, float(aligned.correlation), bool(aligned.mirrored), files,
+        compare(maps[0], aligned.map, voxel_size_ang)))
 
 
-def write(rows: list[dict[str, Any]], out_dir: Path) -> None:
+def fsc_of(row: HalvesRow) -> HalvesFsc:
+    """The curve of a row, or its note."""
+    if row.compared is None:
+        return HalvesFsc(row.cluster, note=row.note)
+    return HalvesFsc(row.cluster, row.compared.voxel_size_ang, row.compared.halves)
+
+
+def write(rows: list[HalvesRow], out_dir: Path) -> None:
     """Write ``halves.json`` and the curves."""
-    write_fsc(rows, out_dir, "Two halves trained apart")
-    result_files.write_json(out_dir / result_files.HALVES_JSON, rows)
+    write_fsc([fsc_of(row) for row in rows], out_dir, "Two halves trained apart")
+    write_records(out_dir / result_files.HALVES_JSON, rows)

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ..contract.labels import CLUSTERS, Naming, cluster_colour, cluster_name
+from ..contract.labels import CLUSTERS, Naming
 
 DOTS_AT_MOST = 20000
 
@@ -44,16 +44,15 @@ class Curve:
     style: str = "-"
 
 
-def draw_umap(ax: Axes, points: np.ndarray, labels: np.ndarray, title: str = "",
-              name: Callable[[int], str] = cluster_name, colour: Callable[[int], str] = cluster_colour) -> None:
+def draw_umap(ax: Axes, points: np.ndarray, labels: np.ndarray, title: str = "", naming: Naming = CLUSTERS) -> None:
     """Scatter ``(n, 2)`` points by label, with the number of particles of each."""
     size = float(np.clip(6000 / max(len(points), 1), 1.0, 12.0))
     shown = np.random.default_rng(0).permutation(len(points))[:DOTS_AT_MOST]
-    found = sorted(set(labels.tolist()), key=lambda label: (label < 0, label))
     ax.scatter(points[shown, 0], points[shown, 1], s=size, linewidths=0,
-               c=[colour(label) for label in labels[shown].tolist()])
-    for label in found:
-        ax.scatter([], [], s=30, color=colour(label), label=f"{name(label)} ({int((labels == label).sum())})")
+               c=[naming.colour(label) for label in labels[shown].tolist()])
+    for label in sorted(set(labels.tolist()), key=lambda label: (label < 0, label)):
+        ax.scatter([], [], s=30, color=naming.colour(label),
+                   label=f"{naming.name(label)} ({int((labels == label).sum())})")
     ax.legend(fontsize=8, loc="best", framealpha=0.8)
     ax.set(xlabel="UMAP 1", ylabel="UMAP 2", title=title)
 

@@ -1,7 +1,7 @@
 """``cluster``: UMAP and groups of an embedding, and one map (3D) or image (2D) per group."""
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,9 @@ import numpy as np
 from ..contract import result_files, run_json
 from ..contract.errors import DataError
 from ..contract.labels import UNASSIGNED, cluster_name
+from ..contract.record import write_record, write_records
+from ..contract.records import Clustering, NullDraw, Stability, Try
+from ..contract.records import ClusterRow as Row
 from ..contract.setting import check_settings
 from ..contract.settings import ClusterRun
 from ..data.particle_tables import Clusters, Latents, read_latents
@@ -23,7 +26,7 @@ from .density_clustering import Grouping
 TRIES = 3  # of UMAP and HDBSCAN with other random numbers
 
 
-def run_cluster(run: ClusterRun, out_dir: Path) -> dict[str, Any]:
+def run_cluster(run: ClusterRun, out_dir: Path) -> Clustering:
     """Cluster an embedding into ``out_dir``. Returns what ``clustering.json`` holds.
 
     Raises ConfigError or DataError.
@@ -37,13 +40,13 @@ def run_cluster(run: ClusterRun, out_dir: Path) -> dict[str, Any]:
 
     z, points, group, tries = most_typical(run, latents.z)
     clusters = Clusters(latents.particle_id, group.labels, group.probability, points)
-    details = describe(run, z, clusters, group) | {"tries": tries}
+    details = replace(describe(run, z, clusters, group), tries=tries)
     rows, arrays = picture_rows(latents, clusters, decoder, out_dir)
     if run.stability_repeats:
-        details |= assess(run, latents.z, z, group, details, decoder.run.model.n_categories)
-        for row in rows:
-            if row["label"] != UNASSIGNED and "stability" in details:
-                row["stability"] = details["stability"]["per_cluster"][row["label"]]
+        details = assess(run, LatentsAsClustered(latents.z, z, decoder.run.model.n_categories), group, details)
+        if details.stability is not None:
+            rows = [row if row.label == UNASSIGNED
+                    else replace(row, stability=details.stability.per_cluster[row.label]) for row in rows]
     result_files.write_csv(
         out_dir / result_files.CLUSTERS_CSV,
         ["particle_id", "label", "probability", "umap_1", "umap_2"],
@@ -54,17 +57,17 @@ def run_cluster(run: ClusterRun, out_dir: Path) -> dict[str, Any]:
             )
         ),
     )
-    result_files.write_json(out_dir / result_files.CLUSTERS_JSON, rows)
-    result_files.write_json(out_dir / result_files.CLUSTERING_JSON, details)
+    write_records(out_dir / result_files.CLUSTERS_JSON, rows)
+    write_record(out_dir / result_files.CLUSTERING_JSON, details)
     draw(clusters, rows, arrays, out_dir)
     result_files.update_status(out_dir, state="finished", command=run.command, error=None,
-                          n_particles=len(z), clusters=details["clusters"], unassigned_frac=details["unassigned_frac"],
-                          verdict=details.get("verdict", ""), **{ROW_IDS: row_ids_of(run.embedding_dir)})
+                          n_particles=len(z), clusters=details.clusters, unassigned_frac=details.unassigned_frac,
+                          verdict=details.verdict or "", **{ROW_IDS: row_ids_of(run.embedding_dir)})
     report(details, rows)
     return details
 
 
-def most_typical(run: ClusterRun, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray, Grouping, list[dict[str, Any]]]:
+def most_typical(run: ClusterRun, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray, Grouping, list[Try]]:
     """z with jitter, UMAP points and groups of latents ``raw`` (n, k), and a row for every try.
 
     Random numbers decide where UMAP leaves a bridge, and now and then one more or one less joins everything. So
@@ -82,7 +85,7 @@ def most_typical(run: ClusterRun, raw: np.ndarray) -> tuple[np.ndarray, np.ndarr
     agreed = [float(np.mean([adjusted_mutual_info_score(one, other) for k, other in enumerate(labels) if k != place]
                             or [1.0])) for place, one in enumerate(labels)]
     best = int(np.argmax(agreed))
-    return *made[best], [{"clusters": int(one.max()) + 1, "ami": ami, "kept": place == best}
+    return *made[best], [Try(int(one.max()) + 1, ami, place == best)
                          for place, (one, ami) in enumerate(zip(labels, agreed, strict=True))]
 
 
@@ -107,27 +110,33 @@ def grouped(run: ClusterRun, z: np.ndarray, points: np.ndarray) -> Grouping:
     return density_clustering.group_by_density(z, points, size, run.min_samples, run.join_valley)
 
 
-def describe(run: ClusterRun, z: np.ndarray, clusters: Clusters, group: Grouping) -> dict[str, Any]:
+def describe(run: ClusterRun, z: np.ndarray, clusters: Clusters, group: Grouping) -> Clustering:
     """What ``clustering.json`` holds: how the clusters came about and how stable their number is."""
-    details: dict[str, Any] = {
-        "method": run.method, "n_particles": len(z), "clusters": int(clusters.label.max()) + 1,
-        "unassigned_frac": float((clusters.label == UNASSIGNED).mean()), "jitter_frac": density_clustering.JITTER_FRAC,
-        **group.details}
-    if run.method == "hdbscan":
-        details["sweep"] = density_clustering.sweep(z, clusters.umap, run.min_samples, run.join_valley, clusters.label)
-    return details
+    sweep = (density_clustering.sweep(z, clusters.umap, run.min_samples, run.join_valley, clusters.label)
+             if run.method == "hdbscan" else None)
+    return Clustering(run.method, len(z), int(clusters.label.max()) + 1, float((clusters.label == UNASSIGNED).mean()),
+                      density_clustering.JITTER_FRAC, [], group.min_cluster_size, group.hdbscan_groups, sweep)
 
 
-def assess(run: ClusterRun, raw: np.ndarray, z: np.ndarray, group: Grouping, details: dict[str, Any],
-           n_categories: int) -> dict[str, Any]:
-    """Stability of the clusters, what a null without groups gives, and a verdict; for ``clustering.json``.
+@dataclass(frozen=True)
+class LatentsAsClustered:
+    """Latents ``(n, k)`` without and with jitter; the first ``n_categories`` columns are probabilities."""
 
-    raw, z: latents ``(n, k)`` without and with jitter. Sweep rows get ``null_clusters``, the numbers of the first
+    raw: np.ndarray
+    z: np.ndarray
+    n_categories: int
+
+
+def assess(run: ClusterRun, latents: LatentsAsClustered, group: Grouping, details: Clustering) -> Clustering:
+    """``details`` with the stability of the clusters, what a null without groups gives, and a verdict.
+
+    Sweep rows get ``null_clusters``, the numbers of the first
     draws, as many as there are repeats.
     """
-    n, repeats, by_density = len(raw), run.stability_repeats, run.method == "hdbscan"
-    if by_density and n < 2 * details["min_cluster_size"]:
-        return {"verdict": f"one group: {n} particles cannot hold two clusters of {details['min_cluster_size']}"}
+    n, repeats, by_density = len(latents.raw), run.stability_repeats, run.method == "hdbscan"
+    if details.min_cluster_size is not None and n < 2 * details.min_cluster_size:
+        return replace(details, verdict=f"one group: {n} particles cannot hold two clusters of "
+                                        f"{details.min_cluster_size}")
     n_clusters, seed = int(group.labels.max()) + 1, run.compute.seed
     most_draws = 0 if not by_density else repeats if n_clusters == 1 else max(repeats, stability.NULL_DRAWS)
     with progress_bar(repeats + most_draws, "stability", "repeats") as bar:
@@ -135,26 +144,26 @@ def assess(run: ClusterRun, raw: np.ndarray, z: np.ndarray, group: Grouping, det
             bar.update(1)
             return clustered_part(run, part, n, seed)[2]
 
-        stable, numbers = stability.repeated(raw, group.labels, recluster, repeats, seed)
-        found: dict[str, Any] = {"stability": {
-            "repeats": repeats, "particles": stability.subset_size(n), "stable_from": stability.STABLE,
-            "per_cluster": [float(value) for value in stable], "clusters": numbers}}
-        if not by_density:
-            return found | {"verdict": stability.kept_apart(stable, " as asked for") + "; whether they are parted was "
-                                                                                      "not tested"}
-        valley = stability.worst_valley(z, group.labels)
-        sizes = [row["min_cluster_size"] for row in details["sweep"]]
-        draws: list[dict[str, Any]] = []
+        stable, numbers = stability.repeated(latents.raw, group.labels, recluster, repeats, seed)
+        details = replace(details, stability=Stability(repeats, stability.subset_size(n), stability.STABLE,
+                                                       [float(value) for value in stable], numbers))
+        if details.sweep is None:
+            return replace(details, verdict=stability.kept_apart(stable, " as asked for")
+                           + "; whether they are parted was not tested")
+        valley = stability.worst_valley(latents.z, group.labels)
+        sizes = [row.min_cluster_size for row in details.sweep]
+        draws: list[NullDraw] = []
         for draw in range(most_draws):
             if draw >= repeats and any(stability.as_deep(one, n_clusters, valley) for one in draws):
                 break
-            draws.append(null_draw(run, raw, n_categories, sizes if draw < repeats else [], seed + draw))
+            draws.append(null_draw(run, latents, sizes if draw < repeats else [], seed + draw))
             bar.update(1)
-    longest = stability.plateau(sizes, [row["clusters"] for row in details["sweep"]])
-    found["verdict"] = stability.verdict(stable, numbers, details["unassigned_frac"], valley, draws, longest)
-    sweep = [row | {"null_clusters": [draw["sweep"][place] for draw in draws[:repeats]]}
-             for place, row in enumerate(details["sweep"])]
-    return found | {"valley": valley, "null": draws, "plateau": longest, "sweep": sweep}
+    longest = stability.plateau(sizes, [row.clusters for row in details.sweep])
+    verdict = stability.verdict(stability.StabilityEvidence(stable, numbers, details.unassigned_frac, valley, draws,
+                                                            longest))
+    sweep = [replace(row, null_clusters=[one.sweep[place] for one in draws[:repeats]])
+             for place, row in enumerate(details.sweep)]
+    return replace(details, verdict=verdict, valley=valley, null=draws, plateau=longest, sweep=sweep)
 
 
 def clustered_part(run: ClusterRun, part: np.ndarray, n: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -174,37 +183,36 @@ def clustered_part(run: ClusterRun, part: np.ndarray, n: int, seed: int) -> tupl
     )
 
 
-def null_draw(run: ClusterRun, raw: np.ndarray, n_categories: int, sizes: list[int], seed: int) -> dict[str, Any]:
-    """Cluster one draw of the null: clusters, valley of the least parted two, clusters at other smallest sizes."""
-    n = len(raw)
+def null_draw(run: ClusterRun, latents: LatentsAsClustered, sizes: list[int], seed: int) -> NullDraw:
+    """Cluster one draw of the null, at other smallest ``sizes`` too."""
+    n = len(latents.raw)
     rng = np.random.default_rng([seed, n])
     z, points, labels = clustered_part(
-        run, stability.null_latents(raw, n_categories, stability.subset_size(n), rng), n, seed)
+        run, stability.null_latents(latents.raw, latents.n_categories, stability.subset_size(n), rng), n, seed)
     others = [
         density_clustering.group_by_density(
             z, points, density_clustering.part_size(size, n, len(z)), run.min_samples, run.join_valley
         ).labels
         for size in sizes
     ]
-    return {"clusters": int(labels.max()) + 1, "valley": stability.worst_valley(z, labels),
-            "sweep": [int(other.max()) + 1 for other in others]}
+    return NullDraw(int(labels.max()) + 1, stability.worst_valley(z, labels),
+                    [int(other.max()) + 1 for other in others])
 
 
 def picture_rows(latents: Latents, clusters: Clusters, decoder: Any, out_dir: Path
-                 ) -> tuple[list[dict[str, Any]], np.ndarray]:
+                 ) -> tuple[list[Row], np.ndarray]:
     """Decode the mean z of every group, the unassigned too, and write it. Returns rows of ``clusters.json``."""
     labels = clusters.labels
     means = np.stack([latents.z[clusters.label == label].mean(axis=0) for label in labels])
     names = ["cluster_unassigned" if label == UNASSIGNED else f"cluster_{label:02d}" for label in labels]
     arrays, files = write_decoded(decoder, means, names, out_dir)
     counts = [int((clusters.label == label).sum()) for label in labels]
-    rows = [{"label": label, "n_particles": count, "fraction": count / len(latents.z),
-             "z": [float(x) for x in mean], "file": file, "index": index}
+    rows = [Row(label, count, count / len(latents.z), [float(x) for x in mean], file, index)
             for label, count, mean, (file, index) in zip(labels, counts, means, files, strict=True)]
     return rows, arrays
 
 
-def draw(clusters: Clusters, rows: list[dict[str, Any]], arrays: np.ndarray, out_dir: Path) -> None:
+def draw(clusters: Clusters, rows: list[Row], arrays: np.ndarray, out_dir: Path) -> None:
     """Write ``umap.png`` and ``maps.png``."""
     figure = drawing.new_figure(6.5, 5.5)
     n_clusters = int(clusters.label.max()) + 1
@@ -212,20 +220,20 @@ def draw(clusters: Clusters, rows: list[dict[str, Any]], arrays: np.ndarray, out
                       title=f"{n_clusters} cluster{'s' * (n_clusters != 1)} of {len(clusters.label)} particles")
     drawing.save_png(figure, out_dir / "umap.png")
     strip = drawing.density_strip(
-        [[(array, f"{cluster_name(row['label'])}, {row['n_particles']} particles")]
-         for row, array in zip(rows, arrays, strict=True)], [row["label"] for row in rows])
+        [[(array, f"{cluster_name(row.label)}, {row.n_particles} particles")]
+         for row, array in zip(rows, arrays, strict=True)], [row.label for row in rows])
     drawing.save_png(strip, out_dir / "maps.png")
 
 
-def report(details: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+def report(details: Clustering, rows: list[Row]) -> None:
     """Print the result."""
     for row in rows:
-        stable = f", stability {row['stability']:.2f}" if "stability" in row else ""
-        print(f"{cluster_name(row['label'])}: {row['n_particles']} particles ({100 * row['fraction']:.1f} %){stable}")
-    if "sweep" in details:
+        stable = "" if row.stability is None else f", stability {row.stability:.2f}"
+        print(f"{cluster_name(row.label)}: {row.n_particles} particles ({100 * row.fraction:.1f} %){stable}")
+    if details.sweep is not None:
         print("clusters against min_cluster_size: "
-              + ", ".join(f"{r['min_cluster_size']}: {r['clusters']}" for r in details["sweep"]))
-    print(f"clusters {details['clusters']}")
-    print(f"unassigned fraction {details['unassigned_frac']:.3f}", flush=True)
-    if "verdict" in details:
-        print(f"verdict: {details['verdict']}", flush=True)
+              + ", ".join(f"{row.min_cluster_size}: {row.clusters}" for row in details.sweep))
+    print(f"clusters {details.clusters}")
+    print(f"unassigned fraction {details.unassigned_frac:.3f}", flush=True)
+    if details.verdict is not None:
+        print(f"verdict: {details.verdict}", flush=True)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..contract.labels import UNASSIGNED
+from ..contract.records import GroupBefore, SweepRow
 from ..stats.density_valley import valley_ratio
 
 JITTER_FRAC = 0.03  # of the spread of z
@@ -28,7 +29,8 @@ class Grouping:
 
     labels: np.ndarray  # (n,) int64
     probability: np.ndarray  # (n,) float64, strength of the membership
-    details: dict[str, Any]  # plain values for clusters.json
+    min_cluster_size: int | None = None  # of HDBSCAN
+    hdbscan_groups: list[GroupBefore] | None = None  # before they were joined
 
 
 def jittered(z: np.ndarray, seed: int) -> np.ndarray:
@@ -156,9 +158,9 @@ def group_by_density(z: np.ndarray, points: np.ndarray, min_cluster_size: int, m
     if largest_valley > 0 and labels.max() == 0:
         labels, probability = np.zeros_like(labels), np.where(labels == UNASSIGNED, 0.0, probability)
     labels = renumbered(labels)
-    before = [{"hdbscan_label": int(g), "n_particles": int((found == g).sum()),
-               "label": int(labels[found == g][0])} for g in np.unique(found) if g != UNASSIGNED]
-    return Grouping(labels, probability, {"min_cluster_size": min_cluster_size, "hdbscan_groups": before})
+    before = [GroupBefore(int(g), int((found == g).sum()), int(labels[found == g][0]))
+              for g in np.unique(found) if g != UNASSIGNED]
+    return Grouping(labels, probability, min_cluster_size, before)
 
 
 def sweep_sizes(n: int) -> list[int]:
@@ -172,7 +174,7 @@ def part_size(size: int, n: int, n_part: int) -> int:
 
 
 def sweep(z: np.ndarray, points: np.ndarray, min_samples: int, largest_valley: float,
-          chosen: np.ndarray) -> list[dict[str, Any]]:
+          chosen: np.ndarray) -> list[SweepRow]:
     """Number of clusters against min_cluster_size: where the answer is stable, it is to be trusted.
 
     ``ami``: adjusted mutual information with the ``chosen`` labels.
@@ -182,10 +184,9 @@ def sweep(z: np.ndarray, points: np.ndarray, min_samples: int, largest_valley: f
     rows = []
     for size in sweep_sizes(len(points)):
         group = group_by_density(z, points, size, min_samples, largest_valley)
-        rows.append({"min_cluster_size": size, "hdbscan_clusters": len(group.details["hdbscan_groups"]),
-                     "clusters": int(group.labels.max()) + 1,
-                     "unassigned_frac": float((group.labels == UNASSIGNED).mean()),
-                     "ami": float(adjusted_mutual_info_score(chosen, group.labels))})
+        rows.append(SweepRow(size, len(group.hdbscan_groups or []), int(group.labels.max()) + 1,
+                             float((group.labels == UNASSIGNED).mean()),
+                             float(adjusted_mutual_info_score(chosen, group.labels))))
     return rows
 
 
@@ -194,7 +195,7 @@ def group_by_kmeans(z: np.ndarray, n_clusters: int, seed: int) -> Grouping:
     from sklearn.cluster import KMeans
 
     labels = KMeans(n_clusters=n_clusters, n_init=10, random_state=seed).fit_predict(z)
-    return Grouping(renumbered(labels.astype(np.int64)), np.ones(len(z)), {})
+    return Grouping(renumbered(labels.astype(np.int64)), np.ones(len(z)))
 
 
 def group_by_mixture(z: np.ndarray, n_clusters: int, seed: int) -> Grouping:
@@ -203,4 +204,4 @@ def group_by_mixture(z: np.ndarray, n_clusters: int, seed: int) -> Grouping:
 
     posterior = GaussianMixture(n_clusters, n_init=3, reg_covar=1e-6, random_state=seed).fit(z).predict_proba(z)
     labels = posterior.argmax(axis=1).astype(np.int64)
-    return Grouping(renumbered(labels), posterior.max(axis=1), {})
+    return Grouping(renumbered(labels), posterior.max(axis=1))

@@ -19,10 +19,11 @@ Pure functions of arrays; ``cluster`` reads and writes the files.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..contract.records import NullDraw, Plateau
 from ..stats.density_valley import valley_ratio
 from .density_clustering import nearest_group
 
@@ -94,32 +95,44 @@ def worst_valley(z: np.ndarray, labels: np.ndarray) -> float:
     return max(valley_ratio(a, b) for i, a in enumerate(members) for b in members[:i])
 
 
-def plateau(sizes: Sequence[int], numbers: Sequence[int]) -> dict[str, int]:
+def plateau(sizes: Sequence[int], numbers: Sequence[int]) -> Plateau:
     """The number of clusters that stays over the longest range of ``min_cluster_size`` (as a ratio).
 
-    Of equally long ranges the one of smaller sizes. Returns clusters and the sizes ``from`` and ``to``.
+    Of equally long ranges the one of smaller sizes.
     """
-    found: list[dict[str, int]] = []
+    ranges: list[Plateau] = []
     for size, number in zip(sizes, numbers, strict=True):
-        if found and found[-1]["clusters"] == number:
-            found[-1]["to"] = int(size)
+        if ranges and ranges[-1].clusters == number:
+            ranges[-1] = replace(ranges[-1], last=int(size))
         else:
-            found.append({"clusters": int(number), "from": int(size), "to": int(size)})
-    return max(found, key=lambda run: run["to"] / run["from"])
+            ranges.append(Plateau(int(number), int(size), int(size)))
+    return max(ranges, key=lambda one: one.last / one.first)
 
 
-def as_deep(draw: dict[str, Any], n_clusters: int, valley: float) -> bool:
+def as_deep(draw: NullDraw, n_clusters: int, valley: float) -> bool:
     """Whether a draw of the null has as many clusters, of which the least parted two are parted as deeply."""
-    return bool(draw["clusters"] >= n_clusters and draw["valley"] <= valley)
+    return bool(draw.clusters >= n_clusters and draw.valley <= valley)
 
 
-def verdict(stability: np.ndarray, numbers: Sequence[int], unassigned_frac: float, valley: float,
-            null: Sequence[dict[str, Any]], longest: dict[str, int] | None) -> str:
+@dataclass(frozen=True)
+class StabilityEvidence:
+    """What a verdict is made of."""
+
+    stability: np.ndarray  # (c,) of each cluster
+    numbers: Sequence[int]  # clusters of each repeat
+    unassigned_frac: float
+    valley: float  # between the two clusters that are parted least
+    null: Sequence[NullDraw]
+    longest: Plateau | None = None
+
+
+def verdict(evidence: StabilityEvidence) -> str:
     """One sentence from the evidence alone, for a method that finds the number of clusters itself."""
-    n = len(stability)
+    stability, numbers, null = evidence.stability, evidence.numbers, evidence.null
+    n, unassigned_frac, valley, longest = len(stability), evidence.unassigned_frac, evidence.valley, evidence.longest
     start = f"mostly unassigned, {100 * unassigned_frac:.0f} % of the particles are in no cluster; " \
         if unassigned_frac > MOSTLY_UNASSIGNED else ""
-    deep = [draw["valley"] for draw in null if as_deep(draw, n, valley)]
+    deep = [draw.valley for draw in null if as_deep(draw, n, valley)]
     if n == 1:
         more = sum(number > 1 for number in numbers)
         text = (f"one group, but {more} of {len(numbers)} repeats found more: not decided" if more
@@ -130,8 +143,8 @@ def verdict(stability: np.ndarray, numbers: Sequence[int], unassigned_frac: floa
                 f"as many, parted as deeply (valley here {valley:.2f}, there {min(deep):.2f})")
     else:
         text = kept_apart(stability)
-    if longest and longest["clusters"] != n:
-        text += f"; the longest plateau of the smallest cluster size has {longest['clusters']}"
+    if longest and longest.clusters != n:
+        text += f"; the longest plateau of the smallest cluster size has {longest.clusters}"
     return start + text
 
 

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..contract.records import StartRow
 from ..physics.map_resize import mask_in_box, resized_maps
 from ..reconstruction.images import low_passed, spread_rows
 from ..reconstruction.map_mixture import MapMixture
@@ -93,7 +94,7 @@ class CoarseMaps:
     maps: Tensor  # (c, d, d, d)
     noise: Tensor  # (d//2 + 1,)
     unseen: float  # mean log likelihood ratio against an empty map; near 0 on pure noise
-    starts: list[dict[str, Any]]
+    starts: list[StartRow]
     one_frame: bool = True  # copies of one map: together they are one state
 
 
@@ -170,9 +171,8 @@ def ab_initio(problem: Problem, maps: Tensor | None, recorder: Recorder) -> Coar
         copies, best = several[0], max(several[1:], key=lambda end: end.unseen)
         kept = best if is_plainly_better(best.each, copies.each, problem.tuning.start) else copies
     print(f"unseen images: log likelihood against an empty map {kept.unseen:.1f} per image ({len(trial.held)} images)")
-    return CoarseMaps(kept.maps, kept.noise, kept.unseen, [
-        {"kind": end.kind, "coarse_log_evidence": end.coarse, "log_evidence": end.unseen, "kept": end is kept}
-        for end in (alone, *several)], kept.kind in (ALONE, GROWN))
+    starts = [StartRow(end.kind, end.coarse, end.unseen, end is kept) for end in (alone, *several)]
+    return CoarseMaps(kept.maps, kept.noise, kept.unseen, starts, kept.kind in (ALONE, GROWN))
 
 
 def held_out(n: int, tuning: StartTuning = TUNING.start) -> np.ndarray:

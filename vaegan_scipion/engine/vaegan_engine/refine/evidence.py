@@ -2,8 +2,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
+from ..contract.records import (
+    ClusterRow,
+    JunkNumbers,
+    LandscapeNumbers,
+    MaskRow,
+    RestartRow,
+    Separation,
+    StartRow,
+)
 from .tuning import TUNING
 
 
@@ -13,12 +21,13 @@ class Evidence:
 
     unseen: float  # mean log likelihood ratio of unseen images, maps against an empty one
     min_unseen: float  # below it there is no structure
-    starts: list[dict[str, Any]] = field(default_factory=list)  # the same of every kind of start (``ab_initio``)
-    pairs: list[dict[str, Any]] = field(default_factory=list)  # ``join_states.separate_pairs`` of the states
-    junk: dict[str, Any] = field(default_factory=dict)  # ``junk.set_junk_aside``
+    starts: list[StartRow] = field(default_factory=list)  # the same of every kind of start (``ab_initio``)
+    pairs: list[Separation] = field(default_factory=list)  # ``join_states.separate_pairs`` of the states
+    junk: JunkNumbers | None = None  # ``junk.set_junk_aside``
     contrast_spread: float = 0.0  # standard deviation of the particles' contrast
-    masks: list[dict[str, Any]] = field(default_factory=list)  # ``mask_choice.rate_masks``
-    restarts: list[dict[str, Any]] = field(default_factory=list)  # ``restart_states.restart_states``
+    masks: list[MaskRow] = field(default_factory=list)  # ``mask_choice.rate_masks``
+    restarts: list[RestartRow] = field(default_factory=list)  # ``restart_states.restart_states``
+    landscapes: list[LandscapeNumbers] = field(default_factory=list)  # ``landscape`` of each state of the last round
 
     @property
     def structured(self) -> bool:
@@ -26,13 +35,13 @@ class Evidence:
         return self.unseen >= self.min_unseen
 
 
-def verdict(rows: list[dict[str, Any]], evidence: Evidence, mostly_frac: float = TUNING.junk.mostly_frac) -> str:
+def verdict(rows: list[ClusterRow], evidence: Evidence, mostly_frac: float = TUNING.junk.mostly_frac) -> str:
     """One sentence, from the evidence alone; "mostly junk" where more than ``mostly_frac`` of the images are."""
     if not evidence.structured:
         return (f"no structure found: maps explain unseen images no better than an empty map "
                 f"(log likelihood {evidence.unseen:.1f} per image, at least {evidence.min_unseen:g} is asked)")
-    moving = sum(bool(row["motion_files"]) for row in rows)
-    junk, share = evidence.junk.get("n_junk", 0), evidence.junk.get("fraction", 0.0)
+    moving = sum(bool(row.of_state.motion_files) for row in rows)
+    junk, share = (evidence.junk.n_junk, evidence.junk.fraction) if evidence.junk is not None else (0, 0.0)
     n = len(rows)
     text = "one state" if n == 1 else f"{n} states"
     if moving:

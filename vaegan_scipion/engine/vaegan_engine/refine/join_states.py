@@ -10,12 +10,14 @@ a pose (A, s) in a is ``(A R^T, s + A_xy t)`` in b', and its mirror image turns 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..contract.records import Separation
 from ..physics.fourier_band import Band, make_band, shift_phases
 from ..physics.map_alignment import align_map, carried
 from ..physics.slices import transform_of
@@ -53,7 +55,7 @@ def exchange_poses(problem: Problem, assignment: Assignment, pair: tuple[int, in
 
 
 def separate_pairs(problem: Problem, assignment: Assignment, max_shell: float, rng: torch.Generator
-                   ) -> list[dict[str, Any]]:
+                   ) -> list[Separation]:
     """``separation.separation`` of every pair of states, by maps made from two halves of the images."""
     images, n_states = problem.images, assignment.n_states
     band = make_band(problem.box_px, max_shell, problem.device)
@@ -80,8 +82,8 @@ def separate_pairs(problem: Problem, assignment: Assignment, max_shell: float, r
                                      MapsBand(band, precision, rows)) for k in (0, 1)]
             told = line_evidence(torch.where(torch.from_numpy(half[rows]) == 1, odds[1], odds[0]).double().numpy(),
                                  np.where(half[rows] == 1, apart[1], apart[0]))
-            pairs.append({"states": [a, b], "valley_evidence": told,
-                          **separation(odds[0], odds[1], unseen, assignment.rotations[rows, a], problem.tuning.split)})
+            numbers = separation(odds[0], odds[1], unseen, assignment.rotations[rows, a], problem.tuning.split)
+            pairs.append(replace(numbers, states=[a, b], valley_evidence=told))
     return pairs
 
 
@@ -121,19 +123,18 @@ def line_evidence(odds: np.ndarray, difference: np.ndarray) -> float:
     return valley_evidence(likelihood, np.ones(len(odds)))
 
 
-def doubtful_pairs(pairs: list[dict[str, Any]], n_states: int, tuning: JoinTuning = TUNING.join
-                   ) -> list[tuple[int, int]]:
+def doubtful_pairs(pairs: list[Separation], n_states: int, tuning: JoinTuning = TUNING.join) -> list[tuple[int, int]]:
     """Each state with the one that its images can best be mistaken for, unless the two are plainly apart."""
     doubtful = set()
     for state in range(n_states):
-        nearest = min((pair for pair in pairs if state in pair["states"]), key=lambda pair: pair["median_preference"])
-        if nearest["agreement"] < tuning.sure_agreement or nearest["valley"] > tuning.sure_valley:
-            doubtful.add((int(nearest["states"][0]), int(nearest["states"][1])))
+        nearest = min((pair for pair in pairs if state in pair.states), key=lambda pair: pair.median_preference)
+        if nearest.agreement < tuning.sure_agreement or nearest.valley > tuning.sure_valley:
+            doubtful.add((nearest.states[0], nearest.states[1]))
     return sorted(doubtful)
 
 
 def join_same(problem: Problem, assignment: Assignment, max_shell: float, rng: torch.Generator,
-              report: Callable[[dict[str, Any]], None] | None = None) -> tuple[Assignment, list[dict[str, Any]]]:
+              report: Callable[[Separation], None] | None = None) -> tuple[Assignment, list[Separation]]:
     """Join states that two halves of the images cannot tell apart. Returns the evidence of the pairs that stay."""
     while True:
         assignment = reassign(problem, assignment, max_shell)
@@ -146,9 +147,9 @@ def join_same(problem: Problem, assignment: Assignment, max_shell: float, rng: t
             assignment = exchange_poses(problem, assignment, pair, max_shell)
         if doubtful:
             pairs = separate_pairs(problem, assignment, max_shell, rng)
-        worst = min(pairs, key=lambda pair: (is_separate(pair, problem.tuning.split), pair["agreement"]))
+        worst = min(pairs, key=lambda pair: (is_separate(pair, problem.tuning.split), pair.agreement))
         if is_separate(worst, problem.tuning.split):
             return assignment, pairs
         if report:
-            report({**worst, "joined": True})
-        assignment = assignment.without(min(worst["states"], key=lambda state: int(sizes[state])))
+            report(worst)
+        assignment = assignment.without(min(worst.states, key=lambda state: int(sizes[state])))

@@ -16,10 +16,9 @@ without junk and all images, junk too, are judged anew.
 """
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from ..contract.records import JunkNumbers
 from ..physics.fourier_band import make_band
 from .assignment import misfit_and_gain, reassign
 from .empty_images import least_gain
@@ -43,7 +42,7 @@ def misfit_limit(misfit: np.ndarray, tuning: JunkTuning = TUNING.junk) -> float:
     return float(middle + tuning.misfit_widths * width)
 
 
-def set_junk_aside(problem: Problem, assignment: Assignment, max_shell: float) -> tuple[Assignment, dict[str, Any]]:
+def set_junk_aside(problem: Problem, assignment: Assignment, max_shell: float) -> tuple[Assignment, JunkNumbers]:
     """The assignment with ``aside`` set, and the numbers behind it."""
     images, tuning = problem.images, problem.tuning.junk
     band, n_searched, min_gain = make_band(problem.box_px, max_shell, problem.device), 0, tuning.min_gain
@@ -68,10 +67,10 @@ def set_junk_aside(problem: Problem, assignment: Assignment, max_shell: float) -
             assignment = assignment.with_junk(np.zeros_like(unlike)).without_small(problem.min_state)
             break
         assignment = reassign(problem, assignment, max_shell)
-    return assignment, {
-        "n_junk": int(assignment.aside.sum()), "n_searched_again": n_searched,
-        "fraction": float(assignment.aside.mean()), "misfit_limit": limit, "median_misfit": float(np.median(misfit)),
-        "n_misfit": int(unlike.sum()), "n_empty": int((empty & ~unlike).sum()), "least_gain": min_gain}
+    return assignment, JunkNumbers(
+        n_junk=int(assignment.aside.sum()), fraction=float(assignment.aside.mean()), n_searched_again=n_searched,
+        misfit_limit=limit, median_misfit=float(np.median(misfit)), n_misfit=int(unlike.sum()),
+        n_empty=int((empty & ~unlike).sum()), least_gain=min_gain)
 
 
 def with_outliers(problem: Problem, assignment: Assignment, max_shell: float, outside: np.ndarray

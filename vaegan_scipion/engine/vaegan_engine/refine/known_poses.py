@@ -15,6 +15,7 @@ import torch
 
 from ..contract import wording
 from ..contract.errors import DataError
+from ..contract.records import StartRow
 from ..data.pose_table import PoseTable
 from ..physics.fourier_band import make_band
 from ..physics.rotations import euler_to_matrix
@@ -64,7 +65,7 @@ def known_start(problem: Problem) -> CoarseMaps:
     seen = np.setdiff1d(np.arange(len(problem)), trial.held)
     unseen, rng = unseen_log_evidence(problem, trial, seen), np.random.default_rng(problem.seed)
     dealt = [unseen_log_evidence(dealt_out(problem, seen, rng), trial, seen) for _ in range(N_DEALS)]
-    row = {"kind": "given", "coarse_log_evidence": dealt, "log_evidence": unseen, "kept": True}
+    row = StartRow("given", dealt, unseen, kept=True)
     print(f"start from {wording.start_text(row)} ({len(trial.held)} unseen images)", flush=True)
     if unseen < np.mean(dealt) + DEAL_DEVIATIONS * np.std(dealt, ddof=1):
         print("warning: the given angles are no better than angles dealt out at random; leave input_poses out, so that "

@@ -11,12 +11,12 @@ explained are junk (``outliers``).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..contract.records import LandscapeNumbers, Valley
 from ..physics.fourier_band import Band, make_band
 from ..physics.map_resize import resized_maps, working_box_px
 from ..reconstruction.map_family import CHUNK_IMAGES, family, nuisance_moments, seen
@@ -73,14 +73,15 @@ class Landscape:
         mean = torch.from_numpy(groups.share @ groups.mean).to(self.maps.mean)
         return resized_maps(self.maps.mean + torch.einsum("k,kxyz->xyz", mean, self.maps.basis), box_px)
 
-    def summary(self) -> dict[str, Any]:
-        """The numbers, for the log."""
-        return {"n_images": len(self.label), "n_states": self.n_states, "bic": [round(x, 1) for x in self.bic],
-                "n_groups": len(self.fit.groups), "by_view": round(self.by_view, 1),
-                "n_outliers": int((self.label < 0).sum()), "outliers_apart": round(self.outliers.apart, 2),
-                "sizes": np.bincount(self.label[self.label >= 0], minlength=self.n_states).tolist(),
-                "pairs": [{"states": [p.a, p.b], "two": round(p.two, 1), "valley": round(p.valley, 1),
-                           "depth": round(p.depth, 3)} for p in self.pairs]}
+    def summary(self) -> LandscapeNumbers:
+        """The numbers, for log and results."""
+        return LandscapeNumbers(
+            n_images=len(self.label), n_states=self.n_states, n_groups=len(self.fit.groups),
+            bic=[round(float(x), 1) for x in self.bic], by_view=round(float(self.by_view), 1),
+            n_outliers=int((self.label < 0).sum()), outliers_apart=round(float(self.outliers.apart), 2),
+            sizes=np.bincount(self.label[self.label >= 0], minlength=self.n_states).tolist(),
+            pairs=[Valley([int(p.a), int(p.b)], round(float(p.two), 1), round(float(p.valley), 1),
+                          round(float(p.depth), 3)) for p in self.pairs])
 
 
 class WorkingImages:

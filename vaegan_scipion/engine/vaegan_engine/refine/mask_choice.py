@@ -7,12 +7,11 @@ with which they best explain the other half is taken.
 """
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..contract.records import MaskRow
 from ..physics.fourier_band import make_band
 from ..physics.fsc import soft_sphere_mask
 from ..physics.map_resize import mask_in_box
@@ -49,11 +48,11 @@ def unseen_misfits(problem: Problem, state: State, masks: list[Tensor], max_shel
                          for half, map_ in zip(halves, maps[::-1], strict=True)) for mask in fitting])
 
 
-def rate_masks(problem: Problem, states: list[State], masks: list[Tensor], max_shell: float) -> list[dict[str, Any]]:
+def rate_masks(problem: Problem, states: list[State], masks: list[Tensor], max_shell: float) -> list[MaskRow]:
     """A row per mask: its radius (where it begins to fall) in A, the misfit of an unseen image, which one is kept."""
     tuning = problem.tuning.mask
     n = sum(min(len(state.rows), tuning.max_images) for state in states)
     misfit = np.sum([unseen_misfits(problem, state, masks, max_shell) for state in states], 0) / n
     box_ang, kept = problem.box_px * problem.images.pixel_size_ang, int(np.argmin(misfit))
-    return [{"radius_ang": (problem.particle_radius_frac + beyond) * box_ang, "misfit": float(value), "kept": k == kept}
+    return [MaskRow((problem.particle_radius_frac + beyond) * box_ang, float(value), k == kept)
             for k, (beyond, value) in enumerate(zip(tuning.beyond_fracs, misfit, strict=True))]

@@ -1,30 +1,30 @@
 """What ``states`` leaves: tables, a star file with poses, maps, FSC, a verdict with its evidence."""
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ..contract import result_files
 from ..contract.labels import STATES, UNASSIGNED, state_name
+from ..contract.record import write_record, write_records
+from ..contract.records import ClusterRow, Shells, StateFigures, StatesSummary
 from ..data.mrc_files import write_map
 from ..data.prepared_images import ParticleCache
 from ..data.run_images import ROW_IDS
 from ..figures import drawing, fsc_curves
 from .common_frame import FrameFit
 from .evidence import Evidence, verdict
-from .half_map_fsc import fsc_row
+from .half_map_fsc import halves_proof
 from .half_maps import Halves
 from .motion import Motion
 from .particle_output import Table, pose_table, write_stars, write_tables
 from .problem import Problem
-from .shift_limit import shift_limit
+from .shift_limit import shift_limit, shift_warning
 from .states import Assignment
 
 MOTIONS_PNG = "motions.png"
-RESTART = "misfit", "best", "log_evidence", "log_evidence_before", "kept"  # of a state that was started anew
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Refined:
     evidence: Evidence
 
 
-def write(problem: Problem, cache: ParticleCache, refined: Refined, out_dir: Path) -> dict[str, Any]:
+def write(problem: Problem, cache: ParticleCache, refined: Refined, out_dir: Path) -> StatesSummary:
     """Write everything into ``out_dir``, states numbered by falling size, junk UNASSIGNED. Returns ``states.json``."""
     assignment, evidence = refined.assignment, refined.evidence
     sizes = assignment.sizes()
@@ -50,23 +50,23 @@ def write(problem: Problem, cache: ParticleCache, refined: Refined, out_dir: Pat
     write_tables(cache, table, out_dir)
     rows = []
     for state in order:
-        label, frame = int(new[state]), refined.frames[state]
-        row = state_row(label, int(sizes[state]), refined.halves[state], cache, out_dir)
-        row |= {"frame_correlation": frame.correlation, "frame_mirrored": frame.mirrored}
-        rows.append(row | motion_entry(label, refined.motions[state], moving[state], cache, out_dir))
+        label, n = int(new[state]), int(sizes[state])
+        file, figures = write_state(label, StateResults(refined, state, moving[state]), cache.pixel_size_ang, out_dir)
+        rows.append(ClusterRow(label, n, n / len(cache), [], file, label, state=figures))
     write_pictures(rows, [refined.halves[state] for state in order], out_dir)
     draw_motions([(int(new[state]), moving[state]) for state in order], out_dir)
-    result_files.write_json(out_dir / result_files.CLUSTERS_JSON, rows)
+    write_records(out_dir / result_files.CLUSTERS_JSON, rows)
     shifts = shift_limit(problem, assignment)
-    print(shifts.warning(), end="\n" if shifts.warning() else "", flush=True)
-    details = states_json(problem, rows, evidence, new) | {"shifts": asdict(shifts)}
-    result_files.write_json(out_dir / result_files.STATES_JSON, details)
+    if shift_warning(shifts):
+        print(shift_warning(shifts), flush=True)
+    summary = replace(summary_of(problem, rows, evidence, new), shifts=shifts)
+    write_record(out_dir / result_files.STATES_JSON, summary)
     write_stars(problem.settings.data, cache, table, out_dir)  # last: the star file may have been changed meanwhile
     result_files.update_status(out_dir, state="finished", command=problem.settings.command, stage="finished",
-                               error=None, n_particles=len(problem), states=len(rows), verdict=details["verdict"],
+                               error=None, n_particles=len(problem), states=len(rows), verdict=summary.verdict,
                                **{ROW_IDS: cache.ids_are_rows_of})
-    print(f"states {len(rows)}\nverdict: {details['verdict']}", flush=True)
-    return details
+    print(f"states {len(rows)}\nverdict: {summary.verdict}", flush=True)
+    return summary
 
 
 def particle_table(problem: Problem, assignment: Assignment, new: np.ndarray, moving: list[Motion | None]) -> Table:
@@ -82,42 +82,42 @@ def particle_table(problem: Problem, assignment: Assignment, new: np.ndarray, mo
                  np.ones(len(problem)) if contrast is None else contrast)
 
 
-def states_json(problem: Problem, rows: list[dict[str, Any]], evidence: Evidence, new: np.ndarray) -> dict[str, Any]:
+def summary_of(problem: Problem, rows: list[ClusterRow], evidence: Evidence, new: np.ndarray) -> StatesSummary:
     """``states.json``, states under their ``new`` numbers (c,)."""
     run, tuning = problem.settings, problem.tuning
-    for pair in evidence.pairs:
-        pair["states"] = sorted(int(new[state]) for state in pair["states"])
-    return {"states": len(rows), "verdict": verdict(rows, evidence, tuning.junk.mostly_frac),
-            "shells": {"start": run.start_shells, "search": run.search_shells, "state": run.state_shells},
-            "starts": evidence.starts,
-            "unseen_log_evidence": evidence.unseen, "least_log_evidence": evidence.min_unseen,
-            "contrast_spread": evidence.contrast_spread, "least_contrast_spread": tuning.contrast.min_spread,
-            "masks": evidence.masks,
-            "restarts": [{name: row[name] for name in RESTART} for row in evidence.restarts],
-            "pairs": evidence.pairs, "junk": evidence.junk}
+    pairs = [replace(pair, states=sorted(int(new[state]) for state in pair.states)) for pair in evidence.pairs]
+    return StatesSummary(
+        states=len(rows), verdict=verdict(rows, evidence, tuning.junk.mostly_frac),
+        shells=Shells(run.start_shells, run.search_shells, run.state_shells), starts=evidence.starts,
+        unseen_log_evidence=evidence.unseen, least_log_evidence=evidence.min_unseen,
+        contrast_spread=evidence.contrast_spread, least_contrast_spread=tuning.contrast.min_spread,
+        masks=evidence.masks, restarts=evidence.restarts, pairs=pairs, junk=evidence.junk,
+        landscapes=evidence.landscapes)
 
 
-def state_row(label: int, n_particles: int, halves: Halves, cache: ParticleCache, out_dir: Path) -> dict[str, Any]:
-    """Maps of one state on disk, and its row of ``clusters.json``."""
-    folder = out_dir / result_files.MAPS
-    folder.mkdir(parents=True, exist_ok=True)
-    names = [f"{result_files.MAPS}/cluster_{label:02d}{suffix}.mrc" for suffix in ("", "_half1", "_half2")]
-    for name, array in zip(names, (halves.full, *halves.maps), strict=True):
-        write_map(out_dir / name, array, cache.pixel_size_ang)
-    return {"label": label, "cluster": label, "n_particles": n_particles,
-            "fraction": n_particles / len(cache), "z": [], "file": names[0],
-            "index": label, "files": names[1:], "voxel_size_ang": cache.pixel_size_ang,
-            **fsc_row(halves, cache.pixel_size_ang)}
+@dataclass(frozen=True)
+class StateResults:
+    """One state of a refinement; ``shown``: its motion, where the halves agree on it."""
+
+    refined: Refined
+    state: int
+    shown: Motion | None
 
 
-def motion_entry(label: int, motion: Motion | None, shown: Motion | None, cache: ParticleCache, out_dir: Path
-                 ) -> dict[str, Any]:
-    """Part of a state's row on its variation; the maps along it are written where the halves agree on it."""
-    names = []
-    for k, array in enumerate(shown.maps if shown is not None else ()):
-        names.append(f"{result_files.MAPS}/cluster_{label:02d}_motion_{k:02d}.mrc")
-        write_map(out_dir / names[-1], array, cache.pixel_size_ang)
-    return {"motion_agreement": None if motion is None else motion.agreement, "motion_files": names}
+def write_state(label: int, results: StateResults, voxel_size_ang: float, out_dir: Path) -> tuple[str, StateFigures]:
+    """Maps of one state on disk, those along its motion too; the name of its map, and its figures."""
+    refined, state, shown = results.refined, results.state, results.shown
+    halves, frame, motion = refined.halves[state], refined.frames[state], refined.motions[state]
+    (out_dir / result_files.MAPS).mkdir(parents=True, exist_ok=True)
+    stem = f"{result_files.MAPS}/cluster_{label:02d}"
+    names = [f"{stem}{suffix}.mrc" for suffix in ("", "_half1", "_half2")]
+    along = [f"{stem}_motion_{k:02d}.mrc" for k in range(len(shown.maps) if shown is not None else 0)]
+    for name, array in zip([*names, *along], [halves.full, *halves.maps, *(shown.maps if shown is not None else ())],
+                           strict=True):
+        write_map(out_dir / name, array, voxel_size_ang)
+    return names[0], StateFigures(
+        names[1:], voxel_size_ang, frame.correlation, frame.mirrored, None if motion is None else motion.agreement,
+        along, *halves_proof(halves, voxel_size_ang))
 
 
 def draw_motions(motions: list[tuple[int, Motion | None]], out_dir: Path) -> None:
@@ -132,11 +132,13 @@ def draw_motions(motions: list[tuple[int, Motion | None]], out_dir: Path) -> Non
         drawing.save_png(strip, out_dir / MOTIONS_PNG)
 
 
-def write_pictures(rows: list[dict[str, Any]], halves_of: list[Halves], out_dir: Path) -> None:
+def write_pictures(rows: list[ClusterRow], halves_of: list[Halves], out_dir: Path) -> None:
     """``fsc.csv``, ``fsc.png`` and ``maps.png``; prints the resolutions."""
-    fsc_curves.write_fsc(rows, out_dir, "Half maps apart", STATES)
+    compared = [fsc_curves.HalvesFsc(row.label, row.of_state.voxel_size_ang, row.of_state.halves, row.of_state.proof)
+                for row in rows]
+    fsc_curves.write_fsc(compared, out_dir, "Half maps apart", STATES)
     strip = drawing.density_strip(
-        [[(halves.full, f"{state_name(row['label'])}, {row['n_particles']} particles")]
-         for row, halves in zip(rows, halves_of, strict=True)], [row["label"] for row in rows],
+        [[(halves.full, f"{state_name(row.label)}, {row.n_particles} particles")]
+         for row, halves in zip(rows, halves_of, strict=True)], [row.label for row in rows],
         naming=STATES)
     drawing.save_png(strip, out_dir / "maps.png")

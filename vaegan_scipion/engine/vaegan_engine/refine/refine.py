@@ -22,7 +22,6 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -31,6 +30,8 @@ from torch import Tensor
 from ..contract import result_files, run_json
 from ..contract.errors import ConfigError, DataError
 from ..contract.labels import UNASSIGNED
+from ..contract.record import read_record
+from ..contract.records import StatesSummary
 from ..contract.settings import StatesRun
 from ..data.particle_tables import read_cluster_rows
 from ..data.pose_table import read_poses
@@ -68,7 +69,7 @@ def check(run: StatesRun, cache: ParticleCache, min_state: int = TUNING.min_stat
                         "are compared.", "Give all particles (data.half_set 0).")
 
 
-def run_states(asked: StatesRun, out_dir: Path, resume: bool = False, tuning: RefineTuning = TUNING) -> dict[str, Any]:
+def run_states(asked: StatesRun, out_dir: Path, resume: bool = False, tuning: RefineTuning = TUNING) -> StatesSummary:
     """Find states into ``out_dir``, with ``resume`` from its checkpoints; returns what ``states.json`` holds.
 
     Raises ConfigError, DataError or, after a signal, StoppedError.
@@ -83,7 +84,7 @@ def run_states(asked: StatesRun, out_dir: Path, resume: bool = False, tuning: Re
     steps = Checkpoints(out_dir, settings_of(run, cache, maps), device, resume)
     if resume and steps.finished():
         print(f"{out_dir}: the refinement is finished")
-        return dict(result_files.read_json(out_dir / result_files.STATES_JSON))
+        return read_record(StatesSummary, out_dir / result_files.STATES_JSON, "states")
     run_json.write_run(asked, out_dir / result_files.RUN_JSON)
     recorder = Recorder(Journal(out_dir, resumed=bool(steps.names())), steps)
     print(f"{len(cache)} particles of {cache.box_px} px, {cache.pixel_size_ang:.3f} A/px, "
@@ -130,8 +131,8 @@ def cluster_maps(run: StatesRun, box_px: int, voxel_size_ang: float) -> Tensor |
         return None
     maps = []
     for row in read_cluster_rows(run.clusters_dir):
-        path = Path(run.clusters_dir) / row["file"]
-        if row["label"] == UNASSIGNED:
+        path = Path(run.clusters_dir) / row.file
+        if row.label == UNASSIGNED:
             continue
         array, size_ang = read_map(path)
         if array.shape[0] != box_px or abs(size_ang / voxel_size_ang - 1) > 0.01:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
 
+from ..contract.record import to_json
+from ..contract.records import RestartRow
 from ..physics.fourier_band import Band, make_band
 from ..reconstruction.images import low_passed, spread_rows
 from ..reconstruction.map_mixture import MapMixture
@@ -25,20 +27,29 @@ from .problem import Problem, Recorder
 from .states import Assignment
 
 
-def suspect_states(problem: Problem, assignment: Assignment, band: Band) -> list[dict[str, Any]]:
-    """States whose images are explained far worse than those of the best state: ``state``, ``misfit``, ``best``."""
+class Suspect(NamedTuple):
+    """A state whose images are explained far worse than those of the best state."""
+
+    state: int
+    misfit: float
+    best: float  # misfit of the best state
+
+
+def suspect_states(problem: Problem, assignment: Assignment, band: Band) -> list[Suspect]:
+    """States whose images are explained far worse than those of the best state."""
     misfit, _ = misfit_and_gain(problem.images, assignment, band)
     members = [assignment.members(state) for state in range(assignment.n_states)]
     middle, width = np.array([middle_and_width(misfit[rows]) if len(rows) else (np.inf, np.nan) for rows in members]).T
     best = int(middle.argmin())
     limit = middle[best] + problem.tuning.restart.misfit_widths * width[best]
-    return [{"state": state, "misfit": float(middle[state]), "best": float(middle[best])}
+    return [Suspect(state, float(middle[state]), float(middle[best]))
             for state, rows in enumerate(members) if len(rows) and middle[state] > limit]
 
 
-def start_anew(problem: Problem, assignment: Assignment, state: int, recorder: Recorder
-               ) -> tuple[Tensor | None, dict[str, Any]]:
+def start_anew(problem: Problem, assignment: Assignment, suspect: Suspect, recorder: Recorder
+               ) -> tuple[Tensor | None, RestartRow]:
     """A better map of a state, None where there is none; and the evidence, means over unseen images."""
+    state = suspect.state
     rows, max_shell = assignment.members(state), problem.settings.search_shells
     rows = rows[spread_rows(len(rows), problem.tuning.restart.max_images)]
     trial = trial_of(replace(problem.part(rows), settings=replace(problem.settings, n_maps=1)))
@@ -49,8 +60,8 @@ def start_anew(problem: Problem, assignment: Assignment, state: int, recorder: R
     before = trial.unseen_log_evidence(MapMixture(low_passed(old[None], max_shell), new.noise, problem.mask),
                                        trial.stages()[1])
     is_better = is_plainly_better(new.each, before, problem.tuning.start)
-    return new.maps[0] if is_better else None, {
-        "log_evidence": new.unseen, "log_evidence_before": float(before.mean()), "kept": is_better}
+    return new.maps[0] if is_better else None, RestartRow(suspect.misfit, suspect.best, new.unseen,
+                                                          float(before.mean()), is_better)
 
 
 def place_map(problem: Problem, assignment: Assignment, state: int, map_: Tensor) -> Assignment:
@@ -63,23 +74,22 @@ def place_map(problem: Problem, assignment: Assignment, state: int, map_: Tensor
 
 
 def restart_states(problem: Problem, assignment: Assignment, max_shell: float, recorder: Recorder, name: str
-                   ) -> tuple[Assignment, list[dict[str, Any]]]:
+                   ) -> tuple[Assignment, list[RestartRow]]:
     """The assignment with the suspects started anew where that is better, and a row for each.
 
     Checkpoints of the parts begin with ``name``.
     """
     band = make_band(problem.box_px, max_shell, problem.device)
-    rows = suspect_states(problem, assignment, band) if assignment.n_states > 1 else []
-    for row in rows:
-        state = row["state"]
-        print(f"state {state + 1} is explained badly (misfit {row['misfit']:.2f}, the best state's "
-              f"{row['best']:.2f}): started anew from its own images", flush=True)
-        map_, evidence = recorder.step(f"{name}_state_{state:02d}", partial(start_anew, problem, assignment, state,
-                                                                            recorder))
-        row |= evidence
-        print(f"  unseen images: log likelihood {row['log_evidence']:.1f}, {row['log_evidence_before']:.1f} before: "
-              f"{'taken' if map_ is not None else 'not taken'}", flush=True)
+    rows = []
+    for suspect in suspect_states(problem, assignment, band) if assignment.n_states > 1 else []:
+        print(f"state {suspect.state + 1} is explained badly (misfit {suspect.misfit:.2f}, the best state's "
+              f"{suspect.best:.2f}): started anew from its own images", flush=True)
+        map_, row = recorder.step(f"{name}_state_{suspect.state:02d}",
+                                  partial(start_anew, problem, assignment, suspect, recorder))
+        print(f"  unseen images: log likelihood {row.log_evidence:.1f}, {row.log_evidence_before:.1f} before: "
+              f"{'taken' if row.kept else 'not taken'}", flush=True)
         if map_ is not None:
-            assignment = place_map(problem, assignment, state, map_)
-        recorder.note(stage="restart", **row)
+            assignment = place_map(problem, assignment, suspect.state, map_)
+        recorder.note(stage="restart", state=suspect.state, **to_json(row))
+        rows.append(row)
     return assignment, rows

@@ -6,12 +6,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 
 from ..contract import wording
+from ..contract.record import to_json
+from ..contract.records import JunkNumbers, LandscapeNumbers, Separation
 from ..physics.fourier_band import make_band
 from ..reconstruction.map_mixture import MapMixture
 from ..reconstruction.pose_search import search_all
@@ -28,6 +30,7 @@ from .states import Assignment, State
 
 T = TypeVar("T")
 Step = tuple[Assignment, Evidence]
+Split = tuple[list[Leaf], np.ndarray, list[LandscapeNumbers]]
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,8 @@ def find_states(problem: Problem, coarse: CoarseMaps, recorder: Recorder) -> tup
         this, n_before = Round(problem, number, rng, recorder), len(states)
         if evidence.structured:
             this, evidence = choose_mask(this, states, evidence)
-            found, outside_now = split(this, states, aside)
+            found, outside_now, landscapes = split(this, states, aside)
+            evidence = replace(evidence, landscapes=landscapes)
             outside = outside | outside_now  # its misfit decides at the end of every round
         else:
             found = [Leaf(k, state) for k, state in enumerate(states)]
@@ -146,35 +150,37 @@ def choose_mask(this: Round, states: list[State], evidence: Evidence) -> tuple[R
     masks = mask_choice.candidate_masks(problem.box_px, problem.particle_radius_frac, problem.device,
                                         problem.tuning.mask)
     rows = this.step("mask", partial(mask_choice.rate_masks, problem, states, masks, this.max_shell))
-    this.recorder.note(stage="mask", masks=rows)
+    this.recorder.note(stage="mask", masks=[to_json(row) for row in rows])
     print(wording.mask_text(rows), flush=True)
-    mask = masks[[row["kept"] for row in rows].index(True)]
+    mask = masks[[row.kept for row in rows].index(True)]
     return replace(this, problem=replace(problem, mask=mask)), replace(evidence, masks=rows)
 
 
-def split(this: Round, states: list[State], aside: np.ndarray) -> tuple[list[Leaf], np.ndarray]:
-    """Every state as its landscape shows it; with the images ``(n,)`` that lie in no group of it."""
+def split(this: Round, states: list[State], aside: np.ndarray) -> Split:
+    """Every state as its landscape shows it; with the images ``(n,)`` that lie in no group of it, and the numbers."""
     return this.step("divide", partial(split_states, this, states, aside))
 
 
-def split_states(this: Round, states: list[State], aside: np.ndarray) -> tuple[list[Leaf], np.ndarray]:
-    """The states in the landscapes of all states, and outliers."""
+def split_states(this: Round, states: list[State], aside: np.ndarray) -> Split:
+    """The states in the landscapes of all states, outliers, and the landscapes' numbers."""
     problem, max_shell, outside = this.problem, this.max_shell, np.zeros(len(aside), bool)
     this.recorder.stage("divide", f"{len(states)} states at {max_shell:.3g} shells")
     found: list[Leaf] = []
+    landscapes: list[LandscapeNumbers] = []
     for parent, state in enumerate(states):
         settled, _, _ = settle_poses(problem, state, make_band(problem.box_px, max_shell, problem.device))
         if len(state.rows) < 2 * problem.min_state:
             found.append(Leaf(parent, settled))
             continue
         shown = find_landscape(problem, settled, max_shell)
-        this.recorder.note(stage="landscape", state=parent, **shown.summary())
-        print(f"  landscape of {len(state.rows)} particles: {wording.landscape_text(shown.summary())}", flush=True)
+        landscapes.append(shown.summary())
+        this.recorder.note(stage="landscape", state=parent, **to_json(landscapes[-1]))
+        print(f"  landscape of {len(state.rows)} particles: {wording.landscape_text(landscapes[-1])}", flush=True)
         own = leaves(shown, parent, settled, problem)
         if own:
             outside[state.rows[shown.label < 0]] = True
         found += own or [Leaf(parent, settled)]  # where no group is large enough the state stays, with all its images
-    return sorted(found, key=lambda leaf: -len(leaf.state.rows)), outside
+    return sorted(found, key=lambda leaf: -len(leaf.state.rows)), outside, landscapes
 
 
 def taken_over(this: Round, before: Assignment, found: list[Leaf]) -> Assignment:
@@ -212,13 +218,13 @@ def settle(this: Round, assignment: Assignment, evidence: Evidence, name: str) -
     return assignment, replace(evidence, pairs=pairs)
 
 
-def settle_states(this: Round, assignment: Assignment) -> tuple[Assignment, list[dict[str, Any]]]:
+def settle_states(this: Round, assignment: Assignment) -> tuple[Assignment, list[Separation]]:
     """What ``settle`` does, and the evidence of the pairs."""
     problem, max_shell = this.problem, this.max_shell
     settled = reassign(problem, assignment, problem.settings.state_shells,
                        problem.tuning.rounds.first_settle_rounds, all_poses=True)
     joined, pairs = join_same(problem, settled, max_shell, this.rng,
-                              lambda pair: this.recorder.note(stage="join", **pair))
+                              lambda pair: this.recorder.note(stage="join", **to_json(pair), joined=True))
     settled = reassign(problem, joined, max_shell)
     if settled.n_states != joined.n_states:
         pairs = separate_pairs(problem, settled, max_shell, this.rng)
@@ -231,7 +237,7 @@ def restart(this: Round, assignment: Assignment, evidence: Evidence) -> Step:
     assignment, rows = this.step("restart", partial(restart_states.restart_states, this.problem, assignment,
                                                     this.max_shell, this.recorder, name))
     evidence = replace(evidence, restarts=[*evidence.restarts, *rows])
-    if any(row["kept"] for row in rows):
+    if any(row.kept for row in rows):
         return settle(this, assignment, evidence, "settle_anew")
     return assignment, evidence
 
@@ -242,7 +248,7 @@ def search_finer(this: Round, assignment: Assignment, evidence: Evidence) -> Ste
     return assignment, replace(evidence, pairs=pairs)
 
 
-def search_states_finer(this: Round, assignment: Assignment) -> tuple[Assignment, list[dict[str, Any]]]:
+def search_states_finer(this: Round, assignment: Assignment) -> tuple[Assignment, list[Separation]]:
     """What ``search_finer`` does, and the evidence of the pairs."""
     problem, max_shell, recorder = this.problem, this.max_shell, this.recorder
     band = make_band(problem.box_px, max_shell, problem.device)
@@ -262,17 +268,16 @@ def set_junk_aside(this: Round, assignment: Assignment, evidence: Evidence, outs
     """
     assignment, pairs, numbers = this.step("junk", partial(without_junk, this, assignment, evidence.pairs, outside),
                                            draws=True)
-    this.recorder.note(stage="junk", **numbers)
+    this.recorder.note(stage="junk", **to_json(numbers))
     return assignment, replace(evidence, pairs=pairs, junk=numbers)
 
 
-def without_junk(this: Round, assignment: Assignment, pairs: list[dict[str, Any]], outside: np.ndarray
-                 ) -> tuple[Assignment, list[dict[str, Any]], dict[str, Any]]:
+def without_junk(this: Round, assignment: Assignment, pairs: list[Separation], outside: np.ndarray
+                 ) -> tuple[Assignment, list[Separation], JunkNumbers]:
     """What ``set_junk_aside`` does, the evidence of the pairs, and the numbers behind it."""
     left, numbers = junk.set_junk_aside(this.problem, assignment, this.max_shell)
     left, n_outliers = junk.with_outliers(this.problem, left, this.max_shell, outside)
-    numbers = {**numbers, "n_outliers": n_outliers, "n_junk": int(left.aside.sum()),
-               "fraction": float(left.aside.mean())}
+    numbers = replace(numbers, n_outliers=n_outliers, n_junk=int(left.aside.sum()), fraction=float(left.aside.mean()))
     if left.n_states != assignment.n_states:
         pairs = separate_pairs(this.problem, left, this.max_shell, this.rng)
     return left, pairs, numbers

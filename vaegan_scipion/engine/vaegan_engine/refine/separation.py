@@ -14,12 +14,11 @@ Which states there may be is read from the landscape of principal maps (``landsc
 """
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..contract.records import Separation
 from ..physics.fourier_band import Band
 from ..reconstruction.least_squares import reconstruction, residual_noise
 from ..reconstruction.posed_images import Coefficients, PosedImages
@@ -44,8 +43,8 @@ def settle_poses(problem: Problem, state: State, band: Band) -> tuple[State, Pos
 
 
 def separation(first: Tensor, second: Tensor, unseen: Tensor, rotations: Tensor, tuning: SplitTuning = TUNING.split
-               ) -> dict[str, Any]:
-    """Evidence that two maps are two states.
+               ) -> Separation:
+    """Evidence that two maps are two states; which two, and what all images together say, is left open.
 
     ``first``, ``second``: every image's preference (n,) by maps from one half of the images and from the other;
     ``unseen``: the preference by the half that did not hold the image (the mean, where neither did), of images of one
@@ -58,20 +57,19 @@ def separation(first: Tensor, second: Tensor, unseen: Tensor, rotations: Tensor,
     bound = np.quantile(np.abs(values), tuning.preference_quantile)
     values = values.clip(-bound, bound)
     two_sides = side.any() and not side.all()
-    return {
-        "n_particles": len(side), "n_second": int(side.sum()),
-        "agreement": float(adjusted_mutual_info_score((first > 0).cpu().numpy(), (second > 0).cpu().numpy())),
-        "valley": valley_ratio(values[~side], values[side]) if two_sides else 1.0,
-        "by_view": explained_by_view((unseen > 0).float(), rotations),
-        "median_preference": float(np.median(np.abs(values))),
-    }
+    return Separation(
+        states=[], n_particles=len(side), n_second=int(side.sum()),
+        agreement=float(adjusted_mutual_info_score((first > 0).cpu().numpy(), (second > 0).cpu().numpy())),
+        valley=float(valley_ratio(values[~side], values[side])) if two_sides else 1.0, valley_evidence=0.0,
+        by_view=explained_by_view((unseen > 0).float(), rotations),
+        median_preference=float(np.median(np.abs(values))))
 
 
-def is_separate(evidence: dict[str, Any], tuning: SplitTuning = TUNING.split) -> bool:
-    """Whether the evidence of ``separation`` speaks for two states."""
-    agreement, valley = evidence["agreement"], evidence["valley"]
-    adds_up = evidence.get("valley_evidence", 0.0) >= tuning.min_valley_evidence
-    if evidence["by_view"] > tuning.max_by_view:  # states in wrong poses are parted by views too, and plainly
+def is_separate(pair: Separation, tuning: SplitTuning = TUNING.split) -> bool:
+    """Whether the numbers speak for two states."""
+    agreement, valley = pair.agreement, pair.valley
+    adds_up = pair.valley_evidence >= tuning.min_valley_evidence
+    if pair.by_view > tuning.max_by_view:  # states in wrong poses are parted by views too, and plainly
         return bool(agreement >= tuning.plain_agreement and valley <= tuning.plain_valley)
     if adds_up:
         return bool(agreement >= tuning.min_agreement_adding)

@@ -1,10 +1,9 @@
 """Whether particles lie further off centre than they were looked for."""
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from ..contract.records import ShiftLimit
 from .problem import Problem
 from .states import Assignment
 
@@ -12,19 +11,12 @@ NEAR_FRAC = 0.95  # of the largest shift: at the limit; of shifts that are even 
 MOST_AT_LIMIT = 0.15  # of the particles: beyond it there is a warning
 
 
-@dataclass(frozen=True)
-class ShiftLimit:
-    """The largest shift that was searched, and how many particles reach it."""
-
-    largest_ang: float
-    at_limit_frac: float  # of the particles in states, along x or y
-
-    def warning(self) -> str:
-        """What to do, or nothing."""
-        if self.at_limit_frac <= MOST_AT_LIMIT:
-            return ""
-        return (f"warning: {100 * self.at_limit_frac:.0f} % of the particles lie at the largest shift, "
-                f"{self.largest_ang:.0f} A; give a larger max_shift_frac, or centre the particles")
+def shift_warning(shifts: ShiftLimit) -> str:
+    """What to do where too many particles lie at the largest shift, or nothing."""
+    if shifts.at_limit_frac <= MOST_AT_LIMIT:
+        return ""
+    return (f"warning: {100 * shifts.at_limit_frac:.0f} % of the particles lie at the largest shift, "
+            f"{shifts.largest_ang:.0f} A; give a larger max_shift_frac, or centre the particles")
 
 
 def shift_limit(problem: Problem, assignment: Assignment) -> ShiftLimit:

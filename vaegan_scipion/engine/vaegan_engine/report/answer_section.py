@@ -3,12 +3,12 @@ from __future__ import annotations
 
 import html
 from pathlib import Path
-from typing import Any
 
 from ..contract import result_files
 from ..contract.answer import Crossing, crossing, trusted
 from ..contract.errors import DataError
 from ..contract.labels import cluster_name, state_name
+from ..contract.records import Clustering
 from ..contract.run_json import read_training
 from ..contract.settings import ReportRun
 from ..data.particle_tables import Clusters
@@ -16,7 +16,7 @@ from .html import Section, table
 from .result_reading import read_json
 
 
-def answer_section(run: ReportRun, clusters: Clusters, details: dict[str, Any]) -> Section:
+def answer_section(run: ReportRun, clusters: Clusters, details: Clustering) -> Section:
     """The answer in a sentence, and how many particles of each cluster are in each state."""
     crossed = crossing(dict(zip(clusters.particle_id.tolist(), clusters.label.tolist(), strict=True)),
                        states_of(run.states_dir))

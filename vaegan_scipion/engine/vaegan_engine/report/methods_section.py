@@ -7,6 +7,7 @@ from typing import Any
 
 from ..contract import result_files, run_json
 from ..contract.settings import ClusterRun, ReportRun, StatesRun, TrainRun
+from ..data.particle_tables import read_cluster_rows
 from .html import Section
 
 CITATIONS = {  # short name -> doi
@@ -48,11 +49,11 @@ def states_text(folder: str) -> str:
     run, status = _read(folder)
     if not isinstance(run, StatesRun):
         return ""
-    rows = result_files.read_json(Path(folder) / result_files.CLUSTERS_JSON)
+    rows = read_cluster_rows(folder)
     start = "from the poses that the particles carried" if run.data.input_poses else "from random maps"
-    finest = [f"{row['resolution_0.143_ang']:.1f}" for row in rows if row.get("resolution_0.143_ang")]
+    finest = [f"{row.of_state.halves.resolution_0143_ang:.1f}" for row in rows]
     resolutions = f" Half maps of the states agree to {', '.join(finest)} A (FSC 0.143)." if finest else ""
-    voxel = f" of {rows[0]['voxel_size_ang']:.2f} A" if rows and "voxel_size_ang" in rows[0] else ""
+    voxel = f" of {rows[0].of_state.voxel_size_ang:.2f} A" if rows else ""
     versions = _versions(status)
     return (f"States and poses of {status.get('n_particles', 'the')} particles (box {run.data.box_px} px{voxel}) were "
             f"found by expectation maximisation over poses ({cited('Scheres 2012')}) as implemented in "

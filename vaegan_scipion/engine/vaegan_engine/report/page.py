@@ -19,17 +19,18 @@ import numpy as np
 from ..contract import result_files, run_json
 from ..contract.errors import ConfigError, DataError
 from ..contract.labels import UNASSIGNED, cluster_colour, cluster_name
+from ..contract.record import read_record
+from ..contract.records import Clustering, ClusterRow, Evaluation, HalvesRow
 from ..contract.setting import Described, described
 from ..contract.settings import ClusterRun, ReportRun
 from ..data.particle_tables import Clusters, read_cluster_rows, read_clusters
-from ..figures import drawing
+from ..evaluation.halves import fsc_of
 from ..latent.stability import as_deep
-from ..physics.map_comparison import frequencies_per_ang
 from . import pictures
 from .answer_section import answer_section
 from .html import Section, shown, table
 from .methods_section import methods_section
-from .result_reading import read_json, read_picture
+from .result_reading import read_evaluation, read_halves, read_json, read_picture, resolutions
 from .states_section import states_section
 
 PAGE = Path(__file__).with_name("assets")
@@ -89,21 +90,21 @@ def clustering_content(run: ReportRun) -> Content:
     """Verdict, UMAP and clusters, and every other folder that is named. Raises DataError."""
     clusters, rows = read_clusters(run.clusters_dir), read_cluster_rows(run.clusters_dir)
     training = read_status(run.run_dir, "train3d or train2d")
-    details = read_json(Path(run.clusters_dir) / result_files.CLUSTERING_JSON, "cluster")
+    details = read_record(Clustering, Path(run.clusters_dir) / result_files.CLUSTERING_JSON, "cluster")
     halves = read_halves(run.halves_dir)
     sections = [verdict_section(details, clusters), umap_section(),
                 clusters_section(run, clusters, rows, halves)]
     if run.states_dir:
         sections.insert(0, answer_section(run, clusters, details))
     if run.traverse_dir:
-        sections.append(traversal_section(run.traverse_dir, {row["label"]: row["n_particles"] for row in rows}))
+        sections.append(traversal_section(run.traverse_dir, {row.label: row.n_particles for row in rows}))
     if halves:
         sections.append(fsc_section(halves))
     if run.states_dir:
         sections.append(states_section(run.states_dir))
     if run.evaluation_dir:
         sections.append(
-            evaluation_section(read_json(Path(run.evaluation_dir) / result_files.EVALUATION_JSON, "evaluate"))
+            evaluation_section(read_evaluation(run.evaluation_dir))
         )
     sections += [training_section(run.run_dir), methods_section(run), settings_section(run, training)]
     return Content(f"VAE-GAN {training['command']}", lead(training, clusters), sections, umap_data(clusters),
@@ -114,11 +115,6 @@ def clustering_content(run: ReportRun) -> Content:
 def read_status(folder: str, command: str) -> dict[str, Any]:
     """``status.json`` of a folder that ``command`` makes. Raises DataError."""
     return dict(read_json(Path(folder) / result_files.STATUS_JSON, command))
-
-
-def read_halves(folder: str) -> list[dict[str, Any]]:
-    """Rows of ``halves.json``; [] where no folder is named."""
-    return list(read_json(Path(folder) / result_files.HALVES_JSON, "halves")) if folder else []
 
 
 def lead(training: dict[str, Any], clusters: Clusters) -> str:
@@ -140,22 +136,22 @@ def umap_data(clusters: Clusters) -> str:
 
 
 # ------------------------------- sections -------------------------------
-def verdict_section(details: dict[str, Any], clusters: Clusters) -> Section:
+def verdict_section(details: Clustering, clusters: Clusters) -> Section:
     """The verdict where the clustering stored one, and how stable the number of clusters is."""
-    if "verdict" not in details:
+    if details.verdict is None:
         body = ('<p class="verdict">No verdict was stored with this clustering.</p>'
                 '<p class="note">Judge the groups by the UMAP, the particles near each point of the traversal, '
                 "the FSC between halves and the table below.</p>")
     else:
-        body = f'<p class="verdict">{html.escape(details["verdict"])}</p>' + table(None, evidence(details))
+        body = f'<p class="verdict">{html.escape(details.verdict)}</p>' + table(None, evidence(details))
     unassigned = int((clusters.label == UNASSIGNED).sum())
     body += (f'<p class="note">{len(clusters.label) - unassigned} particles are in a cluster, {unassigned} are '
              "unassigned (in no group; they are kept as a class of their own).</p>")
-    if details.get("sweep"):
-        with_null = "null" in details
+    if details.sweep:
+        with_null = details.null is not None
         header = ["smallest cluster", "clusters", *(["in the null"] if with_null else []), "unassigned", "agreement"]
-        rows = [(row["min_cluster_size"], row["clusters"], *([listed(row["null_clusters"])] if with_null else []),
-                 f"{100 * row['unassigned_frac']:.1f} %", f"{row['ami']:.2f}") for row in details["sweep"]]
+        rows = [(row.min_cluster_size, row.clusters, *([listed(row.null_clusters or [])] if with_null else []),
+                 f"{100 * row.unassigned_frac:.1f} %", f"{row.ami:.2f}") for row in details.sweep]
         body += ("<h3>Clusters against the smallest cluster that is allowed</h3>"
                  '<p class="note">A number that stays over several rows is stable; agreement is the adjusted mutual '
                  "information with the clusters shown here."
@@ -164,22 +160,21 @@ def verdict_section(details: dict[str, Any], clusters: Clusters) -> Section:
     return Section("verdict", "Verdict", body)
 
 
-def evidence(details: dict[str, Any]) -> list[tuple[str, str]]:
+def evidence(details: Clustering) -> list[tuple[str, str]]:
     """(what, numbers) behind the verdict of a clustering."""
     rows = []
-    if "stability" in details:
-        repeats = details["stability"]
-        rows += [("stability of the clusters", ", ".join(f"{value:.2f}" for value in repeats["per_cluster"])
-                  + f" (1 = the same in every repeat, stable from {repeats['stable_from']:g})"),
-                 ("clusters in repeats", f"{listed(repeats['clusters'])} (each on {repeats['particles']} particles)")]
-    if "null" in details:
-        deep = sum(as_deep(draw, details["clusters"], details["valley"]) for draw in details["null"])
-        rows.append(("clusters in draws of the null", listed([draw["clusters"] for draw in details["null"]])))
-        if details["clusters"] > 1:  # one group is parted from nothing
-            rows.append(("of them as many, parted as deeply", f"{deep} of {len(details['null'])} (none is asked for)"))
-        rows += [("valley of the clusters parted least", f"{details['valley']:.2f} (0 = nothing between, 1 = no gap)"),
-                 ("longest plateau", f"{details['plateau']['clusters']} clusters, smallest size "
-                                     f"{details['plateau']['from']} to {details['plateau']['to']}")]
+    repeats, null, valley, plateau = details.stability, details.null, details.valley, details.plateau
+    if repeats is not None:
+        rows += [("stability of the clusters", ", ".join(f"{value:.2f}" for value in repeats.per_cluster)
+                  + f" (1 = the same in every repeat, stable from {repeats.stable_from:g})"),
+                 ("clusters in repeats", f"{listed(repeats.clusters)} (each on {repeats.particles} particles)")]
+    if null is not None and valley is not None and plateau is not None:
+        deep = sum(as_deep(draw, details.clusters, valley) for draw in null)
+        rows.append(("clusters in draws of the null", listed([draw.clusters for draw in null])))
+        if details.clusters > 1:  # one group is parted from nothing
+            rows.append(("of them as many, parted as deeply", f"{deep} of {len(null)} (none is asked for)"))
+        rows += [("valley of the clusters parted least", f"{valley:.2f} (0 = nothing between, 1 = no gap)"),
+                 ("longest plateau", f"{plateau.clusters} clusters, smallest size {plateau.first} to {plateau.last}")]
     return rows
 
 
@@ -201,31 +196,31 @@ def umap_section() -> Section:
         f'<div id="umap-side">{buttons}<div id="umap-info"></div><div id="umap-legend"></div></div></div>'))
 
 
-def clusters_section(run: ReportRun, clusters: Clusters, rows: Sequence[dict[str, Any]],
-                     halves: Sequence[dict[str, Any]]) -> Section:
+def clusters_section(run: ReportRun, clusters: Clusters, rows: Sequence[ClusterRow],
+                     halves: Sequence[HalvesRow]) -> Section:
     """A card per cluster."""
-    by_label = {row["cluster"]: row for row in halves}
-    cards = [cluster_card(run.clusters_dir, clusters, row, by_label.get(row["label"])) for row in rows]
+    by_label = {row.cluster: row for row in halves}
+    cards = [cluster_card(run.clusters_dir, clusters, row, by_label.get(row.label)) for row in rows]
     note = ('<p class="note">Maps and images come from the generator at the mean of the cluster\'s latent vectors; '
             "they are not reconstructions from poses. White is dense.</p>")
     return Section("clusters", "Clusters", f'{note}<div class="cards">{"".join(cards)}</div>')
 
 
-def cluster_card(folder: str, clusters: Clusters, row: dict[str, Any], half: dict[str, Any] | None) -> str:
+def cluster_card(folder: str, clusters: Clusters, row: ClusterRow, half: HalvesRow | None) -> str:
     """Size, certainty, resolution and views of one cluster."""
-    label = row["label"]
-    facts = [("particles", f"{row['n_particles']} ({100 * row['fraction']:.1f} %)")]
+    label = row.label
+    facts = [("particles", f"{row.n_particles} ({100 * row.fraction:.1f} %)")]
     if label != UNASSIGNED:
         facts.append(("mean probability of membership", f"{clusters.probability[clusters.label == label].mean():.2f}"))
-    if "stability" in row:
-        facts.append(("stability", f"{row['stability']:.2f}"))
+    if row.stability is not None:
+        facts.append(("stability", f"{row.stability:.2f}"))
     if half is not None:
-        facts.append(("two halves", f"{half['resolution_0.143_ang']:.1f} Å at FSC 0.143"
-                      if "resolution_0.143_ang" in half else half.get("note", "not compared")))
+        facts.append(("two halves", half.note or "not compared" if half.compared is None
+                      else f"{half.compared.halves.resolution_0143_ang:.1f} Å at FSC 0.143"))
     shown = ""
-    if row["file"]:
+    if row.file:
         shown = "".join(f'<figure><img src="{uri}" alt="{caption}"><figcaption>{caption}</figcaption></figure>'
-                        for caption, uri in pictures.views(read_picture(folder, row["file"], row["index"])))
+                        for caption, uri in pictures.views(read_picture(folder, row.file, row.index)))
     return (f'<div class="card" style="--colour: {cluster_colour(label)}"><h3><span class="swatch"></span>'
             f'{cluster_name(label)}</h3>{table(None, facts)}<div class="views">{shown}</div></div>')
 
@@ -264,14 +259,11 @@ def strip(folder: str, rows: Sequence[dict[str, str]], size: int) -> str:
     return "".join(made)
 
 
-def fsc_section(halves: Sequence[dict[str, Any]]) -> Section:
+def fsc_section(halves: Sequence[HalvesRow]) -> Section:
     """FSC between the halves."""
-    curves = [drawing.Curve(row["cluster"], f"{cluster_name(row['cluster'])}: {row['resolution_0.143_ang']:.1f} Å",
-                            frequencies_per_ang(2 * (len(row["fsc"]) - 1), row["voxel_size_ang"]), np.array(row["fsc"]))
-              for row in halves if "fsc" in row]
-    rows = [(cluster_name(row["cluster"]), row["n_half1"], row["n_half2"],
-             f"{row['resolution_0.143_ang']:.1f} Å", f"{row['resolution_0.5_ang']:.1f} Å",
-             f"{row['nyquist_frac_0.143']:.2f}") for row in halves if "fsc" in row]
+    curves = [curve for row in halves for curve in fsc_of(row).curves()]
+    rows = [(cluster_name(row.cluster), row.n_half1, row.n_half2, *resolutions(row.compared.halves))
+            for row in halves if row.compared is not None]
     body = '<p class="note">Two trainings on half the particles each, which share nothing.</p><div class="columns">'
     if curves:
         body += f'<img src="{pictures.fsc_uri(curves, "Two halves trained apart")}" alt="FSC">'
@@ -279,20 +271,21 @@ def fsc_section(halves: Sequence[dict[str, Any]]) -> Section:
     return Section("fsc", "FSC between halves", body)
 
 
-def evaluation_section(values: dict[str, Any]) -> Section:
+def evaluation_section(values: Evaluation) -> Section:
     """Comparison with a known truth (simulated data)."""
-    facts = [(name.upper(), f"{values[name]:.3f}") for name in ("nmi", "ami", "ari") if name in values]
-    if "ceiling" in values:
-        facts.append(("NMI of a supervised classifier", f"{values['ceiling']['nmi']:.3f}"))
-    rows = [(cluster_name(row["label"]), Path(row["reference"]).stem, f"{row['resolution_0.5_ang']:.1f} Å",
-             f"{row['resolution_0.143_ang']:.1f} Å", f"{row['correlation']:.2f}", Path(row["best_correlated"]).stem)
-            for row in values.get("maps", [])]
+    labels = values.labels
+    facts = [] if labels is None else [(name, f"{value:.3f}") for name, value in (
+        ("NMI", labels.nmi), ("AMI", labels.ami), ("ARI", labels.ari))]
+    if values.ceiling is not None:
+        facts.append(("NMI of a supervised classifier", f"{values.ceiling.nmi:.3f}"))
+    rows = [(cluster_name(row.label), Path(row.reference).stem, f"{row.compared.resolution_05_ang:.1f} Å",
+             f"{row.compared.resolution_0143_ang:.1f} Å", f"{row.correlation:.2f}", Path(row.best_correlated).stem)
+            for row in values.maps]
     body = f'<div class="columns">{table(None, facts)}'
-    if "contingency" in values:
-        by_label = {int(label): counts for label, counts in values["contingency"].items()}
-        body += table(["particles of", *(Path(str(name)).stem for name in values["states"])],
-                      [(cluster_name(label), *by_label[label])
-                       for label in sorted(by_label, key=lambda label: (label < 0, label))])
+    if labels is not None:
+        body += table(["particles of", *(Path(name).stem for name in labels.states)],
+                      [(cluster_name(label), *labels.contingency[label])
+                       for label in sorted(labels.contingency, key=lambda label: (label < 0, label))])
     if rows:
         body += table(["cluster", "reference (state of most particles)", "FSC 0.5", "FSC 0.143", "correlation",
                        "best correlated of those tried"], rows)

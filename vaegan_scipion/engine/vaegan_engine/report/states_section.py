@@ -4,27 +4,29 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ..contract import result_files, wording
 from ..contract.errors import DataError
 from ..contract.labels import STATES, state_colour, state_name
+from ..contract.record import read_record
+from ..contract.records import ClusterRow, Separation, StatesSummary
+from ..data.particle_tables import read_cluster_rows
 from ..figures import drawing, fsc_curves
 from . import pictures
 from .html import Section, table
-from .result_reading import read_json, read_picture
+from .result_reading import read_picture, resolutions
 
 VIEW_BINS = (24, 12)  # rot x cos(tilt): bins of equal area on the sphere
 
 
 def states_section(folder: str) -> Section:
     """Verdict, states, pairs, maps and viewing directions of a states folder. Raises DataError."""
-    details = read_json(Path(folder) / result_files.STATES_JSON, "states")
-    rows = read_json(Path(folder) / result_files.CLUSTERS_JSON, "states")
+    details = read_record(StatesSummary, Path(folder) / result_files.STATES_JSON, "states")
+    rows = read_cluster_rows(folder)
     labels, rot_deg, tilt_deg = read_views(folder)
-    body = f'<p class="verdict">{html.escape(details["verdict"])}</p>{table(None, evidence(details))}'
+    body = f'<p class="verdict">{html.escape(details.verdict)}</p>{table(None, evidence(details))}'
     body += ('<p class="note">States, poses and maps by expectation maximisation over poses. The halves of a '
              "state search and refine their poses in their own maps alone, from a common coarse map: what lies on grey "
              "they share, and it is not proven. FSC inside a mask made of the map, corrected by random phases (Chen et "
@@ -32,38 +34,39 @@ def states_section(folder: str) -> Section:
              "the largest state; whether that hand is the true one is not determined.</p>")
     body += table(["state", "particles", "share", "FSC 0.143", "FSC 0.5", "of Nyquist", "half maps",
                    "map and half maps"], [
-        (state_name(row["label"]), row["n_particles"], f"{100 * row['fraction']:.1f} %",
-         f"{row['resolution_0.143_ang']:.1f} Å", f"{row['resolution_0.5_ang']:.1f} Å",
-         f"{row['nyquist_frac_0.143']:.2f}", wording.halves_text(row), ", ".join((row["file"], *row["files"])))
+        (state_name(row.label), row.n_particles, f"{100 * row.fraction:.1f} %", *resolutions(row.of_state.halves),
+         wording.halves_text(row.of_state.halves, row.of_state.proof), ", ".join((row.file, *row.of_state.files)))
         for row in rows])
-    body += pairs_table(details["pairs"])
+    body += pairs_table(details.pairs)
     body += f'<div class="cards">{"".join(card(folder, row) for row in rows)}</div><div class="columns">'
-    curves = [curve for row in rows for curve in fsc_curves.curves_of(row, STATES)]
-    picture = pictures.fsc_uri(curves, "Half maps apart", STATES, fsc_curves.unproven_per_ang(rows))
+    halves = [fsc_curves.HalvesFsc(row.label, row.of_state.voxel_size_ang, row.of_state.halves, row.of_state.proof)
+              for row in rows]
+    curves = [curve for one in halves for curve in one.curves(STATES)]
+    picture = pictures.fsc_uri(curves, "Half maps apart", STATES, fsc_curves.unproven_per_ang(halves))
     body += f'<img src="{picture}" alt="FSC of half maps">'
     body += f'<img src="{views_uri(labels, rot_deg, tilt_deg)}" alt="viewing directions"></div>'
     return Section("states", "States", body)
 
 
-def evidence(details: dict[str, Any]) -> list[tuple[str, str]]:
+def evidence(details: StatesSummary) -> list[tuple[str, str]]:
     """(what, numbers) behind the verdict that hold for all states."""
     rows = [("log likelihood of unseen images against an empty map",
-             f"{details['unseen_log_evidence']:.1f} per image; {details['least_log_evidence']:g} is asked for")]
-    rows += [("the same of starts", f"from {wording.start_text(row)}") for row in details.get("starts", [])]
-    if details.get("masks"):
-        rows.append(("where the maps end", wording.mask_text(details["masks"])))
-    rows += [("a start within a state", wording.restart_text(row)) for row in details.get("restarts", [])]
-    if details.get("contrast_spread"):
+             f"{details.unseen_log_evidence:.1f} per image; {details.least_log_evidence:g} is asked for")]
+    rows += [("the same of starts", f"from {wording.start_text(row)}") for row in details.starts]
+    if details.masks:
+        rows.append(("where the maps end", wording.mask_text(details.masks)))
+    rows += [("a start within a state", wording.restart_text(row)) for row in details.restarts]
+    rows += [("groups of the images of one state", wording.landscape_text(row)) for row in details.landscapes]
+    if details.contrast_spread:
         rows.append(("contrast of the particles, standard deviation",
-                     f"{100 * details['contrast_spread']:.0f} %; below {100 * details['least_contrast_spread']:g} % "
+                     f"{100 * details.contrast_spread:.0f} %; below {100 * details.least_contrast_spread:g} % "
                      "it is not modelled"))
-    if details.get("junk"):
-        rows.append(("images set aside as junk",
-                     f"{details['junk']['n_junk']} ({100 * details['junk']['fraction']:.1f} %)"))
+    if details.junk is not None:
+        rows.append(("images set aside as junk", f"{details.junk.n_junk} ({100 * details.junk.fraction:.1f} %)"))
     return rows
 
 
-def pairs_table(pairs: Sequence[dict[str, Any]]) -> str:
+def pairs_table(pairs: Sequence[Separation]) -> str:
     """What says that two states differ, '' where there is one state."""
     if not pairs:
         return ""
@@ -72,24 +75,24 @@ def pairs_table(pairs: Sequence[dict[str, Any]]) -> str:
             "Where single images cannot be told apart, the log likelihood that all of them together give to a valley "
             "decides.</p>")
     return f"{note}<h3>Pairs of states</h3>" + table(["pair", "agreement", "valley", "by view", "valley, all images"], [
-        (" and ".join(state_name(label) for label in pair["states"]),
-         *(f"{pair[number]:.2f}" for number in ("agreement", "valley", "by_view")), f"{pair['valley_evidence']:.0f}")
+        (" and ".join(state_name(label) for label in pair.states),
+         *(f"{number:.2f}" for number in (pair.agreement, pair.valley, pair.by_view)), f"{pair.valley_evidence:.0f}")
         for pair in pairs])
 
 
-def card(folder: str, row: dict[str, Any]) -> str:
+def card(folder: str, row: ClusterRow) -> str:
     """Views of a state's map, and the maps along its motion where there are any."""
     shown = "".join(f'<figure><img src="{uri}" alt="{caption}"><figcaption>{caption}</figcaption></figure>'
-                    for caption, uri in pictures.views(read_picture(folder, row["file"], 0)))
-    along = row.get("motion_files", [])
+                    for caption, uri in pictures.views(read_picture(folder, row.file, 0)))
+    along = row.of_state.motion_files
     if along:
         sections = [pictures.section(read_picture(folder, file, 0)) for file in along]
         low, high = pictures.limits(np.stack(sections))
         shown += "".join(f'<figure><img src="{pictures.grey_uri(image, low, high)}" alt="motion">'
                          f"<figcaption>motion {place + 1} of {len(along)}</figcaption></figure>"
                          for place, image in enumerate(sections))
-    return (f'<div class="card" style="--colour: {state_colour(row["label"])}"><h3><span class="swatch"></span>'
-            f'{state_name(row["label"])}, {row["n_particles"]} particles</h3><div class="views">{shown}</div></div>')
+    return (f'<div class="card" style="--colour: {state_colour(row.label)}"><h3><span class="swatch"></span>'
+            f'{state_name(row.label)}, {row.n_particles} particles</h3><div class="views">{shown}</div></div>')
 
 
 def read_views(folder: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

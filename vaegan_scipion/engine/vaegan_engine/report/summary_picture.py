@@ -1,6 +1,7 @@
 """One picture of a whole analysis: UMAP, maps, FSC, traversal and the numbers."""
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,56 +11,57 @@ from matplotlib.figure import Figure
 
 from ..contract import result_files, run_json
 from ..contract.errors import DataError
-from ..contract.labels import UNASSIGNED, cluster_colour, cluster_name, state_colour
+from ..contract.labels import UNASSIGNED, Naming, cluster_colour, cluster_name, state_colour
+from ..contract.records import ClusterRow, Evaluation, HalfMaps, HalvesRow, MapComparison
 from ..contract.settings import ReportRun, TrainRun
 from ..data.particle_tables import Clusters, read_cluster_rows, read_clusters, read_truth, rows_of
 from ..evaluation.reference_maps import Reference, read_references
 from ..figures import drawing
 from ..physics.map_comparison import frequencies_per_ang
-from .result_reading import read_json, read_picture
+from .result_reading import read_evaluation, read_halves, read_picture
 
 SHOWN_CLUSTERS = 8  # the largest; the numbers name all
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the picture tells of."""
+
+    clusters: Clusters
+    rows: list[ClusterRow]
+    evaluation: Evaluation
+    halves: list[HalvesRow]  # those that were compared
+
+    def half_maps(self) -> list[tuple[int, HalfMaps]]:
+        """Each cluster with its half maps."""
+        return [(row.cluster, row.compared) for row in self.halves if row.compared is not None]
 
 
 def demo_report(report: ReportRun) -> Figure:
     """The picture of an analysis. Raises DataError when a folder named does not hold its results."""
     clusters, rows = read_clusters(report.clusters_dir), read_cluster_rows(report.clusters_dir)
-    evaluation, halves = read_evaluation(report), read_halves(report)
+    evaluation = read_evaluation(report.evaluation_dir) if report.evaluation_dir else Evaluation([])
+    halves = [row for row in read_halves(report.halves_dir) if row.compared is not None]
     run = run_json.read_run(Path(report.run_dir) / result_files.RUN_JSON)
     figure = drawing.new_figure(17.0, 11.0)
     panels: Any = figure.subfigures(2, 1, height_ratios=(1.0, 1.25))
     top, bottom = panels
-    draw_plots(top, report, clusters, halves, evaluation, numbers(run, clusters, rows, evaluation, halves))
+    shown = Shown(clusters, rows, evaluation, halves)
+    draw_plots(top, report, shown, numbers(run, shown))
     if report.traverse_dir:
         left, right = bottom.subfigures(1, 2, width_ratios=(1.0, 1.5))
         draw_traversal(right, report)
     else:
         left = bottom
-    draw_maps(left, report, rows, references_of(report, rows), evaluation)
+    draw_maps(left, report, shown, references_of(report, rows))
     return figure
 
 
-def read_evaluation(report: ReportRun) -> dict[str, Any]:
-    """Values of ``evaluation.json``; {} where none is named."""
-    if not report.evaluation_dir:
-        return {}
-    path = Path(report.evaluation_dir)
-    return read_json(path / result_files.EVALUATION_JSON if path.is_dir() else path, "evaluate")
-
-
-def read_halves(report: ReportRun) -> list[dict[str, Any]]:
-    """Rows of ``halves.json`` that were compared; [] where none is named."""
-    if not report.halves_dir:
-        return []
-    stored = read_json(Path(report.halves_dir) / result_files.HALVES_JSON, "halves")
-    return [row for row in stored if "fsc" in row]
-
-
-def references_of(report: ReportRun, rows: list[dict[str, Any]]) -> list[Reference]:
+def references_of(report: ReportRun, rows: list[ClusterRow]) -> list[Reference]:
     """Reference maps in the box of the clusters' maps."""
     if not (report.maps or report.truth_csv):
         return []
-    made = [row["file"] for row in rows if row["file"].endswith(".mrc")]
+    made = [row.file for row in rows if row.file.endswith(".mrc")]
     if not made:
         return []
     with mrcfile.open(Path(report.clusters_dir) / made[0], permissive=True) as stored:
@@ -67,32 +69,31 @@ def references_of(report: ReportRun, rows: list[dict[str, Any]]) -> list[Referen
     return read_references(list(report.maps), report.truth_csv, box_px, voxel_size_ang)
 
 
-def numbers(run: Any, clusters: Clusters, rows: list[dict[str, Any]], evaluation: dict[str, Any],
-            halves: list[dict[str, Any]]) -> list[str]:
+def numbers(run: Any, shown: Shown) -> list[str]:
     """Lines of the text panel."""
+    clusters, labels, ceiling = shown.clusters, shown.evaluation.labels, shown.evaluation.ceiling
     lines = [f"{len(clusters.label)} particles"]
     if isinstance(run, TrainRun):
         lines.append(f"{run.command}, preset {run.preset}, box {run.data.box_px} px, seed {run.compute.seed}, "
                      f"{run.training.total_kimg + run.training.encoder_kimg:g} kimg")
     lines += ["", f"clusters {int(clusters.label.max()) + 1}"]
-    lines += [f"  {cluster_name(row['label'])}: {row['n_particles']} ({100 * row['fraction']:.1f} %)" for row in rows]
-    for name in ("nmi", "ami", "ari"):
-        if name in evaluation:
-            lines.append(f"{name.upper()} {evaluation[name]:.3f}")
-    if "ceiling" in evaluation:
-        lines.append(f"supervised ceiling NMI {evaluation['ceiling']['nmi']:.3f}")
-    lines += [""] * bool(evaluation.get("maps")) + [
-        f"{cluster_name(row['label'])} vs {row['reference']}:\n"
-        f"  {row['resolution_0.5_ang']:.1f} Å (FSC 0.5), {row['resolution_0.143_ang']:.1f} Å (0.143), "
-        f"cc {row['correlation']:.2f}" for row in evaluation.get("maps", [])]
-    lines += [f"{cluster_name(row['cluster'])}, halves: {row['resolution_0.143_ang']:.1f} Å (0.143)" for row in halves]
+    lines += [f"  {cluster_name(row.label)}: {row.n_particles} ({100 * row.fraction:.1f} %)" for row in shown.rows]
+    if labels is not None:
+        lines += [f"NMI {labels.nmi:.3f}", f"AMI {labels.ami:.3f}", f"ARI {labels.ari:.3f}"]
+    if ceiling is not None:
+        lines.append(f"supervised ceiling NMI {ceiling.nmi:.3f}")
+    lines += [""] * bool(shown.evaluation.maps) + [
+        f"{cluster_name(row.label)} vs {row.reference}:\n"
+        f"  {row.compared.resolution_05_ang:.1f} Å (FSC 0.5), {row.compared.resolution_0143_ang:.1f} Å (0.143), "
+        f"cc {row.correlation:.2f}" for row in shown.evaluation.maps]
+    lines += [f"{cluster_name(label)}, halves: {made.halves.resolution_0143_ang:.1f} Å (0.143)"
+              for label, made in shown.half_maps()]
     return lines
 
 
-def draw_plots(panel: Any, report: ReportRun, clusters: Clusters, halves: list[dict[str, Any]],
-               evaluation: dict[str, Any], lines: list[str]) -> None:
+def draw_plots(panel: Any, report: ReportRun, shown: Shown, lines: list[str]) -> None:
     """UMAP by cluster, UMAP by truth, FSC, numbers."""
-    curves = fsc_curves(halves, evaluation)
+    clusters, curves = shown.clusters, fsc_curves(shown)
     n_plots = 2 + bool(report.truth_csv) + bool(curves)
     axes = list(np.ravel(panel.subplots(1, n_plots)))
     drawing.draw_umap(axes.pop(0), clusters.umap, clusters.label, title="UMAP of z, by cluster")
@@ -100,40 +101,42 @@ def draw_plots(panel: Any, report: ReportRun, clusters: Clusters, halves: list[d
         truth = read_truth(report.truth_csv)
         state = truth.label[rows_of(truth.particle_id, clusters.particle_id, report.truth_csv)]
         drawing.draw_umap(axes.pop(0), clusters.umap, state, "the same, by true state",
-                          lambda index: Path(truth.names[index]).stem, state_colour)
+                          Naming(lambda index: Path(truth.names[index]).stem, state_colour))
     if curves:
         drawing.draw_fsc(axes.pop(0), curves, "FSC")
     drawing.text_panel(axes.pop(0), lines)
 
 
-def fsc_curves(halves: list[dict[str, Any]], evaluation: dict[str, Any]) -> list[drawing.Curve]:
+def fsc_curves(shown: Shown) -> list[drawing.Curve]:
     """Curves against the references, then (dashed) between the halves."""
-    found = [(row["label"], f"{cluster_name(row['label'])} vs {Path(row['reference']).stem}", row, "-")
-             for row in evaluation.get("maps", [])]
-    found += [(row["cluster"], f"{cluster_name(row['cluster'])}, two halves", row, "--") for row in halves]
-    return [drawing.Curve(label, text, frequencies_per_ang(2 * (len(row["fsc"]) - 1), row["voxel_size_ang"]),
-                          np.array(row["fsc"]), style) for label, text, row, style in found]
+    def curve(label: int, text: str, compared: MapComparison, voxel_size_ang: float, style: str) -> drawing.Curve:
+        fsc = np.array(compared.fsc)
+        return drawing.Curve(label, text, frequencies_per_ang(2 * (len(fsc) - 1), voxel_size_ang), fsc, style)
+
+    return [*(curve(row.label, f"{cluster_name(row.label)} vs {Path(row.reference).stem}", row.compared,
+                    row.voxel_size_ang, "-") for row in shown.evaluation.maps),
+            *(curve(label, f"{cluster_name(label)}, two halves", made.halves, made.voxel_size_ang, "--")
+              for label, made in shown.half_maps())]
 
 
-def draw_maps(panel: Any, report: ReportRun, rows: list[dict[str, Any]], references: list[Reference],
-              evaluation: dict[str, Any]) -> None:
+def draw_maps(panel: Any, report: ReportRun, shown: Shown, references: list[Reference]) -> None:
     """One row per cluster: its map; where it was compared with a reference, aligned to it and beside it."""
-    shown = rows[:SHOWN_CLUSTERS]
-    compared = {row["label"]: row for row in evaluation.get("maps", [])}
+    rows = shown.rows[:SHOWN_CLUSTERS]
+    compared = {row.label: row for row in shown.evaluation.maps}
     by_name = {reference.name: reference for reference in references}
-    axes = panel.subplots(len(shown), 1 + bool(references), squeeze=False)
+    axes = panel.subplots(len(rows), 1 + bool(references), squeeze=False)
     panel.suptitle("map of each cluster" + (", its reference" if references else "")
                    + ": central slices along z, y, x", fontsize=10)
     folder = Path(report.evaluation_dir)
     folder = folder if folder.is_dir() else folder.parent
-    for (ax, *others), row in zip(axes, shown, strict=True):
-        found = compared.get(row["label"])
-        array = (read_picture(report.clusters_dir, row["file"], row["index"]) if found is None
-                 else read_picture(folder, found["aligned_file"], 0))
-        drawing.draw_density(ax, array, f"{cluster_name(row['label'])}, {row['n_particles']} particles",
-                             cluster_colour(row["label"]))
+    for (ax, *others), row in zip(axes, rows, strict=True):
+        against = compared.get(row.label)
+        array = (read_picture(report.clusters_dir, row.file, row.index) if against is None
+                 else read_picture(folder, against.aligned_file, 0))
+        drawing.draw_density(ax, array, f"{cluster_name(row.label)}, {row.n_particles} particles",
+                             cluster_colour(row.label))
         for other in others:
-            reference = by_name.get(found["reference"]) if found else None
+            reference = by_name.get(against.reference) if against else None
             if reference is None:
                 other.axis("off")
             else:

@@ -21,13 +21,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..contract import result_files
+from ..contract import records, result_files
 from ..contract.errors import ConfigError, DataError
 
 T = TypeVar("T")
 SETTINGS_JSON = "settings.json"
 UNDER_WAY_SECONDS = 20.0  # between two checkpoints inside a step
-_TYPES: dict[str, type] = {}
+# dataclasses that a step's value may hold, by name: the records of results, and those marked ``stored``
+_TYPES: dict[str, type] = {name: kind for name, kind in vars(records).items()
+                           if isinstance(kind, type) and dataclasses.is_dataclass(kind)}
 _VALUE = "_value"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..contract.labels import UNASSIGNED
+from ..contract.records import LabelScores
 
 
 def agreement(label: np.ndarray, truth: np.ndarray) -> dict[str, float]:
@@ -18,19 +19,16 @@ def agreement(label: np.ndarray, truth: np.ndarray) -> dict[str, float]:
             "ari": float(adjusted_rand_score(truth, label))}
 
 
-def clustering_scores(label: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+def clustering_scores(label: np.ndarray, truth: np.ndarray) -> LabelScores:
     """Scores with the unassigned as a group of their own, and of the particles in clusters alone.
 
     ``coverage`` is the share of particles in clusters: the second set of scores is to be read with it.
     """
     assigned = label != UNASSIGNED
-    scores: dict[str, float] = {"clusters": len(set(label[assigned].tolist())), "n_particles": len(label),
-                                "unassigned_frac": float((~assigned).mean()), "coverage": float(assigned.mean())}
-    scores.update(agreement(label, truth))
-    if assigned.any():
-        scores.update({f"{name}_assigned": value
-                       for name, value in agreement(label[assigned], truth[assigned]).items()})
-    return scores
+    of_assigned = agreement(label[assigned], truth[assigned]) if assigned.any() else {}
+    return LabelScores(len(set(label[assigned].tolist())), len(label), float((~assigned).mean()),
+                       float(assigned.mean()), **agreement(label, truth), unlabelled=0, states=[], contingency={},
+                       **{f"{name}_assigned": value for name, value in of_assigned.items()})
 
 
 def contingency(label: np.ndarray, truth: np.ndarray, n_states: int) -> dict[int, list[int]]:

@@ -11,6 +11,8 @@ from typing import Any
 
 from ..contract import result_files
 from ..contract.errors import ConfigError
+from ..contract.record import inlined
+from ..contract.records import MapComparison
 from ..contract.setting import section, setting
 from ..contract.settings import ComputeConfig
 
@@ -69,6 +71,16 @@ def machine() -> str:
     except (OSError, StopIteration):
         pass
     return name
+
+
+@dataclass(frozen=True)
+class AlignedFigures:
+    """A map aligned to a reference."""
+
+    correlation: float
+    mirrored: bool
+    compared: MapComparison = inlined()
+    state: str | None = None
 
 
 def write_row(folder: Path, row: dict[str, Any]) -> None:

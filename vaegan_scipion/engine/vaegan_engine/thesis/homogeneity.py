@@ -111,13 +111,13 @@ def align_groups(options: HomogeneityOptions, data: DataConfig, latents: Latents
             curve, mean = compare_averages(averages[0], averages[1], d)
             curves.append(curve)
             pictures.append(mean)
-            at = [resolution_at(curve, threshold, d, cache.pixel_size_ang).ang for threshold in THRESHOLDS.values()]
+            at = [resolution_at(curve, threshold, d, cache.pixel_size_ang).ang for threshold in THRESHOLDS]
             rows.append([group, *(len(half) for half in halves), *(f"{ang:.3f}" for ang in at)])
     if not rows:
         raise DataError(f"{options.clusters_dir}: no group of {n_groups} has {SMALLEST_HALF} particles in each half.",
                         "Use fewer --groups or more particles.")
     result_files.write_csv(out_dir / HOMOGENEITY_CSV, ["group", "n_half1", "n_half2",
-                                                  *(f"resolution_{name}_ang" for name in THRESHOLDS)], rows)
+                                                  *(f"resolution_{threshold:g}_ang" for threshold in THRESHOLDS)], rows)
     frequency = frequencies_per_ang(d, cache.pixel_size_ang)
     result_files.write_csv(out_dir / RINGS_CSV, ["group", "spatial_frequency_per_ang", "ring_correlation"], (
         [row[0], f"{f:.6g}", f"{c:.6g}"] for row, curve in zip(rows, curves, strict=True)
@@ -127,8 +127,8 @@ def align_groups(options: HomogeneityOptions, data: DataConfig, latents: Latents
     draw(frequency, curves, mean_curve, pictures, [row[0] for row in rows], out_dir / HOMOGENEITY_PNG)
     return {"groups_aligned": len(rows), "pixel_size_ang": cache.pixel_size_ang, "iterations": options.iterations,
             "program": "relion_refine, one class per half set",
-            **{f"mean_resolution_{name}_ang": resolution_at(mean_curve, threshold, d, cache.pixel_size_ang).ang
-               for name, threshold in THRESHOLDS.items()}}
+            **{f"mean_resolution_{threshold:g}_ang": resolution_at(mean_curve, threshold, d, cache.pixel_size_ang).ang
+               for threshold in THRESHOLDS}}
 
 
 def half_average(options: HomogeneityOptions, data: DataConfig, cache: ParticleCache, members: np.ndarray,
@@ -160,7 +160,7 @@ def draw(frequency: np.ndarray, curves: list[np.ndarray], mean: np.ndarray, pict
     for curve in curves:
         ax.plot(frequency, curve, color="0.75", lw=0.7)
     ax.plot(frequency, mean, color="#1f77b4", lw=2, label=f"mean of {len(curves)} groups")
-    for threshold in THRESHOLDS.values():
+    for threshold in THRESHOLDS:
         ax.axhline(threshold, color="0.6", lw=0.8, ls=":")
     ax.set(xlabel="spatial frequency (1/Å)", ylabel="Fourier ring correlation", ylim=(-0.2, 1.05))
     ax.legend(fontsize=8)

@@ -12,16 +12,18 @@ import numpy as np
 
 from ..contract import result_files
 from ..contract.presets import NO_NOISE, VARIANT
+from ..contract.record import read_record, write_record
 from ..data.mrc_files import read_map, write_map
 from ..evaluation.reference_maps import read_references
 from ..figures import drawing
 from ..physics.map_alignment import align_map
 from ..physics.map_comparison import compare, frequencies_per_ang
 from . import experiment_tables
-from .experiment_tables import ReproduceOptions
+from .experiment_tables import AlignedFigures, ReproduceOptions
 from .trainings import Configuration, maps_of, simulated, trained, training_columns, training_command
 
 MAP = "exosome_6FSZ/maps/full.mrc"
+COMPARISON_JSON = "comparison.json"
 PRESET, SNR = "thesis-3d-homogeneous", 1.0
 CHANGES: dict[str, dict[str, Any]] = {"homogeneous": {}, "homogeneous-no-noise": NO_NOISE,
                                       "homogeneous-variant": VARIANT}
@@ -72,11 +74,10 @@ def analysed(folders: list[Path], star: Path, maps: list[str], out_dir: Path) ->
     found = align_map(made, reference, voxel_size_ang)
     write_map(out_dir / "aligned.mrc", found.map, voxel_size_ang)
     write_map(out_dir / "reference.mrc", reference, voxel_size_ang)
-    row = {"correlation": float(found.correlation), "mirrored": bool(found.mirrored),
-           **compare(found.map, reference, voxel_size_ang)}
-    result_files.write_json(out_dir / "comparison.json", row)
-    return {"resolution_ang": row["resolution_0.143_ang"], "resolution_0.5_ang": row["resolution_0.5_ang"],
-            "correlation": row["correlation"], **training_columns(folders[0])}
+    row = AlignedFigures(float(found.correlation), bool(found.mirrored), compare(found.map, reference, voxel_size_ang))
+    write_record(out_dir / COMPARISON_JSON, row)
+    return {"resolution_ang": row.compared.resolution_0143_ang, "resolution_0.5_ang": row.compared.resolution_05_ang,
+            "correlation": row.correlation, **training_columns(folders[0])}
 
 
 def draw(rows: list[dict[str, Any]], out_dir: Path) -> None:
@@ -87,7 +88,7 @@ def draw(rows: list[dict[str, Any]], out_dir: Path) -> None:
         for ax, name in zip(line, ("aligned", "reference"), strict=False):
             array, voxel_size_ang = read_map(folder / f"{name}.mrc")
             drawing.draw_density(ax, array, f"{row['configuration']}: {name}")
-        fsc = np.array(result_files.read_json(folder / "comparison.json")["fsc"])
+        fsc = np.array(read_record(AlignedFigures, folder / COMPARISON_JSON, "reproduce").compared.fsc)
         line[2].plot(frequencies_per_ang(len(array), voxel_size_ang), fsc, color="#1f77b4")
         line[2].axhline(0.143, color="0.6", ls=":")
         line[2].set(xlabel="spatial frequency (1/Å)", ylabel="FSC", ylim=(-0.15, 1.05))

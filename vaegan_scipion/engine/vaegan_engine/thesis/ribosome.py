@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from ..contract import result_files
-from ..contract.labels import state_colour
+from ..contract.labels import Naming, state_colour
+from ..contract.record import write_records
 from ..contract.settings import EvaluateRun
 from ..data.mrc_files import write_map
 from ..data.particle_tables import read_clusters, read_latents, read_truth, rows_of
@@ -23,7 +24,7 @@ from ..physics.map_alignment import align_map
 from ..physics.map_comparison import compare, frequencies_per_ang
 from ..training.decoded import load_trained
 from . import experiment_tables
-from .experiment_tables import ReproduceOptions
+from .experiment_tables import AlignedFigures, ReproduceOptions
 from .trainings import (
     Configuration,
     clustered,
@@ -91,13 +92,15 @@ def run(options: ReproduceOptions, out_dir: Path) -> str:
     return experiment_tables.write_table(out_dir, options.experiment, rows + THESIS_ROWS[command], notes)
 
 
-def grouped(options: ReproduceOptions, run_dir: Path, star: Path) -> tuple[Path, Path, dict[str, Any]]:
+def grouped(options: ReproduceOptions, run_dir: Path, star: Path) -> tuple[Path, Path, dict[str, float]]:
     """Embedding, clusters and scores of a training."""
     embedding_dir = embedded(options, run_dir, star)
     clusters_dir = clustered(options, run_dir, embedding_dir)
-    scores = run_evaluate(EvaluateRun(clusters_dir=str(clusters_dir), truth_csv=str(truth_of(star)),
-                                      compute=options.compute), run_dir.parent / "evaluation")
-    return embedding_dir, clusters_dir, {name: scores[name] for name in ("clusters", "nmi", "ami", "ari")}
+    labels = run_evaluate(EvaluateRun(clusters_dir=str(clusters_dir), truth_csv=str(truth_of(star)),
+                                      compute=options.compute), run_dir.parent / "evaluation").labels
+    assert labels is not None  # a truth was given
+    return embedding_dir, clusters_dir, {"clusters": labels.clusters, "nmi": labels.nmi, "ami": labels.ami,
+                                         "ari": labels.ari}
 
 
 def state_means(embedding_dir: Path, truth_csv: Path) -> tuple[np.ndarray, list[str]]:
@@ -120,14 +123,14 @@ def analysed_3d(options: ReproduceOptions, run_dir: Path, star: Path, maps: list
     for name, array in zip(names, made, strict=True):
         found = align_map(array, references[name], decoder.pixel_size_ang)
         write_map(run_dir.parent / "states" / f"{Path(name).stem}.mrc", found.map, decoder.pixel_size_ang)
-        rows.append({"state": name, "correlation": float(found.correlation), "mirrored": bool(found.mirrored),
-                     **compare(found.map, references[name], decoder.pixel_size_ang)})
-    result_files.write_json(run_dir.parent / "states" / "states.json", rows)
+        rows.append(AlignedFigures(float(found.correlation), bool(found.mirrored),
+                                   compare(found.map, references[name], decoder.pixel_size_ang), name))
+    write_records(run_dir.parent / "states" / "states.json", rows)
     last = (result_files.read_jsonl(run_dir / result_files.LOG_JSONL) or [{}])[-1]
     extra: dict[str, Any] = {name: last[name] for name in ("scf", "noise_sigma") if name in last}
-    return {**scores, "resolution_ang": [row["resolution_0.143_ang"] for row in rows],
-            "resolution_0.5_ang": [row["resolution_0.5_ang"] for row in rows],
-            "correlation": [row["correlation"] for row in rows], **extra, **training_columns(run_dir)}
+    return {**scores, "resolution_ang": [row.compared.resolution_0143_ang for row in rows],
+            "resolution_0.5_ang": [row.compared.resolution_05_ang for row in rows],
+            "correlation": [row.correlation for row in rows], **extra, **training_columns(run_dir)}
 
 
 def analysed_2d(options: ReproduceOptions, run_dir: Path, star: Path, maps: list[str]) -> dict[str, Any]:
@@ -161,8 +164,8 @@ def draw(out_dir: Path, names: list[str], star: Path, command: str) -> None:
     for line, name in zip(axes, names, strict=True):
         clusters = read_clusters(out_dir / name / "clusters")
         state = truth.label[rows_of(truth.particle_id, clusters.particle_id, star)]
-        drawing.draw_umap(line[0], clusters.umap, state, title=name, colour=state_colour,
-                          name=lambda label: Path(truth.names[label]).stem)
+        drawing.draw_umap(line[0], clusters.umap, state, name,
+                          Naming(lambda label: Path(truth.names[label]).stem, state_colour))
         if command == "train3d":
             draw_states(line[1:], out_dir / name / "states")
         else:

@@ -10,6 +10,8 @@ import torch
 
 from ..contract import result_files
 from ..contract.errors import DataError
+from ..contract.record import write_records
+from ..contract.records import ComponentRow
 from ..contract.run_json import read_training
 from ..contract.settings import ComputeConfig, TrainRun
 from ..data.mrc_files import write_map, write_stack
@@ -78,21 +80,20 @@ def component_latents(run: TrainRun, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((6, model.n_normal)).astype(np.float32)
 
 
-def write_components(vae_gan: VaeGan | PosedVaeGan, out_dir: Path) -> list[dict[str, Any]]:
+def write_components(vae_gan: VaeGan | PosedVaeGan, out_dir: Path) -> list[ComponentRow]:
     """Write ``components.json`` with ``maps/component_00.mrc`` ... (3D) or ``images.mrcs`` (2D)."""
     z = component_latents(vae_gan.run)
     made = vae_gan.decode(torch.from_numpy(z)).numpy()
     folder = out_dir / result_files.MAPS
     folder.mkdir(parents=True, exist_ok=True)
-    rows: list[dict[str, Any]] = []
+    rows = []
     for index, array in enumerate(made):
         name = (f"{result_files.MAPS}/component_{index:02d}.mrc" if array.ndim == 3
                 else f"{result_files.MAPS}/{result_files.IMAGES_MRCS}")
         if array.ndim == 3:
             write_map(out_dir / name, array, vae_gan.pixel_size_ang)
-        rows.append({"index": index, "z": z[index].tolist(), "file": name,
-                     "share": 1.0 / len(made)})
+        rows.append(ComponentRow(index, z[index].tolist(), name, 1.0 / len(made)))
     if made.ndim == 3:
         write_stack(out_dir / result_files.MAPS / result_files.IMAGES_MRCS, made, vae_gan.pixel_size_ang)
-    result_files.write_json(out_dir / "components.json", rows)
+    write_records(out_dir / "components.json", rows)
     return rows
