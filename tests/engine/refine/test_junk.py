@@ -147,7 +147,7 @@ def test_noise_among_particles_of_uneven_contrast_is_found():
     found, numbers = set_junk_aside(problem, assignment(data, label, rotations, shifts, 2), RADIUS)
     assert (found.aside & junk).sum() >= 0.95 * junk.sum()
     assert (found.aside & ~junk).sum() <= 0.02 * (~junk).sum()
-    assert numbers["least_gain"] > problem.tuning.junk.min_gain
+    assert numbers.least_gain > problem.tuning.junk.min_gain
 
 
 def test_particles_as_faint_as_noise_are_kept():
