@@ -303,6 +303,7 @@ class VaeganProtStates(VaeganProtBase):
         for row in sorted(self.readClusterRows(), key=lambda row: row.label):
             lines.append(f"state {row.label + 1}: {row.n_particles} particles, "
                          f"{row.of_state.halves.resolution_0143_ang:.1f} A at FSC 0.143"
+                         + ("" if row.of_state.proof.proven_0143 else " (not proven: shared by the half maps)")
                          + (", varies continuously" if row.of_state.motion_files else ""))
         return lines
 

@@ -198,13 +198,13 @@ def test_one_half_set_is_refused(training, tmp_path):
 def test_verdict_names_what_speaks_for_it():
     still, moving = state_row(0, 9, 0.5), state_row(0, 9, 0.5, motion_files=["a.mrc"])
     some, most = junk_numbers(30, 0.1), junk_numbers(200, 0.6)
-    assert verdict([moving], Evidence(50.0, 3.0)) == "one state, which varies continuously"
-    assert verdict([still] * 3, Evidence(50.0, 3.0)) == "3 states"
-    assert verdict([moving, still], Evidence(50.0, 3.0)) == "2 states, 1 of which varies continuously"
-    assert verdict([still], Evidence(50.0, 3.0, junk=some)) == (
+    assert verdict([moving], Evidence(50.0, 3.0)).text == "one state, which varies continuously"
+    assert verdict([still] * 3, Evidence(50.0, 3.0)).text == "3 states"
+    assert verdict([moving, still], Evidence(50.0, 3.0)).text == "2 states, 1 of which varies continuously"
+    assert verdict([still], Evidence(50.0, 3.0, junk=some)).text == (
         "one state; 30 images (10.0 %) fit no state and are set aside")
-    assert verdict([still], Evidence(50.0, 3.0, junk=most)).startswith("mostly junk: one state; 200 images")
-    assert verdict([still], Evidence(1.0, 3.0)).startswith("no structure found")
+    assert verdict([still], Evidence(50.0, 3.0, junk=most)).text.startswith("mostly junk: one state; 200 images")
+    assert verdict([still], Evidence(1.0, 3.0)).text.startswith("no structure found")
 
 
 def test_of_many_even_maps_none_is_dropped_for_its_small_share(tmp_path, monkeypatch):

@@ -347,6 +347,20 @@ class LandscapeNumbers:
 
 
 @dataclass(frozen=True)
+class BallNumbers:
+    """Maps against balls of the same profile, by images that the maps were made without."""
+
+    gain: float  # mean log likelihood ratio per image
+    gain_error: float
+    by_balls: float  # the same of balls against an empty map
+    orientation_gain: float  # mean information of an image on its orientation, in nats
+    open_deg: float  # radius of a ball of rotations that leaves as much open
+    n_images: int
+    min_errors: float  # that the gain must be, and
+    min_frac: float  # of what balls explain
+
+
+@dataclass(frozen=True)
 class ShiftLimit:
     """The largest shift that was searched, and how many particles reach it."""
 
@@ -381,3 +395,6 @@ class StatesSummary:
     junk: Optional[JunkNumbers]
     landscapes: List[LandscapeNumbers] = field(default_factory=list)  # of the last round
     shifts: Optional[ShiftLimit] = None
+    verdict_kind: Optional[str] = None  # ``evidence.Kind``
+    has_states: bool = True  # False: maps were made, but there is nothing to tell apart, or nothing to trust
+    ball_null: Optional[BallNumbers] = None

@@ -28,7 +28,7 @@ halves folder
 ``halves.json``           list, per cluster: resolution at 0.143 and 0.5, hand, correlation
 ``half1``, ``half2``      the two trainings
 states folder
-``states.json``           verdict and its evidence: log likelihood of unseen images, pairs, refused splits
+``states.json``           verdict, its kind and its evidence: log likelihood of unseen images, balls, pairs
 ``particles.csv``         particle_id, label, probability, rot, tilt, psi (deg), shift x, y (A), half_set
 ``particles.star``        the particles' own star file with poses, class and half set, for other programs
 ``clusters.csv``          particle_id, label, probability: as of cluster, without UMAP

@@ -125,7 +125,7 @@ def run_task(name: str, task: Task, data: Path, out: Path, where: ComputeConfig,
     found = run_states_of(out, clusters, where)
     minutes = (time.monotonic() - started) / 60
     row = {"task": name, "seed": where.seed, "images": len(true_table(out / "data" / TRUTH_CSV)), "snr": task.snr,
-           "states": task.states, "found": found.states, "verdict": found.verdict,
+           "states": task.states, "found": found.states if found.has_states else 0, "verdict": found.verdict,
            "minutes": minutes, "settings": settings, **scores(task, data, out, where)}
     if clusters:
         row["embedding"] = label_scores(Path(clusters), out / "data" / TRUTH_CSV, groups(task, data))

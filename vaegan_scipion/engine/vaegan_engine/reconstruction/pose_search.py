@@ -85,6 +85,11 @@ def run_stage(data: Images, model: MapMixture, stage: Stage, batches: Batches, l
                         "log_evidence": float(found.log_evidence.logsumexp(1).mean())})
 
 
+def shift_grid_of(data: Images, radius: float, max_shift_px: float, finer: float = 1.0) -> Tensor:
+    """The shifts ``(s, 2)`` that a search within ``radius`` shells tries, or so many times finer ones."""
+    return shift_grid(max_shift_px, shift_step_px(data.box_px, radius) / finer, data.device)
+
+
 def shift_step_px(box_px: int, radius: float) -> float:
     """Step of the shift grid: a part of the finest period in the band, at least half a pixel."""
     return max(0.5, box_px / (SHIFTS_PER_PERIOD * radius))

@@ -1,7 +1,7 @@
 """Half maps of a state that share nothing but the particle above a stated shell, the band growing with their FSC.
 
 The poses that the rounds end with were found in maps of all images, so halves at these poses agree on the noise of
-those maps too. So each half begins anew: with the joint map, cut at the shells of the pose search, and nothing else.
+those maps too. So each half begins anew: with the joint map, cut at part of the shells of the pose search.
 From there on it searches its poses over all rotations and refines them in its own maps alone. What is common to both
 is the cut map, the mask's shape, which image is of which state, contrasts, and the noise spectrum at the first search.
 Up to ``shared_shell`` the FSC of the halves says nothing of the particle; it is drawn, and called unproven.
@@ -53,9 +53,9 @@ def refine_halves(problem: Problem, assignment: Assignment, state: int, search: 
                   ) -> tuple[Halves, Assignment]:
     """Detail of one state, its halves apart: from searches of their own, or without ``search`` from their poses."""
     if search and problem.poses is None:
-        limit = problem.settings.search_shells
-        assignment, maps = search_apart(problem, assignment, state)
-        assignment = refine_apart(problem, assignment, state, maps, problem.max_shell(1))
+        limit = problem.tuning.half_maps.shared_frac * problem.settings.search_shells
+        assignment, maps = search_apart(problem, assignment, state, limit)
+        assignment = refine_apart(problem, assignment, state, maps, problem.settings.search_shells)
     else:
         limit = problem.max_shell(1)
         start = low_passed(assignment.maps[state][None], problem.settings.state_shells)[0]
@@ -72,19 +72,19 @@ def shared_shell(problem: Problem, limit: float) -> int:
     return min(int(np.ceil(limit - 0.5)) + problem.tuning.half_maps.spread_shells, problem.box_px // 2)
 
 
-def search_apart(problem: Problem, assignment: Assignment, state: int) -> tuple[Assignment, list[Tensor]]:
+def search_apart(problem: Problem, assignment: Assignment, state: int, limit: float
+                 ) -> tuple[Assignment, list[Tensor]]:
     """Poses of one state's images by global searches, each half in its own map; and the two maps.
 
-    The first search is in the joint map within the shells of the pose search, and the poses before it are forgotten.
-    The bands of the next ones grow; an image keeps the better of two poses. In the last band the search is repeated
+    The first search is in the joint map within ``limit`` shells, and the poses before it are forgotten. The bands of
+    the next ones grow to the shells of the pose search; an image keeps the better of two poses. In the last band the search is repeated
     while more than ``SearchTuning.max_changed_frac`` of the images go to another pose, at most
     ``HalfMapTuning.max_searches`` times.
     """
-    run, tuning = problem.settings, problem.tuning
-    start = low_passed(assignment.maps[state][None], run.search_shells)[0]
+    tuning, last = problem.tuning, problem.settings.search_shells
+    start = low_passed(assignment.maps[state][None], limit)[0]
     maps, noises, before = [start, start], [assignment.noise] * 2, assignment
-    last = problem.max_shell(1)
-    radii = [run.search_shells, run.state_shells, *[last] * tuning.half_maps.max_searches]
+    radii = [limit, (limit + last) / 2, *[last] * tuning.half_maps.max_searches]
     for number, radius in enumerate(radii):
         n_rotations = tuning.search.second_rotations if radius == last else tuning.search.n_rotations
         for k, half in enumerate(HALF_SETS):

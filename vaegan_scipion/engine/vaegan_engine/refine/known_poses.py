@@ -84,10 +84,14 @@ def dealt_out(problem: Problem, rows: np.ndarray, rng: np.random.Generator) -> P
 
 def unseen_log_evidence(problem: Problem, trial: Trial, seen: np.ndarray) -> float:
     """Mean log likelihood ratio of the unseen images, the map of the others against an empty one."""
+    return float(trial.unseen_log_evidence(unseen_model(problem, seen), trial.stages()[1]).mean())
+
+
+def unseen_model(problem: Problem, seen: np.ndarray) -> MapMixture:
+    """The map of some images at the given poses, and its noise."""
     max_shell, state = problem.settings.search_shells, one_state(problem, seen)
     noise = joint_noise(problem, [state], max_shell)
-    model = MapMixture(low_passed(state.map[None], max_shell), noise, problem.mask)
-    return float(trial.unseen_log_evidence(model, trial.stages()[1]).mean())
+    return MapMixture(low_passed(state.map[None], max_shell), noise, problem.mask)
 
 
 def at_own_poses(problem: Problem, states: list[State]) -> Assignment:

@@ -86,8 +86,10 @@ def summary_of(problem: Problem, rows: list[ClusterRow], evidence: Evidence, new
     """``states.json``, states under their ``new`` numbers (c,)."""
     run, tuning = problem.settings, problem.tuning
     pairs = [replace(pair, states=sorted(int(new[state]) for state in pair.states)) for pair in evidence.pairs]
+    kind, text = verdict(rows, evidence, tuning)
     return StatesSummary(
-        states=len(rows), verdict=verdict(rows, evidence, tuning.junk.mostly_frac),
+        states=len(rows), verdict=text, verdict_kind=kind.value, has_states=kind.has_states,
+        ball_null=None if evidence.ball is None else evidence.ball.numbers(),
         shells=Shells(run.start_shells, run.search_shells, run.state_shells), starts=evidence.starts,
         unseen_log_evidence=evidence.unseen, least_log_evidence=evidence.min_unseen,
         contrast_spread=evidence.contrast_spread, least_contrast_spread=tuning.contrast.min_spread,

@@ -19,8 +19,9 @@ from ..reconstruction.map_mixture import MapMixture
 from ..reconstruction.pose_search import search_all
 from ..runtime.progress import progress_bar
 from . import contrast, junk, known_poses, mask_choice, restart_states, second_search
-from .ab_initio import CoarseMaps, start_with_contrasts
+from .ab_initio import CoarseMaps, start_with_contrasts, trial_of
 from .assignment import reassign, search_in_all_maps
+from .ball_null import BallNull, ball_null
 from .evidence import Evidence
 from .join_states import join_same, separate_pairs
 from .landscape import Leaf, find_landscape, leaves
@@ -58,6 +59,12 @@ def find_states(problem: Problem, coarse: CoarseMaps, recorder: Recorder) -> tup
     Returns the problem with the images' contrast and the mask that was chosen, the assignment, and what speaks for it.
     """
     evidence = Evidence(coarse.unseen, problem.tuning.start.min_log_evidence, coarse.starts)
+    if evidence.structured:
+        ball = recorder.step("ball_null", partial(null_of_start, problem, coarse))
+        recorder.note(stage="ball null", **ball.row())
+        print(f"unseen images, maps against balls: {ball.text()}; an image leaves {ball.open_deg:.0f} degrees of "
+              "rotation open", flush=True)
+        evidence = replace(evidence, ball=ball)
     rng = torch.Generator().manual_seed(problem.seed + 1)
     problem, states, evidence = begin(problem, coarse, evidence, recorder)
     aside, outside = np.zeros(len(problem), bool), np.zeros(len(problem), bool)
@@ -93,6 +100,15 @@ def find_states(problem: Problem, coarse: CoarseMaps, recorder: Recorder) -> tup
             break
     assert assignment is not None  # there is a round at least
     return problem, assignment, evidence
+
+
+def null_of_start(problem: Problem, coarse: CoarseMaps) -> BallNull:
+    """The coarse maps against balls, by the images that no start has seen."""
+    trial = trial_of(problem)
+    model = MapMixture(coarse.maps, coarse.noise, problem.mask)
+    if problem.poses is not None:  # their map is made of all images
+        model = known_poses.unseen_model(problem, np.setdiff1d(np.arange(len(problem)), trial.held))
+    return ball_null(problem, model, trial.held, trial.stages()[1])
 
 
 def begin(problem: Problem, coarse: CoarseMaps, evidence: Evidence, recorder: Recorder

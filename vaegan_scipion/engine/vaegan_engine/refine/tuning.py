@@ -44,6 +44,9 @@ class StartTuning:
     min_share: float = 0.03  # of the images: a map below it after the start is dropped; wide
     typical_spread: float = 0.25  # of the contrasts, before it is known
     min_log_evidence: float = 3.0  # per unseen image, maps against none; ribosomes have 100 to 220, noise 0.4
+    min_ball_errors: float = 2.0  # standard errors by which maps must explain unseen images better than balls
+    min_ball_frac: float = 0.01  # of what balls explain: a ball's own map reaches 0.003 by the grid of its shifts
+    max_open_deg: float = 45.0  # of rotation that an unseen image may leave open, where halves prove no resolution
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,7 @@ class HalfMapTuning:
     min_fsc: float = 0.143
     wider_shells: int = 4  # of the maps beyond the band of the poses, so that their FSC can tell where it ends
     next_shells: int = 2  # of the next round's band past the fall of the FSC
+    shared_frac: float = 0.6  # of the search's shells: the cut of the map that both halves begin with; 0.4 loses poses
     max_searches: int = 3  # of each half in the finest band, while poses change
     spread_shells: int = 2  # that a mask spreads what the halves share
     min_half_frac: float = 0.1  # of a state's images, in the smaller of its half sets

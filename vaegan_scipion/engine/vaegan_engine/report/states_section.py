@@ -52,6 +52,11 @@ def evidence(details: StatesSummary) -> list[tuple[str, str]]:
     """(what, numbers) behind the verdict that hold for all states."""
     rows = [("log likelihood of unseen images against an empty map",
              f"{details.unseen_log_evidence:.1f} per image; {details.least_log_evidence:g} is asked for")]
+    if details.ball_null is not None:
+        null = details.ball_null
+        rows.append(("the same, maps against balls of the same profile",
+                     f"{null.gain:.2f} +- {null.gain_error:.2f} per image of {null.n_images}"))
+        rows.append(("orientation that an unseen image leaves open", f"{null.open_deg:.0f} degrees on average"))
     rows += [("the same of starts", f"from {wording.start_text(row)}") for row in details.starts]
     if details.masks:
         rows.append(("where the maps end", wording.mask_text(details.masks)))
