@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from made_records import junk_numbers, proof, state_row
 from refine_particles import blobs, problem_of, simulated
 from vaegan_engine.physics.fsc import soft_sphere_mask
 from vaegan_engine.physics.map_alignment import move_map
@@ -72,10 +73,11 @@ def ball(gain: float, error: float, orientation: float) -> BallNull:
 
 def test_verdicts_are_the_most_fundamental_that_holds():
     """Closed cases: every kind, with its numbers in the sentence."""
-    still = {"motion_files": [], "proven_0.143": True, "shared_ang": 30.0}
-    lost, moving = {**still, "proven_0.143": False}, {**still, "motion_files": ["a.mrc"]}
+    still = state_row(0, 100, 1.0)
+    lost = state_row(0, 100, 1.0, proven=proof(proven_0143=False, shared_ang=30.0))
+    moving = state_row(0, 100, 1.0, motion_files=["a.mrc"])
     sharp, vague, blob = ball(5.0, 0.1, 6.0), ball(0.5, 0.1, 1.0), ball(0.2, 0.1, 6.0)
-    most = {"n_junk": 200, "fraction": 0.6}
+    most = junk_numbers(200, 0.6)
     cases = [
         ([still], Evidence(1.0, 3.0), Kind.NO_STRUCTURE, "1.0 per image, at least 3"),
         ([still], Evidence(20.0, 3.0, ball=blob), Kind.BLOB, "0.20 +- 0.10 per image of 100"),

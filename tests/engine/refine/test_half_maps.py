@@ -55,8 +55,8 @@ def test_halves_of_noise_claim_nothing_beyond_the_shared_shells(noise):
     halves, _ = refine_halves(problem, joint, 0)
     assert (before.shared_shell, halves.shared_shell) == (10, 6)
     raw = [fourier_shell_correlation(*found.maps) for found in (before, halves)]
-    assert raw[0][5:7].min() > 0.2  # noise that poses of joint maps have in common
-    assert raw[1][5:7].max() < 0.15 and np.abs(raw[1][7:].mean()) < 0.03 and raw[1][7:].max() < 0.15
+    assert raw[0][5:7].mean() > 3 * raw[1][5:7].mean()  # noise that poses of joint maps have in common
+    assert np.abs(raw[1][7:].mean()) < 0.03 and raw[1][7:].max() < 0.15
     compared, proof = halves_proof(halves, PIXEL_SIZE_ANG)
     assert max(compared.fsc[7:]) < 0.15 and not proof.proven_0143
     assert halves_text(compared, proof).startswith("no resolution is proven")

@@ -77,7 +77,7 @@ def test_poses_of_no_worth_are_told(two_states, capsys):
 def test_an_image_of_no_state_keeps_its_given_pose(two_states):
     data, _, _, poses = two_states
     problem = problem_of(data, tuning=FEW_ROTATIONS, poses=poses)
-    state = rounds.first_states(problem, None, None)[0]
+    state = rounds.first_states(problem, None, True, None)[0]
     moved = replace(state.part(np.arange(len(data)) > 0), rotations=state.rotations[1:].flip(2))
     found = at_own_poses(problem, [moved, moved])
     assert torch.equal(found.rotations[0, 0], poses.rotations[0])

@@ -77,8 +77,8 @@ def search_apart(problem: Problem, assignment: Assignment, state: int, limit: fl
     """Poses of one state's images by global searches, each half in its own map; and the two maps.
 
     The first search is in the joint map within ``limit`` shells, and the poses before it are forgotten. The bands of
-    the next ones grow to the shells of the pose search; an image keeps the better of two poses. In the last band the search is repeated
-    while more than ``SearchTuning.max_changed_frac`` of the images go to another pose, at most
+    the next ones grow to the shells of the pose search; an image keeps the better of two poses. In the last band the
+    search is repeated while more than ``SearchTuning.max_changed_frac`` of the images go to another pose, at most
     ``HalfMapTuning.max_searches`` times.
     """
     tuning, last = problem.tuning, problem.settings.search_shells

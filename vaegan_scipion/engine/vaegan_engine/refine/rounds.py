@@ -4,7 +4,7 @@ They are taken until the number of states stays, twice at least.
 """
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -59,12 +59,6 @@ def find_states(problem: Problem, coarse: CoarseMaps, recorder: Recorder) -> tup
     Returns the problem with the images' contrast and the mask that was chosen, the assignment, and what speaks for it.
     """
     evidence = Evidence(coarse.unseen, problem.tuning.start.min_log_evidence, coarse.starts)
-    if evidence.structured:
-        ball = recorder.step("ball_null", partial(null_of_start, problem, coarse))
-        recorder.note(stage="ball null", **ball.row())
-        print(f"unseen images, maps against balls: {ball.text()}; an image leaves {ball.open_deg:.0f} degrees of "
-              "rotation open", flush=True)
-        evidence = replace(evidence, ball=ball)
     rng = torch.Generator().manual_seed(problem.seed + 1)
     problem, states, evidence = begin(problem, coarse, evidence, recorder)
     aside, outside = np.zeros(len(problem), bool), np.zeros(len(problem), bool)
@@ -102,6 +96,15 @@ def find_states(problem: Problem, coarse: CoarseMaps, recorder: Recorder) -> tup
     return problem, assignment, evidence
 
 
+def with_null(problem: Problem, coarse: CoarseMaps, evidence: Evidence, recorder: Recorder) -> Evidence:
+    """The evidence with what images that no start has seen say of the coarse maps against balls."""
+    ball = recorder.step("ball_null", partial(null_of_start, problem, coarse))
+    recorder.note(stage="ball null", **asdict(ball))
+    print(f"unseen images, maps against balls: {ball.text()}; an image leaves {ball.open_deg:.0f} degrees of rotation "
+          "open", flush=True)
+    return replace(evidence, ball=ball)
+
+
 def null_of_start(problem: Problem, coarse: CoarseMaps) -> BallNull:
     """The coarse maps against balls, by the images that no start has seen."""
     trial = trial_of(problem)
@@ -113,7 +116,12 @@ def null_of_start(problem: Problem, coarse: CoarseMaps) -> BallNull:
 
 def begin(problem: Problem, coarse: CoarseMaps, evidence: Evidence, recorder: Recorder
           ) -> tuple[Problem, list[State], Evidence]:
-    """All images in the coarse maps, and their contrasts; where these differ, the start once more with them."""
+    """All images in the coarse maps, and their contrasts; where these differ, the start once more with them.
+
+    First the coarse maps are compared with balls; where these are as good, there are no contrasts to ask for.
+    """
+    if evidence.structured:
+        evidence = with_null(problem, coarse, evidence, recorder)
     model = MapMixture(coarse.maps, coarse.noise, problem.mask)
     states = recorder.step("first_states", partial(first_states, problem, model, coarse.one_frame, recorder))
     if not evidence.structured:
