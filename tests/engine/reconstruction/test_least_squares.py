@@ -14,7 +14,7 @@ from vaegan_engine.physics.slices import take_slices, transform_of
 from vaegan_engine.reconstruction import images as particle_images
 from vaegan_engine.reconstruction import least_squares, posed_images
 from vaegan_engine.reconstruction.least_squares import residual_noise, weighted_map
-from vaegan_engine.reconstruction.pose_refinement import refine_poses
+from vaegan_engine.reconstruction.pose_refinement import AtPoses, refine_poses
 from vaegan_engine.reconstruction.posed_images import Coefficients, PosedImages, posed
 
 
@@ -54,7 +54,7 @@ def test_images_in_chunks_are_the_images(monkeypatch, most_held):
     some = torch.tensor([100, 3, 3, 60])
     torch.testing.assert_close(images.part(some).moved, whole.moved[some])
     better, cost = images.refined(map_, w, 2)
-    expected = refine_poses(map_to_fourier(map_[None])[0], X, C, rotations[rows], shifts[rows], w, band, 2)
+    expected = refine_poses(map_to_fourier(map_[None])[0], AtPoses(X, C, rotations[rows], shifts[rows], band), w, 2)
     torch.testing.assert_close((better.rotations, better.shifts_px, cost), expected)
 
 

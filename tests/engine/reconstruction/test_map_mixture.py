@@ -12,7 +12,7 @@ from vaegan_engine.physics.projection import map_to_fourier
 from vaegan_engine.physics.rotations import super_fibonacci_rotations
 from vaegan_engine.physics.slices import gather, stencil
 from vaegan_engine.reconstruction.images import image_power
-from vaegan_engine.reconstruction.map_mixture import MapMixture, accumulate, search
+from vaegan_engine.reconstruction.map_mixture import MapMixture, Shifted, accumulate, search
 from vaegan_engine.refine.starting_maps import scale_to_images
 
 
@@ -22,7 +22,7 @@ def test_search_is_the_likelihood_summed_by_hand():
     shifts = shift_grid(1.0, 1.0)
     model = MapMixture(torch.stack([blobs(0, 16), blobs(1, 16)]), image_power(data), mask_of(16))
     X, C = data.coefficients(np.arange(4), band)
-    found = search(X, C, model, model.templates(band, grid), band, shift_phases(band, shifts))
+    found = search(Shifted(X, C, band, shift_phases(band, shifts)), model, model.templates(band, grid))
     w = model.precision(band)
     for i in range(4):
         scores = torch.empty(2, len(shifts), 40)
@@ -50,9 +50,9 @@ def test_flat_images_do_not_make_sharp_ones_keep_all_poses():
     model = MapMixture(scale_to_images(maps, data, power, 6.0), 0.05 * power, mask_of(24))
     templates = model.templates(band, super_fibonacci_rotations(1152))
     X, C = data.coefficients(np.arange(12), band)
-    alone = search(X, C, model, templates, band, phases)
+    alone = search(Shifted(X, C, band, phases), model, templates)
     empty = torch.cat((X, torch.zeros_like(X[:2]))), torch.cat((C, 0.001 * C[:2]))
-    found = search(*empty, model, templates, band, phases)
+    found = search(Shifted(*empty, band, phases), model, templates)
     n_alone, n = (torch.bincount(one.image, minlength=14)[:12] for one in (alone, found))
     assert int(torch.bincount(found.image)[12:].max()) >= 256  # the flat ones are flat
     assert torch.equal(n, n_alone)
@@ -66,8 +66,8 @@ def test_em_step_recovers_the_noise_and_the_map():
     X, C = data.coefficients(np.arange(300), band)
     phases = shift_phases(band, shift_grid(1.0, 0.5))
     templates = model.templates(band, super_fibonacci_rotations(1500))
-    found = search(X, C, model, templates, band, phases)
-    accumulate(model, found, X, C, templates, band, phases)
+    images = Shifted(X, C, band, phases)
+    accumulate(model, search(images, model, templates), images, templates)
     model.solve(6.0)
     fsc = fourier_shell_correlation(model.maps[0].numpy(), truth.numpy())
     assert fsc[1:5].min() > 0.9

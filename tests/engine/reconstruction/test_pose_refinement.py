@@ -11,7 +11,7 @@ from vaegan_engine.physics.fourier_band import make_band
 from vaegan_engine.physics.projection import map_to_fourier
 from vaegan_engine.physics.rotations import rotation_distance_deg
 from vaegan_engine.reconstruction.images import image_power
-from vaegan_engine.reconstruction.pose_refinement import refine_poses, small_rotations
+from vaegan_engine.reconstruction.pose_refinement import AtPoses, refine_poses, small_rotations
 from vaegan_engine.refine.starting_maps import scale_to_images
 
 
@@ -32,8 +32,8 @@ def test_poses_are_refined_off_the_grid():
     band = make_band(24, 8.0)
     X, C = data.coefficients(np.arange(120), band)
     maps = scale_to_images(truth[None], data, image_power(data), 6.0)
-    found_rotations, found_shifts, cost = refine_poses(map_to_fourier(maps)[0], X, C, start_rotations, start_shifts,
-                                                       band.weight, band, 6)
+    found_rotations, found_shifts, cost = refine_poses(
+        map_to_fourier(maps)[0], AtPoses(X, C, start_rotations, start_shifts, band), band.weight, 6)
     before, after = (rotation_distance_deg(a, rotations).median() for a in (start_rotations, found_rotations))
     assert float(before) > 5 and float(after) < 1.5
     assert float((found_shifts - shifts).norm(dim=1).median()) < 0.15

@@ -14,7 +14,7 @@ from vaegan_engine.physics.rotations import super_fibonacci_rotations
 from vaegan_engine.physics.slices import PAD, gather, stencil, transform_of
 from vaegan_engine.reconstruction.images import Images, image_power
 from vaegan_engine.reconstruction.least_squares import misfits, project
-from vaegan_engine.reconstruction.map_mixture import MapMixture, search
+from vaegan_engine.reconstruction.map_mixture import MapMixture, Shifted, search
 from vaegan_engine.reconstruction.posed_images import Coefficients, PosedImages
 from vaegan_engine.refine import contrast
 from vaegan_engine.refine.landscape import find_landscape
@@ -137,7 +137,7 @@ def test_search_is_the_likelihood_at_the_best_contrast_of_every_template(spread)
     band, grid, shifts = make_band(BOX_PX, 4.0), super_fibonacci_rotations(30), shift_grid(1.0, 1.0)
     model, phases = MapMixture(maps, image_power(data), MASK), shift_phases(band, shift_grid(1.0, 1.0))
     X, C = data.coefficients(np.arange(5), band)
-    found = search(X, C, model, model.templates(band, grid), band, phases, spread=spread)
+    found = search(Shifted(X, C, band, phases), model, model.templates(band, grid), spread=spread)
     w, g = model.precision(band), torch.linspace(0, 4, 2001)
     for i in range(5):
         made = C[i] * torch.stack([gather(map_, stencil(band, grid)) for map_ in map_to_fourier(maps, PAD)])

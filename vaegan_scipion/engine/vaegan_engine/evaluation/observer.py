@@ -29,7 +29,7 @@ from ..physics.slices import transform_of, transforms_of
 from ..reconstruction.images import Images, image_power, spread_rows
 from ..reconstruction.least_squares import project, residual_noise
 from ..reconstruction.map_mixture import MapMixture
-from ..reconstruction.pose_refinement import refine_poses
+from ..reconstruction.pose_refinement import AtPoses, refine_poses
 from ..reconstruction.pose_search import Search, search_all
 from ..reconstruction.posed_images import posed
 from ..refine.starting_maps import scale_to_images
@@ -144,8 +144,8 @@ def best_refined(data: Images, model: MapMixture, found: Search, rows: np.ndarra
     transforms, ctf = data.coefficients(rows, band)
     precision, costs, poses = model.precision(band), [], []
     for c, map_ft in enumerate(transforms_of(model.maps, band)):
-        rotations, _, cost = refine_poses(map_ft, transforms, ctf, found.rotations[:, c], found.shifts_px[:, c],
-                                          precision, band, POSE_ITERATIONS)
+        images = AtPoses(transforms, ctf, found.rotations[:, c], found.shifts_px[:, c], band)
+        rotations, _, cost = refine_poses(map_ft, images, precision, POSE_ITERATIONS)
         costs.append(cost)
         poses.append(rotations)
     return torch.stack(costs, 1).argmin(1).cpu().numpy(), torch.stack(poses, 1)

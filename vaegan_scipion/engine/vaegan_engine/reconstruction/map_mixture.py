@@ -139,18 +139,27 @@ class MapMixture:
         self.maps = torch.stack([solved(n, d, self.box_px, radius) * mask for n, d in sums])
 
 
-def search(transforms: Tensor, ctf: Tensor, model: MapMixture, templates: Templates, band: Band, phases: Tensor,
-           entries: bool = True, spread: float = 0.0) -> Posterior:
-    """E step: posterior over maps, rotations and shifts of images ``(n, p)`` complex with CTF ``(n, p)``.
+class Shifted(NamedTuple):
+    """Images in a band and the shifts that each is tried at."""
+
+    transforms: Tensor  # (n, p) complex
+    ctf: Tensor  # (n, p)
+    band: Band
+    phases: Tensor  # (s, p) of ``shift_phases``
+
+
+def search(images: Shifted, model: MapMixture, templates: Templates, entries: bool = True, spread: float = 0.0
+           ) -> Posterior:
+    """E step: posterior over maps, rotations and shifts of images.
 
     ``log L = Re sum_k w (X e^{2 pi i k.s/d} C)* S - 1/2 sum_k w C^2 |S|^2`` with w = ``precision``, for all
-    templates by one matrix product. ``phases`` (s, p) from ``shift_phases``. Without ``entries`` only evidence and
-    best poses are kept.
+    templates by one matrix product. Without ``entries`` only evidence and best poses are kept.
 
     With a ``spread`` of the images' contrast g each template has its best one: the largest value over g of
     ``g B - 1/2 g^2 P - 1/2 (g - 1)^2 / spread^2`` is ``1/2 (B + l)^2 / (P + l) - l / 2``, l = spread^-2, where B and
     1/2 P are the two sums above.
     """
+    transforms, ctf, band, phases = images
     n_shifts, (n_maps, m, p) = len(phases), templates.slices.shape
     flat = templates.slices.reshape(n_maps * m, p)
     real = torch.cat((flat.real, flat.imag), -1)
@@ -246,9 +255,9 @@ def _contrast(best: Tensor, rotation: Tensor, power: Tensor, spread: float) -> T
     return ((2 * best.gather(1, map_index) + prior) / (power.gather(1, row) + prior)).clamp_min(0).sqrt().squeeze(1)
 
 
-def accumulate(model: MapMixture, found: Posterior, transforms: Tensor, ctf: Tensor, templates: Templates,
-               band: Band, phases: Tensor) -> None:
+def accumulate(model: MapMixture, found: Posterior, images: Shifted, templates: Templates) -> None:
     """M step, first half: add the images to the sums of maps and noise, weighted by their posterior."""
+    transforms, ctf, band, phases = images
     precision = model.precision(band)
     n_maps, m, _ = templates.slices.shape
     used, row = torch.unique(found.map_index * m + found.rotation, return_inverse=True)

@@ -10,6 +10,7 @@ On a CPU the steps of each image are compiled (``pose_kernels``); what is here i
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,6 +25,20 @@ _REFINED_TOGETHER = 32  # images that one thread refines at a time
 _FIRST_DAMPING, _LESS, _MORE = 1e-2, 0.3, 8.0
 
 
+class AtPoses(NamedTuple):
+    """Images of one map in a band, and the poses to refine."""
+
+    transforms: Tensor  # (n, p) complex, as they were read
+    ctf: Tensor  # (n, p)
+    rotations: Tensor  # (n, 3, 3)
+    shifts_px: Tensor  # (n, 2)
+    band: Band
+
+    def part(self, rows: Tensor | slice) -> AtPoses:
+        """Some of the images."""
+        return AtPoses(self.transforms[rows], self.ctf[rows], self.rotations[rows], self.shifts_px[rows], self.band)
+
+
 def small_rotations(w: Tensor) -> Tensor:
     """``exp([w]x)`` ``(n, 3, 3)`` of rotation vectors ``(n, 3)`` in rad."""
     x, y, z = w.unbind(-1)
@@ -31,44 +46,43 @@ def small_rotations(w: Tensor) -> Tensor:
     return torch.linalg.matrix_exp(torch.stack((zero, -z, y, z, zero, -x, -y, x, zero), -1).unflatten(-1, (3, 3)))
 
 
-def misfit(transforms: Tensor, ctf: Tensor, slices: Tensor, shifts_px: Tensor, precision: Tensor, band: Band) -> Tensor:
+def misfit(images: AtPoses, slices: Tensor, precision: Tensor) -> Tensor:
     """``1/2 sum_k w |X e^{2 pi i k.s/d} - C S|^2`` per image: minus the log likelihood up to a constant."""
-    residual = transforms * shift_phases(band, shifts_px) - ctf * slices
+    residual = images.transforms * shift_phases(images.band, images.shifts_px) - images.ctf * slices
     return 0.5 * (precision * residual.abs().square()).sum(1)
 
 
-def refine_poses(map_ft: Tensor, transforms: Tensor, ctf: Tensor, rotations: Tensor, shifts_px: Tensor,
-                 precision: Tensor, band: Band, iterations: int = 4) -> tuple[Tensor, Tensor, Tensor]:
+def refine_poses(map_ft: Tensor, images: AtPoses, precision: Tensor, iterations: int = 4
+                 ) -> tuple[Tensor, Tensor, Tensor]:
     """Better rotations ``(n, 3, 3)`` and shifts ``(n, 2)`` of images of one map, and the misfit ``(n,)`` there.
 
-    ``map_ft``: padded half transform of the map; ``transforms``, ``ctf``: (n, p) in the band; ``precision``
-    (p,), or (n, p) for one noise level per image.
+    ``map_ft``: padded half transform of the map; ``precision`` (p,), or (n, p) for one noise level per image.
     """
-    if rotations.device.type == "cpu":
-        return _compiled(map_ft, transforms, ctf, rotations, shifts_px, precision, band, iterations)
-    chunk = max(1, _CHUNK_POINTS // len(band.index))
+    if images.rotations.device.type == "cpu":
+        return _compiled(map_ft, images, precision, iterations)
+    chunk = max(1, _CHUNK_POINTS // len(images.band.index))
     parts = []
-    for start in range(0, len(rotations), chunk):
+    for start in range(0, len(images.rotations), chunk):
         rows = slice(start, start + chunk)
-        parts.append(refine_together(map_ft, transforms[rows], ctf[rows], rotations[rows], shifts_px[rows],
-                                     precision if precision.ndim == 1 else precision[rows], band, iterations))
+        parts.append(refine_together(map_ft, images.part(rows), precision if precision.ndim == 1 else precision[rows],
+                                     iterations))
     rotations, shifts_px, cost = (torch.cat(column) for column in zip(*parts, strict=True))
     return rotations, shifts_px, cost
 
 
-def _compiled(map_ft: Tensor, transforms: Tensor, ctf: Tensor, rotations: Tensor, shifts_px: Tensor, precision: Tensor,
-              band: Band, iterations: int) -> tuple[Tensor, Tensor, Tensor]:
+def _compiled(map_ft: Tensor, images: AtPoses, precision: Tensor, iterations: int) -> tuple[Tensor, Tensor, Tensor]:
     """``refine_together`` image by image."""
-    rotations, shifts_px = (x.clone(memory_format=torch.contiguous_format) for x in (rotations, shifts_px))
+    rotations, shifts_px = (x.clone(memory_format=torch.contiguous_format)
+                            for x in (images.rotations, images.shifts_px))
     cost = torch.empty(len(rotations))
-    map_, images = floats(map_ft).reshape(-1), floats(transforms)
-    ctfs, weights = as_numpy(ctf), as_numpy(precision)
-    k, turn = as_numpy(band.kxy.to(torch.int32)), 2 * math.pi / band.box_px
+    samples, transforms = floats(map_ft).reshape(-1), floats(images.transforms)
+    ctfs, weights = as_numpy(images.ctf), as_numpy(precision)
+    k, turn = as_numpy(images.band.kxy.to(torch.int32)), 2 * math.pi / images.band.box_px
     outs = [x.numpy() for x in (rotations, shifts_px, cost)]
 
     def work(first: int, end: int) -> None:
         own = slice(first, end)
-        pose_kernels.refine_images(map_, len(map_ft), k, PAD, turn, images[own], ctfs[own],
+        pose_kernels.refine_images(samples, len(map_ft), k, PAD, turn, transforms[own], ctfs[own],
                                    weights[own] if weights.ndim == 2 else weights[None], *(out[own] for out in outs),
                                    iterations, _FIRST_DAMPING, _LESS, _MORE)
 
@@ -76,21 +90,23 @@ def _compiled(map_ft: Tensor, transforms: Tensor, ctf: Tensor, rotations: Tensor
     return rotations, shifts_px, cost
 
 
-def refine_together(map_ft: Tensor, transforms: Tensor, ctf: Tensor, rotations: Tensor, shifts_px: Tensor,
-                    precision: Tensor, band: Band, iterations: int) -> tuple[Tensor, Tensor, Tensor]:
+def refine_together(map_ft: Tensor, images: AtPoses, precision: Tensor, iterations: int
+                    ) -> tuple[Tensor, Tensor, Tensor]:
     """``refine_poses`` of some images, on any device."""
+    rotations, shifts_px, band = images.rotations, images.shifts_px, images.band
     damping = torch.full((len(rotations),), _FIRST_DAMPING, device=rotations.device)
     slices = gather(map_ft, stencil(band, rotations, len(map_ft)))
-    cost = misfit(transforms, ctf, slices, shifts_px, precision, band)
+    cost = misfit(images, slices, precision)
     for _ in range(iterations):
-        normal, gradient = normal_equations(map_ft, transforms, ctf, rotations, shifts_px, precision, band)
+        now = images._replace(rotations=rotations, shifts_px=shifts_px)
+        normal, gradient = normal_equations(map_ft, now, precision)
         diagonal = normal.diagonal(dim1=1, dim2=2)
         damped = normal + torch.diag_embed(damping[:, None] * diagonal + 1e-6 * diagonal.amax(1, keepdim=True) + 1e-12)
         step = torch.linalg.solve(damped, gradient)
         new_rotations = small_rotations(step[:, :3]) @ rotations
         new_shifts = shifts_px + step[:, 3:]
         new_slices = gather(map_ft, stencil(band, new_rotations, len(map_ft)))
-        new_cost = misfit(transforms, ctf, new_slices, new_shifts, precision, band)
+        new_cost = misfit(now._replace(shifts_px=new_shifts), new_slices, precision)
         better = new_cost < cost
         rotations = torch.where(better[:, None, None], new_rotations, rotations)
         shifts_px = torch.where(better[:, None], new_shifts, shifts_px)
@@ -100,9 +116,9 @@ def refine_together(map_ft: Tensor, transforms: Tensor, ctf: Tensor, rotations: 
     return rotations, shifts_px, cost
 
 
-def normal_equations(map_ft: Tensor, transforms: Tensor, ctf: Tensor, rotations: Tensor, shifts_px: Tensor,
-                     precision: Tensor, band: Band) -> tuple[Tensor, Tensor]:
+def normal_equations(map_ft: Tensor, images: AtPoses, precision: Tensor) -> tuple[Tensor, Tensor]:
     """``J^T W J`` (n, 5, 5) and ``-J^T W r`` (n, 5) of the residual."""
+    transforms, ctf, rotations, shifts_px, band = images
     moved = transforms * shift_phases(band, shifts_px)
     slices, slopes = gather_slopes(map_ft, stencil(band, rotations, len(map_ft)))
     residual = moved - ctf * slices

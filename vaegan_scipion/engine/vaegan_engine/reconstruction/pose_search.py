@@ -16,7 +16,7 @@ from torch import Tensor
 from ..physics.fourier_band import make_band, shift_grid, shift_phases
 from ..physics.rotations import random_rotations, super_fibonacci_rotations
 from .images import Images
-from .map_mixture import MapMixture, Posterior, accumulate, search
+from .map_mixture import MapMixture, Posterior, Shifted, accumulate, search
 
 SHIFTS_PER_PERIOD = 3.0  # of the shift grid, in the finest period of the band; poses are refined afterwards
 _KEEP_SUMS = 0.9  # of the sums of maps and noise, per step
@@ -71,18 +71,17 @@ def run_stage(data: Images, model: MapMixture, stage: Stage, batches: Batches, l
     phases = shift_phases(band, shift_grid(largest_shift_px, shift_step_px(data.box_px, stage.radius), data.device))
     for step in range(done, stage.steps):
         rows = batches.take(stage.batch)
-        transforms, ctf = data.coefficients(rows, band)
+        images = Shifted(*data.coefficients(rows, band), band, phases)
         turn = random_rotations(1, rng).to(data.device)[0]
         templates = model.templates(band, grid @ turn)
-        found = search(transforms, ctf, model, templates, band, phases, spread=data.contrast_spread)
-        ctf = ctf * found.contrast[:, None]
+        posterior = search(images, model, templates, spread=data.contrast_spread)
         model.forget(_KEEP_SUMS)
-        accumulate(model, found, transforms, ctf, templates, band, phases)
+        accumulate(model, posterior, images._replace(ctf=images.ctf * posterior.contrast[:, None]), templates)
         model.solve(stage.radius)
         if after_step:
-            shares = found.map_posterior().mean(0)
+            shares = posterior.map_posterior().mean(0)
             after_step({"step": step + 1, "shares": [round(float(x), 4) for x in shares],
-                        "log_evidence": float(found.log_evidence.logsumexp(1).mean())})
+                        "log_evidence": float(posterior.log_evidence.logsumexp(1).mean())})
 
 
 def shift_grid_of(data: Images, radius: float, max_shift_px: float, finer: float = 1.0) -> Tensor:
@@ -114,8 +113,8 @@ def search_all(data: Images, model: MapMixture, rows: np.ndarray, radius: float,
     parts: list[Posterior] = []
     for first in range(0, len(rows), batch):
         mine = rows[first:first + batch]
-        parts.append(search(*data.coefficients(mine, band), model, templates, band, phases, entries=False,
-                            spread=data.contrast_spread))
+        images = Shifted(*data.coefficients(mine, band), band, phases)
+        parts.append(search(images, model, templates, entries=False, spread=data.contrast_spread))
         if progress:
             progress(len(mine))
     rotation = torch.cat([part.best_rotation for part in parts])

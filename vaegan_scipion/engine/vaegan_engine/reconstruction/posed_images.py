@@ -16,7 +16,7 @@ from ..physics.fourier_band import Band, shift_phases
 from ..physics.shards import in_parts
 from ..physics.slices import CHUNK_IMAGES, transform_of
 from .images import Images
-from .pose_refinement import refine_poses
+from .pose_refinement import AtPoses, refine_poses
 
 T = TypeVar("T")
 MOST_HELD = 2 ** 26  # coefficients, of 12 bytes: 0.8 GB
@@ -62,16 +62,14 @@ class PosedImages:
 
         def part(at: slice) -> tuple[Tensor, Tensor, Tensor]:
             transforms, ctf = self.source[at]
-            rotations, shifts_px = self.rotations[at], self.shifts_px[at]
+            images = AtPoses(transforms, ctf, self.rotations[at], self.shifts_px[at], self.band)
             if chosen is None or bool(chosen[at].all()):
-                return refine_poses(map_ft, transforms, ctf, rotations, shifts_px, precision, self.band, iterations)
-            found = refine_poses(map_ft, transforms, ctf, rotations, shifts_px, precision, self.band, 0)
+                return refine_poses(map_ft, images, precision, iterations)
+            poses = refine_poses(map_ft, images, precision, 0)
             own = torch.nonzero(chosen[at]).squeeze(1)
-            better = refine_poses(map_ft, transforms[own], ctf[own], rotations[own], shifts_px[own], precision,
-                                  self.band, iterations)
-            for values, new in zip(found, better, strict=True):
+            for values, new in zip(poses, refine_poses(map_ft, images.part(own), precision, iterations), strict=True):
                 values[own] = new
-            return found
+            return poses
 
         columns = zip(*in_chunks(part, len(self.rotations)), strict=True)
         rotations, shifts_px, cost = map(torch.cat, columns)

@@ -27,7 +27,7 @@ from ..physics.fourier_band import Band, make_band
 from ..physics.slices import take_slices, transform_of, transforms_of
 from ..reconstruction.images import spread_rows
 from ..reconstruction.least_squares import project, residual_noise, weighted_map
-from ..reconstruction.pose_refinement import refine_poses
+from ..reconstruction.pose_refinement import AtPoses, refine_poses
 from ..reconstruction.posed_images import Coefficients, InChunks, Posed, PosedImages, in_chunks, posed
 from ..runtime.step_store import stored
 from ..stats.view_dependence import apart_from_view
@@ -175,9 +175,9 @@ def refine_at_nodes(source: Unposed, poses: Poses, t: Tensor, maps: Tensor, mode
         own = torch.nonzero(nearest == node).squeeze(1)
         if len(own) == 0:
             continue
-        rotations[own], shifts_px[own], _ = refine_poses(
-            map_ft, source.transforms[own], source.ctf[own], rotations[own], shifts_px[own], model.precision,
-            source.band, model.tuning.motion.node_pose_iterations)
+        images = AtPoses(source.transforms[own], source.ctf[own], rotations[own], shifts_px[own], source.band)
+        rotations[own], shifts_px[own], _ = refine_poses(map_ft, images, model.precision,
+                                                         model.tuning.motion.node_pose_iterations)
     return Poses(rotations, shifts_px)
 
 
