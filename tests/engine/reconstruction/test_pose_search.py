@@ -31,4 +31,4 @@ def test_batches_show_every_image_once_per_epoch():
 
 
 def test_shift_step_follows_the_band():
-    assert shift_step_px(48, 4) == pytest.approx(4.0) and shift_step_px(48, 24) == 0.5
+    assert shift_step_px(48, 4) == pytest.approx(4.0) and shift_step_px(48, 40) == 0.5

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 
 from ..contract.records import BallNumbers
-from ..physics.fourier_band import Band, make_band, shift_phases
+from ..physics.fourier_band import make_band, shift_phases
 from ..physics.rotations import super_fibonacci_rotations
 from ..physics.slices import half_radius
 from ..reconstruction.images import low_passed
-from ..reconstruction.map_mixture import MapMixture, Templates, accumulate, search
+from ..reconstruction.map_mixture import MapMixture, Shifted, Templates, accumulate, search
 from ..reconstruction.pose_search import Stage, shift_grid_of
 from ..reconstruction.pose_sharpness import open_angle_deg, orientation_gain
 from ..runtime.step_store import stored
@@ -75,34 +75,30 @@ def ball_null(problem: Problem, model: MapMixture, rows: np.ndarray, stage: Stag
     whole = model.templates(band, super_fibonacci_rotations(stage.n_rotations, data.device))
     balls = Templates(whole.rotations[:1], whole.slices.mean(1, keepdim=True).real.to(whole.slices.dtype))
     images = data.coefficients(rows, band)
-    fine, coarse = (shift_phases(band, shift_grid_of(data, stage.radius, max_shift_px, finer))
+    fine, coarse = (Shifted(*images, band, shift_phases(band, shift_grid_of(data, stage.radius, max_shift_px, finer)))
                     for finer in (_FINER_SHIFTS, 1.0))
-    fit_noise(model, balls, images, band, fine)
-    each = [log_evidence(model, templates, images, band, phases)
-            for templates, phases in ((whole, coarse), (balls, fine))]
+    fit_noise(model, balls, fine)
+    each = [log_evidence(model, whole, coarse), log_evidence(model, balls, fine)]
     gain = each[0] - each[1]
     orientation = orientation_gain(data, model, torch.from_numpy(rows), band, stage.n_rotations, max_shift_px)
     return BallNull(float(gain.mean()), float(gain.std()) / len(rows) ** 0.5, float(each[1].mean()),
                     float(orientation.mean()), len(rows), tuning.min_ball_errors, tuning.min_ball_frac)
 
 
-def log_evidence(model: MapMixture, templates: Templates, images: tuple[Tensor, Tensor], band: Band, phases: Tensor
-                 ) -> Tensor:
+def log_evidence(model: MapMixture, templates: Templates, images: Shifted) -> Tensor:
     """Log likelihood ratio of images ``(n,)`` against an empty map, poses and maps summed over."""
-    found = search(*images, model, templates, band, phases, entries=False)
+    found = search(images, model, templates, entries=False)
     return found.log_evidence.double().logsumexp(1) - np.log(model.n_maps)
 
 
-def fit_noise(model: MapMixture, templates: Templates, images: tuple[Tensor, Tensor], band: Band, phases: Tensor
-              ) -> None:
+def fit_noise(model: MapMixture, templates: Templates, images: Shifted) -> None:
     """The noise of ``model`` (changed) that fits images best with these templates; begins at the images' own power."""
-    transforms, ctf = images
     model.forget(0.0)
-    model.add_noise(transforms.abs().square().sum(0), len(transforms), band)
+    model.add_noise(images.transforms.abs().square().sum(0), len(images.transforms), images.band)
     for _ in range(_NOISE_TURNS):
-        found = search(transforms, ctf, model, templates, band, phases)
+        posterior = search(images, model, templates)
         model.forget(0.0)
-        accumulate(model, found, transforms, ctf, templates, band, phases)
+        accumulate(model, posterior, images, templates)
 
 
 def centred(map_: Tensor) -> Tensor:
