@@ -119,7 +119,7 @@ def test_no_decision_changes_the_assignment_that_it_is_given(monkeypatch):
         monkeypatch.setattr(module, "align_map", lambda moving, *_: AlignedMap(
             moving, np.eye(3), np.zeros(3), np.zeros(3), True, 1.0))
     data, label, rotations, shifts = simulated([blobs(0), blobs(1)], 40, 0.5)
-    tuning = RefineTuning(search=SearchTuning(n_rotations=50, second_rotations=60))
+    tuning = RefineTuning(search=SearchTuning(n_rotations=50))
     problem, given = problem_of(data, tuning=tuning), assignment(data, label, rotations, shifts, 2)
     before, rng, band = copy.deepcopy(given), torch.Generator().manual_seed(0), make_band(BOX_PX, RADIUS)
     reassign(problem, given, RADIUS)

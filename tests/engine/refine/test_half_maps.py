@@ -37,7 +37,7 @@ def noise():
                     torch.device("cpu"))
     mask = torch.from_numpy(soft_sphere_mask(BOX_PX, 0.35 * BOX_PX, 2.0))
     problem = problem_of(images, tuning=FEW_ROTATIONS, mask=mask)
-    tuning = replace(FEW_ROTATIONS, search=replace(FEW_ROTATIONS.search, second_rotations=1000))
+    tuning = replace(FEW_ROTATIONS, search=replace(FEW_ROTATIONS.search, n_rotations=1000))
     run = replace(problem.settings, start_shells=4, search_shells=6, state_shells=6)
     problem = replace(problem, tuning=tuning, settings=run)
     map_ = low_passed(torch.randn(1, BOX_PX, BOX_PX, BOX_PX, generator=rng) * mask, 4.0)[0]

@@ -86,11 +86,11 @@ def search_apart(problem: Problem, assignment: Assignment, state: int, limit: fl
     maps, noises, before = [start, start], [assignment.noise] * 2, assignment
     radii = [limit, (limit + last) / 2, *[last] * tuning.half_maps.max_searches]
     for number, radius in enumerate(radii):
-        n_rotations = tuning.search.second_rotations if radius == last else tuning.search.n_rotations
         for k, half in enumerate(HALF_SETS):
             rows = rows_of_half(problem, assignment, state, half)
             model = MapMixture(low_passed(maps[k][None], radius), noises[k], problem.mask)
-            tried = search_all(problem.images, model, rows, radius, n_rotations, problem.max_shift_px)
+            tried = search_all(problem.images, model, rows, radius, tuning.search.n_rotations,
+                               problem.max_shift_px)
             band = make_band(problem.box_px, radius, problem.device)
             source, precision = Coefficients(problem.images, rows, band), band.weight / noises[k][band.shell]
             new = PosedImages(source, tried.rotations[:, 0], tried.shifts_px[:, 0])

@@ -8,8 +8,8 @@ Every image is compared with the map of its state at its best pose, in a band, w
 * gain: log likelihood against an empty map, at the best contrast for it. Where images of noise alone, searched in the
   same maps, would gain as much, nothing of the state is seen in the image (``empty_images``).
 
-Most particles of high misfit are in a wrong pose. So whatever is above the limit is searched once more, on a finer
-grid and at the resolution of the comparison, in all states, before it is judged.
+Most particles of high misfit are in a wrong pose. So whatever is above the limit is searched once more, in all states,
+before it is judged.
 
 A state of which more than half is junk is none; its images are tried in the others. Then maps and noise are made
 without junk and all images, junk too, are judged anew.

@@ -1,9 +1,8 @@
-"""A second, finer pose search of images in all states' maps, once these have detail.
+"""A second pose search of images in all states' maps, once these are sharp.
 
-The search that states begin with is coarse (``SearchTuning.n_rotations`` at the resolution of the pose search). Where
-noise is strong it puts some images into a wrong pose, and an image that is in a wrong pose in its own state and, by
-chance, in a better one in another goes to the other. The maps that the states end with have more detail than those
-that were searched, so all images are searched once more, on a finer grid, and keep the better of two poses.
+The search that states begin with is in blurred maps. Where noise is strong it puts some images into a wrong pose, and
+an image that is in a wrong pose in its own state and, by chance, in a better one in another goes to the other. So all
+images are searched once more, in the maps that the states end with, and keep the better of two poses.
 
 At high SNR hardly any image changes, and a search of all costs minutes. So a sample is searched first.
 """
@@ -28,10 +27,14 @@ from .states import Assignment
 
 def search_again(problem: Problem, assignment: Assignment, rows: np.ndarray, band: Band,
                  progress: Callable[[int], None] | None = None) -> Assignment:
-    """The assignment with better poses and states of some images, where a new search in all maps finds any."""
+    """The assignment with better poses and states of some images, where a new search in all maps finds any.
+
+    The grid is searched at the resolution of the pose search, which it fits; what it finds is refined in ``band``.
+    """
     tuning = problem.tuning.search
-    model = MapMixture(low_passed(assignment.maps, band.radius), assignment.noise, problem.mask)
-    tried = search_all(problem.images, model, rows, band.radius, tuning.second_rotations, problem.max_shift_px,
+    radius = min(problem.settings.search_shells, band.radius)
+    model = MapMixture(low_passed(assignment.maps, radius), assignment.noise, problem.mask)
+    tried = search_all(problem.images, model, rows, radius, tuning.n_rotations, problem.max_shift_px,
                        progress=progress)
     source, precision = Coefficients(problem.images, rows, band), band.weight / assignment.noise[band.shell]
     at = torch.from_numpy(rows).to(assignment.rotations.device)

@@ -54,7 +54,6 @@ class SearchTuning:
     """Pose searches (all modules) and the second, finer one (``second_search``)."""
 
     n_rotations: int = 4608  # of the grid, about 14 degrees apart
-    second_rotations: int = 4608  # of the second search, about 14 degrees; set on ribo3 at SNR 0.2
     second_sample: int = 500  # images that are searched first; single: blind to small states
     max_changed_frac: float = 0.01  # of the sample: where more has changed, all images are searched again; single
     moved_deg: float = 10.0  # to another pose, not along the way of a refinement
