@@ -48,7 +48,8 @@ def test_poses_are_refined_and_never_searched(two_states, tmp_path, monkeypatch)
     search, searched = second_search.search_all, []
 
     def noted(images, model, rows, *args, **more):
-        searched.extend(rows)
+        if images.images is data.images:  # and not those of noise that tell what an empty image gains
+            searched.extend(rows)
         return search(images, model, rows, *args, **more)
 
     monkeypatch.setattr(second_search, "search_all", noted)
