@@ -1,4 +1,5 @@
 """Protocols of the plugin, one file each."""
+from .protocol_classes_2d import VaeganProtClasses2D
 from .protocol_cluster import VaeganProtCluster
 from .protocol_evaluate import VaeganProtEvaluate
 from .protocol_select import VaeganProtSelect
@@ -8,6 +9,7 @@ from .protocol_train_3d import VaeganProtTrain3D
 from .protocol_traverse import VaeganProtTraverse
 
 __all__ = [
+           "VaeganProtClasses2D",
            "VaeganProtCluster",
            "VaeganProtEvaluate",
            "VaeganProtSelect",

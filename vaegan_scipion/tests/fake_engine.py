@@ -47,7 +47,8 @@ def main(words):
     if os.environ.get("VAEGAN_FAKE_WAIT") == run.command:
         wait_in_the_middle(run, out_dir)
     commands = {"train2d": train, "train3d": train, "embed": embed, "cluster": cluster,
-                "traverse": traverse, "halves": halves, "states": states, "evaluate": evaluate, "report": report,
+                "traverse": traverse, "halves": halves, "states": states, "classes2d": classes2d,
+                "evaluate": evaluate, "report": report,
                 "counterpart": counterpart}
     commands[run.command](run, out_dir)
     result_files.update_status(out_dir, state="finished")
@@ -210,6 +211,25 @@ def states(run, out_dir):
         ["cluster", "resolution_ang", "spatial_frequency_per_ang", "fsc"],
         [[label, "inf", k / 160, 1 - k / 8] for label in range(2) for k in range(9)],
     )
+
+
+def classes2d(run, out_dir):
+    """Three classes by id % 3, the last one of junk, every tenth particle junk too; angles and shifts tell the id."""
+    star = read_star(run.data.particles)
+    rate = pixel_size(star) * box_size(star) * run.data.crop_frac / run.data.box_px
+    ids = sorted(particle_ids(run.data.particles), reverse=True)
+    junk = {i: int(i % 3 == 2 or i % 10 == 0) for i in ids}
+    result_files.write_csv(out_dir / result_files.PARTICLES_CSV,
+                      ["particle_id", "label", "junk", "probability", "psi_deg", "shift_x_ang", "shift_y_ang",
+                       "contrast", "gain", "half_set"],
+                      [[i, i % 3, junk[i], 0.75, i % 170, 0.5 * i, -0.25 * i, 1 + i / 100, 0.1 * i, i % 2 + 1]
+                       for i in ids])
+    rows = [{"label": label, "n_particles": sum(i % 3 == label for i in ids), "junk": "off centre" * (label == 2),
+             "file": "maps/classes.mrcs", "index": label, "pixel_size_ang": rate, "resolution_0.143_ang": 15.0 + label}
+            for label in range(3)]
+    write_pictures(out_dir, [row["file"] for row in rows], False, rate)
+    result_files.write_json(out_dir / result_files.CLUSTERS_JSON, rows)
+    result_files.write_json(out_dir / result_files.CLASSES2D_JSON, {"verdict": "2 classes of particles"})
 
 
 def evaluate(run, out_dir):

@@ -9,7 +9,7 @@ from pyworkflow.gui import dialog
 from pyworkflow.viewer import DESKTOP_TKINTER
 
 from ..convert.sample_images import Sample, sample_images
-from ..protocols import VaeganProtStates, VaeganProtTrain2D, VaeganProtTrain3D
+from ..protocols import VaeganProtClasses2D, VaeganProtStates, VaeganProtTrain2D, VaeganProtTrain3D
 from ..protocols.form_settings import number_of
 from .size_picture import MARGIN_MIN, SizePicture, clipped
 
@@ -56,7 +56,7 @@ class VaeganParticleSizeWizard(EmWizard):
 
     _environments = [DESKTOP_TKINTER]
     _targets = [(form, ["cropFrac", "particleDiameterAng"])
-                for form in (VaeganProtTrain2D, VaeganProtTrain3D, VaeganProtStates)]
+                for form in (VaeganProtTrain2D, VaeganProtTrain3D, VaeganProtStates, VaeganProtClasses2D)]
 
     def show(self, form: Any, *_params: Any) -> None:
         """Show the particles of the form's input."""

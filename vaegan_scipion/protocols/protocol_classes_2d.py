@@ -1,0 +1,265 @@
+"""Class averages of particles with their alignment in the plane: the engine's classes2d, as RELION's are."""
+import json
+import os
+import shutil
+from enum import Enum
+from typing import Any, Dict, List
+
+import pyworkflow.protocol.params as params
+from pwem.objects import SetOfAverages, SetOfClasses2D, SetOfParticles
+from pyworkflow.object import Float, Integer, String
+
+from ..constants import CLASSES_DIR, PARTICLES_STAR
+from ..convert.from_engine import Picture, enabled_ids, new_picture_item, set_location
+from ..convert.plane_classes import PlanePose, align_in_plane, read_plane_poses
+from ..convert.sample_images import contrast_note, sample_images
+from ..engine.vaegan_engine.contract import result_files, run_json
+from ..engine.vaegan_engine.contract.settings import Classes2dRun, ComputeConfig, DataConfig
+from ..engine_run import EngineError, has_result, read_status, result_file
+from .form_settings import add_setting, optional, problems_of, values_of
+from .protocol_base import (
+    VaeganProtBase,
+    count_enabled,
+    file_digest,
+    kept_box_ang,
+    radius_frac,
+    set_digest,
+    validate_diameter,
+    validate_particles,
+    warn_particles,
+)
+
+N_PARTICLES_MIN = 40  # the engine's limit
+N_PARTICLES_FEW = 500
+DATA = ("box_px", "crop_frac", "invert_contrast", "ignore_ctf", "max_images")
+SEARCH = ("particle_diameter_ang", "n_classes", "max_shift_frac", "n_steps")
+LABELS = {"box_px": "Box of the images used (px)", "max_images": "Particles to use"}  # other words than a training's
+
+
+class VaeganProtClasses2DOutputs(Enum):
+    """Outputs of the protocol."""
+
+    outputClasses = SetOfClasses2D
+    outputAverages = SetOfAverages
+    outputParticles = SetOfParticles
+    outputJunk = SetOfParticles
+
+
+class VaeganProtClasses2D(VaeganProtBase):
+    """Class averages of particles, by expectation maximisation over class, turn and shift in the plane.
+
+    Starts from many classes; empty ones are dissolved and equal ones joined. The CTF, the noise spectrum and every
+    image's contrast are modelled. Averages are masked to the particle, so that neighbours neither align nor show, and
+    centred. Two half sets are aligned apart from a coarse start on, and a class has the resolution to which they agree.
+    Classes that the other half does not reproduce, that stay off centre or hold more than one particle are junk, and so
+    are single images that hold much more than their class.
+
+    Outputs: classes whose particles carry the 2D alignment, the largest first, those of junk last and named so; the
+    averages of the others, their particles, and the images of junk.
+    """
+
+    _label = "classes 2D"
+    _possibleOutputs = VaeganProtClasses2DOutputs
+
+    # --------------------------- DEFINE param functions ---------------------------
+    def _defineParams(self, form: Any) -> None:
+        advanced = params.LEVEL_ADVANCED
+        form.addSection(label="Input")
+        form.addParam("inputParticles", params.PointerParam, pointerClass="SetOfParticles", important=True,
+                      label="Input particles", help="Particles with CTF, as they were picked.")
+        add_setting(form, DataConfig, "max_images", label=LABELS["max_images"], expertLevel=advanced)
+        form.addSection(label="Particle")
+        add_setting(form, DataConfig, "box_px", "Twice the pixel size of these images is the finest resolution of the "
+                                                "averages", label="Box of the images used")
+        add_setting(form, DataConfig, "crop_frac", "The wizard shows it on your particles")
+        add_setting(form, Classes2dRun, "particle_diameter_ang", "The wizard shows it on your particles")
+        add_setting(form, DataConfig, "invert_contrast")
+        add_setting(form, DataConfig, "ignore_ctf", expertLevel=advanced)
+        form.addSection(label="Classes")
+        add_setting(form, Classes2dRun, "n_classes")
+        add_setting(form, Classes2dRun, "max_shift_frac")
+        add_setting(form, Classes2dRun, "n_steps", expertLevel=advanced)
+        add_setting(form, ComputeConfig, "seed", expertLevel=advanced)
+        self._defineComputeParams(form, gpu=False)
+
+    # --------------------------- INSERT steps functions ---------------------------
+    def _insertAllSteps(self) -> None:
+        digest = set_digest(self.inputParticles.get())
+        # Continue compares the arguments of each step alone: whatever matters goes to all of them
+        settings = json.dumps(run_json.to_dict(self._getSettings()))
+        self._insertFunctionStep(self.convertInputStep, digest)
+        self._insertFunctionStep(self.classesStep, digest, settings)
+        self._insertFunctionStep(self.createOutputStep, digest, settings)
+
+    # --------------------------- STEPS functions ---------------------------
+    def convertInputStep(self, digest: str) -> None:
+        before = file_digest(self._getExtraPath(PARTICLES_STAR))
+        star = self._writeParticles(self.inputParticles.get())
+        if before != file_digest(star) and before:
+            shutil.rmtree(self.getClassesDir(), ignore_errors=True)  # steps of other particles
+
+    def classesStep(self, digest: str, settings: str) -> None:
+        self._runEngine(self._getSettings(), "classes2d", CLASSES_DIR)
+
+    def createOutputStep(self, digest: str, settings: str) -> None:
+        pointer, rows = self.inputParticles, self.readClassRows()
+        particles, poses = pointer.get(), read_plane_poses(self.getClassesDir())
+        strangers = sorted(set(poses) - set(enabled_ids(particles)))
+        if strangers:
+            raise EngineError(f"{result_files.PARTICLES_CSV}: particle {strangers[0]} is not in the input set "
+                              f"({len(strangers)} such particles). Run again with Restart.")
+        classes = self._createSetOfClasses2D(pointer)
+        self._fillClasses(classes, poses, {row["label"]: row for row in rows}, particles.getSamplingRate())
+        made = {"outputClasses": classes}
+        good = [row for row in rows if not row["junk"]]
+        if good or self.hasAttribute("outputAverages"):
+            made["outputAverages"] = self._makeAverages(good)
+        kept = {i: pose for i, pose in poses.items() if not pose.junk}
+        # the project keeps every output a run ever had: one that is not wanted any more is emptied
+        for name, some in (("outputParticles", kept), ("outputJunk", {i: poses[i] for i in set(poses) - set(kept)})):
+            if some or self.hasAttribute(name):
+                made[name] = self._createSetOfParticles("" if some is kept else "_junk")
+                self._fillParticles(made[name], particles, some)
+        self._defineOutputs(**made)
+        for output in made.values():
+            self._defineSourceRelation(pointer, output)
+
+    def _fillClasses(self, classes: Any, poses: Dict[int, PlanePose], rows: Dict[int, Dict[str, Any]],
+                     particle_rate: float) -> None:
+        def set_class(particle: Any, _row: Any) -> None:
+            pose = poses.get(particle.getObjId())
+            particle.setClassId(0 if pose is None else pose.label + 1)  # 0, in no class: not used, or left without one
+            if pose is not None:
+                align_in_plane(particle, pose, particle_rate)
+
+        def set_representative(item: Any) -> None:
+            row = rows[item.getObjId() - 1]
+            item.setAlignment2D()
+            item.setObjLabel(class_text(row))
+            item._vaeganJunk = String(row["junk"])
+            item._vaeganResolution = Float(row["resolution_0.143_ang"])
+            item.getRepresentative().setSamplingRate(row["pixel_size_ang"])
+            set_location(item.getRepresentative(), self._picture(row))
+
+        classes.classifyItems(updateItemCallback=set_class, updateClassCallback=set_representative,
+                              iterParams={"orderBy": "id"}, doClone=False)
+
+    def _makeAverages(self, rows: List[Dict[str, Any]]) -> Any:
+        averages = self._createSetOfAverages()
+        averages.setSamplingRate(self.readClassRows()[0]["pixel_size_ang"])
+        for row in rows:
+            averages.append(new_picture_item(False, self._picture(row), row["pixel_size_ang"], class_text(row),
+                                             label=row["label"], particles=row["n_particles"],
+                                             resolution=float(row["resolution_0.143_ang"])))
+        return averages
+
+    def _fillParticles(self, aligned: Any, particles: Any, poses: Dict[int, PlanePose]) -> None:
+        aligned.copyInfo(particles)
+        aligned.setHasCTF(particles.hasCTF())
+        aligned.setAlignment2D()
+        rate = particles.getSamplingRate()
+        for particle in particles.iterItems(orderBy="id", direction="ASC"):
+            pose = poses.get(particle.getObjId())
+            if pose is None or not particle.isEnabled():
+                continue
+            align_in_plane(particle, pose, rate)
+            particle.setClassId(pose.label + 1)
+            particle._vaeganLabel = Integer(pose.label)
+            aligned.append(particle)
+
+    # --------------------------- INFO functions ---------------------------
+    def _validateForm(self) -> List[str]:
+        problems, particles = self._validateCompute(), self.inputParticles.get()
+        found = problems_of(Classes2dRun, values_of(self, Classes2dRun, SEARCH))
+        found += problems_of(DataConfig, values_of(self, DataConfig, DATA), **LABELS)
+        if not found and self.boxPx.get() % 8:
+            found = [f"{LABELS['box_px']} is {self.boxPx.get()}. Use a multiple of 8."]
+        most = optional(self, "maxImages")
+        if most is not None and 0 <= most < N_PARTICLES_MIN:
+            found.append(f"{LABELS['max_images']} is {most}. Use at least {N_PARTICLES_MIN}, or leave it empty for "
+                         "all.")
+        if particles is None:
+            return problems + found
+        problems += validate_particles(particles, not self.ignoreCtf.get(), N_PARTICLES_MIN)
+        if found:
+            return problems + found
+        kept_px = particles.getXDim() * self.cropFrac.get()
+        if self.boxPx.get() > kept_px:
+            problems.append(f"{LABELS['box_px']} is {self.boxPx.get()}, more than the {kept_px:.0f} px kept of the "
+                            f"images ({particles.getXDim()} px). Use a smaller one.")
+        return problems + validate_diameter(optional(self, "particleDiameterAng"), kept_box_ang(self, particles))
+
+    def _warnings(self) -> List[str]:
+        particles = self.inputParticles.get()
+        if particles is None:
+            return []
+        notes = warn_particles(particles, N_PARTICLES_FEW)
+        try:
+            images = sample_images(particles).images
+        except (OSError, ValueError) as error:
+            return notes + [f"The particles cannot be looked at ({error})."]
+        if not all(map(bool, images.shape)):
+            return notes
+        contrast = contrast_note(images, self._radiusFrac(particles), self.invertContrast.get())
+        return notes + ([contrast] if contrast else [])
+
+    def _radiusFrac(self, particles: Any) -> float:
+        """Radius of the particle's circle over the whole box."""
+        diameter = optional(self, "particleDiameterAng")
+        if diameter is None:
+            return float(DataConfig().particle_radius_frac * self.cropFrac.get())
+        return radius_frac(diameter, particles.getXDim() * particles.getSamplingRate())
+
+    def _summary(self) -> List[str]:
+        if not self.hasAttribute("outputClasses") or not has_result(self.getClassesDir(), result_files.CLASSES2D_JSON):
+            stage = read_status(self.getClassesDir()).get("stage")
+            if not stage:
+                return ["The classes are not made yet."]
+            return [f"Running: {stage}" if self.isActive() else f"Stopped at: {stage}. Continue goes on from there."]
+        return [f"Verdict: {self._details()['verdict']}",
+                f"All averages in one picture: {self._path(result_files.CLASSES_PNG)}"]
+
+    def _methods(self) -> List[str]:
+        if not self.hasAttribute("outputClasses") or not has_result(self.getClassesDir(), result_files.CLASSES2D_JSON):
+            return []
+        return [f"{count_enabled(self.inputParticles.get())} particles (box {self.boxPx.get()} px of "
+                f"{self.readClassRows()[0]['pixel_size_ang']:.2f} A) were classified in the plane by expectation "
+                f"maximisation [Scheres2012] from {self.nClasses.get()} classes: {self._details()['verdict']}."]
+
+    def _citations(self) -> List[str]:
+        return ["Scheres2012"]
+
+    # --------------------------- UTILS functions ---------------------------
+    def getClassesDir(self) -> str:
+        """Results folder of the classification."""
+        return str(self._getExtraPath(CLASSES_DIR))
+
+    def readClassRows(self) -> List[Dict[str, Any]]:
+        """Rows of its `clusters.json`."""
+        return list(result_files.read_json(result_file(self.getClassesDir(), result_files.CLUSTERS_JSON)))
+
+    def _details(self) -> Dict[str, Any]:
+        return dict(result_files.read_json(result_file(self.getClassesDir(), result_files.CLASSES2D_JSON)))
+
+    def _path(self, file: str) -> str:
+        return os.path.join(self.getClassesDir(), file)
+
+    def _picture(self, row: Dict[str, Any]) -> Picture:
+        return Picture(row["index"] + 1, str(result_file(self.getClassesDir(), row["file"])))
+
+    def _getSettings(self) -> Classes2dRun:
+        """The form as settings of the engine, paths relative to extra/."""
+        particles = self.inputParticles.get()
+        data = DataConfig(particles=PARTICLES_STAR, **values_of(self, DataConfig, DATA),
+                          phase_flipped=bool(particles is not None and particles.isPhaseFlipped()))
+        return Classes2dRun(data=data, **values_of(self, Classes2dRun, SEARCH),
+                            compute=ComputeConfig(device="cpu", threads=self.numberOfThreads.get(),
+                                                  seed=self.seed.get()))
+
+
+def class_text(row: Dict[str, Any]) -> str:
+    """Name of a class: its number, and why it is junk, or to what resolution its halves agree."""
+    name, resolution = f"class {row['label'] + 1}", row["resolution_0.143_ang"]
+    if row["junk"]:
+        return f"{name}: junk, {row['junk']}"
+    return f"{name}: {resolution:.1f} A" if resolution else name

@@ -1,0 +1,105 @@
+"""Classes 2D: classes of the original particles with RELION's 2D alignment, averages, junk; what the form refuses."""
+import os
+import unittest
+from importlib.util import find_spec
+from unittest.mock import patch
+
+import numpy as np
+from emtable import Table
+from pwem.constants import ALIGN_2D
+from pwem.objects import SetOfClasses2D
+
+from vaegan_scipion.convert.plane_classes import PlanePose, plane_matrix
+from vaegan_scipion.engine.vaegan_engine.contract.settings import Classes2dRun, ComputeConfig, DataConfig
+from vaegan_scipion.engine_run import EngineError
+from vaegan_scipion.protocols import VaeganProtClasses2D
+from vaegan_scipion.tests.phantom import ENABLED_IDS, SAMPLING_RATE_ANG, ProjectTest, environment, run_in_shell
+
+NEEDS_RELION = "scipion-em-relion is not installed; it writes the star file" if find_spec("relion") is None else ""
+JUNK_IDS = [i for i in ENABLED_IDS if i % 3 == 2 or i % 10 == 0]
+
+
+class TestClasses2D(ProjectTest):
+    """On the fake engine: class = id % 3, the third one of junk, every tenth image junk too."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.particles = (cls.imported, "outputParticles")
+        cls.run_ = cls.make(VaeganProtClasses2D, boxPx=16, inputParticles=cls.particles)
+
+    def check_particle(self, item):
+        """Class, alignment and values of one particle."""
+        i = item.getObjId()
+        self.assertEqual(item.getClassId(), i % 3 + 1)
+        self.assertEqual(item.getCTF().getDefocusU(), 10000 + i)
+        self.assertEqual(item._rlnRandomSubset.get(), i % 2 + 1)
+        self.assertEqual(item._vaeganJunk.get(), i in JUNK_IDS)
+        pose = PlanePose(i % 3, False, 0.75, i % 170, 0.5 * i, -0.25 * i, 1.0, 0.0, 1)
+        np.testing.assert_allclose(item.getTransform().getMatrix(), plane_matrix(pose, SAMPLING_RATE_ANG), atol=1e-6)
+
+    def test_classes_carry_the_2d_alignment(self):
+        classes = self.run_.outputClasses
+        self.assertIsInstance(classes, SetOfClasses2D)
+        found = []
+        for item in classes:
+            self.assertEqual(item.getAlignment(), ALIGN_2D)
+            representative = item.getRepresentative()
+            self.assertEqual(representative.getIndex(), item.getObjId())
+            self.assertTrue(os.path.exists(representative.getFileName()))
+            self.assertAlmostEqual(representative.getSamplingRate(), 7.0, 4)
+            for particle in item:
+                self.check_particle(particle)
+                found.append(particle.getObjId())
+        self.assertEqual(sorted(found), ENABLED_IDS)
+        labels = [item.getObjLabel() for item in classes]
+        self.assertEqual(labels, ["class 1: 15.0 A", "class 2: 16.0 A", "class 3: junk, off centre"])
+
+    def test_averages_particles_and_junk(self):
+        self.assertEqual([item.getIndex() for item in self.run_.outputAverages], [1, 2])
+        for name, ids in (("outputParticles", sorted(set(ENABLED_IDS) - set(JUNK_IDS))), ("outputJunk", JUNK_IDS)):
+            items = getattr(self.run_, name)
+            self.assertTrue(items.hasAlignment2D())
+            self.assertEqual([item.getObjId() for item in items.iterItems(orderBy="id")], ids)
+            for particle in items:
+                self.check_particle(particle)
+        self.assertEqual(self.run_._summary()[0], "Verdict: 2 classes of particles")
+        self.assertIn("2 classes of particles", self.run_._methods()[0])
+
+    @unittest.skipIf(NEEDS_RELION, NEEDS_RELION)
+    def test_relion_reads_the_alignment_as_it_was_written(self):
+        from relion.convert import writeSetOfParticles
+
+        writeSetOfParticles(self.run_.outputParticles, "classified.star", alignType=ALIGN_2D)
+        rows = list(Table(fileName=os.path.abspath("classified.star"), tableName="particles"))
+        self.assertEqual(len(rows), len(ENABLED_IDS) - len(JUNK_IDS))
+        for row in rows:
+            i = row.rlnImageId
+            self.assertAlmostEqual((row.rlnAnglePsi - i % 170 + 180) % 360 - 180, 0, 3)
+            np.testing.assert_allclose([row.rlnOriginXAngst, row.rlnOriginYAngst], [-0.5 * i, 0.25 * i], atol=1e-3)
+
+    def test_the_engine_is_asked_for_what_the_form_says(self):
+        run = self.filled(VaeganProtClasses2D, boxPx=24, cropFrac=0.75, particleDiameterAng="60", nClasses=20,
+                          maxShiftFrac=0.2, invertContrast=True, maxImages="50", seed=3, numberOfThreads=2,
+                          inputParticles=self.particles)
+        self.assertEqual(run._getSettings(), Classes2dRun(
+            data=DataConfig(particles="particles.star", box_px=24, crop_frac=0.75, invert_contrast=True,
+                            max_images=50),
+            particle_diameter_ang=60.0, n_classes=20, max_shift_frac=0.2,
+            compute=ComputeConfig(device="cpu", threads=2, seed=3)))
+
+    def test_what_the_form_refuses(self):
+        for values, words in (({"boxPx": 40}, "more than the 32 px"), ({"boxPx": 20}, "multiple of 8"),
+                              ({"nClasses": 0}, "Classes to start from"), ({"maxImages": "12"}, "at least 40"),
+                              ({"particleDiameterAng": "500"}, "Particle diameter")):
+            run = self.filled(VaeganProtClasses2D, inputParticles=self.particles, **{"boxPx": 16, **values})
+            self.assertIn(words, " ".join(run._validate()), values)
+
+    def test_an_error_of_the_engine_is_shown(self):
+        run = self.filled(VaeganProtClasses2D, boxPx=16, inputParticles=self.particles)
+        self.proj.saveProtocol(run)
+        run.makePathsAndClean()
+        run.convertInputStep("")
+        with patch.object(run, "runJob", side_effect=run_in_shell), environment(VAEGAN_FAKE_EXIT="classes2d:3"), \
+                self.assertRaisesRegex(EngineError, "fake message 3"):
+            run.classesStep("", "")
