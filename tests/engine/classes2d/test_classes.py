@@ -1,9 +1,12 @@
 """What classes find in images whose truth is known: turns, shifts, pictures, junk; on any number of threads."""
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from flat_pictures import PICTURES, Quiet, blobs, make, problem_of
 from vaegan_engine.classes2d.junk import judge
-from vaegan_engine.classes2d.rounds import classify
+from vaegan_engine.classes2d.rounds import classify, half_frc
+from vaegan_engine.classes2d.start import first_model
 from vaegan_engine.physics import shards
 from vaegan_engine.stats.label_agreement import agreement
 
@@ -90,3 +93,17 @@ def test_same_bits_on_any_number_of_threads():
         shards.use_threads(1)
     for one, other in zip(*found, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_noise_inside_a_mask_does_not_agree():
+    """Half averages of a common coarse shape and noise of their own: nothing is claimed beyond the shape."""
+    problem = problem_of(make(40))
+    model = first_model(problem, np.random.default_rng(0)).chosen([0])
+    grid, rng, sums = model.grid, np.random.default_rng(1), []
+    shape = 30 * blobs([(0.0, 0.0, 0.22, 1.0)], 32)
+    for _ in range(2):
+        planes = grid.transforms((shape + rng.standard_normal((32, 32)))[None].astype(np.float32))
+        sums.append(np.concatenate((planes, np.ones_like(planes[..., :1])), -1))
+    frc = half_frc(problem, replace(model, sums=np.stack(sums)))[0]
+    assert frc[1] > 0.9
+    assert np.abs(frc[8:int(model.radius)]).mean() < 0.35

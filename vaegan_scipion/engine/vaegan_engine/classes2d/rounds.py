@@ -15,7 +15,7 @@ from functools import partial
 import numpy as np
 from tqdm import tqdm
 
-from ..physics.fsc import fourier_shell_correlation
+from ..physics.masked_fsc import masked_fsc
 from ..runtime.journal import Journal
 from ..runtime.progress import progress_bar
 from ..runtime.step_store import Checkpoints, stored
@@ -163,13 +163,14 @@ def centred_poses(problem: PlaneProblem, state: Classified) -> tuple[Model, Cand
 
 
 def half_frc(problem: PlaneProblem, model: Model) -> np.ndarray:
-    """FRC ``(c, n_shells)`` of the half averages, masked; 0 beyond the band that they were made in.
+    """FRC ``(c, n_shells)`` of the half averages in the mask, less what the mask brings; 0 beyond their band.
 
     The averages are not drawn down where there is little signal: the mask would carry strong shells into shells that
-    are empty by then, and these would agree.
+    are empty by then, and these would agree. Up to the shells of their common start nothing is proven either way.
     """
-    first, second = (model.grid.plain_averages(half) * problem.mask for half in model.sums)
-    found = np.stack([fourier_shell_correlation(a, b) for a, b in zip(first, second, strict=True)])
+    halves = np.stack([model.grid.plain_averages(half) for half in model.sums], 1).astype(np.float64)
+    shared = int(problem.shells(problem.tuning.apart_shells))
+    found = np.stack([masked_fsc(pair, problem.mask, shared).corrected for pair in halves])
     found[:, int(model.radius) + 1:] = 0
     return found
 

@@ -41,7 +41,7 @@ class MaskedFsc:
 
 
 def masked_fsc(half_maps: np.ndarray, mask: np.ndarray, shared_shell: int = 0, seed: int = 0) -> MaskedFsc:
-    """All curves of half maps ``(2, d, d, d)`` that are not masked yet, in ``mask`` (d, d, d).
+    """All curves of half maps ``(2, d, d, d)`` that are not masked yet, in ``mask`` (d, d, d); of images without z.
 
     ``shared_shell``: up to it the half maps have more in common than the particle, and nothing is claimed. All beyond
     it is corrected, so phases are random from ``CORRECTED_BEYOND`` shells before on, at the earliest.
@@ -68,14 +68,14 @@ def corrected(masked: np.ndarray, random: np.ndarray, first_random: int) -> np.n
 
 
 def phase_randomised(map_: np.ndarray, first_shell: int, rng: np.random.Generator) -> np.ndarray:
-    """A map ``(d, d, d)`` with random phases from a shell on; the size of every coefficient stays.
+    """A map ``(d, d, d)`` or an image ``(d, d)`` with random phases from a shell on; every coefficient keeps its size.
 
     The phases are those of white noise, so the map stays real.
     """
-    shell = shells_of(len(map_), 3)[0].reshape(len(map_), len(map_), -1)
+    shell = shells_of(len(map_), map_.ndim)[0].reshape(*map_.shape[:-1], -1)
     transform, noise = np.fft.rfftn(map_), np.fft.rfftn(rng.standard_normal(map_.shape))
     turned = np.abs(transform) * noise / np.maximum(np.abs(noise), 1e-30)
-    return np.fft.irfftn(np.where(shell >= first_shell, turned, transform), s=map_.shape, axes=(0, 1, 2))
+    return np.fft.irfftn(np.where(shell >= first_shell, turned, transform), s=map_.shape, axes=tuple(range(map_.ndim)))
 
 
 def mask_of_map(map_: np.ndarray, raw_fsc: np.ndarray) -> np.ndarray:
