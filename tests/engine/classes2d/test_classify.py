@@ -9,9 +9,10 @@ from vaegan_engine.classes2d import rounds
 from vaegan_engine.classes2d.classify import run_classes2d
 from vaegan_engine.classes2d.gallery import scale_bar_ang
 from vaegan_engine.contract.errors import DataError, StoppedError
-from vaegan_engine.contract.settings import Classes2dRun, ComputeConfig, DataConfig
+from vaegan_engine.contract.settings import Classes2dRun, ComputeConfig, DataConfig, EvaluateRun
 from vaegan_engine.data.mrc_files import write_stack
 from vaegan_engine.data.star_files import read_star
+from vaegan_engine.evaluation.evaluate import run_evaluate
 
 N = 120
 HEADER = ("_rlnImageName", "_vaeParticleId", "_rlnOpticsGroup", "_rlnDefocusU", "_rlnDefocusV", "_rlnDefocusAngle",
@@ -127,3 +128,15 @@ def test_scale_bar_is_round_and_fits(width_ang):
     assert 0.15 * width_ang <= length <= 0.4 * width_ang
     assert float(f"{length:e}".split("e")[0]) in (1.0, 2.0, 5.0)
     assert np.isfinite(length)
+
+
+def test_evaluate_reads_classes_and_junk(done, tmp_path):
+    out, details = done
+    rows = rows_of(out)
+    truth = tmp_path / "truth.csv"
+    truth.write_text("id,label\n" + "".join(f"{i},{'junk' if int(row['junk']) else row['label']}\n"
+                                            for i, row in rows.items()))
+    values = run_evaluate(EvaluateRun(clusters_dir=str(out), truth_csv=str(truth)), tmp_path)
+    assert values["nmi"] == pytest.approx(1.0)
+    assert values.get("junk_recall", 1.0) == 1.0 and values["maps"] == []
+    assert details["n_junk"] == sum(int(row["junk"]) for row in rows.values())

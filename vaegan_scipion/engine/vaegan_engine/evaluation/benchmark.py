@@ -17,7 +17,7 @@ from ..contract import presets, result_files, run_json
 from ..contract.errors import ConfigError, DataError
 from ..contract.records import StatesSummary
 from ..contract.setting import check_settings, section, setting
-from ..contract.settings import ClusterRun, ComputeConfig, EmbedRun, StatesRun, TrainRun
+from ..contract.settings import Classes2dRun, ClusterRun, ComputeConfig, DataConfig, EmbedRun, StatesRun, TrainRun
 from ..data.mrc_files import write_map, write_stack
 from ..data.particle_tables import read_clusters
 from ..physics.fsc import soft_sphere_mask
@@ -27,6 +27,7 @@ from ..simulation.simulate import STACK, STAR, TRUTH_CSV, run_simulate
 from .benchmark_scores import COLUMNS, groups, label_scores, scores, true_maps, true_table
 from .benchmark_tasks import SUITES, TASKS, Task
 from .peers import PEERS, run_peer
+from .plane_scores import plane_scores
 from .result_rows import ResultRow, measured, write_row
 
 ROW_JSON, TABLE_JSON = "row.json", "benchmark.json"
@@ -78,6 +79,8 @@ def run_benchmark(options: BenchmarkOptions, out_dir: Path) -> list[dict[str, An
 def result_row(row: dict[str, Any], options: BenchmarkOptions) -> ResultRow:
     """A task's row as a row of results: what was found beside what was run."""
     named = {"images": "images", "snr": "snr", "found": "states", "nmi": "nmi", "ami": "ami",
+             "classes": "classes", "frc_auc": "frc_auc", "view_frc_auc": "view_frc_auc",
+             "view_resolution_0.5_ang": "view_resolution_at_frc_0.5_ang",
              "pose_error_deg": "pose_error_deg", "resolution_0.5_ang": "resolution_at_fsc_0.5_ang",
              "nyquist_frac_0.5": "of_nyquist", "claimed_excess": "claimed_fsc_excess",
              "claimed_excess_all_shells": "claimed_fsc_excess_all_shells", "spearman": "spearman",
@@ -120,13 +123,19 @@ def run_task(name: str, task: Task, data: Path, out: Path, where: ComputeConfig,
     simulated(task, data, out / "data", where)
     started = time.monotonic()
     clusters = trained(out, where) if train else ""
-    if not train:
-        run_json.write_run(training(out, where), out / "run" / result_files.RUN_JSON)
-    found = run_states_of(out, clusters, where)
+    if task.in_plane:
+        of_classes = run_classes_of(task, out, where)
+        found = {"classes": of_classes["classes_of_particles"], "verdict": of_classes["verdict"]}
+    else:
+        if not train:
+            run_json.write_run(training(out, where), out / "run" / result_files.RUN_JSON)
+        of_states = run_states_of(out, clusters, where)
+        found = {"states": task.states, "found": of_states.states if of_states.has_states else 0,
+                 "verdict": of_states.verdict}
     minutes = (time.monotonic() - started) / 60
+    figures = class_scores(out) if task.in_plane else scores(task, data, out, where)
     row = {"task": name, "seed": where.seed, "images": len(true_table(out / "data" / TRUTH_CSV)), "snr": task.snr,
-           "states": task.states, "found": found.states if found.has_states else 0, "verdict": found.verdict,
-           "minutes": minutes, "settings": settings, **scores(task, data, out, where)}
+           **found, "minutes": minutes, "settings": settings, **figures}
     if clusters:
         row["embedding"] = label_scores(Path(clusters), out / "data" / TRUTH_CSV, groups(task, data))
     result_files.write_json(out / ROW_JSON, row)
@@ -184,6 +193,21 @@ def run_states_of(out: Path, clusters: str, where: ComputeConfig) -> StatesSumma
     compute.prepare_device(where)
     return run_states(StatesRun(run_dir=str((out / "run").absolute()), clusters_dir=clusters, compute=where),
                       out / "states")
+
+
+def run_classes_of(task: Task, out: Path, where: ComputeConfig) -> dict[str, Any]:
+    """Class averages of the task's particles, from at most 50 classes of 60 images."""
+    from ..classes2d.classify import run_classes2d
+
+    star, n = (out / "data" / STAR).absolute(), len(true_table(out / "data" / TRUTH_CSV))
+    return run_classes2d(Classes2dRun(data=DataConfig(particles=str(star), box_px=task.box_px), compute=where,
+                                      n_classes=max(2, min(50, n // 60))), out / "classes")
+
+
+def class_scores(out: Path) -> dict[str, Any]:
+    """Averages against the projections, images of junk against the truth."""
+    of_junk = label_scores(out / "classes", out / "data" / TRUTH_CSV)
+    return {**{name: value for name, value in of_junk.items() if name.startswith("junk")}, **plane_scores(out)}
 
 
 def table(rows: list[dict[str, Any]], columns: tuple[str, ...] = COLUMNS) -> str:

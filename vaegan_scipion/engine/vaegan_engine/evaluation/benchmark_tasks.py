@@ -40,12 +40,14 @@ class Task:
     micrograph_noise_spread: float = 0.0
     phase_flipped: bool = False
     ball: bool = False  # the particle is a homogeneous ball, which has no orientation
+    in_plane: bool = False  # class averages are made, not states
 
 
 _DIRTY = Task((), 2000, 4, snr=0.3, junk_frac=0.2, view_concentration=2.0, contrast_spread=0.25, noise_ratio=3.0,
               ctf_table="real_ctf/empiar10049_ctf.npz", max_shift_frac=0.1, crowding=0.15,
               micrograph_noise_spread=0.3)  # everything that real data have at once
 _OTHERS = ("groel_1MNF/maps/full14.mrc", "r30S_4ADV/maps/full.mrc")
+_PLANE = Task(_RIBO3, 2250, 3, snr=0.2, junk_frac=0.25, contrast_spread=0.2, noise_ratio=2.0, in_plane=True)
 
 TASKS = {
     "ribo3": Task(_RIBO3, 3000, 3),
@@ -73,6 +75,8 @@ TASKS = {
     "null-0.02": Task((_RIBOSOME[3],), 5000, 1, snr=0.02),
     "null-blob": Task((), 5000, 1, snr=0.1, ball=True),
     "null-noise": Task((), 5000, 1),
+    "classes2d-ribo3": _PLANE,
+    "classes2d-others": replace(_PLANE, junk_maps=(*_OTHERS, _EXOSOME[1])),
 }
 SUITES: dict[str, tuple[float, tuple[int, ...]]] = {  # part of the images, seeds
     "quick": (0.2, (0,)), "standard": (1.0, (0, 1, 2)), "full": (3.0, (0, 1, 2))}
