@@ -22,7 +22,7 @@ from ..contract import result_files
 from ..contract.run_json import from_dict
 from ..data.particle_tables import JUNK
 from ..physics.fsc import fourier_shell_correlation, resolution_at
-from ..physics.projection import extract_slices, shift_slices, slices_to_images, map_to_fourier
+from ..physics.projection import extract_slices, map_to_fourier, shift_slices, slices_to_images
 from ..physics.rotations import euler_to_matrix
 from ..simulation.options import SimulateOptions
 from ..simulation.simulate import SIMULATION_JSON, TRUTH_CSV, load_maps
