@@ -31,6 +31,7 @@ from vaegan_scipion.protocols import (
     VaeganProtTrain3D,
     VaeganProtTraverse,
 )
+from vaegan_scipion.protocols.protocol_train_3d import NO_POSES
 from vaegan_scipion.tests.phantom import import_phantom, make_fake_environment
 
 PROJECT = "vaegan_gui"
@@ -39,7 +40,8 @@ ANALYZE = "Analyze results"
 CLOSES = ("Close", "OK", "Cancel")
 VIEWS = {  # button of a viewer -> name of the picture
     VaeganProtTrain3D: {"showCurves": "curves", "showComponents": "components"},
-    VaeganProtCluster: {"showDensity": "density", "showCards": "cards", "showPictures": "maps", "showFsc": "fsc"},
+    VaeganProtCluster: {"showDensity": "density", "showColoured": "coloured", "showCards": "cards",
+                        "showPictures": "maps", "showFsc": "fsc"},
     VaeganProtTraverse: {"showStrips": "strips", "showMovie": "movie"},
     VaeganProtEvaluate: {"showCounts": "counts"},
 }
@@ -62,7 +64,7 @@ def make_project():
             protocol.useGpu.set(False)
         return protocol
 
-    training = run(VaeganProtTrain3D, "train 3D", boxPx=16, nCategories=4)
+    training = run(VaeganProtTrain3D, "train 3D", posesFrom=NO_POSES, boxPx=16, nCategories=4)
     training.inputParticles.set(imported)
     training.inputParticles.setExtended("outputParticles")
     clustering = run(VaeganProtCluster, "embed and cluster", nNeighbors=5, doHalves=True)

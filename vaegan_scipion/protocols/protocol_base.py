@@ -27,6 +27,10 @@ class VaeganNamed:
         label = str(cls.__dict__.get("_label", cls.__name__))
         return f"{PACKAGE} - {label}" if prependPackageName else label
 
+    @classmethod
+    def getClassPackageName(cls) -> str:
+        return PACKAGE
+
 
 class VaeganProtBase(VaeganNamed, EMProtocol):
     """Runs commands of the engine; no form of its own beyond GPU, threads and seed."""

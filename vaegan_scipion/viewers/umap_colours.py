@@ -29,7 +29,7 @@ def draw_umap_values(figure: Figure, umap: np.ndarray, shown: Values) -> Figure:
     """Embedding (n, 2 or more): numbers by a colour bar, names by a legend beside the plot."""
     axes = figure.add_axes((0.09, 0.10, 0.60, 0.82))
     size = float(np.clip(20_000 / max(len(umap), 1), *DOT_AREA))
-    axes.set(xlabel="UMAP 1", ylabel="UMAP 2", title=shown.title)
+    axes.set(xlabel="UMAP 1", ylabel="UMAP 2", title=f"{len(umap)} particles by {shown.title}")
     if shown.naming is None and is_number(shown.values):
         _draw_numbers(figure, axes, umap, np.array([np.nan if v is None else v for v in shown.values], float), size)
     else:

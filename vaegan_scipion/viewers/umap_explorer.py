@@ -65,7 +65,7 @@ class UmapExplorer:
 
     def _place(self) -> None:
         figure = self.figure
-        self.axes = figure.add_axes((0.06, 0.17, 0.48, 0.77))
+        self.axes = figure.add_axes((0.08, 0.17, 0.46, 0.77))
         plots.fill_umap(self.axes, self.clusters.umap, self.clusters.label)
         self.axes.set_aspect("equal", adjustable="datalim")
         self.particle_axes = figure.add_axes((0.70, 0.56, 0.28, 0.36))

@@ -16,6 +16,7 @@ from scipy.ndimage import gaussian_filter
 from ..convert.from_engine import Picture
 from ..engine_run import EngineError
 from ..protocols import VaeganProtEvaluate, VaeganProtStates, VaeganProtTraverse
+from ..protocols.protocol_base import VaeganNamed
 from . import plots
 from .engine_views import BrowserView, make_report
 
@@ -23,7 +24,7 @@ PICTURES_DIR, PICTURE_DPI = "pictures", 200
 SHOWN_DETAIL_PX = 64  # a particle is smoothed to this many pixels: its noise hides it otherwise
 
 
-class VaeganViewer(ProtocolViewer):
+class VaeganViewer(VaeganNamed, ProtocolViewer):
     """A form of buttons; each makes views."""
 
     _environments = [DESKTOP_TKINTER]
