@@ -14,7 +14,7 @@ from vaegan_scipion.protocols import VaeganProtCluster, VaeganProtStates, Vaegan
 from vaegan_scipion.viewers.viewer_base import read_picture
 
 N_STATES = 3
-N_PER_STATE = 800
+N_PER_STATE = 500
 BOX_PX = 32
 NMI_FLOOR = 0.9  # of the embedding's clusters
 MOST_DEFOCUS_NMI = 0.02  # of any coordinate of z, five bins each; up to 0.008 was measured, 0.002 is chance
