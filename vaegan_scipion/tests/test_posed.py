@@ -4,6 +4,7 @@ import os
 import numpy as np
 from emtable import Table
 
+from vaegan_scipion.annotate_space import getAnnotateSpaceArguments
 from vaegan_scipion.engine.vaegan_engine.contract import result_files, run_json
 from vaegan_scipion.engine.vaegan_engine.contract.settings import DataConfig
 from vaegan_scipion.protocols import (
@@ -50,6 +51,11 @@ class TestPosed(ProjectTest):
         first = self.states.outputParticles.getFirstItem()
         np.testing.assert_allclose(clustering.outputParticles[first.getObjId()].getTransform().getMatrix(),
                                    first.getTransform().getMatrix())
+
+        arguments = getAnnotateSpaceArguments(clustering.outputParticles, gpu_id="1").split()
+        self.assertEqual(arguments[::2], ["--run_dir", "--server_functions_path", "--env_name", "--gpu_id"])
+        self.assertTrue(os.path.exists(arguments[3]))
+        self.assertEqual(os.path.realpath(arguments[1]), os.path.realpath(training.getRunDir()))
 
         traversal = self.run_protocol(VaeganProtTraverse, inputClusters=clustering, nPoints=3)
         self.assertEqual(traversal.outputVolumes.getSize(), 9)
