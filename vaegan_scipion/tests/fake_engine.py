@@ -175,6 +175,15 @@ def state_of(i):
     return -1 if i % 10 == 0 else i % 2
 
 
+def pose_of(i, star, known):
+    """Angles and shifts of a particle: those of the star file where they are asked for, else they tell the id."""
+    if not known:
+        return i % 170, 10 + i % 160, -(i % 90), 0.5 * i, -0.25 * i
+    row = next(row for row in star["particles"] if int(row["vaeParticleId"]) == i)
+    return (*(float(row[f"rlnAngle{name}"]) for name in ("Rot", "Tilt", "Psi")),
+            *(-float(row[f"rlnOrigin{axis}Angst"]) for axis in "XY"))
+
+
 def states(run, out_dir):
     """Two states by the parity of the id, every tenth set aside; angles, shifts and motion tell the id."""
     star = read_star(run.data.particles)
@@ -185,7 +194,7 @@ def states(run, out_dir):
     result_files.write_csv(out_dir / result_files.PARTICLES_CSV,
                       ["particle_id", "label", "probability", "rot_deg", "tilt_deg", "psi_deg", "shift_x_ang",
                        "shift_y_ang", "half_set", "motion", "contrast"],
-                      [[i, state_of(i), 0.75, i % 170, 10 + i % 160, -(i % 90), 0.5 * i, -0.25 * i, i % 2 + 1,
+                      [[i, state_of(i), 0.75, *pose_of(i, star, run.data.input_poses), i % 2 + 1,
                         i / 1000 if state_of(i) == 1 else "", 1 + i / 100] for i in ids])
     rows, falling = [], [1 - k / 8 for k in range(9)]
     for label in range(2):

@@ -248,7 +248,7 @@ class TestForms(ProjectTest):
     def test_every_field_of_states(self):
         changes = {"inputParticles": (self.other, "outputParticles"), "useAlignment": True,
                    "inputClusters": self.clustering, "maxImages": 300, "boxPx": 24, "cropFrac": 0.9,
-                   "particleDiameterAng": 70.0, "invertContrast": True, "ignoreCtf": True, "maxShiftFrac": 0.1,
+                   "particleDiameterAng": 70.0, "invertContrast": True, "ignoreCtf": True, "maxShiftFrac": 0.2,
                    "nMaps": 2, "smallestFrac": 0.1, "nStarts": 2, "startResolutionAng": 40.0,
                    "searchResolutionAng": 30.0, "stateResolutionAng": 25.0, "startSteps": 5,
                    "searchSteps": 6, "batchSize": 64, "seed": 2,
