@@ -28,8 +28,8 @@ def images_of(label, rng):
 
 def predict(images, label, **changes):
     stored = torch.from_numpy(images)[:, None]
-    return ceiling.cross_validate(lambda rows: stored[rows], label, MODEL, BOX_PX, options(**changes),
-                                  torch.device("cpu"))
+    return ceiling.cross_validate(
+        ceiling.Labelled(lambda rows: stored[rows], label, BOX_PX, torch.device("cpu")), MODEL, options(**changes))
 
 
 def test_separable_images_are_told_apart_and_the_seed_repeats():

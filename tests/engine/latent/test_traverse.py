@@ -18,7 +18,7 @@ def test_points_of_a_line_are_its_percentiles_with_known_counts():
     """z on a line, evenly spaced: percentile p of the score is known, and so is every count."""
     s = np.linspace(-1, 1, 2001)
     direction = np.array([3.0, 0.0, 4.0]) / 5
-    points = traverse.traverse_points(s[:, None] * direction + 2.0, 1, 4, 5, 95, 0)
+    points = traverse.traverse_points(s[:, None] * direction + 2.0, 1, 4, (5, 95), 0)
     position = np.array([p.position for p in points])
     np.testing.assert_allclose(np.abs(position), [0.9, 0.3, 0.3, 0.9], atol=1e-9)
     for p in points:
@@ -30,7 +30,7 @@ def test_points_of_a_line_are_its_percentiles_with_known_counts():
 
 def test_score_gap_has_few_particles_near(rng):
     s = np.concatenate((rng.normal(-5, 0.2, 300), rng.normal(5, 0.2, 300)))
-    points = traverse.traverse_points(np.column_stack((s, rng.normal(0, 0.1, 600))), 1, 5, 5, 95, 0)
+    points = traverse.traverse_points(np.column_stack((s, rng.normal(0, 0.1, 600))), 1, 5, (5, 95), 0)
     assert [p.n_near > 100 for p in points] == [True, False, False, False, True]
     assert points[2].n_near == 0
     assert points[2].distance_z > 3
@@ -38,7 +38,7 @@ def test_score_gap_has_few_particles_near(rng):
 
 def test_points_stay_probabilities(rng):
     z = soft_one_hot(rng.integers(0, 2, 500), rng, 6.0)
-    for p in traverse.traverse_points(z, 2, 7, 0, 100, 3):
+    for p in traverse.traverse_points(z, 2, 7, (0, 100), 3):
         assert (p.z >= 0).all()
         assert p.z.sum() == pytest.approx(1.0)
 
@@ -53,12 +53,12 @@ def test_simplex_projection_leaves_the_other_coordinates_and_its_argument():
 
 @pytest.mark.parametrize(("n", "expected"), [(1, 0), (2, 1), (3, 2), (50, 3)])
 def test_small_clusters_have_fewer_components(rng, n, expected):
-    points = traverse.traverse_points(rng.normal(size=(n, 3)), 5, 4, 5, 95, 0)
+    points = traverse.traverse_points(rng.normal(size=(n, 3)), 5, 4, (5, 95), 0)
     assert len({p.component for p in points}) == expected
 
 
 def test_equal_particles_give_equal_points_near_all_of_them():
-    for p in traverse.traverse_points(np.tile([0.0, 1.0, 0.0], (40, 1)), 1, 3, 5, 95, 3):
+    for p in traverse.traverse_points(np.tile([0.0, 1.0, 0.0], (40, 1)), 1, 3, (5, 95), 3):
         np.testing.assert_allclose(p.z, [0, 1, 0], atol=1e-12)
         assert p.n_near == 40
 
@@ -89,7 +89,7 @@ def test_run_traverse_writes_table_and_pictures(tmp_path, rng, is_3d, capsys, fa
             assert size == pytest.approx(fake.pixel_size_ang, rel=1e-5)
         else:
             assert (row["file"], int(row["index"])) == ("maps/images.mrcs", number)
-    expected = traverse.traverse_points(z[labels == 1], 2, 3, 5, 95, 3)
+    expected = traverse.traverse_points(z[labels == 1], 2, 3, (5, 95), 3)
     assert [int(r["n_near"]) for r in rows if r["cluster"] == "1"] == [p.n_near for p in expected]
     assert (out / "traversal.png").stat().st_size > 1000
     assert "unassigned: 5 particles are no cluster" in capsys.readouterr().out

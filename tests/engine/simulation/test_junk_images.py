@@ -62,7 +62,7 @@ def test_a_centred_particle_is_the_plain_projection():
 
 
 def test_numbers_and_distances():
-    junk = draw_junk(40, n_maps=3, n_others=2, box_px=50, max_shift_px=2.0, rng=np.random.default_rng(0))
+    junk = draw_junk(40, n_maps=(3, 2), box_px=50, max_shift_px=2.0, rng=np.random.default_rng(0))
     assert np.bincount(junk.kind).tolist() == [10, 10, 10, 10]
     distance = junk.shift_px.norm(dim=1).numpy()
     by_kind = {name: np.flatnonzero(junk.kind[junk.owner] == k) for k, name in enumerate(KINDS)}
@@ -73,7 +73,7 @@ def test_numbers_and_distances():
     assert (junk.map_index[by_kind["other"]] >= 3).all()
     counts = np.bincount(junk.owner[by_kind["aggregate"]])
     assert set(counts[counts > 0]) == {2, 3}
-    assert set(draw_junk(30, 1, 0, 50, 2.0, np.random.default_rng(0)).kind) == {0, 1, 2}
+    assert set(draw_junk(30, (1, 0), 50, 2.0, np.random.default_rng(0)).kind) == {0, 1, 2}
 
 
 def test_particles_stay_as_they_were(tmp_path):

@@ -98,7 +98,7 @@ def test_without_relion_the_remedy_is_named(grouped, tmp_path, monkeypatch):
 @needs_relion
 def test_groups_of_one_view_have_the_higher_resolution(tmp_path):
     """Halves of one projection, in any orientation, agree to a finer detail than halves of noise."""
-    from vaegan_engine.evaluation.relion_class import one_class_average, write_images
+    from vaegan_engine.evaluation.relion_class import Classification, one_class_average, write_images
     from vaegan_engine.physics.image_alignment import move_image
     from vaegan_engine.simulation.phantom import phantom_states
 
@@ -112,7 +112,7 @@ def test_groups_of_one_view_have_the_higher_resolution(tmp_path):
         folder = tmp_path / f"half{half}"
         folder.mkdir()
         write_images(folder, images.astype(np.float32), None, np.arange(40), 9.0)
-        averages.append(one_class_average(folder, (), 250.0, 8, 1, half))
+        averages.append(one_class_average(folder, Classification(250.0, 8, 1, half)))
     curve, mean = homogeneity.compare_averages(*averages, 32)
     assert curve[1:8].min() > 0.8
     assert homogeneity.align_image(mean, view).correlation > 0.9

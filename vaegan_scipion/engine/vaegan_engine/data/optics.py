@@ -57,9 +57,9 @@ def read_ctf(table: RelionTable, rows: np.ndarray, phase_flipped: bool) -> tuple
                         "Extract the particles again without multiplying them by their CTF.")
     values = {name: table.numbers(name)[rows] if table.has(name) else np.zeros(len(rows)) for name in CTF_RELION}
     values[PHASE_FLIPPED], notes = _flipped(table, values[PHASE_FLIPPED], rows, phase_flipped)
-    _check_range(table, rows, "rlnVoltage", values, VOLTAGE_LIMITS_KV, " kV")
-    _check_range(table, rows, "rlnAmplitudeContrast", values, (0.0, 1.0), "")
-    _check_range(table, rows, "rlnSphericalAberration", values, CS_LIMITS_MM, " mm")
+    _check_range(table, rows, "rlnVoltage", values["rlnVoltage"], (*VOLTAGE_LIMITS_KV, " kV"))
+    _check_range(table, rows, "rlnAmplitudeContrast", values["rlnAmplitudeContrast"], (0.0, 1.0, ""))
+    _check_range(table, rows, "rlnSphericalAberration", values["rlnSphericalAberration"], (*CS_LIMITS_MM, " mm"))
     notes += _check_defocus(table, rows, values) + _not_modelled(table, rows)
     turned = np.abs(values["rlnPhaseShift"]).max()
     if 0 < turned <= np.pi:
@@ -87,9 +87,10 @@ def _flipped(table: RelionTable, column: np.ndarray, rows: np.ndarray, setting: 
     return column, [f"{PHASE_FLIPPED} says that {which} phase-flipped: their CTF counts without its sign."]
 
 
-def _check_range(table: RelionTable, rows: np.ndarray, name: str, columns: dict[str, np.ndarray],
-                 limits: tuple[float, float], unit: str) -> None:
-    values, (low, high) = columns[name], limits
+def _check_range(table: RelionTable, rows: np.ndarray, name: str, values: np.ndarray,
+                 limits: tuple[float, float, str]) -> None:
+    """Refuse values outside of (low, high, unit)."""
+    low, high, unit = limits
     outside = np.flatnonzero((values < low) | (values > high))
     if len(outside):
         raise DataError(f"{table.star}: {name} is {values[outside[0]]:g} in particle row {rows[outside[0]] + 1}, it "

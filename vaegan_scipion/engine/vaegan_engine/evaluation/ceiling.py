@@ -72,7 +72,7 @@ def run_ceiling(options: CeilingOptions, out_dir: Path) -> dict[str, Any]:
 
     print(f"ceiling: {len(label)} particles of {len(truth.names)} states, {options.folds} folds of "
           f"{options.epochs} epochs, on {describe(device)}", flush=True)
-    predicted = cross_validate(channels, label, model, cache.box_px, options, device)
+    predicted = cross_validate(Labelled(channels, label, cache.box_px, device), model, options)
     values: dict[str, Any] = {"accuracy": float((predicted == label).mean()), **agreement(predicted, label),
                               "n_particles": len(label), "states": truth.names, "epochs": options.epochs,
                               "folds": options.folds, "seed": options.compute.seed, "box_px": cache.box_px,
@@ -126,45 +126,63 @@ def augmented(x: Tensor, max_shift_px: int, rng: torch.Generator) -> Tensor:
     return result
 
 
-def cross_validate(channels: Callable[[np.ndarray], Tensor], label: np.ndarray, model: ModelConfig, box_px: int,
-                   options: CeilingOptions, device: torch.device) -> np.ndarray:
+@dataclass(frozen=True)
+class Labelled:
+    """Images with their true states."""
+
+    channels: Callable[[np.ndarray], Tensor]  # rows -> what the network sees (m, c, d, d)
+    label: np.ndarray  # (n,)
+    box_px: int
+    device: torch.device
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one classifier is trained on, and for how long."""
+
+    rows: np.ndarray
+    n_steps: int
+    seed: int
+
+
+def cross_validate(images: Labelled, model: ModelConfig, options: CeilingOptions) -> np.ndarray:
     """Predicted state of every particle, by the network of the folds it is not in."""
+    label = images.label
     fold = folds_of(label, options.folds, options.compute.seed)
     steps = [math.ceil((fold != k).sum() / BATCH) * options.epochs for k in range(options.folds)]
     predicted = np.empty(len(label), np.int64)
     with progress_bar(sum(steps), "ceiling", "batches") as bar:
         for k in range(options.folds):
-            network = train_classifier(channels, label, np.flatnonzero(fold != k), model, box_px, steps[k],
-                                       options.compute.seed + k, device, bar)
+            part = Part(np.flatnonzero(fold != k), steps[k], options.compute.seed + k)
+            network = train_classifier(images, part, model, bar)
             held_out = np.flatnonzero(fold == k)
             with torch.no_grad():
                 for start in range(0, len(held_out), 4 * BATCH):
                     rows = held_out[start:start + 4 * BATCH]
-                    predicted[rows] = network(channels(rows)).argmax(1).cpu().numpy()
+                    predicted[rows] = network(images.channels(rows)).argmax(1).cpu().numpy()
     return predicted
 
 
-def train_classifier(channels: Callable[[np.ndarray], Tensor], label: np.ndarray, rows: np.ndarray,
-                     model: ModelConfig, box_px: int, n_steps: int, seed: int, device: torch.device,
-                     bar: Any) -> nn.Module:
+def train_classifier(images: Labelled, part: Part, model: ModelConfig, bar: Any) -> nn.Module:
     """A trained classifier of the encoder's shape: Adam, one warm-up and a cosine to 0, cross-entropy."""
     from ..networks.critic_encoder import build_encoder
 
+    device, n_steps = images.device, part.n_steps
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        network = build_encoder(model, int(label.max()) + 1, box_px).to(device)
+        torch.manual_seed(part.seed)
+        network = build_encoder(model, int(images.label.max()) + 1, images.box_px).to(device)
     optimizer = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE)
-    rng, order = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
-    target = torch.from_numpy(label).to(device)
-    max_shift_px = max(1, round(model.max_shift_frac * box_px))
+    rng, order = torch.Generator().manual_seed(part.seed), np.random.default_rng(part.seed)
+    target = torch.from_numpy(images.label).to(device)
+    max_shift_px = max(1, round(model.max_shift_frac * images.box_px))
     queue = np.empty(0, np.int64)
     for step in range(n_steps):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, n_steps)
         if len(queue) < BATCH:
-            queue = np.concatenate((queue, order.permutation(rows)))
+            queue = np.concatenate((queue, order.permutation(part.rows)))
         batch, queue = np.sort(queue[:BATCH]), queue[BATCH:]
-        scores = network(augmented(channels(batch), max_shift_px, rng))
+        scores = network(augmented(images.channels(batch), max_shift_px, rng))
         loss = functional.cross_entropy(scores, target[torch.from_numpy(batch).to(device)])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

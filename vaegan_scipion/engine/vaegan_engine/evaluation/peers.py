@@ -78,9 +78,9 @@ def by_relion(cache: ParticleCache, out_dir: Path, n_states: int, where: Compute
     ctf = cache.ctf if cache.ctf_present else None
     relion_class.write_images(out_dir, np.asarray(cache.images, np.float32), ctf, cache.particle_id,
                               cache.pixel_size_ang)
-    relion_class.classify(out_dir, n_states, relion_class.ctf_flags(ctf),
-                          DIAMETER_FRAC * cache.box_px * cache.pixel_size_ang,
-                          RELION_ITERATIONS, where.threads, where.seed)
+    relion_class.classify(out_dir, relion_class.Classification(
+        DIAMETER_FRAC * cache.box_px * cache.pixel_size_ang, RELION_ITERATIONS, where.threads, where.seed,
+        relion_class.ctf_flags(ctf), n_states))
     numbers = relion_class.class_numbers(out_dir, RELION_ITERATIONS)
     return np.array([numbers[int(i)] for i in cache.particle_id])
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 import mrcfile
@@ -67,14 +68,25 @@ def write_images(folder: Path, images: np.ndarray, ctf: np.ndarray | None, parti
     return path
 
 
-def one_class_average(folder: Path, ctf_flags: tuple[str, ...], particle_diameter_ang: float, iterations: int,
-                      threads: int, seed: int) -> np.ndarray:
+@dataclass(frozen=True)
+class Classification:
+    """How RELION is asked to classify."""
+
+    particle_diameter_ang: float
+    iterations: int
+    threads: int
+    seed: int
+    ctf_flags: tuple[str, ...] = ()  # nothing, or ``--ctf`` and what goes with it
+    n_classes: int = 1
+
+
+def one_class_average(folder: Path, asked: Classification) -> np.ndarray:
     """Average ``(d, d)`` of the images in ``folder`` (``write_images``) aligned by RELION as one 2D class.
 
-    ``ctf_flags``: nothing, or ``--ctf`` and what goes with it. Raises ConfigError and DataError as ``classify``.
+    Raises ConfigError and DataError as ``classify``.
     """
-    classify(folder, 1, ctf_flags, particle_diameter_ang, iterations, threads, seed)
-    with mrcfile.open(folder / f"{_ROOT}_it{iterations:03d}_classes.mrcs", permissive=True) as stored:
+    classify(folder, asked)
+    with mrcfile.open(folder / f"{_ROOT}_it{asked.iterations:03d}_classes.mrcs", permissive=True) as stored:
         return np.array(stored.data, np.float32).reshape(stored.data.shape[-2:])
 
 
@@ -96,22 +108,22 @@ def ctf_flags(ctf: np.ndarray | None) -> tuple[str, ...]:
     return ("--ctf", "--ctf_phase_flipped") if flipped.any() else ("--ctf",)
 
 
-def classify(folder: Path, n_classes: int, ctf_flags: tuple[str, ...], particle_diameter_ang: float, iterations: int,
-             threads: int, seed: int) -> None:
+def classify(folder: Path, asked: Classification) -> None:
     """2D classification of the images in ``folder`` (``write_images``), with RELION's defaults, as in the thesis.
 
     Raises ConfigError without RELION, DataError where it fails (its own message is quoted).
     """
-    program = find_program()
+    program, iterations = find_program(), asked.iterations
     for older in folder.glob(f"{_ROOT}_it*"):
         older.unlink()
     made = folder / f"{_ROOT}_it{iterations:03d}_classes.mrcs"
-    command = [program, "--i", "images.star", "--o", f"./{_ROOT}", "--K", str(n_classes), "--iter", str(iterations),
-               "--tau2_fudge", "2", "--particle_diameter", f"{particle_diameter_ang:g}", "--zero_mask",
+    command = [program, "--i", "images.star", "--o", f"./{_ROOT}", "--K", str(asked.n_classes),
+               "--iter", str(iterations), "--tau2_fudge", "2",
+               "--particle_diameter", f"{asked.particle_diameter_ang:g}", "--zero_mask",
                "--flatten_solvent", "--psi_step", "6", "--oversampling", "1", "--offset_range", "5",
                "--offset_step", "2", "--norm", "--scale", "--dont_combine_weights_via_disc",
-               "--pool", "30", "--pad", "2", "--j", str(max(1, threads)), "--random_seed", str(seed),
-               "--dont_check_norm", *ctf_flags]
+               "--pool", "30", "--pad", "2", "--j", str(max(1, asked.threads)), "--random_seed", str(asked.seed),
+               "--dont_check_norm", *asked.ctf_flags]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env={**os.environ, **_MPI})
     (folder / f"{_ROOT}.log").write_text(done.stdout + done.stderr)
     if done.returncode != 0 or not made.exists():

@@ -43,8 +43,8 @@ def to_simplex(z: np.ndarray, n_categories: int) -> np.ndarray:
     return z
 
 
-def traverse_points(z: np.ndarray, n_components: int, n_points: int, low_percentile: float,
-                    high_percentile: float, n_categories: int) -> list[Point]:
+def traverse_points(z: np.ndarray, n_components: int, n_points: int, percentiles: tuple[float, float],
+                    n_categories: int) -> list[Point]:
     """Points along the principal components of one cluster, z ``(n, k)`` of its particles.
 
     Scores run linearly from the low to the high percentile of the particles' own scores. Of the
@@ -64,7 +64,7 @@ def traverse_points(z: np.ndarray, n_components: int, n_points: int, low_percent
     made = []
     for component in range(n_components):
         score = scores[:, component]
-        low, high = np.percentile(score, (low_percentile, high_percentile))
+        low, high = np.percentile(score, percentiles)
         positions = np.linspace(low, high, n_points) if n_points > 1 else np.array([(low + high) / 2])
         half_step = (high - low) / (2 * max(n_points - 1, 1))
         on_line = to_simplex(pca.mean_ + positions[:, None] * pca.components_[component], n_categories)
@@ -90,11 +90,11 @@ def run_traverse(run: TraverseRun, out_dir: Path) -> dict[str, Any]:
         if label == UNASSIGNED:
             print(f"{cluster_name(label)}: {len(members)} particles are no cluster and are not traversed", flush=True)
             continue
-        found = traverse_points(members, run.n_components, run.n_points, run.low_percentile,
-                                run.high_percentile, n_categories)
-        if not found:
+        along = traverse_points(members, run.n_components, run.n_points, (run.low_percentile, run.high_percentile),
+                                n_categories)
+        if not along:
             print(f"{cluster_name(label)}: {len(members)} particle has no principal component", flush=True)
-        points += [(label, point) for point in found]
+        points += [(label, point) for point in along]
     write(points, decoder, out_dir, latents.z.shape[1])
     return result_files.update_status(out_dir, state="finished", command=run.command, error=None,
                                  n_points=len(points))

@@ -41,8 +41,9 @@ class Junk:
     shift_px: Tensor  # (p, 2)
 
 
-def draw_junk(n: int, n_maps: int, n_others: int, box_px: int, max_shift_px: float, rng: np.random.Generator) -> Junk:
-    """Kinds, maps, poses and places of ``n`` images of junk."""
+def draw_junk(n: int, n_maps: tuple[int, int], box_px: int, max_shift_px: float, rng: np.random.Generator) -> Junk:
+    """Kinds, maps, poses and places of ``n`` images of junk; ``n_maps``: of the set, and of other molecules."""
+    n_own, n_others = n_maps
     kinds = np.arange(n) % (len(KINDS) if n_others else len(KINDS) - 1)
     kind = rng.permutation(kinds)
     owner, maps, places = [], [], []
@@ -55,7 +56,7 @@ def draw_junk(n: int, n_maps: int, n_others: int, box_px: int, max_shift_px: flo
                   "aggregate": [centred, *neighbours]}
         for place in around[name]:
             owner.append(row)
-            maps.append(n_maps + rng.integers(n_others) if name == "other" else rng.integers(n_maps))
+            maps.append(n_own + rng.integers(n_others) if name == "other" else rng.integers(n_own))
             places.append(place)
     generator = torch.Generator().manual_seed(int(rng.integers(2 ** 62)))
     shift_px = np.array(places, np.float32).reshape(-1, 2)

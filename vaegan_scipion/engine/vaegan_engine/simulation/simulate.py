@@ -133,7 +133,8 @@ def with_junk(truth: Truth, options: SimulateOptions, n_maps: int) -> Truth:
     n = len(truth.map_index)
     m = round(n * options.junk_frac / (1 - options.junk_frac))
     rng = np.random.default_rng([options.seed, 1])
-    junk = draw_junk(m, n_maps, len(options.junk_maps), options.box_px, options.max_shift_frac * options.box_px, rng)
+    max_shift_px = options.max_shift_frac * options.box_px
+    junk = draw_junk(m, (n_maps, len(options.junk_maps)), options.box_px, max_shift_px, rng)
     ctf = _drawn_ctf(options, m, rng)
     is_junk = rng.permutation(n + m) < m
     row = np.empty(n + m, np.int64)  # of particles, then junk

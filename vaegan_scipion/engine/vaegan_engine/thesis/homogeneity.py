@@ -24,7 +24,7 @@ from ..data.prepared_images import ParticleCache
 from ..data.run_images import check_row_ids, open_run_cache
 from ..data.star_files import read_star
 from ..data.star_subset import write_subset
-from ..evaluation.relion_class import ctf_flags, find_program, one_class_average, write_images
+from ..evaluation.relion_class import Classification, ctf_flags, find_program, one_class_average, write_images
 from ..figures import drawing
 from ..latent.centroids import nearest_to_centroids
 from ..physics.fsc import fourier_shell_correlation, resolution_at, soft_sphere_mask
@@ -124,7 +124,7 @@ def align_groups(options: HomogeneityOptions, data: DataConfig, latents: Latents
         for f, c in zip(frequency, curve, strict=True)))
     write_stack(out_dir / AVERAGES_MRCS, np.stack(pictures).astype(np.float32), cache.pixel_size_ang)
     mean_curve = np.mean(curves, axis=0)
-    draw(frequency, curves, mean_curve, pictures, [row[0] for row in rows], out_dir / HOMOGENEITY_PNG)
+    draw(frequency, curves, pictures, [row[0] for row in rows], out_dir / HOMOGENEITY_PNG)
     return {"groups_aligned": len(rows), "pixel_size_ang": cache.pixel_size_ang, "iterations": options.iterations,
             "program": "relion_refine, one class per half set",
             **{f"mean_resolution_{threshold:g}_ang": resolution_at(mean_curve, threshold, d, cache.pixel_size_ang).ang
@@ -140,8 +140,8 @@ def half_average(options: HomogeneityOptions, data: DataConfig, cache: ParticleC
     write_images(folder, np.asarray(cache.images[order], np.float32), ctf, cache.particle_id[order],
                  cache.pixel_size_ang)
     diameter_ang = 2 * data.particle_radius_frac * cache.box_px * cache.pixel_size_ang
-    return one_class_average(folder, ctf_flags(ctf), diameter_ang, options.iterations,
-                             options.compute.threads or free_cores(), options.compute.seed)
+    threads, seed = options.compute.threads or free_cores(), options.compute.seed
+    return one_class_average(folder, Classification(diameter_ang, options.iterations, threads, seed, ctf_flags(ctf)))
 
 
 def compare_averages(first: np.ndarray, second: np.ndarray, box_px: int) -> tuple[np.ndarray, np.ndarray]:
@@ -151,15 +151,15 @@ def compare_averages(first: np.ndarray, second: np.ndarray, box_px: int) -> tupl
     return fourier_shell_correlation(first * circle, aligned * circle), (first + aligned) / 2
 
 
-def draw(frequency: np.ndarray, curves: list[np.ndarray], mean: np.ndarray, pictures: list[np.ndarray],
-         groups: list[int], path: Path) -> None:
+def draw(frequency: np.ndarray, curves: list[np.ndarray], pictures: list[np.ndarray], groups: list[int], path: Path
+         ) -> None:
     """Ring correlations of all groups with their mean, and eight averages."""
     figure = drawing.new_figure(11, 4)
     grid = figure.add_gridspec(2, 8)
     ax = figure.add_subplot(grid[:, :4])
     for curve in curves:
         ax.plot(frequency, curve, color="0.75", lw=0.7)
-    ax.plot(frequency, mean, color="#1f77b4", lw=2, label=f"mean of {len(curves)} groups")
+    ax.plot(frequency, np.mean(curves, axis=0), color="#1f77b4", lw=2, label=f"mean of {len(curves)} groups")
     for threshold in THRESHOLDS:
         ax.axhline(threshold, color="0.6", lw=0.8, ls=":")
     ax.set(xlabel="spatial frequency (1/Å)", ylabel="Fourier ring correlation", ylim=(-0.2, 1.05))

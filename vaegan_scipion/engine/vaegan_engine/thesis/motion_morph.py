@@ -118,7 +118,7 @@ def analysed(options: ReproduceOptions, run_dir: Path, star: Path, frames: list[
     clusters_dir = clustered(options, run_dir, embedding_dir)
     latents, truth = read_latents(embedding_dir), read_truth(truth_of(star))
     frame = truth.label[rows_of(truth.particle_id, latents.particle_id, star)]
-    points = traverse_points(latents.z, 1, 4, 5.0, 95.0, 0)
+    points = traverse_points(latents.z, 1, 4, (5.0, 95.0), 0)
     axis = points[-1].z - points[0].z
     order = abs(float(spearmanr(latents.z @ axis, frame).statistic))
     decoder = load_trained(str(run_dir), options.compute)

@@ -5,7 +5,7 @@ import math
 import signal
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -238,19 +238,30 @@ def total_images(run: TrainRun) -> int:
     return stages(run)[-1][1]
 
 
+@dataclass(frozen=True)
+class UnderWay:
+    """A training that runs: what trains on what, where it writes, and the signals that ask it to stop."""
+
+    trainer: Trainer | PosedTrainer
+    batches: Batches | RowBatches
+    out_dir: Path
+    stops: list[int]
+    preview: Preview | PosedPreview
+
+
 def loop(trainer: Trainer | PosedTrainer, batches: Batches | RowBatches, out_dir: Path, stops: list[int]) -> None:
     """Train to the end, stage by stage."""
     preview = trainer.preview(*(x[:N_PREVIEW] for x in batches.read(0)))
-    start_image = 0
+    start_image, this = 0, UnderWay(trainer, batches, out_dir, stops, preview)
     for name, end in stages(trainer.run):
         if trainer.images_seen < end:
-            run_stage(trainer, batches, out_dir, stops, preview, name, start_image, end)
+            run_stage(this, name, start_image, end)
         start_image = end
 
 
-def run_stage(trainer: Trainer | PosedTrainer, batches: Batches | RowBatches, out_dir: Path, stops: list[int],
-              preview: Preview | PosedPreview, name: str, start_image: int, end: int) -> None:
+def run_stage(this: UnderWay, name: str, start_image: int, end: int) -> None:
     """Train until ``end`` images were seen, with ticks, checkpoints and stops."""
+    trainer, batches, out_dir, stops = this.trainer, this.batches, this.out_dir, this.stops
     config, seen = trainer.run.training, trainer.images_seen
     next_tick = seen + config.tick_kimg * 1000
     next_checkpoint = seen + config.checkpoint_kimg * 1000
@@ -270,7 +281,7 @@ def run_stage(trainer: Trainer | PosedTrainer, batches: Batches | RowBatches, ou
             row = log_row(trainer, means, rate)
             result_files.append_jsonl(out_dir / result_files.LOG_JSONL, row)
             watch_poses(row, out_dir)
-            preview.write(out_dir / result_files.PREVIEWS / f"tick_{seen:010d}.png")
+            this.preview.write(out_dir / result_files.PREVIEWS / f"tick_{seen:010d}.png")
             result_files.update_status(out_dir, stage=name, images_seen=seen, images_per_second=round(rate, 1),
                                   stage_seconds_left=round((end - seen) / max(rate, 1e-9), 1))
             if seen >= next_checkpoint or done:
