@@ -32,6 +32,12 @@ def read_poses(folder: str) -> Dict[int, Pose]:
         for row in rows}
 
 
+def rotation_z(angle_deg: float) -> np.ndarray:
+    """Active rotation (3, 3) about z by an angle."""
+    c, s = np.cos(np.radians(angle_deg)), np.sin(np.radians(angle_deg))
+    return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+
+
 def pose_matrix(pose: Pose, sampling_rate_ang: float) -> np.ndarray:
     """Scipion's matrix (4, 4) of a projection alignment; see ``pose_matrices``."""
     return pose_matrices({0: pose}, sampling_rate_ang)[0]

@@ -29,6 +29,7 @@ from vaegan_scipion.engine.vaegan_engine.contract.records import (
     StatesSummary,
 )
 from vaegan_scipion.engine.vaegan_engine.contract.settings import DataConfig
+from vaegan_scipion.engine.vaegan_engine.contract.view_counts import view_counts
 from vaegan_scipion.engine_run import EngineError, read_status
 from vaegan_scipion.protocols import (
     VaeganProtCluster,
@@ -307,17 +308,17 @@ class TestDrawings(unittest.TestCase):
     def test_even_views_have_equal_counts(self):
         rng = np.random.default_rng(0)
         rot, tilt = rng.uniform(0, 360, 200000), np.rad2deg(np.arccos(rng.uniform(-1, 1, 200000)))
-        counts = states_drawings.view_counts(rot, tilt)
+        counts = view_counts(rot, tilt)
         self.assertEqual(counts.sum(), 200000)
         self.assertLess(np.abs(counts / counts.mean() - 1).max(), 0.25)
-        side = states_drawings.view_counts(rot, np.full(200000, 90.0))
+        side = view_counts(rot, np.full(200000, 90.0))
         self.assertEqual(np.count_nonzero(side.sum(axis=0)), 1)
 
     def test_few_views_have_large_bins(self):
         """400 even views: no bin is empty by chance alone, as it was with 288 bins."""
         rng = np.random.default_rng(0)
         tilt = np.rad2deg(np.arccos(rng.uniform(-1, 1, 400)))
-        counts = states_drawings.view_counts(rng.uniform(-180, 180, 400), tilt)
+        counts = view_counts(rng.uniform(-180, 180, 400), tilt)
         self.assertGreaterEqual(counts.mean(), 10)
         self.assertGreater(counts.min(), 0)
 

@@ -11,10 +11,8 @@ from matplotlib.figure import Figure
 from ..engine.vaegan_engine.contract import wording
 from ..engine.vaegan_engine.contract.labels import state_colour, state_name
 from ..engine.vaegan_engine.contract.records import ClusterRow, StatesSummary
+from ..engine.vaegan_engine.contract.view_counts import draw_view_counts, view_counts
 
-VIEWS_PER_BIN = 10
-FINE = 12  # parts that the side of a bin is drawn in
-COS_BINS = (3, 18)  # fewest and most bins in cos(tilt); twice as many in rot
 MOST_ROWS = 30  # of evidence that are written out
 LINE_CHARS = 100
 
@@ -24,38 +22,14 @@ def views_size_in(n_states: int) -> Tuple[float, float]:
     return 7.0, 3.4 * max(n_states, 1) + 0.3
 
 
-def view_bins(n_views: int) -> Tuple[int, int]:
-    """Bins in rot and in cos(tilt) for so many views: about ``VIEWS_PER_BIN`` in each, so that noise is no pattern."""
-    n_cos = int(np.clip(np.sqrt(n_views / VIEWS_PER_BIN / 2), *COS_BINS))
-    return 2 * n_cos, n_cos
-
-
-def view_counts(rot_deg: np.ndarray, tilt_deg: np.ndarray) -> np.ndarray:
-    """Particles per bin, ``view_bins``; even views give the same number everywhere.
-
-    Bins are even in rot (from -180 deg) and in cos(tilt) (from -1), so that they have equal areas on the sphere.
-    """
-    counts, _, _ = np.histogram2d((np.asarray(rot_deg) + 180) % 360 - 180, np.cos(np.deg2rad(tilt_deg)),
-                                  bins=view_bins(len(rot_deg)), range=((-180, 180), (-1, 1)))
-    return np.asarray(counts)
-
-
 def draw_views(figure: Figure, labels: Sequence[int], rot_deg: Sequence[np.ndarray], tilt_deg: Sequence[np.ndarray]
                ) -> Figure:
     """Particles per viewing direction on an equal-area map of the sphere (Mollweide), a panel per state."""
     for row, (label, rot, tilt) in enumerate(zip(labels, rot_deg, tilt_deg)):
         axes = figure.add_subplot(max(len(labels), 1), 1, row + 1, projection="mollweide")
         counts = view_counts(rot, tilt)
-        fine = np.repeat(np.repeat(counts.T, FINE, axis=0), FINE, axis=1)  # sides of bins are curves on this map
-        lon = np.linspace(-np.pi, np.pi, fine.shape[1] + 1)
-        lat = np.arcsin(np.linspace(-1, 1, fine.shape[0] + 1))
-        most = max(2 * counts.mean(), counts.max())
-        image = axes.pcolormesh(lon, lat, fine, rasterized=True, vmin=0, vmax=most, cmap="cividis")
+        image = draw_view_counts(axes, counts)
         axes.set_title(f"{state_name(label)}: {len(rot)} particles", color=state_colour(label), fontsize=10)
-        axes.set(xticks=np.deg2rad([-120, -60, 0, 60, 120]), yticks=np.deg2rad([-60, -30, 0, 30, 60]))
-        axes.set_yticklabels([f"{tilt} deg" for tilt in (150, 120, 90, 60, 30)])
-        axes.tick_params(labelsize=7, colors="0.35")
-        axes.grid(color="0.8", lw=0.4)
         figure.colorbar(image, ax=axes, shrink=0.8, label=f"particles; even: {counts.mean():.1f}")
     figure.subplots_adjust(left=0.10, right=0.96, bottom=0.04, top=0.94, hspace=0.25)
     return figure

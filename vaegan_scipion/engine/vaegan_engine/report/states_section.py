@@ -12,13 +12,12 @@ from ..contract.errors import DataError
 from ..contract.labels import STATES, state_colour, state_name
 from ..contract.record import read_record
 from ..contract.records import ClusterRow, Separation, StatesSummary
+from ..contract.view_counts import draw_view_counts, view_counts
 from ..data.particle_tables import read_cluster_rows
 from ..figures import drawing, fsc_curves
 from . import pictures
 from .html import Section, table
 from .result_reading import read_picture, resolutions
-
-VIEW_BINS = (24, 12)  # rot x cos(tilt): bins of equal area on the sphere
 
 
 def states_section(folder: str) -> Section:
@@ -111,17 +110,13 @@ def read_views(folder: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def views_uri(labels: np.ndarray, rot_deg: np.ndarray, tilt_deg: np.ndarray) -> str:
-    """Particles per viewing direction over their mean, a panel per state; even views are 1 everywhere."""
+    """Particles per viewing direction on an equal-area map of the sphere, a panel per state."""
     states = np.unique(labels)
-    figure = drawing.new_figure(6.4, 2.2 * len(states) + 0.3)
-    for ax, state in zip(figure.subplots(len(states), 1, squeeze=False)[:, 0], states, strict=True):
-        chosen = labels == state
-        density = VIEW_BINS[0] * VIEW_BINS[1] / chosen.sum()
-        _, _, _, image = ax.hist2d(np.mod(rot_deg[chosen], 360), np.cos(np.deg2rad(tilt_deg[chosen])), bins=VIEW_BINS,
-                                   range=((0, 360), (-1, 1)), weights=np.full(chosen.sum(), density), vmin=0)
-        ax.set_title(f"{state_name(state)}: viewing directions", fontsize=9, color=state_colour(int(state)))
-        ax.set_xlabel("rot (deg)", fontsize=8)
-        ax.set_ylabel("cos tilt", fontsize=8)
-        ax.tick_params(labelsize=7)
-        figure.colorbar(image, ax=ax, label="views / mean")
+    figure = drawing.new_figure(7.0, 3.4 * len(states) + 0.3)
+    for row, state in enumerate(states, start=1):
+        axes = figure.add_subplot(len(states), 1, row, projection="mollweide")
+        counts = view_counts(rot_deg[labels == state], tilt_deg[labels == state])
+        mesh = draw_view_counts(axes, counts)
+        axes.set_title(f"{state_name(state)}: viewing directions", fontsize=9, color=state_colour(int(state)))
+        figure.colorbar(mesh, ax=axes, shrink=0.8, label=f"particles; even: {counts.mean():.1f}")
     return pictures.figure_uri(figure)
