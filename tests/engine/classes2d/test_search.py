@@ -6,7 +6,7 @@ from flat_pictures import PICTURES, blobs, make, problem_of
 from vaegan_engine.classes2d.near import candidates_of, near_grid, near_step
 from vaegan_engine.classes2d.problem import weighted
 from vaegan_engine.classes2d.search import search, templates_of
-from vaegan_engine.classes2d.settle import centres_px, mean_power, moved_sums, squared_distances
+from vaegan_engine.classes2d.settle import centres_px, mean_power, moved_sums, squared_distances, with_copies
 from vaegan_engine.classes2d.start import first_model
 from vaegan_engine.physics.fourier_band import make_band, shift_phases
 
@@ -113,3 +113,16 @@ def squared_norm(problem, model):
     planes = model.grid.transforms(model.averages(problem.mask))
     values = model.grid.turned(planes[:1], band, np.zeros(1))[0, 0]
     return float((mean_power(problem, model, problem.search_radius) * np.abs(values) ** 2).sum())
+
+
+def test_the_weakest_class_becomes_a_copy_of_the_largest(begun):
+    problem, model = begun
+    new = with_copies(problem, model, np.array([0.9, 0.08, 0.02]), np.random.default_rng(0))
+    np.testing.assert_array_equal(new.sums[:, 1], model.sums[:, 1])
+    np.testing.assert_allclose(new.sums[:, 0], model.sums[:, 0] / 2)
+    np.testing.assert_allclose(new.sums[:, 2, ..., 2], model.sums[:, 0, ..., 2] / 2)
+    apart = new.sums[:, 2, ..., :2] - model.sums[:, 0, ..., :2] / 2
+    assert np.abs(apart).max() > 0
+    np.testing.assert_allclose(apart[0], apart[1], atol=1e-2 * np.abs(apart).max())  # both half sets drift alike
+    even = with_copies(problem, model, np.full(3, 1 / 3), np.random.default_rng(0))
+    np.testing.assert_array_equal(even.sums, model.sums)

@@ -22,10 +22,11 @@ from ..runtime.step_store import Checkpoints, stored
 from .near import Candidates, candidates_of, near_grid, near_step
 from .problem import Model, PlaneProblem
 from .search import Found, search, search_steps
-from .settle import centred, joined, shares, with_noise, with_signal
+from .settle import centred, joined, shares, with_copies, with_noise, with_signal
 from .start import first_model
 
 FRC_LIMIT = 0.143
+COPY_EVERY, COPY_UNTIL_FRAC = 4, 0.7  # steps: when weak classes are given to large ones
 UNDER_WAY = "steps_under_way"
 GAIN_POWER = 0.6  # of the step's number: how fast older parts fade (0.5 to 1)
 
@@ -80,6 +81,8 @@ def online_steps(problem: PlaneProblem, journal: Journal, steps: Checkpoints, ba
         model = with_noise(problem, model, found, radius)
         model, _ = centred(problem, model)
         share = shares(found)
+        if number % COPY_EVERY == COPY_EVERY - 1 and number < COPY_UNTIL_FRAC * problem.n_steps:
+            model = with_copies(problem, model, share, np.random.default_rng([problem.seed, number, 1]))
         journal.note(stage="steps", step=number, shells=radius, log_evidence=float(found.log_evidence.mean()),
                      largest_share=float(share.max()), effective_classes=effective(share))
         steps.under_way(UNDER_WAY, lambda at=number + 1, now=model: (at, now))  # type: ignore[misc]

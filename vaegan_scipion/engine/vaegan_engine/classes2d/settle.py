@@ -59,6 +59,26 @@ def shares(found: Found) -> np.ndarray:
     return np.asarray((weight / weight.sum(1, keepdims=True)).mean(0))
 
 
+def with_copies(problem: PlaneProblem, model: Model, share: np.ndarray, rng: np.random.Generator) -> Model:
+    """The model with its weakest classes given to the largest ones, each of which then has a copy.
+
+    A class is weak below ``weak_share`` of a fair share, and large above ``large_share`` of one. A copy differs from
+    its class by a draw from the posterior of an average, ``N(A, 1 / D)``; where the images of the class differ, both
+    part.
+    """
+    fair, tuning = 1 / model.n_classes, problem.tuning
+    weak = [k for k in np.argsort(share, kind="stable") if share[k] < tuning.weak_share * fair]
+    large = [k for k in np.argsort(-share, kind="stable") if share[k] > tuning.large_share * fair]
+    sums = model.sums.copy()
+    for new, old in zip(weak, large, strict=False):
+        power = np.maximum(sums[:, old, :, :, 2].sum(0), 0)
+        draw = np.sqrt(power)[..., None] * rng.standard_normal((*power.shape, 2)) / 2
+        sums[:, new] = sums[:, old] / 2
+        sums[:, old] /= 2
+        sums[:, new, :, :, :2] += draw
+    return replace(model, sums=sums.astype(np.float32))
+
+
 def centres_px(averages: np.ndarray) -> np.ndarray:
     """Centres of mass ``(c, 2)``, x and y from ``d // 2``, of what stands out in averages ``(c, d, d)``."""
     d = averages.shape[-1]

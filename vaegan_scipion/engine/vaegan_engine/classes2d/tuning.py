@@ -22,6 +22,8 @@ class ClassTuning:
     least_log_weight: float = -5.0  # of a pose / of the best: below it it is left out
     min_distance: float = 2.0  # of two classes, in standard deviations of single images (``settle``)
     next_shells: float = 3.0  # of the next round past the fall of the FRC
+    weak_share: float = 0.3  # of a fair share: a class below it is given to a large one during the steps
+    large_share: float = 2.0  # the same: one above it gets a copy
     n_candidates: int = 4  # classes of an image that are kept after a search
     noise_floor: float = 1e-3  # of the mean noise variance
     check_shells: int = 6  # whose misfit tells images that hold more than their class (``junk``)
