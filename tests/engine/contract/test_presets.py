@@ -121,7 +121,8 @@ def test_homogeneous_run_leaves_its_one_map_and_no_encoder(particles, tmp_path):
 @pytest.mark.parametrize("noise", ["scalar", "radial", "poisson_map"])
 def test_every_noise_goes_with_the_thesis_model(particles, tmp_path, noise):
     run = small("train3d", "thesis-3d", particles, model={"noise": noise}, training={"total_kimg": 0.016})
-    assert train.run_train(run, tmp_path)["state"] == "finished"
+    train.run_train(run, tmp_path)
+    assert result_files.read_json(tmp_path / result_files.STATUS_JSON)["state"] == "finished"
 
 
 @pytest.mark.parametrize("changes", [
@@ -129,7 +130,8 @@ def test_every_noise_goes_with_the_thesis_model(particles, tmp_path, noise):
     {"critic_reconstructions": True}])
 def test_every_loss_goes_with_the_thesis_model(particles, tmp_path, changes):
     run = small("train3d", "thesis-3d", particles, training={"total_kimg": 0.016, **changes})
-    assert train.run_train(run, tmp_path)["state"] == "finished"
+    train.run_train(run, tmp_path)
+    assert result_files.read_json(tmp_path / result_files.STATUS_JSON)["state"] == "finished"
 
 
 @pytest.mark.parametrize("noise", ["gaussian_map", "poisson_map"])

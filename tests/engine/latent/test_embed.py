@@ -32,7 +32,8 @@ def test_latents_have_the_ids_and_the_values_of_their_images(tmp_path, trained):
     from vaegan_engine.data.prepared_images import open_cache
 
     run = EmbedRun(run_dir=str(tmp_path / "run"), batch_size=7)  # 7 does not divide 30
-    status = embed.run_embed(run, tmp_path / "emb")
+    embed.run_embed(run, tmp_path / "emb")
+    status = result_files.read_json(tmp_path / "emb" / result_files.STATUS_JSON)
     stored = result_files.read_npz(tmp_path / "emb" / result_files.LATENTS_NPZ)
     assert sorted(stored["particle_id"].tolist()) == list(range(1, N + 1))
     cache = open_cache(trained.run.data, tmp_path / "run" / result_files.CACHE)

@@ -325,4 +325,6 @@ def test_real_particles_train(shared_data, tmp_path):
     for name in ("aspire_17/sample_relion_data.star", "filament_5/relion31.star"):
         run = tiny(shared_data / "real_particles" / name,
                    training={"total_kimg": 0.016, "encoder_kimg": 0.008}, data={"max_images": 200})
-        assert train.run_train(run, tmp_path / Path(name).parent.name)["state"] == "finished"
+        folder = tmp_path / Path(name).parent.name
+        train.run_train(run, folder)
+        assert result_files.read_json(folder / result_files.STATUS_JSON)["state"] == "finished"

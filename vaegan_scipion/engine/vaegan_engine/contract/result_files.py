@@ -177,10 +177,9 @@ def read_csv(path: PathLike) -> List[Dict[str, str]]:
                 for row in reader]
 
 
-def update_status(folder: PathLike, **values: Any) -> Dict[str, Any]:
-    """Merge ``values`` into ``status.json`` of ``folder`` and return the whole."""
+def update_status(folder: PathLike, **values: Any) -> None:
+    """Merge ``values`` into ``status.json`` of ``folder``."""
     path = Path(folder) / STATUS_JSON
     status = read_json(path) if path.exists() else {}
     status.update(values)
     write_json(path, status)
-    return status

@@ -46,8 +46,8 @@ def half_run(whole: TrainRun, half: Literal[1, 2], run: HalvesRun) -> TrainRun:
                    compute=replace(run.compute, seed=2 * whole.compute.seed + half))
 
 
-def run_halves(run: HalvesRun, out_dir: Path) -> dict[str, Any]:
-    """Train, embed, decode, align and compare both halves in ``out_dir``. Returns the status.
+def run_halves(run: HalvesRun, out_dir: Path) -> None:
+    """Train, embed, decode, align and compare both halves in ``out_dir``.
 
     Raises ConfigError, DataError, or what the training raises.
     """
@@ -69,7 +69,7 @@ def run_halves(run: HalvesRun, out_dir: Path) -> dict[str, Any]:
     rows = [compare_halves(label, clusters, latents, decoders, out_dir) for label in clusters.labels
             if label != UNASSIGNED]
     write(rows, out_dir)
-    return result_files.update_status(out_dir, state="finished", command=run.command, error=None,
+    result_files.update_status(out_dir, state="finished", command=run.command, error=None,
                                  clusters=len(rows))
 
 

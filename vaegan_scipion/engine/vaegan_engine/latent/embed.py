@@ -20,8 +20,8 @@ from ..training.decoded import load_trained
 from ..training.trained_run import no_encoder
 
 
-def run_embed(run: EmbedRun, out_dir: Path) -> dict[str, Any]:
-    """Encode particles and write ``latents.npz`` into ``out_dir``. Returns the status.
+def run_embed(run: EmbedRun, out_dir: Path) -> None:
+    """Encode particles and write ``latents.npz`` into ``out_dir``.
 
     Raises ConfigError or DataError.
     """
@@ -36,7 +36,7 @@ def run_embed(run: EmbedRun, out_dir: Path) -> dict[str, Any]:
     z = latents["z"]
     result_files.write_npz(out_dir / result_files.LATENTS_NPZ, **latents)
     print(f"embedded {len(z)} particles, z of {z.shape[1]} numbers", flush=True)
-    return result_files.update_status(out_dir, state="finished", command=run.command, error=None,
+    result_files.update_status(out_dir, state="finished", command=run.command, error=None,
                                  n_particles=len(z), z_dim=z.shape[1], **{ROW_IDS: cache.ids_are_rows_of})
 
 

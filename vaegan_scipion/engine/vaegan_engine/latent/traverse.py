@@ -75,7 +75,7 @@ def traverse_points(z: np.ndarray, n_components: int, n_points: int, percentiles
     return made
 
 
-def run_traverse(run: TraverseRun, out_dir: Path) -> dict[str, Any]:
+def run_traverse(run: TraverseRun, out_dir: Path) -> None:
     """Traverse every cluster into ``out_dir``. Returns the status. Raises ConfigError or DataError."""
     out_dir = Path(out_dir)
     check(run)
@@ -96,7 +96,7 @@ def run_traverse(run: TraverseRun, out_dir: Path) -> dict[str, Any]:
             print(f"{cluster_name(label)}: {len(members)} particle has no principal component", flush=True)
         points += [(label, point) for point in along]
     write(points, decoder, out_dir, latents.z.shape[1])
-    return result_files.update_status(out_dir, state="finished", command=run.command, error=None,
+    result_files.update_status(out_dir, state="finished", command=run.command, error=None,
                                  n_points=len(points))
 
 

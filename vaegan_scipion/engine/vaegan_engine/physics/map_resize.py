@@ -11,7 +11,12 @@ _FAST_SIZES = (8, 10, 12, 16, 18, 20, 24, 28, 30, 32, 36, 40, 48, 54, 56, 60, 64
                448, 480, 500, 512)
 
 
-def working_box_px(radius: float, largest_px: int, margin_shells: int = 2) -> int:
+# shells that a working box has beyond its band: of maps at poses, and of a mean with its principal maps (many more, so
+# that memory counts)
+MAP_MARGIN_SHELLS, FAMILY_MARGIN_SHELLS = 4, 2
+
+
+def working_box_px(radius: float, largest_px: int, margin_shells: int = FAMILY_MARGIN_SHELLS) -> int:
     """Smallest box with fast transforms for frequencies up to ``radius`` cycles per box; at most ``largest_px``.
 
     ``margin_shells`` beyond the whole ones leave room for a soft edge and for what a mask spreads.

@@ -17,12 +17,11 @@ from torch import Tensor
 
 from . import slice_kernels
 from .fourier_band import Band
-from .map_resize import resized_maps, working_box_px
+from .map_resize import MAP_MARGIN_SHELLS, resized_maps, working_box_px
 from .projection import gridding_correction, map_to_fourier
 from .shards import in_parts
 
 PAD = 2
-MARGIN_SHELLS = 4  # past the band of a map, in the box that it is worked on in
 CHUNK_IMAGES = 512  # at a time; more no longer fit the cache
 _TAKEN_TOGETHER = 64  # slices that one thread reads at a time
 _SUMS = 8  # that slices are added to, of at least ``_LEAST_ADDED`` slices each
@@ -76,7 +75,7 @@ def _wrapped(k: Tensor, size: int) -> Tensor:
 
 def map_box_px(radius: float, box_px: int) -> int:
     """Side of the box that a map of ``radius`` shells from images of ``box_px`` is worked on in."""
-    return working_box_px(radius, box_px, MARGIN_SHELLS)
+    return working_box_px(radius, box_px, MAP_MARGIN_SHELLS)
 
 
 def transform_of(map_: Tensor, band: Band) -> Tensor:

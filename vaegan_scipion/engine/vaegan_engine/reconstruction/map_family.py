@@ -28,7 +28,7 @@ from .least_squares import EDGE_SHELLS, WIENER_FRAC
 from .posed_images import Posed
 
 N_NUISANCES = 6  # contrast, rotation about x, y, z of the map, shift along x, y of the image
-CHUNK_IMAGES = 256
+FAMILY_CHUNK_IMAGES = 256  # each has a column per map and per nuisance; of one map, ``slices.CHUNK_IMAGES``
 
 
 class Spreads(NamedTuple):

@@ -17,7 +17,7 @@ from torch import Tensor
 from ..physics.fourier_band import Band, shell_sums
 from ..physics.slices import half_radius
 from .least_squares import reconstruction, residual_noise
-from .map_family import CHUNK_IMAGES, Seen, Spreads, Sums, family, seen
+from .map_family import FAMILY_CHUNK_IMAGES, Seen, Spreads, Sums, family, seen
 from .posed_images import InChunks, Posed
 
 Chunks = Callable[[Tensor], Posed]  # images by their row numbers
@@ -59,7 +59,7 @@ def one_pass(maps: PrincipalMaps, images: Chunks, rows: Tensor,
              moments: Callable[[Tensor, Seen], tuple[Tensor, Tensor]]) -> Sums:
     """Sums over some images; ``moments(rows, seen)`` gives their ``E c`` and ``E c c^T``."""
     read, total = family(maps.mean, maps.basis, maps.band), Sums(maps.band, len(maps.basis))
-    for part in rows.split(CHUNK_IMAGES):
+    for part in rows.split(FAMILY_CHUNK_IMAGES):
         found = seen(read, images(part), maps.precision, maps.spreads)
         total.add(found, *moments(part, found))
     return total

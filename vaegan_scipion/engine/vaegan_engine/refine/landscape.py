@@ -19,7 +19,7 @@ from torch import Tensor
 from ..contract.records import LandscapeNumbers, Valley
 from ..physics.fourier_band import Band, make_band
 from ..physics.map_resize import resized_maps, working_box_px
-from ..reconstruction.map_family import CHUNK_IMAGES, family, nuisance_moments, seen
+from ..reconstruction.map_family import FAMILY_CHUNK_IMAGES, family, nuisance_moments, seen
 from ..reconstruction.posed_images import Coefficients, Posed, posed
 from ..reconstruction.principal_maps import PrincipalMaps, first_maps, linear_posterior, principal_maps
 from ..runtime.step_store import stored
@@ -106,7 +106,7 @@ class WorkingImages:
 
     def row_chunks(self) -> tuple[Tensor, ...]:
         """Row numbers of all images, some at a time."""
-        return torch.arange(len(self), device=self.rotations.device).split(CHUNK_IMAGES)
+        return torch.arange(len(self), device=self.rotations.device).split(FAMILY_CHUNK_IMAGES)
 
     def rows(self, at: slice) -> Posed:
         """Images in a row."""

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from ..contract import result_files, run_json
 from ..contract.errors import ConfigError
@@ -13,8 +12,8 @@ from . import page, summary_picture
 SUFFIXES = (".html", ".png")
 
 
-def run_report(run: ReportRun, out: Path | None) -> dict[str, Any]:
-    """Write the page or the picture. Returns the status of a folder, {} for a file.
+def run_report(run: ReportRun, out: Path | None) -> None:
+    """Write the page or the picture.
 
     ``out``: FILE.html, FILE.png, or a folder, which gets ``run.json``, ``report.html`` and a status. Raises ConfigError
     or DataError.
@@ -27,16 +26,16 @@ def run_report(run: ReportRun, out: Path | None) -> dict[str, Any]:
         if run.states_dir:
             raise ConfigError(f"states_dir is given for {out}.", "Only the page shows it; name a .html file.")
         print(drawing.save_png(summary_picture.demo_report(run), out))
-        return {}
+        return
     for name, value in (("truth_csv", run.truth_csv), ("maps", run.maps)):
         if value:
             raise ConfigError(f"{name} is given for {out}.",
                               "The page shows the truth by evaluation_dir; the picture takes both.")
     if out.suffix == ".html":
         print(page.write_report(run, out))
-        return {}
+        return
     if out.suffix and not out.is_dir():
         raise ConfigError(f"--out is {out}.", f"Name a file that ends in {' or '.join(SUFFIXES)}.")
     run_json.write_run(run, out / result_files.RUN_JSON)
     page.write_report(run, out / result_files.REPORT_HTML)
-    return result_files.update_status(out, state="finished", command=run.command, error=None)
+    result_files.update_status(out, state="finished", command=run.command, error=None)

@@ -14,7 +14,7 @@ from ..contract.settings import TrainRun
 from ..data.prepared_images import ParticleCache
 from ..networks.posed_vae import PosedVaeGan
 from ..networks.vae_gan import Frame
-from ..reconstruction.map_family import CHUNK_IMAGES, Spreads, family, seen
+from ..reconstruction.map_family import FAMILY_CHUNK_IMAGES, Spreads, family, seen
 from . import checkpoints
 from .posed_images import posed_particles
 
@@ -61,7 +61,7 @@ class PosedRun:
         precision = particles.band.weight / g.noise[particles.band.shell]
         spreads = Spreads(*g.spreads.tolist())
         z, inverse = [], []
-        for rows in torch.arange(len(particles), device=self.vae_gan.device).split(CHUNK_IMAGES):
+        for rows in torch.arange(len(particles), device=self.vae_gan.device).split(FAMILY_CHUNK_IMAGES):
             found = seen(read, particles.part(rows), precision, spreads)
             q = self.vae_gan.posterior(found.gram, found.pull)
             z.append(q.mean[:, :self.z_dim].cpu().numpy())

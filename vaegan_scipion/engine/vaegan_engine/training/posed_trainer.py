@@ -10,7 +10,7 @@ from ..contract.settings import TrainRun
 from ..networks.posed_vae import PosedVaeGan, build_critic, negative_log_likelihood
 from ..networks.vae_gan import Frame
 from ..physics.fsc import soft_sphere_mask
-from ..reconstruction.map_family import CHUNK_IMAGES, Family, Seen, Spreads, family, seen
+from ..reconstruction.map_family import FAMILY_CHUNK_IMAGES, Family, Seen, Spreads, family, seen
 from ..reconstruction.principal_maps import (
     PrincipalMaps,
     agreed,
@@ -154,7 +154,7 @@ class PosedTrainer:
         self.gram, self.pull = torch.cat([p.gram for p in parts]), torch.cat([p.pull for p in parts])
 
     def _all_rows(self) -> tuple[Tensor, ...]:
-        return torch.arange(len(self.images), device=self.device).split(CHUNK_IMAGES)
+        return torch.arange(len(self.images), device=self.device).split(FAMILY_CHUNK_IMAGES)
 
     def _family(self) -> Family:
         g = self.vae_gan.generator

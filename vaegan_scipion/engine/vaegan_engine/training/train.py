@@ -72,8 +72,8 @@ class Averages:
         return means
 
 
-def run_train(run: TrainRun, out_dir: Path, resume: bool = False) -> dict[str, Any]:
-    """Train a run into ``out_dir`` and return its status.
+def run_train(run: TrainRun, out_dir: Path, resume: bool = False) -> None:
+    """Train a run into ``out_dir``.
 
     Raises DataError, ConfigError, DivergedError, OutOfMemoryError or StoppedError; each leaves
     ``status.json`` with the reason, and the last good checkpoint.
@@ -112,7 +112,7 @@ def run_train(run: TrainRun, out_dir: Path, resume: bool = False) -> dict[str, A
                               "Free disk space or choose another folder, then continue with --resume.")
         fail(out_dir, "failed", unwritten)
         raise unwritten from error
-    return result_files.update_status(out_dir, state="finished", stage_seconds_left=0.0)
+    result_files.update_status(out_dir, state="finished", stage_seconds_left=0.0)
 
 
 def made_for(run: TrainRun, cache: ParticleCache, device: torch.device
