@@ -6,6 +6,7 @@ from pyworkflow.object import Pointer
 
 from vaegan_scipion import protocols
 from vaegan_scipion.protocols import (
+    VaeganProtClasses2D,
     VaeganProtCluster,
     VaeganProtEvaluate,
     VaeganProtSelect,
@@ -54,6 +55,7 @@ class TestRubbish(ProjectTest):
         particles = {"inputParticles": self.particles}
         return [
             self.filled(VaeganProtStates, boxPx=16, **particles),
+            self.filled(VaeganProtClasses2D, boxPx=16, **particles),
             self.filled(VaeganProtTrain2D, boxPx=16, **particles),
             self.filled(VaeganProtTrain3D, boxPx=16, **particles),
             self.filled(VaeganProtTrain3D, boxPx=16, posesFrom=OF_PARTICLES, inputParticles=self.aligned),
