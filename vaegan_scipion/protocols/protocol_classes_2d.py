@@ -137,7 +137,7 @@ class VaeganProtClasses2D(VaeganProtBase):
             item.setAlignment2D()
             item.setObjLabel(class_text(row))
             item._vaeganJunk = String(row["junk"])
-            item._vaeganResolution = Float(row["resolution_0.143_ang"])
+            item._vaeganResolution = Float(row["frc_0.143_ang"])
             item.getRepresentative().setSamplingRate(row["pixel_size_ang"])
             set_location(item.getRepresentative(), self._picture(row))
 
@@ -150,7 +150,7 @@ class VaeganProtClasses2D(VaeganProtBase):
         for row in rows:
             averages.append(new_picture_item(False, self._picture(row), row["pixel_size_ang"], class_text(row),
                                              label=row["label"], particles=row["n_particles"],
-                                             resolution=float(row["resolution_0.143_ang"])))
+                                             resolution=float(row["frc_0.143_ang"])))
         return averages
 
     def _fillParticles(self, aligned: Any, particles: Any, poses: Dict[int, PlanePose]) -> None:
@@ -259,7 +259,7 @@ class VaeganProtClasses2D(VaeganProtBase):
 
 def class_text(row: Dict[str, Any]) -> str:
     """Name of a class: its number, and why it is junk, or to what resolution its halves agree."""
-    name, resolution = f"class {row['label'] + 1}", row["resolution_0.143_ang"]
+    name, resolution = f"class {row['label'] + 1}", row["frc_0.143_ang"]
     if row["junk"]:
         return f"{name}: junk, {row['junk']}"
     return f"{name}: {resolution:.1f} A" if resolution else name

@@ -234,7 +234,7 @@ def classes2d(run, out_dir):
                       [[i, i % 3, junk[i], 0.75, i % 170, 0.5 * i, -0.25 * i, 1 + i / 100, 0.1 * i, i % 2 + 1]
                        for i in ids])
     rows = [{"label": label, "n_particles": sum(i % 3 == label for i in ids), "junk": "off centre" * (label == 2),
-             "file": "maps/classes.mrcs", "index": label, "pixel_size_ang": rate, "resolution_0.143_ang": 15.0 + label}
+             "file": "maps/classes.mrcs", "index": label, "pixel_size_ang": rate, "frc_0.143_ang": 15.0 + label}
             for label in range(3)]
     write_pictures(out_dir, [row["file"] for row in rows], False, rate)
     result_files.write_json(out_dir / result_files.CLUSTERS_JSON, rows)

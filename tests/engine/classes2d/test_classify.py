@@ -136,7 +136,8 @@ def test_evaluate_reads_classes_and_junk(done, tmp_path):
     truth = tmp_path / "truth.csv"
     truth.write_text("id,label\n" + "".join(f"{i},{'junk' if int(row['junk']) else row['label']}\n"
                                             for i, row in rows.items()))
-    values = run_evaluate(EvaluateRun(clusters_dir=str(out), truth_csv=str(truth)), tmp_path)
+    run_evaluate(EvaluateRun(clusters_dir=str(out), truth_csv=str(truth)), tmp_path)
+    values = json.loads((tmp_path / "evaluation.json").read_text())
     assert values["nmi"] == pytest.approx(1.0)
     assert values.get("junk_recall", 1.0) == 1.0 and values["maps"] == []
     assert details["n_junk"] == sum(int(row["junk"]) for row in rows.values())

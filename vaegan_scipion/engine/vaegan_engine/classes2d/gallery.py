@@ -3,11 +3,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 
+from ..contract.records import ClusterRow
 from ..figures.drawing import new_figure, save_png
 
 COLUMNS = 10
@@ -16,7 +16,7 @@ JUNK_COLOUR = "#c0392b"
 _BAR_FRACS = (0.2, 0.4)  # of a tile's width, that the scale bar may have
 
 
-def draw_gallery(averages: np.ndarray, rows: Sequence[dict[str, Any]], mask: np.ndarray, pixel_size_ang: float,
+def draw_gallery(averages: np.ndarray, rows: Sequence[ClusterRow], mask: np.ndarray, pixel_size_ang: float,
                  path: Path) -> None:
     """Write averages ``(c, d, d)`` with what is known of each (``rows`` of ``clusters.json``), in their order."""
     n_columns = min(COLUMNS, max(len(rows), 4))
@@ -27,19 +27,19 @@ def draw_gallery(averages: np.ndarray, rows: Sequence[dict[str, Any]], mask: np.
         ax.axis("off")
     for ax, average, row in zip(axes.flat, averages, rows, strict=False):
         draw_class(ax, average, mask)
-        colour = JUNK_COLOUR if row["junk"] else "black"
-        ax.set_title(f"{row['label'] + 1}: {row['n_particles']:,}\n{row['junk'] or resolution_text(row)}", fontsize=7,
-                     color=colour, pad=2)
+        junk = row.of_class.junk
+        ax.set_title(f"{row.label + 1}: {row.n_particles:,}\n{junk or resolution_text(row)}", fontsize=7,
+                     color=JUNK_COLOUR if junk else "black", pad=2)
     if len(rows):
         draw_scale_bar(axes.flat[0], averages.shape[-1], pixel_size_ang)
     figure.suptitle(f"{len(rows)} classes, the largest first"
-                    + (", junk last (red)" if any(row["junk"] for row in rows) else ""), fontsize=9)
+                    + (", junk last (red)" if any(row.of_class.junk for row in rows) else ""), fontsize=9)
     save_png(figure, path)
 
 
-def resolution_text(row: dict[str, Any]) -> str:
+def resolution_text(row: ClusterRow) -> str:
     """Resolution of a class in words."""
-    value = row["resolution_0.143_ang"]
+    value = row.of_class.frc_0143_ang
     return f"{value:.1f} Å" if value else "unresolved"
 
 

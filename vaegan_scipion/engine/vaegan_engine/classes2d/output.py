@@ -9,6 +9,8 @@ import numpy as np
 
 from ..contract import result_files
 from ..contract.labels import UNASSIGNED
+from ..contract.record import write_records
+from ..contract.records import ClusterRow, PlaneFigures
 from ..contract.settings import DataConfig
 from ..data import particle_stars
 from ..data.mrc_files import write_stack
@@ -48,7 +50,7 @@ def write(problem: PlaneProblem, cache: ParticleCache, state: Classified, judged
     averages = write_averages(problem, state, order, cache.pixel_size_ang, out_dir)
     frc = half_frc(problem, model)
     rows = [class_row(k, table, judged.reason[place], frc[k], cache) for k, place in enumerate(order)]
-    result_files.write_json(out_dir / result_files.CLUSTERS_JSON, rows)
+    write_records(out_dir / result_files.CLUSTERS_JSON, rows)
     draw_gallery(averages, rows, problem.mask, cache.pixel_size_ang, out_dir / result_files.CLASSES_PNG)
     write_tables(cache, table, out_dir)
     details = summary(rows, table, judged, state.radius)
@@ -78,19 +80,16 @@ def particle_table(state: Classified, judged: Judged, order: np.ndarray, pixel_s
                  found.contrast / np.maximum(typical[found.best], 1e-6), judged.gain)
 
 
-def class_row(label: int, table: Table, reason: str, frc: np.ndarray, cache: ParticleCache) -> dict[str, Any]:
-    """One entry of ``clusters.json``; a resolution is 0 where the halves agree on nothing."""
+def class_row(label: int, table: Table, reason: str, frc: np.ndarray, cache: ParticleCache) -> ClusterRow:
+    """One entry of ``clusters.json``."""
     members = table.label == label
-    found = {}
-    for name, limit in (("0.143", FRC_LIMIT), ("0.5", 0.5)):
-        value = resolution_at(frc, limit, cache.box_px, cache.pixel_size_ang).ang
-        found[f"resolution_{name}_ang"] = 0.0 if frc[1] < limit else value
-    return {"label": label, "cluster": label, "z": [], "n_particles": int(members.sum()),
-            "n_junk": int((members & table.junk).sum()),
-            "junk": reason, "file": f"{result_files.MAPS}/{result_files.CLASSES_MRCS}", "index": label,
-            "pixel_size_ang": cache.pixel_size_ang, **found,
-            "median_gain": float(np.median(table.gain[members])) if members.any() else 0.0,
-            "frc": [round(float(value), 5) for value in frc]}
+    ang = [0.0 if frc[1] < limit else float(resolution_at(frc, limit, cache.box_px, cache.pixel_size_ang).ang)
+           for limit in (FRC_LIMIT, 0.5)]
+    gain = float(np.median(table.gain[members])) if members.any() else 0.0
+    figures = PlaneFigures(reason, int((members & table.junk).sum()), cache.pixel_size_ang,
+                           [round(float(value), 5) for value in frc], gain, *ang)
+    return ClusterRow(label, int(members.sum()), float(members.mean()), [],
+                      f"{result_files.MAPS}/{result_files.CLASSES_MRCS}", label, in_plane=figures)
 
 
 def write_averages(problem: PlaneProblem, state: Classified, order: np.ndarray, pixel_size_ang: float, out_dir: Path
@@ -129,15 +128,15 @@ def write_stars(data: DataConfig, cache: ParticleCache, table: Table, out_dir: P
     particle_stars.write_stars(data, cache, table.junk, columns, out_dir)
 
 
-def summary(rows: list[dict[str, Any]], table: Table, judged: Judged, radius: float) -> dict[str, Any]:
+def summary(rows: list[ClusterRow], table: Table, judged: Judged, radius: float) -> dict[str, Any]:
     """``classes2d.json``."""
-    good = [row for row in rows if not row["junk"]]
-    n_junk = int(table.junk.sum())
-    text = (f"{len(good)} classes of {len(table.junk) - n_junk:,} particles; {n_junk:,} images are junk"
-            + (f", {sum(row['n_particles'] for row in rows if row['junk']):,} of them in {len(rows) - len(good)} "
-               "classes of junk" if len(good) < len(rows) else "") if good else
-            f"no class of particles was found in {len(table.junk):,} images")
-    return {"verdict": text, "classes": len(rows), "classes_of_particles": len(good), "n_particles": len(table.junk),
+    good, bad = ([row for row in rows if bool(row.of_class.junk) == junk] for junk in (False, True))
+    n, n_junk = len(table.junk), int(table.junk.sum())
+    text = (f"{len(good)} classes of {n - n_junk:,} particles; {n_junk:,} images are junk" if good else
+            f"no class of particles was found in {n:,} images")
+    if good and bad:
+        text += f", {sum(row.n_particles for row in bad):,} of them in {len(bad)} classes of junk"
+    proven = [row.of_class.frc_0143_ang for row in good if row.of_class.frc_0143_ang]
+    return {"verdict": text, "classes": len(rows), "classes_of_particles": len(good), "n_particles": n,
             "n_junk": n_junk, "misfit_limit": judged.misfit_limit if np.isfinite(judged.misfit_limit) else None,
-            "shells": radius, "resolution_0.143_ang": min((row["resolution_0.143_ang"] for row in good
-                                                           if row["resolution_0.143_ang"]), default=0.0)}
+            "shells": radius, "frc_0.143_ang": min(proven, default=0.0)}

@@ -68,8 +68,21 @@ class StateFigures:
 
 
 @dataclass(frozen=True)
+class PlaneFigures:
+    """What an entry of ``clusters.json`` says beside when it is a class in the plane."""
+
+    junk: str  # why it is; empty = a class of particles
+    n_junk: int  # of its images, those of a class of junk too
+    pixel_size_ang: float
+    frc: List[float]  # of the half averages, in the mask, less what the mask brings
+    median_gain: float  # log likelihood ratio of an image with the other half's average
+    frc_0143_ang: float = named("frc_0.143_ang")  # 0 where the halves agree on nothing
+    frc_05_ang: float = named("frc_0.5_ang")
+
+
+@dataclass(frozen=True)
 class ClusterRow:
-    """An entry of ``clusters.json``: a cluster, the unassigned (label -1), or a state."""
+    """An entry of ``clusters.json``: a cluster, the unassigned (label -1), a state, or a class in the plane."""
 
     label: int
     n_particles: int
@@ -79,6 +92,13 @@ class ClusterRow:
     index: int  # of the image in its stack
     stability: Optional[float] = None
     state: Optional[StateFigures] = inlined(default=None)
+    in_plane: Optional[PlaneFigures] = inlined(default=None)
+
+    @property
+    def of_class(self) -> PlaneFigures:
+        """Figures of a class in the plane; others have none."""
+        assert self.in_plane is not None
+        return self.in_plane
 
     @property
     def of_state(self) -> StateFigures:

@@ -39,7 +39,7 @@ states folder
 classes2d folder
 ``classes2d.json``        verdict, numbers of classes and images, junk and how it was told
 ``clusters.json``         list, per class, the largest first, junk last: label (from 0), n_particles, n_junk, junk (why,
-                          or empty), resolution_0.143_ang and resolution_0.5_ang of its halves, frc, file, index
+                          or empty), frc, frc_0.143_ang and frc_0.5_ang of its halves, file, index
 ``maps/classes.mrcs``     class averages, masked, centred: image ``index`` of 0..
 ``maps/classes_half1.mrcs``, ``_half2``: averages of the half sets
 ``classes.png``           all of them, with sizes, resolutions and a scale bar
