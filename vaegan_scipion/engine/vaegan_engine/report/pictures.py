@@ -4,7 +4,6 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -70,7 +69,7 @@ def figure_uri(figure: Figure, dpi: int = 110) -> str:
     return data_uri(stream.getvalue())
 
 
-def curves_uri(rows: Sequence[dict[str, Any]]) -> str:
+def curves_uri(rows: Sequence[dict[str, float]]) -> str:
     """One panel per quantity of ``log.jsonl``, against thousands of images seen."""
     names = sorted({name for row in rows for name in row} - set(NOT_A_CURVE))
     n_rows = -(-len(names) // CURVE_COLUMNS)

@@ -7,7 +7,6 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -296,9 +295,9 @@ def run_stage(this: UnderWay, name: str, start_image: int, end: int) -> None:
                                    f"the checkpoint is kept.", "Continue with --resume.", stops[0])
 
 
-def log_row(trainer: Trainer | PosedTrainer, means: dict[str, float], rate: float) -> dict[str, Any]:
+def log_row(trainer: Trainer | PosedTrainer, means: dict[str, float], rate: float) -> dict[str, float]:
     """One line of ``log.jsonl``."""
-    row: dict[str, Any] = {"kimg": trainer.images_seen / 1000, "images_per_second": round(rate, 1),
+    row: dict[str, float] = {"kimg": trainer.images_seen / 1000, "images_per_second": round(rate, 1),
                            "lr_factor": round(trainer.lr_factor(trainer.images_seen), 6)}
     row.update({name: round(value, 6) for name, value in means.items()})
     if trainer.device.type == "cuda":
@@ -307,7 +306,7 @@ def log_row(trainer: Trainer | PosedTrainer, means: dict[str, float], rate: floa
     return row
 
 
-def watch_poses(row: dict[str, Any], out_dir: Path) -> None:
+def watch_poses(row: dict[str, float], out_dir: Path) -> None:
     """Say once that the camera has collapsed, and keep it in ``status.json`` (``warning``; None when it recovers)."""
     if "scf" not in row:
         return
