@@ -40,8 +40,8 @@ class Clusters:
     @property
     def labels(self) -> list[int]:
         """Labels in use: 0, 1, ..., then -1 where some are unassigned."""
-        found = sorted(set(self.label.tolist()))
-        return [x for x in found if x >= 0] + [x for x in found if x < 0]
+        in_order = sorted(set(self.label.tolist()))
+        return [x for x in in_order if x >= 0] + [x for x in in_order if x < 0]
 
 
 @dataclass(frozen=True)

@@ -125,17 +125,17 @@ def run_task(name: str, task: Task, data: Path, out: Path, where: ComputeConfig,
     clusters = trained(out, where) if train else ""
     if task.in_plane:
         of_classes = run_classes_of(task, out, where)
-        found = {"classes": of_classes["classes_of_particles"], "verdict": of_classes["verdict"]}
+        values = {"classes": of_classes["classes_of_particles"], "verdict": of_classes["verdict"]}
     else:
         if not train:
             run_json.write_run(training(out, where), out / "run" / result_files.RUN_JSON)
         of_states = run_states_of(out, clusters, where)
-        found = {"states": task.states, "found": of_states.states if of_states.has_states else 0,
-                 "verdict": of_states.verdict}
+        values = {"states": task.states, "found": of_states.states if of_states.has_states else 0,
+                  "verdict": of_states.verdict}
     minutes = (time.monotonic() - started) / 60
     figures = class_scores(out) if task.in_plane else scores(task, data, out, where)
     row = {"task": name, "seed": where.seed, "images": len(true_table(out / "data" / TRUTH_CSV)), "snr": task.snr,
-           **found, "minutes": minutes, "settings": settings, **figures}
+           **values, "minutes": minutes, "settings": settings, **figures}
     if clusters:
         row["embedding"] = label_scores(Path(clusters), out / "data" / TRUTH_CSV, groups(task, data))
     result_files.write_json(out / ROW_JSON, row)

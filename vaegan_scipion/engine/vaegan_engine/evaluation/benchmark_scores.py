@@ -72,8 +72,8 @@ def scores(task: Task, data: Path, out: Path, where: ComputeConfig) -> dict[str,
     motion was found).
     """
     truth_csv = out / "data" / TRUTH_CSV
-    found = label_scores(out / "states", truth_csv, groups(task, data))
-    values: dict[str, Any] = {name: value for name, value in found.items() if name in COLUMNS}
+    by_name = label_scores(out / "states", truth_csv, groups(task, data))
+    values: dict[str, Any] = {name: value for name, value in by_name.items() if name in COLUMNS}
     maps = tuple(dict.fromkeys(map(str, true_maps(task, data, out / "data"))))
     if not maps:
         return values | claims_of_noise(out / "states")

@@ -141,25 +141,26 @@ def run_consensus(options: ConsensusOptions, out_dir: Path) -> dict[str, Any]:
         raise ConfigError(f"{len(folders)} folders are given, or one of them twice.",
                           "Give the folders of at least two runs, made with different seeds.")
     ids, labels = read_labels(folders)
-    found = agree(labels)
-    source = Path(folders[found.chosen])
+    agreed = agree(labels)
+    source = Path(folders[agreed.chosen])
     old = {row.label: row for row in read_cluster_rows(source)}
     groups, rows = [], []
-    for c in range(found.overlap.shape[1]):
-        others = np.delete(found.overlap[:, c], found.chosen)
-        n_here = int((found.label == c).sum())
+    for c in range(agreed.overlap.shape[1]):
+        others = np.delete(agreed.overlap[:, c], agreed.chosen)
+        n_here = int((agreed.label == c).sum())
         groups.append({"label": c, "n_particles": n_here, "stability": float(others.mean()),
-                       "found_in": 1 + int((others >= STABLE).sum()), "overlap": found.overlap[:, c].tolist()})
+                       "found_in": 1 + int((others >= STABLE).sum()), "overlap": agreed.overlap[:, c].tolist()})
         if c in old:
             rows.append(replace(moved(old[c], source, out_dir), n_particles=n_here, fraction=n_here / len(ids)))
     counts = [int(row.max()) + 1 for row in labels]
-    undecided = float((found.label == UNASSIGNED).mean())
+    undecided = float((agreed.label == UNASSIGNED).mean())
     made = {"verdict": verdict(groups, counts, undecided), "chosen": str(source), "groups": groups,
             "undecided_frac": undecided, "runs": [
                 {"folder": str(folder), "groups": count, "agreement": float(value)}
-                for folder, count, value in zip(folders, counts, found.agreement, strict=True)]}
+                for folder, count, value in zip(folders, counts, agreed.agreement, strict=True)]}
     result_files.write_csv(out_dir / result_files.CLUSTERS_CSV, ["particle_id", "label", "probability"],
-                      [list(row) for row in zip(ids.tolist(), found.label.tolist(), found.share.tolist(), strict=True)])
+                           [list(row) for row in zip(ids.tolist(), agreed.label.tolist(), agreed.share.tolist(),
+                                                     strict=True)])
     write_records(out_dir / result_files.CLUSTERS_JSON, rows)
     result_files.write_json(out_dir / CONSENSUS_JSON, made)
     print(f"verdict: {made['verdict']}")

@@ -44,17 +44,17 @@ class Member:
 def members_of(classes_dir: Path, truth_csv: Path, pixel_size_ang: float) -> dict[int, list[Member]]:
     """True particles of every class by its label; images that the classification calls junk are left out."""
     truth = {int(row["id"]): row for row in result_files.read_csv(truth_csv)}
-    found: dict[int, list[Member]] = {}
+    values: dict[int, list[Member]] = {}
     for row in result_files.read_csv(classes_dir / result_files.PARTICLES_CSV):
         true = truth[int(row["particle_id"])]
         if int(row["junk"]) or true["map_file"] == JUNK:
             continue
         angles = float(true["rot_deg"]), float(true["tilt_deg"]), float(true["psi_deg"])
         at_ang = np.array([float(row["shift_x_ang"]), float(row["shift_y_ang"])])
-        found.setdefault(int(row["label"]), []).append(Member(
+        values.setdefault(int(row["label"]), []).append(Member(
             int(true["map"]), angles, np.array([float(true["shift_x_px"]), float(true["shift_y_px"])]),
             float(row["psi_deg"]), at_ang / pixel_size_ang))
-    return found
+    return values
 
 
 def clean_members(map_ft: torch.Tensor, members: list[Member], box_px: int) -> np.ndarray:

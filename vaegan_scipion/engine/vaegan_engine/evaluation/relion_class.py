@@ -31,11 +31,11 @@ _ROOT = "class"
 
 def find_program() -> str:
     """Path of ``relion_refine``. Raises ConfigError where it is not there."""
-    found = shutil.which(PROGRAM)
-    if found is None:
+    program = shutil.which(PROGRAM)
+    if program is None:
         raise ConfigError(f"The program {PROGRAM} is not on PATH.",
                           "Install RELION (Debian: apt-get install relion) or use --no-align.")
-    return found
+    return program
 
 
 def write_images(folder: Path, images: np.ndarray, ctf: np.ndarray | None, particle_id: np.ndarray,

@@ -46,7 +46,7 @@ def run_scf(options: ScfOptions, out_dir: Path | None) -> None:
     if bool(options.particles) == bool(options.run_dir):
         raise ConfigError("scf takes its poses from one place.", "Give --particles STAR or --run FOLDER.")
     if options.particles:
-        found = completeness(views_of_star(options.particles), options.shell_px)
+        coverage = completeness(views_of_star(options.particles), options.shell_px)
     else:
         from ..training.trained_run import TrainedRun
 
@@ -55,8 +55,8 @@ def run_scf(options: ScfOptions, out_dir: Path | None) -> None:
             raise ConfigError(f"{options.run_dir}: the training has no camera; uniform poses are complete by "
                               "construction.",
                               "Give a run with model.pose_prior camera, or a star file with --particles.")
-        found = camera_completeness(camera, N_REPORTED, options.shell_px)
-    print(f"SCF {found.scf:.3f} of {found.n_views} views; {found.unsampled_frac:.1%} of the Fourier shell of "
+        coverage = camera_completeness(camera, N_REPORTED, options.shell_px)
+    print(f"SCF {coverage.scf:.3f} of {coverage.n_views} views; {coverage.unsampled_frac:.1%} of the Fourier shell of "
           f"{options.shell_px:g} voxels is not sampled", flush=True)
     if out_dir:
-        result_files.write_json(Path(out_dir) / result_files.SCF_JSON, asdict(found))
+        result_files.write_json(Path(out_dir) / result_files.SCF_JSON, asdict(coverage))

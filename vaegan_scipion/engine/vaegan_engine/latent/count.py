@@ -50,13 +50,13 @@ def run_count(options: CountOptions, out_dir: Path) -> dict[str, Any]:
         [int(k), *("" if np.isnan(scores.values[name][i]) else f"{scores.values[name][i]:.7g}" for name in CRITERIA),
          f"{scores.gap_error[i]:.7g}"] for i, k in enumerate(scores.k)))
     space = "z" if options.embedding_dir else "UMAP plane"
-    found: dict[str, Any] = {"space": space, "n_particles": len(points), "k_min": options.k_min,
-                             "k_max": options.k_max, "seed": options.seed, "chosen": scores.chosen()}
-    result_files.write_json(out_dir / COUNT_JSON, found)
+    values: dict[str, Any] = {"space": space, "n_particles": len(points), "k_min": options.k_min,
+                              "k_max": options.k_max, "seed": options.seed, "chosen": scores.chosen()}
+    result_files.write_json(out_dir / COUNT_JSON, values)
     draw(scores, space, out_dir / COUNT_PNG)
-    for name, k in found["chosen"].items():
+    for name, k in values["chosen"].items():
         print(f"{TITLES[name]}: {k}", flush=True)
-    return found
+    return values
 
 
 def read_points(options: CountOptions) -> np.ndarray:

@@ -120,16 +120,16 @@ def run_counterpart(run: CounterpartRun, out_dir: Path) -> dict[str, Any]:
     match = best_match(image, candidates, ctf, max_shift_px)
     write_stack(out_dir / result_files.COUNTERPART_MRCS,
                 np.stack([image.numpy(), match.modulated.numpy(), match.clean.numpy()]), trained.pixel_size_ang)
-    found: dict[str, Any] = {
+    values: dict[str, Any] = {
         "particle_id": run.particle_id, "shift_px": match.shift_px.tolist(),
         "correlation": correlation_in_circle(image, match.modulated, data.particle_radius_frac * box_px)}
     if match.rotation is not None:
         angles = matrix_to_euler(match.rotation)
-        found |= dict(zip(("rot_deg", "tilt_deg", "psi_deg"), (float(angle) for angle in angles), strict=True))
-    result_files.write_json(out_dir / result_files.COUNTERPART_JSON, found)
+        values |= dict(zip(("rot_deg", "tilt_deg", "psi_deg"), (float(angle) for angle in angles), strict=True))
+    result_files.write_json(out_dir / result_files.COUNTERPART_JSON, values)
     result_files.update_status(out_dir, state="finished", command=run.command, error=None)
-    print(found, flush=True)
-    return found
+    print(values, flush=True)
+    return values
 
 
 def particle_of(run: CounterpartRun, trained: Any) -> tuple[Tensor, Tensor]:

@@ -51,9 +51,10 @@ def latents_of(run: EmbedRun, trained: Any, cache: ParticleCache) -> dict[str, n
     data = trained.run.data
     if run.particles:
         data = replace(data, particles=run.particles)
-    found = trained.posteriors(replace(trained.run, data=data), cache)
-    check_finite(found.z, found.particle_id)
-    return {"particle_id": found.particle_id, "z": found.z, "half_set": found.half_set, "precision": found.precision}
+    posteriors = trained.posteriors(replace(trained.run, data=data), cache)
+    check_finite(posteriors.z, posteriors.particle_id)
+    return {"particle_id": posteriors.particle_id, "z": posteriors.z, "half_set": posteriors.half_set,
+            "precision": posteriors.precision}
 
 
 def particles_of(run: EmbedRun, trained: Any, out_dir: Path) -> ParticleCache:

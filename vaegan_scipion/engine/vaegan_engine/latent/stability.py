@@ -65,12 +65,12 @@ def repeated(z: np.ndarray, labels: np.ndarray, recluster: Recluster, n_repeats:
     rng, overlaps, numbers = np.random.default_rng(seed), [], []
     for repeat in range(n_repeats):
         rows = np.sort(rng.permutation(len(z))[:subset_size(len(z))])
-        found = recluster(z[rows], seed + repeat + 1)
+        regrouped = recluster(z[rows], seed + repeat + 1)
         own = np.full(int(labels.max()) + 1, np.nan)  # a small cluster of a large set may have no particle here
-        met_here = best_overlaps(labels[rows], found)
+        met_here = best_overlaps(labels[rows], regrouped)
         own[:len(met_here)] = met_here
         overlaps.append(own)
-        numbers.append(int(found.max()) + 1)
+        numbers.append(int(regrouped.max()) + 1)
     met = np.isfinite(overlaps)
     return np.where(met, overlaps, 0.0).sum(axis=0) / np.maximum(met.sum(axis=0), 1), numbers
 

@@ -77,11 +77,11 @@ class VaeGan:
 
     def modules(self) -> dict[str, nn.Module]:
         """The networks that there are, by the names that a checkpoint gives them."""
-        found: dict[str, nn.Module | None] = {
+        values: dict[str, nn.Module | None] = {
             "generator": self.generator, "noise": self.noise, "encoder": self.encoder,
             "generator_ema": self.generator_ema, "encoder_ema": self.encoder_ema, "noise_ema": self.noise_ema,
             "camera": self.camera}
-        return {name: module for name, module in found.items() if module is not None}
+        return {name: module for name, module in values.items() if module is not None}
 
     def sample_poses(self, n: int) -> tuple[Tensor | None, Tensor]:
         """Rotations from the uniform prior or the camera (None in 2D) and in-plane shifts (px)."""

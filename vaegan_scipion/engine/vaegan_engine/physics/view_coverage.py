@@ -51,9 +51,9 @@ def completeness(views: np.ndarray, shell_px: float = SHELL_PX, n_points: int = 
     it by about ``2 r / N``. Symmetry is not applied.
     Source: Baldwin and Lyumkis, Prog. Biophys. Mol. Biol. 150 (2020) 160-183.
     """
-    found = sampling(np.asarray(views, np.float64), shell_px, n_points)
-    empty = float((found == 0).mean())
-    scf = 0.0 if empty else 1 / float((1 / found).mean())
+    sampled = sampling(np.asarray(views, np.float64), shell_px, n_points)
+    empty = float((sampled == 0).mean())
+    scf = 0.0 if empty else 1 / float((1 / sampled).mean())
     return Completeness(scf, empty, len(views))
 
 

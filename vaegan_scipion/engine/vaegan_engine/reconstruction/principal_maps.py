@@ -60,8 +60,8 @@ def one_pass(maps: PrincipalMaps, images: Chunks, rows: Tensor,
     """Sums over some images; ``moments(rows, seen)`` gives their ``E c`` and ``E c c^T``."""
     read, total = family(maps.mean, maps.basis, maps.band), Sums(maps.band, len(maps.basis))
     for part in rows.split(FAMILY_CHUNK_IMAGES):
-        found = seen(read, images(part), maps.precision, maps.spreads)
-        total.add(found, *moments(part, found))
+        seen_here = seen(read, images(part), maps.precision, maps.spreads)
+        total.add(seen_here, *moments(part, seen_here))
     return total
 
 

@@ -111,9 +111,9 @@ def misfit_and_gain(images: Images, assignment: Assignment, band: Band) -> tuple
         if len(rows) == 0:
             continue
         posed = PosedImages(Coefficients(images, rows, band), *assignment.poses(rows))
-        found = _misfit_and_products(posed, assignment.maps[state], precision).double().cpu().numpy()
-        misfit[rows] = found[0]
-        gain[rows] = gain_over_contrasts(images, rows, found[1], found[2])
+        products = _misfit_and_products(posed, assignment.maps[state], precision).double().cpu().numpy()
+        misfit[rows] = products[0]
+        gain[rows] = gain_over_contrasts(images, rows, products[1], products[2])
     return misfit, gain
 
 

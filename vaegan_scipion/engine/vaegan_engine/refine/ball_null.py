@@ -87,8 +87,8 @@ def ball_null(problem: Problem, model: MapMixture, rows: np.ndarray, stage: Stag
 
 def log_evidence(model: MapMixture, templates: Templates, images: Shifted) -> Tensor:
     """Log likelihood ratio of images ``(n,)`` against an empty map, poses and maps summed over."""
-    found = search(images, model, templates, entries=False)
-    return found.log_evidence.double().logsumexp(1) - np.log(model.n_maps)
+    posterior = search(images, model, templates, entries=False)
+    return posterior.log_evidence.double().logsumexp(1) - np.log(model.n_maps)
 
 
 def fit_noise(model: MapMixture, templates: Templates, images: Shifted) -> None:

@@ -119,13 +119,13 @@ def see(images: WorkingImages, maps: PrincipalMaps, contrast: np.ndarray) -> See
     gram, pull, rest = [], [], []
     degrees = float(maps.band.weight.sum())
     for rows in images.row_chunks():
-        found = seen(read, images.part(rows), maps.precision, maps.spreads)
-        mean, covariance = linear_posterior(found.gram, found.pull)
-        u, _, _ = nuisance_moments(found, mean, covariance + mean[:, :, None] * mean[:, None])
-        told = (torch.cat((u, mean), 1) * found.products[:, :-1, -1]).sum(1)
-        rest.append(torch.stack(((found.products[:, -1, -1] - told) / degrees, u[:, 0] * maps.spreads.contrast), 1))
-        gram.append(found.gram)
-        pull.append(found.pull)
+        seen_here = seen(read, images.part(rows), maps.precision, maps.spreads)
+        mean, covariance = linear_posterior(seen_here.gram, seen_here.pull)
+        u, _, _ = nuisance_moments(seen_here, mean, covariance + mean[:, :, None] * mean[:, None])
+        told = (torch.cat((u, mean), 1) * seen_here.products[:, :-1, -1]).sum(1)
+        rest.append(torch.stack(((seen_here.products[:, -1, -1] - told) / degrees, u[:, 0] * maps.spreads.contrast), 1))
+        gram.append(seen_here.gram)
+        pull.append(seen_here.pull)
     misfit, stronger = torch.cat(rest).double().cpu().numpy().T
     points = UncertainPoints(torch.cat(gram).double().cpu().numpy(), torch.cat(pull).double().cpu().numpy())
     return Seen(points, misfit, contrast * (1 + stronger))

@@ -57,7 +57,7 @@ def write_tables(cache: ParticleCache, table: Table, out_dir: Path) -> None:
 def write_stars(data: DataConfig, cache: ParticleCache, table: Table, out_dir: Path) -> None:
     """``particles.star``: the particles in a state; ``junk.star``: the others (``particle_stars``)."""
     def columns(source: RelionTable, chosen: np.ndarray) -> dict[str, np.ndarray]:
-        found = particle_stars.aligned_columns(source, cache, chosen, table.poses[:, :3], table.poses[:, 3:])
-        return {**found, "rlnClassNumber": whole_numbers(table.label[chosen] + 1)}
+        columns = particle_stars.aligned_columns(source, cache, chosen, table.poses[:, :3], table.poses[:, 3:])
+        return {**columns, "rlnClassNumber": whole_numbers(table.label[chosen] + 1)}
 
     particle_stars.write_stars(data, cache, table.label == UNASSIGNED, columns, out_dir)

@@ -100,9 +100,9 @@ class _Climb:
 
 def free_weights(likelihood: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, float]:
     """Weights (t,) of nodes that make ``sum_i weight_i log sum_t w_t likelihood_it`` largest, and that sum."""
-    found = _Climb(likelihood, weight, np.eye(likelihood.shape[1]))
-    found.to_top()
-    return found.share, found.total
+    climb = _Climb(likelihood, weight, np.eye(likelihood.shape[1]))
+    climb.to_top()
+    return climb.share, climb.total
 
 
 def one_peak(likelihood: np.ndarray, weight: np.ndarray) -> float:
@@ -110,9 +110,9 @@ def one_peak(likelihood: np.ndarray, weight: np.ndarray) -> float:
     t, best = likelihood.shape[1], -np.inf
     middle = int(np.argmax(free_weights(likelihood, weight)[0]))
     for peak in sorted(range(t), key=lambda peak: abs(peak - middle)):  # the likely ones first, the others end early
-        found = _Climb(likelihood, weight, intervals(np.eye(t), peak))
-        found.to_top(best)
-        best = max(best, found.total)
+        climb = _Climb(likelihood, weight, intervals(np.eye(t), peak))
+        climb.to_top(best)
+        best = max(best, climb.total)
     return best
 
 

@@ -78,13 +78,13 @@ def run_fid(options: FidOptions, out_dir: Path) -> dict[str, Any]:
     real = features(network, np.asarray(cache.images[rows], np.float32), device)
     fake = features(network, generated(trained, cache, options.n_images, options.compute.seed), device)
     halves = np.array_split(np.random.default_rng(options.compute.seed + 1).permutation(len(real)), 2)
-    found: dict[str, Any] = {"fid": frechet_distance(real, fake), "feature_network": name,
-                             "fid_of_real_halves": frechet_distance(real[halves[0]], real[halves[1]]),
-                             "n_real": len(real), "n_generated": len(fake), "seed": options.compute.seed}
-    result_files.write_json(out_dir / FID_JSON, found)
-    print(f"FID {found['fid']:.2f} (two halves of the real images {found['fid_of_real_halves']:.2f}), {name}",
+    values: dict[str, Any] = {"fid": frechet_distance(real, fake), "feature_network": name,
+                              "fid_of_real_halves": frechet_distance(real[halves[0]], real[halves[1]]),
+                              "n_real": len(real), "n_generated": len(fake), "seed": options.compute.seed}
+    result_files.write_json(out_dir / FID_JSON, values)
+    print(f"FID {values['fid']:.2f} (two halves of the real images {values['fid_of_real_halves']:.2f}), {name}",
           flush=True)
-    return found
+    return values
 
 
 def named_network(options: FidOptions, cache: ParticleCache, out_dir: Path,

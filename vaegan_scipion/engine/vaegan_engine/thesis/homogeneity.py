@@ -72,17 +72,17 @@ def run_homogeneity(options: HomogeneityOptions, out_dir: Path) -> dict[str, Any
     for group in range(int(label.max()) + 1):
         write_subset(table, latents.particle_id[label == group], out_dir / "stars" / f"group_{group:02d}.star",
                      run.data.stack)
-    found: dict[str, Any] = {"groups": int(label.max()) + 1, "space": options.space, "n_particles": len(label),
-                             "sizes": np.bincount(label).tolist(), "aligned": options.align}
+    values: dict[str, Any] = {"groups": int(label.max()) + 1, "space": options.space, "n_particles": len(label),
+                              "sizes": np.bincount(label).tolist(), "aligned": options.align}
     if options.align:
-        found |= align_groups(options, run.data, latents, label, out_dir)
-    result_files.write_json(out_dir / HOMOGENEITY_JSON, found)
-    print(f"{found['groups']} groups of {min(found['sizes'])} to {max(found['sizes'])} particles, star files in "
+        values |= align_groups(options, run.data, latents, label, out_dir)
+    result_files.write_json(out_dir / HOMOGENEITY_JSON, values)
+    print(f"{values['groups']} groups of {min(values['sizes'])} to {max(values['sizes'])} particles, star files in "
           f"{out_dir / 'stars'}", flush=True)
     if options.align:
-        print(f"mean ring correlation reaches {found['mean_resolution_0.143_ang']:.1f} A at 0.143, "
-              f"{found['mean_resolution_0.5_ang']:.1f} A at 0.5 ({found['groups_aligned']} groups)", flush=True)
-    return found
+        print(f"mean ring correlation reaches {values['mean_resolution_0.143_ang']:.1f} A at 0.143, "
+              f"{values['mean_resolution_0.5_ang']:.1f} A at 0.5 ({values['groups_aligned']} groups)", flush=True)
+    return values
 
 
 def align_groups(options: HomogeneityOptions, data: DataConfig, latents: Latents, label: np.ndarray,

@@ -71,10 +71,11 @@ def analysed(folders: list[Path], star: Path, maps: list[str], out_dir: Path) ->
         reference = read_references(maps, star.parent / "truth.csv", len(made), voxel_size_ang)[0].map
     else:
         reference = read_map(folders[1] / result_files.MAPS / "component_00.mrc")[0]
-    found = align_map(made, reference, voxel_size_ang)
-    write_map(out_dir / "aligned.mrc", found.map, voxel_size_ang)
+    aligned = align_map(made, reference, voxel_size_ang)
+    write_map(out_dir / "aligned.mrc", aligned.map, voxel_size_ang)
     write_map(out_dir / "reference.mrc", reference, voxel_size_ang)
-    row = AlignedFigures(float(found.correlation), bool(found.mirrored), compare(found.map, reference, voxel_size_ang))
+    row = AlignedFigures(float(aligned.correlation), bool(aligned.mirrored),
+                         compare(aligned.map, reference, voxel_size_ang))
     write_record(out_dir / COMPARISON_JSON, row)
     return {"resolution_ang": row.compared.resolution_0143_ang, "resolution_0.5_ang": row.compared.resolution_05_ang,
             "correlation": row.correlation, **training_columns(folders[0])}

@@ -142,16 +142,16 @@ def run_match(options: MatchOptions, out_dir: Path) -> dict[str, Any]:
         write_map(out_dir / result_files.MAPS / f"aligned_{index:02d}.mrc", array, voxel_size_ang)
     result_files.write_csv(out_dir / MATCH_CSV, ["map", *names[1], "best"], (
         [name, *(f"{value:.5f}" for value in row), int(b)] for name, row, b in zip(names[0], table, best, strict=True)))
-    found: dict[str, Any] = {
+    values: dict[str, Any] = {
         "maps": names[0], "references": names[1], "resolution_ang": resolution_ang, "frame": options.frame,
         "correlation": table.tolist(), "best": best.tolist(), "mirrored": mirrored, "order": rank_correlation(best)}
-    result_files.write_json(out_dir / MATCH_JSON, found)
-    draw(found, out_dir / MATCH_PNG)
+    result_files.write_json(out_dir / MATCH_JSON, values)
+    draw(values, out_dir / MATCH_PNG)
     for name, row, b in zip(names[0], table, best.tolist(), strict=True):
         print(f"{name}: best {names[1][b]} (reference {b}), correlation {row[b]:.4f}", flush=True)
-    if found["order"] is not None:
-        print(f"rank correlation of the order of maps and references {found['order']:.2f}", flush=True)
-    return found
+    if values["order"] is not None:
+        print(f"rank correlation of the order of maps and references {values['order']:.2f}", flush=True)
+    return values
 
 
 def draw(found: dict[str, Any], path: Path) -> None:

@@ -56,11 +56,11 @@ def frames_of(options: ReproduceOptions, dataset: str, out_dir: Path) -> list[st
     if dataset == "maps":
         return list(options.maps)
     place, pattern = FOLDERS[dataset]
-    found = sorted(str(path) for path in (Path(options.data_dir) / place).glob(pattern))
-    if not found:
+    in_order = sorted(str(path) for path in (Path(options.data_dir) / place).glob(pattern))
+    if not in_order:
         raise DataError(f"{Path(options.data_dir) / place}: no map {pattern} is there.",
                         "Give the folder that holds it with --data, or maps of your own with --maps.")
-    return found
+    return in_order
 
 
 def datasets(options: ReproduceOptions) -> list[str]:
@@ -125,14 +125,14 @@ def analysed(options: ReproduceOptions, run_dir: Path, star: Path, frames: list[
     folder = run_dir.parent / "motion"
     _, files = write_decoded(decoder, np.stack([point.z for point in points]).astype(np.float32),
                              [f"pc1_{index}" for index in range(len(points))], folder)
-    found = run_match(MatchOptions(tuple(str(folder / file) for file, _ in files), tuple(frames)), folder)
-    best = found["best"] if found["best"][0] <= found["best"][-1] else found["best"][::-1]
+    matched = run_match(MatchOptions(tuple(str(folder / file) for file, _ in files), tuple(frames)), folder)
+    best = matched["best"] if matched["best"][0] <= matched["best"][-1] else matched["best"][::-1]
     return {
         "clusters": result_files.read_json(clusters_dir / result_files.CLUSTERING_JSON)["clusters"],
         "best frames": best,
-        "order": None if found["order"] is None else abs(found["order"]),
+        "order": None if matched["order"] is None else abs(matched["order"]),
         "score order": order,
-        "correlation": [max(row) for row in found["correlation"]],
+        "correlation": [max(row) for row in matched["correlation"]],
         **training_columns(run_dir),
     }
 

@@ -121,10 +121,10 @@ def analysed_3d(options: ReproduceOptions, run_dir: Path, star: Path, maps: list
         maps, truth_of(star), decoder.box_px, decoder.pixel_size_ang)}
     rows = []
     for name, array in zip(names, made, strict=True):
-        found = align_map(array, references[name], decoder.pixel_size_ang)
-        write_map(run_dir.parent / "states" / f"{Path(name).stem}.mrc", found.map, decoder.pixel_size_ang)
-        rows.append(AlignedFigures(float(found.correlation), bool(found.mirrored),
-                                   compare(found.map, references[name], decoder.pixel_size_ang), name))
+        aligned = align_map(array, references[name], decoder.pixel_size_ang)
+        write_map(run_dir.parent / "states" / f"{Path(name).stem}.mrc", aligned.map, decoder.pixel_size_ang)
+        rows.append(AlignedFigures(float(aligned.correlation), bool(aligned.mirrored),
+                                   compare(aligned.map, references[name], decoder.pixel_size_ang), name))
     write_records(run_dir.parent / "states" / "states.json", rows)
     last = (result_files.read_jsonl(run_dir / result_files.LOG_JSONL) or [{}])[-1]
     extra: dict[str, Any] = {name: last[name] for name in ("scf", "noise_sigma") if name in last}

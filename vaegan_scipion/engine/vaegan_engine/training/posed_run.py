@@ -62,8 +62,8 @@ class PosedRun:
         spreads = Spreads(*g.spreads.tolist())
         z, inverse = [], []
         for rows in torch.arange(len(particles), device=self.vae_gan.device).split(FAMILY_CHUNK_IMAGES):
-            found = seen(read, particles.part(rows), precision, spreads)
-            q = self.vae_gan.posterior(found.gram, found.pull)
+            seen_here = seen(read, particles.part(rows), precision, spreads)
+            q = self.vae_gan.posterior(seen_here.gram, seen_here.pull)
             z.append(q.mean[:, :self.z_dim].cpu().numpy())
             inverse.append(torch.linalg.inv(q.covariance()[:, :self.z_dim, :self.z_dim]).cpu().numpy())
         return Posteriors(particles.particle_id, np.concatenate(z), np.concatenate(inverse), particles.half_set)

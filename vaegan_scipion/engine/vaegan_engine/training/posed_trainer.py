@@ -64,13 +64,13 @@ class PosedTrainer:
         if not self.likely:
             groups.append({"params": [vae_gan.generator.basis], "lr": c.voxel_lr})
         betas = (c.adam_beta1, c.adam_beta2)
-        found = {"generator": torch.optim.Adam(groups, betas=betas),
-                 "encoder": torch.optim.Adam(vae_gan.encoder.parameters(), lr=c.encoder_lr, betas=(0.9, 0.99)),
-                 "critic": torch.optim.Adam(self.critic.parameters(), lr=c.critic_lr, betas=betas)}
-        for optimizer in found.values():
+        optimizers = {"generator": torch.optim.Adam(groups, betas=betas),
+                      "encoder": torch.optim.Adam(vae_gan.encoder.parameters(), lr=c.encoder_lr, betas=(0.9, 0.99)),
+                      "critic": torch.optim.Adam(self.critic.parameters(), lr=c.critic_lr, betas=betas)}
+        for optimizer in optimizers.values():
             for group in optimizer.param_groups:
                 group["initial_lr"] = group["lr"]
-        return found
+        return optimizers
 
     def modules(self) -> dict[str, nn.Module]:
         """Everything a checkpoint holds."""
@@ -210,11 +210,11 @@ class PosedTrainer:
         maps = self.maps()
         with torch.set_grad_enabled(not self.likely):
             read = self._family() if self.read is None else self.read
-            found = seen(read, self.images.part(rows), maps.precision, maps.spreads)
+            seen_here = seen(read, self.images.part(rows), maps.precision, maps.spreads)
         z = torch.randn(len(rows), self.model.n_normal, generator=self.vae_gan.rng, device=self.device)
-        residual = self.pairs.simulated(found, self.vae_gan.generator.coefficients(z), self.vae_gan.rng)
-        expected = self.pairs.expected(found)
-        real, fake = (self.pairs.images(r, expected, rows) for r in (found.columns[:, -1].detach(), residual))
+        residual = self.pairs.simulated(seen_here, self.vae_gan.generator.coefficients(z), self.vae_gan.rng)
+        expected = self.pairs.expected(seen_here)
+        real, fake = (self.pairs.images(r, expected, rows) for r in (seen_here.columns[:, -1].detach(), residual))
         stats = self._critic_step(real.detach(), fake.detach())
         self.critic.requires_grad_(False)
         with torch.no_grad():
@@ -223,7 +223,7 @@ class PosedTrainer:
         self._descend(("generator",), self.config.adversarial_weight * loss)
         self.critic.requires_grad_(True)
         if not self.likely:
-            stats |= self._regression_step(found, residual.detach(), z)
+            stats |= self._regression_step(seen_here, residual.detach(), z)
         return stats | {"generator_loss": loss.detach()}
 
     def _critic_step(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:

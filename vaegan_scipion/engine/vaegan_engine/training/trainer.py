@@ -260,12 +260,12 @@ class Trainer:
 
     def watched(self) -> dict[str, float]:
         """What a line of the log says beside losses."""
-        found: dict[str, float] = {}
+        values: dict[str, float] = {}
         if hasattr(self.vae_gan.noise, "log_sigma"):
-            found["noise_sigma"] = round(float(self.vae_gan.noise.log_sigma.detach().exp().mean()), 4)
+            values["noise_sigma"] = round(float(self.vae_gan.noise.log_sigma.detach().exp().mean()), 4)
         if self.vae_gan.camera is not None:
-            found["scf"] = round(camera_completeness(self.vae_gan.camera, N_TRACKED).scf, 4)
-        return found
+            values["scf"] = round(camera_completeness(self.vae_gan.camera, N_TRACKED).scf, 4)
+        return values
 
     def modules(self) -> dict[str, nn.Module]:
         """Everything a checkpoint holds."""
