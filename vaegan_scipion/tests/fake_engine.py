@@ -20,17 +20,15 @@ from pathlib import Path
 
 import numpy as np
 from vaegan_engine.contract import result_files, run_json
+from vaegan_engine.contract.map_records import HalvesProof, MapComparison, StateFigures
 from vaegan_engine.contract.record import write_record, write_records
 from vaegan_engine.contract.records import (
     Clustering,
     ClusterRow,
-    HalvesProof,
     JunkNumbers,
-    MapComparison,
     Separation,
     Shells,
     StartRow,
-    StateFigures,
     StatesSummary,
     SweepRow,
 )

@@ -14,18 +14,16 @@ from pwem.constants import ALIGN_PROJ
 
 from vaegan_scipion.convert.poses import Pose, pose_matrices, pose_matrix, star_pose
 from vaegan_scipion.engine.vaegan_engine.contract import result_files
+from vaegan_scipion.engine.vaegan_engine.contract.map_records import HalvesProof, MapComparison, StateFigures
 from vaegan_scipion.engine.vaegan_engine.contract.records import (
     ClusterRow,
-    HalvesProof,
     JunkNumbers,
     LandscapeNumbers,
-    MapComparison,
     MaskRow,
     RestartRow,
     Separation,
     Shells,
     StartRow,
-    StateFigures,
     StatesSummary,
 )
 from vaegan_scipion.engine.vaegan_engine.contract.settings import DataConfig

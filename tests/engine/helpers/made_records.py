@@ -1,18 +1,16 @@
 """Records of results for the tests: every field has a value, those that a test is about are given."""
 from dataclasses import replace
 
+from vaegan_engine.contract.map_records import HalvesProof, MapComparison, StateFigures
 from vaegan_engine.contract.records import (
     Clustering,
     ClusterRow,
     HalfMaps,
-    HalvesProof,
     HalvesRow,
     JunkNumbers,
     LandscapeNumbers,
-    MapComparison,
     Separation,
     Shells,
-    StateFigures,
     StatesSummary,
     Valley,
 )

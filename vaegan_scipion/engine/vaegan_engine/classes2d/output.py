@@ -9,8 +9,9 @@ import numpy as np
 
 from ..contract import result_files
 from ..contract.labels import UNASSIGNED
+from ..contract.map_records import PlaneFigures
 from ..contract.record import write_records
-from ..contract.records import ClusterRow, PlaneFigures
+from ..contract.records import ClusterRow
 from ..contract.settings import DataConfig
 from ..data import particle_stars
 from ..data.mrc_files import write_stack

@@ -7,41 +7,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Dict, List, Optional
 
+from .map_records import MapComparison, PlaneFigures, StateFigures
 from .record import inlined, named
 
 
 # ------------------------------- maps -------------------------------
-@dataclass(frozen=True)
-class MapComparison:
-    """FSC of two maps in one frame inside a soft sphere, and what is read from it at two thresholds.
-
-    Resolutions in A and as a fraction of Nyquist (1 = Nyquist); ``crossed`` is False where the curve never falls below.
-    """
-
-    fsc: List[float]
-    resolution_0143_ang: float = named("resolution_0.143_ang")
-    nyquist_frac_0143: float = named("nyquist_frac_0.143")
-    crossed_0143: bool = named("crossed_0.143")
-    resolution_05_ang: float = named("resolution_0.5_ang")
-    nyquist_frac_05: float = named("nyquist_frac_0.5")
-    crossed_05: bool = named("crossed_0.5")
-
-
-@dataclass(frozen=True)
-class HalvesProof:
-    """What of the FSC of two half maps is proven; the curve itself is masked, and corrected for the mask."""
-
-    fsc_raw: List[float]  # without mask
-    fsc_masked: List[float]  # not corrected
-    shared_shell: int  # up to here nothing is proven
-    shared_ang: float
-    direction_best_ang: float  # at 0.143 inside cones, corrected alike
-    direction_worst_ang: float
-    direction_worst_xyz: List[float]
-    proven_0143: bool = named("proven_0.143")  # the curve is still above 0.143 at the first shell beyond
-    resolution_raw_0143_ang: float = named("resolution_raw_0.143_ang")
-
-
 @dataclass(frozen=True)
 class ComponentRow:
     """An entry of ``components.json``: what a component of the generator shows."""
@@ -53,33 +23,6 @@ class ComponentRow:
 
 
 # ------------------------------- clusters -------------------------------
-@dataclass(frozen=True)
-class StateFigures:
-    """What an entry of ``clusters.json`` says beside when it is a state: half maps, frame and motion."""
-
-    files: List[str]  # the half maps
-    voxel_size_ang: float
-    frame_correlation: float  # with the largest state, in the common frame
-    frame_mirrored: bool
-    motion_agreement: Optional[float]  # of two halves on the place of each particle; None where it was not looked for
-    motion_files: List[str]  # maps along the motion; empty where the state does not vary
-    halves: MapComparison = inlined()
-    proof: HalvesProof = inlined()
-
-
-@dataclass(frozen=True)
-class PlaneFigures:
-    """What an entry of ``clusters.json`` says beside when it is a class in the plane."""
-
-    junk: str  # why it is; empty = a class of particles
-    n_junk: int  # of its images, those of a class of junk too
-    pixel_size_ang: float
-    frc: List[float]  # of the half averages, in the mask, less what the mask brings
-    median_gain: float  # log likelihood ratio of an image with the other half's average
-    frc_0143_ang: float = named("frc_0.143_ang")  # 0 where the halves agree on nothing
-    frc_05_ang: float = named("frc_0.5_ang")
-
-
 @dataclass(frozen=True)
 class ClusterRow:
     """An entry of ``clusters.json``: a cluster, the unassigned (label -1), a state, or a class in the plane."""

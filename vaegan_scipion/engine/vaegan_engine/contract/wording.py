@@ -3,7 +3,8 @@ from __future__ import annotations
 
 from typing import Optional, Sequence
 
-from .records import HalvesProof, LandscapeNumbers, MapComparison, MaskRow, RestartRow, Separation, StartRow
+from .map_records import HalvesProof, MapComparison
+from .records import LandscapeNumbers, MaskRow, RestartRow, Separation, StartRow
 
 
 def start_text(row: StartRow) -> str:

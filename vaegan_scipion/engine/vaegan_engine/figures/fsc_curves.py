@@ -9,7 +9,7 @@ import numpy as np
 
 from ..contract import result_files, wording
 from ..contract.labels import CLUSTERS, Naming
-from ..contract.records import HalvesProof, MapComparison
+from ..contract.map_records import HalvesProof, MapComparison
 from ..physics.map_comparison import frequencies_per_ang
 from . import drawing
 

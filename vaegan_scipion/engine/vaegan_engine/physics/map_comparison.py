@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..contract.records import MapComparison
+from ..contract.map_records import MapComparison
 from .fsc import fourier_shell_correlation, resolution_at, soft_sphere_mask
 
 MASK_RADIUS_FRAC = 0.45  # of the box; both maps of an FSC are masked

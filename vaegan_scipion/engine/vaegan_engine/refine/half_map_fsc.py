@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..contract.records import HalvesProof, MapComparison
+from ..contract.map_records import HalvesProof, MapComparison
 from ..physics.fsc import fourier_shell_correlation, resolution_at
 from ..physics.map_comparison import THRESHOLDS, comparison_of
 from ..physics.masked_fsc import conical_fsc, mask_of_map, masked_fsc

@@ -9,8 +9,9 @@ import numpy as np
 
 from ..contract import result_files
 from ..contract.errors import DataError
+from ..contract.map_records import MapComparison
 from ..contract.record import read_record, read_records
-from ..contract.records import Evaluation, HalvesRow, MapComparison
+from ..contract.records import Evaluation, HalvesRow
 
 
 def read_json(path: Path, command: str) -> Any:

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from ..contract import result_files, run_json
 from ..contract.errors import DataError
 from ..contract.labels import UNASSIGNED, Naming, cluster_colour, cluster_name, state_colour
-from ..contract.records import ClusterRow, Evaluation, HalfMaps, HalvesRow, MapComparison
+from ..contract.map_records import MapComparison
+from ..contract.records import ClusterRow, Evaluation, HalfMaps, HalvesRow
 from ..contract.settings import ReportRun, TrainRun
 from ..data.particle_tables import Clusters, read_cluster_rows, read_clusters, read_truth, rows_of
 from ..evaluation.reference_maps import Reference, read_references

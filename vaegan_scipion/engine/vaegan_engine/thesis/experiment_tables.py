@@ -11,8 +11,8 @@ from typing import Any
 
 from ..contract import result_files
 from ..contract.errors import ConfigError
+from ..contract.map_records import MapComparison
 from ..contract.record import inlined
-from ..contract.records import MapComparison
 from ..contract.setting import section, setting
 from ..contract.settings import ComputeConfig
 
