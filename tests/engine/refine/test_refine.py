@@ -169,8 +169,8 @@ def test_noise_has_no_structure(tmp_path):
     run = StatesRun(run_dir=str(train), n_maps=2, start_steps=6, search_steps=2, batch_size=60, search_shells=4.0,
                     state_shells=5.0, compute=COMPUTE)
     details = run_states(run, tmp_path / "out")
-    assert details["verdict"].startswith("no structure found"), details
-    assert details["states"] == 1
+    assert details.verdict.startswith("no structure found") and not details.has_states, details
+    assert details.states == 1
 
 
 @pytest.mark.parametrize(("changes", "message"), [
