@@ -104,11 +104,12 @@ class Search:
 
 
 def search_all(data: Images, model: MapMixture, rows: np.ndarray, radius: float, n_rotations: int,
-               largest_shift_px: float, batch: int = 256, progress: Callable[[int], None] | None = None) -> Search:
-    """E step over ``rows`` with the maps held fixed."""
+               largest_shift_px: float, batch: int = 256, progress: Callable[[int], None] | None = None,
+               finer_shifts: float = 1.0) -> Search:
+    """E step over ``rows`` with the maps held fixed; ``finer_shifts``: how many times finer the shifts are."""
     band = make_band(data.box_px, radius, data.device)
     grid = super_fibonacci_rotations(n_rotations, data.device)
-    shifts = shift_grid(largest_shift_px, shift_step_px(data.box_px, radius), data.device)
+    shifts = shift_grid_of(data, radius, largest_shift_px, finer_shifts)
     phases, templates = shift_phases(band, shifts), model.templates(band, grid)
     parts: list[Posterior] = []
     for first in range(0, len(rows), batch):

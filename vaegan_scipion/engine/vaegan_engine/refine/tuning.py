@@ -183,6 +183,7 @@ class MotionTuning:
     n_places: int = 51  # values of t that are tried
     node_pose_iterations: int = 1
     max_follow_turns: int = 6
+    finer_shifts: float = 5 / 3  # than other searches' when poses are followed: maps along a motion differ by little
     min_rise: float = 0.01  # of the agreement, for another turn
     sample: int = 2000  # images of a state that tell whether it moves
     follow_pose_iterations: int = 3
