@@ -97,13 +97,15 @@ def test_the_start_that_explains_unseen_images_is_kept(tmp_path, monkeypatch):
     coarse = begin(replace(RUN, start_steps=1), data, None, tmp_path)
     unseen, (row,) = coarse.unseen, coarse.starts  # of one map there is nothing else to try
     tried = row.coarse_log_evidence
-    assert len(tried) == 3 and tried[1] == max(tried) and tried[1] - max(tried[::2]) > 1
+    assert len(tried) == 3 and tried[1] == max(tried) and tried[1] - max(tried[::2]) > 1, tried
     assert row.kept and row.log_evidence == unseen
     there = resized_maps(kept[0][0], true.shape[-1])  # the start works in the box of its band
     correlation = np.corrcoef(there.numpy().ravel(), true.numpy().ravel())[0, 1]
     assert correlation > 0.8
     notes = [line for line in result_files.read_jsonl(tmp_path / result_files.LOG_JSONL) if line["stage"] == "held out"]
-    assert [line["log_evidence"] for line in notes[:3]] == tried and notes[-1]["log_evidence"] == unseen
+    last_of = {line["part"]: line["log_evidence"] for line in notes}
+    assert [last_of[part] for part in ("start 1, part 1", "start 2, part 1", "start 3")] == tried
+    assert notes[-1]["log_evidence"] == unseen
 
 
 def test_starts_differ_and_repeat(tmp_path):
@@ -113,6 +115,47 @@ def test_starts_differ_and_repeat(tmp_path):
     assert first.starts == again.starts and torch.equal(first.maps, again.maps)
     assert [row.kind for row in first.starts] == ["alone", "grown", "beside"]
     assert len(set(first.starts[0].coarse_log_evidence)) == 3
+
+
+@pytest.mark.parametrize("agree", [True, False])
+def test_starts_that_agree_early_end_the_trials(tmp_path, monkeypatch, agree):
+    """Two starts of two thirds of the steps, and as large a part of what follows; or all starts with all steps."""
+    data, *_ = simulated([blobs(3)], 80, noise=0.5)
+    taken, run_stage = {}, ab_initio.run_stage
+    looks: list[int] = []
+    monkeypatch.setattr(ab_initio.Trial, "agree", lambda *_: looks.append(0) or (agree and len(looks) == 2))
+
+    def noted(images, model, stage, *args, **more):
+        taken.setdefault(model.n_maps, []).append(stage.steps)
+        return run_stage(images, model, stage, *args, **more)
+
+    monkeypatch.setattr(ab_initio, "run_stage", noted)
+    coarse = begin(replace(RUN, n_maps=2, start_steps=9, search_steps=6), data, None, tmp_path)
+    assert taken == ({1: [3, 3, 3, 3, 4], 2: [6, 6]} if agree else {1: [3] * 6 + [9, 6], 2: [9, 9]})
+    assert len(coarse.starts[0].coarse_log_evidence) == (2 if agree else 3)
+
+
+@pytest.mark.parametrize(("n", "n_parts", "parts"), [(120, 3, [40, 40, 40]), (8, 3, [3, 2, 3]), (1, 3, [1]), (2, 3, [1, 1])])
+def test_steps_are_split_whole(n, n_parts, parts):
+    assert ab_initio.split_steps(n, n_parts) == parts and sum(parts) == n
+
+
+@pytest.mark.slow
+def test_two_right_starts_agree_and_wrong_ones_do_not(tmp_path):
+    """Unseen images at the true poses in two frames and hands agree; at those of blobs after one step they do not."""
+    data, _, rotations, _ = simulated([blobs(3)], 300, noise=0.3)
+    tuning = replace(FEW_ROTATIONS, start=replace(FEW_ROTATIONS.start, n_rotations=1152))
+    trial = ab_initio.trial_of(problem_of(data, run=replace(RUN, start_shells=6.0), tuning=tuning))
+    stage = replace(trial.stages()[0], steps=1)
+    blind = [ab_initio.advance(trial, trial.begin(k), stage, str(k), recorder_of(tmp_path / str(k))) for k in (0, 1)]
+    assert not trial.agree(*blind)
+    scale = 1 / simulated([blobs(3)], 300, noise=0.0)[0].images.std()
+    right = [trial.begin(k) for k in (0, 1)]
+    for start, map_ in zip(right, (blobs(3), blobs(3).flip(0).roll(1, 0)), strict=True):  # the other hand
+        start.model.maps = low_passed(float(scale) * map_[None], 6.0)
+        start.model.noise = 0.1 * start.model.noise
+        start.each, start.rotations = trial.look(start.model, stage)
+    assert trial.agree(*right)
 
 
 def test_more_starts_are_never_worse_before_they_go_on(tmp_path):
@@ -129,7 +172,7 @@ def test_other_maps_are_kept_where_they_are_plainly_better_than_copies(tmp_path,
     data, *_ = simulated([blobs(3)], 80, noise=0.5)
     made = {}
 
-    def go_on(trial, start, kind, recorder):
+    def go_on(trial, start, kind, effort, recorder):
         scatter = torch.linspace(-1, 1, 100) * 3 * 3 ** 0.5
         each = 20 + 50 * torch.linspace(-1, 1, 100).square() + (gain + scatter if kind == "beside" else 0)
         made[kind] = BestStart(kind, torch.randn(2, 24, 24, 24), torch.ones(13), each, [])

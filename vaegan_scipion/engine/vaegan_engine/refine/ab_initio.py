@@ -7,7 +7,9 @@ A start in wrong poses stays there, and what it splits or joins later means noth
   more than 13 of 100 images within 20 degrees of their pose; to 6 shells 48, to 8 shells 77, to 10 shells 89.
 * *Patience.* Many small steps, for the frame of a map forms slowly.
 * *Luck.* Several starts are made from different random maps, and the one that best explains images which took no part
-  is kept. The truth is not asked.
+  is kept. The truth is not asked. Where the first two agree on the poses of these images after a part of their steps, which
+  wrong starts never do, they have found the same: no other start is made, and what follows takes that part of its
+  steps too.
 
 The best map goes on as several copies, each with noise of its own, that become different in its frame (``GROWN``): junk
 and what varies most leave the others, and poses get better by it. States are not told apart here: all images are one
@@ -17,7 +19,7 @@ begin as states, where unseen images say that they are plainly better than the c
 """
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -27,6 +29,7 @@ from torch import Tensor
 
 from ..contract.records import StartRow
 from ..physics.map_resize import mask_in_box, resized_maps
+from ..physics.pose_agreement import share_in_one_frame
 from ..reconstruction.images import low_passed, spread_rows
 from ..reconstruction.map_mixture import MapMixture
 from ..reconstruction.pose_search import Batches, Stage, run_stage, search_all
@@ -49,6 +52,7 @@ class Start:
     batches: Batches
     rng: torch.Generator
     each: Tensor = field(default_factory=lambda: torch.zeros(0))  # log likelihood ratio of every unseen image
+    rotations: Tensor = field(default_factory=lambda: torch.zeros(0, 3, 3))  # of the unseen images in the first map
 
     @property
     def unseen(self) -> float:
@@ -58,14 +62,14 @@ class Start:
     def state(self) -> dict[str, Any]:
         """For ``restore``."""
         return {"model": self.model.state(), "batches": self.batches.state(), "rng": self.rng.get_state(),
-                "each": self.each}
+                "each": self.each, "rotations": self.rotations}
 
     def restore(self, state: dict[str, Any]) -> Start:
         """Go on as from ``state``."""
         self.model.restore(state["model"])
         self.batches.restore(state["batches"])
         self.rng.set_state(state["rng"].cpu())
-        self.each = state["each"].cpu()
+        self.each, self.rotations = state["each"].cpu(), state["rotations"].cpu()
         return self
 
 
@@ -79,6 +83,7 @@ class BestStart:
     noise: Tensor
     each: Tensor  # (n,) of every unseen image
     coarse: list[float]  # of every start before the best went on
+    effort: float = 1.0  # part of the steps after which two starts agreed
 
     @property
     def unseen(self) -> float:
@@ -137,11 +142,20 @@ class Trial:
             maps = torch.cat((alone.maps, resized_maps(random, alone.maps.shape[-1])))
         return Start(MapMixture(maps, alone.noise, problem.mask), self.batches(seed), rng)
 
-    def unseen_log_evidence(self, model: MapMixture, stage: Stage) -> Tensor:
-        """Log likelihood ratio of the images that took no part, the maps against an empty one."""
+    def look(self, model: MapMixture, stage: Stage) -> tuple[Tensor, Tensor]:
+        """The images that took no part, searched in all maps: ``unseen_log_evidence``, rotations in the first map."""
         best = search_all(self.problem.images, model, self.held, stage.radius, stage.n_rotations,
                           self.problem.max_shift_px)
-        return torch.from_numpy(best.log_evidence).logsumexp(1) - np.log(model.n_maps)
+        return torch.from_numpy(best.log_evidence).logsumexp(1) - np.log(model.n_maps), best.rotations[:, 0].cpu()
+
+    def unseen_log_evidence(self, model: MapMixture, stage: Stage) -> Tensor:
+        """Log likelihood ratio of the images that took no part, the maps against an empty one."""
+        return self.look(model, stage)[0]
+
+    def agree(self, first: Start, second: Start) -> bool:
+        """Whether two starts have found the same poses of the images that took no part."""
+        tuning = self.problem.tuning.start
+        return share_in_one_frame(first.rotations, second.rotations, tuning.agree_deg) >= tuning.min_agree
 
 
 def trial_of(problem: Problem) -> Trial:
@@ -167,7 +181,7 @@ def ab_initio(problem: Problem, maps: Tensor | None, recorder: Recorder) -> Coar
         kinds = [GROWN, *([BESIDE] if run.n_maps > 1 else []), *([CLUSTERS] if maps is not None else [])]
         recorder.stage("ab initio", f"{run.n_maps} maps, from the best one or others")
         several = [recorder.step(f"ab_initio_{kind}", partial(
-            go_on, trial, trial.begin_several(kind, alone, maps), kind, recorder)) for kind in kinds]
+            go_on, trial, trial.begin_several(kind, alone, maps), kind, alone.effort, recorder)) for kind in kinds]
         copies, best = several[0], max(several[1:], key=lambda end: end.unseen)
         kept = best if is_plainly_better(best.each, copies.each, problem.tuning.start) else copies
     print(f"unseen images: log likelihood against an empty map {kept.unseen:.1f} per image ({len(trial.held)} images)")
@@ -187,26 +201,51 @@ def is_plainly_better(first: Tensor, second: Tensor, tuning: StartTuning = TUNIN
 
 
 def best_alone(trial: Trial, recorder: Recorder) -> BestStart:
-    """All starts from one map, and more steps of the best of them."""
-    (first, longer), steps = trial.stages(), recorder.steps
-    so_far = steps.read(TRIED)
-    if so_far is None:
-        so_far = {"unseen": [], "best": None}
-    while len(so_far["unseen"]) < trial.problem.settings.n_starts:
-        number = len(so_far["unseen"])
-        start = advance(trial, trial.begin(number), first, f"start {number + 1}", recorder)
-        is_best = not so_far["unseen"] or start.unseen > max(so_far["unseen"])
-        so_far = {"unseen": [*so_far["unseen"], start.unseen], "best": start.state() if is_best else so_far["best"]}
-        steps.write(TRIED, so_far)
-    end = trial.begin(int(np.argmax(so_far["unseen"]))).restore(so_far["best"])
-    end = advance(trial, end, longer, "the best goes on", recorder)
+    """All starts from one map, or two where they agree, and more steps of the best of them."""
+    (first, longer), steps, n_starts = trial.stages(), recorder.steps, trial.problem.settings.n_starts
+    ends: list[dict[str, Any]] = steps.read(TRIED) or []  # of every start: the parts that are done, where it is
+
+    def take(number: int, stage: Stage, part: str) -> Start:
+        start, known = trial.begin(number), ends[number] if number < len(ends) else {"parts": []}
+        if known["parts"]:
+            start.restore(known["state"])
+        if part not in known["parts"]:
+            start = advance(trial, start, stage, part, recorder)
+            ends[number:number + 1] = [{"parts": [*known["parts"], part], "state": start.state()}]
+            steps.write(TRIED, ends)
+        return start
+
+    two: list[Start] = []
+    parts, effort = split_steps(first.steps, trial.problem.tuning.start.n_looks), 1.0
+    for part, n_steps in enumerate(parts if n_starts > 1 else []):
+        stage = replace(first, steps=n_steps)
+        two = [take(number, stage, f"start {number + 1}, part {part + 1}") for number in range(2)]
+        if trial.agree(*two):
+            effort = sum(parts[:part + 1]) / first.steps
+            print(f"two starts agree after {sum(parts[:part + 1])} of {first.steps} steps", flush=True)
+            n_starts = 2
+            break
+    starts = two + [take(number, first, f"start {number + 1}") for number in range(len(two), n_starts)]
+    tried, best = [start.unseen for start in starts], max(starts, key=lambda start: start.unseen)
+    end = advance(trial, best, part_of(longer, effort), "the best goes on", recorder)
     steps.drop(TRIED)
-    return BestStart(ALONE, end.model.maps, end.model.noise, end.each, so_far["unseen"])
+    return BestStart(ALONE, end.model.maps, end.model.noise, end.each, tried, effort)
 
 
-def go_on(trial: Trial, start: Start, kind: str, recorder: Recorder) -> BestStart:
-    """A start of several maps after all its steps."""
-    end = advance(trial, start, trial.stages()[0], kind, recorder)
+def split_steps(n: int, n_parts: int) -> list[int]:
+    """``n`` steps in at most so many parts, none of them empty."""
+    edges = np.linspace(0, n, min(n_parts, n) + 1).round().astype(int)
+    return [int(end - begin) for begin, end in zip(edges, edges[1:], strict=False)]
+
+
+def part_of(stage: Stage, effort: float) -> Stage:
+    """A part of a stage's steps."""
+    return replace(stage, steps=max(1, round(effort * stage.steps)))
+
+
+def go_on(trial: Trial, start: Start, kind: str, effort: float, recorder: Recorder) -> BestStart:
+    """A start of several maps after its steps, the part of them that was enough for one map."""
+    end = advance(trial, start, part_of(trial.stages()[0], effort), kind, recorder)
     return BestStart(kind, end.model.maps, end.model.noise, end.each, [])
 
 
@@ -239,7 +278,7 @@ def advance(trial: Trial, start: Start, stage: Stage, part: str, recorder: Recor
 
         run_stage(trial.problem.images, start.model, stage, start.batches, trial.problem.max_shift_px, start.rng,
                   done=n_done, after_step=after_step)
-    start.each = trial.unseen_log_evidence(start.model, stage)
+    start.each, start.rotations = trial.look(start.model, stage)
     steps.drop(UNDER_WAY)
     recorder.note(stage="held out", part=part, n_images=len(trial.held), log_evidence=start.unseen)
     print(f"{part}: log likelihood of unseen images {start.unseen:.1f} per image", flush=True)

@@ -30,6 +30,9 @@ class StartTuning:
     """Ab initio maps (``ab_initio``, ``starting_maps``)."""
 
     n_rotations: int = 2304  # of the grid, about 18 degrees apart; 4608 are no better
+    n_looks: int = 3  # times that two starts are compared on their way; wide
+    agree_deg: float = 25.0  # of the poses of unseen images in two starts, in one frame
+    min_agree: float = 0.6  # of these images: the starts have found the same; ribo3 0.94, wrong starts 0.03 to 0.18
     larger_batches: int = 2  # times the batch of the starts, for what goes on; wide
     n_images_power: int = 1000  # that starting noise and scale are measured on; wide
     n_rotations_scale: int = 256  # that the power of the maps' slices is averaged over; wide
