@@ -122,9 +122,9 @@ def test_relion_is_told(tmp_path):
 def test_the_ceiling_sees_what_the_training_saw(tmp_path, monkeypatch):
     seen = []
 
-    def first_batch(channels, label, *rest):
-        seen.append(channels(np.arange(N)))
-        return label
+    def first_batch(images, *rest):
+        seen.append(images.channels(np.arange(N)))
+        return images.label
 
     star = star_of(tmp_path)
     (tmp_path / "truth.csv").write_text("id,map\n" + "".join(f"{i + 1},{i % 2}\n" for i in range(N)))

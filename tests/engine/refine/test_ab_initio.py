@@ -135,7 +135,8 @@ def test_starts_that_agree_early_end_the_trials(tmp_path, monkeypatch, agree):
     assert len(coarse.starts[0].coarse_log_evidence) == (2 if agree else 3)
 
 
-@pytest.mark.parametrize(("n", "n_parts", "parts"), [(120, 3, [40, 40, 40]), (8, 3, [3, 2, 3]), (1, 3, [1]), (2, 3, [1, 1])])
+@pytest.mark.parametrize(("n", "n_parts", "parts"), [
+    (120, 3, [40, 40, 40]), (8, 3, [3, 2, 3]), (1, 3, [1]), (2, 3, [1, 1])])
 def test_steps_are_split_whole(n, n_parts, parts):
     assert ab_initio.split_steps(n, n_parts) == parts and sum(parts) == n
 
@@ -143,7 +144,7 @@ def test_steps_are_split_whole(n, n_parts, parts):
 @pytest.mark.slow
 def test_two_right_starts_agree_and_wrong_ones_do_not(tmp_path):
     """Unseen images at the true poses in two frames and hands agree; at those of blobs after one step they do not."""
-    data, _, rotations, _ = simulated([blobs(3)], 300, noise=0.3)
+    data, *_ = simulated([blobs(3)], 300, noise=0.3)
     tuning = replace(FEW_ROTATIONS, start=replace(FEW_ROTATIONS.start, n_rotations=1152))
     trial = ab_initio.trial_of(problem_of(data, run=replace(RUN, start_shells=6.0), tuning=tuning))
     stage = replace(trial.stages()[0], steps=1)

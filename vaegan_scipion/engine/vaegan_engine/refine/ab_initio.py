@@ -7,9 +7,9 @@ A start in wrong poses stays there, and what it splits or joins later means noth
   more than 13 of 100 images within 20 degrees of their pose; to 6 shells 48, to 8 shells 77, to 10 shells 89.
 * *Patience.* Many small steps, for the frame of a map forms slowly.
 * *Luck.* Several starts are made from different random maps, and the one that best explains images which took no part
-  is kept. The truth is not asked. Where the first two agree on the poses of these images after a part of their steps, which
-  wrong starts never do, they have found the same: no other start is made, and what follows takes that part of its
-  steps too.
+  is kept. The truth is not asked. Where the first two agree on the poses of these images after a part of their steps,
+  which wrong starts did not do, they have found the same: no other start is made, and what follows takes that part of
+  its steps too.
 
 The best map goes on as several copies, each with noise of its own, that become different in its frame (``GROWN``): junk
 and what varies most leave the others, and poses get better by it. States are not told apart here: all images are one
@@ -235,7 +235,7 @@ def best_alone(trial: Trial, recorder: Recorder) -> BestStart:
 def split_steps(n: int, n_parts: int) -> list[int]:
     """``n`` steps in at most so many parts, none of them empty."""
     edges = np.linspace(0, n, min(n_parts, n) + 1).round().astype(int)
-    return [int(end - begin) for begin, end in zip(edges, edges[1:], strict=False)]
+    return [int(n_steps) for n_steps in np.diff(edges)]
 
 
 def part_of(stage: Stage, effort: float) -> Stage:
