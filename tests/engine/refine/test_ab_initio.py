@@ -15,8 +15,12 @@ from vaegan_engine.physics.map_resize import resized_maps
 from vaegan_engine.reconstruction.images import Images, low_passed
 from vaegan_engine.refine import ab_initio, resolutions
 from vaegan_engine.refine.ab_initio import BestStart, CoarseMaps
+from vaegan_engine.refine.problem import Recorder
 from vaegan_engine.refine.starting_maps import starting_mixture
 from vaegan_engine.refine.tuning import TUNING
+from vaegan_engine.runtime import step_store
+from vaegan_engine.runtime.journal import Journal
+from vaegan_engine.runtime.step_store import Checkpoints
 
 CPU = torch.device("cpu")
 RUN = StatesRun(n_maps=1, n_starts=3, start_steps=8, search_steps=2, batch_size=60, start_shells=4.0,
@@ -133,6 +137,39 @@ def test_starts_that_agree_early_end_the_trials(tmp_path, monkeypatch, agree):
     coarse = begin(replace(RUN, n_maps=2, start_steps=9, search_steps=6), data, None, tmp_path)
     assert taken == ({1: [3, 3, 3, 3, 4], 2: [6, 6]} if agree else {1: [3] * 6 + [9, 6], 2: [9, 9]})
     assert len(coarse.starts[0].coarse_log_evidence) == (2 if agree else 3)
+
+
+@pytest.mark.parametrize("agree_after", [1, 2, 3, 9])
+def test_a_stop_at_any_checkpoint_changes_nothing(tmp_path, monkeypatch, agree_after):
+    """Starts that agree once both have so many steps of six; stopped each time that something has been stored."""
+    data, *_ = simulated([blobs(3)], 80, noise=0.5)
+    run = replace(RUN, n_maps=1, start_steps=6, search_steps=6, batch_size=10)
+    problem, write = problem_of(data, run=run, tuning=FEW_ROTATIONS), Checkpoints.write
+
+    def agree(trial, *starts):  # 72 images take part, so no start has begun them anew
+        return min(start.batches.state()["next"] for start in starts) >= 10 * 2 * agree_after
+
+    monkeypatch.setattr(ab_initio.Trial, "agree", agree)
+    whole = ab_initio.ab_initio(problem, None, recorder_of(tmp_path / "whole"))
+    monkeypatch.setattr(step_store, "UNDER_WAY_SECONDS", 0.0)
+    written: list[str] = []
+
+    def and_stop(self, name, value):
+        write(self, name, value)
+        written.append(name)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoints, "write", and_stop)
+    folder, parts = tmp_path / "parts", None
+    while parts is None:
+        assert len(written) < 100
+        steps = Checkpoints(folder, {}, CPU, bool(written))
+        try:
+            parts = ab_initio.ab_initio(problem, None, Recorder(Journal(folder, bool(written)), steps))
+        except KeyboardInterrupt:
+            continue
+    assert set(written) == {ab_initio.UNDER_WAY, ab_initio.TRIED, "ab_initio_alone"}
+    assert parts.starts == whole.starts and torch.equal(parts.maps, whole.maps)
 
 
 @pytest.mark.parametrize(("n", "n_parts", "parts"), [

@@ -6,16 +6,17 @@ import pytest
 import torch
 from refine_particles import PIXEL_SIZE_ANG, problem_of
 from vaegan_engine.reconstruction.images import Images
+from vaegan_engine.refine.problem import GivenPoses
 from vaegan_engine.refine.shift_limit import shift_limit, shift_warning
 from vaegan_engine.refine.states import Assignment
 
 
-def limit_of(shifts_px: torch.Tensor, aside: np.ndarray, largest_px: float):
+def limit_of(shifts_px: torch.Tensor, aside: np.ndarray, largest_px: float, poses: GivenPoses | None = None):
     n, d = len(shifts_px), 12
     images = Images(np.zeros((n, d, d), np.float32), np.zeros((n, 7), np.float32), PIXEL_SIZE_ANG, torch.device("cpu"))
     assignment = Assignment(np.zeros(n, int), np.zeros((n, 1), np.float32), torch.eye(3).expand(n, 1, 3, 3),
                             shifts_px[:, None], torch.zeros(1, d, d, d), torch.ones(d // 2 + 1), aside)
-    return shift_limit(problem_of(images, max_shift_px=largest_px), assignment)
+    return shift_limit(problem_of(images, max_shift_px=largest_px, poses=poses), assignment)
 
 
 @pytest.mark.parametrize("largest_px", [2.0, 4.8])
@@ -35,3 +36,10 @@ def test_junk_does_not_count():
     shifts[:40, 1] = -3.0
     assert limit_of(shifts, np.arange(100) < 40, 3.0).at_limit_frac == 0.0
     assert limit_of(shifts, np.zeros(100, bool), 3.0).at_limit_frac == pytest.approx(0.4)
+
+
+def test_shifts_that_were_given_are_no_ones_limit():
+    shifts = torch.full((50, 2), 9.0)
+    given = GivenPoses(torch.eye(3).expand(50, 3, 3), shifts)
+    assert limit_of(shifts, np.zeros(50, bool), 3.0).warning()
+    assert not limit_of(shifts, np.zeros(50, bool), 3.0, given).warning()

@@ -134,7 +134,8 @@ class Trial:
         rng = torch.Generator().manual_seed(seed)
         if kind == CLUSTERS:
             assert clusters is not None
-            return Start(starting_mixture(problem, clusters, max(len(clusters), n_maps), rng), self.batches(seed), rng)
+            model = starting_mixture(problem, clusters.to(problem.device), max(len(clusters), n_maps), rng)
+            return Start(model, self.batches(seed), rng)
         if kind == GROWN:
             maps = grown(alone.maps[0], problem, rng)
         else:
@@ -220,7 +221,8 @@ def best_alone(trial: Trial, recorder: Recorder) -> BestStart:
     for part, n_steps in enumerate(parts if n_starts > 1 else []):
         stage = replace(first, steps=n_steps)
         two = [take(number, stage, f"start {number + 1}, part {part + 1}") for number in range(2)]
-        if trial.agree(*two):
+        is_latest = all(len(end["parts"]) == part + 1 for end in ends[:2])  # else it was asked before
+        if is_latest and trial.agree(*two):
             effort = sum(parts[:part + 1]) / first.steps
             print(f"two starts agree after {sum(parts[:part + 1])} of {first.steps} steps", flush=True)
             n_starts = 2

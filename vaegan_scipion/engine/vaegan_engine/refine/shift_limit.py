@@ -20,9 +20,9 @@ def shift_warning(shifts: ShiftLimit) -> str:
 
 
 def shift_limit(problem: Problem, assignment: Assignment) -> ShiftLimit:
-    """The share of the particles in states whose shift reaches the largest one that was searched."""
+    """The share of the particles in states whose shift reaches the largest one that was searched; 0 where none was."""
     rows = np.flatnonzero(~assignment.aside)
     _, shifts_px = assignment.poses(rows)
     near = shifts_px.abs().amax(1) >= NEAR_FRAC * problem.max_shift_px
-    frac = float(near.float().mean()) if len(rows) and problem.max_shift_px else 0.0
+    frac = float(near.float().mean()) if len(rows) and problem.max_shift_px and problem.poses is None else 0.0
     return ShiftLimit(problem.max_shift_px * problem.images.pixel_size_ang, frac)
