@@ -49,7 +49,8 @@ def build_project(folder: Path, data: Path, args: argparse.Namespace) -> dict[st
         "answer": str(answer), "train": train,
         "cluster": {"seed": args.seed, "numberOfThreads": args.threads},
         "traverse": {"seed": args.seed, "numberOfThreads": args.threads},
-        "states": {"boxPx": args.box, "seed": args.seed, "numberOfThreads": args.threads},
+        "states": {"boxPx": args.box, "seed": args.seed, "numberOfThreads": args.threads,
+                   "maxShiftFrac": 0.05},  # as far as simulate shifts
     }, indent=2) + "\n")
     run([SCIPION, "python", ROOT / "scripts" / "demo_project.py", request], VAEGAN_DEMO_GPU=str(int(args.gpu)))
     found: dict[str, str] = json.loads(answer.read_text())

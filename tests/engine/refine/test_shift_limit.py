@@ -41,5 +41,5 @@ def test_junk_does_not_count():
 def test_shifts_that_were_given_are_no_ones_limit():
     shifts = torch.full((50, 2), 9.0)
     given = GivenPoses(torch.eye(3).expand(50, 3, 3), shifts)
-    assert limit_of(shifts, np.zeros(50, bool), 3.0).warning()
-    assert not limit_of(shifts, np.zeros(50, bool), 3.0, given).warning()
+    assert shift_warning(limit_of(shifts, np.zeros(50, bool), 3.0))
+    assert not shift_warning(limit_of(shifts, np.zeros(50, bool), 3.0, given))
