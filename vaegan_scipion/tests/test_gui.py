@@ -11,8 +11,8 @@ from vaegan_scipion import protocols
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "gui.py"
 PICTURES = ("project", "viewer_train3d", "viewer_cluster", "viewer_traverse", "viewer_evaluate", "curves", "components",
-            "density", "cards", "maps", "fsc", "strips", "movie", "counts", "no_chimerax", "classes", "umap_lasso",
-            "umap_created", "project_after")
+            "density", "coloured", "cards", "maps", "fsc", "strips", "movie", "counts", "no_chimerax", "classes",
+            "umap_lasso", "umap_created", "project_after")
 
 
 def reason_to_skip():
