@@ -12,21 +12,19 @@ from pyworkflow.object import Float, Integer, String
 from ..constants import CLASSES_DIR, PARTICLES_STAR
 from ..convert.from_engine import Picture, enabled_ids, new_picture_item, set_location
 from ..convert.plane_classes import PlanePose, align_in_plane, read_plane_poses
-from ..convert.sample_images import contrast_note, sample_images
 from ..engine.vaegan_engine.contract import result_files, run_json
 from ..engine.vaegan_engine.contract.settings import Classes2dRun, ComputeConfig, DataConfig
 from ..engine_run import EngineError, has_result, read_status, result_file
 from .form_settings import add_setting, optional, problems_of, values_of
+from .particle_notes import particle_notes
 from .protocol_base import (
     VaeganProtBase,
     count_enabled,
     file_digest,
     kept_box_ang,
-    radius_frac,
     set_digest,
     validate_diameter,
     validate_particles,
-    warn_particles,
 )
 
 N_PARTICLES_MIN = 40  # the engine's limit
@@ -191,24 +189,7 @@ class VaeganProtClasses2D(VaeganProtBase):
 
     def _warnings(self) -> List[str]:
         particles = self.inputParticles.get()
-        if particles is None:
-            return []
-        notes = warn_particles(particles, N_PARTICLES_FEW)
-        try:
-            images = sample_images(particles).images
-        except (OSError, ValueError) as error:
-            return notes + [f"The particles cannot be looked at ({error})."]
-        if not all(map(bool, images.shape)):
-            return notes
-        contrast = contrast_note(images, self._radiusFrac(particles), self.invertContrast.get())
-        return notes + ([contrast] if contrast else [])
-
-    def _radiusFrac(self, particles: Any) -> float:
-        """Radius of the particle's circle over the whole box."""
-        diameter = optional(self, "particleDiameterAng")
-        if diameter is None:
-            return float(DataConfig().particle_radius_frac * self.cropFrac.get())
-        return radius_frac(diameter, particles.getXDim() * particles.getSamplingRate())
+        return [] if particles is None else particle_notes(self, particles, N_PARTICLES_FEW)
 
     def _summary(self) -> List[str]:
         if not self.hasAttribute("outputClasses") or not has_result(self.getClassesDir(), result_files.CLASSES2D_JSON):

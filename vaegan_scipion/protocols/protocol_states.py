@@ -12,7 +12,6 @@ from pyworkflow.object import Float, Integer
 from ..constants import PARTICLES_STAR, STATES_DIR
 from ..convert.from_engine import Picture, enabled_ids, new_picture_item, set_location
 from ..convert.poses import Pose, pose_matrices, read_poses
-from ..convert.sample_images import contrast_note, sample_images
 from ..engine.vaegan_engine.contract import errors, result_files, run_json
 from ..engine.vaegan_engine.contract.labels import UNASSIGNED
 from ..engine.vaegan_engine.contract.record import read_record, read_records
@@ -21,6 +20,7 @@ from ..engine.vaegan_engine.contract.settings import DataConfig, StatesRun, Trai
 from ..engine_run import EngineError, has_result, read_status, result_file
 from . import stage_resolutions
 from .form_settings import add_setting, optional, problems_of, values_of
+from .particle_notes import circle_radius_frac, particle_notes
 from .protocol_base import (
     VaeganProtBase,
     count_enabled,
@@ -29,7 +29,6 @@ from .protocol_base import (
     set_digest,
     validate_diameter,
     validate_particles,
-    warn_particles,
 )
 
 N_PARTICLES_MIN = 200  # the engine's limit
@@ -274,24 +273,7 @@ class VaeganProtStates(VaeganProtBase):
 
     def _warnings(self) -> List[str]:
         particles, notes = self.inputParticles.get(), self._warnCompute()
-        if particles is None:
-            return notes
-        notes += warn_particles(particles, N_PARTICLES_FEW)
-        try:
-            images = sample_images(particles).images
-        except (OSError, ValueError) as error:
-            return notes + [f"The particles cannot be looked at ({error})."]
-        if not all(map(bool, images.shape)):
-            return notes
-        contrast = contrast_note(images, self._radiusFrac(particles), self.invertContrast.get())
-        return notes + ([contrast] if contrast else [])
-
-    def _radiusFrac(self, particles: Any) -> float:
-        """Radius of the particle's circle over the whole box."""
-        diameter_ang = optional(self, "particleDiameterAng")
-        if diameter_ang is None:
-            return float(DataConfig().particle_radius_frac * self.cropFrac.get())
-        return float(diameter_ang / (2 * particles.getSamplingRate() * particles.getXDim()))
+        return notes if particles is None else notes + particle_notes(self, particles, N_PARTICLES_FEW)
 
     def _summary(self) -> List[str]:
         if not self.hasAttribute("outputClasses") or not has_result(self.getStatesDir(), result_files.STATES_JSON):
@@ -347,7 +329,7 @@ class VaeganProtStates(VaeganProtBase):
         particles = self.inputParticles.get()
         values = values_of(self, DataConfig, ("box_px", "crop_frac", "invert_contrast", "ignore_ctf"))
         radius_frac = (DataConfig().particle_radius_frac if particles is None
-                       else self._radiusFrac(particles) / values["crop_frac"])
+                       else circle_radius_frac(self, particles) / values["crop_frac"])
         return {**values, "particle_radius_frac": min(round(radius_frac, 6), 0.5)}
 
     def getMapPixelSize(self) -> float:

@@ -1,0 +1,29 @@
+"""What forms that take particles themselves say of them before a run."""
+from typing import Any, List
+
+from ..convert.sample_images import contrast_note, sample_images
+from ..engine.vaegan_engine.contract.settings import DataConfig
+from .form_settings import optional
+from .protocol_base import warn_particles
+
+
+def circle_radius_frac(protocol: Any, particles: Any) -> float:
+    """Radius of the particle's circle over the whole box: from the form's diameter, else what the engine takes."""
+    diameter_ang = optional(protocol, "particleDiameterAng")
+    if diameter_ang is None:
+        return float(DataConfig().particle_radius_frac * protocol.cropFrac.get())
+    whole_ang = particles.getXDim() * particles.getSamplingRate()
+    return float(diameter_ang / (2 * whole_ang)) if whole_ang > 0 else 0.5
+
+
+def particle_notes(protocol: Any, particles: Any, n_few: int) -> List[str]:
+    """Warnings on a set of particles and on the contrast of its images."""
+    notes = warn_particles(particles, n_few)
+    try:
+        images = sample_images(particles).images
+    except (OSError, ValueError) as error:
+        return notes + [f"The particles cannot be looked at ({error})."]
+    if not all(map(bool, images.shape)):
+        return notes
+    contrast = contrast_note(images, circle_radius_frac(protocol, particles), protocol.invertContrast.get())
+    return notes + ([contrast] if contrast else [])
