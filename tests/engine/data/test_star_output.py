@@ -17,7 +17,7 @@ from vaegan_engine.contract.settings import DataConfig
 from vaegan_engine.data.prepared_images import ParticleCache, open_cache
 from vaegan_engine.data.star_files import read_star
 from vaegan_engine.data.star_subset import write_subset
-from vaegan_engine.refine.particle_output import Table, write_stars
+from vaegan_engine.refine.output.particle_output import Table, write_stars
 
 N = 6
 

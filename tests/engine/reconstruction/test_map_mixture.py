@@ -13,7 +13,7 @@ from vaegan_engine.physics.rotations import super_fibonacci_rotations
 from vaegan_engine.physics.slices import gather, stencil
 from vaegan_engine.reconstruction.images import image_power
 from vaegan_engine.reconstruction.map_mixture import MapMixture, Shifted, accumulate, search
-from vaegan_engine.refine.starting_maps import scale_to_images
+from vaegan_engine.refine.start.starting_maps import scale_to_images
 
 
 def test_search_is_the_likelihood_summed_by_hand():

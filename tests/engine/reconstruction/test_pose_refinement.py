@@ -12,7 +12,7 @@ from vaegan_engine.physics.projection import map_to_fourier
 from vaegan_engine.physics.rotations import rotation_distance_deg
 from vaegan_engine.reconstruction.images import image_power
 from vaegan_engine.reconstruction.pose_refinement import AtPoses, refine_poses, small_rotations
-from vaegan_engine.refine.starting_maps import scale_to_images
+from vaegan_engine.refine.start.starting_maps import scale_to_images
 
 
 def test_small_rotation_turns_by_its_length():

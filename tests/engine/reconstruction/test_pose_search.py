@@ -8,7 +8,7 @@ from refine_particles import PIXEL_SIZE_ANG, blobs, mask_of, simulated
 from vaegan_engine.reconstruction.images import Images, image_power
 from vaegan_engine.reconstruction.map_mixture import MapMixture
 from vaegan_engine.reconstruction.pose_search import Batches, search_all, shift_step_px
-from vaegan_engine.refine.starting_maps import scale_to_images
+from vaegan_engine.refine.start.starting_maps import scale_to_images
 
 
 def test_noise_alone_has_no_evidence_for_a_map():

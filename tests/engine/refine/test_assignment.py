@@ -14,13 +14,14 @@ from vaegan_engine.physics.fourier_band import make_band
 from vaegan_engine.physics.map_alignment import AlignedMap
 from vaegan_engine.physics.rotations import random_rotations
 from vaegan_engine.reconstruction.least_squares import residual_noise
-from vaegan_engine.refine import common_frame, each_state, half_maps, join_states
 from vaegan_engine.refine.assignment import reassign, state_log_posterior
-from vaegan_engine.refine.half_maps import reached_shell, refine_halves, smaller_halves
-from vaegan_engine.refine.junk import set_junk_aside
-from vaegan_engine.refine.moving_poses import search_at_nodes
-from vaegan_engine.refine.restart_states import place_map
-from vaegan_engine.refine.second_search import search_again
+from vaegan_engine.refine.detail import common_frame, each_state, half_maps
+from vaegan_engine.refine.detail.half_maps import reached_shell, refine_halves, smaller_halves
+from vaegan_engine.refine.detail.moving_poses import search_at_nodes
+from vaegan_engine.refine.rounds import join_states
+from vaegan_engine.refine.rounds.junk import set_junk_aside
+from vaegan_engine.refine.rounds.restart_states import place_map
+from vaegan_engine.refine.rounds.second_search import search_again
 from vaegan_engine.refine.states import Assignment
 from vaegan_engine.refine.tuning import RefineTuning, SearchTuning
 

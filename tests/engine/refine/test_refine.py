@@ -23,11 +23,11 @@ from vaegan_engine.physics.fsc import fourier_shell_correlation, soft_sphere_mas
 from vaegan_engine.reconstruction.images import Images
 from vaegan_engine.reconstruction.map_mixture import MapMixture
 from vaegan_engine.reconstruction.pose_search import Search
-from vaegan_engine.refine import rounds
-from vaegan_engine.refine.ab_initio import CoarseMaps
-from vaegan_engine.refine.evidence import Evidence, verdict
-from vaegan_engine.refine.landscape import Leaf
 from vaegan_engine.refine.refine import run_states
+from vaegan_engine.refine.rounds import rounds
+from vaegan_engine.refine.rounds.evidence import Evidence, verdict
+from vaegan_engine.refine.rounds.landscape import Leaf
+from vaegan_engine.refine.start.ab_initio import CoarseMaps
 from vaegan_engine.refine.states import Assignment, State
 from vaegan_engine.simulation.simulate import SimulateOptions, run_simulate
 

@@ -18,9 +18,12 @@ from vaegan_engine.contract.records import StatesSummary
 from vaegan_engine.contract.settings import ComputeConfig, DataConfig, StatesRun, TrainRun
 from vaegan_engine.data.mrc_files import write_map
 from vaegan_engine.physics.map_alignment import AlignedMap
-from vaegan_engine.refine import ab_initio, common_frame, contrast, join_states, refine
+from vaegan_engine.refine import refine
+from vaegan_engine.refine.detail import common_frame
 from vaegan_engine.refine.inputs import open_images, with_data
 from vaegan_engine.refine.resume import settings_of
+from vaegan_engine.refine.rounds import contrast, join_states
+from vaegan_engine.refine.start import ab_initio
 from vaegan_engine.refine.states import Assignment, State
 from vaegan_engine.refine.tuning import JoinTuning
 from vaegan_engine.runtime import step_store

@@ -32,7 +32,7 @@ from ..reconstruction.map_mixture import MapMixture
 from ..reconstruction.pose_refinement import AtPoses, refine_poses
 from ..reconstruction.pose_search import Search, search_all
 from ..reconstruction.posed_images import posed
-from ..refine.starting_maps import scale_to_images
+from ..refine.start.starting_maps import scale_to_images
 from ..runtime.compute import describe, prepare_device
 from ..stats.label_agreement import agreement
 from .reference_maps import read_references, reference_of_state

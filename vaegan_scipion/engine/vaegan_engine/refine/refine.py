@@ -41,17 +41,18 @@ from ..runtime import compute
 from ..runtime.journal import Journal
 from ..runtime.step_store import Checkpoints
 from ..runtime.stop_signals import stoppable
-from . import mask_choice, output
-from .ab_initio import ab_initio
-from .common_frame import lay_in_one_frame
-from .each_state import find_motions, follow_motions, half_sets_of_all, refine_details
+from .detail.common_frame import lay_in_one_frame
+from .detail.each_state import find_motions, follow_motions, half_sets_of_all, refine_details
+from .detail.motion import Motion
 from .inputs import open_images, with_data
-from .known_poses import given_poses, known_start
-from .motion import Motion
+from .output import output
 from .problem import Problem, Recorder
-from .resolutions import shells_text, with_shells
 from .resume import settings_of
-from .rounds import find_states
+from .rounds import mask_choice
+from .rounds.rounds import find_states
+from .start.ab_initio import ab_initio
+from .start.known_poses import given_poses, known_start
+from .start.resolutions import shells_text, with_shells
 from .tuning import TUNING, RefineTuning
 
 

@@ -1,0 +1,50 @@
+"""States found in other frames and hands are laid on the largest one, poses and maps together."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from refine_particles import blobs, problem_of, simulated
+from vaegan_engine.physics.fsc import fourier_shell_correlation, soft_sphere_mask
+from vaegan_engine.physics.map_alignment import AlignedMap, carried
+from vaegan_engine.physics.rotations import random_rotations, rotation_distance_deg
+from vaegan_engine.refine.detail.common_frame import lay_in_one_frame
+from vaegan_engine.refine.detail.half_maps import halves_at
+from vaegan_engine.refine.states import Assignment
+
+BOX_PX, N = 24, 150
+MASK = torch.from_numpy(soft_sphere_mask(BOX_PX, 0.42 * BOX_PX, 2.0))
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_state_in_another_frame_is_laid_on_the_largest(mirrored):
+    """Two states of one frame; the poses of the second, smaller one are first carried to another frame and hand."""
+    common, extra = blobs(7), np.roll(blobs(8, n=6, reach_frac=0.1).numpy(), 4, 2)
+    data, label, rotations, shifts = simulated([common, common + 0.7 * torch.from_numpy(extra)], N, 0.5)
+    rng = torch.Generator().manual_seed(4)
+    R, t = random_rotations(1, rng)[0].numpy(), np.array([0.8, -0.5, 0.3], np.float32)
+    other = AlignedMap(np.zeros((1, 1, 1)), R, t, t, mirrored, 1.0)
+    rotations_other, shifts_other = carried(rotations, shifts, other, forward=True)
+    label = np.where(np.arange(2 * N) < N + 10, label, 1)
+    aside = np.zeros(2 * N, bool)
+    aside[N:N + 20] = True  # so that the first state is the larger one
+    found = Assignment(label, np.eye(2, dtype=np.float32)[label] - 1, torch.stack((rotations, rotations_other), 1),
+                       torch.stack((shifts, shifts_other), 1), torch.zeros(2, BOX_PX, BOX_PX, BOX_PX),
+                       torch.ones(BOX_PX // 2 + 1), aside)
+    half_set = 1 + np.arange(2 * N) % 2
+    problem = problem_of(data, half_set=half_set, mask=MASK)
+    before = [halves_at(problem, found, state, 8) for state in (0, 1)]
+    made, halves, laid = lay_in_one_frame(problem, found, before)
+
+    own = made.members(1)
+    error = rotation_distance_deg(made.rotations[own, 1], rotations[own])
+    assert float(error.median()) < 5.0, error.median()
+    assert float((made.shifts_px[own, 1] - shifts[own]).abs().median()) < 0.3
+    assert (laid[1].mirrored, laid[0].correlation) == (mirrored, 1.0)
+    assert laid[1].correlation > 0.8
+    true = (common + 0.7 * torch.from_numpy(extra)).numpy() * MASK.numpy()
+    assert fourier_shell_correlation(halves[1].full, true)[1:6].min() > 0.9
+    assert fourier_shell_correlation(before[1].full, true)[1:6].min() < 0.7  # or nothing would have been asked
+    assert np.array_equal(halves[0].full, before[0].full)
+    assert torch.equal(found.rotations[:, 1], rotations_other)  # what was given is unchanged
+    assert np.allclose(made.maps[1].numpy(), halves[1].full)

@@ -1,0 +1,166 @@
+"""The particles' contrast: recovered where it was given, 1 where there is none, bounded where nothing is seen."""
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from refine_particles import blobs, problem_of, simulated
+from vaegan_engine.physics.fourier_band import make_band, shift_grid, shift_phases
+from vaegan_engine.physics.fsc import soft_sphere_mask
+from vaegan_engine.physics.projection import map_to_fourier
+from vaegan_engine.physics.rotations import super_fibonacci_rotations
+from vaegan_engine.physics.slices import PAD, gather, stencil, transform_of
+from vaegan_engine.reconstruction.images import Images, image_power
+from vaegan_engine.reconstruction.least_squares import misfits, project
+from vaegan_engine.reconstruction.map_mixture import MapMixture, Shifted, search
+from vaegan_engine.reconstruction.posed_images import Coefficients, PosedImages
+from vaegan_engine.refine.rounds import contrast
+from vaegan_engine.refine.rounds.landscape import find_landscape
+from vaegan_engine.refine.states import State
+from vaegan_engine.refine.tuning import TUNING
+
+BOX_PX, N, RADIUS = 24, 500, 9.0
+MASK = torch.from_numpy(soft_sphere_mask(BOX_PX, 10, 2))
+
+
+def faint_and_strong(maps, spread: float, seed: int = 0):
+    """Images whose signal is multiplied by log-normal factors: (Images, factors, states at the true poses)."""
+    data, label, rotations, shifts = simulated(maps, N, 0.0, seed)
+    rng = np.random.default_rng(seed)
+    variance = np.log1p(spread ** 2)
+    factor = np.exp(np.sqrt(variance) * rng.standard_normal(len(label)) - variance / 2)
+    images = data.images * factor[:, None, None] + rng.standard_normal(data.images.shape)
+    made = Images(images.astype(np.float32), data.ctf, data.pixel_size_ang, data.device)
+    rows = [np.flatnonzero(label == k) for k in range(len(maps))]
+    return made, factor, [State(own, rotations[own], shifts[own], map_) for own, map_ in zip(rows, maps, strict=True)]
+
+
+def measured(data: Images, states: list[State]):
+    """Contrasts and their spread."""
+    return contrast.measure_contrasts(problem_of(data, mask=MASK), states, RADIUS)
+
+
+@pytest.mark.parametrize("spread", [0.15, 0.3])
+def test_contrasts_are_recovered(spread):
+    data, factor, states = faint_and_strong([blobs(0), blobs(1)], spread)
+    made, found = measured(data, states)
+    assert found == pytest.approx(spread, abs=0.04)
+    assert np.corrcoef(made, factor)[0, 1] > 0.9
+    assert np.abs(made / np.median(made) - factor / np.median(factor)).mean() < 0.6 * spread
+
+
+def test_nothing_is_modelled_where_all_are_alike():
+    data, _, states = faint_and_strong([blobs(0)], 0.0)
+    made, found = measured(data, states)
+    assert found < TUNING.contrast.min_spread and (made == 1).all()
+
+
+def test_known_contrasts_do_not_change_what_is_measured():
+    data, _, states = faint_and_strong([blobs(0)], 0.25)
+    made, found = measured(data, states)
+    again, found_again = measured(replace(data, contrast=made), states)
+    np.testing.assert_array_equal(made, again)
+    assert found == found_again
+
+
+def test_images_of_no_state_keep_what_they_had():
+    data, _, states = faint_and_strong([blobs(0)], 0.25)
+    made, _ = measured(data, states)
+    most = states[0].part(np.arange(N) >= 20)
+    again, _ = measured(replace(data, contrast=made), [most])
+    np.testing.assert_array_equal(again[:20], made[:20])
+    assert (measured(data, [most])[0][:20] == 1).all()
+
+
+def test_empty_images_are_no_faint_particles():
+    data, _, states = faint_and_strong([blobs(0)], 0.2)
+    data.images[:50] = np.random.default_rng(1).standard_normal((50, BOX_PX, BOX_PX))
+    made, found = measured(data, states)
+    assert found == pytest.approx(0.2, abs=0.06)
+    assert made.min() >= 1 - 2 * found - 1e-6 and made[:50].mean() < 0.8
+
+
+def test_shrinkage_in_closed_form():
+    """Values of variance 0.04 that scatter with 0.04 + 0.09: drawn to 1 by 9/13, the spread is 0.3."""
+    from scipy.stats import norm
+
+    value = 1 + norm.ppf(np.linspace(0.0005, 0.9995, 2001), scale=np.sqrt(0.13))
+    drawn, spread = contrast.shrink(value, np.full(2001, 0.04))
+    assert spread == pytest.approx(0.3, rel=0.01)
+    inside = np.abs(value - 1) < 0.5
+    np.testing.assert_allclose(drawn[inside], 1 + (value[inside] - 1) * 9 / 13, rtol=0.01)
+    assert drawn.min() == pytest.approx(1 - 2 * spread)
+    drawn, spread = contrast.shrink(np.append(value, 9.0), np.full(2002, 0.04))
+    assert drawn.max() == pytest.approx(1 + 6 * spread)
+
+
+def test_contrast_stays_positive_however_wide_the_spread():
+    value = 1 + np.random.default_rng(0).standard_normal(500)
+    drawn, spread = contrast.shrink(value, np.full(500, 0.01))
+    assert spread > 0.6 and drawn.min() == TUNING.contrast.min_contrast
+
+
+def test_a_contrast_is_a_factor_of_the_ctf():
+    data, _, _ = faint_and_strong([blobs(0)], 0.0)
+    band, factor = make_band(BOX_PX, RADIUS), np.linspace(0.5, 2, N).astype(np.float32)
+    rows = np.array([3, 400, 7])
+    plain, known = data.coefficients(rows, band), replace(data, contrast=factor).coefficients(rows, band)
+    torch.testing.assert_close(known[0], plain[0])
+    torch.testing.assert_close(known[1], plain[1] * torch.from_numpy(factor[rows])[:, None])
+
+
+def test_misfit_is_that_at_the_best_contrast():
+    data, _, states = faint_and_strong([blobs(0)], 0.3)
+    band, rows, spread = make_band(BOX_PX, 5.0), np.arange(12), 0.2
+    images = PosedImages(Coefficients(data, rows, band), states[0].rotations[:12], states[0].shifts_px[:12])
+    w = band.weight / BOX_PX ** 2
+    scale = 1 / float(torch.from_numpy(data.images).std())
+    map_ = scale * blobs(0)
+    g = torch.linspace(-1, 4, 5001)
+    curves = torch.stack([misfits(images, float(x) * map_, w) + 0.5 * ((x - 1) / spread) ** 2 for x in g[::50]])
+    found = misfits(images, map_, w, spread)
+    assert (found <= curves.min(0).values + 1e-3).all()
+    part = images.rows(slice(None))
+    made = project(part, transform_of(map_, band))
+    fine = torch.stack([(0.5 * w * (part.moved - x * made).abs().square()).sum(1) + 0.5 * ((x - 1) / spread) ** 2
+                        for x in g])
+    torch.testing.assert_close(found, fine.min(0).values, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(misfits(images, map_, w, 1e-4), misfits(images, map_, w), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("spread", [0.05, 0.3])
+def test_search_is_the_likelihood_at_the_best_contrast_of_every_template(spread):
+    data, _, _ = faint_and_strong([blobs(0, BOX_PX)], 0.4)
+    maps = torch.stack([blobs(0), 0.5 * blobs(1)]) / 8
+    band, grid, shifts = make_band(BOX_PX, 4.0), super_fibonacci_rotations(30), shift_grid(1.0, 1.0)
+    model, phases = MapMixture(maps, image_power(data), MASK), shift_phases(band, shift_grid(1.0, 1.0))
+    X, C = data.coefficients(np.arange(5), band)
+    found = search(Shifted(X, C, band, phases), model, model.templates(band, grid), spread=spread)
+    w, g = model.precision(band), torch.linspace(0, 4, 2001)
+    for i in range(5):
+        made = C[i] * torch.stack([gather(map_, stencil(band, grid)) for map_ in map_to_fourier(maps, PAD)])
+        B = torch.einsum("p,sp,cmp->cms", w.to(X.dtype), (X[i] * phases).conj(), made).real.flatten(1)
+        P = (w * made.abs().square()).sum(2).repeat_interleave(len(shifts), 1)
+        scores = (g[:, None, None] * B - 0.5 * g[:, None, None].square() * P
+                  - 0.5 * ((g[:, None, None] - 1) / spread) ** 2).max(0)
+        expected = scores.values.logsumexp(1) - np.log(B.shape[1])
+        torch.testing.assert_close(found.log_evidence[i], expected, rtol=1e-3, atol=5e-3)
+        c = int(scores.values.max(1).values.argmax())
+        best = int(scores.values[c].argmax())
+        assert float(found.contrast[i]) == pytest.approx(float(g[scores.indices[c, best]]), abs=5e-3)
+
+
+@pytest.mark.science
+def test_states_hidden_by_contrast_are_divided():
+    """Two like states, contrasts that differ more than the states do: with contrasts known both are found."""
+    one = blobs(0)
+    other = one + 0.8 * blobs(7, n=2)
+    data, _, states = faint_and_strong([one, other], 0.35, seed=3)
+    root = State(np.concatenate([state.rows for state in states]), torch.cat([state.rotations for state in states]),
+                 torch.cat([state.shifts_px for state in states]), 0.5 * (one + other))
+
+    known, spread = measured(data, [root])
+    with_contrasts = problem_of(replace(data, contrast=known, contrast_spread=spread), 50, mask=MASK)
+    assert find_landscape(with_contrasts, root, RADIUS).n_states == 2

@@ -1,0 +1,1 @@
+"""What a refinement writes: tables, stars, maps, the summary and its verdict."""

@@ -1,0 +1,94 @@
+"""Images that no state explains are set aside: empty ones, aggregates, pieces at the edge, other molecules.
+
+Every image is compared with the map of its state at its best pose, in a band, with the common noise spectrum:
+
+* misfit ``sum_k w |X - C S|^2 / sum_k weight`` (1 on average where map, pose and noise are right). What is in
+  the image and not in the map raises it. The limit is ``JunkTuning.misfit_widths`` widths above the median of all
+  images, the width taken from the lower side of the distribution, where no junk is.
+* gain: log likelihood against an empty map, at the best contrast for it. Where images of noise alone, searched in the
+  same maps, would gain as much, nothing of the state is seen in the image (``empty_images``).
+
+Most particles of high misfit are in a wrong pose. So whatever is above the limit is searched once more, in all states,
+before it is judged.
+
+A state of which more than half is junk is none; its images are tried in the others. Then maps and noise are made
+without junk and all images, junk too, are judged anew.
+"""
+from __future__ import annotations
+
+import numpy as np
+
+from ...contract.records import JunkNumbers
+from ...physics.fourier_band import make_band
+from ..assignment import misfit_and_gain, reassign
+from ..problem import Problem
+from ..states import Assignment
+from ..tuning import TUNING, JunkTuning
+from .empty_images import least_gain
+from .second_search import search_again
+
+LOWER_PERCENT = 15.87  # of a normal distribution lies more than one standard deviation below its middle
+
+
+def middle_and_width(values: np.ndarray) -> tuple[float, float]:
+    """Median, and its distance to the 16th percentile: the standard deviation of a normal distribution."""
+    low, middle = np.percentile(values, (LOWER_PERCENT, 50))
+    return middle, middle - low
+
+
+def misfit_limit(misfit: np.ndarray, tuning: JunkTuning = TUNING.junk) -> float:
+    """Above it an image is junk: the median and some widths of the lower side."""
+    middle, width = middle_and_width(misfit)
+    return float(middle + tuning.misfit_widths * width)
+
+
+def set_junk_aside(problem: Problem, assignment: Assignment, max_shell: float) -> tuple[Assignment, JunkNumbers]:
+    """The assignment with ``aside`` set, and the numbers behind it."""
+    images, tuning = problem.images, problem.tuning.junk
+    band, n_searched, min_gain = make_band(problem.box_px, max_shell, problem.device), 0, tuning.min_gain
+    for number in range(tuning.rounds):
+        misfit, gain = misfit_and_gain(images, assignment, band)
+        limit = misfit_limit(misfit[~assignment.aside], tuning)
+        badly_explained = np.flatnonzero(misfit > limit)
+        if number == 0 and len(badly_explained):
+            assignment, n_searched = search_again(problem, assignment, badly_explained, band), len(badly_explained)
+            misfit, gain = misfit_and_gain(images, assignment, band)
+        if number == 0:
+            min_gain = least_gain(problem, assignment, gain, band)
+        unlike, empty = misfit > limit, gain < min_gain
+        shares = junk_shares(assignment, unlike | empty)
+        worst = int(np.argmax(shares))
+        if shares[worst] > tuning.max_junk_frac and assignment.n_states > 1:
+            assignment = assignment.without(worst)
+            misfit, gain = misfit_and_gain(images, assignment, band)
+            unlike, empty = misfit > limit, gain < min_gain
+        assignment = assignment.with_junk(unlike | empty)
+        if (~assignment.aside).sum() < problem.min_state:  # nothing would be left: the numbers say so, the images stay
+            assignment = assignment.with_junk(np.zeros_like(unlike)).without_small(problem.min_state)
+            break
+        assignment = reassign(problem, assignment, max_shell)
+    return assignment, JunkNumbers(
+        n_junk=int(assignment.aside.sum()), fraction=float(assignment.aside.mean()), n_searched_again=n_searched,
+        misfit_limit=limit, median_misfit=float(np.median(misfit)), n_misfit=int(unlike.sum()),
+        n_empty=int((empty & ~unlike).sum()), least_gain=min_gain)
+
+
+def with_outliers(problem: Problem, assignment: Assignment, max_shell: float, outside: np.ndarray
+                  ) -> tuple[Assignment, int]:
+    """Set aside too: images ``outside`` (n,) bool of the landscape's groups that are still badly explained.
+
+    Where the pose was wrong an image lay outside as well; by now its pose may be right, and its misfit small. States
+    that are left with too few images are dissolved. Returns also how many were set aside.
+    """
+    misfit, _ = misfit_and_gain(problem.images, assignment, make_band(problem.box_px, max_shell, problem.device))
+    middle, width = middle_and_width(misfit[~assignment.aside])
+    more = outside & ~assignment.aside & (misfit > middle + problem.tuning.junk.outlier_widths * width)
+    if (~assignment.aside & ~more).sum() < problem.min_state:
+        return assignment, 0
+    return assignment.with_junk(assignment.aside | more).without_small(problem.min_state), int(more.sum())
+
+
+def junk_shares(assignment: Assignment, junk: np.ndarray) -> list[float]:
+    """Part of each state's images that are junk (n,) bool; 1 of a state without any."""
+    members = [assignment.state_of == state for state in range(assignment.n_states)]
+    return [junk[own].mean() if own.any() else 1.0 for own in members]

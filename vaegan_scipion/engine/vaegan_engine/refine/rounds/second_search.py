@@ -1,0 +1,71 @@
+"""A second pose search of images in all states' maps, once these are sharp.
+
+The search that states begin with is in blurred maps. Where noise is strong it puts some images into a wrong pose, and
+an image that is in a wrong pose in its own state and, by chance, in a better one in another goes to the other. So all
+images are searched once more, in the maps that the states end with, and keep the better of two poses.
+
+At high SNR hardly any image changes, and a search of all costs minutes. So a sample is searched first.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from ...physics.fourier_band import Band
+from ...physics.rotations import rotation_distance_deg
+from ...reconstruction.images import low_passed, spread_rows
+from ...reconstruction.least_squares import better_poses
+from ...reconstruction.map_mixture import MapMixture
+from ...reconstruction.pose_search import search_all
+from ...reconstruction.posed_images import Coefficients, PosedImages
+from ..assignment import cost_of, state_log_posterior
+from ..problem import Problem
+from ..states import Assignment
+
+
+def search_again(problem: Problem, assignment: Assignment, rows: np.ndarray, band: Band,
+                 progress: Callable[[int], None] | None = None) -> Assignment:
+    """The assignment with better poses and states of some images, where a new search in all maps finds any.
+
+    The grid is searched at the resolution of the pose search, which it fits; what it finds is refined in ``band``.
+    """
+    tuning = problem.tuning.search
+    radius = min(problem.settings.search_shells, band.radius)
+    model = MapMixture(low_passed(assignment.maps, radius), assignment.noise, problem.mask)
+    tried = search_all(problem.images, model, rows, radius, tuning.n_rotations, problem.max_shift_px,
+                       progress=progress)
+    source, precision = Coefficients(problem.images, rows, band), band.weight / assignment.noise[band.shell]
+    at = torch.from_numpy(rows).to(assignment.rotations.device)
+    rotations, shifts_px, costs = assignment.rotations[at], assignment.shifts_px[at], []
+    for state, map_ in enumerate(assignment.maps):
+        best, cost = better_poses(PosedImages(source, rotations[:, state], shifts_px[:, state]),
+                                  PosedImages(source, tried.rotations[:, state], tried.shifts_px[:, state]), map_,
+                                  precision, tuning.second_pose_iterations)
+        rotations[:, state], shifts_px[:, state] = best.rotations, best.shifts_px
+        costs.append(cost_of(best, map_, precision, problem.images.contrast_spread, cost))
+    log_posterior = state_log_posterior(costs, assignment.sizes())
+    return assignment.with_poses(rows, rotations, shifts_px).with_states(rows, log_posterior)
+
+
+def changed_frac(before: Assignment, after: Assignment, rows: np.ndarray, moved_deg: float) -> float:
+    """Part of some images that have another state, or a pose in it that is more than ``moved_deg`` off."""
+    own = after.state_of[rows]
+    moved = rotation_distance_deg(before.rotations[rows, own], after.rotations[rows, own]).cpu().numpy() > moved_deg
+    return float(np.mean((own != before.state_of[rows]) | moved))
+
+
+def search_all_again(problem: Problem, assignment: Assignment, band: Band,
+                     progress: Callable[[int], None] | None = None) -> tuple[Assignment, float]:
+    """All images of states searched again, if a sample shows that it is worth it; the part of the sample that changed.
+
+    Images that are set aside stay as they are.
+    """
+    rows, tuning = np.flatnonzero(~assignment.aside), problem.tuning.search
+    sample = rows[spread_rows(len(rows), tuning.second_sample)]
+    after = search_again(problem, assignment, sample, band)
+    changed, others = changed_frac(assignment, after, sample, tuning.moved_deg), np.setdiff1d(rows, sample)
+    if changed > tuning.max_changed_frac and len(others):
+        after = search_again(problem, after, others, band, progress)
+    return after, changed

@@ -1,0 +1,140 @@
+"""Whether maps say more of images than a ball does: the null of structure.
+
+Any particle is better explained by a blob than by nothing. What makes a structure is that it differs with the
+direction. So the null is the maps' own spherical average, each about its own centre, and the question is put to images
+that the maps were made without, in pairs: the mean over images of
+
+    ``log p(X | maps) - log p(X | balls)``,
+
+poses summed over, with its standard error. Both sides have the noise that fits the null best: with too low a level any
+map, of noise too, is better than none.
+"""
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...contract.records import BallNumbers
+from ...physics.fourier_band import make_band, shift_phases
+from ...physics.rotations import super_fibonacci_rotations
+from ...physics.slices import half_radius
+from ...reconstruction.images import low_passed
+from ...reconstruction.map_mixture import MapMixture, Shifted, Templates, accumulate, search
+from ...reconstruction.pose_search import Stage, shift_grid_of
+from ...reconstruction.pose_sharpness import open_angle_deg, orientation_gain
+from ...runtime.step_store import stored
+from ..problem import Problem
+
+_FINER_SHIFTS = 4.0  # of balls: a map that is off centre has as fine ones, by its rotations
+_NOISE_TURNS = 3  # of noise and shifts, for the null
+_CENTRE_STEPS = 4.0, 2.0, 1.0, 0.5, 0.25  # of the search for a map's centre, in 48ths of the box
+
+
+@stored
+@dataclass(frozen=True)
+class BallNull:
+    """Maps against their spherical averages, on unseen images."""
+
+    gain: float  # mean log likelihood ratio per image, maps against balls
+    gain_error: float  # its standard error
+    by_balls: float  # the same of balls against an empty map
+    orientation_gain: float  # mean information of an image on its orientation, in nats
+    n_images: int
+    min_errors: float  # that the gain must be, and
+    min_frac: float  # of what balls explain
+
+    @property
+    def is_beaten(self) -> bool:
+        """Whether the maps say more than balls do."""
+        return self.gain > max(self.min_errors * self.gain_error, self.min_frac * self.by_balls)
+
+    @property
+    def open_deg(self) -> float:
+        """Radius of the ball of rotations that an image leaves open on average."""
+        return open_angle_deg(self.orientation_gain)
+
+    def text(self) -> str:
+        """The numbers in words."""
+        return (f"log likelihood {self.gain:.2f} +- {self.gain_error:.2f} per image of {self.n_images}; asked are "
+                f"{self.min_errors:g} errors and {100 * self.min_frac:g} % of the {self.by_balls:.1f} by balls")
+
+    def numbers(self) -> BallNumbers:
+        """For ``states.json``."""
+        return BallNumbers(open_deg=self.open_deg, **asdict(self))
+
+
+def ball_null(problem: Problem, model: MapMixture, rows: np.ndarray, stage: Stage) -> BallNull:
+    """The null of ``model`` by images ``rows`` that it was made without, at the resolution of a stage."""
+    data, max_shift_px, tuning = problem.images, problem.max_shift_px, problem.tuning.start
+    band = make_band(data.box_px, stage.radius, data.device)
+    maps = torch.stack([centred(map_) for map_ in low_passed(model.maps, stage.radius)])
+    model = MapMixture(maps, model.noise, model.mask)
+    whole = model.templates(band, super_fibonacci_rotations(stage.n_rotations, data.device))
+    balls = Templates(whole.rotations[:1], whole.slices.mean(1, keepdim=True).real.to(whole.slices.dtype))
+    images = data.coefficients(rows, band)
+    fine, coarse = (Shifted(*images, band, shift_phases(band, shift_grid_of(data, stage.radius, max_shift_px, finer)))
+                    for finer in (_FINER_SHIFTS, 1.0))
+    fit_noise(model, balls, fine)
+    each = [log_evidence(model, whole, coarse), log_evidence(model, balls, fine)]
+    gain = each[0] - each[1]
+    orientation = orientation_gain(data, model, torch.from_numpy(rows), band, stage.n_rotations, max_shift_px)
+    return BallNull(float(gain.mean()), float(gain.std()) / len(rows) ** 0.5, float(each[1].mean()),
+                    float(orientation.mean()), len(rows), tuning.min_ball_errors, tuning.min_ball_frac)
+
+
+def log_evidence(model: MapMixture, templates: Templates, images: Shifted) -> Tensor:
+    """Log likelihood ratio of images ``(n,)`` against an empty map, poses and maps summed over."""
+    posterior = search(images, model, templates, entries=False)
+    return posterior.log_evidence.double().logsumexp(1) - np.log(model.n_maps)
+
+
+def fit_noise(model: MapMixture, templates: Templates, images: Shifted) -> None:
+    """The noise of ``model`` (changed) that fits images best with these templates; begins at the images' own power."""
+    model.forget(0.0)
+    model.add_noise(images.transforms.abs().square().sum(0), len(images.transforms), images.band)
+    for _ in range(_NOISE_TURNS):
+        posterior = search(images, model, templates)
+        model.forget(0.0)
+        accumulate(model, posterior, images, templates)
+
+
+def centred(map_: Tensor) -> Tensor:
+    """A map ``(d, d, d)`` with its centre (``centre_px``) moved to the voxel d // 2."""
+    d = len(map_)
+    moved = torch.fft.rfftn(torch.fft.ifftshift(map_)) * _phases(d, centre_px(map_), map_.device)
+    return torch.fft.fftshift(torch.fft.irfftn(moved, s=(d, d, d)))
+
+
+def centre_px(map_: Tensor) -> Tensor:
+    """The point (x, y, z) in voxels from the voxel d // 2, about which a map is most like a ball.
+
+    About it the spherical average keeps the most power, ``sum_s n_s |mean_s F(k) exp(2 pi i k.c / d)|^2``; found by a
+    search in steps that are halved.
+    """
+    d, transform = len(map_), torch.fft.rfftn(torch.fft.ifftshift(map_))
+    shell = half_radius(d, map_.device).round().long().flatten()
+    counts = torch.bincount(shell).clamp_min(1)
+    best, steps = torch.zeros(3), torch.cartesian_prod(*[torch.tensor([-1.0, 0.0, 1.0])] * 3)
+
+    def power(centre: Tensor) -> float:
+        moved = (transform * _phases(d, centre, map_.device)).real.flatten()
+        return float((torch.bincount(shell, moved).square() / counts).sum())
+
+    for step in _CENTRE_STEPS:
+        for _ in range(3):
+            tried = best + step * d / 48 * steps
+            better = tried[int(np.argmax([power(centre) for centre in tried]))]
+            if torch.equal(better, best):
+                break
+            best = better
+    return best
+
+
+def _phases(d: int, centre: Tensor, device: torch.device) -> Tensor:
+    """``exp(2 pi i k.c / d)`` on a half transform ``(d, d, d//2 + 1)``: moves ``centre`` (x, y, z) to the origin."""
+    k, kx = torch.fft.fftfreq(d, 1 / d, device=device), torch.arange(d // 2 + 1, device=device)
+    angle = 2 * torch.pi / d * (centre[2] * k[:, None, None] + centre[1] * k[None, :, None] + centre[0] * kx)
+    return torch.polar(torch.ones_like(angle), angle)
