@@ -7,8 +7,8 @@ from dataclasses import FrozenInstanceError, fields, replace
 import numpy as np
 import pytest
 import torch
+from known_assignment import BOX_PX, RADIUS, assignment
 from refine_particles import blobs, problem_of, simulated
-from test_junk import BOX_PX, RADIUS, assignment
 from vaegan_engine.data.particles import drawn_half_sets
 from vaegan_engine.physics.fourier_band import make_band
 from vaegan_engine.physics.map_alignment import AlignedMap

@@ -3,10 +3,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from known_assignment import RADIUS, assignment
+from moving_particles import BOX_PX, arm, images_of
 from refine_particles import RUN, blobs, problem_of
 from scipy.stats import spearmanr
-from test_junk import RADIUS, assignment
-from test_motion import BOX_PX, arm, images_of
 from vaegan_engine.physics.rotations import random_rotations, rotation_distance_deg
 from vaegan_engine.refine.detail import moving_poses
 from vaegan_engine.refine.detail.motion import motion_of

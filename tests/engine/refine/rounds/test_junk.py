@@ -6,27 +6,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from known_assignment import BOX_PX, RADIUS, assignment
 from refine_particles import blobs, mask_of, problem_of, simulated
 from scipy.stats import norm
 from vaegan_engine.physics.fourier_band import make_band
 from vaegan_engine.physics.rotations import random_rotations, rotation_distance_deg
 from vaegan_engine.reconstruction.images import Images, image_power
-from vaegan_engine.refine.assignment import misfit_and_gain, reassign
+from vaegan_engine.refine.assignment import misfit_and_gain
 from vaegan_engine.refine.rounds.empty_images import least_gain, noise_images
 from vaegan_engine.refine.rounds.junk import misfit_limit, set_junk_aside, with_outliers
-from vaegan_engine.refine.states import Assignment
 
-BOX_PX, RADIUS, N = 24, 7.0, 300
+N = 300
 MASK = mask_of(BOX_PX)
-
-
-def assignment(data, label, rotations, shifts, n_states):
-    """All images at their poses in every class."""
-    n = len(label)
-    start = Assignment(label, np.eye(n_states, dtype=np.float32)[label] - 1,
-                       rotations[:, None].repeat(1, n_states, 1, 1), shifts[:, None].repeat(1, n_states, 1),
-                       torch.zeros(n_states, BOX_PX, BOX_PX, BOX_PX), torch.ones(BOX_PX // 2 + 1), np.zeros(n, bool))
-    return reassign(problem_of(data), start, RADIUS)
 
 
 def with_junk(kind):

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from known_assignment import BOX_PX, RADIUS, assignment
 from refine_particles import blobs, problem_of, recorder_of, simulated
-from test_junk import BOX_PX, RADIUS, assignment
 from vaegan_engine.contract.settings import ComputeConfig, StatesRun
 from vaegan_engine.evaluation.pose_scores import median_pose_error_deg
 from vaegan_engine.physics.fourier_band import make_band

@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from known_assignment import RADIUS, assignment
 from refine_particles import blobs, problem_of, simulated
-from test_junk import RADIUS, assignment
 from vaegan_engine.physics.fourier_band import make_band
 from vaegan_engine.physics.rotations import random_rotations, rotation_distance_deg
 from vaegan_engine.refine.rounds.second_search import search_all_again
