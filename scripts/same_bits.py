@@ -1,11 +1,12 @@
 """Run two checkouts of the engine and compare every array and table that they write, bit by bit.
 
-    python scripts/same_bits.py BASE HEAD [--renamed NAMES.json] [--keep DIR]
+    python scripts/same_bits.py BASE HEAD [--part states] [--renamed NAMES.json] [--keep DIR]
 
 BASE and HEAD are folders of checkouts. Each runs ``RECIPE`` (and every preset that its own ``presets`` command
 lists) on the CPU with one thread, by its command line alone, in the Python that runs this script: so checkouts
 whose modules lie elsewhere can be compared. A checkout takes about three minutes of one core. Exit code 0: all is
-equal; 1: something differs, or a step failed; 2: wrong usage.
+equal; 1: something differs, or a step failed; 2: wrong usage. ``--part states`` runs ``STATES_RECIPE`` alone, for a
+change inside of ``refine``: about a minute.
 
 ``file_digests.py`` says what is compared in a file and what is left out (wall times, rates, dates, folders). What the
 commands print is not compared (it is kept in ``printed/`` for reading), but for the words of ``presets``.
@@ -67,6 +68,14 @@ report --run train --clusters clusters --traverse traverse --halves halves --eva
 embed --run presets/train2d-fast {seeded} --out embed2d
 traverse --clusters clusters --run presets/train2d-fast --n-points 2 {seeded} --out traverse2d
 """
+# Refinements without a training: from a random map to three states and junk; and at the poses that the first one found.
+STATES_RECIPE = """
+simulate --phantom 3 --per-map 150 --box 32 --snr 5 --contrast-spread 0.2 --device cpu --seed 1 --out particles
+states --particles particles/particles.star --box-px 16 --n-starts 1 --n-maps 2 --start-steps 8 --search-steps 5 \
+ {seeded} --out states
+states --particles states/particles.star --box-px 16 --input-poses --search-steps 2 {seeded} --out posed
+"""
+PARTS = ("all", "states")
 BEFORE_STATES = (("states --run", "refine --run"), ("--states ", "--refine "))  # the command's name before
 # What checkouts before contract 2 called them: their --n-starts are the maps of a start.
 BEFORE_2 = (("--n-starts", "--n-tries"), ("--n-maps", "--n-starts"))
@@ -98,8 +107,10 @@ def preset_lines(listed: str) -> list[str]:
     return lines
 
 
-def recipe_lines(listed: str) -> list[str]:
-    """All command lines: data, the presets, what follows from a training; at last the presets that need poses."""
+def recipe_lines(listed: str, part: str) -> list[str]:
+    """All command lines of a part. Of ``all``: data, the presets, what follows from a training; presets with poses."""
+    if part == "states":
+        return STATES_RECIPE.format(seeded=SEEDED).strip().splitlines()
     simulate, *others = RECIPE.format(seeded=SEEDED, steps=STEPS).strip().splitlines()
     presets = preset_lines(listed)
     with_poses = [line for line in presets if "--poses" in line]
@@ -138,12 +149,12 @@ def spelt_for(checkout: Path, line: str) -> str:
     return line
 
 
-def run_checkout(checkout: Path, out: Path) -> None:
+def run_checkout(checkout: Path, out: Path, part: str) -> None:
     """Everything that is compared, into the empty folder ``out``. Raises StepFailed."""
     started = os.times()
     run_lines(checkout, out, ["presets"], PRESETS)
     listed = next((out / PRESETS).glob("*.txt")).read_text()
-    run_lines(checkout, out, [spelt_for(checkout, line) for line in recipe_lines(listed)], PRINTED)
+    run_lines(checkout, out, [spelt_for(checkout, line) for line in recipe_lines(listed, part)], PRINTED)
     ended = os.times()
     core_s = ended.children_user + ended.children_system - started.children_user - started.children_system
     print(f"  {checkout.name}: {core_s:.0f} s of one core", flush=True)
@@ -160,17 +171,17 @@ def commit_of(checkout: Path) -> str:
     return git("rev-parse", "HEAD") or ""
 
 
-def made_with() -> dict[str, str]:
+def made_with(part: str) -> dict[str, str]:
     """All beside the commit that the outputs depend on: the recipe and what computes."""
-    parts = (RUN_COMMANDS.read_text(), RECIPE, PRESET, ENCODER_STAGE, SEEDED, STEPS)
+    parts = (RUN_COMMANDS.read_text(), part, RECIPE, STATES_RECIPE, PRESET, ENCODER_STAGE, SEEDED, STEPS)
     return {"recipe": hashlib.sha256("\n".join(parts).encode()).hexdigest(),
             "python": sys.version, "torch": torch.__version__, "numpy": numpy.__version__,
             "cpu": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"}
 
 
-def outputs_of(checkout: Path, keep: Path, role: str) -> Path:
+def outputs_of(checkout: Path, keep: Path, role: str, part: str) -> Path:
     """The folder with the outputs of a checkout: kept ones of its commit, else made now. Raises StepFailed."""
-    commit, made = commit_of(checkout), made_with()
+    commit, made = commit_of(checkout), made_with(part)
     out = keep / (commit[:12] or f"{role.lower()}-with-changes")
     if commit and (out / DONE_JSON).exists() and json.loads((out / DONE_JSON).read_text()) == made:
         print(f"{role}: outputs of {commit[:12]} are there", flush=True)
@@ -179,7 +190,7 @@ def outputs_of(checkout: Path, keep: Path, role: str) -> Path:
         shutil.rmtree(out)
     out.mkdir(parents=True)
     print(f"{role}: {checkout} ({commit[:12] or 'with changes'})", flush=True)
-    run_checkout(checkout, out)
+    run_checkout(checkout, out, part)
     (out / DONE_JSON).write_text(json.dumps(made))
     return out
 
@@ -241,14 +252,15 @@ def read_renamed(path: Path | None) -> dict[str, str]:
     return values
 
 
-def compare_checkouts(base: Path, head: Path, renamed: dict[str, str], keep: dict[str, Path]) -> int:
-    """Run both, each with the folder of its role for the outputs, and compare. Returns the exit code.
+def compare_checkouts(checkouts: dict[str, Path], keep: dict[str, Path], renamed: dict[str, str], part: str) -> int:
+    """Run BASE and HEAD, each with the folder of its role for the outputs, and compare. Returns the exit code.
 
     Raises StepFailed.
     """
     contents = []
-    for role, checkout, names in (("BASE", base, renamed), ("HEAD", head, {})):
-        out = outputs_of(checkout, keep[role], role)
+    for role, checkout in checkouts.items():
+        names = renamed if role == "BASE" else {}
+        out = outputs_of(checkout, keep[role], role, part)
         contents.append(contents_of_folder(out, Words(names, (str(out), str(checkout)))))
     return compare(*contents)
 
@@ -258,6 +270,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("base", type=Path, metavar="BASE", help="folder of the checkout to compare with")
     parser.add_argument("head", type=Path, metavar="HEAD", help="folder of the checkout that was changed")
+    parser.add_argument("--part", choices=PARTS, default="all", help="what is run (default: all)")
     parser.add_argument("--renamed", type=Path, metavar="NAMES.json", help="old name to new name, of files and keys")
     parser.add_argument("--keep", type=Path, metavar="DIR",
                         help="keep the outputs here, and use those of a commit that were made before")
@@ -273,7 +286,8 @@ def main(argv: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as scratch:  # without --keep both are run, whatever their commits
         keep = {role: (args.keep or Path(scratch) / role).resolve() for role in ("BASE", "HEAD")}
         try:
-            return compare_checkouts(args.base.resolve(), args.head.resolve(), renamed, keep)
+            checkouts = {"BASE": args.base.resolve(), "HEAD": args.head.resolve()}
+            return compare_checkouts(checkouts, keep, renamed, args.part)
         except StepFailed as error:
             print(error, file=sys.stderr)
             return 1

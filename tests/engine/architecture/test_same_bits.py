@@ -190,9 +190,15 @@ def test_every_preset_is_run_with_its_encoder_or_poses():
     assert "--poses states " in posed and "--poses" not in fast + thesis
     assert fast.startswith("train3d --preset fast ") and "training.encoder_kimg=" in fast
     assert thesis.startswith("train2d --preset thesis-2d ") and "encoder_kimg" not in thesis + posed
-    lines = same_bits.recipe_lines(listed)
+    lines = same_bits.recipe_lines(listed, "all")
     assert lines[0].startswith("simulate") and lines[1:3] == [fast, thesis] and lines[-1] == posed
     assert {"train3d", "embed", "cluster", "states", "traverse", "report"} <= {line.split()[0] for line in lines}
+
+
+def test_the_part_of_states_needs_no_training():
+    lines = same_bits.recipe_lines("fast  train3d  the default\n", "states")
+    assert {line.split()[0] for line in lines} == {"simulate", "states"}
+    assert same_bits.made_with("states") != same_bits.made_with("all")
 
 
 @pytest.mark.parametrize("words", [[], ["only-one"], ["no-folder", "no-folder"]])
