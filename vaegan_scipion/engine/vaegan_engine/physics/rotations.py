@@ -14,6 +14,7 @@ from torch import Tensor
 # Constants of Alexa, "Super-Fibonacci Spirals", CVPR 2022: sqrt(2) and the root of psi^4 = psi + 4.
 _PHI = math.sqrt(2.0)
 _PSI = 1.533751168755204288118041
+_GOLDEN_DEG = 180 * (3 - math.sqrt(5.0))
 
 
 def quaternion_to_matrix(quaternions: Tensor) -> Tensor:
@@ -85,6 +86,18 @@ def super_fibonacci_rotations(n: int, device: torch.device | str = "cpu",
     quaternions = torch.stack((outer * beta.cos(), inner * alpha.sin(), inner * alpha.cos(),
                                outer * beta.sin()), -1)
     return quaternion_to_matrix(quaternions).to(device=device, dtype=dtype)
+
+
+def product_rotations(n_views: int, n_psi: int, device: torch.device | str = "cpu") -> Tensor:
+    """``(n_psi, n_views, 3, 3)`` rotations ``Rz(psi_j) A_v``: each of even directions at each of even in-plane angles.
+
+    The directions lie on a spiral of equal areas, one golden angle after the other (Swinbank and Purser, Q. J. R.
+    Meteorol. Soc. 132, 1769, 2006); ``psi_j = 360 j / n_psi`` degrees.
+    """
+    number = torch.arange(n_views, dtype=torch.float64)
+    tilt = torch.rad2deg(torch.acos(1 - (2 * number + 1) / n_views))
+    psi = torch.arange(n_psi, dtype=torch.float64) * (360 / n_psi)
+    return euler_to_matrix((number * _GOLDEN_DEG)[None], tilt[None], psi[:, None]).to(device, torch.float32)
 
 
 def rotation_distance_deg(A: Tensor, B: Tensor) -> Tensor:

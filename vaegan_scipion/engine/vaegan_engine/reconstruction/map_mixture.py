@@ -15,7 +15,7 @@ After Scheres (J. Mol. Biol. 415, 406, 2012: marginalisation, learned noise spec
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -40,6 +40,23 @@ class Templates(NamedTuple):
 
     rotations: Tensor  # (m, 3, 3)
     slices: Tensor  # (c, m, p) complex
+
+    def slices_of(self, rows: Tensor) -> Tensor:
+        """Slices ``(len(rows), p)`` at places ``map m + rotation``."""
+        return self.slices.flatten(0, 1)[rows]
+
+
+class UsedTemplates(Protocol):
+    """Templates that slices are wanted of at some of their rotations."""
+
+    @property
+    def rotations(self) -> Tensor:
+        """Rotations (m, 3, 3)."""
+        ...
+
+    def slices_of(self, rows: Tensor) -> Tensor:
+        """Slices ``(len(rows), p)`` at places ``map m + rotation``, in rising order."""
+        ...
 
 
 class Posterior(NamedTuple):
@@ -255,11 +272,11 @@ def _contrast(best: Tensor, rotation: Tensor, power: Tensor, spread: float) -> T
     return ((2 * best.gather(1, map_index) + prior) / (power.gather(1, row) + prior)).clamp_min(0).sqrt().squeeze(1)
 
 
-def accumulate(model: MapMixture, found: Posterior, images: Shifted, templates: Templates) -> None:
+def accumulate(model: MapMixture, found: Posterior, images: Shifted, templates: UsedTemplates) -> None:
     """M step, first half: add the images to the sums of maps and noise, weighted by their posterior."""
     transforms, ctf, band, phases = images
     precision = model.precision(band)
-    n_maps, m, _ = templates.slices.shape
+    m = len(templates.rotations)
     used, row = torch.unique(found.map_index * m + found.rotation, return_inverse=True)
     values = (transforms[found.image] * ctf[found.image]) * phases[found.shift] * found.weight[:, None]
     back = torch.zeros(len(used), values.shape[1], 2, device=values.device).index_add_(
@@ -267,10 +284,10 @@ def accumulate(model: MapMixture, found: Posterior, images: Shifted, templates: 
     back_complex = torch.view_as_complex(back)
     power = torch.zeros(back.shape[:2], device=values.device).index_add_(
         0, row, ctf[found.image].square() * found.weight[:, None])
-    slices = templates.slices.reshape(n_maps * m, -1)[used]
+    slices = templates.slices_of(used)
     residual = (transforms.abs().square().sum(0) - 2 * (back_complex.conj() * slices).real.sum(0)
                 + (power * slices.abs().square()).sum(0)).clamp_min(0)
-    for c in range(n_maps):
+    for c in range(model.n_maps):
         mine = torch.nonzero(used // m == c).squeeze(1)
         if len(mine) == 0:
             continue
