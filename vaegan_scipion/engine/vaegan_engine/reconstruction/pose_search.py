@@ -16,7 +16,8 @@ from torch import Tensor
 from ..physics.fourier_band import make_band, shift_grid, shift_phases
 from ..physics.rotations import random_rotations, super_fibonacci_rotations
 from .images import Images
-from .map_mixture import MapMixture, Posterior, Shifted, accumulate, search
+from .map_mixture import MapMixture, Posterior, Shifted, Templates, accumulate, search
+from .polar_search import PolarTemplates, polar_templates, search_polar
 
 SHIFTS_PER_PERIOD = 3.0  # of the shift grid, in the finest period of the band; poses are refined afterwards
 _KEEP_SUMS = 0.9  # of the sums of maps and noise, per step
@@ -67,14 +68,13 @@ def run_stage(data: Images, model: MapMixture, stage: Stage, batches: Batches, l
     """
     band = make_band(data.box_px, stage.radius, data.device)
     model.fit_box(stage.radius)
-    grid = super_fibonacci_rotations(stage.n_rotations, data.device)
     phases = shift_phases(band, shift_grid(largest_shift_px, shift_step_px(data.box_px, stage.radius), data.device))
     for step in range(done, stage.steps):
         rows = batches.take(stage.batch)
         images = Shifted(*data.coefficients(rows, band), band, phases)
         turn = random_rotations(1, rng).to(data.device)[0]
-        templates = model.templates(band, grid @ turn)
-        posterior = search(images, model, templates, spread=data.contrast_spread)
+        templates = templates_for(images, model, stage.n_rotations, turn)
+        posterior = searched(images, model, templates, spread=data.contrast_spread)
         model.forget(_KEEP_SUMS)
         accumulate(model, posterior, images._replace(ctf=images.ctf * posterior.contrast[:, None]), templates)
         model.solve(stage.radius)
@@ -82,6 +82,25 @@ def run_stage(data: Images, model: MapMixture, stage: Stage, batches: Batches, l
             shares = posterior.map_posterior().mean(0)
             after_step({"step": step + 1, "shares": [round(float(x), 4) for x in shares],
                         "log_evidence": float(posterior.log_evidence.logsumexp(1).mean())})
+
+
+def templates_for(images: Shifted, model: MapMixture, n_rotations: int, turn: Tensor) -> Templates | PolarTemplates:
+    """Templates of all maps at about ``n_rotations`` even rotations, all of them times ``turn`` (3, 3).
+
+    On a CPU the views of a product grid, whose in-plane rotations cost little (``polar_search``); on a GPU slices at
+    all rotations of a grid, as one large matrix product with the images is what it does fastest.
+    """
+    if images.transforms.device.type == "cpu":
+        return polar_templates(model, images.band, n_rotations, turn, images.ctf.square().mean(0))
+    return model.templates(images.band, super_fibonacci_rotations(n_rotations, turn.device) @ turn)
+
+
+def searched(images: Shifted, model: MapMixture, templates: Templates | PolarTemplates, entries: bool = True,
+             spread: float = 0.0) -> Posterior:
+    """The E step with templates of ``templates_for``."""
+    if isinstance(templates, PolarTemplates):
+        return search_polar(images, model, templates, entries, spread)
+    return search(images, model, templates, entries, spread)
 
 
 def shift_grid_of(data: Images, radius: float, max_shift_px: float, finer: float = 1.0) -> Tensor:
@@ -108,17 +127,19 @@ def search_all(data: Images, model: MapMixture, rows: np.ndarray, radius: float,
                finer_shifts: float = 1.0) -> Search:
     """E step over ``rows`` with the maps held fixed; ``finer_shifts``: how many times finer the shifts are."""
     band = make_band(data.box_px, radius, data.device)
-    grid = super_fibonacci_rotations(n_rotations, data.device)
     shifts = shift_grid_of(data, radius, largest_shift_px, finer_shifts)
-    phases, templates = shift_phases(band, shifts), model.templates(band, grid)
+    phases, templates = shift_phases(band, shifts), None
     parts: list[Posterior] = []
     for first in range(0, len(rows), batch):
         mine = rows[first:first + batch]
         images = Shifted(*data.coefficients(mine, band), band, phases)
-        parts.append(search(images, model, templates, entries=False, spread=data.contrast_spread))
+        if templates is None:
+            templates = templates_for(images, model, n_rotations, torch.eye(3, device=data.device))
+        parts.append(searched(images, model, templates, entries=False, spread=data.contrast_spread))
         if progress:
             progress(len(mine))
+    assert templates is not None
     rotation = torch.cat([part.best_rotation for part in parts])
     shift = torch.cat([part.best_shift for part in parts])
     evidence = torch.cat([part.log_evidence for part in parts])
-    return Search(evidence.cpu().numpy(), grid[rotation], shifts[shift])
+    return Search(evidence.cpu().numpy(), templates.rotations[rotation], shifts[shift])
