@@ -13,7 +13,7 @@ from vaegan_engine.reconstruction.images import image_power
 from vaegan_engine.reconstruction.map_mixture import MapMixture, Shifted, Templates, accumulate, search
 from vaegan_engine.reconstruction.polar_basis import power_harmonics, ring_harmonics, rings_of
 from vaegan_engine.reconstruction.polar_search import grid_shape, polar_templates, search_polar
-from vaegan_engine.refine.starting_maps import scale_to_images
+from vaegan_engine.refine.start.starting_maps import scale_to_images
 
 
 def problem(box_px: int, radius: float, noise: float = 1.0, n_rotations: int = 300, astigmatism_ang: float = 3000.0):

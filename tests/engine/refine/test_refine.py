@@ -116,7 +116,7 @@ def test_what_is_set_aside_is_in_no_state(mixture):
     clusters, details = read_clusters(out), result_files.read_json(out / result_files.STATES_JSON)
     aside = clusters.label == UNASSIGNED
     assert details["junk"]["n_junk"] == aside.sum() <= 0.01 * len(aside)  # there is no junk
-    assert (f"{aside.sum()} images" in details["verdict"]) == bool(aside.any())
+    assert (f"{aside.sum()} image" in details["verdict"]) == bool(aside.any())
     assert sum(row["n_particles"] for row in result_files.read_json(out / result_files.CLUSTERS_JSON)) == (~aside).sum()
     rest = set(clusters.particle_id[aside])
     made = out / result_files.JUNK_STAR

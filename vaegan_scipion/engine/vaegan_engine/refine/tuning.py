@@ -57,6 +57,7 @@ class SearchTuning:
     """Pose searches (all modules) and the second, finer one (``second_search``)."""
 
     n_rotations: int = 4608  # of the grid, about 14 degrees apart
+    second_n_rotations: int = 9216  # of the second search; wrong poses of a dirty set: 10 %, then 5.2, 4.5 with 18432
     second_sample: int = 500  # images that are searched first; single: blind to small states
     max_changed_frac: float = 0.01  # of the sample: where more has changed, all images are searched again; single
     moved_deg: float = 10.0  # to another pose, not along the way of a refinement

@@ -1,4 +1,4 @@
-"""A second pose search of images in all states' maps, once these are sharp.
+"""A second, finer pose search of images in all states' maps, once these are sharp.
 
 The search that states begin with is in blurred maps. Where noise is strong it puts some images into a wrong pose, and
 an image that is in a wrong pose in its own state and, by chance, in a better one in another goes to the other. So all
@@ -29,12 +29,11 @@ def search_again(problem: Problem, assignment: Assignment, rows: np.ndarray, ban
                  progress: Callable[[int], None] | None = None) -> Assignment:
     """The assignment with better poses and states of some images, where a new search in all maps finds any.
 
-    The grid is searched at the resolution of the pose search, which it fits; what it finds is refined in ``band``.
+    A grid of twice as many rotations as the first search's is searched in ``band``, and what it finds is refined.
     """
     tuning = problem.tuning.search
-    radius = min(problem.settings.search_shells, band.radius)
-    model = MapMixture(low_passed(assignment.maps, radius), assignment.noise, problem.mask)
-    tried = search_all(problem.images, model, rows, radius, tuning.n_rotations, problem.max_shift_px,
+    model = MapMixture(low_passed(assignment.maps, band.radius), assignment.noise, problem.mask)
+    tried = search_all(problem.images, model, rows, band.radius, tuning.second_n_rotations, problem.max_shift_px,
                        progress=progress)
     source, precision = Coefficients(problem.images, rows, band), band.weight / assignment.noise[band.shell]
     at = torch.from_numpy(rows).to(assignment.rotations.device)
