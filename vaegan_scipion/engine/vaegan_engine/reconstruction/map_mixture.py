@@ -31,7 +31,7 @@ from .least_squares import solved
 KEPT_POSTERIOR = 1e-3  # entries below this part of an image's largest are dropped
 MOST_ENTRIES = 256  # per image, on average
 _LEAST_LOG_WEIGHT = -30.0  # of a pose relative to the best one
-_SEARCH_FLOATS = {"cpu": 2 ** 20, "cuda": 2 ** 26}  # log likelihoods held at a time: a cache's worth, a GPU's worth
+_CACHE_FLOATS, _GPU_FLOATS = 2 ** 20, 2 ** 26  # log likelihoods held at a time: a cache's worth, a GPU's worth
 _STATE = "maps", "noise", "numerator", "denominator", "_residual", "_count"  # of a mixture
 
 
@@ -182,7 +182,7 @@ def search(images: Shifted, model: MapMixture, templates: Templates, entries: bo
     real = torch.cat((flat.real, flat.imag), -1)
     norms = (flat.real.square() + flat.imag.square()).T
     precision = model.precision(band)
-    chunk = max(1, _SEARCH_FLOATS[flat.device.type] // (n_shifts * n_maps * m))
+    chunk = max(1, (_CACHE_FLOATS if flat.device.type == "cpu" else _GPU_FLOATS) // (n_shifts * n_maps * m))
 
     def part(start: int, end: int) -> Posterior:
         rows = slice(start, end)
