@@ -1,4 +1,4 @@
-"""A device that is none: tensors that say they lie on ``second:0`` and are computed on the CPU.
+"""A device that is none: tensors that say they lie on ``elsewhere:0`` and are computed on the CPU.
 
 What a GPU would refuse is refused: operations on tensors of two devices, and ``numpy()`` of a tensor on the device. So
 the paths and transfers of code for a GPU are tested where there is no GPU; values are those of the same path on a CPU.
@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
-NAME = "second"
+NAME = "elsewhere"  # torch gives modules and tensors a method of this name
 _COPIES = "aten::_to_copy", "aten::copy_"
 _INDEXED = "aten::index", "aten::index_put_", "aten::index_put", "aten::_index_put_impl_"
 _GENERATOR = torch.Generator
@@ -55,7 +55,7 @@ class NearGenerator(_GENERATOR):
 
 
 class SecondDevice(TorchDispatchMode):
-    """While it is entered, in this thread, ``device="second"`` can be used."""
+    """While it is entered, in this thread, ``device="elsewhere"`` can be used."""
 
     def __init__(self) -> None:
         global _is_registered

@@ -12,11 +12,15 @@ from refine_particles import RUN, blobs, problem_of, recorder_of, simulated
 from second_device import NAME, SecondDevice
 from torch import Tensor
 from vaegan_engine.physics.fourier_band import make_band
-from vaegan_engine.refine import common_frame, each_state, join_states, known_poses, restart_states, second_search
+from vaegan_engine.physics.rotations import super_fibonacci_rotations
+from vaegan_engine.reconstruction import pose_search
 from vaegan_engine.refine.assignment import reassign
-from vaegan_engine.refine.moving_poses import follow_motion
+from vaegan_engine.refine.detail import common_frame, each_state
+from vaegan_engine.refine.detail.moving_poses import follow_motion
 from vaegan_engine.refine.problem import GivenPoses, Problem
-from vaegan_engine.refine.restart_states import Suspect
+from vaegan_engine.refine.rounds import join_states, restart_states, second_search
+from vaegan_engine.refine.rounds.restart_states import Suspect
+from vaegan_engine.refine.start import known_poses
 from vaegan_engine.refine.states import Assignment
 from vaegan_engine.refine.tuning import MotionTuning, RefineTuning, SearchTuning, StartTuning
 
@@ -37,6 +41,11 @@ def two_states(device: str) -> tuple[Problem, Assignment]:
     begun = Assignment(label, posterior, *poses, torch.zeros(2, 16, 16, 16, device=device),
                        torch.ones(9, device=device), np.zeros(len(label), bool))
     return problem, reassign(problem, begun, SHELL, all_poses=True)
+
+
+def as_of_a_gpu(images: Any, model: Any, n_rotations: int, turn: Tensor) -> Any:
+    """The grid of rotations of a device that is no CPU."""
+    return model.templates(images.band, super_fibonacci_rotations(n_rotations, turn.device) @ turn)
 
 
 def paired(problem: Problem, found: Assignment, _: Any) -> list[Any]:
@@ -78,7 +87,8 @@ def given(problem: Problem, found: Assignment, _: Any) -> list[Any]:
 
 @pytest.mark.parametrize("step", [
     paired, searched, laid, pytest.param(moved, marks=pytest.mark.slow), begun_anew, given])
-def test_a_step_is_the_same_on_another_device(step: Callable[..., list[Any]], tmp_path):
+def test_a_step_is_the_same_on_another_device(step: Callable[..., list[Any]], tmp_path, monkeypatch):
+    monkeypatch.setattr(pose_search, "templates_for", as_of_a_gpu)
     here = step(*two_states("cpu"), tmp_path / "here")
     with SecondDevice():
         there = step(*two_states(NAME), tmp_path / "there")
