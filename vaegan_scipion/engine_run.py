@@ -3,11 +3,12 @@ import shlex
 import shutil
 from pathlib import Path
 from subprocess import CalledProcessError
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, Tuple
 
 from . import Plugin
 from .engine.vaegan_engine.contract import errors, result_files, run_json
 from .engine.vaegan_engine.contract.settings import HalvesRun, StatesRun, TrainRun
+from .engine.vaegan_engine.contract.status import Status, read_status
 
 EXIT_SENTENCES = {
     1: "The engine stopped with an error of its own; the last lines of the run's log show it.",
@@ -93,7 +94,7 @@ class EngineRun:
         arguments = " ".join(shlex.quote(word) for word in words)
         return Plugin.getEngineProgram(gpu, queue), arguments.replace("%", "%%") if gpu else arguments
 
-    def run(self, protocol: Any, gpu: bool) -> Dict[str, Any]:
+    def run(self, protocol: Any, gpu: bool) -> Status:
         """Run the engine as a job of `protocol`; returns its status. Raises EngineError."""
         program, arguments = self.command(gpu, self.prepare(), protocol.useQueue())
         try:
@@ -102,22 +103,21 @@ class EngineRun:
             raise EngineError(self.explain(error.returncode)) from None
         return self.ended()
 
-    def ended(self) -> Dict[str, Any]:
+    def ended(self) -> Status:
         """The status of a run that ended without an exit code other than 0. Raises EngineError.
 
         A queue that runs each command as a job tells no exit code: what the engine wrote counts.
         """
         status = self.status()
-        if status.get("state") == "finished":
+        if status.finished:
             return status
-        told = status.get("error")
-        if told:
-            raise EngineError(f"{told['message']} {told.get('hint', '')}".strip())
-        raise EngineError(f"The engine ended without finishing (its last word: {status.get('state', 'none')}). The log "
+        if status.error:
+            raise EngineError(str(status.error))
+        raise EngineError(f"The engine ended without finishing (its last word: {status.state or 'none'}). The log "
                           "of the run, or of the queue's job, says why; a queue's time limit is a usual reason. "
                           "Continue goes on from the last checkpoint.")
 
-    def status(self) -> Dict[str, Any]:
+    def status(self) -> Status:
         """What the engine last said about itself; empty when it said nothing."""
         return read_status(self.out_dir)
 
@@ -125,9 +125,9 @@ class EngineRun:
         """One sentence, what and remedy, for an exit code other than 0."""
         if code < 0:
             code = 128 - code
-        told: Optional[Dict[str, Any]] = self.status().get("error")
-        if told and told.get("code") == code:
-            return f"{told['message']} {told.get('hint', '')}".strip()
+        told = self.status().error
+        if told and told.code == code:
+            return str(told)
         what = EXIT_SENTENCES.get(code, f"The engine ended with exit code {code}.")
         return f"{what} {EXIT_REMEDIES.get(code, EXIT_REMEDIES[1])}"
 
@@ -139,12 +139,6 @@ def what_stays(run: Any) -> Dict[str, Any]:
         return {**run_json.kept_on_resume(run), **lengths, "particles": run.data.particles,
                 "continue_from": run.training.continue_from}
     return {**run_json.to_dict(run), "compute": {"seed": run.compute.seed}}
-
-
-def read_status(folder: Any) -> Dict[str, Any]:
-    """`status.json` of a results folder; empty when there is none."""
-    path = Path(folder) / result_files.STATUS_JSON
-    return dict(result_files.read_json(path)) if path.exists() else {}
 
 
 def has_result(folder: Any, *names: str) -> bool:

@@ -13,6 +13,7 @@ from ..convert.from_engine import enabled_ids
 from ..convert.to_engine import READABLE_STACKS, write_particles_star
 from ..engine.vaegan_engine.contract.setting import field_of, number_text
 from ..engine.vaegan_engine.contract.settings import ComputeConfig, DataConfig
+from ..engine.vaegan_engine.contract.status import Status
 from ..engine_run import EngineRun
 from .form_settings import add_setting, field_problems, problems_of
 
@@ -61,7 +62,7 @@ class VaeganProtBase(VaeganNamed, EMProtocol):
         self.info(f"{len(ids)} particles in {star}")
         return star
 
-    def _runEngine(self, settings: Any, name: str, folder: str) -> dict:
+    def _runEngine(self, settings: Any, name: str, folder: str) -> Status:
         """Run the engine into extra/`folder`; its request is extra/`name`.json."""
         run = EngineRun(settings, self._getExtraPath(name + ".json"), self._getExtraPath(folder))
         return run.run(self, self.usesGpu())

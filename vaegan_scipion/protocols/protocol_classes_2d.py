@@ -14,7 +14,8 @@ from ..convert.from_engine import Picture, enabled_ids, new_picture_item, set_lo
 from ..convert.plane_classes import PlanePose, align_in_plane, read_plane_poses
 from ..engine.vaegan_engine.contract import result_files, run_json
 from ..engine.vaegan_engine.contract.settings import Classes2dRun, ComputeConfig, DataConfig
-from ..engine_run import EngineError, has_result, read_status, result_file
+from ..engine.vaegan_engine.contract.status import read_status
+from ..engine_run import EngineError, has_result, result_file
 from .form_settings import add_setting, optional, problems_of, values_of
 from .particle_notes import particle_notes
 from .protocol_base import (
@@ -193,7 +194,7 @@ class VaeganProtClasses2D(VaeganProtBase):
 
     def _summary(self) -> List[str]:
         if not self.hasAttribute("outputClasses") or not has_result(self.getClassesDir(), result_files.CLASSES2D_JSON):
-            stage = read_status(self.getClassesDir()).get("stage")
+            stage = read_status(self.getClassesDir()).stage
             if not stage:
                 return ["The classes are not made yet."]
             return [f"Running: {stage}" if self.isActive() else f"Stopped at: {stage}. Continue goes on from there."]

@@ -28,11 +28,12 @@ from ..convert.from_engine import (
 from ..engine.vaegan_engine.contract import result_files, run_json
 from ..engine.vaegan_engine.contract.answer import Crossing, trusted
 from ..engine.vaegan_engine.contract.labels import UNASSIGNED, cluster_name
-from ..engine.vaegan_engine.contract.record import read_record, read_records
+from ..engine.vaegan_engine.contract.record import read_record, read_records, to_json
 from ..engine.vaegan_engine.contract.records import Clustering, ClusterRow
 from ..engine.vaegan_engine.contract.setting import field_of
 from ..engine.vaegan_engine.contract.settings import ClusterRun, EmbedRun, HalvesRun
-from ..engine_run import has_result, read_status, result_file
+from ..engine.vaegan_engine.contract.status import read_status
+from ..engine_run import has_result, result_file
 from .form_settings import add_setting, label_text, optional, problems_of, values_of
 from .protocol_base import VaeganProtBase, count_enabled, set_digest, validate_particles, warn_particles
 from .protocol_train import IMAGES
@@ -112,7 +113,7 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         digest = set_digest(self.getParticlesPointer().get())
         embed, cluster, halves = map(_as_text, (self._getEmbedSettings(), self._getClusterSettings(),
                                                 self._getHalvesSettings() if self.doHalves else None))
-        trained = json.dumps(read_status(self.inputTraining.get().getRunDir()), sort_keys=True)
+        trained = json.dumps(to_json(read_status(self.inputTraining.get().getRunDir())), sort_keys=True)
         aligned = self.inputTraining.get().usesAlignment()
         self._insertFunctionStep(self.convertInputStep, digest, aligned, needsGPU=False)
         self._insertFunctionStep(self.embedStep, digest, trained, embed)
@@ -195,7 +196,7 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         if self.hasAttribute("outputClasses") and self.runMode.get() != MODE_RESTART \
                 and isinstance(self.outputClasses, SetOfClasses3D) != training.isVolumetric():
             problems.append("This run has clusters of the other kind (2D or 3D). Use Restart, or a new run.")
-        if read_status(training.getRunDir()).get("state") != "finished":
+        if not read_status(training.getRunDir()).finished:
             problems.append(f"The run '{training.getRunName()}' has no finished training. Finish it first.")
         elif training.isHomogeneous():
             problems.append(f"The run '{training.getRunName()}' learned one structure and has no encoder: there is "

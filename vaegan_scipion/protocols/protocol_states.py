@@ -17,7 +17,8 @@ from ..engine.vaegan_engine.contract.labels import UNASSIGNED
 from ..engine.vaegan_engine.contract.record import read_record, read_records
 from ..engine.vaegan_engine.contract.records import ClusterRow, StatesSummary
 from ..engine.vaegan_engine.contract.settings import DataConfig, StatesRun, TrainRun
-from ..engine_run import EngineError, has_result, read_status, result_file
+from ..engine.vaegan_engine.contract.status import read_status
+from ..engine_run import EngineError, has_result, result_file
 from . import stage_resolutions
 from .form_settings import add_setting, optional, problems_of, values_of
 from .particle_notes import circle_radius_frac, particle_notes
@@ -277,7 +278,7 @@ class VaeganProtStates(VaeganProtBase):
 
     def _summary(self) -> List[str]:
         if not self.hasAttribute("outputClasses") or not has_result(self.getStatesDir(), result_files.STATES_JSON):
-            stage = read_status(self.getStatesDir()).get("stage")
+            stage = read_status(self.getStatesDir()).stage
             if not stage:
                 return ["The states are not made yet."]
             return [f"Running: {stage}" if self.isActive() else f"Stopped at: {stage}. Continue goes on from there."]

@@ -12,7 +12,8 @@ from ..convert.sample_images import contrast_note, sample_images
 from ..engine.vaegan_engine.contract import errors, presets, result_files, run_json
 from ..engine.vaegan_engine.contract.setting import field_of
 from ..engine.vaegan_engine.contract.settings import DataConfig, ModelConfig, StatesRun, TrainingConfig, TrainRun
-from ..engine_run import read_status, result_file
+from ..engine.vaegan_engine.contract.status import Status, read_status
+from ..engine_run import result_file
 from .form_settings import (
     add_setting,
     given_values,
@@ -108,7 +109,7 @@ class VaeganProtTrain(VaeganProtBase):
 
     def trainStep(self, digest: str, settings: str) -> None:
         status = self._runEngine(self._getSettings(), self.COMMAND, RUN_DIR)
-        self.info(f"trained on {status.get('images_seen')} images, on {status.get('device')}")
+        self.info(f"trained on {status.images_seen} images, on {status.device}")
 
     def createOutputStep(self, digest: str, settings: str) -> None:
         raise NotImplementedError("a subclass creates the outputs")
@@ -148,7 +149,7 @@ class VaeganProtTrain(VaeganProtBase):
         name = older.getRunName()
         if older.getObjId() == self.getObjId():
             return ["A training cannot start from itself. Use Continue, or another run."]
-        if not read_status(older.getRunDir()).get("checkpoint"):
+        if not read_status(older.getRunDir()).checkpoint:
             return [f"The run '{name}' has no checkpoint. Let it train for a while first."]
         try:
             before = run_json.read_run(os.path.join(older.getRunDir(), result_files.RUN_JSON))
@@ -186,36 +187,36 @@ class VaeganProtTrain(VaeganProtBase):
 
     def _summary(self) -> List[str]:
         status = read_status(self._getExtraPath(RUN_DIR))
-        if "images_seen" not in status:
+        seen, total = status.images_seen, status.total_images
+        if seen is None or total is None:
             return ["The training has not begun."]
-        seen, total = status["images_seen"], status["total_images"]
         lines = [f"{seen:,} of {total:,} images seen ({100 * seen / max(total, 1):.0f} % of the training), of "
-                 f"{status['n_particles']:,} particles, on {status['device']}", self._pace(status),
-                 f"Box {status['box_px']} px, {status['pixel_size_ang']:.3f} A/px "
-                 f"(Nyquist {2 * status['pixel_size_ang']:.1f} A)"]
+                 f"{status.n_particles:,} particles, on {status.device}", self._pace(status),
+                 f"Box {status.box_px} px, {status.pixel_size_ang:.3f} A/px "
+                 f"(Nyquist {2 * status.pixel_size_ang:.1f} A)"]
         if self.continueFrom.get() is not None:
             lines.append(f"Started with the networks of '{self.continueFrom.get().getRunName()}'")
-        if status.get("warning"):
-            lines.append(status["warning"])
-        if status.get("error"):
-            lines.append(f"{status['error']['message']} {status['error']['hint']}")
+        if status.warning:
+            lines.append(status.warning)
+        if status.error:
+            lines.append(str(status.error))
         return [line for line in lines if line]
 
-    def _pace(self, status: Dict[str, Any]) -> str:
+    def _pace(self, status: Status) -> str:
         """Images per second and, while it runs, the time left in the stage."""
-        if "images_per_second" not in status:
+        if status.images_per_second is None:
             return ""
-        pace = f"{status['images_per_second']:g} images/s"
-        if status.get("state") != "running":
+        pace = f"{status.images_per_second:g} images/s"
+        if status.state != "running":
             return pace
         if not self.isActive():
-            return f"{pace}; stopped, Continue goes on from {status.get('checkpoint', 'the start')}"
-        left = time_text(status.get("stage_seconds_left", 0.0))
-        return f"{pace}, {left} left in this stage ({status.get('stage', self.COMMAND)})"
+            return f"{pace}; stopped, Continue goes on from {status.checkpoint or 'the start'}"
+        left = time_text(status.stage_seconds_left or 0.0)
+        return f"{pace}, {left} left in this stage ({status.stage or self.COMMAND})"
 
     def _methods(self) -> List[str]:
         status = read_status(self._getExtraPath(RUN_DIR))
-        if status.get("state") != "finished":
+        if not status.finished:
             return []
         run = run_json.read_run(os.path.join(self.getRunDir(), result_files.RUN_JSON))
         kind = "3D" if self.COMMAND == "train3d" else "2D"
@@ -224,9 +225,9 @@ class VaeganProtTrain(VaeganProtBase):
                  else "one structure" if run.model.homogeneous
                  else f"a latent vector of {run.model.n_normal} numbers")
         return [f"A {kind} VAE-GAN [Larsen2016] with {parts} (preset {run.preset}, loss {run.training.loss}, batch "
-                f"{run.training.batch_size}, seed {status['seed']}) was trained {source} on "
-                f"{status['n_particles']} particles of {status['box_px']} px ({status['pixel_size_ang']:.2f} A/px) for "
-                f"{status['images_seen'] / 1000:.0f} thousand images."]
+                f"{run.training.batch_size}, seed {status.seed}) was trained {source} on "
+                f"{status.n_particles} particles of {status.box_px} px ({status.pixel_size_ang:.2f} A/px) for "
+                f"{status.images_seen / 1000:.0f} thousand images."]
 
     # --------------------------- UTILS functions ---------------------------
     @classmethod
@@ -317,7 +318,7 @@ class VaeganProtTrain(VaeganProtBase):
         if older is None:
             return ""
         status = read_status(older.getRunDir())
-        return f"{older.getObjId()} {status.get('checkpoint')} {status.get('n_particles')} {status.get('seed')}"
+        return f"{older.getObjId()} {status.checkpoint} {status.n_particles} {status.seed}"
 
     def getRunDir(self) -> str:
         """Results folder of the training."""
@@ -325,7 +326,7 @@ class VaeganProtTrain(VaeganProtBase):
 
     def getTrainingPixelSize(self) -> float:
         """Pixel size of the training images and of every map made from them, in A."""
-        return float(read_status(self.getRunDir())["pixel_size_ang"])
+        return float(read_status(self.getRunDir()).pixel_size_ang)
 
     def isVolumetric(self) -> bool:
         """Whether the trained model makes maps (3D) rather than images (2D)."""

@@ -11,7 +11,8 @@ from ..constants import TRAVERSAL_DIR
 from ..convert.from_engine import Picture, new_picture_item
 from ..engine.vaegan_engine.contract import result_files, run_json
 from ..engine.vaegan_engine.contract.settings import TraverseRun
-from ..engine_run import has_result, read_status, result_file
+from ..engine.vaegan_engine.contract.status import Status, read_status
+from ..engine_run import has_result, result_file
 from .form_settings import add_setting, problems_of, values_of
 from .protocol_base import VaeganProtBase
 
@@ -80,7 +81,7 @@ class VaeganProtTraverse(VaeganProtBase):
         problems, clustering = self._validateCompute(), self.inputClusters.get()
         if clustering is not None and not clustering.hasAttribute("outputClasses"):
             problems.append(f"The run '{clustering.getRunName()}' has no clusters. Finish it first.")
-        if clustering is not None and not read_status(clustering.inputTraining.get().getRunDir()):
+        if clustering is not None and read_status(clustering.inputTraining.get().getRunDir()) == Status():
             problems.append("The folder of the training is gone. Train and cluster again.")
         low, high = self.lowPercentile.get(), self.highPercentile.get()
         if low >= high:

@@ -32,6 +32,7 @@ from vaegan_engine.contract.records import (
     StatesSummary,
     SweepRow,
 )
+from vaegan_engine.contract.status import Failure, read_status, update_status
 
 BOX_PX = 16
 
@@ -49,10 +50,10 @@ def main(words):
                 "evaluate": evaluate, "report": report,
                 "counterpart": counterpart}
     commands[run.command](run, out_dir)
-    result_files.update_status(out_dir, state="finished")
+    update_status(out_dir, state="finished")
     if run.command.startswith(("train", "states")):
-        result_files.update_status(out_dir, resumed="--resume" in words,
-                              visible_gpus=os.environ.get("CUDA_VISIBLE_DEVICES"))
+        result_files.write_json(out_dir / "fake.json", {
+            "resumed": "--resume" in words, "visible_gpus": os.environ.get("CUDA_VISIBLE_DEVICES")})
     print(f"fake {run.command} done")
 
 
@@ -65,11 +66,11 @@ def fail_on_request(command, out_dir):
         if command.startswith("train"):
             write_checkpoint(out_dir, 1600)
         if command == "states":
-            result_files.update_status(out_dir, stage="divide")
+            update_status(out_dir, stage="divide")
             result_files.write_npz(out_dir / result_files.CHECKPOINTS / "ab_initio.npz", fake=np.zeros(1))
         if name == "VAEGAN_FAKE_EXIT":
-            result_files.update_status(out_dir, state="failed", error={
-                "code": int(code), "message": f"fake message {code}.", "hint": "Fake hint."})
+            update_status(out_dir, state="failed",
+                          error=Failure(int(code), f"fake message {code}.", "Fake hint."))
         sys.exit(int(code))
 
 
@@ -78,7 +79,7 @@ def wait_in_the_middle(run, out_dir):
     run_json.write_run(run, out_dir / result_files.RUN_JSON)
     write_checkpoint(out_dir, 3200)
     print("fake training: 33 %, 3200/9600 img, 80.0 img/s, 01:20 left", file=sys.stderr, flush=True)
-    result_files.update_status(out_dir, state="running", stage=run.command, command=run.command, device="fake", seed=0,
+    update_status(out_dir, state="running", stage=run.command, command=run.command, device="fake", seed=0,
                           n_particles=66, pixel_size_ang=7.0, box_px=run.data.box_px, images_seen=3200,
                           total_images=9600, images_per_second=80.0, stage_seconds_left=80.0,
                           checkpoint="ckpt_000003200.pt", error=None)
@@ -101,7 +102,7 @@ def train(run, out_dir):
         rows.append({"index": index, "z": one_hot(index, n_components), "file": file, "share": 1 / 6})
     write_pictures(out_dir, [row["file"] for row in rows], volumetric, rate)
     result_files.write_json(out_dir / "components.json", rows)
-    result_files.update_status(out_dir, state="finished", command=run.command, device=run.compute.device,
+    update_status(out_dir, state="finished", command=run.command, device=run.compute.device,
                           seed=run.compute.seed, n_particles=len(star["particles"]), pixel_size_ang=rate,
                           box_px=box_px, images_seen=9600, total_images=9600, images_per_second=100.0,
                           checkpoint="ckpt_000009600.pt", error=None)
@@ -311,8 +312,8 @@ def wanted_ids(run, ids):
 
 def training_of(run):
     """(is it 3D, pixel size in A) of the training behind a request."""
-    status = result_files.read_json(Path(run.run_dir) / result_files.STATUS_JSON)
-    return status["command"] == "train3d", status["pixel_size_ang"]
+    status = read_status(run.run_dir)
+    return status.command == "train3d", status.pixel_size_ang
 
 
 def write_checkpoint(out_dir, images_seen):

@@ -132,6 +132,11 @@ def make_fake_environment(folder):
     return ". " + shlex.quote(str(activate))
 
 
+def said_by_fake(folder):
+    """What the fake engine says beside its results: whether it was resumed, and the GPUs that it saw."""
+    return json.loads((Path(folder) / "fake.json").read_text())
+
+
 @contextmanager
 def environment(**values):
     """Set environment variables of the test and of the runs it starts, for a while."""

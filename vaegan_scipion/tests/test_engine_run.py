@@ -25,8 +25,9 @@ from vaegan_scipion.engine.vaegan_engine.contract.settings import (
     TrainingConfig,
     TrainRun,
 )
+from vaegan_scipion.engine.vaegan_engine.contract.status import Failure, update_status
 from vaegan_scipion.engine_run import EXIT_REMEDIES, EXIT_SENTENCES, EngineError, EngineRun, result_file
-from vaegan_scipion.tests.phantom import environment, make_fake_environment
+from vaegan_scipion.tests.phantom import environment, make_fake_environment, said_by_fake
 
 STAR = """data_optics
 
@@ -78,9 +79,9 @@ class TestEngineRun(unittest.TestCase):
     def test_command_survives_any_path(self):
         for gpu, seen in ((False, ""), (True, "3")):
             status = self.run_in_shell(self.engine_run(), gpu)
-            self.assertEqual(status["state"], "finished")
-            self.assertEqual(status["visible_gpus"], seen)
-            self.assertEqual(status["n_particles"], 2)
+            self.assertTrue(status.finished)
+            self.assertEqual(said_by_fake(self.folder / "run")["visible_gpus"], seen)
+            self.assertEqual(status.n_particles, 2)
 
     def test_gpu_placeholder_only_with_a_gpu(self):
         run = self.engine_run()
@@ -132,17 +133,18 @@ class TestEngineRun(unittest.TestCase):
 
             @staticmethod
             def runJob(*args, **more):
-                result_files.update_status(folder, **said)
+                update_status(folder, **said)
 
         folder, said = self.folder / "run", {}
-        for wrote, words in (({"state": "failed", "error": {"code": 5, "message": "No memory.", "hint": "Smaller."}},
-                              "No memory. Smaller."), ({"state": "running", "error": None}, "its last word: running")):
+        no_memory = Failure(5, "No memory.", "Smaller.")
+        for wrote, words in (({"state": "failed", "error": no_memory}, "No memory. Smaller."),
+                             ({"state": "running", "error": None}, "its last word: running")):
             said.update(wrote)
             with self.assertRaises(EngineError) as caught:
                 self.engine_run().run(Queue, False)
             self.assertIn(words, str(caught.exception))
         said.update(state="finished", error=None)
-        self.assertEqual(self.engine_run().run(Queue, False)["state"], "finished")
+        self.assertTrue(self.engine_run().run(Queue, False).finished)
 
     def test_an_embedding_never_resumes(self):
         run = EngineRun(EmbedRun(run_dir="run"), str(self.folder / "embed.json"), str(self.folder / "e"))
@@ -186,9 +188,7 @@ class TestEngineRun(unittest.TestCase):
             self.assertEqual(run.explain(code), f"{sentence} {EXIT_REMEDIES[code]}")
         self.assertIn("exit code 77", run.explain(77))
         self.assertIn("killed", run.explain(-9))
-        result_files.update_status(
-            run.out_dir, error={"code": 3, "message": "a.mrcs is cut.", "hint": "Copy it again."}
-        )
+        update_status(run.out_dir, error=Failure(3, "a.mrcs is cut.", "Copy it again."))
         self.assertEqual(run.explain(3), "a.mrcs is cut. Copy it again.")
         self.assertEqual(run.explain(4), f"{EXIT_SENTENCES[4]} {EXIT_REMEDIES[4]}")  # not that error
 

@@ -1,6 +1,7 @@
 """Figures that move and that answer the mouse: events in, drawn numbers out. No Scipion project."""
 import os
 import tempfile
+from dataclasses import replace
 from unittest import TestCase
 from unittest.mock import patch
 
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from vaegan_scipion.convert.from_engine import Clusters
+from vaegan_scipion.engine.vaegan_engine.contract.status import Status
 from vaegan_scipion.viewers.cards import Card, chosen, draw_cards, facts
 from vaegan_scipion.viewers.moving import Frame, LiveCurves, TraversalMovie, headline
 from vaegan_scipion.viewers.plots import Curve, Point
@@ -113,15 +115,15 @@ class TestMoving(TestCase):
     """Live curves and movies."""
 
     def test_curves_follow_the_training(self):
-        rows, status = [{"kimg": 1.0, "loss": 3.0}], {"state": "running", "images_seen": 1000, "total_images": 4000,
-                                                      "images_per_second": 50.0, "stage_seconds_left": 60.0}
+        rows, status = [{"kimg": 1.0, "loss": 3.0}], Status(
+            state="running", images_seen=1000, total_images=4000, images_per_second=50.0, stage_seconds_left=60.0)
         figure = new_figure()
         live = LiveCurves(figure, lambda: rows, lambda: status)
         self.assertIn("running, 1.0 of 4.0 thousand images, 50 images/s, 1 min left", headline(status))
         rows.append({"kimg": 2.0, "loss": 1.0})
         self.assertTrue(live.update())
         np.testing.assert_array_equal(figure.axes[0].lines[0].get_ydata(), [3, 1])
-        status["state"] = "finished"
+        status = replace(status, state="finished")
         self.assertFalse(live.update())
         self.assertIn("finished", figure._suptitle.get_text())
 

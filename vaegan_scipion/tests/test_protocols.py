@@ -10,6 +10,7 @@ from pyworkflow.protocol import MODE_RESTART, MODE_RESUME
 from vaegan_scipion import Plugin
 from vaegan_scipion.constants import VAEGAN_ENV_ACTIVATION
 from vaegan_scipion.engine.vaegan_engine.contract import result_files, run_json
+from vaegan_scipion.engine.vaegan_engine.contract.status import read_status, update_status
 from vaegan_scipion.protocols import (
     VaeganProtCluster,
     VaeganProtSelect,
@@ -28,6 +29,7 @@ from vaegan_scipion.tests.phantom import (
     environment,
     import_phantom,
     label_of,
+    said_by_fake,
 )
 
 TRAINING_BOX_PX = 16
@@ -96,12 +98,11 @@ class TestProtocols(ProjectTest):
         self.assertEqual(training.outputVolumes.getDim(), (16, 16, 16))
         z = training.outputVolumes.getFirstItem()._vaeganZ
         self.assertEqual([float(value) for value in z], [1, 0, 0, 0])
-        status = result_files.read_json(os.path.join(training.getRunDir(), result_files.STATUS_JSON))
-        self.assertEqual(status["n_particles"], len(ENABLED_IDS))
-        self.assertEqual(status["visible_gpus"], "")
+        self.assertEqual(read_status(training.getRunDir()).n_particles, len(ENABLED_IDS))
+        self.assertEqual(said_by_fake(training.getRunDir())["visible_gpus"], "")
         self.assertIn("9,600 of 9,600 images seen", "\n".join(training._summary()))
         self.assertIn(str(len(ENABLED_IDS)), training._methods()[0])
-        result_files.update_status(training.getRunDir(), warning="The camera has collapsed.")
+        update_status(training.getRunDir(), warning="The camera has collapsed.")
         self.assertIn("The camera has collapsed.", training._summary())
 
         clustering = self.run_protocol(VaeganProtCluster, inputTraining=training, doHalves=True, nNeighbors=5)
@@ -161,8 +162,7 @@ class TestProtocols(ProjectTest):
         self.launch(training)
         self.assertEqual(training.outputVolumes.getSize(), 3)
         self.assertEqual(training.outputVolumes.getFileName(), first)
-        status = result_files.read_json(os.path.join(training.getRunDir(), result_files.STATUS_JSON))
-        self.assertFalse(status["resumed"])  # another model: the old checkpoint is of no use
+        self.assertFalse(said_by_fake(training.getRunDir())["resumed"])  # another model: its own start
         names = os.listdir(os.path.join(training.getRunDir(), result_files.MAPS))
         self.assertEqual(len(names), 3)
 
@@ -186,12 +186,10 @@ class TestProtocols(ProjectTest):
         self.assertIn("fake message 143. Fake hint.", training.getErrorMessage())
         training.runMode.set(MODE_RESUME)
         self.launch(training)
-        self.assertTrue(result_files.read_json(os.path.join(training.getRunDir(), result_files.STATUS_JSON))["resumed"])
+        self.assertTrue(said_by_fake(training.getRunDir())["resumed"])
         training.runMode.set(MODE_RESTART)
         self.launch(training)
-        self.assertFalse(
-            result_files.read_json(os.path.join(training.getRunDir(), result_files.STATUS_JSON))["resumed"]
-        )
+        self.assertFalse(said_by_fake(training.getRunDir())["resumed"])
 
     def test_continue_with_other_particles_forgets_the_networks(self):
         training = self.train()

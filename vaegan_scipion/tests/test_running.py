@@ -7,10 +7,10 @@ import psutil
 from pyworkflow.protocol import MODE_RESUME, STATUS_ABORTED
 
 from vaegan_scipion.engine.vaegan_engine.contract import result_files
-from vaegan_scipion.engine_run import read_status
+from vaegan_scipion.engine.vaegan_engine.contract.status import read_status
 from vaegan_scipion.protocols import VaeganProtTrain3D
 from vaegan_scipion.protocols.protocol_train import time_text
-from vaegan_scipion.tests.phantom import ProjectTest, environment
+from vaegan_scipion.tests.phantom import ProjectTest, environment, said_by_fake
 
 PATIENCE_S = 60
 HOSTS = """[localhost]
@@ -61,7 +61,7 @@ class TestRunning(ProjectTest):
         self.assertEqual(protocol._summary(), ["The training has not begun."])
         with environment(VAEGAN_FAKE_WAIT="train3d"):
             self.proj.launchProtocol(protocol, wait=False)
-            wait_until(lambda: read_status(protocol.getRunDir()).get("images_seen"), "the engine did not start")
+            wait_until(lambda: read_status(protocol.getRunDir()).images_seen, "the engine did not start")
         self.proj._updateProtocol(protocol)
         self.assertTrue(protocol.isActive())
         summary = "\n".join(protocol._summary())
@@ -78,9 +78,8 @@ class TestRunning(ProjectTest):
 
         protocol.runMode.set(MODE_RESUME)
         self.launch(protocol)
-        status = read_status(protocol.getRunDir())
-        self.assertTrue(status["resumed"])
-        self.assertEqual(status["state"], "finished")
+        self.assertTrue(said_by_fake(protocol.getRunDir())["resumed"])
+        self.assertTrue(read_status(protocol.getRunDir()).finished)
         self.assertIn("9,600 of 9,600 images seen (100 %", "\n".join(protocol._summary()))
         self.assertGreater(protocol.outputVolumes.getSize(), 0)
 
@@ -105,8 +104,7 @@ class TestRunning(ProjectTest):
 
         wait_until(ended, "the job did not end")
         self.assertTrue(protocol.isFinished(), protocol.getErrorMessage())
-        status = read_status(protocol.getRunDir())
-        self.assertEqual(status["visible_gpus"], seen)
+        self.assertEqual(said_by_fake(protocol.getRunDir())["visible_gpus"], seen)
         self.assertEqual(
             result_files.read_json(os.path.join(protocol.getRunDir(), result_files.RUN_JSON))["compute"]["device"],
             "cuda",
@@ -120,7 +118,7 @@ class TestRunning(ProjectTest):
 
     def test_gpu_of_the_form_without_a_queue(self):
         protocol = self.launch(self.start(gpuList="3"))
-        self.assertEqual(read_status(protocol.getRunDir())["visible_gpus"], "3")
+        self.assertEqual(said_by_fake(protocol.getRunDir())["visible_gpus"], "3")
 
     def test_time_is_said_as_people_do(self):
         for seconds, text in ((0, "0 s"), (59.4, "59 s"), (60, "1 min"), (3540, "59 min"), (3600, "1 h 00 min"),

@@ -28,7 +28,7 @@ from vaegan_scipion.engine.vaegan_engine.contract.records import (
 )
 from vaegan_scipion.engine.vaegan_engine.contract.settings import DataConfig
 from vaegan_scipion.engine.vaegan_engine.contract.view_counts import view_counts
-from vaegan_scipion.engine_run import EngineError, read_status
+from vaegan_scipion.engine_run import EngineError
 from vaegan_scipion.protocols import (
     VaeganProtCluster,
     VaeganProtEvaluate,
@@ -36,7 +36,14 @@ from vaegan_scipion.protocols import (
     VaeganProtStates,
     VaeganProtTrain3D,
 )
-from vaegan_scipion.tests.phantom import ENABLED_IDS, SAMPLING_RATE_ANG, ProjectTest, environment, run_in_shell
+from vaegan_scipion.tests.phantom import (
+    ENABLED_IDS,
+    SAMPLING_RATE_ANG,
+    ProjectTest,
+    environment,
+    run_in_shell,
+    said_by_fake,
+)
 from vaegan_scipion.viewers import states_drawings
 
 NEEDS_RELION = "scipion-em-relion is not installed; it writes the star file" if find_spec("relion") is None else ""
@@ -155,7 +162,7 @@ class TestStates(ProjectTest):
             for n_maps, resumed in ((3, True), (4, False)):  # other settings begin anew
                 run.nMaps.set(n_maps)
                 run.statesStep("", "")
-                self.assertIs(read_status(run.getStatesDir())["resumed"], resumed)
+                self.assertIs(said_by_fake(run.getStatesDir())["resumed"], resumed)
 
     @unittest.skipIf(NEEDS_RELION, NEEDS_RELION)
     def test_relion_reads_the_poses_as_they_were_written(self):

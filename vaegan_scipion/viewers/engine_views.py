@@ -2,7 +2,7 @@
 import subprocess
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any
 
 import mrcfile
 import numpy as np
@@ -12,6 +12,7 @@ from .. import Plugin
 from ..constants import CLUSTERS_DIR, EMBEDDING_DIR, EVALUATION_DIR, HALVES_DIR, TRAVERSAL_DIR
 from ..engine.vaegan_engine.contract import result_files
 from ..engine.vaegan_engine.contract.settings import ComputeConfig, CounterpartRun, ReportRun
+from ..engine.vaegan_engine.contract.status import Status
 from ..engine_run import EngineError, EngineRun, result_file
 from .umap_explorer import Counterpart
 
@@ -20,7 +21,7 @@ COUNTERPART_DIR = "counterpart"
 GENERATED = 1  # image of counterpart.mrcs, from 0: with CTF and shift
 
 
-def call_engine(settings: Any, request: str, out_dir: str) -> Dict[str, Any]:
+def call_engine(settings: Any, request: str, out_dir: str) -> Status:
     """Run the engine on the CPU and wait; returns its status. Raises EngineError with one sentence."""
     problems = Plugin.validateInstallation()
     if problems:

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.widgets import Button, Slider
 
 from ..engine.vaegan_engine.contract.labels import cluster_colour, cluster_name
+from ..engine.vaegan_engine.contract.status import Status
 from . import plots
 
 LIVE_MS = 5000
@@ -25,7 +26,7 @@ class LiveCurves:
     """
 
     def __init__(self, figure: Figure, read_rows: Callable[[], Sequence[Dict[str, Any]]],
-                 read_status: Callable[[], Dict[str, Any]]) -> None:
+                 read_status: Callable[[], Status]) -> None:
         self.figure, self.read_rows, self.read_status = figure, read_rows, read_status
         self._n_drawn = -1
         self._timer = figure.canvas.new_timer(interval=LIVE_MS)
@@ -37,7 +38,7 @@ class LiveCurves:
     def update(self) -> bool:
         """Draw what is new; False (which ends the timer) when the training no longer runs."""
         status, rows = self.read_status(), self.read_rows()
-        running = status.get("state") == "running"
+        running = status.state == "running"
         if len(rows) != self._n_drawn or not running:
             self._n_drawn = len(rows)
             self.figure.clear()
@@ -46,15 +47,15 @@ class LiveCurves:
         return running
 
 
-def headline(status: Dict[str, Any]) -> str:
+def headline(status: Status) -> str:
     """State, images seen, speed and time left of a training, from `status.json`."""
-    parts = [str(status.get("state", "not begun"))]
-    if "images_seen" in status and "total_images" in status:
-        parts.append(f"{status['images_seen'] / 1000:.1f} of {status['total_images'] / 1000:.1f} thousand images")
-    if "images_per_second" in status:
-        parts.append(f"{status['images_per_second']:.0f} images/s")
-    if status.get("state") == "running" and "stage_seconds_left" in status:
-        parts.append(f"{status['stage_seconds_left'] / 60:.0f} min left")
+    parts = [status.state or "not begun"]
+    if status.images_seen is not None and status.total_images is not None:
+        parts.append(f"{status.images_seen / 1000:.1f} of {status.total_images / 1000:.1f} thousand images")
+    if status.images_per_second is not None:
+        parts.append(f"{status.images_per_second:.0f} images/s")
+    if status.state == "running" and status.stage_seconds_left is not None:
+        parts.append(f"{status.stage_seconds_left / 60:.0f} min left")
     return ", ".join(parts)
 
 

@@ -6,7 +6,7 @@ import pyworkflow.protocol.params as params
 from matplotlib.image import imread
 
 from ..engine.vaegan_engine.contract import result_files
-from ..engine_run import read_status
+from ..engine.vaegan_engine.contract.status import read_status
 from ..protocols import VaeganProtTrain2D, VaeganProtTrain3D
 from . import plots
 from .moving import LiveCurves

@@ -6,6 +6,7 @@ from vaegan_engine.cli import main
 from vaegan_engine.contract import presets, result_files, run_json
 from vaegan_engine.contract.errors import ConfigError
 from vaegan_engine.contract.settings import EmbedRun
+from vaegan_engine.contract.status import read_status
 from vaegan_engine.latent.embed import run_embed
 from vaegan_engine.networks.layers import AdaptivePolyphase, GaborConv, PolarWarp
 from vaegan_engine.networks.noise import NoiseGenerator
@@ -122,7 +123,7 @@ def test_homogeneous_run_leaves_its_one_map_and_no_encoder(particles, tmp_path):
 def test_every_noise_goes_with_the_thesis_model(particles, tmp_path, noise):
     run = small("train3d", "thesis-3d", particles, model={"noise": noise}, training={"total_kimg": 0.016})
     train.run_train(run, tmp_path)
-    assert result_files.read_json(tmp_path / result_files.STATUS_JSON)["state"] == "finished"
+    assert read_status(tmp_path).state == "finished"
 
 
 @pytest.mark.parametrize("changes", [
@@ -131,7 +132,7 @@ def test_every_noise_goes_with_the_thesis_model(particles, tmp_path, noise):
 def test_every_loss_goes_with_the_thesis_model(particles, tmp_path, changes):
     run = small("train3d", "thesis-3d", particles, training={"total_kimg": 0.016, **changes})
     train.run_train(run, tmp_path)
-    assert result_files.read_json(tmp_path / result_files.STATUS_JSON)["state"] == "finished"
+    assert read_status(tmp_path).state == "finished"
 
 
 @pytest.mark.parametrize("noise", ["gaussian_map", "poisson_map"])

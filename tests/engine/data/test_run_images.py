@@ -7,8 +7,9 @@ from particle_files import noise_images, optics_columns, particle_columns, write
 from vaegan_engine.contract import result_files, run_json
 from vaegan_engine.contract.errors import DataError
 from vaegan_engine.contract.settings import DataConfig, TrainRun
+from vaegan_engine.contract.status import update_status
 from vaegan_engine.data import run_images
-from vaegan_engine.data.run_images import ROW_IDS, check_row_ids, open_run_cache
+from vaegan_engine.data.run_images import check_row_ids, open_run_cache
 from vaegan_engine.evaluation import consensus
 from vaegan_engine.thesis import homogeneity
 
@@ -46,7 +47,7 @@ def test_ids_of_their_own_are_joined_whatever_the_order(run):
     data, run_dir, edit = run
     edit(with_ids=True)
     first = open_run_cache(data, run_dir, progress=False)
-    assert first.ids_are_rows_of is None
+    assert first.ids_are_rows_of == ""
     edit(with_ids=True, reverse=True)
     second = open_run_cache(data, run_dir, progress=False)
     assert second.particle_id.tolist() == first.particle_id.tolist()[::-1]
@@ -57,7 +58,7 @@ def test_row_numbers_do_not_stand_for_the_ids_there_were(run, tmp_path):
     data, run_dir, edit = run
     edit(with_ids=True)
     cache = open_run_cache(data, run_dir, progress=False)
-    result_files.update_status(tmp_path / "emb", **{ROW_IDS: cache.ids_are_rows_of})
+    update_status(tmp_path / "emb", ids_are_rows_of=cache.ids_are_rows_of)
     check_row_ids(tmp_path / "emb", data.particles)
     edit()
     for refused in (lambda: open_run_cache(data, run_dir, progress=False),
@@ -69,7 +70,7 @@ def test_row_numbers_do_not_stand_for_the_ids_there_were(run, tmp_path):
 def test_results_keep_the_star_file_they_belong_to(run, tmp_path):
     data, run_dir, edit = run
     cache = open_run_cache(data, run_dir, progress=False)
-    result_files.update_status(tmp_path / "emb", **{ROW_IDS: cache.ids_are_rows_of})
+    update_status(tmp_path / "emb", ids_are_rows_of=cache.ids_are_rows_of)
     check_row_ids(tmp_path / "emb", data.particles)
     check_row_ids(tmp_path / "never", data.particles)
     edit(reverse=True)
@@ -87,7 +88,7 @@ def test_groups_of_other_rows_are_not_written(run, tmp_path):
     write_embedding(tmp_path / "emb", np.eye(2)[label])
     clusters = write_clusters(tmp_path / "clu", label, umap=np.eye(2)[label], embedding_dir=tmp_path / "emb",
                               with_maps=False)
-    result_files.update_status(clusters, **{ROW_IDS: open_run_cache(data, run_dir, False).ids_are_rows_of})
+    update_status(clusters, ids_are_rows_of=open_run_cache(data, run_dir, False).ids_are_rows_of)
     options = homogeneity.HomogeneityOptions(str(clusters), str(run_dir), groups=2, align=False)
     assert homogeneity.run_homogeneity(options, tmp_path / "out")["sizes"] == [N // 2, N // 2]
     edit(reverse=True)
@@ -102,7 +103,7 @@ def test_runs_of_two_star_files_have_no_consensus(tmp_path):
     folders = [str(write_clusters(tmp_path / name, np.arange(N) % 2, with_maps=False)) for name in "ab"]
     assert len(consensus.read_labels(folders)[0]) == N
     for folder, star in zip(folders, "xy", strict=True):
-        result_files.update_status(folder, **{ROW_IDS: star})
+        update_status(folder, ids_are_rows_of=star)
     with pytest.raises(DataError, match="not those of one star file"):
         consensus.read_labels(folders)
 
@@ -120,7 +121,7 @@ def test_poses_of_other_rows_are_refused(run, tmp_path):
     names = ["particle_id", "label", "rot_deg", "tilt_deg", "psi_deg", "shift_x_ang", "shift_y_ang"]
     result_files.write_csv(tmp_path / "refined" / result_files.PARTICLES_CSV, names,
                            [[i + 1, 0, 0, 0, 0, 0, 0] for i in range(N)])
-    result_files.update_status(tmp_path / "refined", **{ROW_IDS: open_run_cache(data, run_dir, False).ids_are_rows_of})
+    update_status(tmp_path / "refined", ids_are_rows_of=open_run_cache(data, run_dir, False).ids_are_rows_of)
     posed = replace(data, poses_dir=str(tmp_path / "refined"))
     assert len(read_poses(posed).particle_id) == N
     edit(reverse=True)

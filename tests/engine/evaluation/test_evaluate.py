@@ -9,6 +9,7 @@ from vaegan_engine.contract.errors import DataError
 from vaegan_engine.contract.record import read_record
 from vaegan_engine.contract.records import Evaluation
 from vaegan_engine.contract.settings import ComputeConfig, EvaluateRun
+from vaegan_engine.contract.status import read_status, update_status
 from vaegan_engine.data.mrc_files import write_map
 from vaegan_engine.evaluation import evaluate, reference_maps
 from vaegan_engine.simulation.phantom import PHANTOM_BOX_ANG, phantom_states
@@ -161,12 +162,12 @@ def test_missing_ids_are_an_error(tmp_path, analysis):
 
 def test_what_is_evaluated_in_its_own_folder_keeps_its_status(tmp_path, analysis):
     clu, truth, _, _ = analysis
-    result_files.update_status(clu, state="stopped", command="states", error=None)
+    update_status(clu, state="stopped", command="states", error=None)
     before = (clu / result_files.STATUS_JSON).read_bytes()
     evaluate.run_evaluate(asked(clu, truth), clu)
     assert (clu / result_files.STATUS_JSON).read_bytes() == before
     evaluate.run_evaluate(asked(clu, truth), tmp_path / "eva")
-    assert result_files.read_json(tmp_path / "eva" / result_files.STATUS_JSON)["state"] == "finished"
+    assert read_status(tmp_path / "eva").state == "finished"
 
 
 def test_a_run_json_may_leave_particles_without_label_out(tmp_path, analysis):

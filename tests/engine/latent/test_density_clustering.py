@@ -8,6 +8,7 @@ from vaegan_engine.contract import result_files, run_json
 from vaegan_engine.contract.errors import ConfigError, DataError
 from vaegan_engine.contract.records import Try
 from vaegan_engine.contract.settings import ClusterRun, ComputeConfig
+from vaegan_engine.contract.status import read_status
 from vaegan_engine.data.mrc_files import read_map
 from vaegan_engine.latent import cluster, density_clustering
 from vaegan_engine.stats import density_valley
@@ -197,12 +198,12 @@ def test_run_cluster_writes_what_the_results_table_says(tmp_path, embedding, met
     assert details["clusters"] == 3
     assert ("sweep" in details) == (method == "hdbscan")
     assert details["verdict"].startswith("3 clusters")
-    assert result_files.read_json(out / result_files.STATUS_JSON)["verdict"] == details["verdict"]
+    assert read_status(out).verdict == details["verdict"]
     assert [row.get("stability") for row in rows if row["label"] >= 0] == details["stability"]["per_cluster"]
     assert min(details["stability"]["per_cluster"]) > 0.9
     assert all("stability" not in row for row in rows if row["label"] < 0)
     assert run_json.read_run(out / result_files.RUN_JSON).embedding_dir == str(folder)
-    assert result_files.read_json(out / result_files.STATUS_JSON)["state"] == "finished"
+    assert read_status(out).state == "finished"
     assert (out / "umap.png").stat().st_size > 1000
     assert (out / "maps.png").stat().st_size > 1000
 

@@ -5,6 +5,7 @@ from fake_run import BOX_PX, FakeTrained
 from vaegan_engine.contract import result_files
 from vaegan_engine.contract.errors import DataError
 from vaegan_engine.contract.settings import DataConfig, EmbedRun
+from vaegan_engine.contract.status import read_status
 from vaegan_engine.latent import embed
 from vaegan_engine.simulation.simulate import SimulateOptions, run_simulate
 
@@ -33,7 +34,7 @@ def test_latents_have_the_ids_and_the_values_of_their_images(tmp_path, trained):
 
     run = EmbedRun(run_dir=str(tmp_path / "run"), batch_size=7)  # 7 does not divide 30
     embed.run_embed(run, tmp_path / "emb")
-    status = result_files.read_json(tmp_path / "emb" / result_files.STATUS_JSON)
+    status = read_status(tmp_path / "emb")
     stored = result_files.read_npz(tmp_path / "emb" / result_files.LATENTS_NPZ)
     assert sorted(stored["particle_id"].tolist()) == list(range(1, N + 1))
     cache = open_cache(trained.run.data, tmp_path / "run" / result_files.CACHE)
@@ -42,7 +43,7 @@ def test_latents_have_the_ids_and_the_values_of_their_images(tmp_path, trained):
     np.testing.assert_allclose(stored["z"][:, 0], np.asarray(cache.images, np.float32).mean((1, 2)), atol=1e-6)
     np.testing.assert_allclose(stored["z"][:, 2], cache.ctf[:, 0])
     assert stored["z"].dtype == np.float32
-    assert (status["state"], status["n_particles"], status["z_dim"]) == ("finished", N, 3)
+    assert (status.state, status.n_particles, status.z_dim) == ("finished", N, 3)
 
 
 def test_other_particles_get_a_cache_of_their_own(tmp_path, trained, particles):

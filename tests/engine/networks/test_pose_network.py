@@ -9,6 +9,7 @@ from vaegan_engine.cli import main
 from vaegan_engine.contract import presets, result_files, run_json
 from vaegan_engine.contract.errors import ConfigError
 from vaegan_engine.contract.settings import TrainRun
+from vaegan_engine.contract.status import read_status
 from vaegan_engine.networks import pose_network
 from vaegan_engine.networks.pose_network import CAMERA_LATENT, CameraNetwork, gram_schmidt
 from vaegan_engine.simulation.simulate import SimulateOptions, run_simulate
@@ -104,8 +105,8 @@ def test_scf_is_logged_and_a_collapse_is_reported_once(particles, tmp_path, caps
         True,
         True,
     ]
-    status = result_files.read_json(tmp_path / "good" / result_files.STATUS_JSON)
-    assert status["scf"] > 0.5 and status["warning"] is None
+    status = read_status(tmp_path / "good")
+    assert status.scf > 0.5 and status.warning is None
     assert "collapsed" not in capsys.readouterr().err
 
     def stare(self, zc):
@@ -114,8 +115,8 @@ def test_scf_is_logged_and_a_collapse_is_reported_once(particles, tmp_path, caps
     monkeypatch.setattr(pose_network.CameraNetwork, "forward", stare)
     train.run_train(run, tmp_path / "bad")
     assert [row["scf"] for row in result_files.read_jsonl(tmp_path / "bad" / result_files.LOG_JSONL)] == [0.0, 0.0]
-    status = result_files.read_json(tmp_path / "bad" / result_files.STATUS_JSON)
-    assert status["scf"] == 0.0 and "0.000, below 0.5" in status["warning"]
+    status = read_status(tmp_path / "bad")
+    assert status.scf == 0.0 and "0.000, below 0.5" in status.warning
     assert capsys.readouterr().err.count("collapsed") == 1
 
 

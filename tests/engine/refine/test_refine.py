@@ -17,6 +17,7 @@ from vaegan_engine.contract import result_files, run_json
 from vaegan_engine.contract.errors import ConfigError, DataError
 from vaegan_engine.contract.labels import UNASSIGNED
 from vaegan_engine.contract.settings import ComputeConfig, DataConfig, EmbedRun, StatesRun, TrainRun
+from vaegan_engine.contract.status import read_status
 from vaegan_engine.data.mrc_files import read_map, write_map, write_stack
 from vaegan_engine.data.particle_tables import read_clusters, read_truth, rows_of
 from vaegan_engine.physics.fsc import fourier_shell_correlation, soft_sphere_mask
@@ -83,7 +84,7 @@ def test_an_easy_mixture_is_parted(mixture):
     assert details["states"] == 2 and details["verdict"].startswith("2 states"), details
     assert details["unseen_log_evidence"] > 10
     assert normalized_mutual_info_score(state, clusters.label) > 0.7
-    assert result_files.read_json(out / result_files.STATUS_JSON)["state"] == "finished"
+    assert read_status(out).state == "finished"
 
 
 def check_contrasts(out, data, n_states):

@@ -16,6 +16,7 @@ from vaegan_engine.contract.errors import EXIT_SIGTERM, ConfigError, DataError, 
 from vaegan_engine.contract.record import read_record, write_record
 from vaegan_engine.contract.records import StatesSummary
 from vaegan_engine.contract.settings import ComputeConfig, DataConfig, StatesRun, TrainRun
+from vaegan_engine.contract.status import read_status, update_status
 from vaegan_engine.data.mrc_files import write_map
 from vaegan_engine.physics.map_alignment import AlignedMap
 from vaegan_engine.refine import refine
@@ -100,7 +101,7 @@ def test_stopped_after_every_step_it_ends_in_the_same_bits(small_run, tmp_path, 
                 parts = run_states(run, tmp_path / "parts", resume=bool(ends))
             except StoppedError as error:  # each time after one more checkpoint
                 ends.append(
-                    (error.exit_code, result_files.read_json(tmp_path / "parts" / result_files.STATUS_JSON)["state"])
+                    (error.exit_code, read_status(tmp_path / "parts").state)
                 )
     assert set(STEPS_OF_CONTRAST) & set(written) == set(STEPS_OF_CONTRAST) & set(steps)
     assert ends == [(EXIT_SIGTERM, "stopped")] * len(written)
@@ -198,7 +199,7 @@ def test_other_settings_are_refused(small_run, tmp_path, monkeypatch, changes, m
 def test_a_finished_refinement_stays(small_run, tmp_path, capsys):
     run, _ = small_run
     write_record(tmp_path / result_files.STATES_JSON, states_summary(states=7))
-    result_files.update_status(tmp_path, state="finished")
+    update_status(tmp_path, state="finished")
     settings = settings_of(with_data(run), open_images(with_data(run), tmp_path, True), None)
     result_files.write_json(tmp_path / result_files.CHECKPOINTS / step_store.SETTINGS_JSON, settings)
     assert run_states(run, tmp_path, resume=True) == states_summary(states=7)

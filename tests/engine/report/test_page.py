@@ -27,6 +27,7 @@ from vaegan_engine.contract.records import (
     SweepRow,
 )
 from vaegan_engine.contract.settings import ComputeConfig, EvaluateRun, ReportRun, TrainingConfig, TrainRun, TraverseRun
+from vaegan_engine.contract.status import update_status
 from vaegan_engine.data.mrc_files import write_map
 from vaegan_engine.evaluation import evaluate
 from vaegan_engine.latent import traverse
@@ -60,7 +61,7 @@ def analysis(tmp_path, monkeypatch, fake_model):
     traverse.run_traverse(TraverseRun(clusters_dir=str(clu)), tmp_path / "tra")
     run_json.write_run(TrainRun(training=TrainingConfig(critic_lr=0.00123)),
                        tmp_path / "run" / result_files.RUN_JSON)
-    result_files.update_status(tmp_path / "run", command="train3d", box_px=16, pixel_size_ang=4.5, device="CPU <1 & 2>",
+    update_status(tmp_path / "run", command="train3d", box_px=16, pixel_size_ang=4.5, device="CPU <1 & 2>",
                           versions={"engine": "0.1.0", "torch": "9.8.7"}, n_particles=200)
     for tick in range(1, 4):
         result_files.append_jsonl(tmp_path / "run" / result_files.LOG_JSONL, {"kimg": tick, "critic_loss": 1 / tick})
@@ -194,7 +195,7 @@ def test_a_refinement_is_shown(tmp_path, analysis):
                   "motion 2 of 2"):
         assert words in text, words
     assert len(reader.images) - len(plain.images) == 2 * 6 + 2 + 1 + 1  # views, motion, FSC, viewing directions
-    result_files.update_status(folder, n_particles=200, states=2, state="finished")
+    update_status(folder, n_particles=200, states=2, state="finished")
     alone, text = read(page.write_report(ReportRun(states_dir=str(folder)), tmp_path / "alone.html"))
     assert "States and poses 200 particles, 2 states" in text and "2 <states>" in text and "UMAP" not in text
     assert len(alone.images) == 2 * 6 + 2 + 1 + 1

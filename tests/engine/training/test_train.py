@@ -16,6 +16,7 @@ from vaegan_engine.cli import main
 from vaegan_engine.contract import presets, result_files, run_json
 from vaegan_engine.contract.errors import ConfigError, DataError, DivergedError, StoppedError
 from vaegan_engine.contract.settings import DataConfig, TrainRun
+from vaegan_engine.contract.status import read_status
 from vaegan_engine.data import image_preparation
 from vaegan_engine.simulation.simulate import SimulateOptions, run_simulate
 from vaegan_engine.training import checkpoints, train
@@ -82,7 +83,7 @@ def test_resume_equals_an_uninterrupted_run_bitwise(particles, tmp_path, monkeyp
     with pytest.raises(StoppedError) as stop:
         train.run_train(run, tmp_path / "parts")
     assert stop.value.exit_code == 143
-    assert result_files.read_json(tmp_path / "parts" / result_files.STATUS_JSON)["state"] == "stopped"
+    assert read_status(tmp_path / "parts").state == "stopped"
     assert final_state(tmp_path / "parts")["images_seen"] == seen
     train.run_train(run, tmp_path / "parts", resume=True)
     assert_same(final_state(tmp_path / "whole"), final_state(tmp_path / "parts"))
@@ -168,7 +169,7 @@ def test_a_disk_that_fills_up_is_said_and_leaves_no_part(particles, tmp_path, mo
     with pytest.raises(DataError, match="cannot be written"):
         train.run_train(tiny(particles), tmp_path / "log")
     for name in ("torch", "log"):
-        assert result_files.read_json(tmp_path / name / result_files.STATUS_JSON)["state"] == "failed"
+        assert read_status(tmp_path / name).state == "failed"
 
 
 def test_large_seeds_can_be_used_with_dropout(particles, tmp_path):
@@ -179,8 +180,8 @@ def test_large_seeds_can_be_used_with_dropout(particles, tmp_path):
 
 def test_a_finished_run_leaves_what_the_results_layout_names(particles, tmp_path):
     train.run_train(tiny(particles), tmp_path)
-    status = result_files.read_json(tmp_path / result_files.STATUS_JSON)
-    assert status["state"] == "finished" and status["images_seen"] == status["total_images"] == 112
+    status = read_status(tmp_path)
+    assert status.state == "finished" and status.images_seen == status.total_images == 112
     rows = result_files.read_jsonl(tmp_path / result_files.LOG_JSONL)
     assert [row["kimg"] for row in rows] == [0.016, 0.032, 0.048, 0.064, 0.08, 0.096, 0.112]
     assert "critic_loss" in rows[0] and "critic_loss" not in rows[-1]
@@ -216,9 +217,9 @@ def test_a_loss_that_is_not_finite_stops_with_the_last_good_checkpoint(particles
     with pytest.raises(DivergedError, match="critic_loss is not finite after 48 images") as stop:
         train.run_train(tiny(particles), tmp_path)
     assert stop.value.exit_code == 4
-    status = result_files.read_json(tmp_path / result_files.STATUS_JSON)
-    assert status["state"] == "failed" and status["error"]["code"] == 4
-    assert status["checkpoint"] == "ckpt_0000000032.pt"
+    status = read_status(tmp_path)
+    assert status.state == "failed" and status.error.code == 4
+    assert status.checkpoint == "ckpt_0000000032.pt"
     assert final_state(tmp_path)["images_seen"] == 32
 
 
@@ -327,4 +328,4 @@ def test_real_particles_train(shared_data, tmp_path):
                    training={"total_kimg": 0.016, "encoder_kimg": 0.008}, data={"max_images": 200})
         folder = tmp_path / Path(name).parent.name
         train.run_train(run, folder)
-        assert result_files.read_json(folder / result_files.STATUS_JSON)["state"] == "finished"
+        assert read_status(folder).state == "finished"

@@ -13,10 +13,10 @@ from ..contract.map_records import PlaneFigures
 from ..contract.record import write_records
 from ..contract.records import ClusterRow
 from ..contract.settings import DataConfig
+from ..contract.status import update_status
 from ..data import particle_stars
 from ..data.mrc_files import write_stack
 from ..data.prepared_images import ParticleCache
-from ..data.run_images import ROW_IDS
 from ..data.star_files import RelionTable
 from ..data.star_subset import decimals, whole_numbers
 from ..physics.fsc import resolution_at
@@ -57,9 +57,9 @@ def write(problem: PlaneProblem, cache: ParticleCache, state: Classified, judged
     details = summary(rows, table, judged, state.radius)
     result_files.write_json(out_dir / result_files.CLASSES2D_JSON, details)
     write_stars(data, cache, table, out_dir)  # last: the star file may have been changed meanwhile
-    result_files.update_status(out_dir, state="finished", command="classes2d", stage="finished", error=None,
+    update_status(out_dir, state="finished", command="classes2d", stage="finished", error=None,
                                n_particles=len(cache), classes=len(rows), verdict=details["verdict"],
-                               **{ROW_IDS: cache.ids_are_rows_of})
+                               ids_are_rows_of=cache.ids_are_rows_of)
     print(f"classes {len(rows)}\nverdict: {details['verdict']}", flush=True)
     return details
 

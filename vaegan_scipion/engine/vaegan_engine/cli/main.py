@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..contract import result_files, run_json
-from ..contract.errors import EXIT_DATA, EXIT_DONE, EXIT_SIGINT, ConfigError, DataError, EngineError, StoppedError
+from ..contract import run_json
+from ..contract.errors import EXIT_DATA, EXIT_DONE, EXIT_SIGINT, ConfigError, DataError, EngineError
 from ..contract.presets import build_run, parse_setting
 from ..contract.run_json import from_dict, merged
 from ..contract.settings import TrainRun
+from ..contract.status import record_failure
 from .commands import COMMANDS, Command
 from .options import add_settings, given
 
@@ -105,25 +106,23 @@ def main(argv: Sequence[str]) -> int:
             run_command(COMMANDS[args.command], args)
     except EngineError as error:
         print(f"vaegan {args.command}: {error}", file=sys.stderr)
-        record_failure(args, error)
+        leave_reason(args, error)
         return error.exit_code
     except OSError as error:
         problem = DataError(f"{error.filename or 'a file'}: {error.strerror or error}.",
                             "Give files and folders that can be read and written, with disk space left.")
         print(f"vaegan {args.command}: {problem}", file=sys.stderr)
-        record_failure(args, problem)
+        leave_reason(args, problem)
         return EXIT_DATA
     except KeyboardInterrupt:
         return EXIT_SIGINT
     return EXIT_DONE
 
 
-def record_failure(args: argparse.Namespace, error: EngineError) -> None:
+def leave_reason(args: argparse.Namespace, error: EngineError) -> None:
     """Leave the reason in ``status.json`` for whoever reads the folder (Scipion does)."""
     if args.command != "run":
         return
     folder = args.out or args.run_json.resolve().parent
     if Path(folder).is_dir() and os.access(folder, os.W_OK):
-        state = "stopped" if isinstance(error, StoppedError) else "failed"
-        result_files.update_status(folder, state=state, error={
-            "code": error.exit_code, "message": error.message, "hint": error.hint})
+        record_failure(folder, error)

@@ -175,11 +175,3 @@ def read_csv(path: PathLike) -> List[Dict[str, str]]:
         reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
         return [{name: value.strip() if isinstance(value, str) else value for name, value in row.items()}
                 for row in reader]
-
-
-def update_status(folder: PathLike, **values: Any) -> None:
-    """Merge ``values`` into ``status.json`` of ``folder``."""
-    path = Path(folder) / STATUS_JSON
-    status = read_json(path) if path.exists() else {}
-    status.update(values)
-    write_json(path, status)

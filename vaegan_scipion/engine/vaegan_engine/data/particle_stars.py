@@ -25,7 +25,7 @@ def write_stars(data: DataConfig, cache: ParticleCache, aside: np.ndarray, colum
     images were prepared from.
     """
     source = read_star(Path(data.particles))
-    if cache.ids_are_rows_of != (None if source.has(PARTICLE_ID) else source.sha256):
+    if cache.ids_are_rows_of != ("" if source.has(PARTICLE_ID) else source.sha256):
         raise changed_star(data.particles, "the prepared images")
     (out_dir / result_files.JUNK_STAR).unlink(missing_ok=True)
     for chosen, name in ((~aside, result_files.PARTICLES_STAR), (aside, result_files.JUNK_STAR)):

@@ -20,13 +20,14 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from ..contract.errors import DataError
+from ..contract.record import from_json, to_json
 from ..contract.result_files import read_json, read_npz
 from ..contract.settings import DataConfig
 from ..runtime.progress import progress_bar
@@ -39,12 +40,28 @@ FORMAT = 2  # raise it when the same inputs give other images
 IMAGES_NPY = "images.npy"
 TABLE_NPZ = "table.npz"
 META_JSON = "meta.json"
-STAR_SHA256 = "star_sha256"  # key of META_JSON
 BLOCK_BYTES = 2 ** 25  # of float32 source images held at a time
 SPARE_BYTES = 2 ** 20
 # settings that shape the images (``particles`` and ``stack`` count by content)
 _FIELDS = ("max_images", "box_px", "crop_frac", "particle_radius_frac", "resize", "normalization",
            "invert_contrast", "ignore_ctf", "phase_flipped", "half_set")
+
+
+@dataclass(frozen=True)
+class CacheMeta:
+    """``meta.json``: what the images were made from, and what is known of them."""
+
+    format: int
+    star_sha256: str
+    stacks: str  # digest of their sizes and times
+    one_stack: bool
+    data: dict[str, Any]  # ``_FIELDS`` and their values
+    pixel_size_ang: float
+    original_pixel_size_ang: float
+    original_box_px: int
+    ctf_present: bool
+    ids_are_rows_of: str
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -60,7 +77,7 @@ class ParticleCache:
     original_pixel_size_ang: float
     original_box_px: int
     ctf_present: bool  # False: ctf means 1 everywhere
-    ids_are_rows_of: str | None = None  # SHA-256 of the star file whose row numbers the ids are; None: own ids
+    ids_are_rows_of: str = ""  # SHA-256 of the star file whose row numbers the ids are; "": ids of their own
     notes: tuple[str, ...] = ()  # what was ignored or changed when the images were prepared, a sentence each
 
     def __len__(self) -> int:
@@ -113,35 +130,42 @@ def _open(data: DataConfig, folder: Path, star_digest: str) -> tuple[ParticleCac
     if not os.path.isfile(folder / META_JSON):
         return None, ""
     try:
-        meta = read_json(folder / META_JSON)
+        meta = from_json(CacheMeta, read_json(folder / META_JSON), META_JSON)
         reason = _difference(meta, data, star_digest)
         if reason:
             return None, reason
         table = read_npz(folder / TABLE_NPZ)
         files = [data.stack] if data.stack else _unpacked(table["stack_files"], Path(data.particles))
-        if _stat_digest(files) != meta["stacks"]:
+        if _stat_digest(files) != meta.stacks:
             return None, "the image stacks changed"
         images = np.load(folder / IMAGES_NPY, mmap_mode="r")
         n, box_px = len(table["particle_id"]), data.box_px
         if images.shape != (n, box_px, box_px) or images.dtype != np.float16 or len(table["ctf"]) != n:
             return None, "it is damaged"
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, DataError) as error:
         return None, f"it is damaged or its stacks moved: {error}"
     return ParticleCache(images, table["particle_id"], table["ctf"], table["half_set"],
-                         meta["pixel_size_ang"], box_px, meta["original_pixel_size_ang"],
-                         meta["original_box_px"], meta["ctf_present"], meta["ids_are_rows_of"],
-                         tuple(meta["notes"])), ""
+                         meta.pixel_size_ang, box_px, meta.original_pixel_size_ang, meta.original_box_px,
+                         meta.ctf_present, meta.ids_are_rows_of, tuple(meta.notes)), ""
 
 
-def _difference(meta: dict[str, Any], data: DataConfig, star_digest: str) -> str:
-    if meta["format"] != FORMAT:
+def read_meta(folder: Path) -> CacheMeta | None:
+    """What the images of a folder were made from; None where nothing says so."""
+    try:
+        return from_json(CacheMeta, read_json(folder / META_JSON), META_JSON)
+    except (OSError, ValueError, DataError):
+        return None
+
+
+def _difference(meta: CacheMeta, data: DataConfig, star_digest: str) -> str:
+    if meta.format != FORMAT:
         return "made by another version"
-    if meta[STAR_SHA256] != star_digest:
+    if meta.star_sha256 != star_digest:
         return "the star file changed"
-    if meta["one_stack"] != bool(data.stack):
+    if meta.one_stack != bool(data.stack):
         return "the image stacks changed"
-    return ", ".join(f"{name} was {meta['data'].get(name)}, is {getattr(data, name)}" for name in _FIELDS
-                     if meta["data"].get(name) != getattr(data, name))
+    return ", ".join(f"{name} was {meta.data.get(name)}, is {getattr(data, name)}" for name in _FIELDS
+                     if meta.data.get(name) != getattr(data, name))
 
 
 def _stat_digest(files: Sequence[str | Path]) -> str:
@@ -166,13 +190,10 @@ def _unpacked(stored: np.ndarray, star: Path) -> list[Path]:
 def _build(data: DataConfig, table: ParticleTable, folder: Path, progress: bool) -> None:
     files = [header.path for header in table.headers]
     cropped_px = image_preparation.cropped_box_px(table.box_px, data.crop_frac)
-    meta: dict[str, Any] = {
-        "format": FORMAT, STAR_SHA256: table.sha256, "stacks": _stat_digest(files),
-        "one_stack": bool(data.stack), "data": {name: getattr(data, name) for name in _FIELDS},
-        "pixel_size_ang": image_preparation.training_pixel_size_ang(table.pixel_size_ang, cropped_px, data.box_px),
-        "original_pixel_size_ang": table.pixel_size_ang, "original_box_px": table.box_px,
-        "ctf_present": table.ctf_present, "ids_are_rows_of": table.sha256 if table.ids_are_rows else None,
-    }
+    meta = CacheMeta(
+        FORMAT, table.sha256, _stat_digest(files), bool(data.stack), {name: getattr(data, name) for name in _FIELDS},
+        image_preparation.training_pixel_size_ang(table.pixel_size_ang, cropped_px, data.box_px),
+        table.pixel_size_ang, table.box_px, table.ctf_present, table.sha256 if table.ids_are_rows else "")
     needed_bytes = len(table) * (2 * data.box_px ** 2 + table.ctf[0].nbytes + 9) + SPARE_BYTES
     with _whole_or_nothing(folder, needed_bytes) as parts:
         with open(parts[IMAGES_NPY], "wb") as stream:
@@ -182,8 +203,8 @@ def _build(data: DataConfig, table: ParticleTable, folder: Path, progress: bool)
         with open(parts[TABLE_NPZ], "wb") as stream:
             np.savez(stream, particle_id=table.particle_id, ctf=table.ctf, half_set=table.half_set,
                      stack_files=_packed(files, table.star))
-        meta["notes"] = [*table.notes, *notes]
-        parts[META_JSON].write_text(json.dumps(meta, indent=2, allow_nan=False) + "\n")
+        meta = replace(meta, notes=[*table.notes, *notes])
+        parts[META_JSON].write_text(json.dumps(to_json(meta), indent=2, allow_nan=False) + "\n")
 
 
 @contextlib.contextmanager

@@ -102,7 +102,7 @@ def verdict(groups: list[dict[str, Any]], counts: list[int], undecided: float) -
 def read_labels(folders: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """Ids ``(n,)`` of the particles that all runs have, and their labels ``(r, n)``. Raises DataError."""
     tables = [read_clusters(folder) for folder in folders]
-    of_stars = {row_ids_of(folder): folder for folder in folders}
+    of_stars = {row_ids_of(folder) or "": folder for folder in folders}
     if len(of_stars) > 1:
         raise DataError(f"{' and '.join(list(of_stars.values())[:2])}: their particle ids are not those of one star "
                         "file (row numbers of a file that changed, or of two files).",

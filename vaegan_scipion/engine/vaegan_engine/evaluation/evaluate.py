@@ -22,6 +22,7 @@ from ..contract.records import (
 )
 from ..contract.setting import check_settings
 from ..contract.settings import EvaluateRun
+from ..contract.status import update_status
 from ..data.mrc_files import read_map, write_map
 from ..data.particle_tables import JUNK, Truth, read_cluster_rows, read_clusters, read_truth, rows_of
 from ..physics.map_alignment import AlignedMap, align_map, move_map
@@ -54,7 +55,7 @@ def run_evaluate(run: EvaluateRun, out_dir: Path | None) -> Evaluation:
         evaluation = replace(evaluation, ceiling=ceiling, nmi_of_ceiling=labels.nmi / max(ceiling.nmi, 1e-12))
     write_record(out_dir / result_files.EVALUATION_JSON, evaluation)
     if own_folder:
-        result_files.update_status(out_dir, state="finished", command="evaluate", error=None)
+        update_status(out_dir, state="finished", command="evaluate", error=None)
     report(evaluation)
     return evaluation
 

@@ -20,6 +20,7 @@ from ..contract.records import HalfMaps, HalvesRow
 from ..contract.run_json import read_training
 from ..contract.setting import check_settings
 from ..contract.settings import EmbedRun, HalvesRun, TrainRun
+from ..contract.status import update_status
 from ..data.mrc_files import write_map
 from ..data.particle_tables import Clusters, Latents, read_clusters, read_latents
 from ..data.run_images import check_row_ids
@@ -69,7 +70,7 @@ def run_halves(run: HalvesRun, out_dir: Path) -> None:
     rows = [compare_halves(label, clusters, latents, decoders, out_dir) for label in clusters.labels
             if label != UNASSIGNED]
     write(rows, out_dir)
-    result_files.update_status(out_dir, state="finished", command=run.command, error=None,
+    update_status(out_dir, state="finished", command=run.command, error=None,
                                  clusters=len(rows))
 
 

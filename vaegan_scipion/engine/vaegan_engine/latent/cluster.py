@@ -15,8 +15,9 @@ from ..contract.records import Clustering, NullDraw, Stability, Try
 from ..contract.records import ClusterRow as Row
 from ..contract.setting import check_settings
 from ..contract.settings import ClusterRun
+from ..contract.status import update_status
 from ..data.particle_tables import Clusters, Latents, read_latents
-from ..data.run_images import ROW_IDS, row_ids_of
+from ..data.run_images import row_ids_of
 from ..figures import drawing
 from ..runtime.progress import progress_bar
 from ..training.decoded import check_z, load_trained, write_decoded
@@ -60,9 +61,9 @@ def run_cluster(run: ClusterRun, out_dir: Path) -> Clustering:
     write_records(out_dir / result_files.CLUSTERS_JSON, rows)
     write_record(out_dir / result_files.CLUSTERING_JSON, details)
     draw(clusters, rows, arrays, out_dir)
-    result_files.update_status(out_dir, state="finished", command=run.command, error=None,
+    update_status(out_dir, state="finished", command=run.command, error=None,
                           n_particles=len(z), clusters=details.clusters, unassigned_frac=details.unassigned_frac,
-                          verdict=details.verdict or "", **{ROW_IDS: row_ids_of(run.embedding_dir)})
+                          verdict=details.verdict or "", ids_are_rows_of=row_ids_of(run.embedding_dir))
     report(details, rows)
     return details
 

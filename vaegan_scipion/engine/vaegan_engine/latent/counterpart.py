@@ -18,6 +18,7 @@ from ..contract import result_files, run_json
 from ..contract.errors import DataError
 from ..contract.setting import check_settings
 from ..contract.settings import CounterpartRun, EmbedRun
+from ..contract.status import update_status
 from ..data.mrc_files import write_stack
 from ..data.particle_tables import read_latents, rows_of
 from ..data.run_images import check_row_ids
@@ -127,7 +128,7 @@ def run_counterpart(run: CounterpartRun, out_dir: Path) -> dict[str, Any]:
         angles = matrix_to_euler(match.rotation)
         values |= dict(zip(("rot_deg", "tilt_deg", "psi_deg"), (float(angle) for angle in angles), strict=True))
     result_files.write_json(out_dir / result_files.COUNTERPART_JSON, values)
-    result_files.update_status(out_dir, state="finished", command=run.command, error=None)
+    update_status(out_dir, state="finished", command=run.command, error=None)
     print(values, flush=True)
     return values
 

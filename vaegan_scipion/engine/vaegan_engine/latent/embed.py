@@ -13,8 +13,9 @@ from ..contract import result_files, run_json
 from ..contract.errors import DataError
 from ..contract.setting import check_settings
 from ..contract.settings import EmbedRun
+from ..contract.status import update_status
 from ..data.prepared_images import ParticleCache, open_cache
-from ..data.run_images import ROW_IDS, open_run_cache
+from ..data.run_images import open_run_cache
 from ..runtime.progress import progress_bar
 from ..training.decoded import load_trained
 from ..training.trained_run import no_encoder
@@ -36,8 +37,8 @@ def run_embed(run: EmbedRun, out_dir: Path) -> None:
     z = latents["z"]
     result_files.write_npz(out_dir / result_files.LATENTS_NPZ, **latents)
     print(f"embedded {len(z)} particles, z of {z.shape[1]} numbers", flush=True)
-    result_files.update_status(out_dir, state="finished", command=run.command, error=None,
-                                 n_particles=len(z), z_dim=z.shape[1], **{ROW_IDS: cache.ids_are_rows_of})
+    update_status(out_dir, state="finished", command=run.command, error=None,
+                                 n_particles=len(z), z_dim=z.shape[1], ids_are_rows_of=cache.ids_are_rows_of)
 
 
 def latents_of(run: EmbedRun, trained: Any, cache: ParticleCache) -> dict[str, np.ndarray]:

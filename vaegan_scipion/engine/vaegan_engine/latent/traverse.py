@@ -12,6 +12,7 @@ from ..contract.errors import ConfigError
 from ..contract.labels import UNASSIGNED, cluster_name
 from ..contract.setting import check_settings
 from ..contract.settings import TraverseRun
+from ..contract.status import update_status
 from ..data.particle_tables import latents_of_clusters
 from ..figures import drawing
 from ..training.decoded import check_z, load_trained, write_decoded
@@ -96,7 +97,7 @@ def run_traverse(run: TraverseRun, out_dir: Path) -> None:
             print(f"{cluster_name(label)}: {len(members)} particle has no principal component", flush=True)
         points += [(label, point) for point in along]
     write(points, decoder, out_dir, latents.z.shape[1])
-    result_files.update_status(out_dir, state="finished", command=run.command, error=None,
+    update_status(out_dir, state="finished", command=run.command, error=None,
                                  n_points=len(points))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..contract import result_files, run_json
 from ..contract.settings import ClusterRun, ReportRun, StatesRun, TrainRun
+from ..contract.status import Status, read_status
 from ..data.particle_tables import read_cluster_rows
 from .html import Section
 
@@ -30,18 +31,19 @@ def cited(name: str) -> str:
     return f'<a href="https://doi.org/{CITATIONS[name]}">{html.escape(name)}</a>'
 
 
-def _read(folder: str) -> tuple[Any, dict[str, Any]]:
-    """Settings and status of a results folder; (None, {}) where there are none."""
+def _read(folder: str) -> tuple[Any, Status]:
+    """Settings and status of a results folder; (None, an empty one) where there are none."""
     if not folder or not (Path(folder) / result_files.RUN_JSON).exists():
-        return None, {}
-    status = Path(folder) / result_files.STATUS_JSON
-    return run_json.read_run(Path(folder) / result_files.RUN_JSON), (result_files.read_json(status)
-                                                                      if status.exists() else {})
+        return None, Status()
+    return run_json.read_run(Path(folder) / result_files.RUN_JSON), read_status(folder)
 
 
-def _versions(status: dict[str, Any]) -> str:
-    versions = status.get("versions", {})
-    return ", ".join(html.escape(f"{name} {value}") for name, value in sorted(versions.items()))
+def _versions(status: Status) -> str:
+    return ", ".join(html.escape(f"{name} {value}") for name, value in sorted((status.versions or {}).items()))
+
+
+def _or(value: int | None, otherwise: str) -> str:
+    return otherwise if value is None else str(value)
 
 
 def states_text(folder: str) -> str:
@@ -55,7 +57,7 @@ def states_text(folder: str) -> str:
     resolutions = f" Half maps of the states agree to {', '.join(finest)} A (FSC 0.143)." if finest else ""
     voxel = f" of {rows[0].of_state.voxel_size_ang:.2f} A" if rows else ""
     versions = _versions(status)
-    return (f"States and poses of {status.get('n_particles', 'the')} particles (box {run.data.box_px} px{voxel}) were "
+    return (f"States and poses of {_or(status.n_particles, 'the')} particles (box {run.data.box_px} px{voxel}) were "
             f"found by expectation maximisation over poses ({cited('Scheres 2012')}) as implemented in "
             f"scipion-em-vaegan{f' ({versions})' if versions else ''}, starting {start}, seed {run.compute.seed}: "
             f"{len(rows)} state{'s' * (len(rows) != 1)}.{resolutions}")
@@ -66,7 +68,7 @@ def training_text(folder: str) -> str:
     run, status = _read(folder)
     if not isinstance(run, TrainRun):
         return ""
-    seen = status.get("images_seen")
+    seen = status.images_seen
     length = f" for {seen / 1000:.0f} thousand images" if seen else ""
     if run.data.posed:
         poses = "of the states" if run.data.poses_dir else "that the particles carried"
@@ -86,4 +88,4 @@ def clusters_text(folder: str) -> str:
     by = (f"HDBSCAN ({cited('McInnes et al. 2017')})" if run.method == "hdbscan" else html.escape(run.method))
     return (f"The latent vectors were projected with UMAP ({cited('McInnes et al. 2018')}; {run.n_neighbors} "
             f"neighbours, minimal distance {run.min_dist:g}, seed {run.compute.seed}) and grouped with {by}: "
-            f"{status.get('clusters', '?')} clusters.")
+            f"{_or(status.clusters, '?')} clusters.")

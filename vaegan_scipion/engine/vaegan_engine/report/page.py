@@ -23,6 +23,7 @@ from ..contract.record import read_record
 from ..contract.records import Clustering, ClusterRow, Evaluation, HalvesRow
 from ..contract.setting import Described, described
 from ..contract.settings import ClusterRun, ReportRun
+from ..contract.status import Status
 from ..data.particle_tables import Clusters, read_cluster_rows, read_clusters
 from ..evaluation.halves import fsc_of
 from ..latent.stability import as_deep
@@ -30,7 +31,7 @@ from . import pictures
 from .answer_section import answer_section
 from .html import Section, shown, table
 from .methods_section import methods_section
-from .result_reading import read_evaluation, read_halves, read_json, read_picture, resolutions
+from .result_reading import read_evaluation, read_halves, read_picture, resolutions
 from .states_section import states_section
 
 PAGE = Path(__file__).with_name("assets")
@@ -80,8 +81,8 @@ def content_of(run: ReportRun) -> Content:
     if given or not run.states_dir:
         raise ConfigError("The report has no run_dir or no clusters_dir.",
                           "Name the folders of the training and of the clustering; or states_dir alone.")
-    status = read_status(run.states_dir, "states")
-    lead = f"{status['n_particles']} particles, {status['states']} state{'s' * (status['states'] != 1)}"
+    status = status_of(run.states_dir, "states")
+    lead = f"{status.n_particles} particles, {status.states} state{'s' * (status.states != 1)}"
     return Content("States and poses", lead,
                    [states_section(run.states_dir), methods_section(run), settings_section(run, status)])
 
@@ -89,7 +90,7 @@ def content_of(run: ReportRun) -> Content:
 def clustering_content(run: ReportRun) -> Content:
     """Verdict, UMAP and clusters, and every other folder that is named. Raises DataError."""
     clusters, rows = read_clusters(run.clusters_dir), read_cluster_rows(run.clusters_dir)
-    training = read_status(run.run_dir, "train3d or train2d")
+    training = status_of(run.run_dir, "train3d or train2d")
     details = read_record(Clustering, Path(run.clusters_dir) / result_files.CLUSTERING_JSON, "cluster")
     halves = read_halves(run.halves_dir)
     sections = [verdict_section(details, clusters), umap_section(),
@@ -107,22 +108,23 @@ def clustering_content(run: ReportRun) -> Content:
             evaluation_section(read_evaluation(run.evaluation_dir))
         )
     sections += [training_section(run.run_dir), methods_section(run), settings_section(run, training)]
-    return Content(f"VAE-GAN {training['command']}", lead(training, clusters), sections, umap_data(clusters),
+    return Content(f"VAE-GAN {training.command}", lead(training, clusters), sections, umap_data(clusters),
                    (PAGE / "page.js").read_text())
 
 
 # ------------------------------- what is read -------------------------------
-def read_status(folder: str, command: str) -> dict[str, Any]:
+def status_of(folder: str, command: str) -> Status:
     """``status.json`` of a folder that ``command`` makes. Raises DataError."""
-    return dict(read_json(Path(folder) / result_files.STATUS_JSON, command))
+    return read_record(Status, Path(folder) / result_files.STATUS_JSON, command)
 
 
-def lead(training: dict[str, Any], clusters: Clusters) -> str:
+def lead(training: Status, clusters: Clusters) -> str:
     """One line about the analysis."""
+    pixel_size_ang = training.pixel_size_ang or 0.0
     n_clusters = sum(label != UNASSIGNED for label in clusters.labels)
-    return (f"{len(clusters.label)} particles, {n_clusters} cluster{'s' * (n_clusters != 1)}; {training['command']}, "
-            f"box {training['box_px']} px, {training['pixel_size_ang']:.3f} Å/px "
-            f"(Nyquist {2 * training['pixel_size_ang']:.1f} Å)")
+    return (f"{len(clusters.label)} particles, {n_clusters} cluster{'s' * (n_clusters != 1)}; {training.command}, "
+            f"box {training.box_px} px, {pixel_size_ang:.3f} Å/px "
+            f"(Nyquist {2 * pixel_size_ang:.1f} Å)")
 
 
 def umap_data(clusters: Clusters) -> str:
@@ -302,10 +304,11 @@ def training_section(folder: str) -> Section:
         f'should fall and level off.</p><img src="{pictures.curves_uri(rows)}" alt="training curves">'))
 
 
-def settings_section(run: ReportRun, status: dict[str, Any]) -> Section:
+def settings_section(run: ReportRun, status: Status) -> Section:
     """Every setting and version; what differs from the default is marked. ``status`` of the first stage."""
-    facts = [(name.replace("_", " "), shown(status[name])) for name in GLANCE if name in status]
-    facts += [(f"version of {name}", value) for name, value in sorted(status.get("versions", {}).items())]
+    said = {name: getattr(status, name) for name in GLANCE}
+    facts = [(name.replace("_", " "), shown(value)) for name, value in said.items() if value is not None]
+    facts += [(f"version of {name}", value) for name, value in sorted((status.versions or {}).items())]
     body = table(None, facts)
     body += '<p class="note">In the lists, values that differ from the default are marked.</p>'
     for name, heading in [*STAGES, ("embedding_dir", "Embedding")]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from ..contract import result_files, run_json
 from ..contract.errors import ConfigError
 from ..contract.settings import ReportRun
+from ..contract.status import update_status
 from ..figures import drawing
 from . import page, summary_picture
 
@@ -38,4 +39,4 @@ def run_report(run: ReportRun, out: Path | None) -> None:
         raise ConfigError(f"--out is {out}.", f"Name a file that ends in {' or '.join(SUFFIXES)}.")
     run_json.write_run(run, out / result_files.RUN_JSON)
     page.write_report(run, out / result_files.REPORT_HTML)
-    result_files.update_status(out, state="finished", command=run.command, error=None)
+    update_status(out, state="finished", command=run.command, error=None)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..contract import result_files
+from ..contract.status import update_status
 
 
 class Journal:
@@ -17,12 +18,12 @@ class Journal:
             (out_dir / result_files.LOG_JSONL).unlink(missing_ok=True)
         lines = result_files.read_jsonl(out_dir / result_files.LOG_JSONL)
         self.out_dir, self.began = out_dir, time.time() - (lines[-1]["seconds"] if lines else 0.0)
-        result_files.update_status(out_dir, error=None)
+        update_status(out_dir, error=None)
 
     def stage(self, name: str, text: str) -> None:
         """A new stage begins."""
         print(f"{name}: {text}", flush=True)
-        result_files.update_status(self.out_dir, state="running", stage=name)
+        update_status(self.out_dir, state="running", stage=name)
 
     def note(self, **values: Any) -> None:
         """One line of ``log.jsonl``."""

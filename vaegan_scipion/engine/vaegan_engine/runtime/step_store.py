@@ -23,6 +23,7 @@ from torch import Tensor
 
 from ..contract import records, result_files
 from ..contract.errors import ConfigError, DataError
+from ..contract.status import read_status
 
 T = TypeVar("T")
 SETTINGS_JSON = "settings.json"
@@ -63,8 +64,7 @@ class Checkpoints:
 
     def finished(self) -> bool:
         """Whether the whole refinement is."""
-        path = self.folder.parent / result_files.STATUS_JSON
-        return path.exists() and result_files.read_json(path).get("state") == "finished"
+        return read_status(self.folder.parent).finished
 
     def names(self) -> list[str]:
         """Steps that are there, the oldest first."""

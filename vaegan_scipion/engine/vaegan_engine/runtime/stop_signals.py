@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..contract import result_files
 from ..contract.errors import StoppedError
+from ..contract.status import record_failure
 
 
 @contextmanager
@@ -27,8 +27,7 @@ def stoppable(out_dir: Path) -> Iterator[None]:
         number = caught[0] if caught else signal.SIGINT
         error = StoppedError(f"Stopped by {signal.Signals(number).name}; the checkpoints are kept.",
                              "Continue with --resume.", int(number))
-        result_files.update_status(out_dir, state="stopped", error={
-            "code": error.exit_code, "message": error.message, "hint": error.hint})
+        record_failure(out_dir, error)
         raise error from interrupt
     finally:
         for number, handler in previous.items():

@@ -15,6 +15,7 @@ from typing import Any
 from ..contract import presets, result_files, run_json
 from ..contract.errors import DataError
 from ..contract.settings import ClusterRun, EmbedRun, TrainRun, TraverseRun
+from ..contract.status import read_status
 from ..simulation.options import SimulateOptions
 from ..simulation.simulate import STAR, TRUTH_CSV, run_simulate
 from .experiment_tables import ReproduceOptions
@@ -133,8 +134,7 @@ def trained(options: ReproduceOptions, configuration: Configuration, star: Path,
 
 def finished(folder: Path) -> bool:
     """Whether a step's status says that it is done."""
-    path = folder / result_files.STATUS_JSON
-    return path.exists() and result_files.read_json(path).get("state") == "finished"
+    return read_status(folder).finished
 
 
 def embedded(options: ReproduceOptions, run_dir: Path, star: Path) -> Path:
@@ -178,11 +178,8 @@ def truth_of(star: Path) -> Path:
 
 def training_columns(run_dir: Path) -> dict[str, Any]:
     """What every row says of its training."""
-    run, status = (
-        run_json.read_run(run_dir / result_files.RUN_JSON),
-        result_files.read_json(run_dir / result_files.STATUS_JSON),
-    )
-    assert isinstance(run, TrainRun)
-    return {"box_px": run.data.box_px, "images": status["n_particles"],
-            "steps": int(status["images_seen"] / run.training.batch_size), "kimg": status["images_seen"] / 1000,
-            "seed": status["seed"], "device": status["device"]}
+    run, status = run_json.read_run(run_dir / result_files.RUN_JSON), read_status(run_dir)
+    assert isinstance(run, TrainRun) and status.images_seen is not None
+    return {"box_px": run.data.box_px, "images": status.n_particles,
+            "steps": int(status.images_seen / run.training.batch_size), "kimg": status.images_seen / 1000,
+            "seed": status.seed, "device": status.device}

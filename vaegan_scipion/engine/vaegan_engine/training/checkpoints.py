@@ -11,6 +11,7 @@ from torch import nn
 
 from ..contract import result_files
 from ..contract.errors import DataError
+from ..contract.status import read_status
 
 if TYPE_CHECKING:
     from .posed_trainer import PosedTrainer
@@ -66,10 +67,7 @@ def newest(folder: Path) -> Path | None:
 
     Where none is left, the recorded one.
     """
-    status = folder / result_files.STATUS_JSON
-    if not status.exists():
-        return None
-    name = result_files.read_json(status).get("checkpoint")
+    name = read_status(folder).checkpoint
     if not name:
         return None
     left = sorted(path for path in (folder / result_files.CHECKPOINTS).glob("ckpt_*.pt") if path.name <= name)

@@ -17,6 +17,7 @@ from ..contract import presets, result_files, run_json
 from ..contract.errors import ConfigError, DataError, DivergedError, EngineError, OutOfMemoryError, StoppedError
 from ..contract.run_json import read_training
 from ..contract.settings import DataConfig, TrainRun
+from ..contract.status import read_status, record_failure, update_status
 from ..data.image_preparation import background_mask
 from ..data.prepared_images import ParticleCache, open_cache
 from ..networks.generators import match_amplitude
@@ -101,17 +102,17 @@ def run_train(run: TrainRun, out_dir: Path, resume: bool = False) -> None:
         problem = OutOfMemoryError(f"The GPU ran out of memory ({error}).",
                                    "Continue with --resume and a smaller batch_size, or train with a smaller "
                                    "box_px into a new folder.")
-        fail(out_dir, "failed", problem)
+        fail(out_dir, problem)
         raise problem from error
     except EngineError as error:
-        fail(out_dir, "stopped" if isinstance(error, StoppedError) else "failed", error)
+        fail(out_dir, error)
         raise
     except OSError as error:
         unwritten = DataError(f"{error.filename or out_dir}: cannot be written ({error.strerror or error}).",
                               "Free disk space or choose another folder, then continue with --resume.")
-        fail(out_dir, "failed", unwritten)
+        fail(out_dir, unwritten)
         raise unwritten from error
-    result_files.update_status(out_dir, state="finished", stage_seconds_left=0.0)
+    update_status(out_dir, state="finished", stage_seconds_left=0.0)
 
 
 def made_for(run: TrainRun, cache: ParticleCache, device: torch.device
@@ -137,7 +138,7 @@ def check_resumed(run: TrainRun, out_dir: Path) -> None:
     before = read_training(out_dir)
     one, other = run_json.kept_on_resume(before), run_json.kept_on_resume(run)
     lengths = before.training.total_kimg, run.training.total_kimg
-    if result_files.read_json(out_dir / result_files.STATUS_JSON).get("images_seen", 0) > 1000 * min(lengths):
+    if (read_status(out_dir).images_seen or 0) > 1000 * min(lengths):
         one["training.total_kimg"], other["training.total_kimg"] = lengths
     for name in sorted({*one, *other}):
         if one.get(name) != other.get(name):
@@ -148,8 +149,8 @@ def check_resumed(run: TrainRun, out_dir: Path) -> None:
 
 def check_same_particles(cache: ParticleCache, out_dir: Path) -> None:
     """Refuse to go on with other particles than a checkpoint was made with."""
-    stored, path = checkpoints.newest(out_dir), out_dir / result_files.STATUS_JSON
-    before = result_files.read_json(path).get("particles") if stored is not None and stored.exists() else None
+    stored = checkpoints.newest(out_dir)
+    before = read_status(out_dir).particles if stored is not None and stored.exists() else None
     if before and before != cache.digest():
         raise ConfigError(f"{out_dir}: the training was begun with other particles.",
                           "Continue with those, or train into a new folder.")
@@ -190,7 +191,7 @@ def start(trainer: Trainer | PosedTrainer, batches: Batches | RowBatches, cache:
         checkpoints.clear(out_dir)
     if isinstance(trainer, PosedTrainer):
         trainer.refresh()
-    result_files.update_status(
+    update_status(
         out_dir, state="running", command=run.command, device=compute.describe(trainer.device),
         seed=run.compute.seed, n_particles=len(cache.images), particles=cache.digest(),
         pixel_size_ang=cache.pixel_size_ang, box_px=cache.box_px,
@@ -281,11 +282,11 @@ def run_stage(this: UnderWay, name: str, start_image: int, end: int) -> None:
             result_files.append_jsonl(out_dir / result_files.LOG_JSONL, row)
             watch_poses(row, out_dir)
             this.preview.write(out_dir / result_files.PREVIEWS / f"tick_{seen:010d}.png")
-            result_files.update_status(out_dir, stage=name, images_seen=seen, images_per_second=round(rate, 1),
-                                  stage_seconds_left=round((end - seen) / max(rate, 1e-9), 1))
+            update_status(out_dir, stage=name, images_seen=seen, images_per_second=round(rate, 1),
+                          stage_seconds_left=round((end - seen) / max(rate, 1e-9), 1))
             if seen >= next_checkpoint or done:
                 stored = checkpoints.save(trainer, out_dir)
-                result_files.update_status(out_dir, checkpoint=stored.name)
+                update_status(out_dir, checkpoint=stored.name)
                 next_checkpoint = seen + config.checkpoint_kimg * 1000
             next_tick = seen + config.tick_kimg * 1000
             tick_start, tick_seen = time.monotonic(), seen
@@ -311,9 +312,9 @@ def watch_poses(row: dict[str, float], out_dir: Path) -> None:
     if "scf" not in row:
         return
     warning = collapse_warning(row["scf"])
-    if warning and not result_files.read_json(out_dir / result_files.STATUS_JSON).get("warning"):
+    if warning and not read_status(out_dir).warning:
         print(warning, file=sys.stderr, flush=True)
-    result_files.update_status(out_dir, scf=row["scf"], warning=warning)
+    update_status(out_dir, scf=row["scf"], warning=warning)
 
 
 def check_finite(means: dict[str, float], trainer: Trainer | PosedTrainer, out_dir: Path) -> None:
@@ -329,8 +330,7 @@ def check_finite(means: dict[str, float], trainer: Trainer | PosedTrainer, out_d
             "Continue from it with smaller learning rates, or raise gradient_penalty.")
 
 
-def fail(out_dir: Path, state: str, error: EngineError) -> None:
+def fail(out_dir: Path, error: EngineError) -> None:
     """Record why a run ended."""
     print(str(error), file=sys.stderr, flush=True)
-    result_files.update_status(out_dir, state=state, error={
-        "code": error.exit_code, "message": error.message, "hint": error.hint})
+    record_failure(out_dir, error)

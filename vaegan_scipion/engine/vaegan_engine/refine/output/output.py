@@ -10,9 +10,9 @@ from ...contract import result_files
 from ...contract.labels import STATES, UNASSIGNED, state_name
 from ...contract.record import write_record, write_records
 from ...contract.records import ClusterRow, Shells, StateFigures, StatesSummary
+from ...contract.status import update_status
 from ...data.mrc_files import write_map
 from ...data.prepared_images import ParticleCache
-from ...data.run_images import ROW_IDS
 from ...figures import drawing, fsc_curves
 from ..detail.common_frame import FrameFit
 from ..detail.half_map_fsc import halves_proof
@@ -62,9 +62,9 @@ def write(problem: Problem, cache: ParticleCache, refined: Refined, out_dir: Pat
     summary = replace(summary_of(problem, rows, evidence, new), shifts=shifts)
     write_record(out_dir / result_files.STATES_JSON, summary)
     write_stars(problem.settings.data, cache, table, out_dir)  # last: the star file may have been changed meanwhile
-    result_files.update_status(out_dir, state="finished", command=problem.settings.command, stage="finished",
+    update_status(out_dir, state="finished", command=problem.settings.command, stage="finished",
                                error=None, n_particles=len(problem), states=len(rows), verdict=summary.verdict,
-                               **{ROW_IDS: cache.ids_are_rows_of})
+                               ids_are_rows_of=cache.ids_are_rows_of)
     print(f"states {len(rows)}\nverdict: {summary.verdict}", flush=True)
     return summary
 

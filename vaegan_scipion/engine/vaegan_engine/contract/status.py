@@ -1,0 +1,83 @@
+"""``status.json`` of a results folder: how far a command is, and how it ended. Written by the engine, read by both.
+
+Standard library only, Python 3.8 syntax.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Dict, Literal, Optional
+
+from .errors import EngineError, StoppedError
+from .record import read_record, write_record
+from .result_files import STATUS_JSON, PathLike
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a command ended before its end."""
+
+    code: int  # exit code
+    message: str
+    hint: str
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a command says of itself; what it does not say is None, and no key of the file."""
+
+    state: Optional[Literal["running", "finished", "failed", "stopped"]] = None
+    command: Optional[str] = None
+    stage: Optional[str] = None
+    error: Optional[Failure] = None
+    ids_are_rows_of: Optional[str] = None  # SHA-256 of the star file whose row numbers they are; "": own ids
+    n_particles: Optional[int] = None
+    # trainings
+    device: Optional[str] = None
+    seed: Optional[int] = None
+    particles: Optional[str] = None  # digest
+    pixel_size_ang: Optional[float] = None  # of the prepared images
+    box_px: Optional[int] = None
+    versions: Optional[Dict[str, str]] = None
+    images_seen: Optional[int] = None
+    total_images: Optional[int] = None
+    images_per_second: Optional[float] = None
+    stage_seconds_left: Optional[float] = None
+    checkpoint: Optional[str] = None  # file name of the newest
+    scf: Optional[float] = None  # of a trained camera
+    warning: Optional[str] = None
+    # what came out
+    z_dim: Optional[int] = None
+    clusters: Optional[int] = None
+    unassigned_frac: Optional[float] = None
+    verdict: Optional[str] = None
+    n_points: Optional[int] = None
+    states: Optional[int] = None
+    classes: Optional[int] = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the command came to its end."""
+        return self.state == "finished"
+
+
+def read_status(folder: PathLike) -> Status:
+    """The status of a results folder; an empty one where it has none. Raises DataError."""
+    path = Path(folder) / STATUS_JSON
+    return read_record(Status, path, "the command") if path.exists() else Status()
+
+
+def update_status(folder: PathLike, **changes: Any) -> Status:
+    """Write some fields of ``Status`` anew, the others stay; returns all. A field that is set to None is taken away."""
+    status = replace(read_status(folder), **changes)
+    write_record(Path(folder) / STATUS_JSON, status)
+    return status
+
+
+def record_failure(folder: PathLike, error: EngineError) -> None:
+    """Leave the reason why a command ended in the status."""
+    update_status(folder, state="stopped" if isinstance(error, StoppedError) else "failed",
+                  error=Failure(error.exit_code, error.message, error.hint))
