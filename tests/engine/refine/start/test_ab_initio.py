@@ -86,7 +86,7 @@ def test_the_start_that_explains_unseen_images_is_kept(tmp_path, monkeypatch):
     kept, advance, begin_one = [], ab_initio.advance, ab_initio.Trial.begin
 
     def noted(trial, start, stage, part, recorder):
-        if part == "the best goes on":
+        if part == "the best goes on, part 1":
             kept.append(start.model.maps.clone())
         return advance(trial, start, stage, part, recorder)
 
@@ -134,8 +134,9 @@ def test_starts_that_agree_early_end_the_trials(tmp_path, monkeypatch, agree):
         return run_stage(images, model, stage, *args, **more)
 
     monkeypatch.setattr(ab_initio, "run_stage", noted)
+    monkeypatch.setattr(ab_initio.GoingOn, "is_enough", lambda *_: False)
     coarse = begin(replace(RUN, n_maps=2, start_steps=9, search_steps=6), data, None, tmp_path)
-    assert taken == ({1: [3, 3, 3, 3, 4], 2: [6, 6]} if agree else {1: [3] * 6 + [9, 6], 2: [9, 9]})
+    assert taken == ({1: [3, 3, 3, 3, 1, 2, 1], 2: [2] * 6} if agree else {1: [3] * 6 + [9, 2, 2, 2], 2: [3] * 6})
     assert len(coarse.starts[0].coarse_log_evidence) == (2 if agree else 3)
 
 
@@ -168,8 +169,36 @@ def test_a_stop_at_any_checkpoint_changes_nothing(tmp_path, monkeypatch, agree_a
             parts = ab_initio.ab_initio(problem, None, Recorder(Journal(folder, bool(written)), steps))
         except KeyboardInterrupt:
             continue
-    assert set(written) == {ab_initio.UNDER_WAY, ab_initio.TRIED, "ab_initio_alone"}
+    assert set(written) == {ab_initio.UNDER_WAY, ab_initio.TRIED, ab_initio.PARTS, "ab_initio_alone"}
     assert parts.starts == whole.starts and torch.equal(parts.maps, whole.maps)
+
+
+@pytest.mark.parametrize(("means", "rival", "taken"), [
+    ([10, 20, 30], [], 3), ([10, 10.05, 30], [], 2), ([10, 9, 30], [], 2),
+    ([10, 20, 30], [11, 20, 30], 1), ([10, 20, 30], [10, 25], 2), ([10, 20, 30], [9, 19, 99], 3)])
+def test_what_goes_on_ends_where_another_part_is_not_worth_it(tmp_path, monkeypatch, means, rival, taken):
+    """Unseen images that gain less than 1 % by a part, or that another start explains better after the same part."""
+    data, *_ = simulated([blobs(3)], 80, noise=0.5)
+    trial = ab_initio.trial_of(problem_of(data, run=RUN, tuning=FEW_ROTATIONS))
+    around = torch.linspace(-0.1, 0.1, 100)
+    parts = []
+
+    def advance(trial, start, stage, part, recorder):
+        start.each = means[len(parts)] + around
+        parts.append(part)
+        return start
+
+    monkeypatch.setattr(ab_initio, "advance", advance)
+    going = ab_initio.GoingOn("copies", rival=[mean + around.flip(0) for mean in rival])
+    _, each = ab_initio.advance_in_parts(trial, trial.begin(0), trial.stages()[0], going, recorder_of(tmp_path))
+    assert parts == [f"copies, part {k + 1}" for k in range(taken)] and len(each) == taken
+
+
+@pytest.mark.parametrize(("n", "batch"), [(100, 48), (400, 100), (5000, 128)])
+def test_few_images_make_smaller_batches(n, batch):
+    images = Images(np.zeros((n, 24, 24), np.float32), np.zeros((n, 7), np.float32), PIXEL_SIZE_ANG, CPU)
+    trial = ab_initio.trial_of(problem_of(images, run=replace(RUN, batch_size=128)))
+    assert [stage.batch for stage in trial.stages()] == [batch, 2 * batch]
 
 
 @pytest.mark.parametrize(("n", "n_parts", "parts"), [
@@ -210,7 +239,8 @@ def test_other_maps_are_kept_where_they_are_plainly_better_than_copies(tmp_path,
     data, *_ = simulated([blobs(3)], 80, noise=0.5)
     made = {}
 
-    def go_on(trial, start, kind, effort, recorder):
+    def go_on(trial, start, going, recorder):
+        kind = going.name
         scatter = torch.linspace(-1, 1, 100) * 3 * 3 ** 0.5
         each = 20 + 50 * torch.linspace(-1, 1, 100).square() + (gain + scatter if kind == "beside" else 0)
         made[kind] = BestStart(kind, torch.randn(2, 24, 24, 24), torch.ones(13), each, [])
@@ -257,6 +287,6 @@ def test_copies_of_one_map_become_the_states(tmp_path):
     data, *_ = simulated([common, common + 1.5 * extra], 150, noise=0.5)
     run = replace(RUN, n_maps=2, n_starts=1, start_steps=30, search_steps=15)
     begin(run, data, None, tmp_path)
-    unseen = {line["part"]: line["log_evidence"] for line in result_files.read_jsonl(tmp_path / result_files.LOG_JSONL)
-              if line["stage"] == "held out"}
+    unseen = {line["part"].partition(", part")[0]: line["log_evidence"]
+              for line in result_files.read_jsonl(tmp_path / result_files.LOG_JSONL) if line["stage"] == "held out"}
     assert unseen["grown"] > unseen["the best goes on"] + 3

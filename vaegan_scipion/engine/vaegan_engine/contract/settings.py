@@ -263,7 +263,8 @@ class StatesRun:
                                label="Steps at the start", low=1, high=10**6)
     search_steps: int = setting(60, "Steps of what goes on from the best start, of twice as many images; more is "
                                 "slower, steadier", label="Steps of the best start", low=1, high=10**6)
-    batch_size: int = setting(128, "Images per step of the start", label="Batch size", low=2, high=10**5)
+    batch_size: int = setting(128, "Images per step of the start, at most a quarter of all", label="Batch size", low=2,
+                              high=10**5)
     smallest_frac: float = setting(0.03, "States below this share of the particles are dissolved; always those below "
                                    "50 particles", label="Smallest state / all", low=0, high=0.5)
     compute: ComputeConfig = section(ComputeConfig)

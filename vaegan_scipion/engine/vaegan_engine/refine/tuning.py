@@ -30,7 +30,10 @@ class StartTuning:
     """Ab initio maps (``ab_initio``, ``starting_maps``)."""
 
     n_rotations: int = 2304  # of the grid, about 18 degrees apart; 4608 are no better
-    n_looks: int = 3  # times that two starts are compared on their way; wide
+    least_batch: int = 48  # images per step where there are few; phantom of 400: as good as 128
+    max_batch_frac: float = 0.25  # of all images, per step; wide
+    n_looks: int = 3  # parts of the steps, after which unseen images are looked at; wide
+    min_part_gain: float = 0.01  # of unseen log likelihood, by a part of the steps, for another part; wide
     agree_deg: float = 25.0  # of the poses of unseen images in two starts, in one frame
     min_agree: float = 0.6  # of these images: the starts have found the same; ribo3 0.94, wrong starts 0.03 to 0.18
     larger_batches: int = 2  # times the batch of the starts, for what goes on; wide

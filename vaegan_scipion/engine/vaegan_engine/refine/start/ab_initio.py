@@ -15,7 +15,9 @@ The best map goes on as several copies, each with noise of its own, that become 
 and what varies most leave the others, and poses get better by it. States are not told apart here: all images are one
 state in that frame, whose landscape is read next (``landscape``). What one frame cannot hold, unrelated molecules, is
 tried as well: ``BESIDE``, random maps beside the best one; ``CLUSTERS``, the clusters' maps where they are given. These
-begin as states, where unseen images say that they are plainly better than the copies, of which there are as many.
+begin as states, where unseen images say that they are plainly better than the copies, of which there are as many. What
+goes on stops after a part of its steps where unseen images gain nothing plain by it; what is tried beside the copies,
+where these were plainly better after the same part.
 """
 from __future__ import annotations
 
@@ -39,7 +41,7 @@ from ..problem import Problem, Recorder
 from ..tuning import TUNING, StartTuning
 from .starting_maps import starting_mixture
 
-UNDER_WAY, TRIED = "ab_initio_under_way", "ab_initio_tried"  # checkpoints inside the step
+UNDER_WAY, TRIED, PARTS = "ab_initio_under_way", "ab_initio_tried", "ab_initio_parts"  # checkpoints inside the step
 ALONE, GROWN, BESIDE, CLUSTERS = "alone", "grown", "beside", "clusters"
 _SEED_STEP, _KIND_STEP = 1000, 500  # between the seeds of two starts, of two kinds
 
@@ -84,6 +86,7 @@ class BestStart:
     each: Tensor  # (n,) of every unseen image
     coarse: list[float]  # of every start before the best went on
     effort: float = 1.0  # part of the steps after which two starts agreed
+    parts: list[Tensor] = field(default_factory=list)  # (n,) of every unseen image after each part that was taken
 
     @property
     def unseen(self) -> float:
@@ -112,10 +115,10 @@ class Trial:
 
     def stages(self) -> tuple[Stage, Stage]:
         """Steps of every start at its resolution, and of what goes on at that of the pose search."""
-        run, tuning = self.problem.settings, self.problem.tuning
-        return (Stage(run.start_shells, tuning.start.n_rotations, run.start_steps, run.batch_size),
-                Stage(run.search_shells, tuning.start.n_rotations, run.search_steps,
-                      tuning.start.larger_batches * run.batch_size))
+        run, tuning = self.problem.settings, self.problem.tuning.start
+        batch = min(run.batch_size, max(tuning.least_batch, int(tuning.max_batch_frac * len(self.problem))))
+        return (Stage(run.start_shells, tuning.n_rotations, run.start_steps, batch),
+                Stage(run.search_shells, tuning.n_rotations, run.search_steps, tuning.larger_batches * batch))
 
     def batches(self, seed: int) -> Batches:
         """Of the images that take part."""
@@ -177,12 +180,15 @@ def ab_initio(problem: Problem, maps: Tensor | None, recorder: Recorder) -> Coar
     run, trial = problem.settings, trial_of(problem)
     recorder.stage("ab initio", f"{run.n_starts} starts of one map")
     alone = recorder.step("ab_initio_alone", partial(best_alone, trial, recorder))
-    kept, several = alone, []
+    kept, several = alone, list[BestStart]()
     if run.n_maps > 1 or maps is not None:
         kinds = [GROWN, *([BESIDE] if run.n_maps > 1 else []), *([CLUSTERS] if maps is not None else [])]
         recorder.stage("ab initio", f"{run.n_maps} maps, from the best one or others")
-        several = [recorder.step(f"ab_initio_{kind}", partial(
-            go_on, trial, trial.begin_several(kind, alone, maps), kind, alone.effort, recorder)) for kind in kinds]
+        for kind in kinds:
+            rival = several[0].parts if several else []
+            make = partial(go_on, trial, trial.begin_several(kind, alone, maps), GoingOn(kind, alone.effort, rival),
+                           recorder)
+            several.append(recorder.step(f"ab_initio_{kind}", make))
         copies, best = several[0], max(several[1:], key=lambda end: end.unseen)
         kept = best if is_plainly_better(best.each, copies.each, problem.tuning.start) else copies
     print(f"unseen images: log likelihood against an empty map {kept.unseen:.1f} per image ({len(trial.held)} images)")
@@ -229,9 +235,9 @@ def best_alone(trial: Trial, recorder: Recorder) -> BestStart:
             break
     starts = two + [take(number, first, f"start {number + 1}") for number in range(len(two), n_starts)]
     tried, best = [start.unseen for start in starts], max(starts, key=lambda start: start.unseen)
-    end = advance(trial, best, part_of(longer, effort), "the best goes on", recorder)
+    end, each = advance_in_parts(trial, best, part_of(longer, effort), GoingOn("the best goes on"), recorder)
     steps.drop(TRIED)
-    return BestStart(ALONE, end.model.maps, end.model.noise, end.each, tried, effort)
+    return BestStart(ALONE, end.model.maps, end.model.noise, end.each, tried, effort, each)
 
 
 def split_steps(n: int, n_parts: int) -> list[int]:
@@ -245,10 +251,47 @@ def part_of(stage: Stage, effort: float) -> Stage:
     return replace(stage, steps=max(1, round(effort * stage.steps)))
 
 
-def go_on(trial: Trial, start: Start, kind: str, effort: float, recorder: Recorder) -> BestStart:
-    """A start of several maps after its steps, the part of them that was enough for one map."""
-    end = advance(trial, start, part_of(trial.stages()[0], effort), kind, recorder)
-    return BestStart(kind, end.model.maps, end.model.noise, end.each, [])
+@dataclass(frozen=True)
+class GoingOn:
+    """What goes on: its name, the part of the steps that was enough for one map, and what it must not be far behind."""
+
+    name: str
+    effort: float = 1.0
+    rival: list[Tensor] = field(default_factory=list)  # (n,) of every unseen image after the same parts
+
+    def is_enough(self, each: list[Tensor], tuning: StartTuning) -> bool:
+        """Whether unseen images, after some parts, say that another one is not worth its time."""
+        part = len(each) - 1
+        if part < len(self.rival) and is_plainly_better(self.rival[part], each[part], tuning):
+            return True
+        if part == 0:
+            return False
+        gain = float((each[part] - each[part - 1]).mean())
+        return (gain < tuning.min_part_gain * float(each[part].mean())
+                or not is_plainly_better(each[part], each[part - 1], tuning))
+
+
+def go_on(trial: Trial, start: Start, going: GoingOn, recorder: Recorder) -> BestStart:
+    """A start of several maps after its steps."""
+    end, each = advance_in_parts(trial, start, part_of(trial.stages()[0], going.effort), going, recorder)
+    return BestStart(going.name, end.model.maps, end.model.noise, end.each, [], going.effort, each)
+
+
+def advance_in_parts(trial: Trial, start: Start, stage: Stage, going: GoingOn, recorder: Recorder
+                     ) -> tuple[Start, list[Tensor]]:
+    """The steps of one stage, as many parts of them as are worth it; and every unseen image's value after each part."""
+    steps, tuning = recorder.steps, trial.problem.tuning.start
+    known, each = steps.read(PARTS), list[Tensor]()
+    if known is not None and known["name"] == going.name:
+        start, each = start.restore(known["state"]), known["each"]
+    parts = split_steps(stage.steps, tuning.n_looks)
+    while len(each) < len(parts) and not (each and going.is_enough(each, tuning)):
+        part = f"{going.name}, part {len(each) + 1}"
+        start = advance(trial, start, replace(stage, steps=parts[len(each)]), part, recorder)
+        each = [*each, start.each]
+        steps.write(PARTS, {"name": going.name, "each": each, "state": start.state()})
+    steps.drop(PARTS)
+    return start, each
 
 
 def start_with_contrasts(problem: Problem, model: MapMixture, recorder: Recorder) -> tuple[Tensor, Tensor]:
@@ -260,7 +303,7 @@ def start_with_contrasts(problem: Problem, model: MapMixture, recorder: Recorder
     seed = problem.seed + _SEED_STEP * problem.settings.n_starts
     start = Start(model, trial.batches(seed), torch.Generator().manual_seed(seed))
     recorder.stage("ab initio", "once more, with contrasts")
-    start = advance(trial, start, trial.stages()[1], "with contrasts", recorder)
+    start, _ = advance_in_parts(trial, start, trial.stages()[1], GoingOn("with contrasts"), recorder)
     return start.model.maps, start.model.noise
 
 
