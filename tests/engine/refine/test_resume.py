@@ -34,8 +34,8 @@ from vaegan_engine.simulation.simulate import SimulateOptions, run_simulate
 CPU = torch.device("cpu")
 COMPUTE = ComputeConfig(device="cpu", threads=1, seed=0)
 STEPS = ["ab_initio_under_way", "ab_initio_tried", "ab_initio_parts", "ab_initio_alone", "ab_initio_grown",
-         "ab_initio_beside", "ab_initio", "first_states", "contrast_first", "mask_0", "divide_0", "search_0", "settle_0",
-         "contrast_0", "mask_1", "divide_1", "settle_1", "contrast_1", "frame"]
+         "ab_initio_beside", "ab_initio", "first_states", "contrast_first", "mask_0", "divide_0", "search_0",
+         "settle_0", "contrast_0", "mask_1", "divide_1", "settle_1", "contrast_1", "frame"]
 STEPS_OF_CONTRAST = ["ab_initio_contrast", "contrast_states", "contrast_again"]
 
 
