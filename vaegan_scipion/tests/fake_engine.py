@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from vaegan_engine.contract import result_files, run_json
+from vaegan_engine.contract.analysis_records import CounterpartNumbers
 from vaegan_engine.contract.map_records import HalvesProof, MapComparison, StateFigures
 from vaegan_engine.contract.record import write_record, write_records
 from vaegan_engine.contract.records import (
@@ -288,9 +289,7 @@ def counterpart(run, out_dir):
     assert run.particle_id in stored["particle_id"]
     images = np.arange(3, dtype=np.float32)[:, None, None] + np.full((3, BOX_PX, BOX_PX), run.particle_id, np.float32)
     write_mrc(out_dir / result_files.COUNTERPART_MRCS, images, 1.0, 0)
-    result_files.write_json(
-        out_dir / result_files.COUNTERPART_JSON, {"particle_id": run.particle_id, "correlation": 0.25}
-    )
+    write_record(out_dir / result_files.COUNTERPART_JSON, CounterpartNumbers(run.particle_id, [0.0, 0.0], 0.25))
 
 
 def label_of(particle_id):

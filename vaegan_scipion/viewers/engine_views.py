@@ -11,6 +11,8 @@ from pyworkflow.viewer import View
 from .. import Plugin
 from ..constants import CLUSTERS_DIR, EMBEDDING_DIR, EVALUATION_DIR, HALVES_DIR, TRAVERSAL_DIR
 from ..engine.vaegan_engine.contract import result_files
+from ..engine.vaegan_engine.contract.analysis_records import CounterpartNumbers
+from ..engine.vaegan_engine.contract.record import read_record
 from ..engine.vaegan_engine.contract.settings import ComputeConfig, CounterpartRun, ReportRun
 from ..engine.vaegan_engine.contract.status import Status
 from ..engine_run import EngineError, EngineRun, result_file
@@ -44,8 +46,8 @@ def make_counterpart(clustering: Any, particle_id: int) -> Counterpart:
     call_engine(settings, folder + ".json", folder)
     with mrcfile.open(result_file(folder, result_files.COUNTERPART_MRCS), permissive=True) as mrc:
         image = np.array(mrc.data[GENERATED], np.float32)
-    found = result_files.read_json(result_file(folder, result_files.COUNTERPART_JSON))
-    return Counterpart(image, float(found["correlation"]))
+    numbers = read_record(CounterpartNumbers, result_file(folder, result_files.COUNTERPART_JSON), "counterpart")
+    return Counterpart(image, numbers.correlation)
 
 
 def make_report(clustering: Any, traversal: Any, evaluation: Any, states: Any, owner: Any) -> str:

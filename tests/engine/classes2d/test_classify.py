@@ -56,7 +56,7 @@ def test_every_particle_has_one_row_and_its_class(done):
     assert sorted(rows) == sorted(1000 - 3 * row for row in range(N))
     for row in classes:
         assert row["n_particles"] == sum(int(own["label"]) == row["label"] for own in rows.values())
-    assert details["n_junk"] == sum(int(own["junk"]) for own in rows.values())
+    assert details.n_junk == sum(int(own["junk"]) for own in rows.values())
     sizes = [row["n_particles"] for row in classes if not row["junk"]]
     assert sizes == sorted(sizes, reverse=True)
 
@@ -89,7 +89,7 @@ def test_averages_lie_in_one_stack(done):
 
     out, details = done
     with mrcfile.open(out / "maps" / "classes.mrcs", permissive=True) as file:
-        assert file.data.shape == (details["classes"], 32, 32)
+        assert file.data.shape == (details.classes, 32, 32)
         assert float(file.voxel_size.x) == pytest.approx(6.0)
     assert (out / "classes.png").stat().st_size > 1000
     assert not list((out / "checkpoints").glob("*.npz"))
@@ -140,4 +140,4 @@ def test_evaluate_reads_classes_and_junk(done, tmp_path):
     values = json.loads((tmp_path / "evaluation.json").read_text())
     assert values["nmi"] == pytest.approx(1.0)
     assert values.get("junk_recall", 1.0) == 1.0 and values["maps"] == []
-    assert details["n_junk"] == sum(int(row["junk"]) for row in rows.values())
+    assert details.n_junk == sum(int(row["junk"]) for row in rows.values())

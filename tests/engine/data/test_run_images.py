@@ -90,7 +90,7 @@ def test_groups_of_other_rows_are_not_written(run, tmp_path):
                               with_maps=False)
     update_status(clusters, ids_are_rows_of=open_run_cache(data, run_dir, False).ids_are_rows_of)
     options = homogeneity.HomogeneityOptions(str(clusters), str(run_dir), groups=2, align=False)
-    assert homogeneity.run_homogeneity(options, tmp_path / "out")["sizes"] == [N // 2, N // 2]
+    assert homogeneity.run_homogeneity(options, tmp_path / "out").sizes == [N // 2, N // 2]
     edit(reverse=True)
     with pytest.raises(DataError, match="row number"):
         homogeneity.run_homogeneity(options, tmp_path / "other")

@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 from vaegan_engine.cli import main
 from vaegan_engine.contract import result_files
 from vaegan_engine.contract.errors import ConfigError, DataError
-from vaegan_engine.contract.record import write_records
+from vaegan_engine.contract.record import to_json, write_records
 from vaegan_engine.contract.records import StatesSummary
 from vaegan_engine.contract.settings import ComputeConfig
 from vaegan_engine.data.mrc_files import write_map
@@ -72,11 +72,12 @@ def truthful(wrong: int, tilt_deg: float):
 def test_a_perfect_refinement_has_perfect_figures(data, tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark, "run_states_of", truthful(0, 0.0))
     row = run_task("two", TASK, data, tmp_path / "out", WHERE, train=False)
-    assert (row["found"], row["images"]) == (2, 120)
-    assert row["nmi"] == pytest.approx(1.0) and row["ami"] == pytest.approx(1.0)  # a map named twice is one state
-    assert row["pose_error_deg"] < 0.2
-    assert row["nyquist_frac_0.5"] > 0.9
-    text = table([row])
+    assert (row.figures["found"], row.images) == (2, 120)
+    for name in ("nmi", "ami"):
+        assert row.figures[name] == pytest.approx(1.0)  # a map named twice is one state
+    assert row.figures["pose_error_deg"] < 0.2
+    assert row.figures["nyquist_frac_0.5"] > 0.9
+    text = table([to_json(row)])
     assert text.splitlines()[0].split()[:3] == ["task", "seed", "images"] and "2 states" in text
 
 
@@ -89,8 +90,8 @@ def test_groups_are_the_states_where_they_are_given(data, tmp_path, monkeypatch)
     task = replace(TASK, maps=("state0.mrc", "like0.mrc", "state1.mrc"))
     grouped = run_task("two", replace(task, groups_csv="groups.csv"), data, tmp_path / "grouped", WHERE, train=False)
     single = run_task("two", task, data, tmp_path / "single", WHERE, train=False)
-    assert grouped["nmi"] == pytest.approx(1.0) and single["nmi"] < 0.95
-    assert grouped["fsc_auc"] == pytest.approx(single["fsc_auc"])
+    assert grouped.figures["nmi"] == pytest.approx(1.0) and single.figures["nmi"] < 0.95
+    assert grouped.figures["fsc_auc"] == pytest.approx(single.figures["fsc_auc"])
     with pytest.raises(DataError, match=r"none\.csv: there is no such file"):
         run_task("two", replace(task, groups_csv="none.csv"), data, tmp_path / "none", WHERE, train=False)
 
@@ -99,7 +100,7 @@ def test_area_under_the_fsc_is_of_the_image_s_own_map(data, tmp_path, monkeypatc
     areas = []
     for wrong in (0, 30):
         monkeypatch.setattr(benchmark, "run_states_of", truthful(wrong, 0.0))
-        areas.append(run_task("two", TASK, data, tmp_path / str(wrong), WHERE, train=False)["fsc_auc"])
+        areas.append(run_task("two", TASK, data, tmp_path / str(wrong), WHERE, train=False).figures["fsc_auc"])
     assert areas[0] > 0.98
     a, b = (blobs(k).numpy() for k in (0, 1))
     crossed = float(np.mean(compare(a, b, PIXEL_SIZE_ANG).fsc[1:]))
@@ -116,16 +117,16 @@ def test_views_of_a_task_can_be_preferred(data, tmp_path, monkeypatch):
 def test_errors_show_in_the_figures(data, tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark, "run_states_of", truthful(30, 8.0))
     row = run_task("two", TASK, data, tmp_path / "out", WHERE, train=False)
-    assert row["nmi"] < 0.6 and 4.0 < row["pose_error_deg"] < 12.0
+    assert row.figures["nmi"] < 0.6 and 4.0 < row.figures["pose_error_deg"] < 12.0
 
 
 def test_junk_has_its_own_figures(data, tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark, "run_states_of", truthful(0, 0.0))
     row = run_task("two", replace(TASK, junk_frac=0.2, junk_maps=("state1.mrc",)), data, tmp_path / "out", WHERE,
                    train=False)
-    assert row["images"] == 150
-    assert row["junk_recall"] == row["junk_precision"] == 1.0
-    assert row["nmi"] == pytest.approx(1.0) and row["pose_error_deg"] < 0.2
+    assert row.images == 150
+    assert row.figures["junk_recall"] == row.figures["junk_precision"] == 1.0
+    assert row.figures["nmi"] == pytest.approx(1.0) and row.figures["pose_error_deg"] < 0.2
 
 
 def test_rank_correlation_is_that_of_the_largest_state(tmp_path):

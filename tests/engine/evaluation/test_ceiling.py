@@ -2,8 +2,8 @@
 import numpy as np
 import pytest
 import torch
-from vaegan_engine.contract import result_files
 from vaegan_engine.contract.errors import ConfigError, DataError
+from vaegan_engine.contract.record import read_record
 from vaegan_engine.contract.settings import ComputeConfig, DataConfig, ModelConfig
 from vaegan_engine.evaluation import ceiling
 
@@ -87,12 +87,12 @@ def test_run_ceiling_joins_by_id_and_writes_its_scores(tmp_path, capsys):
     run_simulate(SimulateOptions(phantom=2, per_map=20, box_px=16, snr=5.0, device="cpu"), data)
     values = ceiling.run_ceiling(options(particles=str(data / "particles.star"), truth_csv=str(data / "truth.csv"),
                                          data=DataConfig(box_px=16), epochs=1, folds=2), tmp_path / "cei")
-    assert values == result_files.read_json(tmp_path / "cei" / "ceiling.json")
-    assert values["n_particles"] == 40
-    assert values["states"] == ["phantom_0", "phantom_1"]
-    assert 0 <= values["accuracy"] <= 1
+    assert values == read_record(ceiling.Ceiling, tmp_path / "cei" / "ceiling.json", "ceiling")
+    assert values.n_particles == 40
+    assert values.states == ["phantom_0", "phantom_1"]
+    assert 0 <= values.accuracy <= 1
     printed = capsys.readouterr().out
-    assert f"ceiling accuracy {values['accuracy']:.3f}\nceiling NMI {values['nmi']:.3f}\n" in printed
+    assert f"ceiling accuracy {values.accuracy:.3f}\nceiling NMI {values.nmi:.3f}\n" in printed
 
     rows = (data / "truth.csv").read_text().splitlines()
     (data / "truth.csv").write_text("\n".join(rows[:-1]) + "\n")

@@ -7,9 +7,10 @@ from made_records import state_row
 from sklearn.metrics import adjusted_mutual_info_score
 from vaegan_engine.cli import main
 from vaegan_engine.contract import result_files
+from vaegan_engine.contract.analysis_records import ConsensusSummary
 from vaegan_engine.contract.errors import ConfigError, DataError
 from vaegan_engine.contract.labels import UNASSIGNED
-from vaegan_engine.contract.record import write_records
+from vaegan_engine.contract.record import read_record, write_records
 from vaegan_engine.contract.settings import ComputeConfig, EvaluateRun
 from vaegan_engine.data.particle_tables import read_clusters
 from vaegan_engine.evaluation.consensus import CONSENSUS_JSON, ConsensusOptions, agree, matched, run_consensus
@@ -66,16 +67,16 @@ def test_files_and_verdict(tmp_path):
     folders = [write(tmp_path / "a", TRUTH), write(tmp_path / "b", off),
                write(tmp_path / "c", TRUTH[::-1], np.arange(300, 0, -1))]  # another order of the rows
     made = run_consensus(ConsensusOptions(tuple(folders)), tmp_path / "out")
-    assert made == result_files.read_json(tmp_path / "out" / CONSENSUS_JSON)
-    assert made["verdict"] == "3 groups, stable (the runs found 3, 3, 3)"
-    assert [group["found_in"] for group in made["groups"]] == [3, 3, 3]
+    assert made == read_record(ConsensusSummary, tmp_path / "out" / CONSENSUS_JSON, "consensus")
+    assert made.verdict == "3 groups, stable (the runs found 3, 3, 3)"
+    assert [group.found_in for group in made.groups] == [3, 3, 3]
     clusters = read_clusters(tmp_path / "out")
     assert np.array_equal(np.unique(clusters.label, return_counts=True)[1], [100, 100, 100])
     assert clusters.probability.min() == pytest.approx(2 / 3)
     row = result_files.read_json(tmp_path / "out" / result_files.CLUSTERS_JSON)[0]
     for file, name in ((row["file"], "maps/cluster_00.mrc"), (row["files"][1], "maps/cluster_00_half2.mrc"),
                        (row["motion_files"][0], "m.mrc")):
-        assert (tmp_path / "out" / file).resolve() == (tmp_path / made["chosen"] / name).resolve()
+        assert (tmp_path / "out" / file).resolve() == (tmp_path / made.chosen / name).resolve()
     result_files.write_csv(tmp_path / "truth.csv", ["id", "label"], [[i + 1, int(x)] for i, x in enumerate(TRUTH)])
     for row in result_files.read_json(tmp_path / "out" / result_files.CLUSTERS_JSON):
         assert row["n_particles"] == 100
@@ -89,8 +90,8 @@ def test_runs_that_disagree_are_called_unstable(tmp_path):
     rng = np.random.default_rng(1)
     folders = [write(tmp_path / str(k), rng.integers(0, 3, 300)) for k in range(3)]
     made = run_consensus(ConsensusOptions(tuple(folders)), tmp_path / "out")
-    assert "3 unstable" in made["verdict"] and made["undecided_frac"] > 0.1
-    assert max(group["stability"] for group in made["groups"]) < 0.5
+    assert "3 unstable" in made.verdict and made.undecided_frac > 0.1
+    assert max(group.stability for group in made.groups) < 0.5
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path, capsys):

@@ -8,9 +8,10 @@ import pytest
 from refine_particles import PIXEL_SIZE_ANG, blobs
 from vaegan_engine.contract import result_files, run_json
 from vaegan_engine.contract.errors import ConfigError, DataError
+from vaegan_engine.contract.record import read_record
 from vaegan_engine.contract.settings import ComputeConfig, DataConfig, TrainRun
 from vaegan_engine.data.mrc_files import write_map
-from vaegan_engine.evaluation.observer import OBSERVER_JSON, ObserverOptions, run_observer
+from vaegan_engine.evaluation.observer import OBSERVER_JSON, Observed, ObserverOptions, run_observer
 from vaegan_engine.simulation.simulate import SimulateOptions, run_simulate
 
 COMPUTE = ComputeConfig(device="cpu", threads=1, seed=0)
@@ -40,18 +41,18 @@ def options(folder, name, **values):
 
 def test_strong_signal_is_told_apart_at_the_true_poses(data, tmp_path):
     made = run_observer(options(data, "strong"), tmp_path)
-    assert made["n_images"] == 100  # no junk among them
+    assert made.n_images == 100  # no junk among them
     for name in ("grid", "refined"):
-        assert made[name]["accuracy"] > 0.95, made[name]
-    assert made["grid"]["pose_error_deg"] < 15  # half of a grid step, in the maps' own frame
-    assert made["refined"]["pose_error_deg"] < 4
-    assert result_files.read_json(tmp_path / OBSERVER_JSON)["refined"] == made["refined"]
+        assert getattr(made, name).accuracy > 0.95, made
+    assert made.grid.pose_error_deg < 15  # half of a grid step, in the maps' own frame
+    assert made.refined.pose_error_deg < 4
+    assert read_record(Observed, tmp_path / OBSERVER_JSON, "observer") == made
 
 
 def test_no_signal_is_chance(data, tmp_path):
     made = run_observer(options(data, "weak"), tmp_path)
-    assert abs(made["grid"]["ami"]) < 0.1
-    assert made["grid"]["pose_error_deg"] > 60
+    assert abs(made.grid.ami) < 0.1
+    assert made.grid.pose_error_deg > 60
 
 
 def test_limits(data, tmp_path):

@@ -71,8 +71,8 @@ def test_command_writes_table_and_plot(tmp_path, blobs, space):
     else:
         source = {"clusters_dir": str(write_clusters(tmp_path / "clu", label, umap=points, with_maps=False))}
     found = count.run_count(CountOptions(**source, k_min=2, k_max=6, max_particles=200), tmp_path / "out")
-    assert (found["space"], found["n_particles"]) == (space, 200)
-    assert found["chosen"]["silhouette"] == 4
+    assert (found.space, found.n_particles) == (space, 200)
+    assert found.chosen["silhouette"] == 4
     rows = result_files.read_csv(tmp_path / "out" / count.COUNT_CSV)
     assert [row["clusters"] for row in rows] == list("23456")
     best = max(rows, key=lambda row: float(row["silhouette"]))

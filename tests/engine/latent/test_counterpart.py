@@ -7,7 +7,9 @@ import pytest
 import torch
 from fake_run import FakeTrained, write_embedding
 from vaegan_engine.contract import result_files, run_json
+from vaegan_engine.contract.analysis_records import CounterpartNumbers
 from vaegan_engine.contract.errors import ConfigError, DataError
+from vaegan_engine.contract.record import read_record, to_json
 from vaegan_engine.contract.settings import CounterpartRun, DataConfig, EmbedRun, ModelConfig
 from vaegan_engine.latent import counterpart
 from vaegan_engine.physics.ctf import ctf_2d
@@ -50,10 +52,10 @@ def one_particle(tmp_path, monkeypatch, fake_model):
 def test_pose_and_shift_are_found(tmp_path, one_particle):
     run, image = one_particle
     found = counterpart.run_counterpart(run, tmp_path / "out")
-    assert found == result_files.read_json(tmp_path / "out" / result_files.COUNTERPART_JSON)
-    assert found["shift_px"] == list(SHIFT_PX)
-    assert found["correlation"] > 0.95
-    angles = [torch.tensor([found[name]]) for name in ("rot_deg", "tilt_deg", "psi_deg")]
+    assert found == read_record(CounterpartNumbers, tmp_path / "out" / result_files.COUNTERPART_JSON, "counterpart")
+    assert found.shift_px == list(SHIFT_PX)
+    assert found.correlation > 0.95
+    angles = [torch.tensor([getattr(found, name)]) for name in ("rot_deg", "tilt_deg", "psi_deg")]
     true = [torch.tensor([angle]) for angle in TRUE_DEG]
     # 2,000 orientations stand about 18 degrees apart
     assert float(rotation_distance_deg(euler_to_matrix(*angles), euler_to_matrix(*true))[0]) < 15
@@ -91,8 +93,8 @@ def test_an_exact_candidate_scores_its_norm():
 def test_2d_has_a_shift_and_no_pose(tmp_path, one_particle, fake_model):
     run, _ = one_particle
     fake_model(Trained, is_3d=False)
-    found = counterpart.run_counterpart(run, tmp_path / "out")
-    assert set(found) == {"particle_id", "shift_px", "correlation"}
+    numbers = counterpart.run_counterpart(run, tmp_path / "out")
+    assert set(to_json(numbers)) == {"particle_id", "shift_px", "correlation"}
 
 
 def test_refusals(tmp_path, one_particle):

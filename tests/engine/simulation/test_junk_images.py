@@ -83,8 +83,8 @@ def test_particles_stay_as_they_were(tmp_path):
     plain = simulate.run_simulate(simulate.SimulateOptions(**options), tmp_path / "plain")
     mixed = simulate.run_simulate(simulate.SimulateOptions(**options, junk_frac=0.25, junk_maps=(str(other),)),
                                   tmp_path / "mixed")
-    assert (mixed["n_images"], mixed["n_junk"], plain["n_junk"]) == (80, 20, 0)
-    assert mixed["noise_variance"] == pytest.approx(plain["noise_variance"], rel=1e-6)
+    assert (mixed.n_images, mixed.n_junk, plain.n_junk) == (80, 20, 0)
+    assert mixed.noise_variance == pytest.approx(plain.noise_variance, rel=1e-6)
     rows = {name: result_files.read_csv(tmp_path / name / simulate.TRUTH_CSV) for name in ("plain", "mixed")}
     kept = [row for row in rows["mixed"] if row["junk"] == ""]
     assert [{**row, "id": ""} for row in kept] == [{**row, "id": ""} for row in rows["plain"]]

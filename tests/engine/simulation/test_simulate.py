@@ -47,9 +47,9 @@ def test_truth_explains_the_images(tmp_path):
     expected, made = clean(tmp_path, maps), images(tmp_path)
     noise = made - expected
     signal_variance = expected.var(axis=(1, 2)).mean()
-    assert signal_variance == pytest.approx(summary["signal_variance"], rel=1e-4)
+    assert signal_variance == pytest.approx(summary.signal_variance, rel=1e-4)
     assert signal_variance / noise.var() == pytest.approx(0.5, rel=0.02)
-    assert noise.var() == pytest.approx(summary["noise_variance"], rel=0.02)
+    assert noise.var() == pytest.approx(summary.noise_variance, rel=0.02)
     assert abs(noise.mean()) < 4 * noise.std() / np.sqrt(noise.size)
     # white: neighbours are uncorrelated; independent of the signal
     assert abs(np.mean(noise[:, :, 1:] * noise[:, :, :-1])) < 5 * noise.var() / np.sqrt(noise.size)
@@ -72,7 +72,7 @@ def test_contrast_is_a_factor_of_the_clean_image(tmp_path):
 def test_spectrum_and_variance_of_coloured_noise(tmp_path, ratio):
     summary = simulate.run_simulate(options(snr=1e-3, noise_ratio=ratio, per_map=300), tmp_path)
     noise = images(tmp_path).astype(float)  # the signal is a thousandth of it
-    assert noise.var() == pytest.approx(summary["noise_variance"], rel=0.02)
+    assert noise.var() == pytest.approx(summary.noise_variance, rel=0.02)
     power = (np.abs(np.fft.fft2(noise)) ** 2).mean(0)
     f = np.hypot(*np.meshgrid(np.fft.fftfreq(32, 0.5), np.fft.fftfreq(32, 0.5)))
     low, high = power[f < 0.15].mean(), power[(f > 0.9) & (f < 1.05)].mean()

@@ -46,13 +46,13 @@ def test_centroids_are_decoded_from_real_particles(tmp_path, is_3d, fake_model):
     write_embedding(tmp_path / "emb", z, ids)
     clu = write_clusters(tmp_path / "clu", label, ids, umap=rng.normal(size=(80, 2)), embedding_dir=tmp_path / "emb")
     rows = centroids.run_centroids(CentroidOptions(str(clu), "run", 5), tmp_path / "out")
-    assert [row["cluster"] for row in rows] == [0] * 5 + [1] * 5
-    assert sum(row["n_particles"] for row in rows) == 70
+    assert [row.cluster for row in rows] == [0] * 5 + [1] * 5
+    assert sum(row.n_particles for row in rows) == 70
     for row in rows:
-        assert label[list(ids).index(row["particle_id"])] == row["cluster"]
+        assert label[list(ids).index(row.particle_id)] == row.cluster
     stored = result_files.read_csv(tmp_path / "out" / centroids.CENTROIDS_CSV)
-    assert [int(row["particle_id"]) for row in stored] == [row["particle_id"] for row in rows]
-    assert (tmp_path / "out" / rows[-1]["file"]).exists() and (tmp_path / "out/centroids.png").exists()
+    assert [int(row["particle_id"]) for row in stored] == [row.particle_id for row in rows]
+    assert (tmp_path / "out" / rows[-1].file).exists() and (tmp_path / "out/centroids.png").exists()
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_a_star_file_per_group_with_every_column(grouped, tmp_path):
     folder, state = grouped
     options = HomogeneityOptions(str(folder / "clu"), str(folder / "run"), groups=2, align=False)
     found = homogeneity.run_homogeneity(options, tmp_path)
-    assert found["sizes"] == [60, 60]
+    assert found.sizes == [60, 60]
     source = starfile.read(folder / "data/particles.star")["particles"]
     groups = [starfile.read(tmp_path / f"stars/group_{i:02d}.star") for i in range(2)]
     for blocks in groups:
@@ -125,7 +125,7 @@ def test_command_aligns_each_group(grouped, tmp_path):
     options = HomogeneityOptions(str(folder / "clu"), str(folder / "run"), groups=2, iterations=3,
                                  compute=ComputeConfig(threads=1))
     found = homogeneity.run_homogeneity(options, tmp_path)
-    assert found["groups_aligned"] == 2
+    assert found.rings.groups_aligned == 2
     rows = result_files.read_csv(tmp_path / homogeneity.HOMOGENEITY_CSV)
     assert [int(r["n_half1"]) + int(r["n_half2"]) for r in rows] == [60, 60]
     assert all(18 <= float(r["resolution_0.143_ang"]) <= float(r["resolution_0.5_ang"]) <= 288 for r in rows)

@@ -83,12 +83,12 @@ def test_fid_of_a_training_names_its_network_and_reads_it_again(tiny, tmp_path, 
     options = FidOptions(str(tiny / "run"), str(tiny / "data/truth.csv"), network=network, n_images=50, width=2,
                          steps=4, compute=CPU)
     found = fid.run_fid(options, tmp_path / "a")
-    assert "VGG-19 shape, width 2, 16 px, 2 classes of truth.csv" in found["feature_network"]
-    assert found["feature_network"] in capsys.readouterr().out
-    assert found["fid"] > 0
+    assert "VGG-19 shape, width 2, 16 px, 2 classes of truth.csv" in found.feature_network
+    assert found.feature_network in capsys.readouterr().out
+    assert found.fid > 0
     again = fid.run_fid(FidOptions(str(tiny / "run"), network=network, n_images=50, compute=CPU), tmp_path / "b")
-    assert again["fid"] == pytest.approx(found["fid"], rel=1e-6)
-    assert again["feature_network"] == found["feature_network"]
+    assert again.fid == pytest.approx(found.fid, rel=1e-6)
+    assert again.feature_network == found.feature_network
 
 
 def test_fid_refuses_one_class(tiny, tmp_path):
@@ -121,7 +121,7 @@ def test_clean_projections_are_the_simulated_images_without_ctf(tmp_path):
     with mrcfile.open(tmp_path / "particles.mrcs", permissive=True) as stored:
         images = np.array(stored.data)
     ids = np.array([3, 1, 8])
-    found = psnr.clean_projections(PsnrOptions("", "", str(tmp_path / "truth.csv")), ids, 32, made["pixel_size_ang"])
+    found = psnr.clean_projections(PsnrOptions("", "", str(tmp_path / "truth.csv")), ids, 32, made.pixel_size_ang)
     assert np.abs(found - images[ids - 1]).max() < 0.01 * images.max()
 
 
@@ -130,9 +130,9 @@ def test_psnr_of_a_training(tiny, tmp_path):
                           n_orientations=50, compute=CPU)
     found = psnr.run_psnr(options, tmp_path)
     rows = result_files.read_csv(tmp_path / psnr.PSNR_CSV)
-    assert len(rows) == found["n_images"] == 4
-    assert found["psnr_db"] == pytest.approx(np.mean([float(row["psnr_db"]) for row in rows]), abs=1e-3)
-    assert 5 < found["psnr_db"] < 60
+    assert len(rows) == found.n_images == 4
+    assert found.psnr_db == pytest.approx(np.mean([float(row["psnr_db"]) for row in rows]), abs=1e-3)
+    assert 5 < found.psnr_db < 60
 
 
 def test_a_perfect_decoder_has_the_higher_psnr(tiny, tmp_path):

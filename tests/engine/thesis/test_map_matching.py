@@ -41,9 +41,9 @@ def motion(tmp_path):
 def test_frames_are_found_in_order(motion, tmp_path, frame, capsys, monkeypatch):
     monkeypatch.setattr(map_matching, "align_map", align_nothing)
     found = map_matching.run_match(MatchOptions(*motion, frame=frame), tmp_path / "out")
-    assert found["best"] == [0, 2, 5]
-    assert found["order"] == pytest.approx(1)
-    assert min(np.max(found["correlation"], axis=1)) > 0.99
+    assert found.best == [0, 2, 5]
+    assert found.order == pytest.approx(1)
+    assert min(np.max(found.correlation, axis=1)) > 0.99
     rows = result_files.read_csv(tmp_path / "out" / map_matching.MATCH_CSV)
     assert [row["best"] for row in rows] == ["0", "2", "5"]
     assert (tmp_path / "out/maps/aligned_02.mrc").exists() and (tmp_path / "out/match.png").exists()
@@ -58,8 +58,8 @@ def test_a_turned_map_is_aligned_first(motion, tmp_path):
     turned = move_map(frames(6)[2].astype(np.float32), random_rotations(1)[0].numpy(), np.zeros(3), mirrored=True)
     write_map(tmp_path / "turned.mrc", turned, VOXEL)
     found = map_matching.run_match(MatchOptions((str(tmp_path / "turned.mrc"),), motion[1]), tmp_path / "out")
-    assert found["best"][0] in (1, 2, 3)
-    assert found["mirrored"] == [True]
+    assert found.best[0] in (1, 2, 3)
+    assert found.mirrored == [True]
 
 
 def test_order_is_undefined_for_one_place():
@@ -88,9 +88,9 @@ def test_atomic_models_of_one_frame_keep_their_places(tmp_path):
     found = map_matching.run_match(
         MatchOptions((str(tmp_path / "map.mrc"),), tuple(paths), 15.0, "none"), tmp_path / "out"
     )
-    assert found["best"] == [1]
-    assert found["correlation"][0][1] == pytest.approx(1, abs=1e-3)
-    assert found["correlation"][0][0] < 0.95
+    assert found.best == [1]
+    assert found.correlation[0][1] == pytest.approx(1, abs=1e-3)
+    assert found.correlation[0][0] < 0.95
 
 
 def test_wrong_boxes_and_resolutions_are_named(motion, tmp_path):

@@ -15,7 +15,9 @@ import numpy as np
 import torch
 
 from ..contract import result_files, run_json
+from ..contract.analysis_records import Classes2dSummary
 from ..contract.errors import DataError
+from ..contract.record import read_record
 from ..contract.setting import check_settings
 from ..contract.settings import Classes2dRun
 from ..data.particle_circle import radius_frac
@@ -34,7 +36,7 @@ from .tuning import TUNING, ClassTuning
 
 
 def run_classes2d(asked: Classes2dRun, out_dir: Path, resume: bool = False, tuning: ClassTuning = TUNING
-                  ) -> dict[str, Any]:
+                  ) -> Classes2dSummary:
     """Classes into ``out_dir``, with ``resume`` from its checkpoints; returns what ``classes2d.json`` holds.
 
     Raises ConfigError, DataError or, after a signal, StoppedError.
@@ -50,7 +52,7 @@ def run_classes2d(asked: Classes2dRun, out_dir: Path, resume: bool = False, tuni
     steps = Checkpoints(out_dir, settings_of(run, cache), torch.device("cpu"), resume)
     if resume and steps.finished():
         print(f"{out_dir}: the classification is finished")
-        return dict(result_files.read_json(out_dir / result_files.CLASSES2D_JSON))
+        return read_record(Classes2dSummary, out_dir / result_files.CLASSES2D_JSON, "classes2d")
     run_json.write_run(asked, out_dir / result_files.RUN_JSON)
     journal = Journal(out_dir, resumed=bool(steps.names()))
     print(f"{len(cache)} particles of {cache.box_px} px, {cache.pixel_size_ang:.3f} A/px")

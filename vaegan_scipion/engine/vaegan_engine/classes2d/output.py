@@ -3,14 +3,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ..contract import result_files
+from ..contract.analysis_records import Classes2dSummary
 from ..contract.labels import UNASSIGNED
 from ..contract.map_records import PlaneFigures
-from ..contract.record import write_records
+from ..contract.record import write_record, write_records
 from ..contract.records import ClusterRow
 from ..contract.settings import DataConfig
 from ..contract.status import update_status
@@ -43,7 +43,7 @@ class Table:
 
 
 def write(problem: PlaneProblem, cache: ParticleCache, state: Classified, judged: Judged, data: DataConfig,
-          out_dir: Path) -> dict[str, Any]:
+          out_dir: Path) -> Classes2dSummary:
     """Write everything into ``out_dir``; returns ``classes2d.json``."""
     order = class_order(state, judged)
     table = particle_table(state, judged, order, cache.pixel_size_ang)
@@ -55,12 +55,12 @@ def write(problem: PlaneProblem, cache: ParticleCache, state: Classified, judged
     draw_gallery(averages, rows, problem.mask, cache.pixel_size_ang, out_dir / result_files.CLASSES_PNG)
     write_tables(cache, table, out_dir)
     details = summary(rows, table, judged, state.radius)
-    result_files.write_json(out_dir / result_files.CLASSES2D_JSON, details)
+    write_record(out_dir / result_files.CLASSES2D_JSON, details)
     write_stars(data, cache, table, out_dir)  # last: the star file may have been changed meanwhile
     update_status(out_dir, state="finished", command="classes2d", stage="finished", error=None,
-                               n_particles=len(cache), classes=len(rows), verdict=details["verdict"],
-                               ids_are_rows_of=cache.ids_are_rows_of)
-    print(f"classes {len(rows)}\nverdict: {details['verdict']}", flush=True)
+                  n_particles=len(cache), classes=len(rows), verdict=details.verdict,
+                  ids_are_rows_of=cache.ids_are_rows_of)
+    print(f"classes {len(rows)}\nverdict: {details.verdict}", flush=True)
     return details
 
 
@@ -129,7 +129,7 @@ def write_stars(data: DataConfig, cache: ParticleCache, table: Table, out_dir: P
     particle_stars.write_stars(data, cache, table.junk, columns, out_dir)
 
 
-def summary(rows: list[ClusterRow], table: Table, judged: Judged, radius: float) -> dict[str, Any]:
+def summary(rows: list[ClusterRow], table: Table, judged: Judged, radius: float) -> Classes2dSummary:
     """``classes2d.json``."""
     good, bad = ([row for row in rows if bool(row.of_class.junk) == junk] for junk in (False, True))
     n, n_junk = len(table.junk), int(table.junk.sum())
@@ -138,6 +138,6 @@ def summary(rows: list[ClusterRow], table: Table, judged: Judged, radius: float)
     if good and bad:
         text += f", {sum(row.n_particles for row in bad):,} of them in {len(bad)} classes of junk"
     proven = [row.of_class.frc_0143_ang for row in good if row.of_class.frc_0143_ang]
-    return {"verdict": text, "classes": len(rows), "classes_of_particles": len(good), "n_particles": n,
-            "n_junk": n_junk, "misfit_limit": judged.misfit_limit if np.isfinite(judged.misfit_limit) else None,
-            "shells": radius, "frc_0.143_ang": min(proven, default=0.0)}
+    return Classes2dSummary(text, len(rows), len(good), n, n_junk,
+                            judged.misfit_limit if np.isfinite(judged.misfit_limit) else None, radius,
+                            min(proven, default=0.0))

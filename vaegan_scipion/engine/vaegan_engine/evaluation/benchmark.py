@@ -6,15 +6,17 @@ is trained and its clusters start the refinement; without it, random maps do.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..contract import presets, result_files, run_json
+from ..contract.analysis_records import Classes2dSummary
 from ..contract.errors import ConfigError, DataError
+from ..contract.record import inlined, read_record, to_json, write_record, write_records
 from ..contract.records import StatesSummary
 from ..contract.setting import check_settings, section, setting
 from ..contract.settings import Classes2dRun, ClusterRun, ComputeConfig, DataConfig, EmbedRun, StatesRun, TrainRun
@@ -22,13 +24,13 @@ from ..data.mrc_files import write_map, write_stack
 from ..data.particle_tables import read_clusters
 from ..physics.fsc import soft_sphere_mask
 from ..runtime import compute
-from ..simulation.options import SimulateOptions
+from ..simulation.options import SimulateOptions, Simulation
 from ..simulation.simulate import STACK, STAR, TRUTH_CSV, run_simulate
 from .benchmark_scores import COLUMNS, groups, label_scores, scores, true_maps, true_table
 from .benchmark_tasks import SUITES, TASKS, Task
 from .peers import PEERS, run_peer
 from .plane_scores import plane_scores
-from .result_rows import ResultRow, measured, write_row
+from .result_rows import Figure, ResultRow, measured, write_row
 
 ROW_JSON, TABLE_JSON = "row.json", "benchmark.json"
 BALL_RADIUS_FRAC, BALL_PIXEL_SIZE_ANG = 0.25, 6.0  # of the box
@@ -54,7 +56,32 @@ class BenchmarkOptions:
     compute: ComputeConfig = section(ComputeConfig, shown=("device", "threads"))
 
 
-def run_benchmark(options: BenchmarkOptions, out_dir: Path) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class PeerRow:
+    """Another way to group the same images."""
+
+    found: int
+    minutes: float
+    scores: dict[str, float] = inlined()
+
+
+@dataclass(frozen=True)
+class TaskRow:
+    """``row.json``: what a task was and what came out."""
+
+    task: str
+    seed: int
+    images: int
+    snr: float
+    verdict: str
+    minutes: float
+    settings: dict[str, Any]
+    embedding: dict[str, float] | None = None  # scores of the clusters that the states began with
+    peers: dict[str, PeerRow] = field(default_factory=dict)
+    figures: dict[str, Any] = inlined(default_factory=dict)  # the columns of the scoreboard
+
+
+def run_benchmark(options: BenchmarkOptions, out_dir: Path) -> list[TaskRow]:
     """Run the tasks into ``out_dir``; returns the rows of ``benchmark.json``. Raises ConfigError or DataError."""
     check_settings(options)
     (part, seeds), data, out_dir = SUITES[options.suite], Path(options.data_dir), Path(out_dir)
@@ -67,16 +94,16 @@ def run_benchmark(options: BenchmarkOptions, out_dir: Path) -> list[dict[str, An
             rows.append(run_task(name, task, data, out, where, options.train))
             if options.rows_dir and is_new:
                 write_row(result_row(rows[-1], options), Path(options.rows_dir))
-            add_peers(rows[-1], out, options.peers, where, groups(task, data))
-            result_files.write_json(out_dir / TABLE_JSON, rows)
-    print("\n" + table(rows))
+            rows[-1] = with_peers(rows[-1], out, options.peers, where, groups(task, data))
+            write_records(out_dir / TABLE_JSON, rows)
+    print("\n" + table([to_json(row) for row in rows]))
     if options.peers:
-        print("\n" + table([{"task": row["task"], "seed": row["seed"], "peer": peer, **row["peers"][peer]}
+        print("\n" + table([{"task": row.task, "seed": row.seed, "peer": peer, **to_json(row.peers[peer])}
                             for row in rows for peer in options.peers], PEER_COLUMNS))
     return rows
 
 
-def result_row(row: dict[str, Any], options: BenchmarkOptions) -> ResultRow:
+def result_row(row: TaskRow, options: BenchmarkOptions) -> ResultRow:
     """A task's row as a row of results: what was found beside what was run."""
     named = {"images": "images", "snr": "snr", "found": "states", "nmi": "nmi", "ami": "ami",
              "classes": "classes", "frc_auc": "frc_auc", "view_frc_auc": "view_frc_auc",
@@ -86,33 +113,36 @@ def result_row(row: dict[str, Any], options: BenchmarkOptions) -> ResultRow:
              "claimed_excess_all_shells": "claimed_fsc_excess_all_shells", "spearman": "spearman",
              "junk_recall": "junk_recall", "junk_precision": "junk_precision", "minutes": "minutes",
              "verdict": "verdict"}
-    figures = {new: row[old] for old, new in named.items() if row.get(old) is not None}
+    said = to_json(row)
+    figures = {new: said[old] for old, new in named.items() if said.get(old) is not None}
     suffix = "" if options.suite == "standard" else f"-{options.suite}"
-    command = (f"vaegan benchmark --data MAPS --suite {options.suite} --only {row['task']} --seed {row['seed']}"
+    command = (f"vaegan benchmark --data MAPS --suite {options.suite} --only {row.task} --seed {row.seed}"
                + (" --train" if options.train else ""))
-    return measured(row["task"] + suffix, figures, command, row["seed"], threads=options.compute.threads,
-                    beside=options.beside, settings=row["settings"])
+    return measured(row.task + suffix, figures, command, row.seed, threads=options.compute.threads,
+                    beside=options.beside, settings=row.settings)
 
 
-def add_peers(row: dict[str, Any], out: Path, peers: Sequence[str], where: ComputeConfig,
-              group_of: dict[str, str] | None = None) -> None:
-    """Scores of the peers that the task's row lacks, into it and its file."""
+def with_peers(row: TaskRow, out: Path, peers: Sequence[str], where: ComputeConfig,
+               group_of: dict[str, str] | None = None) -> TaskRow:
+    """The task's row with the scores of peers that it lacks; its file too."""
     for peer in peers:
-        if peer in row.setdefault("peers", {}):
+        if peer in row.peers:
             continue
-        minutes = run_peer(peer, out / "run", out / "peers" / peer, row["states"], where)
+        minutes = run_peer(peer, out / "run", out / "peers" / peer, row.figures["states"], where)
         label = read_clusters(out / "peers" / peer).label
-        row["peers"][peer] = {"found": int(label.max()) + 1, "minutes": minutes,
-                              **label_scores(out / "peers" / peer, out / "data" / TRUTH_CSV, group_of)}
-        result_files.write_json(out / ROW_JSON, row)
+        scored = PeerRow(int(label.max()) + 1, minutes,
+                         label_scores(out / "peers" / peer, out / "data" / TRUTH_CSV, group_of))
+        row = replace(row, peers={**row.peers, peer: scored})
+        write_record(out / ROW_JSON, row)
+    return row
 
 
-def run_task(name: str, task: Task, data: Path, out: Path, where: ComputeConfig, train: bool) -> dict[str, Any]:
+def run_task(name: str, task: Task, data: Path, out: Path, where: ComputeConfig, train: bool) -> TaskRow:
     """One row of the table; read back where it is there. Raises ConfigError or DataError."""
     settings = {**asdict(task), "maps": list(task.maps), "junk_maps": list(task.junk_maps), "train": train}
     if (out / ROW_JSON).exists():
-        row: dict[str, Any] = result_files.read_json(out / ROW_JSON)
-        if row["settings"] != settings:
+        row = read_record(TaskRow, out / ROW_JSON, "benchmark")
+        if row.settings != settings:
             raise ConfigError(f"{out}: its row was made with other settings.", "Give another --out.")
         return row
     needed = (*task.maps, *task.junk_maps, *filter(None, (task.groups_csv, task.ctf_table)))
@@ -125,20 +155,20 @@ def run_task(name: str, task: Task, data: Path, out: Path, where: ComputeConfig,
     clusters = trained(out, where) if train else ""
     if task.in_plane:
         of_classes = run_classes_of(task, out, where)
-        values = {"classes": of_classes["classes_of_particles"], "verdict": of_classes["verdict"]}
+        verdict, counts = of_classes.verdict, {"classes": of_classes.classes_of_particles}
     else:
         if not train:
             run_json.write_run(training(out, where), out / "run" / result_files.RUN_JSON)
         of_states = run_states_of(out, clusters, where)
-        values = {"states": task.states, "found": of_states.states if of_states.has_states else 0,
-                  "verdict": of_states.verdict}
+        verdict = of_states.verdict
+        counts = {"states": task.states, "found": of_states.states if of_states.has_states else 0}
     minutes = (time.monotonic() - started) / 60
     figures = class_scores(out) if task.in_plane else scores(task, data, out, where)
-    row = {"task": name, "seed": where.seed, "images": len(true_table(out / "data" / TRUTH_CSV)), "snr": task.snr,
-           **values, "minutes": minutes, "settings": settings, **figures}
+    row = TaskRow(name, where.seed, len(true_table(out / "data" / TRUTH_CSV)), task.snr, verdict, minutes, settings,
+                  figures={**counts, **figures})
     if clusters:
-        row["embedding"] = label_scores(Path(clusters), out / "data" / TRUTH_CSV, groups(task, data))
-    result_files.write_json(out / ROW_JSON, row)
+        row = replace(row, embedding=label_scores(Path(clusters), out / "data" / TRUTH_CSV, groups(task, data)))
+    write_record(out / ROW_JSON, row)
     return row
 
 
@@ -158,17 +188,17 @@ def simulated(task: Task, data: Path, out: Path, where: ComputeConfig) -> None:
                               ctf_table=str(data / task.ctf_table) if task.ctf_table else "",
                               junk_frac=task.junk_frac,
                               junk_maps=tuple(str(data / path) for path in task.junk_maps))
-    summary = run_simulate(options, out)
+    simulation = run_simulate(options, out)
     if not made_of:
         noise = np.random.default_rng(where.seed).standard_normal((task.per_map, task.box_px, task.box_px))
-        write_stack(out / STACK, noise.astype(np.float32), summary["pixel_size_ang"])
+        write_stack(out / STACK, noise.astype(np.float32), simulation.pixel_size_ang)
 
 
 def training(out: Path, where: ComputeConfig) -> TrainRun:
     """Settings of the task's training."""
-    simulation = result_files.read_json(out / "data" / "simulation.json")
+    simulation = read_record(Simulation, out / "data" / "simulation.json", "simulate")
     return presets.build_run("train3d", "fast", {
-        "data": {"particles": str((out / "data" / STAR).absolute()), "box_px": simulation["options"]["box_px"]},
+        "data": {"particles": str((out / "data" / STAR).absolute()), "box_px": simulation.options.box_px},
         "compute": asdict(where)})
 
 
@@ -195,7 +225,7 @@ def run_states_of(out: Path, clusters: str, where: ComputeConfig) -> StatesSumma
                       out / "states")
 
 
-def run_classes_of(task: Task, out: Path, where: ComputeConfig) -> dict[str, Any]:
+def run_classes_of(task: Task, out: Path, where: ComputeConfig) -> Classes2dSummary:
     """Class averages of the task's particles, from at most 50 classes of 60 images."""
     from ..classes2d.classify import run_classes2d
 
@@ -204,15 +234,17 @@ def run_classes_of(task: Task, out: Path, where: ComputeConfig) -> dict[str, Any
                                       n_classes=max(2, min(50, n // 60))), out / "classes")
 
 
-def class_scores(out: Path) -> dict[str, Any]:
+def class_scores(out: Path) -> dict[str, float]:
     """Averages against the projections, images of junk against the truth."""
     of_junk = label_scores(out / "classes", out / "data" / TRUTH_CSV)
-    return {**{name: value for name, value in of_junk.items() if name.startswith("junk")}, **plane_scores(out)}
+    of_averages = plane_scores(out)
+    return {**{name: value for name, value in of_junk.items() if name.startswith("junk")},
+            **({} if of_averages is None else to_json(of_averages))}
 
 
-def table(rows: list[dict[str, Any]], columns: tuple[str, ...] = COLUMNS) -> str:
+def table(rows: Sequence[Mapping[str, Figure]], columns: tuple[str, ...] = COLUMNS) -> str:
     """The rows as text, one line each."""
-    def shown(row: dict[str, Any], column: str) -> str:
+    def shown(row: Mapping[str, Figure], column: str) -> str:
         value = row.get(column, "-")
         return f"{value:.3g}" if isinstance(value, float) else str(value)
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -63,7 +62,7 @@ def label_scores(folder: Path, truth_csv: Path, group_of: dict[str, str] | None 
     return {name.replace("_particles", ""): value for name, value in of_junk.items()}
 
 
-def scores(task: Task, data: Path, out: Path, where: ComputeConfig) -> dict[str, Any]:
+def scores(task: Task, data: Path, out: Path, where: ComputeConfig) -> dict[str, float]:
     """Labels, poses and maps against the truth; maps and poses of pure noise have none.
 
     ``pose_error_deg``: the largest of the states' medians; resolutions: the worst map, at FSC 0.5; ``fsc_auc``: see
@@ -73,7 +72,7 @@ def scores(task: Task, data: Path, out: Path, where: ComputeConfig) -> dict[str,
     """
     truth_csv = out / "data" / TRUTH_CSV
     by_name = label_scores(out / "states", truth_csv, groups(task, data))
-    values: dict[str, Any] = {name: value for name, value in by_name.items() if name in COLUMNS}
+    values: dict[str, float] = {name: value for name, value in by_name.items() if name in COLUMNS}
     maps = tuple(dict.fromkeys(map(str, true_maps(task, data, out / "data"))))
     if not maps:
         return values | claims_of_noise(out / "states")

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..contract import result_files
 from ..contract.errors import DataError
+from ..contract.record import write_record
 from ..contract.run_json import read_training
 from ..contract.setting import check_settings, section, setting
 from ..contract.settings import ComputeConfig, DataConfig, ModelConfig
@@ -48,7 +48,24 @@ class CeilingOptions:
     compute: ComputeConfig = section(ComputeConfig)
 
 
-def run_ceiling(options: CeilingOptions, out_dir: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Ceiling:
+    """``ceiling.json``: what the classifier reaches, and how it was trained."""
+
+    accuracy: float
+    nmi: float
+    ami: float
+    ari: float
+    n_particles: int
+    states: list[str]
+    epochs: int
+    folds: int
+    seed: int
+    box_px: int
+    encoder_width: int
+
+
+def run_ceiling(options: CeilingOptions, out_dir: Path) -> Ceiling:
     """Cross-validate and write ``ceiling.json`` into ``out_dir``; returns what it holds.
 
     Raises ConfigError or DataError.
@@ -73,14 +90,13 @@ def run_ceiling(options: CeilingOptions, out_dir: Path) -> dict[str, Any]:
     print(f"ceiling: {len(label)} particles of {len(truth.names)} states, {options.folds} folds of "
           f"{options.epochs} epochs, on {describe(device)}", flush=True)
     predicted = cross_validate(Labelled(channels, label, cache.box_px, device), model, options)
-    values: dict[str, Any] = {"accuracy": float((predicted == label).mean()), **agreement(predicted, label),
-                              "n_particles": len(label), "states": truth.names, "epochs": options.epochs,
-                              "folds": options.folds, "seed": options.compute.seed, "box_px": cache.box_px,
-                              "encoder_width": model.encoder_width}
-    result_files.write_json(Path(out_dir) / CEILING_JSON, values)
-    for name in ("accuracy", "nmi", "ami"):
-        print(f"ceiling {name if name == 'accuracy' else name.upper()} {values[name]:.3f}", flush=True)
-    return values
+    ceiling = Ceiling(float((predicted == label).mean()), **agreement(predicted, label), n_particles=len(label),
+                      states=truth.names, epochs=options.epochs, folds=options.folds, seed=options.compute.seed,
+                      box_px=cache.box_px, encoder_width=model.encoder_width)
+    write_record(Path(out_dir) / CEILING_JSON, ceiling)
+    for name, value in (("accuracy", ceiling.accuracy), ("NMI", ceiling.nmi), ("AMI", ceiling.ami)):
+        print(f"ceiling {name} {value:.3f}", flush=True)
+    return ceiling
 
 
 def settings(options: CeilingOptions) -> tuple[DataConfig, ModelConfig, bool]:

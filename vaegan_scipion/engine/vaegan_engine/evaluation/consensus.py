@@ -13,14 +13,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ..contract import result_files
+from ..contract.analysis_records import ConsensusGroup, ConsensusRun, ConsensusSummary
 from ..contract.errors import ConfigError, DataError
 from ..contract.labels import UNASSIGNED
-from ..contract.record import write_records
+from ..contract.record import write_record, write_records
 from ..contract.records import ClusterRow
 from ..contract.setting import check_settings, setting
 from ..data.particle_tables import read_cluster_rows, read_clusters
@@ -89,9 +89,9 @@ def agree(labels: np.ndarray) -> Consensus:
     return Consensus(label, share, chosen, agreement, np.stack(overlap))
 
 
-def verdict(groups: list[dict[str, Any]], counts: list[int], undecided: float) -> str:
+def verdict(groups: list[ConsensusGroup], counts: list[int], undecided: float) -> str:
     """One sentence, from the numbers alone."""
-    stable = sum(group["stability"] >= STABLE for group in groups)
+    stable = sum(group.stability >= STABLE for group in groups)
     text = "no group" if not groups else "one group" if len(groups) == 1 else f"{len(groups)} groups"
     if groups:
         text += ", stable" if stable == len(groups) else f", of which {len(groups) - stable} unstable"
@@ -130,7 +130,7 @@ def moved(row: ClusterRow, source: Path, out_dir: Path) -> ClusterRow:
     return replace(row, file=there([row.file])[0], state=state)
 
 
-def run_consensus(options: ConsensusOptions, out_dir: Path) -> dict[str, Any]:
+def run_consensus(options: ConsensusOptions, out_dir: Path) -> ConsensusSummary:
     """Write ``clusters.csv``, ``clusters.json`` and ``consensus.json``; returns what the last holds.
 
     ``clusters.json`` names the maps of the run that agrees best with the others. Raises ConfigError or DataError.
@@ -148,23 +148,22 @@ def run_consensus(options: ConsensusOptions, out_dir: Path) -> dict[str, Any]:
     for c in range(agreed.overlap.shape[1]):
         others = np.delete(agreed.overlap[:, c], agreed.chosen)
         n_here = int((agreed.label == c).sum())
-        groups.append({"label": c, "n_particles": n_here, "stability": float(others.mean()),
-                       "found_in": 1 + int((others >= STABLE).sum()), "overlap": agreed.overlap[:, c].tolist()})
+        groups.append(ConsensusGroup(c, n_here, float(others.mean()), 1 + int((others >= STABLE).sum()),
+                                     agreed.overlap[:, c].tolist()))
         if c in old:
             rows.append(replace(moved(old[c], source, out_dir), n_particles=n_here, fraction=n_here / len(ids)))
     counts = [int(row.max()) + 1 for row in labels]
     undecided = float((agreed.label == UNASSIGNED).mean())
-    made = {"verdict": verdict(groups, counts, undecided), "chosen": str(source), "groups": groups,
-            "undecided_frac": undecided, "runs": [
-                {"folder": str(folder), "groups": count, "agreement": float(value)}
-                for folder, count, value in zip(folders, counts, agreed.agreement, strict=True)]}
+    runs = [ConsensusRun(str(folder), count, float(value))
+            for folder, count, value in zip(folders, counts, agreed.agreement, strict=True)]
+    summary = ConsensusSummary(verdict(groups, counts, undecided), str(source), groups, undecided, runs)
     result_files.write_csv(out_dir / result_files.CLUSTERS_CSV, ["particle_id", "label", "probability"],
                            [list(row) for row in zip(ids.tolist(), agreed.label.tolist(), agreed.share.tolist(),
                                                      strict=True)])
     write_records(out_dir / result_files.CLUSTERS_JSON, rows)
-    result_files.write_json(out_dir / CONSENSUS_JSON, made)
-    print(f"verdict: {made['verdict']}")
+    write_record(out_dir / CONSENSUS_JSON, summary)
+    print(f"verdict: {summary.verdict}")
     for group in groups:
-        print(f"group {group['label'] + 1}: {group['n_particles']} particles, found in {group['found_in']} of "
-              f"{len(folders)} runs, overlap {group['stability']:.2f}", flush=True)
-    return made
+        print(f"group {group.label + 1}: {group.n_particles} particles, found in {group.found_in} of "
+              f"{len(folders)} runs, overlap {group.stability:.2f}", flush=True)
+    return summary

@@ -19,6 +19,7 @@ import torch
 
 from ..contract import presets, result_files
 from ..contract.errors import StoppedError
+from ..contract.record import read_record
 from ..contract.settings import ComputeConfig, DataConfig, StatesRun, TrainRun
 from ..data.prepared_images import open_cache
 from ..physics.fsc import soft_sphere_mask
@@ -28,7 +29,7 @@ from ..reconstruction.pose_search import search_all
 from ..refine.refine import run_states
 from ..refine.tuning import TUNING, RefineTuning, SearchTuning, StartTuning
 from ..runtime import compute
-from ..simulation.options import SimulateOptions
+from ..simulation.options import SimulateOptions, Simulation
 from ..simulation.phantom import phantom_states
 from ..simulation.simulate import STAR, TRUTH_CSV, run_simulate
 from ..training.posed_trainer import PosedTrainer
@@ -157,7 +158,7 @@ def training_data(place: Place) -> dict[str, Any]:
 
 def write_poses(simulated: Path, folder: Path, box_px: int) -> None:
     """The true poses as ``states`` would leave them."""
-    pixel_size_ang = result_files.read_json(simulated / "simulation.json")["pixel_size_ang"]
+    pixel_size_ang = read_record(Simulation, simulated / "simulation.json", "simulate").pixel_size_ang
     header = ["particle_id", "label", "rot_deg", "tilt_deg", "psi_deg", "shift_x_ang", "shift_y_ang", "contrast"]
     result_files.write_csv(folder / result_files.PARTICLES_CSV, header, (
         [row["id"], 0, row["rot_deg"], row["tilt_deg"], row["psi_deg"], pixel_size_ang * float(row["shift_x_px"]),

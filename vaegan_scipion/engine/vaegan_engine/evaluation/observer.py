@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from ..contract import result_files
 from ..contract.errors import ConfigError, DataError
+from ..contract.record import write_record
 from ..contract.run_json import read_training
 from ..contract.setting import check_settings, section, setting
 from ..contract.settings import ComputeConfig
@@ -55,7 +55,30 @@ class ObserverOptions:
     compute: ComputeConfig = section(ComputeConfig)
 
 
-def run_observer(options: ObserverOptions, out_dir: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class ObserverScores:
+    """How well one way to choose tells the states apart."""
+
+    accuracy: float
+    nmi: float
+    ami: float
+    ari: float
+    pose_error_deg: float  # median
+
+
+@dataclass(frozen=True)
+class Observed:
+    """``observer.json``."""
+
+    n_images: int
+    n_rotations: int
+    shells: float
+    states: list[str]
+    grid: ObserverScores  # by the likelihood summed over the grid
+    refined: ObserverScores  # by the misfit after the best pose was refined
+
+
+def run_observer(options: ObserverOptions, out_dir: Path) -> Observed:
     """Observe and write ``observer.json``; returns what it holds. Raises ConfigError or DataError."""
     check_settings(options)
     device = prepare_device(options.compute)
@@ -71,23 +94,20 @@ def run_observer(options: ObserverOptions, out_dir: Path) -> dict[str, Any]:
     maps = true_maps(options, truth.names, cache.box_px, cache.pixel_size_ang).to(device)
     print(f"observer: {len(rows)} images in {len(maps)} maps, on {describe(device)}", flush=True)
     rotations = true_rotations(options.truth_csv, cache.particle_id[rows]).to(device)
-    model, found = fitted(data, maps, rows, options, train.model.max_shift_frac * cache.box_px)
-    grid = found.log_evidence.argmax(1)
+    model, search = fitted(data, maps, rows, options, train.model.max_shift_frac * cache.box_px)
+    grid = search.log_evidence.argmax(1)
     band = make_band(cache.box_px, options.shells, device)
-    refined, poses = best_refined(data, model, found, rows, band)
+    refined, poses = best_refined(data, model, search, rows, band)
     at = torch.arange(len(rows))
-    values: dict[str, Any] = {
-        "n_images": len(rows), "n_rotations": options.n_rotations, "shells": options.shells, "states": truth.names,
-        "grid": scored(grid, state[rows],
-                       rotation_distance_deg(found.rotations[at, torch.from_numpy(grid)], rotations)),
-        "refined": scored(refined, state[rows],
-                          rotation_distance_deg(poses[at, torch.from_numpy(refined)], rotations))}
-    result_files.write_json(Path(out_dir) / OBSERVER_JSON, values)
-    for name in ("grid", "refined"):
-        row = values[name]
-        print(f"{name}: accuracy {row['accuracy']:.3f}, NMI {row['nmi']:.3f}, AMI {row['ami']:.3f}, median pose error "
-              f"{row['pose_error_deg']:.2f} deg", flush=True)
-    return values
+    of_grid, of_refined = (
+        scored(label, state[rows], rotation_distance_deg(own[at, torch.from_numpy(label)], rotations))
+        for label, own in ((grid, search.rotations), (refined, poses)))
+    observed = Observed(len(rows), options.n_rotations, options.shells, truth.names, of_grid, of_refined)
+    write_record(Path(out_dir) / OBSERVER_JSON, observed)
+    for name, scores in (("grid", of_grid), ("refined", of_refined)):
+        print(f"{name}: accuracy {scores.accuracy:.3f}, NMI {scores.nmi:.3f}, AMI {scores.ami:.3f}, median pose error "
+              f"{scores.pose_error_deg:.2f} deg", flush=True)
+    return observed
 
 
 def true_maps(options: ObserverOptions, names: list[str], box_px: int, voxel_size_ang: float) -> Tensor:
@@ -119,10 +139,10 @@ def fitted(data: Images, maps: Tensor, rows: np.ndarray, options: ObserverOption
     model = MapMixture(scale_to_images(maps, data, power, options.shells), power, torch.ones_like(maps[0]))
     transforms, ctf = data.coefficients(rows, band)
     for _ in range(FITS):
-        found = search_all(data, model, rows, options.shells, options.n_rotations, largest_shift_px)
-        best = torch.from_numpy(found.log_evidence.argmax(1)).to(data.device)
+        search = search_all(data, model, rows, options.shells, options.n_rotations, largest_shift_px)
+        best = torch.from_numpy(search.log_evidence.argmax(1)).to(data.device)
         at = torch.arange(len(rows), device=data.device)
-        images = posed(transforms, ctf, found.rotations[at, best], found.shifts_px[at, best], band)
+        images = posed(transforms, ctf, search.rotations[at, best], search.shifts_px[at, best], band)
         made = torch.zeros_like(images.moved)
         for c in range(len(maps)):
             own = torch.nonzero(best == c).squeeze(1)
@@ -138,20 +158,20 @@ def fitted(data: Images, maps: Tensor, rows: np.ndarray, options: ObserverOption
     return model, search_all(data, model, rows, options.shells, options.n_rotations, largest_shift_px)
 
 
-def best_refined(data: Images, model: MapMixture, found: Search, rows: np.ndarray, band: Band
+def best_refined(data: Images, model: MapMixture, search: Search, rows: np.ndarray, band: Band
                  ) -> tuple[np.ndarray, Tensor]:
     """State of smallest misfit after pose refinement in every map, and the rotations ``(n, c, 3, 3)``."""
     transforms, ctf = data.coefficients(rows, band)
     precision, costs, poses = model.precision(band), [], []
     for c, map_ft in enumerate(transforms_of(model.maps, band)):
-        images = AtPoses(transforms, ctf, found.rotations[:, c], found.shifts_px[:, c], band)
+        images = AtPoses(transforms, ctf, search.rotations[:, c], search.shifts_px[:, c], band)
         rotations, _, cost = refine_poses(map_ft, images, precision, POSE_ITERATIONS)
         costs.append(cost)
         poses.append(rotations)
     return torch.stack(costs, 1).argmin(1).cpu().numpy(), torch.stack(poses, 1)
 
 
-def scored(label: np.ndarray, state: np.ndarray, error_deg: Tensor) -> dict[str, float]:
+def scored(label: np.ndarray, state: np.ndarray, error_deg: Tensor) -> ObserverScores:
     """Accuracy, NMI, AMI, ARI, and the median pose error of all images."""
-    return {"accuracy": float((label == state).mean()), **agreement(label, state),
-            "pose_error_deg": float(error_deg.median())}
+    return ObserverScores(float((label == state).mean()), **agreement(label, state),
+                          pose_error_deg=float(error_deg.median()))

@@ -12,19 +12,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import mrcfile
 import numpy as np
 import torch
 
 from ..contract import result_files
-from ..contract.run_json import from_dict
+from ..contract.record import named, read_record
 from ..data.particle_tables import JUNK
 from ..physics.fsc import fourier_shell_correlation, resolution_at
 from ..physics.projection import extract_slices, map_to_fourier, shift_slices, slices_to_images
 from ..physics.rotations import euler_to_matrix
-from ..simulation.options import SimulateOptions
+from ..simulation.options import Simulation
 from ..simulation.simulate import SIMULATION_JSON, TRUTH_CSV, load_maps
 
 _AT_A_TIME = 256
@@ -74,15 +73,20 @@ def clean_members(map_ft: torch.Tensor, members: list[Member], box_px: int) -> n
     return np.concatenate(made)
 
 
-def plane_scores(out: Path) -> dict[str, Any]:
-    """Figures of ``out / "classes"`` against ``out / "data"``, means over the images of the classes.
+@dataclass(frozen=True)
+class PlaneScores:
+    """Class averages against the truth, means over the images of the classes; resolutions are medians."""
 
-    ``frc_auc``: mean over the shells of the FRC of an average with the mean of its clean members;
-    ``resolution_0.5_ang``: where it falls below 0.5; ``view_frc_auc``, ``view_resolution_0.5_ang``: with the one member
-    that is most like the average. Resolutions are medians.
-    """
-    folder, simulation = out / "classes", result_files.read_json(out / "data" / SIMULATION_JSON)
-    maps, pixel_size_ang, _ = load_maps(from_dict(SimulateOptions, simulation["options"], SIMULATION_JSON))
+    frc_auc: float  # mean over the shells of the FRC of an average with the mean of its clean members
+    view_frc_auc: float  # with the one member that is most like the average
+    resolution_05_ang: float = named("resolution_0.5_ang")  # where the FRC falls below 0.5
+    view_resolution_05_ang: float = named("view_resolution_0.5_ang")
+
+
+def plane_scores(out: Path) -> PlaneScores | None:
+    """Figures of ``out / "classes"`` against ``out / "data"``; None where no class has a particle."""
+    folder, simulation = out / "classes", read_record(Simulation, out / "data" / SIMULATION_JSON, "simulate")
+    maps, pixel_size_ang, _ = load_maps(simulation.options)
     with mrcfile.open(folder / result_files.MAPS / result_files.CLASSES_MRCS, permissive=True) as file:
         averages = np.array(file.data, np.float64)
     map_ft, d = map_to_fourier(torch.from_numpy(maps)), averages.shape[-1]
@@ -98,11 +102,10 @@ def plane_scores(out: Path) -> dict[str, Any]:
         resolutions.append([resolution_at(curve, 0.5, d, pixel_size_ang).ang for curve in curves])
         weights.append(len(members))
     if not weights:
-        return {}
+        return None
     mean = np.average(areas, axis=0, weights=weights)
     typical = [weighted_median(np.array(column), np.array(weights)) for column in zip(*resolutions, strict=True)]
-    return {"frc_auc": float(mean[0]), "resolution_0.5_ang": typical[0], "view_frc_auc": float(mean[1]),
-            "view_resolution_0.5_ang": typical[1]}
+    return PlaneScores(float(mean[0]), float(mean[1]), typical[0], typical[1])
 
 
 def weighted_median(values: np.ndarray, weights: np.ndarray) -> float:

@@ -1,9 +1,9 @@
 """``centroids``: k-means inside each cluster, the particle nearest to each centroid, decoded (thesis, 12)."""
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -37,6 +37,21 @@ class Centroid(NamedTuple):
     distance: float  # from the centroid to that particle
 
 
+@dataclass(frozen=True)
+class CentroidRow:
+    """A row of ``centroids.csv``: a centroid's nearest particle, decoded."""
+
+    cluster: int
+    centroid: int
+    n_particles: int
+    particle_id: int
+    umap_1: float
+    umap_2: float
+    distance_umap: float
+    file: str = ""
+    index: int = 0  # of the image in its stack
+
+
 def nearest_to_centroids(points: np.ndarray, n_centroids: int, seed: int) -> tuple[list[Centroid], np.ndarray]:
     """k-means of points ``(n, k)``: per centroid the nearest point, and the labels ``(n,)``.
 
@@ -58,7 +73,7 @@ def nearest_to_centroids(points: np.ndarray, n_centroids: int, seed: int) -> tup
     return found, labels
 
 
-def run_centroids(options: CentroidOptions, out_dir: Path) -> list[dict[str, Any]]:
+def run_centroids(options: CentroidOptions, out_dir: Path) -> list[CentroidRow]:
     """Write ``centroids.csv``, the maps or images and ``centroids.png``; returns the rows.
 
     Raises ConfigError or DataError. The unassigned are no cluster and have no centroids.
@@ -68,7 +83,7 @@ def run_centroids(options: CentroidOptions, out_dir: Path) -> list[dict[str, Any
     clusters, latents = latents_of_clusters(options.clusters_dir)
     decoder = load_trained(options.run_dir, options.compute)
     check_z(decoder, latents.z, options.clusters_dir)
-    rows: list[dict[str, Any]] = []
+    rows: list[CentroidRow] = []
     chosen: list[int] = []
     for label in (label for label in clusters.labels if label != UNASSIGNED):
         members = np.flatnonzero(clusters.label == label)
@@ -76,25 +91,24 @@ def run_centroids(options: CentroidOptions, out_dir: Path) -> list[dict[str, Any
         for index, centroid in enumerate(found):
             row = int(members[centroid.row])
             chosen.append(row)
-            rows.append({"cluster": label, "centroid": index, "n_particles": centroid.n_particles,
-                         "particle_id": int(clusters.particle_id[row]), "umap_1": float(clusters.umap[row, 0]),
-                         "umap_2": float(clusters.umap[row, 1]), "distance_umap": centroid.distance})
-    names = [f"cluster_{row['cluster']:02d}_centroid_{row['centroid']:02d}" for row in rows]
+            rows.append(CentroidRow(label, index, centroid.n_particles, int(clusters.particle_id[row]),
+                                    float(clusters.umap[row, 0]), float(clusters.umap[row, 1]), centroid.distance))
+    names = [f"cluster_{row.cluster:02d}_centroid_{row.centroid:02d}" for row in rows]
     arrays, files = write_decoded(decoder, latents.z[chosen], names, out_dir)
-    rows = [row | {"file": file, "index": index} for row, (file, index) in zip(rows, files, strict=True)]
-    result_files.write_csv(out_dir / CENTROIDS_CSV, list(rows[0]), (list(row.values()) for row in rows))
+    rows = [replace(row, file=file, index=index) for row, (file, index) in zip(rows, files, strict=True)]
+    result_files.write_csv(out_dir / CENTROIDS_CSV, [item.name for item in fields(CentroidRow)], map(astuple, rows))
     draw(rows, arrays, out_dir / CENTROIDS_PNG)
-    print(f"{len(rows)} centroids of {len({row['cluster'] for row in rows})} clusters", flush=True)
+    print(f"{len(rows)} centroids of {len({row.cluster for row in rows})} clusters", flush=True)
     return rows
 
 
-def draw(rows: list[dict[str, Any]], arrays: np.ndarray, path: Path) -> None:
+def draw(rows: list[CentroidRow], arrays: np.ndarray, path: Path) -> None:
     """Pictures of the decoded particles, cluster after cluster."""
     lines: list[list[tuple[np.ndarray, str]]] = []
     labels: list[int] = []
-    for label in sorted({row["cluster"] for row in rows}):
-        of_cluster = [(array, f"{cluster_name(label)}: {row['n_particles']}")
-                      for row, array in zip(rows, arrays, strict=True) if row["cluster"] == label]
+    for label in sorted({row.cluster for row in rows}):
+        of_cluster = [(array, f"{cluster_name(label)}: {row.n_particles}")
+                      for row, array in zip(rows, arrays, strict=True) if row.cluster == label]
         for start in range(0, len(of_cluster), _COLUMNS):
             lines.append(of_cluster[start:start + _COLUMNS])
             labels.append(label)

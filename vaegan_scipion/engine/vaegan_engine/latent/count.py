@@ -3,12 +3,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ..contract import result_files
 from ..contract.errors import ConfigError
+from ..contract.record import write_record
 from ..contract.setting import check_settings, setting
 from ..data.particle_tables import read_clusters, read_latents
 from ..figures import drawing
@@ -34,7 +34,19 @@ class CountOptions:
     seed: int = setting(0, "Start of all random numbers", low=0)
 
 
-def run_count(options: CountOptions, out_dir: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class NumberCount:
+    """``count.json``: the number of clusters that each criterion would choose."""
+
+    space: str  # of the points
+    n_particles: int
+    k_min: int
+    k_max: int
+    seed: int
+    chosen: dict[str, int]  # by criterion
+
+
+def run_count(options: CountOptions, out_dir: Path) -> NumberCount:
     """Write ``count.csv``, ``count.json`` and ``count.png``; returns what the JSON file holds.
 
     Raises ConfigError or DataError.
@@ -50,13 +62,12 @@ def run_count(options: CountOptions, out_dir: Path) -> dict[str, Any]:
         [int(k), *("" if np.isnan(scores.values[name][i]) else f"{scores.values[name][i]:.7g}" for name in CRITERIA),
          f"{scores.gap_error[i]:.7g}"] for i, k in enumerate(scores.k)))
     space = "z" if options.embedding_dir else "UMAP plane"
-    values: dict[str, Any] = {"space": space, "n_particles": len(points), "k_min": options.k_min,
-                              "k_max": options.k_max, "seed": options.seed, "chosen": scores.chosen()}
-    result_files.write_json(out_dir / COUNT_JSON, values)
+    count = NumberCount(space, len(points), options.k_min, options.k_max, options.seed, scores.chosen())
+    write_record(out_dir / COUNT_JSON, count)
     draw(scores, space, out_dir / COUNT_PNG)
-    for name, k in values["chosen"].items():
+    for name, k in count.chosen.items():
         print(f"{TITLES[name]}: {k}", flush=True)
-    return values
+    return count
 
 
 def read_points(options: CountOptions) -> np.ndarray:

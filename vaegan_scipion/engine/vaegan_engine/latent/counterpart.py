@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 
 from ..contract import result_files, run_json
+from ..contract.analysis_records import CounterpartNumbers
 from ..contract.errors import DataError
+from ..contract.record import write_record
 from ..contract.setting import check_settings
 from ..contract.settings import CounterpartRun, EmbedRun
 from ..contract.status import update_status
@@ -98,7 +100,7 @@ def correlation_in_circle(a: Tensor, b: Tensor, radius_px: float) -> float:
     return float((u * v).sum() / (u.norm() * v.norm()).clamp_min(1e-12))
 
 
-def run_counterpart(run: CounterpartRun, out_dir: Path) -> dict[str, Any]:
+def run_counterpart(run: CounterpartRun, out_dir: Path) -> CounterpartNumbers:
     """Write the particle and its counterpart into ``out_dir``. Returns what ``counterpart.json`` holds.
 
     Raises ConfigError for a number of orientations outside 1 to 100,000, DataError for a particle that
@@ -121,16 +123,14 @@ def run_counterpart(run: CounterpartRun, out_dir: Path) -> dict[str, Any]:
     match = best_match(image, candidates, ctf, max_shift_px)
     write_stack(out_dir / result_files.COUNTERPART_MRCS,
                 np.stack([image.numpy(), match.modulated.numpy(), match.clean.numpy()]), trained.pixel_size_ang)
-    values: dict[str, Any] = {
-        "particle_id": run.particle_id, "shift_px": match.shift_px.tolist(),
-        "correlation": correlation_in_circle(image, match.modulated, data.particle_radius_frac * box_px)}
-    if match.rotation is not None:
-        angles = matrix_to_euler(match.rotation)
-        values |= dict(zip(("rot_deg", "tilt_deg", "psi_deg"), (float(angle) for angle in angles), strict=True))
-    result_files.write_json(out_dir / result_files.COUNTERPART_JSON, values)
+    angles = () if match.rotation is None else map(float, matrix_to_euler(match.rotation))
+    numbers = CounterpartNumbers(
+        run.particle_id, match.shift_px.tolist(),
+        correlation_in_circle(image, match.modulated, data.particle_radius_frac * box_px), *angles)
+    write_record(out_dir / result_files.COUNTERPART_JSON, numbers)
     update_status(out_dir, state="finished", command=run.command, error=None)
-    print(values, flush=True)
-    return values
+    print(numbers, flush=True)
+    return numbers
 
 
 def particle_of(run: CounterpartRun, trained: Any) -> tuple[Tensor, Tensor]:

@@ -74,3 +74,20 @@ def check_options(options: SimulateOptions) -> None:
     for wrong, name, value, remedy in checks:
         if wrong:
             raise ConfigError(f"{name} is {value}.", remedy)
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """``simulation.json``: how a set was made."""
+
+    options: SimulateOptions
+    n_images: int
+    n_junk: int
+    map_files: list[str]
+    pixel_size_ang: float
+    signal_variance: float
+    noise_variance: float
+    noise_std: float
+    snr_definition: str
+    device: str
+    torch: str  # version

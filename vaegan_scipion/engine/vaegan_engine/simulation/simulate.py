@@ -10,7 +10,7 @@ are shuffled. On top of that, neighbours may reach into the images and the noise
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ..contract import result_files
 from ..contract.errors import DataError
+from ..contract.record import write_record
 from ..contract.settings import ComputeConfig
 from ..data.image_preparation import cropped_box_px, fourier_matrix
 from ..data.mrc_files import VOXEL_SIZE_TOLERANCE_FRAC, StackWriter, read_map
@@ -35,7 +36,7 @@ from ..runtime.compute import prepare_device
 from ..runtime.progress import progress_bar
 from .crowd import draw_crowd, draw_micrographs, particle_diameter_px
 from .junk_images import KINDS, Junk, JunkImages, draw_junk, load_others
-from .options import SimulateOptions, check_options
+from .options import SimulateOptions, Simulation, check_options
 from .phantom import PHANTOM_BOX_ANG, phantom_states
 
 STAR, STACK, TRUTH_CSV, SIMULATION_JSON = "particles.star", "particles.mrcs", "truth.csv", "simulation.json"
@@ -200,7 +201,7 @@ def particle_images(map_ft: Tensor, truth: Truth, rows: Tensor, box_px: int, pix
     return images * truth.contrast[rows, None, None].to(device)
 
 
-def run_simulate(options: SimulateOptions, out_dir: Path) -> dict[str, Any]:
+def run_simulate(options: SimulateOptions, out_dir: Path) -> Simulation:
     """Write a simulated set into ``out_dir``; returns what ``simulation.json`` holds.
 
     The clean images are made twice, first to measure their variance, so that memory stays bounded.
@@ -252,17 +253,14 @@ def run_simulate(options: SimulateOptions, out_dir: Path) -> dict[str, Any]:
                     noise = noise * truth.noise_factor[rows, None, None].to(device)
                 writer.append((images + noise_std * noise).cpu().numpy())
                 bar.update(rows.stop - rows.start)
-    summary = {
-        "options": asdict(options), "n_images": n, "n_junk": n - n_particles, "map_files": names,
-        "pixel_size_ang": pixel_size_ang,
-        "signal_variance": signal_variance, "noise_variance": noise_std ** 2, "noise_std": noise_std,
-        "snr_definition": SNR_DEFINITION, "device": device.type, "torch": torch.__version__}
-    result_files.write_json(out_dir / SIMULATION_JSON, summary)
+    simulation = Simulation(options, n, n - n_particles, names, pixel_size_ang, signal_variance, noise_std ** 2,
+                            noise_std, SNR_DEFINITION, device.type, str(torch.__version__))
+    write_record(out_dir / SIMULATION_JSON, simulation)
     _write_truth(out_dir / TRUTH_CSV, truth, names)
     _write_star(out_dir / STAR, truth, d, pixel_size_ang)
     print(f"images {n}\nSNR {options.snr:g} (noise standard deviation {noise_std:.4g})\nparticles {out_dir / STAR}",
           flush=True)
-    return summary
+    return simulation
 
 
 def with_surroundings(truth: Truth, options: SimulateOptions, maps: np.ndarray) -> Truth:

@@ -16,6 +16,9 @@ from ..contract.record import inlined
 from ..contract.setting import section, setting
 from ..contract.settings import ComputeConfig
 
+# A row of an experiment's table: its columns by name. Which there are, each experiment says by what it measures.
+Cell = str | float | None | Sequence[float | str]
+TableRow = dict[str, Cell]
 TABLE_CSV, TABLE_TXT, FIGURE_PNG, ROW_JSON = "table.csv", "table.txt", "figure.png", "row.json"
 SCALES = ("small", "full")
 STAGES = ("data", "train", "all")
@@ -83,17 +86,17 @@ class AlignedFigures:
     state: str | None = None
 
 
-def write_row(folder: Path, row: dict[str, Any]) -> None:
+def write_row(folder: Path, row: TableRow) -> None:
     """Keep the row of one configuration."""
     result_files.write_json(folder / ROW_JSON, row)
 
 
-def read_rows(out_dir: Path, names: Sequence[str]) -> list[dict[str, Any]]:
+def read_rows(out_dir: Path, names: Sequence[str]) -> list[TableRow]:
     """Rows of the configurations that are finished, in order."""
     return [result_files.read_json(out_dir / name / ROW_JSON) for name in names if (out_dir / name / ROW_JSON).exists()]
 
 
-def write_table(out_dir: Path, title: str, rows: Sequence[dict[str, Any]], notes: Sequence[str]) -> str:
+def write_table(out_dir: Path, title: str, rows: Sequence[TableRow], notes: Sequence[str]) -> str:
     """``table.csv`` and ``table.txt`` (the same with title and notes); returns the text.
 
     The columns are those of all rows together; a value that a row lacks is '-'.

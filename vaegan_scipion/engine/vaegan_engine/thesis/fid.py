@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..contract import result_files
 from ..contract.errors import DataError
 from ..contract.labels import UNASSIGNED
+from ..contract.record import write_record
 from ..contract.setting import check_settings, section, setting
 from ..contract.settings import ComputeConfig, EmbedRun
 from ..data.particle_tables import read_clusters, read_truth, rows_of
@@ -60,7 +60,19 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.square(m1 - m2).sum() + np.trace(s1) + np.trace(s2) - 2 * cross)
 
 
-def run_fid(options: FidOptions, out_dir: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class FidFigures:
+    """``fid.json``."""
+
+    fid: float
+    feature_network: str
+    fid_of_real_halves: float  # what two halves of the real images have
+    n_real: int
+    n_generated: int
+    seed: int
+
+
+def run_fid(options: FidOptions, out_dir: Path) -> FidFigures:
     """Train (or read) the feature network, compare, write ``fid.json``; returns what it holds.
 
     Raises ConfigError or DataError.
@@ -78,13 +90,11 @@ def run_fid(options: FidOptions, out_dir: Path) -> dict[str, Any]:
     real = features(network, np.asarray(cache.images[rows], np.float32), device)
     fake = features(network, generated(trained, cache, options.n_images, options.compute.seed), device)
     halves = np.array_split(np.random.default_rng(options.compute.seed + 1).permutation(len(real)), 2)
-    values: dict[str, Any] = {"fid": frechet_distance(real, fake), "feature_network": name,
-                              "fid_of_real_halves": frechet_distance(real[halves[0]], real[halves[1]]),
-                              "n_real": len(real), "n_generated": len(fake), "seed": options.compute.seed}
-    result_files.write_json(out_dir / FID_JSON, values)
-    print(f"FID {values['fid']:.2f} (two halves of the real images {values['fid_of_real_halves']:.2f}), {name}",
-          flush=True)
-    return values
+    figures = FidFigures(frechet_distance(real, fake), name, frechet_distance(real[halves[0]], real[halves[1]]),
+                         len(real), len(fake), options.compute.seed)
+    write_record(out_dir / FID_JSON, figures)
+    print(f"FID {figures.fid:.2f} (two halves of the real images {figures.fid_of_real_halves:.2f}), {name}", flush=True)
+    return figures
 
 
 def named_network(options: FidOptions, cache: ParticleCache, out_dir: Path,

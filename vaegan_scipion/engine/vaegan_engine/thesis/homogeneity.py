@@ -15,6 +15,7 @@ import numpy as np
 
 from ..contract import result_files
 from ..contract.errors import ConfigError, DataError
+from ..contract.record import inlined, named, write_record
 from ..contract.run_json import read_training
 from ..contract.setting import check_settings, section, setting
 from ..contract.settings import ComputeConfig, DataConfig
@@ -51,7 +52,31 @@ class HomogeneityOptions:
     compute: ComputeConfig = section(ComputeConfig)
 
 
-def run_homogeneity(options: HomogeneityOptions, out_dir: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class RingFigures:
+    """How far the ring correlation of the halves' averages reaches."""
+
+    groups_aligned: int
+    pixel_size_ang: float
+    iterations: int
+    program: str
+    mean_resolution_0143_ang: float = named("mean_resolution_0.143_ang")  # of the mean curve of all groups
+    mean_resolution_05_ang: float = named("mean_resolution_0.5_ang")
+
+
+@dataclass(frozen=True)
+class Homogeneity:
+    """``homogeneity.json``: the groups, and how alike their halves are where they were aligned."""
+
+    groups: int
+    space: str
+    n_particles: int
+    sizes: list[int]
+    aligned: bool
+    rings: RingFigures | None = inlined(default=None)
+
+
+def run_homogeneity(options: HomogeneityOptions, out_dir: Path) -> Homogeneity:
     """Group, write a star file per group, align and compare halves; returns what the JSON file holds.
 
     Raises ConfigError (RELION missing, impossible numbers) or DataError.
@@ -72,21 +97,20 @@ def run_homogeneity(options: HomogeneityOptions, out_dir: Path) -> dict[str, Any
     for group in range(int(label.max()) + 1):
         write_subset(table, latents.particle_id[label == group], out_dir / "stars" / f"group_{group:02d}.star",
                      run.data.stack)
-    values: dict[str, Any] = {"groups": int(label.max()) + 1, "space": options.space, "n_particles": len(label),
-                              "sizes": np.bincount(label).tolist(), "aligned": options.align}
-    if options.align:
-        values |= align_groups(options, run.data, latents, label, out_dir)
-    result_files.write_json(out_dir / HOMOGENEITY_JSON, values)
-    print(f"{values['groups']} groups of {min(values['sizes'])} to {max(values['sizes'])} particles, star files in "
-          f"{out_dir / 'stars'}", flush=True)
-    if options.align:
-        print(f"mean ring correlation reaches {values['mean_resolution_0.143_ang']:.1f} A at 0.143, "
-              f"{values['mean_resolution_0.5_ang']:.1f} A at 0.5 ({values['groups_aligned']} groups)", flush=True)
-    return values
+    rings = align_groups(options, run.data, latents, label, out_dir) if options.align else None
+    sizes = np.bincount(label).tolist()
+    homogeneity = Homogeneity(len(sizes), options.space, len(label), sizes, options.align, rings)
+    write_record(out_dir / HOMOGENEITY_JSON, homogeneity)
+    print(f"{len(sizes)} groups of {min(sizes)} to {max(sizes)} particles, star files in {out_dir / 'stars'}",
+          flush=True)
+    if rings:
+        print(f"mean ring correlation reaches {rings.mean_resolution_0143_ang:.1f} A at 0.143, "
+              f"{rings.mean_resolution_05_ang:.1f} A at 0.5 ({rings.groups_aligned} groups)", flush=True)
+    return homogeneity
 
 
 def align_groups(options: HomogeneityOptions, data: DataConfig, latents: Latents, label: np.ndarray,
-                 out_dir: Path) -> dict[str, Any]:
+                 out_dir: Path) -> RingFigures:
     """Two RELION averages per group, their ring correlation, table, curves and picture."""
     cache = open_run_cache(data, options.run_dir)
     place = rows_of(cache.particle_id, latents.particle_id, options.run_dir)
@@ -125,10 +149,9 @@ def align_groups(options: HomogeneityOptions, data: DataConfig, latents: Latents
     write_stack(out_dir / AVERAGES_MRCS, np.stack(pictures).astype(np.float32), cache.pixel_size_ang)
     mean_curve = np.mean(curves, axis=0)
     draw(frequency, curves, pictures, [row[0] for row in rows], out_dir / HOMOGENEITY_PNG)
-    return {"groups_aligned": len(rows), "pixel_size_ang": cache.pixel_size_ang, "iterations": options.iterations,
-            "program": "relion_refine, one class per half set",
-            **{f"mean_resolution_{threshold:g}_ang": resolution_at(mean_curve, threshold, d, cache.pixel_size_ang).ang
-               for threshold in THRESHOLDS}}
+    return RingFigures(len(rows), cache.pixel_size_ang, options.iterations, "relion_refine, one class per half set",
+                       *(float(resolution_at(mean_curve, threshold, d, cache.pixel_size_ang).ang)
+                         for threshold in (0.143, 0.5)))
 
 
 def half_average(options: HomogeneityOptions, data: DataConfig, cache: ParticleCache, members: np.ndarray,

@@ -19,7 +19,7 @@ from ..figures import drawing
 from ..physics.map_alignment import align_map
 from ..physics.map_comparison import compare, frequencies_per_ang
 from . import experiment_tables
-from .experiment_tables import AlignedFigures, ReproduceOptions
+from .experiment_tables import AlignedFigures, ReproduceOptions, TableRow
 from .trainings import Configuration, maps_of, simulated, trained, training_columns, training_command
 
 MAP = "exosome_6FSZ/maps/full.mrc"
@@ -27,7 +27,7 @@ COMPARISON_JSON = "comparison.json"
 PRESET, SNR = "thesis-3d-homogeneous", 1.0
 CHANGES: dict[str, dict[str, Any]] = {"homogeneous": {}, "homogeneous-no-noise": NO_NOISE,
                                       "homogeneous-variant": VARIANT}
-THESIS: list[dict[str, Any]] = [{"configuration": "RAG, homogeneous (thesis)", "resolution_ang": 18.7},
+THESIS: list[TableRow] = [{"configuration": "RAG, homogeneous (thesis)", "resolution_ang": 18.7},
           {"configuration": "RAG, no noise generator (thesis)", "resolution_ang": "> 50"},
           {"configuration": "RAG, variant (thesis)", "resolution_ang": "> 50"}]
 
@@ -64,7 +64,7 @@ def run(options: ReproduceOptions, out_dir: Path) -> str:
     return experiment_tables.write_table(out_dir, options.experiment, rows + THESIS, notes)
 
 
-def analysed(folders: list[Path], star: Path, maps: list[str], out_dir: Path) -> dict[str, Any]:
+def analysed(folders: list[Path], star: Path, maps: list[str], out_dir: Path) -> TableRow:
     """The run's map against the truth, or the maps of two halves against each other."""
     made, voxel_size_ang = read_map(folders[0] / result_files.MAPS / "component_00.mrc")
     if maps:
@@ -81,11 +81,11 @@ def analysed(folders: list[Path], star: Path, maps: list[str], out_dir: Path) ->
             "correlation": row.correlation, **training_columns(folders[0])}
 
 
-def draw(rows: list[dict[str, Any]], out_dir: Path) -> None:
+def draw(rows: list[TableRow], out_dir: Path) -> None:
     """Map, reference and FSC of each configuration."""
     figure = drawing.new_figure(12, 3 * len(rows))
     for line, row in zip(figure.subplots(len(rows), 3, squeeze=False), rows, strict=True):
-        folder = out_dir / row["configuration"]
+        folder = out_dir / str(row["configuration"])
         for ax, name in zip(line, ("aligned", "reference"), strict=False):
             array, voxel_size_ang = read_map(folder / f"{name}.mrc")
             drawing.draw_density(ax, array, f"{row['configuration']}: {name}")

@@ -24,7 +24,7 @@ from ..physics.image_alignment import move_image
 from ..runtime.compute import describe, prepare_device
 from ..runtime.progress import progress_bar
 from . import experiment_tables
-from .experiment_tables import ReproduceOptions
+from .experiment_tables import ReproduceOptions, TableRow
 
 BOX_PX = 64
 IMAGES = "scikit-learn digits (8 px enlarged to 28 px, padded to 64 px), not MNIST"
@@ -108,7 +108,7 @@ def run(options: ReproduceOptions, out_dir: Path) -> str:
     return experiment_tables.write_table(out_dir, options.experiment, rows, notes)
 
 
-def shift(options: ReproduceOptions, images: np.ndarray, out_dir: Path, device: torch.device) -> list[dict[str, Any]]:
+def shift(options: ReproduceOptions, images: np.ndarray, out_dir: Path, device: torch.device) -> list[TableRow]:
     """Invariant (APS, cyclic padding) and variant critic under all 4,096 shifts."""
     configurations = {"invariant critic (aps, cyclic)": "thesis-2d", "variant critic (max pooling, zeros)":
                       "thesis-2d-variant"}
@@ -143,13 +143,14 @@ def draw_shift(errors: dict[str, np.ndarray], path: Path) -> None:
 
 
 def rotation(options: ReproduceOptions, images: np.ndarray, out_dir: Path,
-             device: torch.device) -> list[dict[str, Any]]:
+             device: torch.device) -> list[TableRow]:
     """Polar encoder, Gabor critic, plain invariant critic and variant under rotations of 0 to 355 degrees."""
     configurations = (("polar encoder (thesis-2d)", "train2d", "thesis-2d", True),
                       ("plain critic, aps (thesis-2d)", "train2d", "thesis-2d", False),
                       ("Gabor critic (thesis-3d)", "train3d", "thesis-3d", False),
                       ("variant critic (thesis-2d-variant)", "train2d", "thesis-2d-variant", False))
-    found, rows = {}, []
+    rows: list[TableRow] = []
+    found = {}
     for name, command, preset, polar in configurations:
         features = features_of(model_of(command, preset), WIDTHS[options.scale], polar, options.compute.seed, device)
         errors, different = rotation_errors(features, images, device)

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..contract import result_files
 from ..contract.errors import ConfigError, DataError
+from ..contract.record import write_record
 from ..contract.setting import check_settings, setting
 from ..data.mrc_files import VOXEL_SIZE_TOLERANCE_FRAC, read_map, write_map
 from ..evaluation.reference_maps import resampled
@@ -121,7 +122,21 @@ def rank_correlation(best: np.ndarray) -> float | None:
     return float(spearmanr(np.arange(len(best)), best).statistic)
 
 
-def run_match(options: MatchOptions, out_dir: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Matched:
+    """``match.json``: which reference each map is like."""
+
+    maps: list[str]
+    references: list[str]
+    resolution_ang: float
+    frame: str
+    correlation: list[list[float]]  # of each map with each reference
+    best: list[int]  # the reference that each map is most like
+    mirrored: list[bool]
+    order: float | None  # rank correlation of the order of maps and references
+
+
+def run_match(options: MatchOptions, out_dir: Path) -> Matched:
     """Write ``match.csv``, ``match.json``, ``match.png`` and the aligned maps; returns what the JSON file holds.
 
     Raises ConfigError or DataError.
@@ -142,27 +157,26 @@ def run_match(options: MatchOptions, out_dir: Path) -> dict[str, Any]:
         write_map(out_dir / result_files.MAPS / f"aligned_{index:02d}.mrc", array, voxel_size_ang)
     result_files.write_csv(out_dir / MATCH_CSV, ["map", *names[1], "best"], (
         [name, *(f"{value:.5f}" for value in row), int(b)] for name, row, b in zip(names[0], table, best, strict=True)))
-    values: dict[str, Any] = {
-        "maps": names[0], "references": names[1], "resolution_ang": resolution_ang, "frame": options.frame,
-        "correlation": table.tolist(), "best": best.tolist(), "mirrored": mirrored, "order": rank_correlation(best)}
-    result_files.write_json(out_dir / MATCH_JSON, values)
-    draw(values, out_dir / MATCH_PNG)
+    matched = Matched(names[0], names[1], resolution_ang, options.frame, table.tolist(), best.tolist(), mirrored,
+                      rank_correlation(best))
+    write_record(out_dir / MATCH_JSON, matched)
+    draw(matched, out_dir / MATCH_PNG)
     for name, row, b in zip(names[0], table, best.tolist(), strict=True):
         print(f"{name}: best {names[1][b]} (reference {b}), correlation {row[b]:.4f}", flush=True)
-    if values["order"] is not None:
-        print(f"rank correlation of the order of maps and references {values['order']:.2f}", flush=True)
-    return values
+    if matched.order is not None:
+        print(f"rank correlation of the order of maps and references {matched.order:.2f}", flush=True)
+    return matched
 
 
-def draw(found: dict[str, Any], path: Path) -> None:
+def draw(matched: Matched, path: Path) -> None:
     """Correlation of each map against the references, its best marked."""
-    table = np.array(found["correlation"])
+    table = np.array(matched.correlation)
     figure = drawing.new_figure(max(4.5, 0.45 * table.shape[1] + 2.5), max(3.0, 0.35 * table.shape[0] + 2))
     ax = figure.subplots()
-    for row, (values, name) in enumerate(zip(table, found["maps"], strict=True)):
+    for row, (values, name) in enumerate(zip(table, matched.maps, strict=True)):
         lines = ax.plot(values, marker="o", ms=3, label=name)
-        ax.plot(found["best"][row], values.max(), "o", ms=9, mfc="none", color=lines[0].get_color())
+        ax.plot(matched.best[row], values.max(), "o", ms=9, mfc="none", color=lines[0].get_color())
     ax.set_xticks(range(table.shape[1]))
-    ax.set(xlabel="reference", ylabel=f"correlation at {found['resolution_ang']:.0f} Å")
+    ax.set(xlabel="reference", ylabel=f"correlation at {matched.resolution_ang:.0f} Å")
     ax.legend(fontsize=7)
     drawing.save_png(figure, path)

@@ -8,13 +8,12 @@ of the 30S head.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ..contract import result_files
 from ..contract.errors import DataError
-from ..contract.result_files import read_json
+from ..contract.record import read_record
 from ..data.mrc_files import read_map, write_map
 from ..data.particle_tables import read_latents, read_truth, rows_of
 from ..figures import drawing
@@ -22,8 +21,8 @@ from ..latent.traverse import traverse_points
 from ..simulation.morph import morph_maps
 from ..training.decoded import load_trained, write_decoded
 from . import experiment_tables
-from .experiment_tables import ReproduceOptions
-from .map_matching import MatchOptions, run_match
+from .experiment_tables import ReproduceOptions, TableRow
+from .map_matching import MATCH_JSON, Matched, MatchOptions, run_match
 from .trainings import (
     Configuration,
     clustered,
@@ -39,7 +38,7 @@ FOLDERS = {"adk": ("adk_DIMS/maps", "frame_*.mrc"), "head-swivel": ("r30S_4ADV/m
 N_FRAMES, MAX_SHIFT_FRAC, SNR = 10, 0.25, 1.0
 PRESETS = {"": "thesis-3d", "-variant": "thesis-3d-variant"}
 MODEL_BOX_PX = 64
-THESIS: list[dict[str, Any]] = [{"configuration": "mglu3 (thesis)", "clusters": 1, "best frames": [0, 4, 6, 10]},
+THESIS: list[TableRow] = [{"configuration": "mglu3 (thesis)", "clusters": 1, "best frames": [0, 4, 6, 10]},
           {"configuration": "mglu3-variant (thesis)", "best frames": "structure wrong"}]
 
 
@@ -110,7 +109,7 @@ def run(options: ReproduceOptions, out_dir: Path) -> str:
     return experiment_tables.write_table(out_dir, options.experiment, rows + THESIS, notes)
 
 
-def analysed(options: ReproduceOptions, run_dir: Path, star: Path, frames: list[str]) -> dict[str, Any]:
+def analysed(options: ReproduceOptions, run_dir: Path, star: Path, frames: list[str]) -> TableRow:
     """Clusters, the first principal component's maps matched with the frames."""
     from scipy.stats import spearmanr
 
@@ -126,28 +125,28 @@ def analysed(options: ReproduceOptions, run_dir: Path, star: Path, frames: list[
     _, files = write_decoded(decoder, np.stack([point.z for point in points]).astype(np.float32),
                              [f"pc1_{index}" for index in range(len(points))], folder)
     matched = run_match(MatchOptions(tuple(str(folder / file) for file, _ in files), tuple(frames)), folder)
-    best = matched["best"] if matched["best"][0] <= matched["best"][-1] else matched["best"][::-1]
+    best = matched.best if matched.best[0] <= matched.best[-1] else matched.best[::-1]
     return {
         "clusters": result_files.read_json(clusters_dir / result_files.CLUSTERING_JSON)["clusters"],
         "best frames": best,
-        "order": None if matched["order"] is None else abs(matched["order"]),
+        "order": None if matched.order is None else abs(matched.order),
         "score order": order,
-        "correlation": [max(row) for row in matched["correlation"]],
+        "correlation": [max(row) for row in matched.correlation],
         **training_columns(run_dir),
     }
 
 
-def draw(rows: list[dict[str, Any]], out_dir: Path) -> None:
+def draw(rows: list[TableRow], out_dir: Path) -> None:
     """Per configuration: correlation of each map with the frames, and the maps."""
     figure = drawing.new_figure(15, 2.9 * len(rows))
     axes = figure.subplots(len(rows), 5, squeeze=False, width_ratios=[4, 3, 3, 3, 3])
     for line, row in zip(axes, rows, strict=True):
-        folder = out_dir / row["configuration"] / "motion"
-        found = read_json(folder / "match.json")
-        for index, values in enumerate(found["correlation"]):
+        folder = out_dir / str(row["configuration"]) / "motion"
+        matched = read_record(Matched, folder / MATCH_JSON, "match")
+        for index, values in enumerate(matched.correlation):
             line[0].plot(values, marker="o", ms=3, label=f"map {index + 1}")
             array, _ = read_map(folder / f"maps/aligned_{index:02d}.mrc")
-            drawing.draw_density(line[1 + index], array, f"map {index + 1}: frame {found['best'][index]}")
+            drawing.draw_density(line[1 + index], array, f"map {index + 1}: frame {matched.best[index]}")
         line[0].set(xlabel="frame", ylabel="correlation", title=row["configuration"])
         line[0].legend(fontsize=7)
     drawing.save_png(figure, out_dir / experiment_tables.FIGURE_PNG)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..contract import result_files, run_json
 from ..contract.errors import DataError
+from ..contract.record import write_record
 from ..contract.setting import check_settings, section, setting
 from ..contract.settings import ComputeConfig, EmbedRun
 from ..data.particle_tables import read_latents, rows_of
@@ -73,7 +74,18 @@ def clean_projections(options: PsnrOptions, ids: np.ndarray, box_px: int, pixel_
     return project(maps, torch.tensor(found), euler_to_matrix(*angles.unbind(1))).numpy()
 
 
-def run_psnr(options: PsnrOptions, out_dir: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class PsnrFigures:
+    """``psnr.json``: means over the particles."""
+
+    psnr_db: float
+    psnr_db_std: float
+    correlation: float
+    n_images: int
+    seed: int
+
+
+def run_psnr(options: PsnrOptions, out_dir: Path) -> PsnrFigures:
     """Write ``psnr.csv`` and ``psnr.json``; returns what the JSON file holds. Raises ConfigError or DataError."""
     check_settings(options)
     out_dir = Path(out_dir)
@@ -101,13 +113,12 @@ def run_psnr(options: PsnrOptions, out_dir: Path) -> dict[str, Any]:
     values = np.array(made)
     result_files.write_csv(out_dir / PSNR_CSV, ["particle_id", "psnr_db", "correlation"], (
         [int(i), f"{p:.4f}", f"{c:.4f}"] for i, (p, c) in zip(ids, values, strict=True)))
-    found: dict[str, Any] = {"psnr_db": float(values[:, 0].mean()), "psnr_db_std": float(values[:, 0].std()),
-                             "correlation": float(values[:, 1].mean()), "n_images": len(ids),
-                             "seed": options.compute.seed}
-    result_files.write_json(out_dir / PSNR_JSON, found)
-    print(f"PSNR {found['psnr_db']:.2f} dB (standard deviation {found['psnr_db_std']:.2f}), correlation "
-          f"{found['correlation']:.3f}, {len(ids)} particles", flush=True)
-    return found
+    figures = PsnrFigures(float(values[:, 0].mean()), float(values[:, 0].std()), float(values[:, 1].mean()), len(ids),
+                          options.compute.seed)
+    write_record(out_dir / PSNR_JSON, figures)
+    print(f"PSNR {figures.psnr_db:.2f} dB (standard deviation {figures.psnr_db_std:.2f}), correlation "
+          f"{figures.correlation:.3f}, {len(ids)} particles", flush=True)
+    return figures
 
 
 def reconstruction(options: PsnrOptions, trained: Any, z: np.ndarray, image: np.ndarray, ctf: np.ndarray) -> np.ndarray:

@@ -24,7 +24,7 @@ from ..physics.map_alignment import align_map
 from ..physics.map_comparison import compare, frequencies_per_ang
 from ..training.decoded import load_trained
 from . import experiment_tables
-from .experiment_tables import AlignedFigures, ReproduceOptions
+from .experiment_tables import AlignedFigures, ReproduceOptions, TableRow
 from .trainings import (
     Configuration,
     clustered,
@@ -47,7 +47,7 @@ FID: dict[str, dict[str, int]] = {"small": {"width": 16, "steps": 400, "n_images
 CONFIGURATIONS = {
     "train3d": ("thesis-3d", "thesis-3d-camera", "thesis-3d-no-noise", "thesis-3d-variant"),
     "train2d": ("thesis-2d", "thesis-2d-no-noise", "thesis-2d-variant")}
-THESIS_ROWS: dict[str, list[dict[str, Any]]] = {
+THESIS_ROWS: dict[str, list[TableRow]] = {
     "train3d": [
         {"configuration": "thesis-3d (thesis)", "clusters": 3, "nmi": 0.92, "resolution_ang": [10.24, 11.35, 12.3]},
         {"configuration": "thesis-3d-camera (thesis)", "clusters": 1, "nmi": 0.0, "resolution_ang": ["> 50"]},
@@ -83,7 +83,7 @@ def run(options: ReproduceOptions, out_dir: Path) -> str:
         experiment_tables.write_row(out_dir / configuration.name,
                              {"configuration": configuration.name, **analyse(options, run_dir, star, maps)})
     rows = experiment_tables.read_rows(out_dir, names)
-    draw(out_dir, [row["configuration"] for row in rows], star, command)
+    draw(out_dir, [str(row["configuration"]) for row in rows], star, command)
     notes = [
         f"scale {options.scale}; {len(maps)} states: {', '.join(Path(name).stem for name in maps)}; SNR {SNR:g}; "
         f"CPU {experiment_tables.machine()}",
@@ -110,7 +110,7 @@ def state_means(embedding_dir: Path, truth_csv: Path) -> tuple[np.ndarray, list[
     return np.stack([latents.z[state == s].mean(axis=0) for s in range(len(truth.names))]), truth.names
 
 
-def analysed_3d(options: ReproduceOptions, run_dir: Path, star: Path, maps: list[str]) -> dict[str, Any]:
+def analysed_3d(options: ReproduceOptions, run_dir: Path, star: Path, maps: list[str]) -> TableRow:
     """Row of a 3D training; the states' maps and curves are written to ``states``."""
     embedding_dir, clusters_dir, scores = grouped(options, run_dir, star)
     traversed(options, run_dir, clusters_dir)
@@ -127,13 +127,13 @@ def analysed_3d(options: ReproduceOptions, run_dir: Path, star: Path, maps: list
                                    compare(aligned.map, references[name], decoder.pixel_size_ang), name))
     write_records(run_dir.parent / "states" / "states.json", rows)
     last = (result_files.read_jsonl(run_dir / result_files.LOG_JSONL) or [{}])[-1]
-    extra: dict[str, Any] = {name: last[name] for name in ("scf", "noise_sigma") if name in last}
+    extra: TableRow = {name: last[name] for name in ("scf", "noise_sigma") if name in last}
     return {**scores, "resolution_ang": [row.compared.resolution_0143_ang for row in rows],
             "resolution_0.5_ang": [row.compared.resolution_05_ang for row in rows],
             "correlation": [row.correlation for row in rows], **extra, **training_columns(run_dir)}
 
 
-def analysed_2d(options: ReproduceOptions, run_dir: Path, star: Path, maps: list[str]) -> dict[str, Any]:
+def analysed_2d(options: ReproduceOptions, run_dir: Path, star: Path, maps: list[str]) -> TableRow:
     """Row of a 2D training: groups, FID, PSNR, centroids."""
     from ..latent.centroids import CentroidOptions, run_centroids
     from .fid import FidOptions, run_fid
@@ -147,7 +147,7 @@ def analysed_2d(options: ReproduceOptions, run_dir: Path, star: Path, maps: list
                   run_dir.parent / "fid")
     psnr = run_psnr(PsnrOptions(str(run_dir), str(embedding_dir), str(truth_of(star)), tuple(maps), n_images=50,
                                 compute=options.compute), run_dir.parent / "psnr")
-    return {**scores, "fid": fid["fid"], "feature_network": fid["feature_network"], "psnr_db": psnr["psnr_db"],
+    return {**scores, "fid": fid.fid, "feature_network": fid.feature_network, "psnr_db": psnr.psnr_db,
             **training_columns(run_dir)}
 
 

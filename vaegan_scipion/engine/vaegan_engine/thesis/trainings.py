@@ -14,11 +14,12 @@ from typing import Any
 
 from ..contract import presets, result_files, run_json
 from ..contract.errors import DataError
+from ..contract.record import read_record
 from ..contract.settings import ClusterRun, EmbedRun, TrainRun, TraverseRun
 from ..contract.status import read_status
-from ..simulation.options import SimulateOptions
+from ..simulation.options import SimulateOptions, Simulation
 from ..simulation.simulate import STAR, TRUTH_CSV, run_simulate
-from .experiment_tables import ReproduceOptions
+from .experiment_tables import ReproduceOptions, TableRow
 
 PER_MAP = {"small": 1000, "full": 10000}
 # The small scale is another experiment with the same parts: smaller images, fewer steps, larger learning rates.
@@ -56,12 +57,12 @@ def simulated(options: ReproduceOptions, maps: list[str], folder: Path, **change
     """Star file of a simulated set in ``folder``, made where it is not there. Raises DataError."""
     star = folder / STAR
     if star.exists():
-        stored = result_files.read_json(folder / "simulation.json")
-        if [Path(name).name for name in stored["map_files"]] != [Path(name).name for name in maps] \
-                or stored["options"]["per_map"] != per_map(options) \
-                or stored["options"]["box_px"] != image_size(options):
-            raise DataError(f"{folder} holds {stored['options']['per_map']} images of {stored['options']['box_px']} px "
-                            f"of each of {len(stored['map_files'])} maps: another set than asked for.",
+        stored = read_record(Simulation, folder / "simulation.json", "simulate")
+        if [Path(name).name for name in stored.map_files] != [Path(name).name for name in maps] \
+                or stored.options.per_map != per_map(options) \
+                or stored.options.box_px != image_size(options):
+            raise DataError(f"{folder} holds {stored.options.per_map} images of {stored.options.box_px} px "
+                            f"of each of {len(stored.map_files)} maps: another set than asked for.",
                             "Give another --out, or the options that it was made with.")
         print(f"{star}: there already", flush=True)
         return star
@@ -176,7 +177,7 @@ def truth_of(star: Path) -> Path:
     return star.parent / TRUTH_CSV
 
 
-def training_columns(run_dir: Path) -> dict[str, Any]:
+def training_columns(run_dir: Path) -> TableRow:
     """What every row says of its training."""
     run, status = run_json.read_run(run_dir / result_files.RUN_JSON), read_status(run_dir)
     assert isinstance(run, TrainRun) and status.images_seen is not None

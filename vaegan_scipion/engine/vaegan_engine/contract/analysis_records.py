@@ -1,0 +1,67 @@
+"""What stands in the JSON files of class averages, of runs compared and of one particle's counterpart.
+
+Standard library only, Python 3.8 syntax: Scipion reads results with this file.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import List, Optional
+
+from .record import named
+
+
+@dataclass(frozen=True)
+class Classes2dSummary:
+    """``classes2d.json``: how many classes and images, and what is junk."""
+
+    verdict: str
+    classes: int
+    classes_of_particles: int
+    n_particles: int
+    n_junk: int
+    misfit_limit: Optional[float]  # None: no image was set aside for its misfit
+    shells: float
+    best_frc_0143_ang: float = named("frc_0.143_ang")  # 0 = none is proven
+
+
+@dataclass(frozen=True)
+class ConsensusGroup:
+    """A group and what the runs say of it."""
+
+    label: int
+    n_particles: int  # that more than half of the runs put there
+    stability: float  # mean Jaccard overlap with its partners in the other runs
+    found_in: int  # runs that have it
+    overlap: List[float]  # Jaccard with its partner in each run, 0 without one
+
+
+@dataclass(frozen=True)
+class ConsensusRun:
+    """One of the runs."""
+
+    folder: str
+    groups: int
+    agreement: float  # mean adjusted mutual information with the others
+
+
+@dataclass(frozen=True)
+class ConsensusSummary:
+    """``consensus.json``: what several runs on the same particles agree on."""
+
+    verdict: str
+    chosen: str  # folder of the run whose groups these are
+    groups: List[ConsensusGroup]
+    undecided_frac: float
+    runs: List[ConsensusRun]
+
+
+@dataclass(frozen=True)
+class CounterpartNumbers:
+    """``counterpart.json``: a particle beside what the generator makes at its z."""
+
+    particle_id: int
+    shift_px: List[float]
+    correlation: float
+    rot_deg: Optional[float] = None  # in 3D, of the projection that resembles it most
+    tilt_deg: Optional[float] = None
+    psi_deg: Optional[float] = None
