@@ -35,7 +35,7 @@ def test_map_from_known_poses():
 def test_images_in_chunks_are_the_images(monkeypatch, most_held):
     truth = blobs(6)
     data, _, rotations, shifts = simulated([truth], 130, 1.0)
-    for module, name, value in ((slices, "CHUNK_IMAGES", 50), (posed_images, "CHUNK_IMAGES", 50),
+    for module, name, value in ((slices, "CHUNK_IMAGES", 50),
                                 (particle_images, "_READ_IMAGES", 32), (posed_images, "MOST_HELD", most_held)):
         monkeypatch.setattr(module, name, value)
     rows, band = np.arange(5, 128), make_band(24, 8.0)

@@ -23,6 +23,7 @@ from .shards import in_parts
 
 PAD = 2
 CHUNK_IMAGES = 512  # at a time; more no longer fit the cache
+_CHUNK_POINTS = 2 ** 22  # slice points held at a time, of some 60 bytes each: fewer images of a large band
 _TAKEN_TOGETHER = 64  # slices that one thread reads at a time
 _SUMS = 8  # that slices are added to, of at least ``_LEAST_ADDED`` slices each
 _LEAST_ADDED = 64
@@ -129,6 +130,11 @@ def scatter(values: Tensor, real_values: Tensor, at: Stencil, box_px: int) -> tu
     return torch.complex(real, imag), power
 
 
+def images_per_chunk(n_points: int) -> int:
+    """Images with ``n_points`` coefficients each that are worked on at a time."""
+    return max(1, min(CHUNK_IMAGES, _CHUNK_POINTS // max(1, n_points)))
+
+
 def take_slices(map_ft: Tensor, band: Band, A: Tensor) -> Tensor:
     """Slices ``(n, p)`` complex of one half transform ``(s, s, s//2 + 1)`` along rotations ``A`` ``(n, 3, 3)``."""
     if A.device.type != "cpu":
@@ -152,10 +158,10 @@ def add_slices(part: Callable[[slice], tuple[Tensor, Tensor]], band: Band, A: Te
     """
     size = PAD * map_px
     sums = torch.zeros(size, size, size // 2 + 1, dtype=torch.complex64, device=A.device)
-    powers = torch.zeros(sums.shape, device=A.device)
+    powers, chunk = torch.zeros(sums.shape, device=A.device), images_per_chunk(len(band.index))
     if A.device.type != "cpu":
-        for first in range(0, len(A), CHUNK_IMAGES):
-            rows = slice(first, first + CHUNK_IMAGES)
+        for first in range(0, len(A), chunk):
+            rows = slice(first, first + chunk)
             top, bottom = scatter(*part(rows), stencil(band, A[rows], size), map_px)
             sums, powers = sums + top, powers + bottom
         return sums, powers
@@ -164,8 +170,8 @@ def add_slices(part: Callable[[slice], tuple[Tensor, Tensor]], band: Band, A: Te
 
     def work(first: int, end: int) -> np.ndarray:
         cube = np.zeros((2 * reach + 1, 2 * reach + 1, reach + 1, 3), np.float32)
-        for start in range(first, end, CHUNK_IMAGES):
-            rows = slice(start, min(start + CHUNK_IMAGES, end))
+        for start in range(first, end, chunk):
+            rows = slice(start, min(start + chunk, end))
             values, real_values = part(rows)
             slice_kernels.add_slices(floats(values), as_numpy(real_values), points, rotations[rows], cube)
         return cube
@@ -194,9 +200,14 @@ def as_numpy(values: Tensor) -> np.ndarray:
 @lru_cache(maxsize=8)
 def half_radius(size: int, device: torch.device) -> Tensor:
     """``|k|`` in grid units ``(s, s, s//2 + 1)``."""
+    return half_radius_of_planes(size, slice(0, size), device)
+
+
+def half_radius_of_planes(size: int, planes: slice, device: torch.device) -> Tensor:
+    """``|k|`` in grid units of some planes z ``(m, s, s//2 + 1)``."""
     k = torch.fft.fftfreq(size, 1.0 / size, device=device)
     kx = torch.arange(size // 2 + 1, device=device)
-    return (k[:, None, None] ** 2 + k[None, :, None] ** 2 + kx[None, None, :] ** 2).sqrt()
+    return (k[planes, None, None] ** 2 + k[None, :, None] ** 2 + kx[None, None, :] ** 2).sqrt()
 
 
 def fourier_to_map(map_ft: Tensor, box_px: int) -> Tensor:
@@ -206,7 +217,7 @@ def fourier_to_map(map_ft: Tensor, box_px: int) -> Tensor:
     reading.
     """
     size = PAD * box_px
-    padded = torch.fft.fftshift(torch.fft.irfftn(map_ft, s=(size, size, size)))
-    first = size // 2 - box_px // 2
-    kept = slice(first, first + box_px)
-    return padded[kept, kept, kept] * gridding_correction(box_px, PAD, padded.device, padded.dtype)
+    padded = torch.fft.irfftn(map_ft, s=(size, size, size))
+    at = torch.arange(-(box_px // 2), box_px - box_px // 2, device=padded.device) % size  # the centre is voxel 0 there
+    kept = padded[at][:, at][:, :, at]  # axis by axis: a shift of the whole would be one more array of its size
+    return kept * gridding_correction(box_px, PAD, kept.device, kept.dtype)

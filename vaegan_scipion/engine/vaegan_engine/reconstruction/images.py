@@ -13,6 +13,7 @@ from ..physics.shards import in_parts
 from ..physics.slices import half_radius
 
 _READ_IMAGES = 1024  # at a time
+_READ_PIXELS = 2 ** 23  # at a time, of some 20 bytes each with their transforms
 MOST_STORED = 2 ** 28  # coefficients, of 8 bytes: 2 GB
 _SAMPLE_IMAGES = 1000  # for the starting noise and scale
 
@@ -73,7 +74,7 @@ class Images:
             images = np.asarray(self.images[rows[first:end]], np.float32)
             made[first:end] = image_transforms(torch.from_numpy(images).to(self.device), band)
 
-        in_parts(read, len(rows), _READ_IMAGES)
+        in_parts(read, len(rows), max(1, min(_READ_IMAGES, _READ_PIXELS // self.box_px ** 2)))
         return made
 
     def with_stored(self, radius: float) -> Images:

@@ -9,7 +9,16 @@ from torch import Tensor
 
 from ..physics.fourier_band import shell_sums
 from ..physics.map_resize import mask_in_box
-from ..physics.slices import PAD, add_slices, fourier_to_map, half_radius, map_box_px, take_slices, transform_of
+from ..physics.slices import (
+    PAD,
+    add_slices,
+    fourier_to_map,
+    half_radius,
+    half_radius_of_planes,
+    map_box_px,
+    take_slices,
+    transform_of,
+)
 from .posed_images import InChunks, Posed, PosedImages, in_chunks
 
 
@@ -69,7 +78,7 @@ def misfits(images: InChunks, map_: Tensor, precision: Tensor, spread: float = 0
         return 0.5 * ((precision * (own.moved - g[:, None] * made).abs().square()).sum(1)
                       + ((g - 1) / spread).square())
 
-    return torch.cat(in_chunks(part, len(images.rotations)))
+    return torch.cat(in_chunks(part, len(images.rotations), len(precision)))
 
 
 def residual_noise(images: InChunks, map_: Tensor) -> Tensor:
@@ -80,7 +89,7 @@ def residual_noise(images: InChunks, map_: Tensor) -> Tensor:
         own = images.rows(rows)
         return (own.moved - project(own, map_ft)).abs().square().sum(0)
 
-    power = torch.stack(in_chunks(part, len(images.rotations))).sum(0) / len(images.rotations)
+    power = torch.stack(in_chunks(part, len(images.rotations), len(images.band.index))).sum(0) / len(images.rotations)
     counts = shell_sums(torch.ones_like(power), images.band)
     return torch.where(counts > 0, shell_sums(power, images.band) / counts.clamp_min(1), 1.0)
 
@@ -92,33 +101,52 @@ def weighted_map(images: Posed, weight: Tensor, precision: Tensor, mask: Tensor)
 
 WIENER_FRAC = 0.05  # added to the denominator, as a fraction of its shell's mean
 EDGE_SHELLS = 0.35  # width of the band's soft edge in the maps
+_WHOLE_PX = 256  # largest padded grid whose shells are kept; of larger ones they are made in slabs, to save memory
+_SLAB_PLANES = 16
 
 
-def solved(numerator: Tensor, denominator: Tensor, box_px: int, radius: float) -> Tensor:
+def solved(numerator: Tensor, denominator: Tensor, box_px: int, radius: float, prior: Tensor | None = None) -> Tensor:
     """One map ``(d, d, d)`` from its sums ``(s, s, s//2 + 1)``; frequencies above ``radius`` shells are zero.
 
-    ``numerator / (denominator + WIENER_FRAC * mean of the denominator in its shell)``.
+    ``numerator / (denominator + f * mean of the denominator in its shell)``, with f ``WIENER_FRAC``, or in every shell
+    that of ``prior`` (d//2 + 1,): noise over signal, ``(1 - FSC) / FSC``, makes it the most probable map where the
+    signal's power is what the half maps' FSC says (Scheres, J. Struct. Biol. 180, 519, 2012).
     """
-    shell, count, k = _grid_shells(box_px, denominator.device)
-    total = torch.zeros(box_px + 1, device=k.device).index_add_(0, shell, denominator.flatten())
-    mean = (WIENER_FRAC * total / count)[shell].view_as(denominator)
-    filled = denominator > 0
-    scale = torch.where(filled, _soft_edge(box_px, radius, k.device) / (denominator + mean), 0.0)
-    return fourier_to_map(numerator * scale, box_px)
+    size, device = PAD * box_px, numerator.device
+    total, count = torch.zeros(box_px + 1, device=device), torch.zeros(box_px + 1, device=device)
+    slabs = [slice(0, size)] if size <= _WHOLE_PX else [slice(z, z + _SLAB_PLANES)
+                                                        for z in range(0, size, _SLAB_PLANES)]
+    for slab in slabs:
+        shell, n_voxels, _ = _grid_shells(box_px, device, slab)
+        total.index_add_(0, shell, denominator[slab].flatten())
+        count += n_voxels
+    frac: float | Tensor = WIENER_FRAC
+    if prior is not None:  # what lies between Nyquist and the corners is never filled
+        frac = torch.nn.functional.pad(prior, (0, box_px + 1 - len(prior)), value=float(prior[-1]))
+    added, filled = frac * total / count.clamp_min(1), torch.empty_like(numerator)
+    for slab in slabs:
+        shell, _, k = _grid_shells(box_px, device, slab)
+        below = denominator[slab]
+        edge = torch.sigmoid((radius - k) / EDGE_SHELLS)
+        filled[slab] = numerator[slab] * torch.where(below > 0, edge / (below + added[shell].view_as(below)), 0.0)
+    return fourier_to_map(filled, box_px)
+
+
+def _grid_shells(box_px: int, device: torch.device, slab: slice) -> tuple[Tensor, Tensor, Tensor]:
+    """Shell of every voxel of planes z of a padded half transform, flat; voxels of every shell; ``|k|`` in shells."""
+    if PAD * box_px <= _WHOLE_PX:
+        return _whole_shells(box_px, device)
+    return _shells_of(half_radius_of_planes(PAD * box_px, slab, device) / PAD, box_px)
 
 
 @lru_cache(maxsize=8)
-def _grid_shells(box_px: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Shell of every voxel of a padded half transform, flat; voxels of every shell; ``|k|`` in shells."""
-    k = half_radius(PAD * box_px, device) / PAD
+def _whole_shells(box_px: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    return _shells_of(half_radius(PAD * box_px, device) / PAD, box_px)
+
+
+def _shells_of(k: Tensor, box_px: int) -> tuple[Tensor, Tensor, Tensor]:
     shell = k.round().long().flatten().clamp(max=box_px)
-    return shell, torch.bincount(shell, minlength=box_px + 1).clamp_min(1), k
-
-
-@lru_cache(maxsize=8)
-def _soft_edge(box_px: int, radius: float, device: torch.device) -> Tensor:
-    """1 inside ``radius`` shells, 0 outside, on a padded half transform."""
-    return torch.sigmoid((radius - _grid_shells(box_px, device)[2]) / EDGE_SHELLS)
+    return shell, torch.bincount(shell, minlength=box_px + 1), k
 
 
 def better_poses(kept: PosedImages, tried: PosedImages, map_: Tensor, precision: Tensor, iterations: int

@@ -12,23 +12,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..physics.fourier_band import Band, shift_phases
+from ..physics.fourier_band import Band, columns_of, shift_phases
 from ..physics.shards import in_parts
-from ..physics.slices import CHUNK_IMAGES, transform_of
+from ..physics.slices import images_per_chunk, transform_of
 from .images import Images
 from .pose_refinement import AtPoses, refine_poses
 
 T = TypeVar("T")
+Precision = Tensor | Callable[[slice], Tensor]
 MOST_HELD = 2 ** 26  # coefficients, of 12 bytes: 0.8 GB
 
 
 class Coefficients:
     """Transforms and CTFs ``(n, p)`` of some images, by slices or row numbers."""
 
-    def __init__(self, data: Images, rows: np.ndarray, band: Band) -> None:
+    def __init__(self, data: Images, rows: np.ndarray, band: Band, most_held: int | None = None) -> None:
         self.data, self.rows, self.band = data, rows, band
-        few = len(rows) * len(band.index) <= MOST_HELD
+        few = len(rows) * len(band.index) <= (MOST_HELD if most_held is None else most_held)
         self._held = data.coefficients(rows, band) if few else None
+
+    def within(self, band: Band) -> Coefficients:
+        """The same images in a narrower band."""
+        narrower = Coefficients(self.data, self.rows, band, most_held=0)
+        if self._held is not None:
+            columns = columns_of(band, self.band)
+            narrower._held = self._held[0][:, columns], self._held[1][:, columns]
+        return narrower
 
     def __getitem__(self, at: slice | np.ndarray) -> tuple[Tensor, Tensor]:
         if self._held is None:
@@ -52,26 +61,29 @@ class PosedImages:
         """Images in a row, whole."""
         return posed(*self.source[at], self.rotations[at], self.shifts_px[at], self.band)
 
-    def refined(self, map_: Tensor, precision: Tensor, iterations: int, chosen: Tensor | None = None
+    def refined(self, map_: Tensor, precision: Precision, iterations: int, chosen: Tensor | None = None
                 ) -> tuple[PosedImages, Tensor]:
         """The images at better poses (``refine_poses``), and the misfit ``(n,)`` there.
 
-        Of ``chosen`` (n,) bool, where they are given, only those; the others keep their poses.
+        Of ``chosen`` (n,) bool, where they are given, only those; the others keep their poses. ``precision``: (p,), or
+        what gives it for some images ``(m, p)``.
         """
         map_ft = transform_of(map_, self.band)
 
         def part(at: slice) -> tuple[Tensor, Tensor, Tensor]:
             transforms, ctf = self.source[at]
             images = AtPoses(transforms, ctf, self.rotations[at], self.shifts_px[at], self.band)
+            weights = precision if isinstance(precision, Tensor) else precision(at)
             if chosen is None or bool(chosen[at].all()):
-                return refine_poses(map_ft, images, precision, iterations)
-            poses = refine_poses(map_ft, images, precision, 0)
+                return refine_poses(map_ft, images, weights, iterations)
+            poses = refine_poses(map_ft, images, weights, 0)
             own = torch.nonzero(chosen[at]).squeeze(1)
-            for values, new in zip(poses, refine_poses(map_ft, images.part(own), precision, iterations), strict=True):
+            weights = weights if weights.ndim == 1 else weights[own]
+            for values, new in zip(poses, refine_poses(map_ft, images.part(own), weights, iterations), strict=True):
                 values[own] = new
             return poses
 
-        columns = zip(*in_chunks(part, len(self.rotations)), strict=True)
+        columns = zip(*in_chunks(part, len(self.rotations), len(self.band.index)), strict=True)
         rotations, shifts_px, cost = map(torch.cat, columns)
         return PosedImages(self.source, rotations, shifts_px), cost
 
@@ -111,9 +123,9 @@ class InChunks(Protocol):
         ...
 
 
-def in_chunks(part: Callable[[slice], T], n: int) -> list[T]:
-    """``part(rows)`` of n images, ``CHUNK_IMAGES`` at a time, in their order."""
-    return in_parts(lambda first, end: part(slice(first, end)), n, CHUNK_IMAGES)
+def in_chunks(part: Callable[[slice], T], n: int, n_points: int = 0) -> list[T]:
+    """``part(rows)`` of n images of ``n_points`` coefficients, ``images_per_chunk`` at a time, in their order."""
+    return in_parts(lambda first, end: part(slice(first, end)), n, images_per_chunk(n_points))
 
 
 def posed(transforms: Tensor, ctf: Tensor, rotations: Tensor, shifts_px: Tensor, band: Band) -> Posed:
