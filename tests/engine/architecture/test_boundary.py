@@ -18,7 +18,7 @@ NEVER_IN_ENGINE = {"pyworkflow", "pwem", "vaegan_scipion", "relion", "scipion", 
 MAX_LINES = 400
 # Folders of the engine by floor: a folder imports from floors below its own, and from itself.
 FLOORS = (("contract",), ("physics",), ("networks", "reconstruction", "stats", "figures", "runtime"), ("data",),
-          ("training", "refine", "classes2d", "simulation"), ("latent",), ("evaluation",),
+          ("training", "refine", "classes2d", "simulation"), ("latent", "fullres"), ("evaluation",),
           ("report", "thesis"), ("cli",))
 FLOOR_OF = {folder: floor for floor, folders in enumerate(FLOORS) for folder in folders}
 # Folders inside one of them, by the order of the work: each imports from those before it and from the modules beside

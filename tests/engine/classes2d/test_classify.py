@@ -7,12 +7,12 @@ import pytest
 from flat_pictures import make
 from vaegan_engine.classes2d import rounds
 from vaegan_engine.classes2d.classify import run_classes2d
-from vaegan_engine.classes2d.gallery import scale_bar_ang
 from vaegan_engine.contract.errors import DataError, StoppedError
 from vaegan_engine.contract.settings import Classes2dRun, ComputeConfig, DataConfig, EvaluateRun
 from vaegan_engine.data.mrc_files import write_stack
 from vaegan_engine.data.star_files import read_star
 from vaegan_engine.evaluation.evaluate import run_evaluate
+from vaegan_engine.figures.drawing import scale_bar_ang
 
 N = 120
 HEADER = ("_rlnImageName", "_vaeParticleId", "_rlnOpticsGroup", "_rlnDefocusU", "_rlnDefocusV", "_rlnDefocusAngle",

@@ -8,12 +8,11 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from ..contract.records import ClusterRow
-from ..figures.drawing import new_figure, save_png
+from ..figures.drawing import draw_scale_bar, new_figure, save_png
 
 COLUMNS = 10
 TILE_IN = 1.25
 JUNK_COLOUR = "#c0392b"
-_BAR_FRACS = (0.2, 0.4)  # of a tile's width, that the scale bar may have
 
 
 def draw_gallery(averages: np.ndarray, rows: Sequence[ClusterRow], mask: np.ndarray, pixel_size_ang: float,
@@ -49,18 +48,3 @@ def draw_class(ax: Axes, average: np.ndarray, mask: np.ndarray) -> None:
     low, high = (np.percentile(inside, (0.5, 99.7)) if len(inside) else (0.0, 1.0))
     picture = np.clip((average - low) / max(high - low, 1e-12), 0, 1)
     ax.imshow(picture, cmap="gray", vmin=0, vmax=1, origin="lower", interpolation="bicubic")
-
-
-def scale_bar_ang(width_ang: float) -> float:
-    """Round length, 1, 2 or 5 times a power of ten, of 0.2 to 0.4 of a width."""
-    low, high = (frac * width_ang for frac in _BAR_FRACS)
-    power = 10.0 ** np.floor(np.log10(high))
-    return float(max(step for step in (power / 2, power, 2 * power, 5 * power) if step <= high or step < low))
-
-
-def draw_scale_bar(ax: Axes, box_px: int, pixel_size_ang: float) -> None:
-    """A scale bar with its length, in the lower left corner."""
-    length_ang = scale_bar_ang(box_px * pixel_size_ang)
-    start, at = 0.06 * box_px, 0.06 * box_px
-    ax.plot((start, start + length_ang / pixel_size_ang), (at, at), color="#ffd400", lw=2.5, solid_capstyle="butt")
-    ax.text(start, at + 0.03 * box_px, f"{length_ang:g} Å", color="#ffd400", fontsize=6, va="bottom")

@@ -33,6 +33,8 @@ _TABLE = (
             "simulation.options:SimulateOptions"),
     Command("states", "find states, poses and maps of particles (expectation maximisation)",
             "refine.refine:run_states", "contract.settings:StatesRun", resumable=True),
+    Command("fullres", "refine every state locally at full resolution, in the particles' own box",
+            "fullres.fullres:run_fullres", "contract.settings:FullresRun", resumable=True),
     Command("classes2d", "class averages of particles with their alignment in the plane, junk marked",
             "classes2d.classify:run_classes2d", "contract.settings:Classes2dRun", resumable=True),
     Command("train3d", "train the 3D VAE-GAN on particles, without poses or at known ones", "training.train:run_train",

@@ -36,6 +36,13 @@ states folder
 ``maps/cluster_00*.mrc``  map of all images and ``_half1``, ``_half2``
 ``checkpoints/*.npz``     finished steps of a refinement that is not finished
 ``fsc.csv``               as of halves, and fsc_raw, fsc_masked, proven
+fullres folder
+``fullres.json``          per state: resolution before and after, rounds, B-factor, local resolution, files
+``clusters.json``, ``clusters.csv``, ``particles.csv``, ``particles.star``, ``fsc.csv``: as of states, at full size
+``maps/cluster_00*.mrc``  the map, ``_half1``, ``_half2``, ``_sharpened``, ``_local_resolution`` (A), ``_mask``
+``state_01.star``         particles of one state, with half sets; ``state_01_relion.sh``: RELION's refinement of them
+``sections.png``          sections of the sharpened maps; ``fsc.png``
+``checkpoints/*.npz``     finished rounds of a refinement that is not finished
 classes2d folder
 ``classes2d.json``        verdict, numbers of classes and images, junk and how it was told
 ``clusters.json``         list, per class, the largest first, junk last: label (from 0), n_particles, n_junk, junk (why,
@@ -87,6 +94,7 @@ STATES_JSON = "states.json"
 PARTICLES_CSV = "particles.csv"
 PARTICLES_STAR = "particles.star"
 JUNK_STAR = "junk.star"
+FULLRES_JSON = "fullres.json"
 CLASSES2D_JSON = "classes2d.json"
 CLASSES_MRCS = "classes.mrcs"
 CLASSES_PNG = "classes.png"

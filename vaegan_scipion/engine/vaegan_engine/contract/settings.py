@@ -272,6 +272,24 @@ class StatesRun:
 
 
 @dataclass(frozen=True)
+class FullresRun:
+    """``fullres``: every state of a finished ``states`` refined locally in the particles' own box."""
+
+    command: Literal["fullres"] = fixed("fullres")
+    states_dir: str = setting("", "Results folder of states", path=True, required=True, option="states")
+    particles: str = setting("", "RELION star file of the same particles at full size, joined by vaeParticleId; empty = "
+                             "those of the states", path=True, metavar="STAR")
+    stack: str = setting("", "One stack that holds every image, in place of those the star file names", path=True)
+    b_factor_ang2: float = setting(
+        0.0, "Of the sharpened maps, below 0 as RELION's", label="B-factor", unit="A^2", low=-2000, high=2000,
+        zero="by a Guinier fit, where the resolution is finer than 10 A")
+    max_rounds: int = setting(10, "Rounds of local refinement at most; they end where the band grows no more",
+                              label="Most rounds", low=1, high=100)
+    compute: ComputeConfig = section(ComputeConfig, shown=("device", "threads"))
+    contract_version: int = fixed(CONTRACT_VERSION, _VERSION_HELP)
+
+
+@dataclass(frozen=True)
 class Classes2dRun:
     """``classes2d``: class averages of particles, by expectation maximisation in the plane."""
 
@@ -343,11 +361,11 @@ class CounterpartRun:
     contract_version: int = fixed(CONTRACT_VERSION, _VERSION_HELP)
 
 
-AnyRun = Union[TrainRun, EmbedRun, ClusterRun, TraverseRun, HalvesRun, StatesRun, Classes2dRun, EvaluateRun,
-               ReportRun, CounterpartRun]
+AnyRun = Union[TrainRun, EmbedRun, ClusterRun, TraverseRun, HalvesRun, StatesRun, FullresRun, Classes2dRun,
+               EvaluateRun, ReportRun, CounterpartRun]
 RUN_TYPES: Dict[str, Type[Any]] = {
     "train2d": TrainRun, "train3d": TrainRun, "embed": EmbedRun, "cluster": ClusterRun,
-    "traverse": TraverseRun, "halves": HalvesRun, "states": StatesRun,
+    "traverse": TraverseRun, "halves": HalvesRun, "states": StatesRun, "fullres": FullresRun,
     "classes2d": Classes2dRun, "evaluate": EvaluateRun, "report": ReportRun,
     "counterpart": CounterpartRun,
 }

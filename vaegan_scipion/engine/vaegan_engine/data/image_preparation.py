@@ -141,7 +141,9 @@ def resize_matrix(method: Literal["fourier", "lanczos5"], d_in: int, d_out: int)
 
 
 def resize(images: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Apply ``matrix`` (d_out, d_in) to both axes of (n, d_in, d_in). Returns (n, d_out, d_out)."""
+    """Apply ``matrix`` (d_out, d_in) to both axes of (n, d_in, d_in); a square one changes nothing."""
+    if matrix.shape[0] == matrix.shape[1]:
+        return images
     return np.matmul(matrix, images @ matrix.T)
 
 

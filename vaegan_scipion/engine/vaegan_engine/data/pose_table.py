@@ -29,6 +29,7 @@ class PoseTable:
     shifts_ang: np.ndarray  # (n, 2) of the particle's centre from the image's, x and y
     contrast: np.ndarray  # (n,) of the particle over the map; 1 where it is not known
     label: np.ndarray  # (n,) int64 state, UNASSIGNED = junk; 0 where there are no states
+    half_set: np.ndarray | None = None  # (n,) uint8, 1 or 2, that the poses were refined in; of a folder of states
 
     def rows_of(self, particle_id: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rows of ``particle_id`` that have a pose and are no junk, and their rows here."""
@@ -64,7 +65,8 @@ def _folder_poses(folder: Path) -> PoseTable:
         numbers = np.array([[float(row[name]) for name in (*ANGLE_COLUMNS, *SHIFT_COLUMNS)] for row in rows])
         table = PoseTable(np.array([int(row["particle_id"]) for row in rows], np.int64), numbers[:, :3], numbers[:, 3:],
                           np.array([float(row.get("contrast") or 1) for row in rows]),
-                          np.array([int(row.get("label") or 0) for row in rows], np.int64))
+                          np.array([int(row.get("label") or 0) for row in rows], np.int64),
+                          np.array([int(row.get("half_set") or 0) for row in rows], np.uint8))
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise DataError(f"{path}: the poses cannot be read ({error}).",
                         f"Give a folder with particle_id, {', '.join((*ANGLE_COLUMNS, *SHIFT_COLUMNS))} in "

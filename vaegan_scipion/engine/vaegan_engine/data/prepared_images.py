@@ -270,7 +270,7 @@ def _write_images(stream: BinaryIO, data: DataConfig, table: ParticleTable, prog
             source = read_images(table.headers, table.stack_index[rows], table.slice_index[rows])
             source, n_hot[rows] = image_preparation.without_hot_pixels(source)
             images, divisor = prepare(source)
-            _check_images(table, start, images, divisor, data)
+            check_images(table, np.arange(start, start + len(images)), images, divisor, data)
             stored = images.astype("<f2")
             fingerprint[rows] = [int.from_bytes(hashlib.blake2b(image, digest_size=8).digest()) for image in stored]
             stream.write(stored.tobytes())
@@ -329,15 +329,15 @@ class ImagePreparation:
         return (image_preparation.invert_contrast(images) if self.data.invert_contrast else images), divisor
 
 
-def _check_images(table: ParticleTable, start: int, images: np.ndarray, divisor: np.ndarray,
-                  data: DataConfig) -> None:
-    """Refuse images that cannot be normalised or that float16 cannot hold."""
+def check_images(table: ParticleTable, rows: np.ndarray, images: np.ndarray, divisor: np.ndarray,
+                 data: DataConfig) -> None:
+    """Refuse images of some rows that cannot be normalised or that float16 cannot hold. Raises DataError."""
     limit = float(np.finfo(np.float16).max)
     largest = np.maximum(images.max(axis=(1, 2)), -images.min(axis=(1, 2)))
     bad = np.flatnonzero(~(largest <= limit))  # NaN where the divisor was 0
     if len(bad) == 0:
         return
-    row = start + int(bad[0])
+    row = int(rows[bad[0]])
     where = f"{table.headers[int(table.stack_index[row])].path}: image {int(table.slice_index[row]) + 1}"
     value = f"{divisor[bad[0]]:.3g}"
     if data.normalization == "thesis":

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from ..contract.labels import CLUSTERS, Naming
 
 DOTS_AT_MOST = 20000
+_BAR_FRACS = (0.2, 0.4)  # of a picture's width, that a scale bar may have
 
 
 def new_figure(width_in: float, height_in: float) -> Figure:
@@ -116,3 +117,16 @@ def text_panel(ax: Axes, lines: Sequence[str]) -> None:
             transform=ax.transAxes)
 
 
+def scale_bar_ang(width_ang: float) -> float:
+    """Round length, 1, 2 or 5 times a power of ten, of 0.2 to 0.4 of a width."""
+    low, high = (frac * width_ang for frac in _BAR_FRACS)
+    power = 10.0 ** np.floor(np.log10(high))
+    return float(max(step for step in (power / 2, power, 2 * power, 5 * power) if step <= high or step < low))
+
+
+def draw_scale_bar(ax: Axes, box_px: int, pixel_size_ang: float) -> None:
+    """A scale bar with its length, in the lower left corner."""
+    length_ang = scale_bar_ang(box_px * pixel_size_ang)
+    start, at = 0.06 * box_px, 0.06 * box_px
+    ax.plot((start, start + length_ang / pixel_size_ang), (at, at), color="#ffd400", lw=2.5, solid_capstyle="butt")
+    ax.text(start, at + 0.03 * box_px, f"{length_ang:g} Å", color="#ffd400", fontsize=6, va="bottom")

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -26,16 +27,29 @@ class Stored:
     transforms: Tensor
 
 
+class ImageSource(Protocol):
+    """Images ``(n, d, d)`` by row numbers: an array, a memory map, or what prepares them as they are read."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, d, d)."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, at: Any) -> Any: ...
+
+
 @dataclass(frozen=True)
 class Images:
-    """Prepared particles: float16 images ``(n, d, d)`` and CTF rows ``(n, 8)``, often memory-mapped.
+    """Prepared particles: images ``(n, d, d)``, float16 where they are kept, and CTF rows ``(n, 8)``.
 
     ``stored`` holds transforms that need not be made from the images again.
     ``contrast`` (n,), where it is known, is a factor of the CTF; ``contrast_spread`` its standard deviation, 0 where
     all are alike.
     """
 
-    images: np.ndarray
+    images: ImageSource
     ctf: np.ndarray
     pixel_size_ang: float
     device: torch.device

@@ -19,7 +19,7 @@ from ..physics.slices import (
     take_slices,
     transform_of,
 )
-from .posed_images import InChunks, Posed, PosedImages, in_chunks
+from .posed_images import InChunks, Posed, PosedImages, Precision, in_chunks, precision_of
 
 
 def back_project(images: Posed, residual: Tensor, amplitude: Tensor, precision: Tensor, mask: Tensor) -> Tensor:
@@ -41,15 +41,24 @@ def project(images: Posed, map_ft: Tensor) -> Tensor:
     return take_slices(map_ft, images.band, images.rotations) * images.ctf
 
 
-def reconstruction(images: InChunks, precision: Tensor, mask: Tensor) -> Tensor:
+def reconstruction(images: InChunks, precision: Precision, mask: Tensor) -> Tensor:
     """Map that makes ``sum_i |X_i - C_i S_i[V]|^2`` smallest."""
+    return _least_squares(_weighted(images, precision), images, mask)
 
+
+def sums_of(images: InChunks, precision: Precision) -> tuple[Tensor, Tensor]:
+    """What ``solved`` makes the map of the images from, in the working box of the band (``map_box_px``)."""
+    band = images.band
+    return add_slices(_weighted(images, precision), band, images.rotations, map_box_px(band.radius, band.box_px))
+
+
+def _weighted(images: InChunks, precision: Precision) -> Callable[[slice], tuple[Tensor, Tensor]]:
     def part(rows: slice) -> tuple[Tensor, Tensor]:
         own = images.rows(rows)
-        weighted = own.ctf * precision
+        weighted = own.ctf * precision_of(precision, rows)
         return weighted * own.moved, weighted * own.ctf
 
-    return _least_squares(part, images, mask)
+    return part
 
 
 def _least_squares(part: Callable[[slice], tuple[Tensor, Tensor]], images: InChunks, mask: Tensor) -> Tensor:
@@ -92,6 +101,19 @@ def residual_noise(images: InChunks, map_: Tensor) -> Tensor:
     power = torch.stack(in_chunks(part, len(images.rotations), len(images.band.index))).sum(0) / len(images.rotations)
     counts = shell_sums(torch.ones_like(power), images.band)
     return torch.where(counts > 0, shell_sums(power, images.band) / counts.clamp_min(1), 1.0)
+
+
+def residual_powers(images: InChunks, map_: Tensor) -> Tensor:
+    """Mean ``|X - C S[V]|^2`` of every image in every shell ``(n, d//2 + 1)``; 0 outside of the band."""
+    map_ft, band = transform_of(map_, images.band), images.band
+    counts = shell_sums(torch.ones_like(band.weight), band).clamp_min(1)
+
+    def part(rows: slice) -> Tensor:
+        own = images.rows(rows)
+        power = (own.moved - project(own, map_ft)).abs().square()
+        return power.new_zeros(len(power), band.n_shells).index_add_(1, band.shell, power) / counts
+
+    return torch.cat(in_chunks(part, len(images.rotations), len(band.index)))
 
 
 def weighted_map(images: Posed, weight: Tensor, precision: Tensor, mask: Tensor) -> Tensor:

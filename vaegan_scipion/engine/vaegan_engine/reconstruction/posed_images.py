@@ -23,6 +23,11 @@ Precision = Tensor | Callable[[slice], Tensor]
 MOST_HELD = 2 ** 26  # coefficients, of 12 bytes: 0.8 GB
 
 
+def precision_of(precision: Precision, rows: slice) -> Tensor:
+    """Weights of the coefficients ``(p,)``, or of those of some images ``(m, p)``."""
+    return precision if isinstance(precision, Tensor) else precision(rows)
+
+
 class Coefficients:
     """Transforms and CTFs ``(n, p)`` of some images, by slices or row numbers."""
 
@@ -73,7 +78,7 @@ class PosedImages:
         def part(at: slice) -> tuple[Tensor, Tensor, Tensor]:
             transforms, ctf = self.source[at]
             images = AtPoses(transforms, ctf, self.rotations[at], self.shifts_px[at], self.band)
-            weights = precision if isinstance(precision, Tensor) else precision(at)
+            weights = precision_of(precision, at)
             if chosen is None or bool(chosen[at].all()):
                 return refine_poses(map_ft, images, weights, iterations)
             poses = refine_poses(map_ft, images, weights, 0)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from ...contract import result_files
 from ...contract.labels import UNASSIGNED
@@ -21,7 +22,11 @@ POSE_COLUMNS = ("rot_deg", "tilt_deg", "psi_deg", "shift_x_ang", "shift_y_ang")
 
 def pose_table(assignment: Assignment, pixel_size_ang: float) -> np.ndarray:
     """``(n, 5)``: RELION's angles in degrees and the shift of the particle's centre in A (x, y)."""
-    rotations, shifts_px = assignment.poses(np.arange(len(assignment.state_of)))
+    return pose_columns(*assignment.poses(np.arange(len(assignment.state_of))), pixel_size_ang)
+
+
+def pose_columns(rotations: Tensor, shifts_px: Tensor, pixel_size_ang: float) -> np.ndarray:
+    """``(n, 5)`` of rotations ``(n, 3, 3)`` and shifts ``(n, 2)``: RELION's angles in degrees, shifts in A."""
     angles = matrix_to_euler(rotations.double().cpu())
     return np.stack([*(angle.numpy() for angle in angles),
                      *(pixel_size_ang * shifts_px.double().cpu().numpy()).T], 1)

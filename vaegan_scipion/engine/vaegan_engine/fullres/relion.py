@@ -1,0 +1,110 @@
+"""The hand-over to RELION: a shell script beside the star file of a state, which refines it around our poses.
+
+``--ini_high`` is what the half sets share already: both of RELION's halves begin from the one map below it, so what
+they claim beyond it is as independent as before. RELION keeps the half sets of the star file (``rlnRandomSubset``).
+Angles are sampled as finely as the resolution needs at the particle's rim, and searched about our poses alone.
+"""
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..data.image_names import split_names
+from ..data.star_files import read_star
+
+PROGRAM = "relion_refine_mpi"
+_STEP_DEG = 29.3  # of RELION's healpix order 0, oversampled once; every order halves it
+_ORDERS = 3, 7  # that are used
+_NORMAL = 0.1  # that the background's mean and standard deviation may be off in RELION
+
+
+@dataclass(frozen=True)
+class HandOver:
+    """What RELION is told of a state; file names are relative to the results folder."""
+
+    name: str  # of the state, as "state_01"
+    star_file: str
+    map_file: str
+    mask_file: str
+    particle_diameter_ang: float
+    resolution_ang: float
+    shared_ang: float
+    voxel_size_ang: float
+    has_ctf: bool
+    phase_flipped: bool
+    inverted: bool  # the protein is dark in the stacks
+    background: tuple[float, float]  # mean and standard deviation in the stacks
+
+    @property
+    def is_normal(self) -> bool:
+        """Whether the images in the stacks are as RELION wants them."""
+        mean, deviation = self.background
+        return not self.inverted and abs(mean) < _NORMAL and abs(deviation - 1) < _NORMAL
+
+    def healpix_order(self) -> int:
+        """Of the coarsest sampling whose step, seen at the particle's rim, is the resolution."""
+        step_deg = math.degrees(2 * self.resolution_ang / self.particle_diameter_ang)
+        return int(np.clip(math.ceil(math.log2(_STEP_DEG / step_deg)), *_ORDERS))
+
+    def sigma_ang_deg(self) -> float:
+        """Standard deviation of the prior about our angles: two steps, as RELION's own local searches have."""
+        return 2 * _STEP_DEG / 2 ** self.healpix_order()
+
+
+def script(hand_over: HandOver, out_dir: Path) -> str:
+    """Text of the script for a results folder that holds the star file."""
+    project = project_folder(out_dir / hand_over.star_file, out_dir)
+    here, up = os.path.relpath(out_dir.resolve(), project), os.path.relpath(project, out_dir.resolve())
+    folder, order = f"relion_{hand_over.name}", hand_over.healpix_order()
+    particles = f"$HERE/{hand_over.star_file}"
+    lines = [
+        "#!/bin/sh", f"# RELION's own refinement of {hand_over.name}: its half sets, local searches about its poses.",
+        "# MPI and THREADS may be set before; without symmetry, give another one by SYM.", "set -e",
+        f'cd "$(dirname "$0")/{up}"', f'HERE="{here}"', f'mkdir -p "$HERE/{folder}"']
+    if not hand_over.is_normal:
+        radius_px = round(hand_over.particle_diameter_ang / 2 / hand_over.voxel_size_ang)
+        lines += ["# the images are brought to a background of mean 0 and standard deviation 1, protein white",
+                  f'relion_preprocess --operate_on "{particles}" --operate_out "$HERE/{folder}/particles" --norm '
+                  f"--bg_radius {radius_px}" + (" --invert_contrast" if hand_over.inverted else "")]
+        particles = f"$HERE/{folder}/particles.star"
+    options = [
+        f'--o "$HERE/{folder}/run" --auto_refine --split_random_halves --i "{particles}"',
+        f'--ref "$HERE/{hand_over.map_file}" --ini_high {hand_over.shared_ang:.2f}',
+        f"--healpix_order {order} --auto_local_healpix_order {order} --sigma_ang {hand_over.sigma_ang_deg():.2f}",
+        "--oversampling 1 --offset_range 3 --offset_step 1 --sym ${SYM:-C1} --low_resol_join_halves 40",
+        f"--particle_diameter {hand_over.particle_diameter_ang:.0f} --flatten_solvent --zero_mask --norm --scale",
+        "--pad 2 --pool 10 --dont_combine_weights_via_disc --j ${THREADS:-2}"]
+    if hand_over.has_ctf:
+        options.append("--ctf" + (" --ctf_phase_flipped" if hand_over.phase_flipped else ""))
+    lines += [" \\\n    ".join([f"mpirun -n ${{MPI:-3}} {PROGRAM}", *options, "$MORE"]),
+              " \\\n    ".join([f'relion_postprocess --i "$HERE/{folder}/run_half1_class001_unfil.mrc"',
+                               f'--o "$HERE/{folder}/post" --mask "$HERE/{hand_over.mask_file}"',
+                               f"--angpix {hand_over.voxel_size_ang:.5f} --auto_bfac --autob_lowres 10"]), ""]
+    return "\n".join(lines)
+
+
+def project_folder(star: Path, out_dir: Path) -> Path:
+    """The folder that RELION must run in: that from which all image names of the star file lead to a file.
+
+    The results folder or one above it; the results folder where there is none.
+    """
+    names, folder = split_names(read_star(star)).stacks, out_dir.resolve()
+    for place in (folder, *folder.parents):
+        if all((place / name).is_file() for name in names):
+            return place
+    return folder
+
+
+def write_script(hand_over: HandOver, out_dir: Path) -> str:
+    """Write ``NAME_relion.sh``; returns its name."""
+    name = f"{hand_over.name}_relion.sh"
+    path = out_dir / name
+    part = path.with_name(name + ".tmp")
+    part.write_text(script(hand_over, out_dir))
+    part.chmod(0o755)
+    os.replace(part, path)
+    return name
