@@ -277,8 +277,8 @@ class FullresRun:
 
     command: Literal["fullres"] = fixed("fullres")
     states_dir: str = setting("", "Results folder of states", path=True, required=True, option="states")
-    particles: str = setting("", "RELION star file of the same particles at full size, joined by vaeParticleId; empty = "
-                             "those of the states", path=True, metavar="STAR")
+    particles: str = setting("", "RELION star file of the same particles at full size, joined by vaeParticleId; "
+                             "empty = those of the states", path=True, metavar="STAR")
     stack: str = setting("", "One stack that holds every image, in place of those the star file names", path=True)
     b_factor_ang2: float = setting(
         0.0, "Of the sharpened maps, below 0 as RELION's", label="B-factor", unit="A^2", low=-2000, high=2000,

@@ -10,8 +10,8 @@ from ..physics.fsc import fourier_shell_correlation
 from ..physics.local_resolution import LocalResolution, local_resolution
 from ..physics.masked_fsc import mask_of_map
 from ..physics.sharpening import GUINIER_FROM_ANG, filtered, guinier_fit, reference_weight, sharpened
-from ..refine.half_map_fsc import halves_proof
-from ..refine.half_maps import Halves
+from ..refine.detail.half_map_fsc import halves_proof
+from ..refine.detail.half_maps import Halves
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from ..physics.slices import map_box_px
 from ..reconstruction.images import Images, spread_rows
 from ..reconstruction.least_squares import residual_powers, solved, sums_of
 from ..reconstruction.posed_images import Coefficients, PosedImages, in_chunks
-from ..refine.half_maps import HALF_SETS, reached_shell
+from ..refine.detail.half_maps import HALF_SETS, reached_shell
 from ..runtime.step_store import stored
 from .tuning import FullresTuning
 

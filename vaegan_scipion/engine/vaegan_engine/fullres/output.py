@@ -25,7 +25,7 @@ from ..data.star_subset import whole_numbers, write_rows
 from ..figures import drawing, fsc_curves
 from ..physics.rotations import rotation_distance_deg
 from ..reconstruction.images import spread_rows
-from ..refine.particle_output import Table, pose_columns, write_stars, write_tables
+from ..refine.output.particle_output import Table, pose_columns, write_stars, write_tables
 from .final_maps import FinalMaps, final_maps
 from .half_set_rounds import Refinement, StateImages, final_half_maps
 from .inputs import Inputs, StateStart
