@@ -77,3 +77,47 @@ def test_a_map_in_its_working_box_is_the_map_in_the_box_of_the_images(monkeypatc
     assert float((small - large).norm() / large.norm()) < 0.03
     assert float(((small_misfit - large_misfit) / large_misfit).abs().max()) < 0.02
     assert float(small_misfit.mean()) == pytest.approx(float(large_misfit.mean()), rel=2e-3)
+
+
+def test_a_prior_is_the_wiener_filter_of_even_weights():
+    """With the same weight everywhere, noise over signal f divides a shell by 1 + f; without one by 1.05."""
+    rng = torch.Generator().manual_seed(0)
+    numerator = torch.randn(48, 48, 25, dtype=torch.complex64, generator=rng)
+    even = torch.full((48, 48, 25), 4.0)
+    prior = torch.linspace(0, 3, 13)
+    plain, filtered = (torch.fft.rfftn(least_squares.solved(numerator, even, 24, 11.0, given))
+                       for given in (None, prior))
+    for shell in (2, 5, 9):
+        ratio = (filtered[0, 0, shell] / plain[0, 0, shell]).real  # neighbours, by the gridding correction, are alike
+        assert float(ratio) == pytest.approx(1.05 / (1 + float(prior[shell])), rel=0.25)
+
+
+@pytest.mark.parametrize("prior", [None, torch.linspace(0.1, 2, 13)])
+def test_large_grids_in_slabs_give_the_same_map(monkeypatch, prior):
+    rng = torch.Generator().manual_seed(1)
+    numerator = torch.randn(48, 48, 25, dtype=torch.complex64, generator=rng)
+    denominator = torch.rand(48, 48, 25, generator=rng)
+    whole = least_squares.solved(numerator, denominator, 24, 9.0, prior)
+    monkeypatch.setattr(least_squares, "_WHOLE_PX", 16)
+    monkeypatch.setattr(least_squares, "_SLAB_PLANES", 7)
+    torch.testing.assert_close(least_squares.solved(numerator, denominator, 24, 9.0, prior), whole)
+
+
+def test_powers_of_what_is_left_are_those_of_the_noise():
+    data, _, rotations, shifts = simulated([blobs(4)], 200, 1.0)
+    band, flat = make_band(24, 8.0), torch.ones(200, len(make_band(24, 8.0).index))
+    images = PosedImages(Coefficients(data, np.arange(200), band), rotations, shifts)
+    map_ = least_squares.reconstruction(images, lambda rows: flat[rows], mask_of(24))
+    torch.testing.assert_close(map_, least_squares.reconstruction(images, flat[0], mask_of(24)))
+    powers = least_squares.residual_powers(images, map_)
+    assert powers.shape == (200, 13) and not powers[:, 9:].any()
+    torch.testing.assert_close(powers.mean(0)[1:9], residual_noise(images, map_)[1:9], rtol=1e-3, atol=1.0)
+
+
+def test_a_narrower_band_is_that_of_the_images(monkeypatch):
+    data, *_ = simulated([blobs(4)], 20, 1.0)
+    rows = np.array([3, 19, 4])
+    for most_held in (0, None):
+        narrow = Coefficients(data, rows, make_band(24, 9.0), most_held).within(make_band(24, 5.0))
+        for ours, theirs in zip(narrow[:], data.coefficients(rows, make_band(24, 5.0)), strict=True):
+            torch.testing.assert_close(ours, theirs)

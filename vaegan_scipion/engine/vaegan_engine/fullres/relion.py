@@ -67,10 +67,13 @@ def script(hand_over: HandOver, out_dir: Path) -> str:
         f'cd "$(dirname "$0")/{up}"', f'HERE="{here}"', f'mkdir -p "$HERE/{folder}"']
     if not hand_over.is_normal:
         radius_px = round(hand_over.particle_diameter_ang / 2 / hand_over.voxel_size_ang)
-        lines += ["# the images are brought to a background of mean 0 and standard deviation 1, protein white",
-                  f'relion_preprocess --operate_on "{particles}" --operate_out "$HERE/{folder}/particles" --norm '
-                  f"--bg_radius {radius_px}" + (" --invert_contrast" if hand_over.inverted else "")]
-        particles = f"$HERE/{folder}/particles.star"
+        lines += ["# a copy of the images with a background of mean 0 and standard deviation 1, protein white",
+                  f'relion_stack_create --i "{particles}" --o "$HERE/{folder}/stack"',
+                  f'(cd "$HERE/{folder}" && relion_preprocess --operate_on stack.mrcs --operate_out normal --norm '
+                  f"--bg_radius {radius_px}" + (" --invert_contrast)" if hand_over.inverted else ")"),
+                  f'sed "s#/stack.mrcs#/normal.mrcs#" "$HERE/{folder}/stack.star" > "$HERE/{folder}/normal.star"',
+                  f'rm "$HERE/{folder}/stack.mrcs"']
+        particles = f"$HERE/{folder}/normal.star"
     options = [
         f'--o "$HERE/{folder}/run" --auto_refine --split_random_halves --i "{particles}"',
         f'--ref "$HERE/{hand_over.map_file}" --ini_high {hand_over.shared_ang:.2f}',

@@ -15,13 +15,15 @@ import numpy as np
 from scipy import ndimage
 
 from .fsc import fourier_shell_correlation, resolution_at
+from .shards import in_parts
 
 THRESHOLD = 0.5
 WINDOW_RESOLUTIONS = 7.0  # side of the window / resolution of the whole map
 MIN_WINDOW_PX = 16
-STEPS_PER_WINDOW = 6.0  # points on the grid, along an axis
+STEPS_PER_WINDOW = 4.0  # points on the grid, along an axis
 INSIDE = 0.5  # of the mask, where points are
 _PLANES = 16  # interpolated at a time
+_POINTS = 32  # that one thread looks at in turn
 
 
 @dataclass(frozen=True)
@@ -55,13 +57,19 @@ def local_resolution(half_maps: np.ndarray, mask: np.ndarray, voxel_size_ang: fl
         inside[tuple(len(ticks) // 2 for _ in range(3))] = True
     ball = _ball(side)
     padded = np.pad(half_maps, ((0, 0), *((side // 2, side // 2),) * 3))
-    grid = np.full(inside.shape, np.nan)
-    for z, y, x in np.argwhere(inside):
-        corner = [slice(t, t + side) for t in (ticks[z], ticks[y], ticks[x])]
-        first, second = (part * ball for part in padded[(slice(None), *corner)])
-        grid[z, y, x] = resolution_at(fourier_shell_correlation(first, second), THRESHOLD, side, voxel_size_ang).ang
+    points = np.argwhere(inside)
+
+    def at_points(first: int, end: int) -> list[float]:
+        found = []
+        for corner in ticks[points[first:end]]:
+            halves = padded[(slice(None), *(slice(t, t + side) for t in corner))] * ball
+            found.append(resolution_at(fourier_shell_correlation(*halves), THRESHOLD, side, voxel_size_ang).ang)
         if progress:
-            progress(1)
+            progress(end - first)
+        return found
+
+    grid = np.full(inside.shape, np.nan)
+    grid[inside] = np.concatenate(in_parts(at_points, len(points), _POINTS))
     at = ndimage.distance_transform_edt(~inside, return_distances=False, return_indices=True)
     places = (np.arange(d) - ticks[0]) / step
     filled = grid[tuple(at)]

@@ -1,0 +1,181 @@
+"""The command on disk: files, joined by id; going on after a stop; what it refuses; its hand-over to RELION."""
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from states_folders import perturbed, simulated_particles, true_poses, write_states
+from vaegan_engine.contract import result_files
+from vaegan_engine.contract.errors import DataError, StoppedError
+from vaegan_engine.contract.fullres_records import FullresSummary
+from vaegan_engine.contract.record import read_record
+from vaegan_engine.contract.settings import ComputeConfig, FullresRun
+from vaegan_engine.data.mrc_files import read_map
+from vaegan_engine.data.particle_tables import read_cluster_rows
+from vaegan_engine.data.star_files import read_star
+from vaegan_engine.fullres import fullres
+from vaegan_engine.fullres.relion import PROGRAM, HandOver, script
+from vaegan_engine.fullres.tuning import TUNING
+from vaegan_engine.physics.rotations import euler_to_matrix, rotation_distance_deg
+
+ONE_THREAD = ComputeConfig(device="cpu", threads=1)
+ERROR_DEG = 4.0
+TUNING_HERE = replace(TUNING, min_group_images=20)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Two states of the phantom, poses turned by 4 degrees, refined: (folder, summary)."""
+    folder = tmp_path_factory.mktemp("fullres")
+    star = simulated_particles(folder / "particles", phantom=2, per_map=80, micrograph_noise_spread=0.3)
+    rotations, shifts_px, _ = true_poses(folder / "particles")
+    write_states(folder / "states", star, perturbed(rotations, ERROR_DEG), shifts_px, 60.0)
+    run = FullresRun(states_dir=str(folder / "states"), compute=ONE_THREAD, max_rounds=3, b_factor_ang2=-150.0)
+    return folder, fullres.run_fullres(run, folder / "out", tuning=TUNING_HERE)
+
+
+def errors_deg(folder, out) -> torch.Tensor:
+    """Pose errors of all particles, by id."""
+    rows = {int(row["particle_id"]): row for row in result_files.read_csv(out / result_files.PARTICLES_CSV)}
+    angles = torch.tensor([[float(rows[i][name]) for name in ("rot_deg", "tilt_deg", "psi_deg")]
+                           for i in range(1, len(rows) + 1)])
+    return rotation_distance_deg(euler_to_matrix(*angles.double().T), true_poses(folder / "particles")[0])
+
+
+def test_poses_are_nearer_to_the_truth_and_every_file_is_there(made):
+    folder, summary = made
+    out = folder / "out"
+    assert float(errors_deg(folder, out).median()) < 0.6 * ERROR_DEG  # by 40 images of a half, in 3 rounds
+    assert read_record(FullresSummary, out / result_files.FULLRES_JSON, "fullres") == summary
+    assert [state.n_particles for state in summary.states] == [80, 80] and summary.box_px == 32
+    for state, row in zip(summary.states, read_cluster_rows(out), strict=True):
+        assert row.label == state.label and row.file == state.map_file and row.of_state.files == state.half_files
+        assert state.n_noise_groups == 2  # 160 images in two micrographs, of which either has some 30 in each state
+        assert state.resolution_ang < state.resolution_before_ang and state.proven
+        assert state.b_factor_ang2 == -150 and state.b_factor_from == "as given"
+        assert state.local_resolution_ang == sorted(state.local_resolution_ang)
+        for file in (state.map_file, *state.half_files, state.sharpened_file, state.local_resolution_file,
+                     state.mask_file):
+            array, voxel_ang = read_map(out / file)
+            assert array.shape == (32,) * 3 and voxel_ang == pytest.approx(summary.voxel_size_ang)
+        assert len(read_star(out / state.star_file)) == 80
+    for name in (result_files.FSC_CSV, result_files.PARTICLES_STAR, "fsc.png", "sections.png"):
+        assert (out / name).stat().st_size > 100
+    assert result_files.read_json(out / result_files.STATUS_JSON)["state"] == "finished"
+
+
+def test_star_files_have_the_poses_and_half_sets_of_the_table(made):
+    folder, summary = made
+    star = read_star(folder / "out" / summary.states[1].star_file)
+    rows = {int(row["particle_id"]): row for row in result_files.read_csv(folder / "out" / result_files.PARTICLES_CSV)}
+    ids = star.integers("vaeParticleId").tolist()
+    assert {int(rows[i]["label"]) for i in ids} == {1}
+    assert star.integers("rlnRandomSubset").tolist() == [int(rows[i]["half_set"]) for i in ids]
+    np.testing.assert_allclose(star.numbers("rlnAngleTilt"), [float(rows[i]["tilt_deg"]) for i in ids], atol=1e-4)
+    np.testing.assert_allclose(star.numbers("rlnOriginXAngst"), [-float(rows[i]["shift_x_ang"]) for i in ids],
+                               atol=1e-4)
+    assert star.has("rlnMicrographName") and star.has("rlnVoltage")
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_bits(made, tmp_path, monkeypatch):
+    folder, summary = made
+    run = FullresRun(states_dir=str(folder / "states"), compute=ONE_THREAD, max_rounds=3, b_factor_ang2=-150.0)
+    rounds, refine_round = [], fullres.refine_round
+
+    def stopped(state, refinement):
+        if len(rounds) == 4:
+            raise KeyboardInterrupt
+        rounds.append(1)
+        return refine_round(state, refinement)
+
+    monkeypatch.setattr(fullres, "refine_round", stopped)
+    with pytest.raises(StoppedError):
+        fullres.run_fullres(run, tmp_path, tuning=TUNING_HERE)
+    monkeypatch.setattr(fullres, "refine_round", refine_round)
+    again = fullres.run_fullres(run, tmp_path, resume=True, tuning=TUNING_HERE)
+    assert [state.rounds for state in again.states] == [state.rounds for state in summary.states]
+    for name in (result_files.PARTICLES_CSV, summary.states[1].sharpened_file):
+        assert (tmp_path / name).read_bytes() == (folder / "out" / name).read_bytes()
+    assert fullres.run_fullres(run, tmp_path, resume=True) == again
+
+
+def test_particles_that_are_missing_are_named(made, tmp_path):
+    folder, _ = made
+    text = (folder / "particles" / "particles.star").read_text().splitlines()
+    star = folder / "particles" / "fewer.star"
+    star.write_text("\n".join(line for line in text if not line.startswith("000007@")) + "\n")
+    with pytest.raises(DataError, match=r"particle 7 of .* is not there \(1 of 160 are missing\)"):
+        fullres.run_fullres(FullresRun(states_dir=str(folder / "states"), particles=str(star)), tmp_path)
+    with pytest.raises(DataError, match="is a 'fullres', not states"):
+        fullres.run_fullres(FullresRun(states_dir=str(folder / "out")), tmp_path)
+
+
+def test_memory_is_told_beforehand():
+    assert 3.0 < fullres.memory_gb(256) < 4.0 < 5.0 < fullres.memory_gb(320)
+
+
+HAND_OVER = HandOver("state_01", "state_01.star", "maps/a.mrc", "maps/mask.mrc", 200.0, 4.0, 12.0, 1.3, True, False,
+                     False, (0.0, 1.0))
+
+
+@pytest.mark.parametrize(("resolution_ang", "order"), [(60.0, 3), (8.0, 3), (4.0, 4), (2.0, 5), (0.2, 7)])
+def test_angles_are_as_fine_as_the_resolution_asks(resolution_ang, order):
+    asked = replace(HAND_OVER, resolution_ang=resolution_ang)
+    assert asked.healpix_order() == order
+    assert asked.sigma_ang_deg() == pytest.approx(58.6 / 2 ** order)
+
+
+def test_images_that_are_not_normal_are_made_so_first(made):
+    out = made[0] / "out"
+    shutil.copy(out / "state_01.star", out / "state_03.star")
+    text = script(replace(HAND_OVER, star_file="state_03.star"), out)
+    assert "--ini_high 12.00" in text and "relion_preprocess" not in text and '--i "$HERE/state_03.star"' in text
+    text = script(replace(HAND_OVER, star_file="state_03.star", inverted=True, phase_flipped=True), out)
+    assert "--invert_contrast" in text and "--bg_radius 77" in text and "--ctf_phase_flipped" in text
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which(PROGRAM) is None or shutil.which("mpirun") is None,
+                    reason=f"{PROGRAM} is not installed")
+def test_relion_goes_on_from_the_script(made):
+    """Three processes, one iteration: RELION takes star file, half sets, map and options, and keeps our poses near."""
+    folder, summary = made
+    out, state = folder / "out", summary.states[0]
+    star = out / "relion_state_01" / "run_it001_data.star"
+    said = run_until(out / state.relion_file, star)
+    assert star.exists(), said[-3000:]
+    theirs, ours = read_star(star), read_star(out / state.star_file)
+    by_id = dict(zip(ours.integers("vaeParticleId").tolist(), range(len(ours)), strict=True))
+    rows = [by_id[i] for i in theirs.integers("vaeParticleId").tolist()]
+    assert (theirs.integers("rlnRandomSubset") == ours.integers("rlnRandomSubset")[rows]).all()
+    names = [f"rlnAngle{name}" for name in ("Rot", "Tilt", "Psi")]
+    matrices = [euler_to_matrix(*(torch.from_numpy(table.numbers(name)) for name in names)) for table in (theirs, ours)]
+    assert float(rotation_distance_deg(matrices[0], matrices[1][rows]).median()) < 8.0
+
+
+def run_until(script_path, file, seconds=400) -> str:
+    """Run it, as root too, from another folder, until a file is whole; then end it. What it said.
+
+    MPI may put several processes on one core.
+    """
+    environment = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "THREADS": "1",
+                   "OMPI_MCA_rmaps_base_oversubscribe": "1", "OMPI_MCA_mpi_yield_when_idle": "1"}
+    log = script_path.with_suffix(".log")
+    with open(log, "wb") as stream:
+        process = subprocess.Popen(["sh", str(script_path)], env=environment, stdout=stream, stderr=stream,
+                                   start_new_session=True)
+        until = time.monotonic() + seconds
+        while process.poll() is None and time.monotonic() < until and not file.with_name(
+                file.name.replace("data", "optimiser")).exists():
+            time.sleep(0.2)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
+    return log.read_text(errors="replace")
