@@ -1,8 +1,10 @@
 """The hand-over to RELION: a shell script beside the star file of a state, which refines it around our poses.
 
-``--ini_high`` is what the half sets share already: both of RELION's halves begin from the one map below it, so what
-they claim beyond it is as independent as before. RELION keeps the half sets of the star file (``rlnRandomSubset``).
-Angles are sampled as finely as the resolution needs at the particle's rim, and searched about our poses alone.
+RELION's halves both begin from the one map, low-passed at ``--ini_high``: what they claim beyond it is independent, and
+nothing coarser is. So it is as coarse as it can be without losing the poses, for which a map needs some ten shells of
+the box: an eighth of the particle's diameter, or finer where the half sets share finer detail anyway. RELION keeps the
+half sets of the star file (``rlnRandomSubset``). Angles are sampled as finely as the resolution needs at the particle's
+rim, and searched about our poses alone.
 """
 from __future__ import annotations
 
@@ -19,6 +21,7 @@ from ..data.star_files import read_star
 PROGRAM = "relion_refine_mpi"
 _STEP_DEG = 29.3  # of RELION's healpix order 0, oversampled once; every order halves it
 _ORDERS = 3, 7  # that are used
+_POSE_PARTS = 8.0  # of the diameter: a map of that resolution holds the poses
 _NORMAL = 0.1  # that the background's mean and standard deviation may be off in RELION
 
 
@@ -46,9 +49,13 @@ class HandOver:
         return not self.inverted and abs(mean) < _NORMAL and abs(deviation - 1) < _NORMAL
 
     def healpix_order(self) -> int:
-        """Of the coarsest sampling whose step, seen at the particle's rim, is the resolution."""
-        step_deg = math.degrees(2 * self.resolution_ang / self.particle_diameter_ang)
+        """Of the coarsest sampling whose step moves the particle's rim by at most half the resolution."""
+        step_deg = math.degrees(self.resolution_ang / self.particle_diameter_ang)
         return int(np.clip(math.ceil(math.log2(_STEP_DEG / step_deg)), *_ORDERS))
+
+    def ini_high_ang(self) -> float:
+        """Low pass of the map that both halves begin with."""
+        return max(min(self.shared_ang, self.particle_diameter_ang / _POSE_PARTS), self.resolution_ang)
 
     def sigma_ang_deg(self) -> float:
         """Standard deviation of the prior about our angles: two steps, as RELION's own local searches have."""
@@ -76,7 +83,7 @@ def script(hand_over: HandOver, out_dir: Path) -> str:
         particles = f"$HERE/{folder}/normal.star"
     options = [
         f'--o "$HERE/{folder}/run" --auto_refine --split_random_halves --i "{particles}"',
-        f'--ref "$HERE/{hand_over.map_file}" --ini_high {hand_over.shared_ang:.2f}',
+        f'--ref "$HERE/{hand_over.map_file}" --ini_high {hand_over.ini_high_ang():.2f}',
         f"--healpix_order {order} --auto_local_healpix_order {order} --sigma_ang {hand_over.sigma_ang_deg():.2f}",
         "--oversampling 1 --offset_range 3 --offset_step 1 --sym ${SYM:-C1} --low_resol_join_halves 40",
         f"--particle_diameter {hand_over.particle_diameter_ang:.0f} --flatten_solvent --zero_mask --norm --scale",
