@@ -18,6 +18,7 @@ from vaegan_engine.contract.errors import DataError, StoppedError
 from vaegan_engine.contract.fullres_records import FullresSummary
 from vaegan_engine.contract.record import read_record
 from vaegan_engine.contract.settings import ComputeConfig, FullresRun
+from vaegan_engine.contract.status import read_status
 from vaegan_engine.data.mrc_files import read_map
 from vaegan_engine.data.particle_tables import read_cluster_rows
 from vaegan_engine.data.star_files import read_star
@@ -70,7 +71,7 @@ def test_poses_are_nearer_to_the_truth_and_every_file_is_there(made):
         assert len(read_star(out / state.star_file)) == 80
     for name in (result_files.FSC_CSV, result_files.PARTICLES_STAR, "fsc.png", "sections.png"):
         assert (out / name).stat().st_size > 100
-    assert result_files.read_json(out / result_files.STATUS_JSON)["state"] == "finished"
+    assert read_status(out).finished
 
 
 def test_star_files_have_the_poses_and_half_sets_of_the_table(made):

@@ -10,7 +10,7 @@ from vaegan_engine.contract.map_records import HalvesProof, MapComparison, State
 from vaegan_engine.contract.record import write_record, write_records
 from vaegan_engine.contract.records import ClusterRow, MaskRow, Shells, StatesSummary
 from vaegan_engine.contract.settings import DataConfig, StatesRun
-from vaegan_engine.data.run_images import ROW_IDS
+from vaegan_engine.contract.status import update_status
 from vaegan_engine.physics.rotations import euler_to_matrix, matrix_to_euler
 from vaegan_engine.reconstruction.pose_refinement import small_rotations
 from vaegan_engine.simulation.options import SimulateOptions
@@ -68,5 +68,5 @@ def write_states(folder: Path, particles: Path, rotations: torch.Tensor, shifts_
         len(rows), "made", Shells(4, 6, 8), [], 50.0, 3.0, 0.0, 0.1,
         [MaskRow(0.38 * box_px * voxel_ang, 1.0, True)], [], [], None))
     run_json.write_run(StatesRun(data=DataConfig(particles=str(particles), box_px=box_px)), folder / "run.json")
-    result_files.write_json(folder / result_files.STATUS_JSON, {"state": "finished", ROW_IDS: None})
+    update_status(folder, state="finished", ids_are_rows_of="")
     return folder

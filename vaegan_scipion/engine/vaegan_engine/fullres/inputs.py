@@ -60,7 +60,7 @@ class Inputs:
     shifts_px: Tensor  # (n, 2)
     states: list[StateStart]
     mask: Tensor  # (d, d, d)
-    ids_are_rows_of: str | None
+    ids_are_rows_of: str
     background: Callable[[np.ndarray], tuple[float, float]]  # mean and deviation in the stacks of some particles
 
     def digest(self) -> str:
@@ -98,7 +98,7 @@ def open_inputs(run: FullresRun, device: torch.device, tuning: FullresTuning) ->
         streamed.data, read_star(Path(data.particles)), images, table.row_number[rows] - 1, table.particle_id[rows],
         poses.label[here], half_sets_of(poses, here, folder), euler_to_matrix(*angles_deg.T).float().to(device),
         shifts_px.float().to(device), starts, mask_of(folder, starts, images, tuning).to(device),
-        table.sha256 if table.ids_are_rows else None, lambda some: streamed.background(rows[some]))
+        table.sha256 if table.ids_are_rows else "", lambda some: streamed.background(rows[some]))
     for note in table.notes:
         print(note, flush=True)
     check_halves(found, folder)

@@ -16,11 +16,11 @@ from ..contract.map_records import StateFigures
 from ..contract.record import write_record, write_records
 from ..contract.records import ClusterRow
 from ..contract.settings import FullresRun
+from ..contract.status import update_status
 from ..data import particle_stars
 from ..data.mrc_files import write_map
 from ..data.particle_tables import read_clusters, rows_of
 from ..data.prepared_images import ParticleCache
-from ..data.run_images import ROW_IDS
 from ..data.star_subset import whole_numbers, write_rows
 from ..figures import drawing, fsc_curves
 from ..physics.rotations import rotation_distance_deg
@@ -56,7 +56,7 @@ def write(inputs: Inputs, found: list[Found], asked: Asked, out_dir: Path) -> Fu
     write_stars(inputs.data, cache, table, out_dir)
     rows, states, strip = [], [], []
     for start, (state, refinement) in zip(inputs.states, found, strict=True):
-        result_files.update_status(out_dir, stage=f"maps of {state_name(start.label)}")
+        update_status(out_dir, stage=f"maps of {state_name(start.label)}")
         maps = final_maps(final_half_maps(state, refinement), inputs.mask.cpu().numpy(), start.shared_shell,
                           inputs.images.pixel_size_ang, asked.run.b_factor_ang2)
         files = write_maps(maps, start.label, inputs.images.pixel_size_ang, out_dir)
@@ -78,8 +78,8 @@ def write(inputs: Inputs, found: list[Found], asked: Asked, out_dir: Path) -> Fu
     summary = FullresSummary(inputs.images.box_px, inputs.images.pixel_size_ang, len(inputs.label), asked.seconds,
                              asked.n_refined / max(asked.seconds, 1e-9), states)
     write_record(out_dir / result_files.FULLRES_JSON, summary)
-    result_files.update_status(out_dir, state="finished", command=asked.run.command, stage="finished", error=None,
-                               n_particles=len(inputs.label), states=len(rows), **{ROW_IDS: inputs.ids_are_rows_of})
+    update_status(out_dir, state="finished", command=asked.run.command, stage="finished", error=None,
+                  n_particles=len(inputs.label), states=len(rows), ids_are_rows_of=inputs.ids_are_rows_of)
     return summary
 
 
