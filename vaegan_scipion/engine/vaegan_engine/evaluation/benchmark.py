@@ -1,7 +1,8 @@
 """``benchmark``: the scoreboard. Each task is simulated, refined and compared with the truth; one table for all.
 
 A task's row is kept in its folder, so a suite that was stopped goes on where it was. With ``--train`` a VAE-GAN
-is trained and its clusters start the refinement; without it, random maps do.
+is trained and its clusters start the refinement; without it, random maps do. With ``--landscape`` a VAE-GAN is
+trained with the poses that were found, and its clusters are compared with the truth too.
 """
 from __future__ import annotations
 
@@ -28,6 +29,7 @@ from ..simulation.options import SimulateOptions, Simulation
 from ..simulation.simulate import STACK, STAR, TRUTH_CSV, run_simulate
 from .benchmark_scores import COLUMNS, groups, label_scores, scores, true_maps, true_table
 from .benchmark_tasks import SUITES, TASKS, Task
+from .landscape_scores import LANDSCAPE_FIGURES, landscape_scores
 from .peers import PEERS, run_peer
 from .plane_scores import plane_scores
 from .result_rows import Figure, ResultRow, measured, write_row
@@ -46,6 +48,7 @@ class BenchmarkOptions:
                          choices=tuple(SUITES))
     only: tuple[str, ...] = setting((), "This task; may be repeated", choices=tuple(TASKS), repeated=True)
     train: bool = setting(False, "Train a VAE-GAN first and start from its clusters")
+    landscape: bool = setting(False, "Then train a VAE-GAN with the poses that were found, and score its clusters")
     peers: tuple[str, ...] = setting((), "Group the same images this way too; may be repeated", choices=tuple(PEERS),
                                      repeated=True, option="peer")
     seeds: tuple[int, ...] = setting((), "This seed of everything random, not those of the suite; may be repeated",
@@ -92,6 +95,8 @@ def run_benchmark(options: BenchmarkOptions, out_dir: Path) -> list[TaskRow]:
             out = out_dir / f"{options.suite}-{name}-{seed}"
             where, is_new = replace(options.compute, seed=seed), not (out / ROW_JSON).exists()
             rows.append(run_task(name, task, data, out, where, options.train))
+            if options.landscape and not task.in_plane:
+                rows[-1] = with_landscape(rows[-1], out, where, groups(task, data), task.ordered)
             if options.rows_dir and is_new:
                 write_row(result_row(rows[-1], options), Path(options.rows_dir))
             rows[-1] = with_peers(rows[-1], out, options.peers, where, groups(task, data))
@@ -112,14 +117,23 @@ def result_row(row: TaskRow, options: BenchmarkOptions) -> ResultRow:
              "nyquist_frac_0.5": "of_nyquist", "claimed_excess": "claimed_fsc_excess",
              "claimed_excess_all_shells": "claimed_fsc_excess_all_shells", "spearman": "spearman",
              "junk_recall": "junk_recall", "junk_precision": "junk_precision", "minutes": "minutes",
-             "verdict": "verdict"}
+             **{name: name for name in LANDSCAPE_FIGURES}, "verdict": "verdict"}
     said = to_json(row)
     figures = {new: said[old] for old, new in named.items() if said.get(old) is not None}
     suffix = "" if options.suite == "standard" else f"-{options.suite}"
     command = (f"vaegan benchmark --data MAPS --suite {options.suite} --only {row.task} --seed {row.seed}"
-               + (" --train" if options.train else ""))
+               + (" --train" if options.train else "") + (" --landscape" if options.landscape else ""))
     return measured(row.task + suffix, figures, command, row.seed, threads=options.compute.threads,
                     beside=options.beside, settings=row.settings)
+
+
+def with_landscape(row: TaskRow, out: Path, where: ComputeConfig, group_of: dict[str, str], ordered: bool) -> TaskRow:
+    """The task's row with the scores of the landscape, where it lacks them and states were found; its file too."""
+    if "landscape_clusters" in row.figures or not row.figures.get("found"):
+        return row
+    row = replace(row, figures={**row.figures, **landscape_scores(out, where, group_of, ordered)})
+    write_record(out / ROW_JSON, row)
+    return row
 
 
 def with_peers(row: TaskRow, out: Path, peers: Sequence[str], where: ComputeConfig,
