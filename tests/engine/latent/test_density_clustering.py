@@ -266,9 +266,10 @@ def test_the_try_that_agrees_best_with_the_others_is_kept(monkeypatch, rng):
     one = np.zeros(180, int)
     for given, kept in (([one, state, state], 1), ([state, one, state], 0), ([state, state, one], 0)):
         labels = iter(given)
-        monkeypatch.setattr(cluster, "grouped", lambda run, z, points, labels=labels: density_clustering.Grouping(
+        monkeypatch.setattr(cluster, "grouped", lambda *_, labels=labels: density_clustering.Grouping(
             next(labels), np.ones(180)))
-        _, _, group, tries = cluster.most_typical(ClusterRun(), raw)
+        _, laid_out, tries = cluster.most_typical(ClusterRun(), raw)
+        group = laid_out.group
         assert np.array_equal(group.labels, state)
         assert [row.clusters for row in tries] == [int(one.max()) + 1 for one in given]
         assert [row.kept for row in tries].index(True) == kept and tries[kept].ami > 0.4
@@ -276,5 +277,6 @@ def test_the_try_that_agrees_best_with_the_others_is_kept(monkeypatch, rng):
 
 def test_methods_without_chance_in_the_plane_are_tried_once(rng):
     raw = soft_one_hot(np.repeat([0, 1], 60), rng)
-    _, _, group, tries = cluster.most_typical(ClusterRun(method="kmeans", n_clusters=2), raw)
+    _, laid_out, tries = cluster.most_typical(ClusterRun(method="kmeans", n_clusters=2), raw)
+    group = laid_out.group
     assert tries == [Try(2, 1.0, True)] and group.labels.max() == 1

@@ -22,8 +22,9 @@ def assessed(z, n_categories=0, repeats=3, **settings):
                      compute=ComputeConfig(device="cpu", threads=1), **settings)
     noisy = density_clustering.jittered(z, 0)
     points = density_clustering.embed_2d(noisy, run.n_neighbors, run.min_dist, 0)
-    group = cluster.grouped(run, noisy, points)
-    details = cluster.describe(run, noisy, Clusters(np.arange(len(z)), group.labels, group.probability, points), group)
+    group = cluster.grouped(run, noisy, points, len(z))
+    details = cluster.describe(run, noisy, Clusters(np.arange(len(z)), group.labels, group.probability, points),
+                               cluster.LaidOut(np.arange(len(z)), points, group))
     latents = cluster.LatentsAsClustered(z, noisy, n_categories)
     return cluster.assess(run, latents, group, details), group.labels
 

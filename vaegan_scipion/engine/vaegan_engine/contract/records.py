@@ -127,6 +127,7 @@ class Clustering:
     valley: Optional[float] = None  # between the two clusters that are parted least
     null: Optional[List[NullDraw]] = None
     plateau: Optional[Plateau] = None
+    laid_out: Optional[int] = None  # of very many particles, those that UMAP and HDBSCAN saw (hdbscan_groups too)
 
 
 # ------------------------------- halves and evaluation -------------------------------

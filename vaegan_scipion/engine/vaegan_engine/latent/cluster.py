@@ -21,7 +21,7 @@ from ..data.run_images import row_ids_of
 from ..figures import drawing
 from ..runtime.progress import progress_bar
 from ..training.decoded import check_z, load_trained, write_decoded
-from . import density_clustering, stability
+from . import density_clustering, large_sets, stability
 from .density_clustering import Grouping
 
 TRIES = 3  # of UMAP and HDBSCAN with other random numbers
@@ -39,9 +39,10 @@ def run_cluster(run: ClusterRun, out_dir: Path) -> Clustering:
     check_z(decoder, latents.z, run.embedding_dir)
     run_json.write_run(run, out_dir / result_files.RUN_JSON)
 
-    z, points, group, tries = most_typical(run, latents.z)
+    z, laid_out, tries = most_typical(run, latents.z)
+    points, group = large_sets.with_others(z, laid_out.rows, laid_out.points, laid_out.group)
     clusters = Clusters(latents.particle_id, group.labels, group.probability, points)
-    details = replace(describe(run, z, clusters, group), tries=tries)
+    details = replace(describe(run, z, clusters, laid_out), tries=tries, hdbscan_groups=group.hdbscan_groups)
     rows, arrays = picture_rows(latents, clusters, decoder, out_dir)
     if run.stability_repeats:
         details = assess(run, LatentsAsClustered(latents.z, z, decoder.run.model.n_categories), group, details)
@@ -68,21 +69,32 @@ def run_cluster(run: ClusterRun, out_dir: Path) -> Clustering:
     return details
 
 
-def most_typical(run: ClusterRun, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray, Grouping, list[Try]]:
-    """z with jitter, UMAP points and groups of latents ``raw`` (n, k), and a row for every try.
+@dataclass(frozen=True)
+class LaidOut:
+    """Particles that were laid out by UMAP, and their groups; of few particles all (``large_sets``)."""
+
+    rows: np.ndarray  # (m,) of all n
+    points: np.ndarray  # (m, 2)
+    group: Grouping  # of these; of all particles where the method needs no UMAP
+
+
+def most_typical(run: ClusterRun, raw: np.ndarray) -> tuple[np.ndarray, LaidOut, list[Try]]:
+    """z with jitter of latents ``raw`` (n, k), what UMAP and the method make of them, and a row for every try.
 
     Random numbers decide where UMAP leaves a bridge, and now and then one more or one less joins everything. So
     HDBSCAN's groups are those of the try whose labels agree best with the others' (mean AMI), a median of partitions.
     """
     from sklearn.metrics import adjusted_mutual_info_score
 
-    made = []
+    made, rows = [], large_sets.laid_out_rows(len(raw), run.compute.seed)
     for seed in range(run.compute.seed, run.compute.seed + (TRIES if run.method == "hdbscan" else 1)):
-        print(f"UMAP of {len(raw)} particles, z of {raw.shape[1]} numbers, seed {seed}", flush=True)
+        part = f"{len(rows)} of " if len(rows) < len(raw) else ""
+        print(f"UMAP of {part}{len(raw)} particles, z of {raw.shape[1]} numbers, seed {seed}", flush=True)
         z = density_clustering.jittered(raw, seed)
-        points = density_clustering.embed_2d(z, run.n_neighbors, run.min_dist, seed)
-        made.append((z, points, grouped(run, z, points)))
-    labels = [group.labels for _, _, group in made]
+        points = density_clustering.embed_2d(z[rows], run.n_neighbors, run.min_dist, seed)
+        group = grouped(run, z[rows] if run.method == "hdbscan" else z, points, len(raw))
+        made.append((z, LaidOut(rows, points, group)))
+    labels = [laid_out.group.labels for _, laid_out in made]
     agreed = [float(np.mean([adjusted_mutual_info_score(one, other) for k, other in enumerate(labels) if k != place]
                             or [1.0])) for place, one in enumerate(labels)]
     best = int(np.argmax(agreed))
@@ -98,25 +110,29 @@ def check(run: ClusterRun, n: int) -> None:
                         f"Use at most {n} clusters, or embed more particles.")
 
 
-def grouped(run: ClusterRun, z: np.ndarray, points: np.ndarray) -> Grouping:
-    """Labels by the method that was asked for."""
+def grouped(run: ClusterRun, z: np.ndarray, points: np.ndarray, n_all: int) -> Grouping:
+    """Labels by the method that was asked for; ``n_all`` particles are to be grouped, of which these may be a part."""
     if run.method == "kmeans":
         return density_clustering.group_by_kmeans(z, run.n_clusters, run.compute.seed)
     if run.method == "gmm":
         return density_clustering.group_by_mixture(z, run.n_clusters, run.compute.seed)
-    size = density_clustering.smallest_cluster(len(points), run.min_cluster_size, run.min_cluster_frac)
-    if len(points) < 2 * size:
-        print(f"{len(points)} particles cannot hold two clusters of min_cluster_size {size}: all are one. "
+    size = density_clustering.smallest_cluster(n_all, run.min_cluster_size, run.min_cluster_frac)
+    if n_all < 2 * size:
+        print(f"{n_all} particles cannot hold two clusters of min_cluster_size {size}: all are one. "
               "Embed more particles, or lower --min-cluster-size.", flush=True)
-    return density_clustering.group_by_density(z, points, size, run.min_samples, run.join_valley)
+    own = density_clustering.part_size(size, n_all, len(points))
+    group = density_clustering.group_by_density(z, points, own, run.min_samples, run.join_valley)
+    return replace(group, min_cluster_size=size)
 
 
-def describe(run: ClusterRun, z: np.ndarray, clusters: Clusters, group: Grouping) -> Clustering:
+def describe(run: ClusterRun, z: np.ndarray, clusters: Clusters, laid_out: LaidOut) -> Clustering:
     """What ``clustering.json`` holds: how the clusters came about and how stable their number is."""
-    sweep = (density_clustering.sweep(z, clusters.umap, run.min_samples, run.join_valley, clusters.label)
-             if run.method == "hdbscan" else None)
-    return Clustering(run.method, len(z), int(clusters.label.max()) + 1, float((clusters.label == UNASSIGNED).mean()),
-                      density_clustering.JITTER_FRAC, [], group.min_cluster_size, group.hdbscan_groups, sweep)
+    rows, n = laid_out.rows, len(z)
+    sweep = (density_clustering.sweep(z[rows], laid_out.points, run.min_samples, run.join_valley, clusters.label[rows],
+                                      n) if run.method == "hdbscan" else None)
+    return Clustering(run.method, n, int(clusters.label.max()) + 1, float((clusters.label == UNASSIGNED).mean()),
+                      density_clustering.JITTER_FRAC, [], laid_out.group.min_cluster_size, sweep=sweep,
+                      laid_out=len(rows) if len(rows) < n else None)
 
 
 @dataclass(frozen=True)
@@ -172,7 +188,7 @@ def clustered_part(run: ClusterRun, part: np.ndarray, n: int, seed: int) -> tupl
     z = density_clustering.jittered(part, seed)
     if run.method != "hdbscan":
         return z, z, grouped(replace(run, n_clusters=min(run.n_clusters, len(z)),
-                                     compute=replace(run.compute, seed=seed)), z, z).labels
+                                     compute=replace(run.compute, seed=seed)), z, z, len(z)).labels
     points = density_clustering.embed_2d(z, run.n_neighbors, run.min_dist, seed, by_tree=True)
     size = density_clustering.smallest_cluster(n, run.min_cluster_size, run.min_cluster_frac)
     return (

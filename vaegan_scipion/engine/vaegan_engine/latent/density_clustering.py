@@ -174,16 +174,19 @@ def part_size(size: int, n: int, n_part: int) -> int:
 
 
 def sweep(z: np.ndarray, points: np.ndarray, min_samples: int, largest_valley: float,
-          chosen: np.ndarray) -> list[SweepRow]:
+          chosen: np.ndarray, n_all: int = 0) -> list[SweepRow]:
     """Number of clusters against min_cluster_size: where the answer is stable, it is to be trusted.
 
-    ``ami``: adjusted mutual information with the ``chosen`` labels.
+    ``ami``: adjusted mutual information with the ``chosen`` labels. Sizes are those of ``n_all`` particles, of which z
+    and points may be a part.
     """
     from sklearn.metrics import adjusted_mutual_info_score
 
     rows = []
-    for size in sweep_sizes(len(points)):
-        group = group_by_density(z, points, size, min_samples, largest_valley)
+    n_all = n_all or len(points)
+    for size in sweep_sizes(n_all):
+        own = part_size(size, n_all, len(points))
+        group = group_by_density(z, points, own, min_samples, largest_valley)
         rows.append(SweepRow(size, len(group.hdbscan_groups or []), int(group.labels.max()) + 1,
                              float((group.labels == UNASSIGNED).mean()),
                              float(adjusted_mutual_info_score(chosen, group.labels))))

@@ -1,0 +1,37 @@
+"""Memory of this process and of this machine."""
+from __future__ import annotations
+
+from pathlib import Path
+
+GB = 2 ** 30
+
+
+def _kilobytes(path: str, name: str) -> int | None:
+    """A line ``NAME: N kB`` of a file below /proc; None where there is none."""
+    try:
+        lines = Path(path).read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) for line in lines if line.startswith(name + ":")), None)
+
+
+def resident_gb() -> float:
+    """Memory that this process holds; 0 where the system does not say."""
+    return (_kilobytes("/proc/self/status", "VmRSS") or 0) * 1024 / GB
+
+
+def peak_gb() -> float:
+    """The most memory that this process has held; 0 where the system does not say."""
+    return (_kilobytes("/proc/self/status", "VmHWM") or 0) * 1024 / GB
+
+
+def free_gb(otherwise: float = 8.0) -> float:
+    """Memory of this machine that programs may still take, within the limit of a container; else ``otherwise``."""
+    free = _kilobytes("/proc/meminfo", "MemAvailable")
+    found = otherwise if free is None else free * 1024 / GB
+    limit = Path("/sys/fs/cgroup/memory.max")
+    used = Path("/sys/fs/cgroup/memory.current")
+    try:
+        return min(found, max(0.0, (int(limit.read_text()) - int(used.read_text())) / GB))
+    except (OSError, ValueError):  # no container, or "max"
+        return found
