@@ -16,6 +16,7 @@ from ..engine.vaegan_engine.contract import result_files, run_json
 from ..engine.vaegan_engine.contract.settings import Classes2dRun, ComputeConfig, DataConfig
 from ..engine.vaegan_engine.contract.status import read_status
 from ..engine_run import EngineError, has_result, result_file
+from .cost_note import cost_note
 from .form_settings import add_setting, optional, problems_of, values_of
 from .particle_notes import particle_notes
 from .protocol_base import (
@@ -197,7 +198,8 @@ class VaeganProtClasses2D(VaeganProtBase):
             stage = read_status(self.getClassesDir()).stage
             if not stage:
                 return ["The classes are not made yet."]
-            return [f"Running: {stage}" if self.isActive() else f"Stopped at: {stage}. Continue goes on from there."]
+            return [f"Running: {stage}" if self.isActive() else f"Stopped at: {stage}. Continue goes on from there.",
+                    *cost_note(self.getClassesDir())]
         return [f"Verdict: {self._details()['verdict']}",
                 f"All averages in one picture: {self._path(result_files.CLASSES_PNG)}"]
 

@@ -34,6 +34,7 @@ from ..engine.vaegan_engine.contract.setting import field_of
 from ..engine.vaegan_engine.contract.settings import ClusterRun, EmbedRun, HalvesRun
 from ..engine.vaegan_engine.contract.status import read_status
 from ..engine_run import has_result, result_file
+from .cost_note import cost_note
 from .form_settings import add_setting, label_text, optional, problems_of, values_of
 from .protocol_base import VaeganProtBase, count_enabled, set_digest, validate_particles, warn_particles
 from .protocol_train import IMAGES
@@ -254,7 +255,7 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         if not self.hasAttribute("outputClasses") or not has_result(
             self.getClustersDir(), result_files.CLUSTERING_JSON
         ):
-            return ["The clusters are not made yet."]
+            return ["The clusters are not made yet.", *cost_note(self.getClustersDir())]
         rows = sorted(self.readClusterRows(), key=lambda row: (row.label == UNASSIGNED, row.label))
         total = sum(row.n_particles for row in rows)
         numbers = class_ids([row.label for row in rows])

@@ -20,6 +20,7 @@ from ..engine.vaegan_engine.contract.settings import DataConfig, StatesRun, Trai
 from ..engine.vaegan_engine.contract.status import read_status
 from ..engine_run import EngineError, has_result, result_file
 from . import stage_resolutions
+from .cost_note import cost_note
 from .form_settings import add_setting, optional, problems_of, values_of
 from .particle_notes import circle_radius_frac, particle_notes
 from .protocol_base import (
@@ -281,7 +282,8 @@ class VaeganProtStates(VaeganProtBase):
             stage = read_status(self.getStatesDir()).stage
             if not stage:
                 return ["The states are not made yet."]
-            return [f"Running: {stage}" if self.isActive() else f"Stopped at: {stage}. Continue goes on from there."]
+            return [f"Running: {stage}" if self.isActive() else f"Stopped at: {stage}. Continue goes on from there.",
+                    *cost_note(self.getStatesDir())]
         lines = [f"Verdict: {self.readSummary().verdict}"]
         for row in sorted(self.readClusterRows(), key=lambda row: row.label):
             lines.append(f"state {row.label + 1}: {row.n_particles} particles, "

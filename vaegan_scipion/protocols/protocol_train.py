@@ -14,6 +14,7 @@ from ..engine.vaegan_engine.contract.setting import field_of
 from ..engine.vaegan_engine.contract.settings import DataConfig, ModelConfig, StatesRun, TrainingConfig, TrainRun
 from ..engine.vaegan_engine.contract.status import Status, read_status
 from ..engine_run import result_file
+from .cost_note import cost_note
 from .form_settings import (
     add_setting,
     given_values,
@@ -189,7 +190,7 @@ class VaeganProtTrain(VaeganProtBase):
         status = read_status(self._getExtraPath(RUN_DIR))
         seen, total = status.images_seen, status.total_images
         if seen is None or total is None:
-            return ["The training has not begun."]
+            return ["The training has not begun.", *cost_note(self._getExtraPath(RUN_DIR))]
         lines = [f"{seen:,} of {total:,} images seen ({100 * seen / max(total, 1):.0f} % of the training), of "
                  f"{status.n_particles:,} particles, on {status.device}", self._pace(status),
                  f"Box {status.box_px} px, {status.pixel_size_ang:.3f} A/px "

@@ -17,6 +17,7 @@ class Command:
     run: str  # called with (settings, results folder), or with nothing where there are no settings
     settings: str = ""  # settings dataclass
     resumable: bool = False  # has --resume, and its function a parameter of that name
+    forecast: bool = False  # has --forecast, and large sets are told what to expect
     presets: bool = False  # has --config and --set, over a preset
     out_help: str = _FOLDER
     out_required: bool = True
@@ -32,20 +33,21 @@ _TABLE = (
     Command("simulate", "simulate particles from maps (or the built-in phantom)", "simulation.simulate:run_simulate",
             "simulation.options:SimulateOptions"),
     Command("states", "find states, poses and maps of particles (expectation maximisation)",
-            "refine.refine:run_states", "contract.settings:StatesRun", resumable=True),
+            "refine.refine:run_states", "contract.settings:StatesRun", resumable=True, forecast=True),
     Command("fullres", "refine every state locally at full resolution, in the particles' own box",
             "fullres.fullres:run_fullres", "contract.settings:FullresRun", resumable=True),
     Command("classes2d", "class averages of particles with their alignment in the plane, junk marked",
-            "classes2d.classify:run_classes2d", "contract.settings:Classes2dRun", resumable=True),
+            "classes2d.classify:run_classes2d", "contract.settings:Classes2dRun", resumable=True,
+            forecast=True),
     Command("train3d", "train the 3D VAE-GAN on particles, without poses or at known ones", "training.train:run_train",
-            "contract.settings:TrainRun", resumable=True, presets=True),
+            "contract.settings:TrainRun", resumable=True, forecast=True, presets=True),
     Command("train2d", "train the 2D VAE-GAN on particles without poses", "training.train:run_train",
-            "contract.settings:TrainRun", resumable=True, presets=True),
+            "contract.settings:TrainRun", resumable=True, forecast=True, presets=True),
     Command("presets", "list the presets of train3d and train2d", "contract.presets:print_presets"),
     Command("embed", "encode every particle with a trained model", "latent.embed:run_embed",
             "contract.settings:EmbedRun"),
     Command("cluster", "UMAP and density clustering; one map per cluster", "latent.cluster:run_cluster",
-            "contract.settings:ClusterRun"),
+            "contract.settings:ClusterRun", forecast=True),
     Command("traverse", "PCA inside each cluster and maps along it", "latent.traverse:run_traverse",
             "contract.settings:TraverseRun"),
     Command("halves", "train two independent halves and compare them (FSC)", "evaluation.halves:run_halves",

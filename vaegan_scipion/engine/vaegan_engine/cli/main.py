@@ -21,6 +21,7 @@ from .options import add_settings, given
 
 _WHAT = "States, poses and maps of uncurated cryo-EM particles, and the landscape between them by a VAE-GAN."
 _RESUME_HELP = "Continue from the newest checkpoint"
+_FORECAST_HELP = "Measure on this machine what time, memory and disk the run will take, say it, and run nothing"
 
 
 def build_parser(asked: str = "") -> argparse.ArgumentParser:
@@ -37,6 +38,7 @@ def build_parser(asked: str = "") -> argparse.ArgumentParser:
     run.add_argument("run_json", type=Path)
     run.add_argument("--out", type=Path, help="Results folder (default: the folder of run.json)")
     run.add_argument("--resume", action="store_true", help="Continue a training or refinement from its checkpoint")
+    run.add_argument("--forecast", action="store_true", help=_FORECAST_HELP)
     return parser
 
 
@@ -52,6 +54,8 @@ def add_options(parser: argparse.ArgumentParser, command: Command) -> None:
                             help="One setting, for example training.total_kimg=64; may be repeated")
     if command.resumable:
         parser.add_argument("--resume", action="store_true", help=_RESUME_HELP)
+    if command.forecast:
+        parser.add_argument("--forecast", action="store_true", help=_FORECAST_HELP)
     if command.details:
         parser.formatter_class = argparse.RawDescriptionHelpFormatter
         parser.epilog = command.load("details")
@@ -85,7 +89,20 @@ def run_command(command: Command, args: argparse.Namespace) -> None:
     values = given(cls, args)
     settings = (train_settings(command.name, values, args.config, args.set) if command.presets
                 else from_dict(cls, values, "settings"))
-    run(settings, args.out, **({"resume": args.resume} if command.resumable else {}))
+    start(command, settings, args.out, args)
+
+
+def start(command: Command, settings: Any, out_dir: Path | None, args: argparse.Namespace) -> None:
+    """Run a command after what is expected of it was said, or say only that."""
+    resumed = {"resume": args.resume} if command.resumable else {}
+    if command.forecast and not resumed.get("resume"):
+        from ..evaluation import forecasts
+
+        if args.forecast:
+            forecasts.show(settings)
+            return
+        forecasts.say(settings, out_dir)
+    command.load("run")(settings, out_dir, **resumed)
 
 
 def run_file(args: argparse.Namespace) -> None:
@@ -93,7 +110,7 @@ def run_file(args: argparse.Namespace) -> None:
     settings = run_json.read_run(args.run_json)
     command = COMMANDS[settings.command]
     out_dir = args.out or args.run_json.resolve().parent
-    command.load("run")(settings, out_dir, **({"resume": args.resume} if command.resumable else {}))
+    start(command, settings, out_dir, args)
 
 
 def main(argv: Sequence[str]) -> int:

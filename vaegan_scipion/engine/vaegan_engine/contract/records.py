@@ -130,6 +130,21 @@ class Clustering:
     laid_out: Optional[int] = None  # of very many particles, those that UMAP and HDBSCAN saw (hdbscan_groups too)
 
 
+# ------------------------------- before a run -------------------------------
+@dataclass(frozen=True)
+class Forecast:
+    """``forecast.json``: what a run was expected to take on the machine that it ran on."""
+
+    command: str
+    n_images: int
+    seconds: float
+    long_seconds: float  # where the particles ask for more
+    memory_gb: float
+    disk_gb: float
+    stages: Dict[str, float]  # seconds of each
+    measured_seconds: float  # that it took to find this out
+
+
 # ------------------------------- halves and evaluation -------------------------------
 @dataclass(frozen=True)
 class HalfMaps:

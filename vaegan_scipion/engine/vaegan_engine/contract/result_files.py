@@ -7,6 +7,7 @@ Every file is written as ``NAME.tmp`` and renamed; only ``log.jsonl`` is appende
 train folder
 ========================= ======================================================
 ``run.json``              the settings (contract)
+``forecast.json``         of large sets: time, memory and disk that were expected before the run (other commands too)
 ``status.json``           state, progress, newest checkpoint, versions, error
 ``log.jsonl``             one object per tick
 ``checkpoints/*.pt``      tensors and plain values; name = images seen
@@ -77,6 +78,7 @@ import numpy as np
 
 RUN_JSON = "run.json"
 STATUS_JSON = "status.json"
+FORECAST_JSON = "forecast.json"
 LOG_JSONL = "log.jsonl"
 CHECKPOINTS = "checkpoints"
 PREVIEWS = "previews"

@@ -4,7 +4,24 @@ from __future__ import annotations
 from typing import Optional, Sequence
 
 from .map_records import HalvesProof, MapComparison
-from .records import LandscapeNumbers, MaskRow, RestartRow, Separation, StartRow
+from .records import Forecast, LandscapeNumbers, MaskRow, RestartRow, Separation, StartRow
+
+
+def duration_text(seconds: float) -> str:
+    """Seconds in the unit that people would say."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def forecast_text(expected: Forecast) -> str:
+    """What a run was expected to take, in a sentence."""
+    longer = (f" ({duration_text(expected.long_seconds)} where the particles need more)"
+              if expected.long_seconds > 1.1 * expected.seconds else "")
+    return (f"expected for {expected.n_images:,} particles on this machine: about {duration_text(expected.seconds)}"
+            f"{longer}, {expected.memory_gb:.1f} GB of memory, {expected.disk_gb:.2g} GB on disk")
 
 
 def start_text(row: StartRow) -> str:
