@@ -15,6 +15,7 @@ from ..reconstruction.images import MOST_STORED
 from ..runtime.memory import resident_gb
 from .forecast import (
     GB,
+    Line,
     Span,
     count_images,
     equal,
@@ -41,8 +42,11 @@ def classes2d_forecast(asked: Classes2dRun) -> Forecast:
     tuning, model = problem.tuning, first_model(problem, np.random.default_rng(0))
     first, last, apart = (problem.shells(shells) for shells in (
         tuning.first_shells, tuning.search_shells, tuning.apart_shells))
-    step, whole, halves = (line_of(lambda m, r=radius: search(problem, model, np.arange(m), r), FEW, MANY, device)
-                           for radius in ((first + last) / 2, last, apart))
+
+    def searched(radius: float) -> Line:
+        return line_of(lambda m: search(problem, model, np.arange(m), radius), FEW, MANY, device)
+
+    step, whole, halves = (searched(radius) for radius in ((first + last) / 2, last, apart))
     found = search(problem, model, np.arange(MANY), apart).found
     n_turns, step_px = search_steps(problem, apart)
     near = near_grid(2 * np.pi / n_turns / 3, step_px / 2, last)
