@@ -103,6 +103,7 @@ def test_every_stage_takes_time(star, name, stages):
 
 def test_clusters_are_counted_to_the_limit_of_the_layout(tmp_path, monkeypatch):
     monkeypatch.setattr(forecast_latent, "embed_2d", lambda z, *_, **__: np.asarray(z[:, :2], np.float64))
+    monkeypatch.setattr(forecast_latent, "seconds_of", lambda work, device: 1.0)
     seconds = []
     for n in (2000, 20_000):
         folder = tmp_path / str(n)
@@ -110,7 +111,8 @@ def test_clusters_are_counted_to_the_limit_of_the_layout(tmp_path, monkeypatch):
         result_files.write_npz(folder / result_files.LATENTS_NPZ, particle_id=np.arange(n), z=z,
                                half_set=np.ones(n, np.uint8))
         seconds.append(forecasts.forecast_for(ClusterRun(embedding_dir=str(folder))))
-    assert seconds[1].stages["groups"] > seconds[0].stages["groups"]
+    assert seconds[1].stages["groups"] == pytest.approx(10 * seconds[0].stages["groups"])
+    assert seconds[1].stages["layouts"] == pytest.approx(10 * seconds[0].stages["layouts"] * 200 / 500)
     assert seconds[1].n_images == 20_000
 
 

@@ -39,7 +39,7 @@ def plain_stages(run: TrainRun, device: torch.device) -> dict[str, Span]:
     size, d = run.training.batch_size, run.data.box_px
     images, _ = made_images(size, d, device)
     trainer = Trainer(run, d, images.pixel_size_ang, device)
-    batch = Batches(images.images, images.ctf, size, 0, device).read(0)
+    batch = Batches(np.asarray(images.images[np.arange(size)]), images.ctf, size, 0, device).read(0)
     stages = {"networks": steps_of(run.training.total_kimg, size, seconds_of(lambda: trainer.step(*batch), device))}
     if run.training.encoder_kimg:
         trainer.images_seen = int(1000 * run.training.total_kimg)
