@@ -14,6 +14,9 @@ def getAnnotateSpaceArguments(particles: Any, gpu_id: Optional[str] = None) -> s
 
     An engine in a virtual environment has no name that conda knows: install it with conda to decode from Hax.
     """
+    if not hasattr(particles.getFlexInfo(), "_vaeganRun"):
+        raise ValueError("These particles carry their place along a motion, not a latent vector of a training: there "
+                         "are no networks to decode it. Their maps are the run's outputMotions.")
     run_dir = os.path.abspath(particles.getFlexInfo().getAttr("_vaeganRun"))
     activation = shlex.split(Plugin.getActivation())
     name = activation[-1] if activation[:2] == ["conda", "activate"] else ENV_NAME

@@ -13,6 +13,9 @@ from ..constants import CLASSES_DIR, PARTICLES_STAR
 from ..convert.from_engine import Picture, enabled_ids, new_picture_item, set_location
 from ..convert.plane_classes import PlanePose, align_in_plane, read_plane_poses
 from ..engine.vaegan_engine.contract import result_files, run_json
+from ..engine.vaegan_engine.contract.answer import classes_answer
+from ..engine.vaegan_engine.contract.record import read_records
+from ..engine.vaegan_engine.contract.records import ClusterRow
 from ..engine.vaegan_engine.contract.settings import Classes2dRun, ComputeConfig, DataConfig
 from ..engine.vaegan_engine.contract.status import read_status
 from ..engine_run import EngineError, has_result, result_file
@@ -109,9 +112,9 @@ class VaeganProtClasses2D(VaeganProtBase):
             raise EngineError(f"{result_files.PARTICLES_CSV}: particle {strangers[0]} is not in the input set "
                               f"({len(strangers)} such particles). Run again with Restart.")
         classes = self._createSetOfClasses2D(pointer)
-        self._fillClasses(classes, poses, {row["label"]: row for row in rows}, particles.getSamplingRate())
+        self._fillClasses(classes, poses, {row.label: row for row in rows}, particles.getSamplingRate())
         made = {"outputClasses": classes}
-        good = [row for row in rows if not row["junk"]]
+        good = [row for row in rows if not row.of_class.junk]
         if good or self.hasAttribute("outputAverages"):
             made["outputAverages"] = self._makeAverages(good)
         kept = {i: pose for i, pose in poses.items() if not pose.junk}
@@ -124,7 +127,7 @@ class VaeganProtClasses2D(VaeganProtBase):
         for output in made.values():
             self._defineSourceRelation(pointer, output)
 
-    def _fillClasses(self, classes: Any, poses: Dict[int, PlanePose], rows: Dict[int, Dict[str, Any]],
+    def _fillClasses(self, classes: Any, poses: Dict[int, PlanePose], rows: Dict[int, ClusterRow],
                      particle_rate: float) -> None:
         def set_class(particle: Any, _row: Any) -> None:
             pose = poses.get(particle.getObjId())
@@ -136,21 +139,21 @@ class VaeganProtClasses2D(VaeganProtBase):
             row = rows[item.getObjId() - 1]
             item.setAlignment2D()
             item.setObjLabel(class_text(row))
-            item._vaeganJunk = String(row["junk"])
-            item._vaeganResolution = Float(row["frc_0.143_ang"])
-            item.getRepresentative().setSamplingRate(row["pixel_size_ang"])
-            set_location(item.getRepresentative(), self._picture(row))
+            item._vaeganJunk = String(row.of_class.junk)
+            item._vaeganResolution = Float(row.of_class.frc_0143_ang)
+            item.getRepresentative().setSamplingRate(row.of_class.pixel_size_ang)
+            set_location(item.getRepresentative(), self.pictureOf(row))
 
         classes.classifyItems(updateItemCallback=set_class, updateClassCallback=set_representative,
                               iterParams={"orderBy": "id"}, doClone=False)
 
-    def _makeAverages(self, rows: List[Dict[str, Any]]) -> Any:
+    def _makeAverages(self, rows: List[ClusterRow]) -> Any:
         averages = self._createSetOfAverages()
-        averages.setSamplingRate(self.readClassRows()[0]["pixel_size_ang"])
+        averages.setSamplingRate(self.getMapPixelSize())
         for row in rows:
-            averages.append(new_picture_item(False, self._picture(row), row["pixel_size_ang"], class_text(row),
-                                             label=row["label"], particles=row["n_particles"],
-                                             resolution=float(row["frc_0.143_ang"])))
+            averages.append(new_picture_item(False, self.pictureOf(row), row.of_class.pixel_size_ang, class_text(row),
+                                             label=row.label, particles=row.n_particles,
+                                             resolution=float(row.of_class.frc_0143_ang)))
         return averages
 
     def _fillParticles(self, aligned: Any, particles: Any, poses: Dict[int, PlanePose]) -> None:
@@ -200,14 +203,14 @@ class VaeganProtClasses2D(VaeganProtBase):
                 return ["The classes are not made yet."]
             return [f"Running: {stage}" if self.isActive() else f"Stopped at: {stage}. Continue goes on from there.",
                     *cost_note(self.getClassesDir())]
-        return [f"Verdict: {self._details()['verdict']}",
+        return [f"Answer: {self.answerText()}", f"Verdict: {self._details()['verdict']}",
                 f"All averages in one picture: {self._path(result_files.CLASSES_PNG)}"]
 
     def _methods(self) -> List[str]:
         if not self.hasAttribute("outputClasses") or not has_result(self.getClassesDir(), result_files.CLASSES2D_JSON):
             return []
         return [f"{count_enabled(self.inputParticles.get())} particles (box {self.boxPx.get()} px of "
-                f"{self.readClassRows()[0]['pixel_size_ang']:.2f} A) were classified in the plane by expectation "
+                f"{self.getMapPixelSize():.2f} Å) were classified in the plane by expectation "
                 f"maximisation [Scheres2012] from {self.nClasses.get()} classes: {self._details()['verdict']}."]
 
     def _citations(self) -> List[str]:
@@ -218,9 +221,29 @@ class VaeganProtClasses2D(VaeganProtBase):
         """Results folder of the classification."""
         return str(self._getExtraPath(CLASSES_DIR))
 
-    def readClassRows(self) -> List[Dict[str, Any]]:
+    def readClassRows(self) -> List[ClusterRow]:
         """Rows of its `clusters.json`."""
-        return list(result_files.read_json(result_file(self.getClassesDir(), result_files.CLUSTERS_JSON)))
+        return read_records(ClusterRow, result_file(self.getClassesDir(), result_files.CLUSTERS_JSON), "classes2d")
+
+    def answerText(self) -> str:
+        """How many classes of particles there are, and what to go on with."""
+        return classes_answer(self._details())
+
+    def getClustersDir(self) -> str:
+        """Folder of the tables that clusters have too."""
+        return self.getClassesDir()
+
+    def getParticlesPointer(self) -> Any:
+        """Pointer to the particles that were classified."""
+        return self.inputParticles
+
+    def isVolumetric(self) -> bool:
+        """Classes in the plane have images, not maps."""
+        return False
+
+    def getMapPixelSize(self) -> float:
+        """Pixel size of the averages in A."""
+        return self.readClassRows()[0].of_class.pixel_size_ang
 
     def _details(self) -> Dict[str, Any]:
         return dict(result_files.read_json(result_file(self.getClassesDir(), result_files.CLASSES2D_JSON)))
@@ -228,8 +251,9 @@ class VaeganProtClasses2D(VaeganProtBase):
     def _path(self, file: str) -> str:
         return os.path.join(self.getClassesDir(), file)
 
-    def _picture(self, row: Dict[str, Any]) -> Picture:
-        return Picture(row["index"] + 1, str(result_file(self.getClassesDir(), row["file"])))
+    def pictureOf(self, row: ClusterRow) -> Picture:
+        """The average of a class."""
+        return Picture(row.index + 1, str(result_file(self.getClassesDir(), row.file)))
 
     def _getSettings(self) -> Classes2dRun:
         """The form as settings of the engine, paths relative to extra/."""
@@ -241,9 +265,9 @@ class VaeganProtClasses2D(VaeganProtBase):
                                                   seed=self.seed.get()))
 
 
-def class_text(row: Dict[str, Any]) -> str:
+def class_text(row: ClusterRow) -> str:
     """Name of a class: its number, and why it is junk, or to what resolution its halves agree."""
-    name, resolution = f"class {row['label'] + 1}", row["frc_0.143_ang"]
-    if row["junk"]:
-        return f"{name}: junk, {row['junk']}"
-    return f"{name}: {resolution:.1f} A" if resolution else name
+    name, figures = f"class {row.label + 1}", row.of_class
+    if figures.junk:
+        return f"{name}: junk, {figures.junk}"
+    return f"{name}: {figures.frc_0143_ang:.1f} Å" if figures.frc_0143_ang else name

@@ -26,7 +26,7 @@ from ..convert.from_engine import (
     read_latents,
 )
 from ..engine.vaegan_engine.contract import result_files, run_json
-from ..engine.vaegan_engine.contract.answer import Crossing, trusted
+from ..engine.vaegan_engine.contract.answer import Crossing, clusters_answer, trusted
 from ..engine.vaegan_engine.contract.labels import UNASSIGNED, cluster_name
 from ..engine.vaegan_engine.contract.record import read_record, read_records, to_json
 from ..engine.vaegan_engine.contract.records import Clustering, ClusterRow
@@ -259,10 +259,8 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         rows = sorted(self.readClusterRows(), key=lambda row: (row.label == UNASSIGNED, row.label))
         total = sum(row.n_particles for row in rows)
         numbers = class_ids([row.label for row in rows])
-        crossed, answer = self.readCrossing(), []
-        if crossed is not None:
-            answer = [f"Answer: {self.answerText(crossed)}"]
-        lines = [*answer, f"{sum(row.label != UNASSIGNED for row in rows)} clusters of {total} particles"]
+        lines = [f"Answer: {self.answerText(self.readCrossing())}",
+                 f"{sum(row.label != UNASSIGNED for row in rows)} clusters of {total} particles"]
         for row in rows:
             lines.append(f"{cluster_name(row.label)}: {row.n_particles} particles "
                          f"({100 * row.n_particles / total:.1f} %), class {numbers[row.label]}"
@@ -335,8 +333,10 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
             return None
         return cross_with_states(read_clusters(self.getClustersDir()), states.getStatesDir())
 
-    def answerText(self, crossed: Crossing) -> str:
-        """Which of states and clusters to trust, and why, in a sentence."""
+    def answerText(self, crossed: Optional[Crossing]) -> str:
+        """Which of states and clusters to trust, and why; without states, what to make of the clusters."""
+        if crossed is None:
+            return clusters_answer(self.readDetails(), self.inputTraining.get().isPosed())
         return trusted(crossed, self.readDetails(), True)
 
     def readPictures(self) -> Dict[int, Picture]:

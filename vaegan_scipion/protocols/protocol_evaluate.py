@@ -1,10 +1,10 @@
-"""Compare clusters or states with labels of the particles, and their maps with reference maps."""
+"""Compare clusters, states or classes with labels of the particles, and their maps with reference maps."""
 import csv
 import json
 import os
 import shutil
 from enum import Enum
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Tuple
 
 import mrcfile
 import numpy as np
@@ -19,8 +19,10 @@ from ..engine.vaegan_engine.contract import result_files
 from ..engine.vaegan_engine.contract.settings import EvaluateRun
 from ..engine_run import result_file
 from .protocol_base import VaeganProtBase, file_digest, set_digest
+from .protocol_classes_2d import VaeganProtClasses2D
 from .protocol_states import VaeganProtStates
 
+GROUPED = "VaeganProtCluster,VaeganProtStates,VaeganProtClasses2D"  # runs that part particles into groups
 NO_LABELS, FROM_CLASSES, FROM_FILE = 0, 1, 2
 ID_COLUMNS = ("id", "particle_id")
 LABEL_COLUMNS = ("map", "label", "state")
@@ -49,9 +51,9 @@ class VaeganProtEvaluate(VaeganProtBase):
     # --------------------------- DEFINE param functions ---------------------------
     def _defineParams(self, form: Any) -> None:
         form.addSection(label="Input")
-        form.addParam("inputClusters", params.PointerParam, pointerClass="VaeganProtCluster,VaeganProtStates",
-                      important=True, label="Clusters or states",
-                      help="A finished run of embed and cluster, or of find states and poses.")
+        form.addParam("inputClusters", params.PointerParam, pointerClass=GROUPED, important=True,
+                      label="Clusters, states or classes",
+                      help="A finished run of embed and cluster, of find states and poses, or of classes 2D.")
         form.addParam("labelsFrom", params.EnumParam, choices=["no labels", "classes", "file"], default=FROM_CLASSES,
                       label="Labels from",
                       help="What each particle is known or thought to be: classes of this project, or a table.")
@@ -138,7 +140,7 @@ class VaeganProtEvaluate(VaeganProtBase):
         if self.labelsFrom.get() == FROM_FILE:
             problems += validate_labels((self.labelsFile.get() or "").strip())
         if references and not clustering.isVolumetric():
-            problems.append("Reference maps are of no use after a 2D training. Leave them empty.")
+            problems.append("Reference maps are of no use after a 2D training, or for classes. Leave them empty.")
         elif references:
             rate = clustering.getMapPixelSize()
             problems += [f"{volume.getFileName()} has voxels of {volume.getSamplingRate():.3f} A, larger than those of "
@@ -153,8 +155,8 @@ class VaeganProtEvaluate(VaeganProtBase):
         lines = []
         if "nmi" in values:
             lines.append(f"NMI {values['nmi']:.3f}, AMI {values['ami']:.3f}, ARI {values['ari']:.3f}: "
-                         f"{values['clusters']} clusters against {len(values['states'])} labels, "
-                         f"{values['n_particles']} particles")
+                         f"{values['clusters']} {names_of(self.inputClusters.get())[1]} against "
+                         f"{len(values['states'])} labels, {values['n_particles']} particles")
             if values.get("unlabelled"):
                 lines.append(f"{values['unlabelled']} particles without a label were left out")
         lines += [f"{self._title(row)}: {row['resolution_0.5_ang']:.1f} A at FSC 0.5, "
@@ -166,8 +168,9 @@ class VaeganProtEvaluate(VaeganProtBase):
     def _methods(self) -> List[str]:
         values, text = self._evaluationOrNone(), []
         if values is not None and "nmi" in values:
-            text.append(f"The clusters agree with the labels to a normalised mutual information of {values['nmi']:.2f} "
-                        f"(adjusted {values['ami']:.2f}; adjusted Rand index {values['ari']:.2f}).")
+            text.append(f"The {names_of(self.inputClusters.get())[1]} agree with the labels to a normalised mutual "
+                        f"information of {values['nmi']:.2f} (adjusted {values['ami']:.2f}; "
+                        f"adjusted Rand index {values['ari']:.2f}).")
         if values is not None and values["maps"]:
             best = min(row["resolution_0.5_ang"] for row in values["maps"])
             text.append(f"{len(values['maps'])} maps were aligned to reference maps over rotation, shift and hand; the "
@@ -193,8 +196,8 @@ class VaeganProtEvaluate(VaeganProtBase):
         names = [volume.getObjLabel() or os.path.basename(volume.getFileName()) for volume in self._references()]
         stem = os.path.splitext(row["reference"])[0].rsplit("_", 1)
         known = len(stem) == 2 and stem[0] == "reference" and 0 < int(stem[1]) <= len(names)
-        kind = "state" if isinstance(self.inputClusters.get(), VaeganProtStates) else "cluster"
-        return f"{kind} {row['label'] + 1} against {names[int(stem[1]) - 1] if known else row['reference']}"
+        reference = names[int(stem[1]) - 1] if known else row["reference"]
+        return f"{names_of(self.inputClusters.get())[0]} {row['label'] + 1} against {reference}"
 
     def _references(self) -> List[Any]:
         """Reference volumes, in the order of their ids."""
@@ -226,6 +229,13 @@ class VaeganProtEvaluate(VaeganProtBase):
             truth_csv=LABELS_CSV if os.path.exists(self._getExtraPath(LABELS_CSV)) else "",
             maps=tuple(sorted(os.path.join(REFERENCES_DIR, name) for name in names)),
             partial_labels=True, compute=self._getCompute())
+
+
+def names_of(run: Any) -> Tuple[str, str]:
+    """What one group of a run is called, and several."""
+    if isinstance(run, VaeganProtStates):
+        return "state", "states"
+    return ("class", "classes") if isinstance(run, VaeganProtClasses2D) else ("cluster", "clusters")
 
 
 def write_reference(volume: Any, path: str) -> None:

@@ -1,4 +1,4 @@
-"""A subset of the original particles: clusters, states, or the ids of a file."""
+"""A subset of the original particles: clusters, states, classes, a range of a coordinate, or the ids of a file."""
 import hashlib
 import os
 from enum import Enum
@@ -13,6 +13,7 @@ from pyworkflow import BETA
 
 from ..constants import SELECTED_IDS_TXT, SELECTED_STAR
 from ..convert.from_engine import copy_particles, read_clusters
+from ..convert.result_columns import ids_in_range, read_values
 from ..convert.selection import (
     SelectionError,
     check_same_particles,
@@ -22,11 +23,15 @@ from ..convert.selection import (
     select,
 )
 from ..engine.vaegan_engine.contract import result_files
-from .form_settings import field_problems
+from .form_settings import OptionalNumber, field_problems, optional
 from .protocol_base import VaeganNamed, file_digest, set_digest
+from .protocol_classes_2d import VaeganProtClasses2D
+from .protocol_evaluate import GROUPED
 from .protocol_states import VaeganProtStates
 
-BY_CLUSTERS, BY_FILE = 0, 1
+BY_CLUSTERS, BY_FILE, BY_RANGE = 0, 1, 2
+KINDS = {VaeganProtStates: ("state", "the states of an expectation maximisation over poses"),
+         VaeganProtClasses2D: ("class", "class averages of particles")}
 
 
 class VaeganProtSelectOutputs(Enum):
@@ -36,7 +41,7 @@ class VaeganProtSelectOutputs(Enum):
 
 
 class VaeganProtSelect(VaeganNamed, EMProtocol, ProtFlexBase):
-    """Select particles by cluster, by state, or by a file of ids, at their full resolution.
+    """Select particles by cluster, state, class, range of a coordinate or file of ids, at their full resolution.
 
     The subset holds the original particles, not the small images that were trained on: ids, optics groups, CTFs,
     coordinates and, where they are known, poses stay as they were, so that RELION, cryoSPARC and every other
@@ -59,18 +64,29 @@ class VaeganProtSelect(VaeganNamed, EMProtocol, ProtFlexBase):
     # --------------------------- DEFINE param functions ---------------------------
     def _defineParams(self, form: Any) -> None:
         form.addSection(label="Input")
-        form.addParam("inputClusters", params.PointerParam, pointerClass="VaeganProtCluster,VaeganProtStates",
-                      important=True, label="Clusters or states",
-                      help="A finished run of embed and cluster, or of find states and poses.")
-        form.addParam("selectBy", params.EnumParam, choices=["clusters or states", "file of ids"], default=BY_CLUSTERS,
-                      label="Select by", help="clusters or states: by their numbers. file of ids: what the lasso in "
-                                              "the UMAP or the report has saved.")
+        form.addParam("inputClusters", params.PointerParam, pointerClass=GROUPED, important=True,
+                      label="Clusters, states or classes",
+                      help="A finished run of embed and cluster, of find states and poses, or of classes 2D.")
+        form.addParam("selectBy", params.EnumParam, default=BY_CLUSTERS,
+                      choices=["clusters, states or classes", "file of ids", "range of a coordinate"],
+                      label="Select by", help="clusters, states or classes: by their numbers. file of ids: what the "
+                                              "lasso in the UMAP or the report has saved. range of a coordinate: of "
+                                              "whatever is known of each particle.")
         form.addParam("clusterNumbers", params.StringParam, default="1", condition=f"selectBy == {BY_CLUSTERS}",
-                      label="Clusters or states to take",
+                      label="Clusters, states or classes to take",
                       help="Numbers as in the summary and the pictures: 1 3-5 takes four. The particles in no cluster "
-                           "are 'unassigned', and so are those that were set aside from the states.")
+                           "are 'unassigned', and so are those that were set aside from states and classes.")
         form.addParam("selectionFile", params.FileParam, default="", condition=f"selectBy == {BY_FILE}",
                       label="File of particle ids", help="Text: whole numbers parted by spaces, commas or new lines.")
+        by_range = f"selectBy == {BY_RANGE}"
+        form.addParam("rangeColumn", params.StringParam, default="probability", condition=by_range, label="Coordinate",
+                      help="probability (of the cluster, state or class); of states contrast, motion (the place along "
+                           "it, 0 to 1), tilt_deg; of classes 2D gain, contrast; of embed and cluster umap_1, umap_2, "
+                           "z_1, z_2 ...; or a column of the particles, such as _ctfModel._defocusU.")
+        form.addParam("rangeLow", OptionalNumber, default="", condition=by_range, label="From (empty: no limit)",
+                      help="Particles with this value or a larger one are taken.")
+        form.addParam("rangeHigh", OptionalNumber, default="", condition=by_range, label="To (empty: no limit)",
+                      help="Particles with this value or a smaller one are taken. Those without a value never are.")
         form.addParam("invertSelection", params.BooleanParam, default=False, label="Take all others?",
                       help="Yes: take every particle that is not selected, to leave a cluster of junk out.")
         form.addParam("exportStar", params.BooleanParam, default=False, label="Write a RELION star file?",
@@ -92,6 +108,7 @@ class VaeganProtSelect(VaeganNamed, EMProtocol, ProtFlexBase):
         digests = [set_digest(self.getParticlesPointer().get()), file_digest(table),
                    hashlib.sha256(open(chosen, "rb").read()).hexdigest() if chosen else "",
                    repr([self.selectBy.get(), self.clusterNumbers.get(), self.minProbability.get(),
+                         self.rangeColumn.get(), self.rangeLow.get(), self.rangeHigh.get(),
                          self.invertSelection.get(), self.exportStar.get()])]
         self._insertFunctionStep(self.createOutputStep, *digests)
 
@@ -171,7 +188,7 @@ class VaeganProtSelect(VaeganNamed, EMProtocol, ProtFlexBase):
         if not self.hasAttribute("outputParticles"):
             return []
         return [f"{self.outputParticles.getSize()} of {self.getParticlesPointer().get().getSize()} particles were "
-                f"selected, {self._selectionText()}, from {self._source()}."]
+                f"selected, {self._selectionText()}, from {self._kind()[1]}."]
 
     def _citations(self) -> List[str]:
         return ["Larsen2016"]
@@ -189,19 +206,34 @@ class VaeganProtSelect(VaeganNamed, EMProtocol, ProtFlexBase):
             if not path:
                 raise SelectionError("File of particle ids is empty. Choose the file.")
             return read_particle_ids(path), path
+        if self.selectBy.get() == BY_RANGE:
+            low, high, name = optional(self, "rangeLow"), optional(self, "rangeHigh"), self._rangeName()
+            if low is not None and high is not None and low > high:
+                raise SelectionError(f"'From' is {low:g} and 'To' is {high:g}. Give the smaller number first.")
+            values = read_values(self.inputClusters.get(), name)
+            wanted = ids_in_range(values, low, high)
+            if not wanted:
+                raise SelectionError(f"No particle has '{name}' in this range; the values go from "
+                                     f"{min(values.values()):g} to {max(values.values()):g}.")
+            return wanted, "Coordinate"
         clusters = read_clusters(self.inputClusters.get().getClustersDir())
         labels = parse_cluster_labels(self.clusterNumbers.get() or "", clusters.label)
-        return ids_of_clusters(clusters, labels, self.minProbability.get()), "Clusters or states to take"
+        return ids_of_clusters(clusters, labels, self.minProbability.get()), "Clusters, states or classes to take"
 
-    def _source(self) -> str:
-        if isinstance(self.inputClusters.get(), VaeganProtStates):
-            return "the states of an expectation maximisation over poses"
-        return "the clusters of a VAE-GAN's latent space"
+    def _rangeName(self) -> str:
+        return (self.rangeColumn.get() or "").strip()
+
+    def _kind(self) -> Tuple[str, str]:
+        """What a group of the input is called, and what the groups are."""
+        return KINDS.get(type(self.inputClusters.get()), ("cluster", "the clusters of a VAE-GAN's latent space"))
 
     def _selectionText(self) -> str:
         taken = "all but" if self.invertSelection else "those of"
         if self.selectBy.get() == BY_FILE:
             return f"{taken} the ids in {os.path.basename(self.selectionFile.get())}"
+        if self.selectBy.get() == BY_RANGE:
+            low, high = optional(self, "rangeLow"), optional(self, "rangeHigh")
+            limits = ("" if low is None else f" from {low:g}") + ("" if high is None else f" to {high:g}")
+            return f"{taken} {self._rangeName()}{limits}"
         sure = f" with membership from {self.minProbability.get():g}" if self.minProbability.get() > 0 else ""
-        kind = "state" if isinstance(self.inputClusters.get(), VaeganProtStates) else "cluster"
-        return f"{taken} {kind} {self.clusterNumbers.get().strip()}{sure}"
+        return f"{taken} {self._kind()[0]} {self.clusterNumbers.get().strip()}{sure}"

@@ -6,13 +6,16 @@ from enum import Enum
 from typing import Any, Dict, List
 
 import pyworkflow.protocol.params as params
-from pwem.objects import FSC, SetOfClasses3D, SetOfFSCs, SetOfParticles, SetOfVolumes, Transform
+from pwem.objects import FSC, SetOfClasses3D, SetOfFSCs, SetOfParticles, SetOfParticlesFlex, SetOfVolumes, Transform
+from pwem.protocols import ProtFlexBase
 from pyworkflow.object import Float, Integer
 
-from ..constants import PARTICLES_STAR, STATES_DIR
+from ..constants import PARTICLES_STAR, PROGRAM_NAME, STATES_DIR
 from ..convert.from_engine import Picture, enabled_ids, new_picture_item, set_location
+from ..convert.motions import fill_motion
 from ..convert.poses import Pose, pose_matrices, read_poses
 from ..engine.vaegan_engine.contract import errors, result_files, run_json
+from ..engine.vaegan_engine.contract.answer import states_answer
 from ..engine.vaegan_engine.contract.labels import UNASSIGNED
 from ..engine.vaegan_engine.contract.record import read_record, read_records
 from ..engine.vaegan_engine.contract.records import ClusterRow, StatesSummary
@@ -50,10 +53,11 @@ class VaeganProtStatesOutputs(Enum):
     outputParticles = SetOfParticles
     outputFSCs = SetOfFSCs
     outputMotions = SetOfVolumes
+    outputMotionParticles = SetOfParticlesFlex
     outputJunk = SetOfParticles
 
 
-class VaeganProtStates(VaeganProtBase):
+class VaeganProtStates(VaeganProtBase, ProtFlexBase):
     """Find states, poses and maps of particles by expectation maximisation over poses. No training is needed.
 
     Starts from random maps, from clusters' maps, or from the particles' own alignment. Two groups of images are two
@@ -64,7 +68,8 @@ class VaeganProtStates(VaeganProtBase):
 
     Outputs: classes whose particles carry class and projection alignment, maps with half maps, FSCs between the
     halves, and the particles of all states with their alignment: input for RELION's and cryoSPARC's refinements. Where
-    there are any: the images that were set aside, and for states that vary continuously maps along the motion.
+    there are any: the images that were set aside, and for states that vary continuously maps along the motion, and
+    their particles with the place along it as flexible coordinate.
     """
 
     _label = "find states and poses"
@@ -143,6 +148,8 @@ class VaeganProtStates(VaeganProtBase):
         moving = [row for row in rows.values() if row.of_state.motion_files]
         if moving or self.hasAttribute("outputMotions"):
             made["outputMotions"] = self._makeMotions(moving, rate)
+            made["outputMotionParticles"] = self._createSetOfParticlesFlex(suffix="_motion", progName=PROGRAM_NAME)
+            fill_motion(made["outputMotionParticles"], particles, kept, matrices, self.getStatesDir())
         self._defineOutputs(**made)
         for output in made.values():
             self._defineSourceRelation(pointer, output)
@@ -208,7 +215,9 @@ class VaeganProtStates(VaeganProtBase):
         fscs = self._createSetOfFSCs()
         for label in sorted(rows):
             frequencies, values = zip(*sorted(curves[label]))
-            fsc = FSC(objLabel=f"state {label + 1}")
+            proof = rows[label].of_state.proof
+            fsc = FSC(objLabel=f"state {label + 1} (proven beyond {proof.shared_ang:.0f} Å)" if proof.proven_0143
+                      else f"state {label + 1} (not proven)")
             fsc.setData(list(frequencies), list(values))
             fsc._vaeganLabel = Integer(label)
             fscs.append(fsc)
@@ -284,10 +293,10 @@ class VaeganProtStates(VaeganProtBase):
                 return ["The states are not made yet."]
             return [f"Running: {stage}" if self.isActive() else f"Stopped at: {stage}. Continue goes on from there.",
                     *cost_note(self.getStatesDir())]
-        lines = [f"Verdict: {self.readSummary().verdict}"]
+        lines = [f"Answer: {self.answerText()}", f"Verdict: {self.readSummary().verdict}"]
         for row in sorted(self.readClusterRows(), key=lambda row: row.label):
             lines.append(f"state {row.label + 1}: {row.n_particles} particles, "
-                         f"{row.of_state.halves.resolution_0143_ang:.1f} A at FSC 0.143"
+                         f"{row.of_state.halves.resolution_0143_ang:.1f} Å at FSC 0.143"
                          + ("" if row.of_state.proof.proven_0143 else " (not proven: shared by the half maps)")
                          + (", varies continuously" if row.of_state.motion_files else ""))
         return lines
@@ -315,6 +324,10 @@ class VaeganProtStates(VaeganProtBase):
     def readSummary(self) -> StatesSummary:
         """Its `states.json`."""
         return read_record(StatesSummary, result_file(self.getStatesDir(), result_files.STATES_JSON), "states")
+
+    def answerText(self) -> str:
+        """How many states there are, to what resolution, and whether to trust them, in plain words."""
+        return states_answer(self.readSummary(), self.readClusterRows())
 
     def _path(self, file: str) -> str:
         return str(result_file(self.getStatesDir(), file))

@@ -20,12 +20,13 @@ from pathlib import Path
 
 import numpy as np
 from vaegan_engine.contract import result_files, run_json
-from vaegan_engine.contract.analysis_records import CounterpartNumbers
-from vaegan_engine.contract.map_records import HalvesProof, MapComparison, StateFigures
+from vaegan_engine.contract.analysis_records import Classes2dSummary, CounterpartNumbers
+from vaegan_engine.contract.map_records import HalvesProof, MapComparison, PlaneFigures, StateFigures
 from vaegan_engine.contract.record import write_record, write_records
 from vaegan_engine.contract.records import (
     Clustering,
     ClusterRow,
+    JunkGroup,
     JunkNumbers,
     Separation,
     Shells,
@@ -46,9 +47,8 @@ def main(words):
     fail_on_request(run.command, out_dir)
     if os.environ.get("VAEGAN_FAKE_WAIT") == run.command:
         wait_in_the_middle(run, out_dir)
-    commands = {"train2d": train, "train3d": train, "embed": embed, "cluster": cluster,
-                "traverse": traverse, "halves": halves, "states": states, "classes2d": classes2d,
-                "evaluate": evaluate, "report": report,
+    commands = {"train2d": train, "train3d": train, "embed": embed, "cluster": cluster, "traverse": traverse,
+                "halves": halves, "states": states, "classes2d": classes2d, "evaluate": evaluate, "report": report,
                 "counterpart": counterpart}
     commands[run.command](run, out_dir)
     update_status(out_dir, state="finished")
@@ -100,7 +100,7 @@ def train(run, out_dir):
     n_components = run.model.n_categories or 6
     for index in range(n_components):
         file = f"maps/component_{index:02d}.mrc" if volumetric else "maps/images.mrcs"
-        rows.append({"index": index, "z": one_hot(index, n_components), "file": file, "share": 1 / 6})
+        rows.append({"index": index, "z": np.eye(n_components)[index].tolist(), "file": file, "share": 1 / 6})
     write_pictures(out_dir, [row["file"] for row in rows], volumetric, rate)
     result_files.write_json(out_dir / "components.json", rows)
     update_status(out_dir, state="finished", command=run.command, device=run.compute.device,
@@ -165,9 +165,14 @@ def halves(run, out_dir):
         for shell in range(9):
             frequency = shell / 8 * 0.05
             rows.append([label, 1 / frequency if shell else "inf", frequency, 1 - shell / 8])
-    result_files.write_csv(out_dir / result_files.FSC_CSV,
-                      ["cluster", "resolution_ang", "spatial_frequency_per_ang", "fsc"], rows)
+    write_fsc(out_dir, rows)
     result_files.write_json(out_dir / result_files.HALVES_JSON, [{"cluster": label} for label in range(3)])
+
+
+def write_fsc(out_dir, rows):
+    """`fsc.csv`."""
+    result_files.write_csv(out_dir / result_files.FSC_CSV, ["cluster", "resolution_ang", "spatial_frequency_per_ang",
+                                                            "fsc"], rows)
 
 
 def state_of(i):
@@ -193,9 +198,10 @@ def states(run, out_dir):
                       [[i, state_of(i), 0.75] for i in ids])
     result_files.write_csv(out_dir / result_files.PARTICLES_CSV,
                       ["particle_id", "label", "probability", "rot_deg", "tilt_deg", "psi_deg", "shift_x_ang",
-                       "shift_y_ang", "half_set", "motion", "contrast"],
+                       "shift_y_ang", "half_set", "motion", "contrast", "junk_reason"],
                       [[i, state_of(i), 0.75, *pose_of(i, star, run.data.input_poses), i % 2 + 1,
-                        i / 1000 if state_of(i) == 1 else "", 1 + i / 100] for i in ids])
+                        i / 1000 if state_of(i) == 1 else "", 1 + i / 100, "empty" * (state_of(i) < 0)] for i in ids])
+    write_junk_examples(out_dir, {i: "empty" * (state_of(i) < 0) for i in ids}, rate)
     rows, falling = [], [1 - k / 8 for k in range(9)]
     for label in range(2):
         files = [f"maps/cluster_{label:02d}{suffix}.mrc" for suffix in ("", "_half1", "_half2")]
@@ -206,7 +212,7 @@ def states(run, out_dir):
         halves = MapComparison(falling, 20.0 + label, 0.7, True, 30.0, 0.5, True)
         proof = HalvesProof(falling, falling, 1, 60.0, 19.0, 25.0, [0.0, 0.0, 1.0], True, 21.0)
         rows.append(ClusterRow(label, count, count / len(ids), [], files[0], label, state=StateFigures(
-            files[1:], rate, 1.0, False, 0.1 + 0.8 * label, motions, halves, proof)))
+            files[1:], rate, 1.0, False, 0.1 + 0.8 * label, motions, halves, proof, 0.75, 0.0)))
     write_records(out_dir / result_files.CLUSTERS_JSON, rows)
     n_junk = sum(state_of(i) < 0 for i in ids)
     write_record(out_dir / result_files.STATES_JSON, StatesSummary(
@@ -215,11 +221,7 @@ def states(run, out_dir):
         contrast_spread=0.25, least_contrast_spread=0.08,
         pairs=[Separation([0, 1], len(ids), len(ids) // 2, 0.95, 0.1, 42.0, 0.0, 9.0)],
         junk=JunkNumbers(n_junk, 0.1, 1, 1.6, 1.0, 1, 0, 3.0)))
-    result_files.write_csv(
-        out_dir / result_files.FSC_CSV,
-        ["cluster", "resolution_ang", "spatial_frequency_per_ang", "fsc"],
-        [[label, "inf", k / 160, 1 - k / 8] for label in range(2) for k in range(9)],
-    )
+    write_fsc(out_dir, [[label, "inf", k / 160, 1 - k / 8] for label in range(2) for k in range(9)])
 
 
 def classes2d(run, out_dir):
@@ -230,15 +232,37 @@ def classes2d(run, out_dir):
     junk = {i: int(i % 3 == 2 or i % 10 == 0) for i in ids}
     result_files.write_csv(out_dir / result_files.PARTICLES_CSV,
                       ["particle_id", "label", "junk", "probability", "psi_deg", "shift_x_ang", "shift_y_ang",
-                       "contrast", "gain", "half_set"],
-                      [[i, i % 3, junk[i], 0.75, i % 170, 0.5 * i, -0.25 * i, 1 + i / 100, 0.1 * i, i % 2 + 1]
-                       for i in ids])
-    rows = [{"label": label, "n_particles": sum(i % 3 == label for i in ids), "junk": "off centre" * (label == 2),
-             "file": "maps/classes.mrcs", "index": label, "pixel_size_ang": rate, "frc_0.143_ang": 15.0 + label}
-            for label in range(3)]
-    write_pictures(out_dir, [row["file"] for row in rows], False, rate)
-    result_files.write_json(out_dir / result_files.CLUSTERS_JSON, rows)
-    result_files.write_json(out_dir / result_files.CLASSES2D_JSON, {"verdict": "2 classes of particles"})
+                       "contrast", "gain", "half_set", "junk_reason"],
+                      [[i, i % 3, junk[i], 0.75, i % 170, 0.5 * i, -0.25 * i, 1 + i / 100, 0.1 * i, i % 2 + 1,
+                        reason_of(i)] for i in ids])
+    result_files.write_csv(out_dir / result_files.CLUSTERS_CSV, ["particle_id", "label", "probability"],
+                      [[i, -1 if junk[i] else i % 3, 0.75] for i in ids])
+    figures = [PlaneFigures(why, 1, rate, [1.0, 0.5, 0.0], 2.0, frc, 20.0)
+               for why, frc in (("", 15.0), ("", 16.0), ("off centre", 17.0))]
+    rows = [ClusterRow(label, sum(i % 3 == label for i in ids), 0.3, [], "maps/classes.mrcs", label,
+                       in_plane=figures[label]) for label in range(3)]
+    write_pictures(out_dir, ["maps/classes.mrcs"] * 3, False, rate)
+    write_records(out_dir / result_files.CLUSTERS_JSON, rows)
+    write_junk_examples(out_dir, {i: reason_of(i) for i in ids}, rate)
+    write_record(out_dir / result_files.CLASSES2D_JSON, Classes2dSummary(
+        "2 classes of particles", 3, 2, len(ids), sum(junk.values()), 1.5, 6.0, 15.0))
+
+
+def reason_of(i):
+    """Why an image is junk in the plane; "" = it is not."""
+    return "off centre" if i % 3 == 2 else "unlike" if i % 10 == 0 else ""
+
+
+def write_junk_examples(out_dir, reasons, pixel_size_ang):
+    """Two images of each reason, whose values tell the particle."""
+    groups, images = [], []
+    for reason in sorted(set(reasons.values()), reverse=True):
+        ids = sorted(i for i, own in reasons.items() if own == reason)
+        groups.append(JunkGroup(reason, len(ids), ids[:2], list(range(len(images), len(images) + len(ids[:2])))))
+        images += [np.full((BOX_PX, BOX_PX), float(i), np.float32) for i in ids[:2]]
+    (out_dir / result_files.MAPS).mkdir(parents=True, exist_ok=True)
+    write_mrc(out_dir / result_files.MAPS / result_files.JUNK_EXAMPLES_MRCS, np.stack(images), pixel_size_ang, 0)
+    write_records(out_dir / result_files.JUNK_EXAMPLES_JSON, groups)
 
 
 def evaluate(run, out_dir):
@@ -265,9 +289,8 @@ def evaluate(run, out_dir):
 
 def clustered_ids(run):
     """Ids of the clustering behind a request."""
-    return [
-        int(row["particle_id"]) for row in result_files.read_csv(Path(run.clusters_dir) / result_files.CLUSTERS_CSV)
-    ]
+    path = Path(run.clusters_dir) / result_files.CLUSTERS_CSV
+    return [int(row["particle_id"]) for row in result_files.read_csv(path)]
 
 
 def labels_of(run):
@@ -277,9 +300,9 @@ def labels_of(run):
 
 def report(run, out_dir):
     """A page that names what it was asked to show."""
-    folders = [run.run_dir, run.clusters_dir, run.traverse_dir, run.halves_dir, run.states_dir, run.evaluation_dir]
-    missing = [folder for folder in folders if folder and not (Path(folder)).is_dir()]
-    assert not missing, missing
+    folders = [getattr(run, f"{name}_dir") for name in (
+        "run", "clusters", "traverse", "halves", "states", "classes", "evaluation")]
+    assert all(Path(folder).is_dir() for folder in folders if folder), folders
     (out_dir / result_files.REPORT_HTML).write_text("\n".join(["<p>" + run.title, *folders]))
 
 
@@ -295,11 +318,6 @@ def counterpart(run, out_dir):
 def label_of(particle_id):
     """Cluster of a particle."""
     return -1 if particle_id % 10 == 0 else particle_id % 3
-
-
-def one_hot(index, size):
-    """Latent of one component."""
-    return [float(i == index) for i in range(size)]
 
 
 def wanted_ids(run, ids):

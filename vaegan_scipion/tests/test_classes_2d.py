@@ -2,18 +2,22 @@
 import os
 import unittest
 from importlib.util import find_spec
+from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
 from emtable import Table
 from pwem.constants import ALIGN_2D
 from pwem.objects import SetOfClasses2D
+from pyworkflow.viewer import MessageView
 
 from vaegan_scipion.convert.plane_classes import PlanePose, plane_matrix
 from vaegan_scipion.engine.vaegan_engine.contract.settings import Classes2dRun, ComputeConfig, DataConfig
 from vaegan_scipion.engine_run import EngineError
-from vaegan_scipion.protocols import VaeganProtClasses2D
+from vaegan_scipion.protocols import VaeganProtClasses2D, VaeganProtEvaluate, VaeganProtSelect
+from vaegan_scipion.protocols.protocol_select import BY_RANGE
 from vaegan_scipion.tests.phantom import ENABLED_IDS, SAMPLING_RATE_ANG, ProjectTest, environment, run_in_shell
+from vaegan_scipion.viewers import VaeganClasses2DViewer
 
 NEEDS_RELION = "scipion-em-relion is not installed; it writes the star file" if find_spec("relion") is None else ""
 JUNK_IDS = [i for i in ENABLED_IDS if i % 3 == 2 or i % 10 == 0]
@@ -53,7 +57,7 @@ class TestClasses2D(ProjectTest):
                 found.append(particle.getObjId())
         self.assertEqual(sorted(found), ENABLED_IDS)
         labels = [item.getObjLabel() for item in classes]
-        self.assertEqual(labels, ["class 1: 15.0 A", "class 2: 16.0 A", "class 3: junk, off centre"])
+        self.assertEqual(labels, ["class 1: 15.0 Å", "class 2: 16.0 Å", "class 3: junk, off centre"])
 
     def test_averages_particles_and_junk(self):
         self.assertEqual([item.getIndex() for item in self.run_.outputAverages], [1, 2])
@@ -63,8 +67,42 @@ class TestClasses2D(ProjectTest):
             self.assertEqual([item.getObjId() for item in items.iterItems(orderBy="id")], ids)
             for particle in items:
                 self.check_particle(particle)
-        self.assertEqual(self.run_._summary()[0], "Verdict: 2 classes of particles")
+        self.assertIn("Answer: 2 classes of", self.run_._summary()[0])
+        self.assertEqual(self.run_._summary()[1], "Verdict: 2 classes of particles")
         self.assertIn("2 classes of particles", self.run_._methods()[0])
+
+    def test_the_viewer_shows_answer_averages_frc_and_junk(self):
+        viewer = VaeganClasses2DViewer(project=self.proj, protocol=self.run_)
+        viewer.setProtocol(self.run_)
+        with patch("webbrowser.open") as opened:
+            views = {name: show(name) for name, show in viewer._getVisualizeDict().items()}
+            views["showReport"][0].show()
+        page = Path(opened.call_args[0][0][len("file://"):].replace("%20", " "))
+        self.assertIn(os.path.abspath(self.run_.getClassesDir()), page.read_text())
+        self.assertIn("8 files are in", views["savePictures"][0].getMessage())
+        figures = {name: views[name][0].getFigure() for name in viewer.DRAWINGS}
+        self.assertIn(figures["showAnswer"].texts[0].get_text().split()[0], self.run_._summary()[0])
+        titles = [axes.get_title() for axes in figures["showAverages"].axes]
+        self.assertEqual([title.split("\n")[1] for title in titles], ["15.0 Å", "16.0 Å", "off centre"])
+        np.testing.assert_allclose(figures["showFrc"].axes[0].lines[0].get_ydata(), [0.5, 0.0])
+        shown = [(axes.get_xlabel(), float(axes.images[0].get_array()[0, 0])) for axes in figures["showJunk"].axes]
+        self.assertTrue(all(float(name) == value for name, value in shown))
+        unlike = [i for i in ENABLED_IDS if i % 3 != 2 and i % 10 == 0]
+        self.assertEqual([int(name) for name, _ in shown][:2], unlike[:2])
+        self.assertIn("nlike the other images of its class", figures["showJunk"].texts[0].get_text())
+        self.assertNotIsInstance(views["showClasses"][0], MessageView)
+
+    def test_classes_are_selected_and_evaluated(self):
+        kept = [i for i in ENABLED_IDS if i % 3 == 0 and i not in JUNK_IDS]
+        selection = self.make(VaeganProtSelect, inputClusters=self.run_, clusterNumbers="1")
+        self.assertEqual([item.getObjId() for item in selection.outputParticles.iterItems(orderBy="id")], kept)
+        self.assertIn("those of class 1", selection._summary()[0])
+        gain = self.make(VaeganProtSelect, inputClusters=self.run_, selectBy=BY_RANGE, rangeColumn="gain", rangeLow="2",
+                         rangeHigh="3")
+        self.assertEqual([item.getObjId() for item in gain.outputParticles.iterItems(orderBy="id")],
+                         [i for i in ENABLED_IDS if 2 <= 0.1 * i <= 3])
+        compared = self.make(VaeganProtEvaluate, inputClusters=self.run_, inputClasses=(self.run_, "outputClasses"))
+        self.assertIn("classes against 3 labels", compared._summary()[0])
 
     @unittest.skipIf(NEEDS_RELION, NEEDS_RELION)
     def test_relion_reads_the_alignment_as_it_was_written(self):

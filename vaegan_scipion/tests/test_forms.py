@@ -263,7 +263,8 @@ class TestForms(ProjectTest):
         os.write(handle, b"4 6 8")
         os.close(handle)
         changes = {"inputClusters": second, "selectBy": 1, "clusterNumbers": "2", "invertSelection": True,
-                   "exportStar": True, "minProbability": 0.5, "inputParticles": (self.other, "outputParticles")}
+                   "exportStar": True, "minProbability": 0.5, "rangeColumn": "umap_1", "rangeLow": "0.2",
+                   "rangeHigh": "0.9", "inputParticles": (self.other, "outputParticles")}
         protocol = self.new(VaeganProtSelect, {"inputClusters": self.clustering}, selectionFile=path)
         self.check_heard(protocol, changes, dict.fromkeys(changes, "createOutputStep"), ignored=("selectionFile",))
 

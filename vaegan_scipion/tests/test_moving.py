@@ -6,7 +6,7 @@ from unittest import TestCase
 from unittest.mock import patch
 
 import numpy as np
-from matplotlib.backend_bases import MouseButton, MouseEvent
+from matplotlib.backend_bases import KeyEvent, MouseButton, MouseEvent
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
@@ -14,7 +14,7 @@ from PIL import Image
 from vaegan_scipion.convert.from_engine import Clusters
 from vaegan_scipion.engine.vaegan_engine.contract.status import Status
 from vaegan_scipion.viewers.cards import Card, chosen, draw_cards, facts
-from vaegan_scipion.viewers.moving import Frame, LiveCurves, TraversalMovie, headline
+from vaegan_scipion.viewers.moving import Frame, LiveCurves, Movie, headline
 from vaegan_scipion.viewers.plots import Curve, Point
 from vaegan_scipion.viewers.umap_explorer import Counterpart, UmapExplorer
 
@@ -82,6 +82,24 @@ class TestExplorer(TestCase):
         self.assertEqual(self.created, [self.clusters.particle_id[inside].tolist()])
         self.assertEqual(self.explorer.status.get_text(), "done")
 
+    def test_shift_adds_a_region(self):
+        def key(name):
+            self.explorer.figure.canvas.callbacks.process(name, KeyEvent(name, self.explorer.figure.canvas, "shift"))
+
+        ids, x = self.clusters.particle_id, self.clusters.umap[:, 0]
+        first, second = (x > -1) & (x < 4), (x > 5) & (x < 9)
+        boxes = [[(low, -99), (high, -99), (high, 99), (low, 99)] for low, high in ((-1, 4), (5, 9), (5, 9))]
+        self.explorer.on_lasso(boxes[0])
+        key("key_press_event")
+        self.explorer.on_lasso(boxes[1])
+        self.assertEqual(self.explorer.selected_ids, sorted(ids[first | second].tolist()))
+        self.assertIn(f"{(first | second).sum()} particles selected", self.explorer.status.get_text())
+        key("key_release_event")
+        self.explorer.on_lasso(boxes[2])
+        self.assertEqual(self.explorer.selected_ids, sorted(ids[second].tolist()))
+        self.explorer.on_clear()
+        self.assertEqual((self.explorer.selected_ids, self.explorer._drawn), ([], []))
+
     def test_a_click_is_no_lasso(self):
         self.drag([self.clusters.umap[70]])
         self.assertEqual(self.explorer.selected_ids, [])
@@ -128,9 +146,9 @@ class TestMoving(TestCase):
         self.assertIn("finished", figure._suptitle.get_text())
 
     def test_movie(self):
-        frames = [Frame(1, 2, float(i), 10 * i, np.full((4, 4, 4), float(i))) for i in (2, 0, 1)]
+        frames = [Frame(float(i), np.full((4, 4, 4), float(i)), f"state 2, t = {i}", "#882255") for i in (2, 0, 1)]
         figure = new_figure()
-        movie = TraversalMovie(figure, frames)
+        movie = Movie(figure, frames)
         self.assertEqual(len(movie.pictures), 3)
         seen = []
         for _ in range(4):
@@ -140,8 +158,8 @@ class TestMoving(TestCase):
         movie.on_slider(3)
         self.assertFalse(movie.playing)
         self.assertEqual(float(movie.pictures[2].get_array()[0, 0]), 2)
-        self.assertIn("cluster 2, component 2: point 3 of 3, position 2.00, 20 particles near",
-                      movie.title.get_text())
+        self.assertEqual(movie.title.get_text(), "state 2, t = 2 (point 3 of 3)")
+        self.assertEqual(movie.title.get_color(), "#882255")
         with tempfile.TemporaryDirectory() as folder:
             with Image.open(movie.save_gif(os.path.join(folder, "a", "movie.gif"))) as gif:
                 self.assertEqual(gif.n_frames, 4)  # forth and back
@@ -157,6 +175,6 @@ class TestMoving(TestCase):
         near = [axes.get_title() for axes in figure.axes if "near" in axes.get_title()]
         self.assertEqual(near, [f"{i} near" for i in (0, 2, 4, 6, 8)])
         self.assertEqual(facts(cards[0]), ["60 particles (60.0 %)", "mean membership 0.90", "stability 0.75",
-                                           "halves agree to 11.7 A"])
+                                           "halves agree to 11.7 Å"])
         self.assertEqual(facts(cards[1]), ["40 particles (40.0 %)"])
         self.assertEqual(chosen("abc", 5), ["a", "b", "c"])

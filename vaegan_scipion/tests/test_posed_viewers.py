@@ -64,7 +64,7 @@ class TestPosedViewers(ProjectTest):
 
     def test_all_pictures_are_saved(self):
         states = VaeganStatesViewer(project=self.proj, protocol=self.states)
-        for viewer, n_drawings in ((self.viewer(), 5), (states, 6)):
+        for viewer, n_drawings in ((self.viewer(), 6), (states, 9)):
             views = viewer._getVisualizeDict()["savePictures"]()
             self.assertIsInstance(views[0], MessageView)
             folder = viewer.protocol._getExtraPath("pictures")

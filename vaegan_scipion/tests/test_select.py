@@ -21,7 +21,7 @@ from vaegan_scipion.convert.selection import (
     select,
 )
 from vaegan_scipion.protocols import VaeganProtCluster, VaeganProtSelect, VaeganProtTrain3D
-from vaegan_scipion.protocols.protocol_select import BY_CLUSTERS, BY_FILE
+from vaegan_scipion.protocols.protocol_select import BY_CLUSTERS, BY_FILE, BY_RANGE
 from vaegan_scipion.tests.phantom import (
     DISABLED_IDS,
     ENABLED_IDS,
@@ -129,6 +129,13 @@ class TestSelect(ProjectTest):
         for values, ids in (({"clusterNumbers": "2"}, second), ({"clusterNumbers": "2", "minProbability": 0.4}, second),
                             ({"clusterNumbers": "2", "invertSelection": True}, set(ENABLED_IDS) - set(second)),
                             ({"selectBy": BY_FILE, "selectionFile": path}, [8, 11]),
+                            # umap_1 is id / 4, z_2 the label, the column of the particles tells the id
+                            ({"selectBy": BY_RANGE, "rangeColumn": "umap_1", "rangeLow": "3", "rangeHigh": "5"},
+                             [i for i in ENABLED_IDS if 12 <= i <= 20]),
+                            ({"selectBy": BY_RANGE, "rangeColumn": "z_2", "rangeHigh": "0.5"},
+                             [i for i in ENABLED_IDS if label_of(i) <= 0]),
+                            ({"selectBy": BY_RANGE, "rangeColumn": "_ctfModel._defocusU", "rangeLow": "10050"},
+                             [i for i in ENABLED_IDS if i >= 50]),
                             ({"selectBy": BY_FILE, "selectionFile": path, "invertSelection": True},
                              set(ENABLED_IDS) - {8, 11})):
             self.check(self.make(VaeganProtSelect, inputClusters=self.clustering, **values), ids)
@@ -195,6 +202,13 @@ class TestSelect(ProjectTest):
                                 ("not a number", {"clusterNumbers": "a"}),
                                 ("Least membership is 2", {"minProbability": 2.0}),
                                 ("is empty. Choose the file", {"selectBy": BY_FILE}),
+                                ("This run knows label, probability, umap_1, umap_2, z_1, z_2 too.",
+                                 {"selectBy": BY_RANGE, "rangeColumn": "beauty"}),
+                                ("Give the smaller number first", {"selectBy": BY_RANGE, "rangeLow": "2",
+                                                                   "rangeHigh": "1"}),
+                                ("in this range; the values go from 0.5 to 0.5", {"selectBy": BY_RANGE,
+                                                                                  "rangeLow": "0.9"}),
+                                ("From is 'much', which is not a number", {"selectBy": BY_RANGE, "rangeLow": "much"}),
                                 ("cannot be read", {"selectBy": BY_FILE, "selectionFile": "/no/such.txt"}),
                                 ("1 of 2 particle ids are not in", {"selectBy": BY_FILE, "selectionFile": unknown})):
             run = self.newProtocol(VaeganProtSelect, **values)

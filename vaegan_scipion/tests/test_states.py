@@ -11,9 +11,12 @@ import numpy as np
 from emtable import Table
 from matplotlib.figure import Figure
 from pwem.constants import ALIGN_PROJ
+from pwem.objects import SetOfParticlesFlex
 
+from vaegan_scipion.annotate_space import getAnnotateSpaceArguments
 from vaegan_scipion.convert.poses import Pose, pose_matrices, pose_matrix, star_pose
 from vaegan_scipion.engine.vaegan_engine.contract import result_files
+from vaegan_scipion.engine.vaegan_engine.contract.labels import STATES
 from vaegan_scipion.engine.vaegan_engine.contract.map_records import HalvesProof, MapComparison, StateFigures
 from vaegan_scipion.engine.vaegan_engine.contract.records import (
     ClusterRow,
@@ -113,7 +116,8 @@ class TestStates(ProjectTest):
         np.testing.assert_allclose(x, np.arange(1, 9) / 160)
         np.testing.assert_allclose(y, 1 - np.arange(1, 9) / 8)
         self.assertIn("Verdict: 2 states", self.run_._summary())
-        self.assertIn("state 2: ", self.run_._summary()[2])
+        self.assertTrue(self.run_._summary()[0].startswith("Answer: 2 states, to trust and to go on with"))
+        self.assertIn("state 2: ", self.run_._summary()[3])
         self.assertIn("2 states", self.run_._methods()[0])
 
     def test_what_was_set_aside_and_the_motion_are_outputs(self):
@@ -121,9 +125,22 @@ class TestStates(ProjectTest):
         self.assertEqual(junk, sorted(set(ENABLED_IDS) - set(KEPT_IDS)))
         for particle in self.run_.outputJunk:
             self.check_particle(particle)
+        flexible = self.run_.outputMotionParticles
+        self.assertIsInstance(flexible, SetOfParticlesFlex)
+        self.assertTrue(flexible.hasAlignmentProj() and flexible.hasCTF())
+        moving = [i for i in KEPT_IDS if i % 2]
+        self.assertEqual([item.getObjId() for item in flexible.iterItems(orderBy="id")], moving)
+        for particle in flexible:
+            i = particle.getObjId()
+            np.testing.assert_allclose(particle.getZFlex(), [i / 1000], atol=1e-6)
+            np.testing.assert_allclose(particle.getZRed(), [i / 1000, 2], atol=1e-6)
+            self.assertEqual(particle.getCTF().getDefocusU(), 10000 + i)
+            self.assertEqual((particle.getClassId(), particle._rlnRandomSubset.get()), (2, i % 2 + 1))
+        with self.assertRaisesRegex(ValueError, "no networks to decode it"):
+            getAnnotateSpaceArguments(flexible)
         labels = [volume.getObjLabel() for volume in self.run_.outputMotions]
         self.assertEqual(labels, ["state 2, t = 0.0", "state 2, t = 0.5", "state 2, t = 1.0"])
-        self.assertIn("varies continuously", self.run_._summary()[2])
+        self.assertIn("varies continuously", self.run_._summary()[3])
         lines = states_drawings.evidence_lines(self.run_.readSummary(), self.run_.readClusterRows())
         self.assertTrue(any(f"Set aside: {len(junk)} images" in line for line in lines))
         self.assertTrue(any("0.90" in line for line in lines))
@@ -180,11 +197,24 @@ class TestStates(ProjectTest):
 
         viewer = VaeganStatesViewer(project=self.proj, protocol=self.run_)
         for name, show in viewer._getVisualizeDict().items():
-            if name in ("showClasses", "showReport", "savePictures"):
-                continue  # Scipion's own window, the browser, files
+            if name in ("showClasses", "showReport", "savePictures", "showChimera", "saveFilm"):
+                continue  # Scipion's own window, the browser, another program, files
             with self.subTest(name):
                 figure = show()[0].getFigure()
                 self.assertTrue(figure.axes or figure.texts)
+        self.assertIn("Set CHIMERA_HOME", viewer._chimera()[0].getMessage())
+        script = Path(self.run_._getExtraPath("chimerax", "states.cxc")).read_text().splitlines()
+        self.assertEqual([line.split()[0] for line in script], ["open", "volume", "open", "volume", "tile", "view"])
+        self.assertIn(f"color {STATES.colour(1)}", script[3])
+        self.assertIn("state_02.gif", viewer._save_film()[0].getMessage())
+        film = viewer._film()[0].getFigure().content
+        self.assertEqual([frame.text for frame in film.frames], [f"state 2, t = {t}" for t in (0.0, 0.5, 1.0)])
+        views = viewer._views()[0].getFigure().axes[0].get_title()
+        self.assertIn("particles; SCF 0.75 (1 = even views)", views)
+        grey = viewer._fsc()[0].getFigure().axes[0].patches
+        self.assertEqual(len(grey), 1)
+        self.assertEqual([fsc.getObjLabel() for fsc in self.run_.outputFSCs],
+                         ["state 1 (proven beyond 60 Å)", "state 2 (proven beyond 60 Å)"])
         self.assertEqual([card.n_particles for card in viewer.read_cards()],
                          [row.n_particles for row in self.run_.readClusterRows()])
 
@@ -350,4 +380,4 @@ class TestDrawings(unittest.TestCase):
         many = replace(details, pairs=[pair] * 40)
         figure = Figure(states_drawings.evidence_size_in(many, rows))
         states_drawings.draw_evidence(figure, many, rows)
-        self.assertIn("lines more", figure.texts[0].get_text())
+        self.assertIn("lines more", figure.texts[-1].get_text())

@@ -91,7 +91,11 @@ class TestPlots(TestCase):
         axes, = plots.draw_fsc(Figure(), [plots.Curve(1, x, 1 - 10 * x)]).axes
         np.testing.assert_allclose(axes.lines[0].get_ydata(), 1 - 10 * x)
         self.assertEqual([line.get_ydata()[0] for line in axes.lines[1:]], [0.143, 0.5])
-        self.assertEqual(axes.get_legend().get_texts()[0].get_text(), "cluster 2: 11.7, 20.0 A")
+        self.assertEqual(axes.get_legend().get_texts()[0].get_text(), "cluster 2: 11.7, 20.0 Å")
+        self.assertEqual(list(axes.patches), [])
+        grey = plots.draw_fsc(Figure(), [plots.Curve(1, x, 1 - 10 * x)], unproven_per_ang=0.03).axes[0]
+        self.assertAlmostEqual(grey.patches[0].get_extents().transformed(grey.transData.inverted()).x1, 0.03)
+        self.assertIn("not proven: shared by the halves", [text.get_text() for text in grey.get_legend().get_texts()])
 
     def test_slices_are_the_central_sections(self):
         array = np.random.default_rng(0).normal(size=(5, 5, 5))
@@ -123,7 +127,7 @@ class TestPlots(TestCase):
             plots.scale_bar(axes, width_px, pixel_size_ang)
             x = axes.lines[0].get_xdata()
             self.assertAlmostEqual((x[1] - x[0]) * pixel_size_ang, length_ang)
-            self.assertEqual(axes.texts[0].get_text(), f"{length_ang} A")
+            self.assertEqual(axes.texts[0].get_text(), f"{length_ang} Å")
         plots.scale_bar(axes, 64, 0.0)
         self.assertEqual(len(axes.lines), 1)
 
@@ -241,7 +245,11 @@ class TestViewers(ProjectTest):
             self.assertNotIsInstance(views["showClasses"][0], MessageView)
             page = Path(opened.call_args[0][0][len("file://"):].replace("%20", " "))
             self.assertIn(training.getRunDir(), page.read_text())
+            sentence = " ".join(self.figure(views["showAnswer"]).texts[0].get_text().split())
+            self.assertIn("The embedding was made without poses", sentence)
+            self.assertEqual(clustering._summary()[0], f"Answer: {sentence}")
             if protocol_class is VaeganProtTrain3D:
+                self.assertEqual(len(self.figure(views["showSurfaces"]).axes), n_pictures)
                 axes, = self.figure(views["showFsc"]).axes
                 self.assertEqual(len(axes.lines), 3 + 2)
             else:
@@ -343,7 +351,7 @@ class TestViewers(ProjectTest):
             self.assertEqual([axes.get_title() for axes in figure.axes], ["0.00: 10 near", "1.00: 11 near"])
             views = viewer._movie()
             movie = views[0].getFigure().content
-            self.assertEqual([frame.cluster for frame in movie.frames], [1, 1])
+            self.assertEqual([frame.text[:9] for frame in movie.frames], ["cluster 2", "cluster 2"])
             message = viewer._chimera()[0].getMessage()
             if protocol_class is VaeganProtTrain3D:
                 self.assertIn("Set CHIMERA_HOME", message)

@@ -67,7 +67,7 @@ def draw_card(figure: Figure, card: Card, place: Tuple[float, float], naming: Na
         for threshold in plots.THRESHOLDS:
             axes.axhline(threshold, color="black", lw=0.6, ls="--")
         axes.set(ylim=(-0.1, 1.05), xlim=(0, None))
-        axes.set_xlabel("1/A", fontsize=7, labelpad=1)
+        axes.set_xlabel("1/Å", fontsize=7, labelpad=1)
         axes.set_title("FSC of halves", fontsize=8, pad=2)
         axes.tick_params(labelsize=6)
 
@@ -81,7 +81,7 @@ def facts(card: Card) -> List[str]:
         lines.append(f"stability {card.stability:.2f}")
     if card.curve is not None:
         resolution = plots.resolution_ang(card.curve, plots.THRESHOLDS[0])
-        lines.append(f"halves agree to {resolution:.1f} A")
+        lines.append(f"halves agree to {resolution:.1f} Å")
     return lines
 
 

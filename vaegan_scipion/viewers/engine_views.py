@@ -9,7 +9,15 @@ import numpy as np
 from pyworkflow.viewer import View
 
 from .. import Plugin
-from ..constants import CLUSTERS_DIR, EMBEDDING_DIR, EVALUATION_DIR, HALVES_DIR, TRAVERSAL_DIR
+from ..constants import (
+    CLASSES_DIR,
+    CLUSTERS_DIR,
+    EMBEDDING_DIR,
+    EVALUATION_DIR,
+    HALVES_DIR,
+    STATES_DIR,
+    TRAVERSAL_DIR,
+)
 from ..engine.vaegan_engine.contract import result_files
 from ..engine.vaegan_engine.contract.analysis_records import CounterpartNumbers
 from ..engine.vaegan_engine.contract.record import read_record
@@ -50,26 +58,26 @@ def make_counterpart(clustering: Any, particle_id: int) -> Counterpart:
     return Counterpart(image, numbers.correlation)
 
 
-def make_report(clustering: Any, traversal: Any, evaluation: Any, states: Any, owner: Any) -> str:
-    """Write the HTML report of a clustering, or of states alone, into `owner`; returns the path. Raises EngineError.
+def make_report(owner: Any, clustering: Any = None, **runs: Any) -> str:
+    """Write the HTML report into `owner`, a run; returns the path. Raises EngineError.
 
-    traversal, evaluation, states: runs on this clustering, or None; clustering: None for states alone.
+    clustering: None for results that stand alone. runs: traversal, evaluation, states, classes, each a run or None.
     """
 
-    def absolute(path: Any) -> str:
-        return str(Path(path).absolute())
+    def folder_of(kind: str, name: str) -> str:
+        run = runs.get(kind)
+        return str(Path(run._getExtraPath(name)).absolute()) if run else ""
 
-    about = states if clustering is None else clustering
-    title = f"{about.getProject().getShortName()}: {about.getRunName()}"
-    settings = ReportRun(states_dir=absolute(states.getStatesDir()) if states else "", title=title)
+    about = clustering or runs.get("states") or runs.get("classes")
+    settings = ReportRun(states_dir=folder_of("states", STATES_DIR), classes_dir=folder_of("classes", CLASSES_DIR),
+                         title=f"{about.getProject().getShortName()}: {about.getRunName()}")
     if clustering is not None:
         halves = Path(clustering._getExtraPath(HALVES_DIR))
         settings = replace(
-            settings, run_dir=absolute(clustering.inputTraining.get().getRunDir()),
-            clusters_dir=absolute(clustering._getExtraPath(CLUSTERS_DIR)),
-            traverse_dir=absolute(traversal._getExtraPath(TRAVERSAL_DIR)) if traversal else "",
-            halves_dir=absolute(halves) if (halves / result_files.HALVES_JSON).exists() else "",
-            evaluation_dir=absolute(evaluation._getExtraPath(EVALUATION_DIR)) if evaluation else "")
+            settings, run_dir=str(Path(clustering.inputTraining.get().getRunDir()).absolute()),
+            clusters_dir=str(Path(clustering._getExtraPath(CLUSTERS_DIR)).absolute()),
+            traverse_dir=folder_of("traversal", TRAVERSAL_DIR), evaluation_dir=folder_of("evaluation", EVALUATION_DIR),
+            halves_dir=str(halves.absolute()) if (halves / result_files.HALVES_JSON).exists() else "")
     folder = owner._getExtraPath(REPORT_DIR)
     call_engine(settings, folder + ".json", folder)
     return str(result_file(folder, result_files.REPORT_HTML))

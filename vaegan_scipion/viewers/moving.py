@@ -7,7 +7,6 @@ from matplotlib.animation import PillowWriter
 from matplotlib.figure import Figure
 from matplotlib.widgets import Button, Slider
 
-from ..engine.vaegan_engine.contract.labels import cluster_colour, cluster_name
 from ..engine.vaegan_engine.contract.status import Status
 from . import plots
 
@@ -60,17 +59,16 @@ def headline(status: Status) -> str:
 
 
 class Frame(NamedTuple):
-    """A point of a traversal with its whole map (d, d, d) or image (d, d)."""
+    """A point of a traversal or a motion with its whole map (d, d, d) or image (d, d)."""
 
-    cluster: int
-    component: int
-    position: float
-    n_near: int
+    position: float  # the order
     array: np.ndarray
+    text: str
+    colour: str
 
 
-class TraversalMovie:
-    """Central sections of the maps along a component, one point after the other.
+class Movie:
+    """Central sections of the maps along a traversal or a motion, one point after the other.
 
     Grey levels are the same in all frames. The slider stops the movie, Play starts it again.
     """
@@ -109,9 +107,8 @@ class TraversalMovie:
         frame = self.frames[index]
         for picture, section in zip(self.pictures, self._sections[index]):
             picture.set_data(section)
-        self.title.set_text(f"{cluster_name(frame.cluster)}, component {frame.component}: point {index + 1} of "
-                            f"{len(self.frames)}, position {frame.position:.2f}, {frame.n_near} particles near")
-        self.title.set_color(cluster_colour(frame.cluster))
+        self.title.set_text(f"{frame.text} (point {index + 1} of {len(self.frames)})")
+        self.title.set_color(frame.colour)
         self.slider.eventson = False
         self.slider.set_val(index + 1)
         self.slider.eventson = True

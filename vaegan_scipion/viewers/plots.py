@@ -19,8 +19,10 @@ DENSITY_BINS = (100, 400)  # fewest and most, along each axis
 FAINTEST = 0.2  # opacity of nearly nothing
 BESIDE_LEGEND = (0.09, 0.10, 0.66, 0.82)  # axes that leave room for a legend
 THRESHOLDS = (0.143, 0.5)
+MOST_CURVES = 12  # of one drawing
 FEW_TICKS = 5  # a line of one point cannot be seen
 NOT_A_CURVE = ("kimg", "images_per_second", "lr_factor", "peak_gb")
+CLASSES = Naming(lambda label: "junk" if label < 0 else f"class {label + 1}", cluster_colour)
 PLANES = (("z", 0), ("y", 1), ("x", 2))  # normal of the section, axis of the array
 
 
@@ -154,19 +156,22 @@ def resolution_ang(curve: Curve, threshold: float) -> float:
     return float(1 / crossing)
 
 
-def draw_fsc(figure: Figure, curves: Sequence[Curve], naming: Naming = CLUSTERS) -> Figure:
-    """FSC curves with their resolution at 0.143 and 0.5."""
+def draw_fsc(figure: Figure, curves: Sequence[Curve], naming: Naming = CLUSTERS, unproven_per_ang: float = 0.0
+             ) -> Figure:
+    """FSC curves with their resolution at 0.143 and 0.5; what lies below `unproven_per_ang` (1/A) on grey."""
     axes = figure.add_subplot()
+    if unproven_per_ang > 0:
+        axes.axvspan(0, unproven_per_ang, color="0.88", lw=0, label="not proven: shared by the halves")
     for curve in curves:
         text = ", ".join(f"{resolution_ang(curve, threshold):.1f}" for threshold in THRESHOLDS)
         axes.plot(curve.frequency_per_ang, curve.fsc, color=naming.colour(curve.label),
-                  label=f"{naming.name(curve.label)}: {text} A")
+                  label=f"{naming.name(curve.label)}: {text} Å")
     for threshold in THRESHOLDS:
         axes.axhline(threshold, color="black", lw=0.8, ls="--")
         axes.annotate(f"{threshold:g}", (1, threshold), xycoords=("axes fraction", "data"),
                       ha="right", va="bottom", fontsize=8)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"1/{1 / x:.1f}" if x > 0 else "0"))
-    axes.set(xlabel="spatial frequency (1/A)", ylabel="FSC", ylim=(-0.1, 1.05), xlim=(0, None),
+    axes.set(xlabel="spatial frequency (1/Å)", ylabel="FSC", ylim=(-0.1, 1.05), xlim=(0, None),
              title="resolution at FSC 0.143, 0.5")
     axes.legend(fontsize=8)
     return figure
@@ -177,17 +182,17 @@ def slices_size_in(n_maps: int) -> Tuple[float, float]:
     return 6.6, 2.0 * max(n_maps, 1) + 0.5
 
 
-def scale_bar(axes: Any, width_px: int, pixel_size_ang: float) -> None:
-    """A white bar of 1, 2 or 5 times a power of ten A, the longest within a third of an image of this width."""
+def scale_bar(axes: Any, width_px: int, pixel_size_ang: float, colour: str = "white") -> None:
+    """A bar of 1, 2 or 5 times a power of ten A, the longest within a third of an image of this width."""
     most_ang = width_px * pixel_size_ang / 3
     if not np.isfinite(most_ang) or most_ang <= 0:
         return
     power = 10.0 ** np.floor(np.log10(most_ang))
     length_ang = max(step * power for step in (1, 2, 5) if step * power <= most_ang)
     left, bottom = 0.05 * width_px - 0.5, 0.06 * width_px - 0.5
-    axes.plot([left, left + length_ang / pixel_size_ang], [bottom, bottom], color="white", lw=2.5,
+    axes.plot([left, left + length_ang / pixel_size_ang], [bottom, bottom], color=colour, lw=2.5,
               solid_capstyle="butt")
-    axes.text(left, bottom + 0.025 * width_px, f"{length_ang:g} A", color="white", fontsize=7, va="bottom")
+    axes.text(left, bottom + 0.025 * width_px, f"{length_ang:g} Å", color=colour, fontsize=7, va="bottom")
 
 
 def draw_slices(figure: Figure, maps: Sequence[np.ndarray], titles: Sequence[str],

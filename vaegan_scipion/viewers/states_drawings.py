@@ -3,7 +3,7 @@
 Arrays in, drawings on a matplotlib Figure out.
 """
 import textwrap
-from typing import List, Sequence, Tuple
+from typing import List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -14,7 +14,17 @@ from ..engine.vaegan_engine.contract.records import ClusterRow, StatesSummary
 from ..engine.vaegan_engine.contract.view_counts import draw_view_counts, view_counts
 
 MOST_ROWS = 30  # of evidence that are written out
-LINE_CHARS = 100
+LINE_CHARS = 115
+LINE_IN = 0.22
+
+
+class Views(NamedTuple):
+    """Where the particles of a state look from, (n,) each, and a note on it."""
+
+    label: int
+    rot_deg: np.ndarray
+    tilt_deg: np.ndarray
+    note: str = ""
 
 
 def views_size_in(n_states: int) -> Tuple[float, float]:
@@ -22,14 +32,15 @@ def views_size_in(n_states: int) -> Tuple[float, float]:
     return 7.0, 3.4 * max(n_states, 1) + 0.3
 
 
-def draw_views(figure: Figure, labels: Sequence[int], rot_deg: Sequence[np.ndarray], tilt_deg: Sequence[np.ndarray]
-               ) -> Figure:
+def draw_views(figure: Figure, shown: Sequence[Views]) -> Figure:
     """Particles per viewing direction on an equal-area map of the sphere (Mollweide), a panel per state."""
-    for row, (label, rot, tilt) in enumerate(zip(labels, rot_deg, tilt_deg)):
-        axes = figure.add_subplot(max(len(labels), 1), 1, row + 1, projection="mollweide")
-        counts = view_counts(rot, tilt)
+    for row, views in enumerate(shown):
+        axes = figure.add_subplot(max(len(shown), 1), 1, row + 1, projection="mollweide")
+        counts = view_counts(views.rot_deg, views.tilt_deg)
         image = draw_view_counts(axes, counts)
-        axes.set_title(f"{state_name(label)}: {len(rot)} particles", color=state_colour(label), fontsize=10)
+        note = f"; {views.note}" if views.note else ""
+        axes.set_title(f"{state_name(views.label)}: {len(views.rot_deg)} particles{note}",
+                       color=state_colour(views.label), fontsize=9)
         figure.colorbar(image, ax=axes, shrink=0.8, label=f"particles; even: {counts.mean():.1f}")
     figure.subplots_adjust(left=0.10, right=0.96, bottom=0.04, top=0.94, hspace=0.25)
     return figure
@@ -72,13 +83,16 @@ def evidence_lines(details: StatesSummary, rows: Sequence[ClusterRow]) -> List[s
 
 def evidence_size_in(details: StatesSummary, rows: Sequence[ClusterRow]) -> Tuple[float, float]:
     """Width and height of `draw_evidence`."""
-    return 9.0, 0.6 + 0.24 * len(_shown(details, rows))
+    return 9.0, 0.6 + LINE_IN * len(_shown(details, rows))
 
 
 def draw_evidence(figure: Figure, details: StatesSummary, rows: Sequence[ClusterRow]) -> Figure:
     """The verdict with its evidence as text; the file has what does not fit."""
-    figure.text(0.03, 1 - 0.25 / figure.get_size_inches()[1], "\n".join(_shown(details, rows)), va="top", fontsize=9,
-                family="monospace", linespacing=1.4)
+    height_in = figure.get_size_inches()[1]
+    for number, line in enumerate(_shown(details, rows)):
+        depth = (len(line) - len(line.lstrip())) / 4  # of the indent, in steps
+        figure.text(0.03 + 0.02 * depth, 1 - (0.25 + LINE_IN * number) / height_in, line.strip(), va="top",
+                    fontsize=9.5, weight="bold" if number == 0 else "normal")
     return figure
 
 

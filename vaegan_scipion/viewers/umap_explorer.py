@@ -15,7 +15,8 @@ NEAR_PX = 12  # a dot this near to the mouse is meant
 CLICK_PX = 4  # a drag that stays within is a click
 POLL_MS = 300
 RINGS_AT_MOST = 100  # more would hide the dots
-HELP = "Draw around particles to select them. Rest on a dot to see its particle, click it for its counterpart."
+HELP = ("Draw around particles to select them, with Shift to add another region. Rest on a dot to see its particle, "
+        "click it for its counterpart.")
 
 
 class Counterpart(NamedTuple):
@@ -54,6 +55,9 @@ class UmapExplorer:
         self._tree = cKDTree(clusters.umap[:, :2])
         self._lasso = LassoSelector(self.axes, self.on_lasso, button=1, props={"color": "black", "lw": 1.2})
         figure.canvas.mpl_connect("motion_notify_event", self.on_motion)
+        self._adding = False  # Shift is down
+        figure.canvas.mpl_connect("key_press_event", self.on_key)
+        figure.canvas.mpl_connect("key_release_event", self.on_key)
         self._timer = figure.canvas.new_timer(interval=POLL_MS)
         self._timer.add_callback(self.poll)
         figure.canvas.mpl_connect("close_event", self.on_close)
@@ -144,8 +148,16 @@ class UmapExplorer:
         axes.set_title(title, fontsize=9, color=colour)
 
     # ------------------------------- selection -------------------------------
+    def on_key(self, event: Any) -> None:
+        """Shift, while it is down, adds regions to the selection."""
+        if "shift" in (event.key or ""):
+            self._adding = event.name == "key_press_event"
+
     def on_lasso(self, corners: Any) -> None:
-        """Select what lies inside the polygon (data coordinates); a click shows a counterpart instead."""
+        """Select what lies inside the polygon (data coordinates), with Shift beside what is selected.
+
+        A click shows a counterpart instead.
+        """
         path = np.asarray(corners, float)
         span_px = np.ptp(self.axes.transData.transform(path), axis=0) if len(path) > 1 else np.zeros(2)
         if span_px.max() <= CLICK_PX:
@@ -155,9 +167,12 @@ class UmapExplorer:
                 self.show_counterpart(int(row))
             return
         inside = Polygon(path).contains_points(self.clusters.umap[:, :2])
-        self._forget()
+        if self._adding:
+            inside |= np.isin(self.clusters.particle_id, self.selected_ids)
+        else:
+            self._forget()
         self.selected_ids = sorted(self.clusters.particle_id[inside].tolist())
-        self._drawn = self.axes.fill(*path.T, facecolor=(0, 0, 0, 0.10), edgecolor="black", lw=1.2, ls="--")
+        self._drawn += self.axes.fill(*path.T, facecolor=(0, 0, 0, 0.10), edgecolor="black", lw=1.2, ls="--")
         if inside.sum() <= RINGS_AT_MOST:
             self._drawn.append(self.axes.scatter(*self.clusters.umap[inside, :2].T, s=40, facecolors="none",
                                                  edgecolors="black", linewidths=0.7))

@@ -8,18 +8,22 @@ import numpy as np
 import pyworkflow.protocol.params as params
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from pwem.viewers import EmPlotter
+from pwem.viewers import Chimera, ChimeraView, EmPlotter
 from pwem.viewers.mdviewer.viewer import MDViewer
 from pyworkflow.viewer import DESKTOP_TKINTER, ProtocolViewer
 from scipy.ndimage import gaussian_filter
 
 from ..convert.from_engine import Picture
+from ..engine.vaegan_engine.contract import result_files
+from ..engine.vaegan_engine.contract.record import read_records
+from ..engine.vaegan_engine.contract.records import JunkGroup
 from ..engine_run import EngineError
 from ..protocols import VaeganProtEvaluate, VaeganProtStates, VaeganProtTraverse
 from ..protocols.protocol_base import VaeganNamed
-from . import plots
+from . import map_drawings, plots
 from .engine_views import BrowserView, make_report
 
+CHIMERA_DIR, MOVIES_DIR = "chimerax", "movies"
 PICTURES_DIR, PICTURE_DPI = "pictures", 200
 SHOWN_DETAIL_PX = 64  # a particle is smoothed to this many pixels: its noise hides it otherwise
 
@@ -84,6 +88,36 @@ class VaeganViewer(VaeganNamed, ProtocolViewer):
         figure.content = draw(figure, *arguments)
         return [plotter]
 
+    def sentence_view(self, sentence: str) -> List[Any]:
+        """The answer of a run in a window."""
+        return self.figure_view(map_drawings.draw_sentence, sentence, title="Answer",
+                                size_in=map_drawings.sentence_size_in(sentence))
+
+    def junk_view(self, folder: str) -> List[Any]:
+        """Examples of what was set aside, by `junk_examples.json` of a results folder."""
+        path = os.path.join(folder, result_files.JUNK_EXAMPLES_JSON)
+        if not os.path.exists(path):
+            return [self.infoMessage("No image was set aside (or this run is older than its gallery).", "No junk")]
+        with mrcfile.mmap(os.path.join(folder, result_files.MAPS, result_files.JUNK_EXAMPLES_MRCS), mode="r",
+                          permissive=True) as mrc:
+            images = np.array(mrc.data, np.float32)
+        groups = map_drawings.read_examples(read_records(JunkGroup, path, "states or classes2d"), images)
+        return self.figure_view(map_drawings.draw_junk, groups, title="Set aside",
+                                size_in=map_drawings.junk_size_in(groups))
+
+    def chimera_view(self, name: str, commands: str) -> List[Any]:
+        """ChimeraX with a file of commands that is kept in extra/chimerax; a message where there is no ChimeraX."""
+        script = self.protocol._getExtraPath(CHIMERA_DIR, f"{name}.cxc")
+        os.makedirs(os.path.dirname(script), exist_ok=True)
+        with open(script, "w") as stream:
+            stream.write(commands)
+        program = Chimera.getProgram()
+        if not program or not os.path.exists(program):
+            return [self.errorMessage(
+                "ChimeraX was not found. Set CHIMERA_HOME in scipion.conf to its folder (scipion-em-chimera installs "
+                f"it). Any ChimeraX opens the maps: {script}", "No ChimeraX")]
+        return [ChimeraView(script)]
+
     def table_view(self, output_name: str) -> List[Any]:
         """Scipion's metadata viewer on an output; a message when it is not there."""
         output = getattr(self.protocol, output_name, None)
@@ -94,14 +128,14 @@ class VaeganViewer(VaeganNamed, ProtocolViewer):
     def report_view(self, clustering: Any, **runs: Any) -> List[Any]:
         """The HTML report in the browser, kept in the viewed run; a message when it cannot be made.
 
-        clustering: None for states alone. runs: traversal, evaluation, states on this clustering where it is not the
-        newest finished one.
+        clustering: None for results that stand alone. runs: classes; and traversal, evaluation, states on this
+        clustering where it is not the newest finished one.
         """
         kinds = {"traversal": VaeganProtTraverse, "evaluation": VaeganProtEvaluate, "states": VaeganProtStates}
         chosen = {name: runs.get(name) or newest_run(self.getProject(), kind, clustering)
                   for name, kind in kinds.items()}
         try:
-            return [BrowserView(make_report(clustering, owner=self.protocol, **chosen))]
+            return [BrowserView(make_report(self.protocol, clustering, **{**runs, **chosen}))]
         except EngineError as error:
             return [self.errorMessage(str(error), "No report")]
 

@@ -10,7 +10,7 @@ from ..convert.poses import read_poses
 from ..engine.vaegan_engine.contract.labels import CLUSTERS, STATES
 from ..protocols import VaeganProtCluster, VaeganProtSelect, VaeganProtTraverse
 from ..protocols.protocol_select import BY_FILE
-from . import cards, plots, umap_colours
+from . import cards, map_drawings, plots, umap_colours
 from .engine_views import Counterpart, make_counterpart
 from .umap_explorer import UmapExplorer
 from .viewer_base import VaeganViewer, central_section, fsc_curve, newest_run, read_particle, read_picture
@@ -27,13 +27,14 @@ class VaeganClusterViewer(VaeganViewer):
 
     _label = "viewer clusters"
     _targets = [VaeganProtCluster]
-    DRAWINGS = ("showAnswer", "showDensity", "showColoured", "showCards", "showPictures", "showFsc")
+    DRAWINGS = ("showAnswer", "showDensity", "showColoured", "showCards", "showPictures", "showSurfaces",
+                "showFsc")
 
     def _defineParams(self, form: Any) -> None:
         form.addSection(label="Visualization")
-        form.addParam("showAnswer", params.LabelParam, label="Answer: states or clusters",
-                      help="Which of both to trust and why, and how many particles of each cluster are in each state. "
-                           "After a training at the poses of states.")
+        form.addParam("showAnswer", params.LabelParam, label="Answer: what to trust",
+                      help="Which of both to trust and why, and, after a training at the poses of states, how many "
+                           "particles of each cluster are in each state.")
         form.addParam("showUmap", params.LabelParam, label="UMAP: look and select",
                       help="Rest on a dot to see its particle, click it for its generated counterpart, draw around "
                            "dots to make a subset. Above 100,000 particles the density is shown.")
@@ -50,6 +51,8 @@ class VaeganClusterViewer(VaeganViewer):
                       help="Size, map or image, the newest finished traversal and the FSC of each cluster.")
         form.addParam("showPictures", params.LabelParam, label="Maps or images of the clusters",
                       help="Three sections of each map, or the images.")
+        form.addParam("showSurfaces", params.LabelParam, label="Surfaces of the clusters",
+                      help="Of their maps, seen along z, y and x; 3D only.")
         form.addParam("showFsc", params.LabelParam, label="FSC between halves",
                       help="When 'Two independent halves' was on.")
         form.addParam("showClasses", params.LabelParam, label="Classes in Scipion's viewer",
@@ -61,8 +64,8 @@ class VaeganClusterViewer(VaeganViewer):
     def _getVisualizeDict(self) -> Dict[str, Callable[..., List[Any]]]:
         return {"showAnswer": self._answer, "showColoured": self._coloured, "savePictures": self._save_pictures,
                 "showUmap": self._umap, "showDensity": self._density, "showCards": self._cards,
-                "showPictures": self._pictures, "showFsc": self._fsc, "showClasses": self._classes,
-                "showReport": self._report}
+                "showPictures": self._pictures, "showSurfaces": self._surfaces, "showFsc": self._fsc,
+                "showClasses": self._classes, "showReport": self._report}
 
     def _umap(self, _name: Any = None) -> List[Any]:
         clusters = read_clusters(self.protocol.getClustersDir())
@@ -83,8 +86,7 @@ class VaeganClusterViewer(VaeganViewer):
     def _answer(self, _name: Any = None) -> List[Any]:
         crossed = self.protocol.readCrossing()
         if crossed is None:
-            return self._nothing("The training was not made at the poses of states, so there are none to compare with. "
-                                 "The summary has the verdict on the clusters.")
+            return self.sentence_view(self.protocol.answerText(None))
         return self.figure_view(plots.draw_answer, crossed, self.protocol.answerText(crossed), title="Answer",
                                 size_in=plots.answer_size_in(crossed))
 
@@ -181,6 +183,16 @@ class VaeganClusterViewer(VaeganViewer):
         colours = [plots.cluster_colour(label) for label in labels]
         return self.figure_view(draw, arrays, names, colours, self.protocol.getMapPixelSize(), title="Clusters",
                                 size_in=plots.slices_size_in(len(labels)) if volumetric else (8, 8))
+
+    def _surfaces(self, _name: Any = None) -> List[Any]:
+        if not self.protocol.isVolumetric():
+            return self._nothing("Clusters of a 2D training have images, not maps.")
+        pictures = self.protocol.readPictures()
+        labels = sorted(pictures, key=lambda label: (label < 0, label))
+        return self.figure_view(map_drawings.draw_surfaces, [read_picture(pictures[label]) for label in labels],
+                                [plots.cluster_name(label) for label in labels],
+                                [plots.cluster_colour(label) for label in labels], self.protocol.getMapPixelSize(),
+                                title="Surfaces", size_in=map_drawings.surfaces_size_in(len(labels)))
 
     def _fsc(self, _name: Any = None) -> List[Any]:
         output = getattr(self.protocol, "outputFSCs", None)

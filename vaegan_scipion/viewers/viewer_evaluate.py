@@ -8,7 +8,7 @@ from ..constants import EVALUATION_DIR
 from ..convert.from_engine import Picture
 from ..engine.vaegan_engine.contract.labels import CLUSTERS, STATES, Naming
 from ..engine_run import result_file
-from ..protocols import VaeganProtEvaluate, VaeganProtStates
+from ..protocols import VaeganProtClasses2D, VaeganProtEvaluate, VaeganProtStates
 from . import plots
 from .viewer_base import VaeganViewer, fsc_curve, read_picture
 
@@ -22,7 +22,7 @@ class VaeganEvaluateViewer(VaeganViewer):
 
     def _defineParams(self, form: Any) -> None:
         form.addSection(label="Visualization")
-        form.addParam("showCounts", params.LabelParam, label="Clusters or states against labels",
+        form.addParam("showCounts", params.LabelParam, label="Groups against labels",
                       help="How many particles of each label are in each of them.")
         form.addParam("showFsc", params.LabelParam, label="FSC with the reference maps",
                       help="Each map, aligned, against the reference that resembles it most.")
@@ -48,7 +48,10 @@ class VaeganEvaluateViewer(VaeganViewer):
                                 self._naming(), title="Counts", size_in=plots.counts_size_in(counts))
 
     def _naming(self) -> Naming:
-        return STATES if isinstance(self.protocol.inputClusters.get(), VaeganProtStates) else CLUSTERS
+        about = self.protocol.inputClusters.get()
+        if isinstance(about, VaeganProtClasses2D):
+            return plots.CLASSES
+        return STATES if isinstance(about, VaeganProtStates) else CLUSTERS
 
     def _no_maps(self) -> List[Any]:
         return [self.errorMessage("This run compared labels only, no maps.", "Nothing to show")]
@@ -76,6 +79,8 @@ class VaeganEvaluateViewer(VaeganViewer):
 
     def _report(self, _name: Any = None) -> List[Any]:
         about = self.protocol.inputClusters.get()
+        if isinstance(about, VaeganProtClasses2D):
+            return self.report_view(None, classes=about)
         if isinstance(about, VaeganProtStates):
             return self.report_view(about.getClustering(), states=about)
         return self.report_view(about, evaluation=self.protocol)

@@ -3,16 +3,15 @@ import os
 from typing import Any, Callable, Dict, List, Sequence
 
 import pyworkflow.protocol.params as params
-from pwem.viewers import Chimera, ChimeraView
 
+from ..engine.vaegan_engine.contract.labels import cluster_colour, cluster_name
 from ..protocols import VaeganProtTraverse
 from . import plots
-from .moving import Frame, TraversalMovie
-from .viewer_base import VaeganViewer, central_section, read_picture
+from .chimera_commands import series_commands
+from .moving import Frame, Movie
+from .viewer_base import MOVIES_DIR, VaeganViewer, central_section, read_picture
 
 ALL_CLUSTERS = 0
-CHIMERA_DIR = "chimerax"
-MOVIES_DIR = "movies"
 
 
 class VaeganTraverseViewer(VaeganViewer):
@@ -75,7 +74,7 @@ class VaeganTraverseViewer(VaeganViewer):
         if not rows:
             return self._nothing()
         size_in = (9, 4.2) if self.isVolumetric() else (5, 5.4)
-        return self.figure_view(TraversalMovie, frames_of(rows), title="Traversal movie", size_in=size_in)
+        return self.figure_view(Movie, frames_of(rows), title="Traversal movie", size_in=size_in)
 
     def _save_movie(self, _name: Any = None) -> List[Any]:
         views = self._movie()
@@ -95,18 +94,8 @@ class VaeganTraverseViewer(VaeganViewer):
         rows = self.chosen_rows()
         if not rows:
             return self._nothing()
-        script = self.protocol._getExtraPath(
-            CHIMERA_DIR, f"cluster_{rows[0]['cluster'] + 1:02d}_component_{rows[0]['component'] + 1}.cxc")
-        os.makedirs(os.path.dirname(script), exist_ok=True)
-        with open(script, "w") as stream:
-            stream.write(series_commands([row["picture"].path for row in rows]))
-        program = Chimera.getProgram()
-        if not program or not os.path.exists(program):
-            return [self.errorMessage(
-                f"ChimeraX was not found. Set CHIMERA_HOME in scipion.conf to its folder (scipion-em-chimera installs "
-                f"it). Any ChimeraX opens the series: {script}",
-                "No ChimeraX")]
-        return [ChimeraView(script)]
+        name = f"cluster_{rows[0]['cluster'] + 1:02d}_component_{rows[0]['component'] + 1}"
+        return self.chimera_view(name, series_commands([row["picture"].path for row in rows]))
 
     def isVolumetric(self) -> bool:
         """Whether the points have maps."""
@@ -121,15 +110,6 @@ class VaeganTraverseViewer(VaeganViewer):
 
 def frames_of(rows: Sequence[Dict[str, Any]]) -> List[Frame]:
     """Points with their maps or images read."""
-    return [Frame(row["cluster"], row["component"] + 1, row["position"], row["n_near"], read_picture(row["picture"]))
-            for row in rows]
-
-
-def series_commands(paths: Sequence[str]) -> str:
-    """ChimeraX commands that open maps as one volume series and play it."""
-    names = " ".join(f'"{os.path.abspath(path)}"' for path in paths)
-    return (f"open {names} vseries true\n"
-            "volume #1 style surface\n"
-            "vseries play #1 loop true direction oscillate maxFrameRate 4\n"
-            "vseries slider #1\n"
-            "view\n")
+    return [Frame(row["position"], read_picture(row["picture"]),
+                  f"{cluster_name(row['cluster'])}, component {row['component'] + 1}: position {row['position']:.2f}, "
+                  f"{row['n_near']} particles near", cluster_colour(row["cluster"])) for row in rows]

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,9 +15,13 @@ from made_records import clustering, comparison, halves_row, junk_numbers, lands
 from vaegan_engine.cli import main
 from vaegan_engine.contract import labels as cluster_labels
 from vaegan_engine.contract import result_files, run_json
+from vaegan_engine.contract.analysis_records import Classes2dSummary
+from vaegan_engine.contract.answer import classes_answer
 from vaegan_engine.contract.errors import ConfigError, DataError
+from vaegan_engine.contract.map_records import PlaneFigures
 from vaegan_engine.contract.record import write_record, write_records
 from vaegan_engine.contract.records import (
+    ClusterRow,
     HalvesRow,
     MaskRow,
     NullDraw,
@@ -26,10 +31,20 @@ from vaegan_engine.contract.records import (
     StartRow,
     SweepRow,
 )
-from vaegan_engine.contract.settings import ComputeConfig, EvaluateRun, ReportRun, TrainingConfig, TrainRun, TraverseRun
+from vaegan_engine.contract.settings import (
+    Classes2dRun,
+    ComputeConfig,
+    EvaluateRun,
+    ReportRun,
+    TrainingConfig,
+    TrainRun,
+    TraverseRun,
+)
 from vaegan_engine.contract.status import update_status
-from vaegan_engine.data.mrc_files import write_map
+from vaegan_engine.data.junk_examples import write_junk_examples
+from vaegan_engine.data.mrc_files import write_map, write_stack
 from vaegan_engine.evaluation import evaluate
+from vaegan_engine.evaluation.consensus import ConsensusOptions, run_consensus
 from vaegan_engine.latent import traverse
 from vaegan_engine.report import page, report, states_section
 
@@ -194,12 +209,18 @@ def test_a_refinement_is_shown(tmp_path, analysis):
                   "2 states of 61, 62 (log likelihood of the least valley 33)",
                   "motion 2 of 2"):
         assert words in text, words
-    assert len(reader.images) - len(plain.images) == 2 * 6 + 2 + 1 + 1  # views, motion, FSC, viewing directions
+    n_shown = 2 * 6 + 1 + 2 + 1 + 1  # surfaces and sections, film and strip of a motion, FSC, viewing directions
+    assert len(reader.images) - len(plain.images) == n_shown
     update_status(folder, n_particles=200, states=2, state="finished")
     alone, text = read(page.write_report(ReportRun(states_dir=str(folder)), tmp_path / "alone.html"))
     assert "States and poses 200 particles, 2 states" in text and "2 <states>" in text and "UMAP" not in text
-    assert len(alone.images) == 2 * 6 + 2 + 1 + 1
-    with pytest.raises(ConfigError, match="or states_dir alone"):
+    assert len(alone.images) == n_shown
+    order = [text.index(words) for words in (
+        "2 states, to trust and to go on with", "State 2 varies continuously", "of state 2 no resolution is proven",
+        "5 % of the images fit no state", "state 1 120 60.0 %", "SCF after Baldwin", "123.5 per image"
+    )]
+    assert order == sorted(order)
+    with pytest.raises(ConfigError, match="or states_dir, classes_dir or consensus_dir alone"):
         page.write_report(ReportRun(states_dir=str(folder), traverse_dir=analysis.traverse_dir), tmp_path / "c.html")
     with pytest.raises(DataError, match="Run vaegan states first"):
         page.write_report(replace(analysis, states_dir=str(tmp_path)), tmp_path / "report.html")
@@ -324,8 +345,54 @@ def test_the_answer_comes_first_and_a_paragraph_can_be_pasted(tmp_path, analysis
     folder = tmp_path / "ref"
     test_a_refinement_is_shown(tmp_path, analysis)
     reader, text = read(page.write_report(replace(analysis, states_dir=str(folder)), tmp_path / "report.html"))
-    assert text.index("Answer") < text.index("Verdict")
+    assert text.index("Trust the states.") < text.index("Every dot is a particle")
+    assert text.index("Every dot is a particle") < text.index("No verdict was stored") < text.index("123.5 per image")
     assert "2 states: the embedding has 3 clusters, but it was made without poses. Trust the states." in text
     assert "particles of state 1 state 2 set aside cluster 1 80 0 0 cluster 2 40 20 0 cluster 3 0 50 0" in text
     assert "trained without poses" in text
     assert "https://doi.org/10.21105/joss.00861" in reader.references
+
+
+def write_junk(folder, reasons):
+    """Junk of a results folder, by the writer that the engine has."""
+    rng = np.random.default_rng(2)
+    images = rng.standard_normal((len(reasons), 16, 16)).astype(np.float16)
+    cache = SimpleNamespace(images=images, box_px=16, particle_id=IDS[:len(reasons)], pixel_size_ang=4.5)
+    write_junk_examples(cache, reasons, folder)
+
+
+def test_classes_in_the_plane_have_a_page(tmp_path):
+    """Classes of particles before those of junk, what was set aside by reason, a paragraph to paste."""
+    folder = tmp_path / "cls"
+    write_stack(folder / "maps/classes.mrcs", np.random.default_rng(1).normal(size=(3, 16, 16)).astype(np.float32), 4.5)
+    write_records(folder / result_files.CLUSTERS_JSON, [
+        ClusterRow(label, 50 - 10 * label, 0.4, [], "maps/classes.mrcs", label, in_plane=PlaneFigures(
+            junk, 4, 4.5, [1.0, 0.5], 2.0, 12.3 + label, 20.0)) for label, junk in enumerate(["", "", "off centre"])])
+    details = Classes2dSummary("2 classes of 82 particles", 3, 2, 120, 38, 1.5, 6.0, 12.3)
+    write_record(folder / result_files.CLASSES2D_JSON, details)
+    write_junk(folder, ["", "unlike", "off centre", "off centre", ""])
+    run_json.write_run(Classes2dRun(n_classes=20), folder / result_files.RUN_JSON)
+    update_status(folder, n_particles=120, state="finished", versions={"engine": "0.1.0"})
+    reader, text = read(page.write_report(ReportRun(classes_dir=str(folder)), tmp_path / "report.html"))
+    assert "Class averages 120 particles, 3 classes in the plane" in text
+    order = [text.index(words) for words in (
+        "2 classes of 82 particles, the best resolved to 12.3 Å by its halves. 38 images (32 %) are junk.",
+        "1: 50; 12.3 Å 2: 40; 13.3 Å", "3: 30; off centre", "stays off centre: 2 images", str(IDS[2]),
+        "kept, to compare with: 2 images".capitalize(), "2 classes of 82 particles were kept")]
+    assert order == sorted(order) and "engine 0.1.0" in text
+    assert len(reader.images) == 3 + 5
+    none = classes_answer(replace(details, n_junk=120, classes_of_particles=0))
+    assert none.startswith("No class of particles was found.")
+
+
+def test_several_runs_compared_have_a_page(tmp_path):
+    """Groups with how often they came back, the runs, the maps of the run whose groups they are."""
+    runs = [tmp_path / f"run{k}" for k in range(3)]
+    for k, folder in enumerate(runs):
+        write_clusters(folder, np.repeat([0, 1], (120, 80)) if k < 2 else np.repeat([0, 1], (100, 100)),
+                       particle_id=IDS, umap=np.zeros((200, 2)), embedding_dir=tmp_path)
+    run_consensus(ConsensusOptions(tuple(map(str, runs))), tmp_path / "con")
+    _, text = read(page.write_report(ReportRun(consensus_dir=str(tmp_path / "con")), tmp_path / "report.html"))
+    order = [text.index(words) for words in ("Of 3 runs compared: 2 groups, stable", "cluster 1 120 3 of 3 runs 0.9",
+                                             "run0 2", "its groups are shown")]
+    assert order == sorted(order)

@@ -14,7 +14,7 @@ from vaegan_engine.physics.rotations import random_rotations, rotation_distance_
 from vaegan_engine.reconstruction.images import Images, image_power
 from vaegan_engine.refine.assignment import misfit_and_gain
 from vaegan_engine.refine.rounds.empty_images import least_gain, noise_images
-from vaegan_engine.refine.rounds.junk import misfit_limit, set_junk_aside, with_outliers
+from vaegan_engine.refine.rounds.junk import REASONS, misfit_limit, reasons_of, set_junk_aside, with_outliers
 
 N = 300
 MASK = mask_of(BOX_PX)
@@ -149,3 +149,21 @@ def test_particles_as_faint_as_noise_are_kept():
     _, gain = misfit_and_gain(data, found, band)
     assert least_gain(problem, found, gain, band) == problem.tuning.junk.min_gain
     assert least_gain(problem, found, gain + 1000, band) > problem.tuning.junk.min_gain
+
+
+def test_every_image_that_is_set_aside_has_its_reason():
+    """Noise is empty, two particles in one image a misfit; a kept image has no reason."""
+    data, label, rotations, shifts, _ = with_junk("aggregate")
+    images, n_empty = data.images.copy(), 60
+    images[:n_empty] = np.random.default_rng(0).standard_normal((n_empty, BOX_PX, BOX_PX))
+    problem = problem_of(Images(images, data.ctf, data.pixel_size_ang, data.device), 20)
+    found, numbers = set_junk_aside(problem, assignment(problem.images, label, rotations, shifts, 2), RADIUS)
+    outliers = np.zeros(2 * N, bool)
+    outliers[np.flatnonzero(found.aside)[-1]] = True
+    reason = reasons_of(problem, found, RADIUS, numbers.least_gain, outliers)
+    assert ((reason > 0) == found.aside).all() and REASONS[reason[outliers][0]] == "outlier"
+    judged = found.aside & ~outliers
+    empty, misfit = (judged[part] & (reason[part] == REASONS.index(name)) for part, name in (
+        (slice(0, n_empty), "empty"), (slice(n_empty, 120), "misfit")))
+    assert empty.sum() >= 0.9 * judged[:n_empty].sum() > 40
+    assert misfit.sum() >= 0.9 * judged[n_empty:120].sum() > 40

@@ -15,6 +15,7 @@ from ..contract.records import ClusterRow
 from ..contract.settings import DataConfig
 from ..contract.status import update_status
 from ..data import particle_stars
+from ..data.junk_examples import write_junk_examples
 from ..data.mrc_files import write_stack
 from ..data.prepared_images import ParticleCache
 from ..data.star_files import RelionTable
@@ -26,7 +27,7 @@ from .problem import PlaneProblem
 from .rounds import FRC_LIMIT, Classified, half_frc
 
 HEAD = ("particle_id", "label", "junk", "probability", "psi_deg", "shift_x_ang", "shift_y_ang", "contrast", "gain",
-        "half_set")
+        "half_set", "junk_reason")
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Table:
     shifts_ang: np.ndarray  # (n, 2) of the particle's centre from the image's, x and y
     contrast: np.ndarray  # (n,) typical image of the class = 1
     gain: np.ndarray  # (n,)
+    junk_reason: list[str]  # (n,) why it is junk; "" = it is not
 
 
 def write(problem: PlaneProblem, cache: ParticleCache, state: Classified, judged: Judged, data: DataConfig,
@@ -54,11 +56,13 @@ def write(problem: PlaneProblem, cache: ParticleCache, state: Classified, judged
     write_records(out_dir / result_files.CLUSTERS_JSON, rows)
     draw_gallery(averages, rows, problem.mask, cache.pixel_size_ang, out_dir / result_files.CLASSES_PNG)
     write_tables(cache, table, out_dir)
+    write_junk_examples(cache, table.junk_reason, out_dir)
     details = summary(rows, table, judged, state.radius)
     write_record(out_dir / result_files.CLASSES2D_JSON, details)
     write_stars(data, cache, table, out_dir)  # last: the star file may have been changed meanwhile
     update_status(out_dir, state="finished", command="classes2d", stage="finished", error=None,
                   n_particles=len(cache), classes=len(rows), verdict=details.verdict,
+                  box_px=cache.box_px, pixel_size_ang=cache.pixel_size_ang,
                   ids_are_rows_of=cache.ids_are_rows_of)
     print(f"classes {len(rows)}\nverdict: {details.verdict}", flush=True)
     return details
@@ -78,7 +82,14 @@ def particle_table(state: Classified, judged: Judged, order: np.ndarray, pixel_s
     psi_deg = (np.rad2deg(pose[:, 0]) + 180) % 360 - 180
     typical = np.array([*(np.median(found.contrast[found.best == k]) for k in range(len(order))), 1.0])
     return Table(label[found.best], judged.image, found.probability, psi_deg, pixel_size_ang * pose[:, 1:],
-                 found.contrast / np.maximum(typical[found.best], 1e-6), judged.gain)
+                 found.contrast / np.maximum(typical[found.best], 1e-6), judged.gain,
+                 image_reasons(judged, found.best))
+
+
+def image_reasons(judged: Judged, class_of: np.ndarray) -> list[str]:
+    """Why each image is junk: for its class's reason where this is one of junk, else for its own; "" of the others."""
+    of_class = [*judged.reason, "in no class"]
+    return [(of_class[k] or "unlike") if junk else "" for k, junk in zip(class_of, judged.image, strict=True)]
 
 
 def class_row(label: int, table: Table, reason: str, frc: np.ndarray, cache: ParticleCache) -> ClusterRow:
@@ -108,10 +119,10 @@ def write_averages(problem: PlaneProblem, state: Classified, order: np.ndarray, 
 def write_tables(cache: ParticleCache, table: Table, out_dir: Path) -> None:
     """``particles.csv`` and ``clusters.csv``."""
     values = zip(cache.particle_id, table.label, table.junk, table.probability, table.psi_deg, table.shifts_ang,
-                 table.contrast, table.gain, cache.half_set, strict=True)
+                 table.contrast, table.gain, cache.half_set, table.junk_reason, strict=True)
     result_files.write_csv(out_dir / result_files.PARTICLES_CSV, HEAD, [
         [int(i), int(k), int(junk), f"{p:.6g}", f"{psi:.4f}", f"{x:.4f}", f"{y:.4f}", f"{a:.4f}", f"{gain:.3f}",
-         int(half)] for i, k, junk, p, psi, (x, y), a, gain, half in values])
+         int(half), why] for i, k, junk, p, psi, (x, y), a, gain, half, why in values])
     label = np.where(table.junk, UNASSIGNED, table.label)
     result_files.write_csv(out_dir / result_files.CLUSTERS_CSV, ["particle_id", "label", "probability"], [
         [int(i), int(k), f"{p:.6g}"] for i, k, p in zip(cache.particle_id, label, table.probability, strict=True)])

@@ -1,4 +1,4 @@
-"""Which result to trust: states and clusters of the same particles, crossed, and the answer in one sentence.
+"""Which result to trust: states, clusters and classes each in a sentence, states and clusters crossed in another.
 
 Standard library only, Python 3.8 syntax: viewers, summaries and the report say the same.
 """
@@ -7,9 +7,11 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from math import log
-from typing import Mapping, Optional, Sequence, Tuple
+from typing import List, Mapping, Optional, Sequence, Tuple
 
-from .records import Clustering
+from .analysis_records import Classes2dSummary
+from .labels import state_name
+from .records import Clustering, ClusterRow, StatesSummary
 
 SAME_NMI = 0.9  # from which two divisions count as the same
 
@@ -97,3 +99,68 @@ def trusted(crossed: Crossing, details: Clustering, posed: bool) -> str:
 
 def _states(n: int) -> str:
     return "one state" if n == 1 else f"{n} states"
+
+
+# ------------------------------- one kind of result alone -------------------------------
+def states_answer(details: StatesSummary, rows: Sequence[ClusterRow]) -> str:
+    """What ``states.json`` and ``clusters.json`` of states say, and whether to go on with them."""
+    if not details.has_states:
+        return f"Nothing to trust yet: {details.verdict}."
+    parts = [_states_head(details, len(rows))]
+    moving = [state_name(row.label) for row in rows if row.of_state.motion_files]
+    if moving:
+        parts.append(f"{_and(moving)} var{'ies' if len(moving) == 1 else 'y'} continuously")
+    parts.append(_resolutions(rows))
+    if details.junk is not None and details.junk.n_junk:
+        parts.append(f"{100 * details.junk.fraction:.0f} % of the images fit no state and are set aside")
+    return ". ".join(f"{part[0].upper()}{part[1:]}" for part in parts) + "."
+
+
+def _states_head(details: StatesSummary, n: int) -> str:
+    if n == 1:
+        return "One structure: no group of its images differs from the others by more than noise does"
+    text = f"{n} states, to trust and to go on with: two halves of the images agree on who belongs where"
+    if not details.pairs:
+        return text
+    return f"{text} (to {min(pair.agreement for pair in details.pairs):.2f} for the two states most alike; 1 = perfect)"
+
+
+def _resolutions(rows: Sequence[ClusterRow]) -> str:
+    proven = [row.of_state.halves.resolution_0143_ang for row in rows if row.of_state.proof.proven_0143]
+    if not proven:
+        return "no resolution is proven: the half maps agree on no more than the start that they share"
+    best, worst = min(proven), max(proven)
+    text = f"half maps agree to {best:.1f}" + (f" to {worst:.1f} Å" if worst - best >= 0.05 else " Å")
+    if not any(row.of_state.halves.crossed_0143 for row in rows):
+        text += ", the finest that this box can show"
+    left = [state_name(row.label) for row in rows if not row.of_state.proof.proven_0143]
+    return text + (f"; of {_and(left)} no resolution is proven" if left else "")
+
+
+def _and(names: List[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def clusters_answer(details: Clustering, posed: bool) -> str:
+    """What ``clustering.json`` says where there are no states to compare with.
+
+    posed: whether the embedding was made at poses that the particles carried.
+    """
+    text = details.verdict or f"{details.clusters} clusters, whose stability was not looked at"
+    if posed:
+        return f"{text[0].upper()}{text[1:]}."
+    return (f"{text[0].upper()}{text[1:]}. The embedding was made without poses, where views and defocus look like "
+            "differences too: take it as a first look, and let 'find states and poses' confirm it.")
+
+
+def classes_answer(details: Classes2dSummary) -> str:
+    """What ``classes2d.json`` says, and what to go on with."""
+    n, junk, good = details.n_particles, details.n_junk, details.classes_of_particles
+    if not good:
+        return ("No class of particles was found. Look whether the particles are dark or bright, and at diameter and "
+                "box, before you look for other particles.")
+    best = details.best_frc_0143_ang
+    to = f", the best resolved to {best:.1f} Å by its halves" if best else ", none of which its halves resolve"
+    return (f"{good} class{'es' * (good != 1)} of {n - junk:,} particles{to}. "
+            + (f"{junk:,} images ({100 * junk / max(n, 1):.0f} %) are junk. " if junk else "No image is junk. ")
+            + "Go on with the particles of the classes; look at the gallery of what was set aside before you trust it.")

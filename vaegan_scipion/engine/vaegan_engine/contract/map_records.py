@@ -53,6 +53,8 @@ class StateFigures:
     motion_files: List[str]  # maps along the motion; empty where the state does not vary
     halves: MapComparison = inlined()
     proof: HalvesProof = inlined()
+    scf: Optional[float] = None  # of its views (``physics.view_coverage``): 1 = even, 0 = a part is empty
+    unsampled_frac: Optional[float] = None  # part of Fourier space that no view reaches
 
 
 @dataclass(frozen=True)

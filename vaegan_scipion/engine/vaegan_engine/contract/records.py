@@ -301,6 +301,16 @@ class JunkNumbers:
 
 
 @dataclass(frozen=True)
+class JunkGroup:
+    """An entry of ``junk_examples.json``: images that were set aside for one reason, or kept (no reason)."""
+
+    reason: str
+    n_images: int
+    particle_ids: List[int]  # of the examples
+    indices: List[int]  # of the examples in their stack
+
+
+@dataclass(frozen=True)
 class Valley:
     """What lies between two states of a landscape, in units of log likelihood."""
 

@@ -30,7 +30,10 @@ halves folder
 ``half1``, ``half2``      the two trainings
 states folder
 ``states.json``           verdict, its kind and its evidence: log likelihood of unseen images, balls, pairs
-``particles.csv``         particle_id, label, probability, rot, tilt, psi (deg), shift x, y (A), half_set
+``particles.csv``         particle_id, label, probability, rot, tilt, psi (deg), shift x, y (A), half_set, motion,
+                          contrast, junk_reason (why it was set aside, or empty)
+``junk_examples.json``    where images were set aside: list, per reason (empty: kept, to compare with): n_images, and
+                          some of them, images ``indices`` of ``maps/junk_examples.mrcs``
 ``particles.star``        the particles' own star file with poses, class and half set, for other programs
 ``clusters.csv``          particle_id, label, probability: as of cluster, without UMAP
 ``clusters.json``         as of cluster, with resolutions and half maps
@@ -52,7 +55,8 @@ classes2d folder
 ``maps/classes_half1.mrcs``, ``_half2``: averages of the half sets
 ``classes.png``           all of them, with sizes, resolutions and a scale bar
 ``particles.csv``         particle_id, label (-1 = none), junk (0 or 1), probability (of the class), psi (deg), shift
-                          x, y (A), contrast, gain, half_set
+                          x, y (A), contrast, gain, half_set, junk_reason
+``junk_examples.json``    as of states
 ``particles.star``        the particles' own star file with class, psi, origin; ``junk.star``: those set aside
 ``clusters.csv``          particle_id, label (of junk -1), probability
 ``checkpoints/*.npz``     finished steps of a classification that is not finished
@@ -97,6 +101,8 @@ PARTICLES_CSV = "particles.csv"
 PARTICLES_STAR = "particles.star"
 JUNK_STAR = "junk.star"
 FULLRES_JSON = "fullres.json"
+JUNK_EXAMPLES_JSON = "junk_examples.json"
+JUNK_EXAMPLES_MRCS = "junk_examples.mrcs"
 CLASSES2D_JSON = "classes2d.json"
 CLASSES_MRCS = "classes.mrcs"
 CLASSES_PNG = "classes.png"

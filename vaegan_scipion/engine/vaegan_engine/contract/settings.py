@@ -328,17 +328,20 @@ class EvaluateRun:
 
 @dataclass(frozen=True)
 class ReportRun:
-    """``report``: an analysis, or states alone, as one HTML file, or an analysis as one picture.
+    """``report``: an analysis, or states, classes or a consensus alone, as one HTML file; an analysis as a picture.
 
     Folders that are not named are left out.
     """
 
     command: Literal["report"] = fixed("report")
-    run_dir: str = setting("", "Results folder of the training; not for states alone", path=True)
-    clusters_dir: str = setting("", "Results folder of cluster; not for states alone", path=True)
+    run_dir: str = setting("", "Results folder of the training, with clusters; none for states, classes2d or consensus "
+                           "alone", path=True)
+    clusters_dir: str = setting("", "Results folder of cluster, with that of its training", path=True)
     traverse_dir: str = setting("", "Results folder of traverse", path=True)
     halves_dir: str = setting("", "Results folder of halves", path=True)
     states_dir: str = setting("", "Results folder of states (page only)", path=True)
+    classes_dir: str = setting("", "Results folder of classes2d (page only)", path=True)
+    consensus_dir: str = setting("", "Results folder of consensus: several runs compared (page only)", path=True)
     evaluation_dir: str = setting("", "Results folder of evaluate", path=True)
     truth_csv: str = setting("", "truth.csv of simulate (picture only)", path=True)
     maps: Tuple[str, ...] = setting((), "Reference maps, picture only; with truth_csv, a simulated phantom needs none",

@@ -1,7 +1,7 @@
 """Short texts about results, the same in logs, viewers and reports."""
 from __future__ import annotations
 
-from typing import Optional, Sequence
+from typing import Dict, Optional, Sequence
 
 from .map_records import HalvesProof, MapComparison
 from .records import Forecast, LandscapeNumbers, MaskRow, RestartRow, Separation, StartRow
@@ -22,6 +22,19 @@ def forecast_text(expected: Forecast) -> str:
               if expected.long_seconds > 1.1 * expected.seconds else "")
     return (f"expected for {expected.n_images:,} particles on this machine: about {duration_text(expected.seconds)}"
             f"{longer}, {expected.memory_gb:.1f} GB of memory, {expected.disk_gb:.2g} GB on disk")
+
+JUNK_REASONS: Dict[str, str] = {  # junk_reason of particles.csv -> why an image was set aside, in words
+    "": "kept, to compare with",
+    "empty": "nothing of a state is seen",
+    "misfit": "holds what its state does not: aggregate, neighbour, other molecule",
+    "outlier": "like no group of images, and fits badly",
+    "unlike": "unlike the other images of its class",
+    "not reproduced": "the other half of the images does not show its class",
+    "off centre": "its class stays off centre",
+    "no features": "its class has no features",
+    "mixed": "most images of its class are unlike it",
+    "in no class": "belongs to no class",
+}
 
 
 def start_text(row: StartRow) -> str:
@@ -76,6 +89,15 @@ def halves_text(halves: MapComparison, proof: Optional[HalvesProof] = None) -> s
                  f"{proof.direction_best_ang:.1f} to {proof.direction_worst_ang:.1f} A; what is coarser than "
                  f"{proof.shared_ang:.1f} A is shared, not proven")
     return text
+
+
+def views_text(scf: Optional[float], unsampled_frac: Optional[float]) -> str:
+    """How completely the views of a state fill Fourier space, in words; "" where it is not known."""
+    if scf is None:
+        return ""
+    if unsampled_frac:
+        return f"SCF {scf:.2f}; {100 * unsampled_frac:.1f} % of Fourier space is reached by no view"
+    return f"SCF {scf:.2f} (1 = even views)"
 
 
 def separation_text(pair: Separation) -> str:

@@ -1,30 +1,49 @@
-"""The first part of the HTML report, where there are states and clusters: which to trust, and the table of both."""
+"""The first part of the HTML report: the answer in a sentence, of whatever results there are."""
 from __future__ import annotations
 
 import html
 from pathlib import Path
 
 from ..contract import result_files
-from ..contract.answer import Crossing, crossing, trusted
+from ..contract.answer import Crossing, classes_answer, clusters_answer, crossing, states_answer, trusted
 from ..contract.errors import DataError
 from ..contract.labels import cluster_name, state_name
 from ..contract.records import Clustering
 from ..contract.run_json import read_training
 from ..contract.settings import ReportRun
-from ..data.particle_tables import Clusters
+from ..data.particle_tables import Clusters, read_cluster_rows
+from .classes_section import read_details
+from .consensus_section import read_consensus
 from .html import Section, table
 from .result_reading import read_json
+from .states_section import read_summary
 
 
-def answer_section(run: ReportRun, clusters: Clusters, details: Clustering) -> Section:
-    """The answer in a sentence, and how many particles of each cluster are in each state."""
+def answer_section(run: ReportRun) -> Section:
+    """A sentence for each result that stands alone: states, classes in the plane, several runs compared."""
+    sentences = []
+    if run.states_dir:
+        sentences.append(states_answer(read_summary(run.states_dir), read_cluster_rows(run.states_dir)))
+    if run.classes_dir:
+        sentences.append(classes_answer(read_details(run.classes_dir)))
+    if run.consensus_dir:
+        made = read_consensus(run.consensus_dir)
+        sentences.append(f"Of {len(made.runs)} runs compared: {made.verdict}.")
+    return Section("answer", "Answer", "".join(f'<p class="verdict">{html.escape(text)}</p>' for text in sentences))
+
+
+def crossed_answer_section(run: ReportRun, clusters: Clusters, details: Clustering) -> Section:
+    """The answer of clusters, crossed with states where there are any, and how many particles are in both."""
+    posed = read_training(run.run_dir).data.posed
+    if not run.states_dir:
+        return Section("answer", "Answer", f'<p class="verdict">{html.escape(clusters_answer(details, posed))}</p>')
     crossed = crossing(dict(zip(clusters.particle_id.tolist(), clusters.label.tolist(), strict=True)),
                        states_of(run.states_dir))
     if not crossed.n_particles:
         return Section("answer", "Answer", '<p class="note">States and clusters have no particle in common.</p>')
-    posed = read_training(run.run_dir).data.posed
+    alone = states_answer(read_summary(run.states_dir), read_cluster_rows(run.states_dir))
     return Section("answer", "Answer", (
-        f'<p class="verdict">{html.escape(trusted(crossed, details, posed))}</p>'
+        f'<p class="verdict">{html.escape(trusted(crossed, details, posed))}</p><p>{html.escape(alone)}</p>'
         f'<p class="note">Agreement of both: NMI {crossed.nmi:.3f} of {crossed.n_particles} particles that are in both '
         "(1 = the same groups).</p>" + crossing_table(crossed)))
 

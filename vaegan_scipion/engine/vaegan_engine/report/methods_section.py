@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..contract import result_files, run_json
-from ..contract.settings import ClusterRun, ReportRun, StatesRun, TrainRun
+from ..contract.settings import Classes2dRun, ClusterRun, ReportRun, StatesRun, TrainRun
 from ..contract.status import Status, read_status
 from ..data.particle_tables import read_cluster_rows
 from .html import Section
@@ -19,8 +19,8 @@ CITATIONS = {  # short name -> doi
 
 def methods_section(run: ReportRun) -> Section:
     """The paragraph for the folders that there are."""
-    parts = [text for text in (states_text(run.states_dir), training_text(run.run_dir), clusters_text(run.clusters_dir))
-             if text]
+    parts = [text for text in (classes_text(run.classes_dir), states_text(run.states_dir), training_text(run.run_dir),
+                               clusters_text(run.clusters_dir)) if text]
     return Section("methods", "Methods, to paste", (
         '<p class="note">Check it against what you did before and after.</p>'
         f'<p id="methods-text">{" ".join(parts)}</p>'))
@@ -54,13 +54,28 @@ def states_text(folder: str) -> str:
     rows = read_cluster_rows(folder)
     start = "from the poses that the particles carried" if run.data.input_poses else "from random maps"
     finest = [f"{row.of_state.halves.resolution_0143_ang:.1f}" for row in rows]
-    resolutions = f" Half maps of the states agree to {', '.join(finest)} A (FSC 0.143)." if finest else ""
-    voxel = f" of {rows[0].of_state.voxel_size_ang:.2f} A" if rows else ""
+    resolutions = f" Half maps of the states agree to {', '.join(finest)} Å (FSC 0.143)." if finest else ""
+    voxel = f" of {rows[0].of_state.voxel_size_ang:.2f} Å" if rows else ""
     versions = _versions(status)
     return (f"States and poses of {_or(status.n_particles, 'the')} particles (box {run.data.box_px} px{voxel}) were "
             f"found by expectation maximisation over poses ({cited('Scheres 2012')}) as implemented in "
             f"scipion-em-vaegan{f' ({versions})' if versions else ''}, starting {start}, seed {run.compute.seed}: "
             f"{len(rows)} state{'s' * (len(rows) != 1)}.{resolutions}")
+
+
+def classes_text(folder: str) -> str:
+    """What ``classes2d`` did."""
+    run, status = _read(folder)
+    if not isinstance(run, Classes2dRun):
+        return ""
+    rows, versions = read_cluster_rows(folder), _versions(status)
+    good = [row for row in rows if not row.of_class.junk]
+    pixel = f" of {rows[0].of_class.pixel_size_ang:.2f} Å" if rows else ""
+    kept = sum(row.n_particles - row.of_class.n_junk for row in good)
+    return (f"{_or(status.n_particles, 'The')} particles (box {run.data.box_px} px{pixel}) were classified in the "
+            f"plane by expectation maximisation over class, turn and shift ({cited('Scheres 2012')}) as implemented in "
+            f"scipion-em-vaegan{f' ({versions})' if versions else ''}, from {run.n_classes} classes, seed "
+            f"{run.compute.seed}: {len(good)} classes of {kept} particles were kept.")
 
 
 def training_text(folder: str) -> str:

@@ -28,16 +28,20 @@ from ..data.particle_tables import Clusters, read_cluster_rows, read_clusters
 from ..evaluation.halves import fsc_of
 from ..latent.stability import as_deep
 from . import pictures
-from .answer_section import answer_section
+from .answer_section import answer_section, crossed_answer_section
+from .classes_section import classes_section, read_details
+from .consensus_section import consensus_section, read_consensus
 from .html import Section, shown, table
+from .junk_section import junk_section
 from .methods_section import methods_section
 from .result_reading import read_evaluation, read_halves, read_picture, resolutions
-from .states_section import states_section
+from .states_section import evidence_section, resolution_section, states_section
 
 PAGE = Path(__file__).with_name("assets")
 FEW_NEAR_FRAC = 0.01  # of the cluster: a point with fewer particles near is marked
 STAGES = (("run_dir", "Training"), ("clusters_dir", "Clustering"), ("traverse_dir", "Traversal"),
-          ("halves_dir", "Two halves"), ("states_dir", "States"))
+          ("halves_dir", "Two halves"), ("states_dir", "States"), ("classes_dir", "Classes in the plane"))
+ALONE = ("states_dir", "classes_dir", "consensus_dir")  # that a page can be about without a training
 GLANCE = ("n_particles", "pixel_size_ang", "box_px", "device", "seed", "images_seen", "images_per_second", "state")
 
 
@@ -55,7 +59,7 @@ class Content:
 def write_report(run: ReportRun, path: str | Path) -> Path:
     """Write the page about the folders that ``run`` names. Returns the path. Raises ConfigError or DataError.
 
-    ``run_dir`` and ``clusters_dir`` are given, the other folders may be empty; or ``states_dir`` alone.
+    ``run_dir`` and ``clusters_dir`` are given, the other folders may be empty; or folders of ``ALONE``.
     """
     path, content = Path(path), content_of(run)
     page = Template((PAGE / "page.html").read_text()).substitute(
@@ -73,40 +77,72 @@ def write_report(run: ReportRun, path: str | Path) -> Path:
 
 
 def content_of(run: ReportRun) -> Content:
-    """Of states alone, or of a clustering and what followed. Raises ConfigError or DataError."""
+    """Of a clustering and what followed, or of results that stand alone. Raises ConfigError or DataError."""
     if run.run_dir and run.clusters_dir:
         return clustering_content(run)
-    given = [name for name, _ in STAGES if name != "states_dir" and getattr(run, name)]
+    given = [name for name, _ in STAGES if name not in ALONE and getattr(run, name)]
     given += ["evaluation_dir"] * bool(run.evaluation_dir)
-    if given or not run.states_dir:
+    if given or not any(getattr(run, name) for name in ALONE):
         raise ConfigError("The report has no run_dir or no clusters_dir.",
-                          "Name the folders of the training and of the clustering; or states_dir alone.")
-    status = status_of(run.states_dir, "states")
-    lead = f"{status.n_particles} particles, {status.states} state{'s' * (status.states != 1)}"
-    return Content("States and poses", lead,
-                   [states_section(run.states_dir), methods_section(run), settings_section(run, status)])
+                          "Name the folders of the training and of the clustering; or states_dir, classes_dir or "
+                          "consensus_dir alone.")
+    return content_alone(run)
+
+
+def content_alone(run: ReportRun) -> Content:
+    """Of states, of classes in the plane, of several runs compared: whatever is named. Raises DataError."""
+    sections, leads, headings, status = [answer_section(run)], [], [], Status()
+    if run.consensus_dir:
+        headings.append("Several runs")
+        leads.append(f"{len(read_consensus(run.consensus_dir).runs)} runs compared")
+        sections.append(consensus_section(run.consensus_dir))
+    if run.states_dir:
+        status = status_of(run.states_dir, "states")
+        headings.append("States and poses")
+        leads.append(f"{status.n_particles} particles, {status.states} state{'s' * (status.states != 1)}")
+        sections.append(states_section(run.states_dir))
+    if run.classes_dir:
+        status = status_of(run.classes_dir, "classes2d") if status.command is None else status
+        headings.append("Class averages")
+        details = read_details(run.classes_dir)
+        leads.append(f"{details.n_particles} particles, {details.classes} classes in the plane")
+        sections.append(classes_section(run.classes_dir))
+    if run.states_dir:
+        sections += proof_sections(run.states_dir)
+    if run.classes_dir:
+        sections += junk_section(run.classes_dir, "classes")
+    sections += [methods_section(run), settings_section(run, status)]
+    return Content(", ".join(headings), "; ".join(leads), sections)
+
+
+def proof_sections(states_dir: str) -> list[Section]:
+    """What the states' resolution rests on, what was set aside, and the evidence of their number."""
+    return [resolution_section(states_dir), *junk_section(states_dir, "states"), evidence_section(states_dir)]
 
 
 def clustering_content(run: ReportRun) -> Content:
-    """Verdict, UMAP and clusters, and every other folder that is named. Raises DataError."""
+    """The answer, the landscape, then the evidence; of every folder that is named. Raises DataError."""
     clusters, rows = read_clusters(run.clusters_dir), read_cluster_rows(run.clusters_dir)
     training = status_of(run.run_dir, "train3d or train2d")
     details = read_record(Clustering, Path(run.clusters_dir) / result_files.CLUSTERING_JSON, "cluster")
     halves = read_halves(run.halves_dir)
-    sections = [verdict_section(details, clusters), umap_section(),
-                clusters_section(run, clusters, rows, halves)]
+    sections = [crossed_answer_section(run, clusters, details)]
     if run.states_dir:
-        sections.insert(0, answer_section(run, clusters, details))
+        sections.append(states_section(run.states_dir))
+    sections += [umap_section(), clusters_section(run, clusters, rows, halves)]
     if run.traverse_dir:
         sections.append(traversal_section(run.traverse_dir, {row.label: row.n_particles for row in rows}))
+    if run.classes_dir:
+        sections.append(classes_section(run.classes_dir))
+    if run.consensus_dir:
+        sections.append(consensus_section(run.consensus_dir))
+    sections.append(verdict_section(details, clusters))
     if halves:
         sections.append(fsc_section(halves))
     if run.states_dir:
-        sections.append(states_section(run.states_dir))
+        sections += proof_sections(run.states_dir)
     if run.evaluation_dir:
-        sections.append(
-            evaluation_section(read_evaluation(run.evaluation_dir))
-        )
+        sections.append(evaluation_section(read_evaluation(run.evaluation_dir)))
     sections += [training_section(run.run_dir), methods_section(run), settings_section(run, training)]
     return Content(f"VAE-GAN {training.command}", lead(training, clusters), sections, umap_data(clusters),
                    (PAGE / "page.js").read_text())
@@ -159,7 +195,7 @@ def verdict_section(details: Clustering, clusters: Clusters) -> Section:
                  "information with the clusters shown here."
                  + (" The null is one cloud with the spread of the latent vectors; groups found in it are none."
                     if with_null else "") + "</p>" + table(header, rows))
-    return Section("verdict", "Verdict", body)
+    return Section("verdict", "Evidence for the clusters", body)
 
 
 def evidence(details: Clustering) -> list[tuple[str, str]]:

@@ -6,16 +6,19 @@ import io
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
 from ..contract.labels import CLUSTERS, Naming
+from ..contract.surface_picture import coloured, finer, surface_level, surface_picture
 from ..figures import drawing
 
 PLANES = (("z", 0), ("y", 1), ("x", 2))  # normal of the section, axis of the array
 SIDE_PX = 144  # small maps are enlarged to about this
 NOT_A_CURVE = ("kimg", "images_per_second", "lr_factor", "peak_gb")
 CURVE_COLUMNS = 3
+FRAME_MS = 250  # of a film
 FEW_TICKS = 5  # a line of one point cannot be seen
 
 
@@ -26,14 +29,45 @@ def data_uri(png: bytes) -> str:
 
 def grey_uri(image: np.ndarray, low: float, high: float) -> str:
     """An image ``(d, d)``, grey from ``low`` to ``high``, row 0 at the bottom, enlarged smoothly."""
+    stream = io.BytesIO()
+    grey_picture(image, low, high).save(stream, "PNG")
+    return data_uri(stream.getvalue())
+
+
+def grey_picture(image: np.ndarray, low: float, high: float) -> Image.Image:
+    """What ``grey_uri`` shows."""
     grey = (np.clip((image - low) / max(high - low, 1e-12), 0, 1) * 255).astype(np.uint8)[::-1]
     picture = Image.fromarray(np.ascontiguousarray(grey))
     factor = max(1, round(SIDE_PX / max(grey.shape)))
     if factor > 1:
         picture = picture.resize((grey.shape[1] * factor, grey.shape[0] * factor), Image.Resampling.BICUBIC)
+    return picture
+
+
+def film_uri(images: Sequence[np.ndarray], low: float, high: float) -> str:
+    """Images ``(d, d)`` as an animated PNG, forth and back, grey from ``low`` to ``high``."""
+    frames = [grey_picture(image, low, high) for image in (*images, *images[-2:0:-1])]
     stream = io.BytesIO()
-    picture.save(stream, "PNG")
+    frames[0].save(stream, "PNG", save_all=True, append_images=frames[1:], duration=FRAME_MS, loop=0)
     return data_uri(stream.getvalue())
+
+
+def surfaces(array: np.ndarray, colour: str) -> list[tuple[str, str]]:
+    """(caption, data URI): the surface of a map seen along z, y and x, in a colour."""
+    level, fine = surface_level(array), finer(array)
+    found = []
+    for name, axis in PLANES:
+        rgba = (coloured(surface_picture(fine, axis, level), to_rgb(colour)) * 255).astype(np.uint8)[::-1]
+        stream = io.BytesIO()
+        Image.fromarray(np.ascontiguousarray(rgba)).save(stream, "PNG")
+        found.append((f"surface along {name}", data_uri(stream.getvalue())))
+    return found
+
+
+def figure_html(uri: str, caption: str, kind: str = "") -> str:
+    """A picture with its caption (HTML)."""
+    style = f' class="{kind}"' if kind else ""
+    return f'<figure><img{style} src="{uri}" alt="{caption}"><figcaption>{caption}</figcaption></figure>'
 
 
 def limits(array: np.ndarray) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""The part of the HTML report about ``states``: verdict with its evidence, states, half maps, views, motions."""
+"""The parts of the HTML report about ``states``: the states with maps and sizes, resolution and views, the evidence."""
 from __future__ import annotations
 
 import html
@@ -20,31 +20,49 @@ from .html import Section, table
 from .result_reading import read_picture, resolutions
 
 
+def read_summary(folder: str) -> StatesSummary:
+    """``states.json`` of a states folder. Raises DataError."""
+    return read_record(StatesSummary, Path(folder) / result_files.STATES_JSON, "states")
+
+
 def states_section(folder: str) -> Section:
-    """Verdict, states, pairs, maps and viewing directions of a states folder. Raises DataError."""
-    details = read_record(StatesSummary, Path(folder) / result_files.STATES_JSON, "states")
+    """Every state with its size, resolution and map. Raises DataError."""
     rows = read_cluster_rows(folder)
-    labels, rot_deg, tilt_deg = read_views(folder)
-    body = f'<p class="verdict">{html.escape(details.verdict)}</p>{table(None, evidence(details))}'
-    body += ('<p class="note">States, poses and maps by expectation maximisation over poses. The halves of a '
-             "state search and refine their poses in their own maps alone, from a common coarse map: what lies on grey "
-             "they share, and it is not proven. FSC inside a mask made of the map, corrected by random phases (Chen et "
-             "al. 2013); dashed: without mask. Maps are unfiltered, inside a soft sphere, all in the frame and hand of "
-             "the largest state; whether that hand is the true one is not determined.</p>")
-    body += table(["state", "particles", "share", "FSC 0.143", "FSC 0.5", "of Nyquist", "half maps",
-                   "map and half maps"], [
+    body = table(["state", "particles", "share", "FSC 0.143", "FSC 0.5", "of Nyquist", "half maps",
+                  "map and half maps"], [
         (state_name(row.label), row.n_particles, f"{100 * row.fraction:.1f} %", *resolutions(row.of_state.halves),
          wording.halves_text(row.of_state.halves, row.of_state.proof), ", ".join((row.file, *row.of_state.files)))
         for row in rows])
-    body += pairs_table(details.pairs)
-    body += f'<div class="cards">{"".join(card(folder, row) for row in rows)}</div><div class="columns">'
+    body += f'<div class="cards">{"".join(card(folder, row) for row in rows)}</div>'
+    body += ('<p class="note">Maps are reconstructions of all images of a state, unfiltered, inside a soft sphere, '
+             "all in the frame and hand of the largest state; whether that hand is the true one is not determined. "
+             "Surfaces at 0.35 of the densest thousandth; sections through the middle, white is dense.</p>")
+    return Section("states", "States", body)
+
+
+def resolution_section(folder: str) -> Section:
+    """FSC of the half maps, and how the particles of each state look. Raises DataError."""
+    rows = read_cluster_rows(folder)
+    labels, rot_deg, tilt_deg = read_views(folder)
     halves = [fsc_curves.HalvesFsc(row.label, row.of_state.voxel_size_ang, row.of_state.halves, row.of_state.proof)
               for row in rows]
     curves = [curve for one in halves for curve in one.curves(STATES)]
     picture = pictures.fsc_uri(curves, "Half maps apart", STATES, fsc_curves.unproven_per_ang(halves))
-    body += f'<img src="{picture}" alt="FSC of half maps">'
-    body += f'<img src="{views_uri(labels, rot_deg, tilt_deg)}" alt="viewing directions"></div>'
-    return Section("states", "States", body)
+    notes = {row.label: wording.views_text(row.of_state.scf, row.of_state.unsampled_frac) for row in rows}
+    body = ('<p class="note">The halves of a state search and refine their poses in their own maps alone, from a '
+            "common coarse map: what lies on grey they share, and it is not proven. FSC inside a mask made of the map, "
+            "corrected by random phases (Chen et al. 2013); dashed: without mask. Views are counted in bins of equal "
+            "area; SCF after Baldwin and Lyumkis (2020).</p>")
+    body += f'<div class="columns"><img src="{picture}" alt="FSC of half maps">'
+    body += f'<img src="{views_uri(labels, (rot_deg, tilt_deg), notes)}" alt="viewing directions"></div>'
+    return Section("resolution", "Resolution and views", body)
+
+
+def evidence_section(folder: str) -> Section:
+    """The verdict of ``states`` and the numbers behind it. Raises DataError."""
+    details = read_summary(folder)
+    body = f'<p class="verdict">{html.escape(details.verdict)}</p>{table(None, evidence(details))}'
+    return Section("evidence", "Evidence for the states", body + pairs_table(details.pairs))
 
 
 def evidence(details: StatesSummary) -> list[tuple[str, str]]:
@@ -85,18 +103,24 @@ def pairs_table(pairs: Sequence[Separation]) -> str:
 
 
 def card(folder: str, row: ClusterRow) -> str:
-    """Views of a state's map, and the maps along its motion where there are any."""
-    shown = "".join(f'<figure><img src="{uri}" alt="{caption}"><figcaption>{caption}</figcaption></figure>'
-                    for caption, uri in pictures.views(read_picture(folder, row.file, 0)))
-    along = row.of_state.motion_files
+    """Surfaces and sections of a state's map; where it moves, the maps along its motion as a film and as a strip."""
+    array, colour = read_picture(folder, row.file, 0), state_colour(row.label)
+    shown = "".join(pictures.figure_html(uri, caption, "surface") for caption, uri in
+                    pictures.surfaces(array, colour))
+    shown += "".join(pictures.figure_html(uri, caption) for caption, uri in pictures.views(array)[:3])
+    along, motion = row.of_state.motion_files, ""
     if along:
         sections = [pictures.section(read_picture(folder, file, 0)) for file in along]
         low, high = pictures.limits(np.stack(sections))
-        shown += "".join(f'<figure><img src="{pictures.grey_uri(image, low, high)}" alt="motion">'
-                         f"<figcaption>motion {place + 1} of {len(along)}</figcaption></figure>"
-                         for place, image in enumerate(sections))
-    return (f'<div class="card" style="--colour: {state_colour(row.label)}"><h3><span class="swatch"></span>'
-            f'{state_name(row.label)}, {row.n_particles} particles</h3><div class="views">{shown}</div></div>')
+        motion = pictures.figure_html(pictures.film_uri(sections, low, high), "the motion, there and back")
+        motion += "".join(pictures.figure_html(pictures.grey_uri(image, low, high),
+                                               f"motion {place + 1} of {len(along)}")
+                          for place, image in enumerate(sections))
+        motion = f'<h3>It varies continuously</h3><div class="strip">{motion}</div>'
+    width_ang = len(array) * row.of_state.voxel_size_ang
+    return (f'<div class="card" style="--colour: {colour}"><h3><span class="swatch"></span>'
+            f'{state_name(row.label)}, {row.n_particles} particles; box {width_ang:.0f} Å wide</h3>'
+            f'<div class="views">{shown}</div>{motion}</div>')
 
 
 def read_views(folder: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -109,14 +133,20 @@ def read_views(folder: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             np.array([float(row["tilt_deg"]) for row in rows]))
 
 
-def views_uri(labels: np.ndarray, rot_deg: np.ndarray, tilt_deg: np.ndarray) -> str:
-    """Particles per viewing direction on an equal-area map of the sphere, a panel per state."""
+def views_uri(labels: np.ndarray, angles_deg: tuple[np.ndarray, np.ndarray], notes: dict[int, str]) -> str:
+    """Particles per viewing direction on an equal-area map of the sphere, a panel per state with a note on it.
+
+    ``angles_deg``: rot and tilt of the particles.
+    """
+    rot_deg, tilt_deg = angles_deg
     states = np.unique(labels)
     figure = drawing.new_figure(7.0, 3.4 * len(states) + 0.3)
     for row, state in enumerate(states, start=1):
         axes = figure.add_subplot(len(states), 1, row, projection="mollweide")
         counts = view_counts(rot_deg[labels == state], tilt_deg[labels == state])
         mesh = draw_view_counts(axes, counts)
-        axes.set_title(f"{state_name(state)}: viewing directions", fontsize=9, color=state_colour(int(state)))
+        note = f"; {notes[int(state)]}" if notes.get(int(state)) else ""
+        axes.set_title(f"{state_name(state)}: {int((labels == state).sum())} particles{note}", fontsize=9,
+                       color=state_colour(int(state)))
         figure.colorbar(mesh, ax=axes, shrink=0.8, label=f"particles; even: {counts.mean():.1f}")
     return pictures.figure_uri(figure)

@@ -5,10 +5,16 @@ import os
 
 import torch
 
+from .. import __version__
 from ..contract import torch_builds
 from ..contract.errors import ConfigError
 from ..contract.settings import ComputeConfig
 from ..physics import shards
+
+
+def versions() -> dict[str, str]:
+    """What a result was made with, for ``status.json`` and the methods paragraph."""
+    return {"engine": __version__, "torch": torch.__version__}
 
 
 def own_cores() -> int:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..contract import result_files
 from ..contract.status import update_status
+from . import compute
 
 
 class Journal:
@@ -18,7 +19,7 @@ class Journal:
             (out_dir / result_files.LOG_JSONL).unlink(missing_ok=True)
         lines = result_files.read_jsonl(out_dir / result_files.LOG_JSONL)
         self.out_dir, self.began = out_dir, time.time() - (lines[-1]["seconds"] if lines else 0.0)
-        update_status(out_dir, error=None)
+        update_status(out_dir, error=None, versions=compute.versions())
 
     def stage(self, name: str, text: str) -> None:
         """A new stage begins."""

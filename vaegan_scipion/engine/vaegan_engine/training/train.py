@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import __version__
 from ..contract import presets, result_files, run_json
 from ..contract.errors import ConfigError, DataError, DivergedError, EngineError, OutOfMemoryError, StoppedError
 from ..contract.run_json import read_training
@@ -195,7 +194,7 @@ def start(trainer: Trainer | PosedTrainer, batches: Batches | RowBatches, cache:
         out_dir, state="running", command=run.command, device=compute.describe(trainer.device),
         seed=run.compute.seed, n_particles=len(cache.images), particles=cache.digest(),
         pixel_size_ang=cache.pixel_size_ang, box_px=cache.box_px,
-        versions={"engine": __version__, "torch": torch.__version__},
+        versions=compute.versions(),
         images_seen=trainer.images_seen, total_images=total_images(run), error=None)
 
 

@@ -11,15 +11,18 @@ from ...contract.labels import STATES, UNASSIGNED, state_name
 from ...contract.record import write_record, write_records
 from ...contract.records import ClusterRow, Shells, StateFigures, StatesSummary
 from ...contract.status import update_status
+from ...data.junk_examples import write_junk_examples
 from ...data.mrc_files import write_map
 from ...data.prepared_images import ParticleCache
 from ...figures import drawing, fsc_curves
+from ...physics.view_coverage import SHELL_PX, completeness, views_of
 from ..detail.common_frame import FrameFit
 from ..detail.half_map_fsc import halves_proof
 from ..detail.half_maps import Halves
 from ..detail.motion import Motion
 from ..problem import Problem
 from ..rounds.evidence import Evidence, verdict
+from ..rounds.junk import REASONS
 from ..states import Assignment
 from .particle_output import Table, pose_table, write_stars, write_tables
 from .shift_limit import shift_limit, shift_warning
@@ -46,8 +49,9 @@ def write(problem: Problem, cache: ParticleCache, refined: Refined, out_dir: Pat
     new = np.argsort(order)
     min_agreement = problem.tuning.motion.min_agreement
     moving = [None if motion is None or motion.agreement < min_agreement else motion for motion in refined.motions]
-    table = particle_table(problem, assignment, new, moving)
+    table = particle_table(problem, refined, new, moving)
     write_tables(cache, table, out_dir)
+    write_junk_examples(cache, table.junk_reason, out_dir)
     rows = []
     for state in order:
         label, n = int(new[state]), int(sizes[state])
@@ -64,14 +68,18 @@ def write(problem: Problem, cache: ParticleCache, refined: Refined, out_dir: Pat
     write_stars(problem.settings.data, cache, table, out_dir)  # last: the star file may have been changed meanwhile
     update_status(out_dir, state="finished", command=problem.settings.command, stage="finished",
                                error=None, n_particles=len(problem), states=len(rows), verdict=summary.verdict,
+                               box_px=cache.box_px, pixel_size_ang=cache.pixel_size_ang,
+                               seed=problem.settings.compute.seed,
                                ids_are_rows_of=cache.ids_are_rows_of)
     print(f"states {len(rows)}\nverdict: {summary.verdict}", flush=True)
     return summary
 
 
-def particle_table(problem: Problem, assignment: Assignment, new: np.ndarray, moving: list[Motion | None]) -> Table:
+def particle_table(problem: Problem, refined: Refined, new: np.ndarray, moving: list[Motion | None]) -> Table:
     """What every particle gets, its state under its ``new`` number (c,)."""
+    assignment, evidence = refined.assignment, refined.evidence
     aside, contrast = assignment.aside, problem.images.contrast
+    codes = np.zeros(len(problem), np.int8) if evidence.junk_reason is None else evidence.junk_reason
     own_log_posterior = assignment.log_posterior[np.arange(len(problem)), assignment.state_of]
     t = np.full(len(problem), np.nan)
     for state, motion in enumerate(moving):
@@ -79,7 +87,7 @@ def particle_table(problem: Problem, assignment: Assignment, new: np.ndarray, mo
             t[assignment.members(state)] = motion.t
     return Table(np.where(aside, UNASSIGNED, new[assignment.state_of]), np.where(aside, 0.0, np.exp(own_log_posterior)),
                  pose_table(assignment, problem.images.pixel_size_ang), t,
-                 np.ones(len(problem)) if contrast is None else contrast)
+                 np.ones(len(problem)) if contrast is None else contrast, [REASONS[code] for code in codes])
 
 
 def summary_of(problem: Problem, rows: list[ClusterRow], evidence: Evidence, new: np.ndarray) -> StatesSummary:
@@ -117,9 +125,13 @@ def write_state(label: int, results: StateResults, voxel_size_ang: float, out_di
     for name, array in zip([*names, *along], [halves.full, *halves.maps, *(shown.maps if shown is not None else ())],
                            strict=True):
         write_map(out_dir / name, array, voxel_size_ang)
+    members = refined.assignment.members(state)
+    compared, proof = halves_proof(halves, voxel_size_ang)
+    shell_px = halves.full.shape[0] * voxel_size_ang / compared.resolution_0143_ang  # there gaps in the views matter
+    views = completeness(views_of(refined.assignment.poses(members)[0]), min(shell_px, SHELL_PX))
     return names[0], StateFigures(
         names[1:], voxel_size_ang, frame.correlation, frame.mirrored, None if motion is None else motion.agreement,
-        along, *halves_proof(halves, voxel_size_ang))
+        along, compared, proof, views.scf, views.unsampled_frac)
 
 
 def draw_motions(motions: list[tuple[int, Motion | None]], out_dir: Path) -> None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
+import numpy as np
+
 from ...contract.records import (
     ClusterRow,
     JunkNumbers,
@@ -50,6 +52,7 @@ class Evidence:
     starts: list[StartRow] = field(default_factory=list)  # the same of every kind of start (``ab_initio``)
     pairs: list[Separation] = field(default_factory=list)  # ``join_states.separate_pairs`` of the states
     junk: JunkNumbers | None = None  # ``junk.set_junk_aside``
+    junk_reason: np.ndarray | None = None  # ``junk.reasons_of`` (n,)
     contrast_spread: float = 0.0  # standard deviation of the particles' contrast
     masks: list[MaskRow] = field(default_factory=list)  # ``mask_choice.rate_masks``
     restarts: list[RestartRow] = field(default_factory=list)  # ``restart_states.restart_states``

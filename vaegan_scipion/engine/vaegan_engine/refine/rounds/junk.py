@@ -27,6 +27,7 @@ from ..tuning import TUNING, JunkTuning
 from .empty_images import least_gain
 from .second_search import search_again
 
+REASONS = ("", "empty", "misfit", "outlier")  # why an image is set aside, by its number
 LOWER_PERCENT = 15.87  # of a normal distribution lies more than one standard deviation below its middle
 
 
@@ -92,3 +93,16 @@ def junk_shares(assignment: Assignment, junk: np.ndarray) -> list[float]:
     """Part of each state's images that are junk (n,) bool; 1 of a state without any."""
     members = [assignment.state_of == state for state in range(assignment.n_states)]
     return [junk[own].mean() if own.any() else 1.0 for own in members]
+
+
+def reasons_of(problem: Problem, assignment: Assignment, max_shell: float, least_gain_asked: float,
+               outliers: np.ndarray) -> np.ndarray:
+    """Why each image is set aside ``(n,)`` int8, a place in ``REASONS``; 0 of those that are not.
+
+    ``outliers`` (n,) bool: set aside by ``with_outliers``. Of the others those are empty whose gain is below
+    ``least_gain_asked``; the rest have too high a misfit.
+    """
+    _, gain = misfit_and_gain(problem.images, assignment, make_band(problem.box_px, max_shell, problem.device))
+    reason = np.where(outliers, REASONS.index("outlier"),
+                      np.where(gain < least_gain_asked, REASONS.index("empty"), REASONS.index("misfit")))
+    return np.where(assignment.aside, reason, 0).astype(np.int8)

@@ -291,21 +291,22 @@ def set_junk_aside(this: Round, assignment: Assignment, evidence: Evidence, outs
 
     ``outside`` (n,) bool: in no group of the landscape. Of these a smaller misfit is enough.
     """
-    assignment, pairs, numbers = this.step("junk", partial(without_junk, this, assignment, evidence.pairs, outside),
-                                           draws=True)
+    assignment, pairs, numbers, reason = this.step(
+        "junk", partial(without_junk, this, assignment, evidence.pairs, outside), draws=True)
     this.recorder.note(stage="junk", **to_json(numbers))
-    return assignment, replace(evidence, pairs=pairs, junk=numbers)
+    return assignment, replace(evidence, pairs=pairs, junk=numbers, junk_reason=reason)
 
 
 def without_junk(this: Round, assignment: Assignment, pairs: list[Separation], outside: np.ndarray
-                 ) -> tuple[Assignment, list[Separation], JunkNumbers]:
-    """What ``set_junk_aside`` does, the evidence of the pairs, and the numbers behind it."""
-    left, numbers = junk.set_junk_aside(this.problem, assignment, this.max_shell)
-    left, n_outliers = junk.with_outliers(this.problem, left, this.max_shell, outside)
+                 ) -> tuple[Assignment, list[Separation], JunkNumbers, np.ndarray]:
+    """What ``set_junk_aside`` does, the evidence of the pairs, the numbers behind it, and each image's reason."""
+    judged, numbers = junk.set_junk_aside(this.problem, assignment, this.max_shell)
+    left, n_outliers = junk.with_outliers(this.problem, judged, this.max_shell, outside)
+    reason = junk.reasons_of(this.problem, left, this.max_shell, numbers.least_gain, left.aside & ~judged.aside)
     numbers = replace(numbers, n_outliers=n_outliers, n_junk=int(left.aside.sum()), fraction=float(left.aside.mean()))
     if left.n_states != assignment.n_states:
         pairs = separate_pairs(this.problem, left, this.max_shell, this.rng)
-    return left, pairs, numbers
+    return left, pairs, numbers, reason
 
 
 def measure_contrasts(this: Round, states: list[State], evidence: Evidence) -> tuple[Problem, Evidence]:

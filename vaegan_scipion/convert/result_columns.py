@@ -1,0 +1,81 @@
+"""What a run knows of each particle, by the names of its tables' columns, and columns of its particles."""
+import os
+from typing import Any, Dict, List, Optional
+
+import numpy as np
+
+from ..constants import EMBEDDING_DIR
+from ..engine.vaegan_engine.contract import result_files
+from .columns import ColumnError, read_column
+from .selection import SelectionError
+
+NO_VALUES = ("particle_id", "junk_reason")
+
+
+def known_columns(run: Any) -> List[str]:
+    """Columns of the tables of a run of clusters, states or classes."""
+    names = [name for table in _tables(run) for name in _header(table)]
+    latents = _latents_path(run)
+    if latents:
+        names += [f"z_{k + 1}" for k in range(result_files.read_npz(latents)["z"].shape[1])]
+    return list(dict.fromkeys(name for name in names if name not in NO_VALUES))
+
+
+def read_values(run: Any, name: str) -> Dict[int, float]:
+    """Particle id -> number of one column: of the run's tables, a latent coordinate, or one of its particles.
+
+    Particles that have no value are left out. Raises SelectionError.
+    """
+    known = known_columns(run)
+    if name in known:
+        return _latent(run, name) if name.startswith("z_") else _of_tables(run, name)
+    try:
+        values = read_column(run.getParticlesPointer().get(), name)
+    except ColumnError as error:
+        raise SelectionError(f"{error} This run knows {', '.join(known)} too.") from error
+    found = {i: _number(value) for i, value in values.items()}
+    numbers = {i: value for i, value in found.items() if value is not None}
+    if not numbers:
+        raise SelectionError(f"The column '{name}' holds no numbers. Choose another one.")
+    return numbers
+
+
+def ids_in_range(values: Dict[int, float], low: Optional[float], high: Optional[float]) -> set:
+    """Particles whose value is from `low` to `high`, both of them too; None: no limit."""
+    return {i for i, value in values.items()
+            if (low is None or value >= low) and (high is None or value <= high)}
+
+
+def _tables(run: Any) -> List[str]:
+    folder = run.getClustersDir()
+    paths = [os.path.join(folder, name) for name in (result_files.PARTICLES_CSV, result_files.CLUSTERS_CSV)]
+    return [path for path in paths if os.path.exists(path)]
+
+
+def _header(path: str) -> List[str]:
+    with open(path) as stream:
+        return stream.readline().strip().split(",")
+
+
+def _latents_path(run: Any) -> str:
+    path = run._getExtraPath(EMBEDDING_DIR, result_files.LATENTS_NPZ)
+    return path if os.path.exists(path) else ""
+
+
+def _latent(run: Any, name: str) -> Dict[int, float]:
+    stored = result_files.read_npz(_latents_path(run))
+    return dict(zip(stored["particle_id"].tolist(), stored["z"][:, int(name[2:]) - 1].tolist()))
+
+
+def _of_tables(run: Any, name: str) -> Dict[int, float]:
+    table = next(path for path in _tables(run) if name in _header(path))
+    found = {int(row["particle_id"]): _number(row[name]) for row in result_files.read_csv(table)}
+    return {i: value for i, value in found.items() if value is not None}
+
+
+def _number(value: Any) -> Optional[float]:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if np.isfinite(number) else None

@@ -1,0 +1,42 @@
+"""The part of the HTML report that compares several runs on the same particles (``consensus``)."""
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..contract.analysis_records import ConsensusSummary
+from ..contract.labels import CLUSTERS, STATES
+from ..contract.record import read_record
+from ..data.particle_tables import read_cluster_rows
+from ..evaluation.consensus import CONSENSUS_JSON
+from . import pictures
+from .html import Section, table
+from .result_reading import read_picture
+
+
+def read_consensus(folder: str) -> ConsensusSummary:
+    """``consensus.json`` of a folder. Raises DataError."""
+    return read_record(ConsensusSummary, Path(folder) / CONSENSUS_JSON, "consensus")
+
+
+def consensus_section(folder: str) -> Section:
+    """How often each group came back, how far the runs agree, and the maps of the run whose groups they are."""
+    made, rows = read_consensus(folder), {row.label: row for row in read_cluster_rows(folder)}
+    naming = STATES if any(row.state is not None for row in rows.values()) else CLUSTERS
+    n_runs = len(made.runs)
+    body = ('<p class="note">Groups are matched by the particles that they share. Overlap: particles in common over '
+            "those in either (Jaccard), the mean over the other runs; from 0.75 on a group is taken to be stable "
+            "(Hennig 2007).</p>")
+    body += table(["group", "particles", "found in", "overlap"], [
+        (naming.name(group.label), group.n_particles, f"{group.found_in} of {n_runs} runs",
+         f"{group.stability:.2f}") for group in made.groups])
+    body += "<h3>Runs</h3>" + table(["run", "groups", "agreement with the others (AMI)", ""], [
+        (Path(run.folder).name, run.groups, f"{run.agreement:.2f}",
+         "its groups are shown" if run.folder == made.chosen else "") for run in made.runs])
+    for label, row in rows.items():
+        colour = naming.colour(label)
+        array = read_picture(folder, row.file, row.index)
+        shown = pictures.surfaces(array, colour) if array.ndim == 3 else pictures.views(array)
+        figures = "".join(pictures.figure_html(uri, caption, "surface" * (array.ndim == 3)) for caption, uri in shown)
+        body += (f'<div class="card" style="--colour: {colour}"><h3><span class="swatch"></span>{naming.name(label)}, '
+                 f'{row.n_particles} particles in most runs</h3><div class="views">{figures}</div></div>')
+    return Section("consensus", "Several runs compared", body)

@@ -1,0 +1,77 @@
+"""Results of classes 2D: the answer, the averages, their FRC, what was set aside."""
+from typing import Any, Callable, Dict, List
+
+import pyworkflow.protocol.params as params
+
+from ..protocols import VaeganProtClasses2D
+from . import plots
+from .viewer_base import VaeganViewer, read_picture
+
+JUNK_COLOUR = "#c0392b"
+
+
+class VaeganClasses2DViewer(VaeganViewer):
+    """Viewer of classes 2D."""
+
+    _label = "viewer classes 2D"
+    _targets = [VaeganProtClasses2D]
+    DRAWINGS = ("showAnswer", "showAverages", "showFrc", "showJunk")
+
+    def _defineParams(self, form: Any) -> None:
+        form.addSection(label="Visualization")
+        form.addParam("showAnswer", params.LabelParam, label="Answer",
+                      help="How many classes of particles there are, and what to go on with.")
+        form.addParam("showAverages", params.LabelParam, label="Class averages",
+                      help="The largest first, with particles and resolution; those of junk last and in red.")
+        form.addParam("showFrc", params.LabelParam, label="FRC of the halves",
+                      help="Of the averages of two half sets, in the mask, less what the mask brings.")
+        form.addParam("showJunk", params.LabelParam, label="What was set aside",
+                      help="Some images of each reason, beside some that were kept.")
+        form.addParam("showClasses", params.LabelParam, label="Classes in Scipion's viewer",
+                      help="Classes of the input particles with their alignment in the plane.")
+        form.addParam("showReport", params.LabelParam, label="Report in the browser",
+                      help="One HTML file to keep or to send: extra/report/report.html.")
+        self._add_save_button(form)
+
+    def _getVisualizeDict(self) -> Dict[str, Callable[..., List[Any]]]:
+        return {"showAnswer": self._answer, "showAverages": self._averages, "showFrc": self._frc,
+                "showJunk": self._junk, "showClasses": self._classes, "showReport": self._report,
+                "savePictures": self._save_pictures}
+
+    def _answer(self, _name: Any = None) -> List[Any]:
+        return self.sentence_view(self.protocol.answerText())
+
+    def _averages(self, _name: Any = None) -> List[Any]:
+        rows = self.protocol.readClassRows()
+        images = [read_picture(self.protocol.pictureOf(row)) for row in rows]
+        titles = [f"{row.label + 1}: {row.n_particles}\n{row.of_class.junk or resolution_text(row)}" for row in rows]
+        colours = [JUNK_COLOUR if row.of_class.junk else "black" for row in rows]
+        side_in = 1.3 * max(3, int(len(rows) ** 0.5 + 0.999))
+        return self.figure_view(plots.draw_montage, images, titles, colours, self.protocol.getMapPixelSize(),
+                                title="Class averages", size_in=(side_in, 1.25 * side_in))
+
+    def _frc(self, _name: Any = None) -> List[Any]:
+        rows = [row for row in self.protocol.readClassRows() if not row.of_class.junk]
+        curves = []
+        for row in rows[:plots.MOST_CURVES]:
+            frc = row.of_class.frc
+            step_per_ang = 1 / (2 * (len(frc) - 1) * row.of_class.pixel_size_ang)
+            curves.append(plots.Curve(row.label, [k * step_per_ang for k in range(1, len(frc))], frc[1:]))
+        if not curves:
+            return [self.errorMessage("This run has no class of particles.", "Nothing to show")]
+        return self.figure_view(plots.draw_fsc, curves, plots.CLASSES, title="FRC of the halves")
+
+    def _junk(self, _name: Any = None) -> List[Any]:
+        return self.junk_view(self.protocol.getClassesDir())
+
+    def _classes(self, _name: Any = None) -> List[Any]:
+        return self.table_view("outputClasses")
+
+    def _report(self, _name: Any = None) -> List[Any]:
+        return self.report_view(None, classes=self.protocol)
+
+
+def resolution_text(row: Any) -> str:
+    """Resolution of a class in words."""
+    value = row.of_class.frc_0143_ang
+    return f"{value:.1f} Å" if value else "unresolved"
