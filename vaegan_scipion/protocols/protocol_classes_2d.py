@@ -13,8 +13,9 @@ from ..constants import CLASSES_DIR, PARTICLES_STAR
 from ..convert.from_engine import Picture, enabled_ids, new_picture_item, set_location
 from ..convert.plane_classes import PlanePose, align_in_plane, read_plane_poses
 from ..engine.vaegan_engine.contract import result_files, run_json
+from ..engine.vaegan_engine.contract.analysis_records import Classes2dSummary
 from ..engine.vaegan_engine.contract.answer import classes_answer
-from ..engine.vaegan_engine.contract.record import read_records
+from ..engine.vaegan_engine.contract.record import read_record, read_records
 from ..engine.vaegan_engine.contract.records import ClusterRow
 from ..engine.vaegan_engine.contract.settings import Classes2dRun, ComputeConfig, DataConfig
 from ..engine.vaegan_engine.contract.status import read_status
@@ -203,7 +204,7 @@ class VaeganProtClasses2D(VaeganProtBase):
                 return ["The classes are not made yet."]
             return [f"Running: {stage}" if self.isActive() else f"Stopped at: {stage}. Continue goes on from there.",
                     *cost_note(self.getClassesDir())]
-        return [f"Answer: {self.answerText()}", f"Verdict: {self._details()['verdict']}",
+        return [f"Answer: {self.answerText()}", f"Verdict: {self._details().verdict}",
                 f"All averages in one picture: {self._path(result_files.CLASSES_PNG)}"]
 
     def _methods(self) -> List[str]:
@@ -211,7 +212,7 @@ class VaeganProtClasses2D(VaeganProtBase):
             return []
         return [f"{count_enabled(self.inputParticles.get())} particles (box {self.boxPx.get()} px of "
                 f"{self.getMapPixelSize():.2f} Å) were classified in the plane by expectation "
-                f"maximisation [Scheres2012] from {self.nClasses.get()} classes: {self._details()['verdict']}."]
+                f"maximisation [Scheres2012] from {self.nClasses.get()} classes: {self._details().verdict}."]
 
     def _citations(self) -> List[str]:
         return ["Scheres2012"]
@@ -245,8 +246,9 @@ class VaeganProtClasses2D(VaeganProtBase):
         """Pixel size of the averages in A."""
         return self.readClassRows()[0].of_class.pixel_size_ang
 
-    def _details(self) -> Dict[str, Any]:
-        return dict(result_files.read_json(result_file(self.getClassesDir(), result_files.CLASSES2D_JSON)))
+    def _details(self) -> Classes2dSummary:
+        return read_record(Classes2dSummary, result_file(self.getClassesDir(), result_files.CLASSES2D_JSON),
+                           "classes2d")
 
     def _path(self, file: str) -> str:
         return os.path.join(self.getClassesDir(), file)

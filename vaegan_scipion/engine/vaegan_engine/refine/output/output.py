@@ -51,7 +51,7 @@ def write(problem: Problem, cache: ParticleCache, refined: Refined, out_dir: Pat
     moving = [None if motion is None or motion.agreement < min_agreement else motion for motion in refined.motions]
     table = particle_table(problem, refined, new, moving)
     write_tables(cache, table, out_dir)
-    write_junk_examples(cache, table.junk_reason, out_dir)
+    write_junk_examples(cache, table.junk_reason or [], out_dir)
     rows = []
     for state in order:
         label, n = int(new[state]), int(sizes[state])

@@ -41,7 +41,7 @@ class Table:
     poses: np.ndarray  # (n, 5), POSE_COLUMNS
     t: np.ndarray  # (n,) place along its state's motion, NaN where there is none
     contrast: np.ndarray  # (n,) of the particle over its state's map
-    junk_reason: list[str]  # (n,) why it was set aside; "" = it was not
+    junk_reason: list[str] | None = None  # (n,) why it was set aside, "" = it was not; None: not judged here
 
 
 def write_tables(cache: ParticleCache, table: Table, out_dir: Path) -> None:
@@ -50,13 +50,14 @@ def write_tables(cache: ParticleCache, table: Table, out_dir: Path) -> None:
     common = [[int(i), int(k), f"{p:.6g}"]
               for i, k, p in zip(cache.particle_id, table.label, table.probability, strict=True)]
     result_files.write_csv(out_dir / result_files.CLUSTERS_CSV, head, common)
+    reasons = table.junk_reason or [""] * len(common)
     result_files.write_csv(
         out_dir / result_files.PARTICLES_CSV,
         [*head, *POSE_COLUMNS, "half_set", "motion", "contrast", "junk_reason"],
         (
             [*row, *(f"{x:.5f}" for x in pose), int(half), "" if np.isnan(t) else f"{t:.5f}", f"{a:.4f}", why]
             for row, pose, half, t, a, why in zip(common, table.poses, cache.half_set, table.t, table.contrast,
-                                                  table.junk_reason, strict=True)
+                                                  reasons, strict=True)
         ),
     )
 
