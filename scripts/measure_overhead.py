@@ -2,8 +2,9 @@
 
 ``bin/scipion3 python scripts/measure_overhead.py [--particles 130000]``. The set is generated (metadata with CTF,
 optics and half sets; images of 16 px in a sparse stack that nobody reads) and the engine is the stand-in of the tests,
-which writes results for every particle. Find states and poses, train 3D with their poses, embed and cluster, select:
-one line each. Exit code 1 where one takes more than 120 s of its own or 2 GiB.
+which writes results for every particle. Find states and poses, classes 2D, train 3D with the states' poses, embed and
+cluster, select: one line each; then every drawing of their viewers. Exit code 1 where a run takes more than 120 s of
+its own or 2 GiB, or a drawing 5 s (CPU time: what else the machine does is not counted).
 """
 import argparse
 import os
@@ -23,14 +24,22 @@ from pyworkflow.protocol import STATUS_FINISHED
 from vaegan_scipion.constants import VAEGAN_ENV_ACTIVATION
 from vaegan_scipion.convert.columns import read_column
 from vaegan_scipion.convert.to_engine import write_particles_star
-from vaegan_scipion.protocols import VaeganProtCluster, VaeganProtSelect, VaeganProtStates, VaeganProtTrain3D
+from vaegan_scipion.protocols import (
+    VaeganProtClasses2D,
+    VaeganProtCluster,
+    VaeganProtSelect,
+    VaeganProtStates,
+    VaeganProtTrain3D,
+)
 from vaegan_scipion.protocols.protocol_train_3d import OF_STATES
 from vaegan_scipion.tests.phantom import make_fake_environment
+from vaegan_scipion.viewers import VaeganClasses2DViewer, VaeganClusterViewer, VaeganStatesViewer
 
 BOX_PX = 16
 PIXEL_SIZE_ANG = 3.5
 LIMIT_S = 120.0
 LIMIT_GIB = 2.0
+VIEWER_LIMIT_S = 5.0
 OWN_STEPS = ("convertInputStep", "createOutputStep")
 
 
@@ -98,6 +107,23 @@ def measure(project, name, protocol):
     return own < LIMIT_S and peak_gib < LIMIT_GIB
 
 
+def open_drawings(viewer_class, project, protocol):
+    """Draw what each button of a viewer draws, print the CPU seconds; whether all are within the limit."""
+    viewer = viewer_class(project=project, protocol=protocol)
+    viewer.setProtocol(protocol)
+    slowest = 0.0
+    for name in viewer.DRAWINGS:
+        started = time.process_time()
+        for view in viewer._getVisualizeDict()[name]():
+            if hasattr(view, "getFigure"):
+                view.getFigure().canvas.draw()
+                view.close()
+        seconds = time.process_time() - started
+        slowest = max(slowest, seconds)
+        print(f"{viewer_class._label}, {name}: {seconds:.1f} s (limit {VIEWER_LIMIT_S:g})", flush=True)
+    return slowest < VIEWER_LIMIT_S
+
+
 def cpu_seconds():
     """CPU time of all runs that ended: another program that is busy does not change it."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -131,6 +157,9 @@ def main():
     states = project.newProtocol(VaeganProtStates, boxPx=BOX_PX)
     states.inputParticles.set(imported)
     states.inputParticles.setExtended("outputParticles")
+    classes = project.newProtocol(VaeganProtClasses2D, boxPx=BOX_PX)
+    classes.inputParticles.set(imported)
+    classes.inputParticles.setExtended("outputParticles")
     training = project.newProtocol(VaeganProtTrain3D, posesFrom=OF_STATES)
     training.inputStates.set(states)
     clustering = project.newProtocol(VaeganProtCluster)
@@ -138,8 +167,10 @@ def main():
     selection = project.newProtocol(VaeganProtSelect, clusterNumbers="1-2", exportStar=find_spec("relion") is not None)
     selection.inputClusters.set(clustering)
     fine = [measure(project, name, run) for name, run in (
-        ("find states and poses", states), ("train 3D", training), ("embed and cluster", clustering),
-        ("select and export", selection))]
+        ("find states and poses", states), ("classes 2D", classes), ("train 3D", training),
+        ("embed and cluster", clustering), ("select and export", selection))]
+    fine += [open_drawings(viewer, project, run) for viewer, run in (
+        (VaeganStatesViewer, states), (VaeganClasses2DViewer, classes), (VaeganClusterViewer, clustering))]
     timed("columns of the UMAP's colours", lambda: read_column(states.outputParticles, "_ctfModel._defocusU"))
     timed("crossing with the states", clustering.readCrossing)
     if args.profile:
