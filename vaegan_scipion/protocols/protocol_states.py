@@ -22,7 +22,7 @@ from ..engine.vaegan_engine.contract.records import ClusterRow, StatesSummary
 from ..engine.vaegan_engine.contract.settings import DataConfig, StatesRun, TrainRun
 from ..engine.vaegan_engine.contract.status import read_status
 from ..engine_run import EngineError, has_result, result_file
-from . import stage_resolutions
+from . import stage_resolutions, symmetry_fields
 from .cost_note import cost_note
 from .form_settings import add_setting, optional, problems_of, values_of
 from .particle_notes import circle_radius_frac, particle_notes
@@ -95,6 +95,7 @@ class VaeganProtStates(VaeganProtBase, ProtFlexBase):
         add_setting(form, DataConfig, "crop_frac", "The wizard shows it on your particles")
         add_setting(form, StatesRun, "particle_diameter_ang", "The wizard shows it on your particles")
         add_setting(form, DataConfig, "invert_contrast")
+        symmetry_fields.add_fields(form)
         add_setting(form, DataConfig, "ignore_ctf", expertLevel=advanced)
         form.addSection(label="Search")
         add_setting(form, StatesRun, "n_maps")
@@ -234,7 +235,7 @@ class VaeganProtStates(VaeganProtBase, ProtFlexBase):
         if most is not None and 0 <= most < N_PARTICLES_MIN:
             data_problems.append(f"{LABELS['max_images']} is {most}. Use at least {N_PARTICLES_MIN}, or leave it empty "
                                  "for all.")
-        problems += search_problems + data_problems
+        problems += search_problems + data_problems + symmetry_fields.problems(self)
         if particles is None:
             return problems
         problems += validate_particles(particles, not self.ignoreCtf.get(), N_PARTICLES_MIN)
@@ -293,7 +294,8 @@ class VaeganProtStates(VaeganProtBase, ProtFlexBase):
                 return ["The states are not made yet."]
             return [f"Running: {stage}" if self.isActive() else f"Stopped at: {stage}. Continue goes on from there.",
                     *cost_note(self.getStatesDir())]
-        lines = [f"Answer: {self.answerText()}", f"Verdict: {self.readSummary().verdict}"]
+        summary = self.readSummary()
+        lines = [f"Answer: {self.answerText()}", f"Verdict: {summary.verdict}", *symmetry_fields.summary_lines(summary)]
         for row in sorted(self.readClusterRows(), key=lambda row: row.label):
             lines.append(f"state {row.label + 1}: {row.n_particles} particles, "
                          f"{row.of_state.halves.resolution_0143_ang:.1f} Å at FSC 0.143"
@@ -306,8 +308,8 @@ class VaeganProtStates(VaeganProtBase, ProtFlexBase):
             return []
         return [f"States and poses of {self.outputParticles.getSize()} of {count_enabled(self.inputParticles.get())} "
                 f"particles (box {self.boxPx.get()} px of {self.getMapPixelSize():.2f} A) were found by expectation "
-                f"maximisation over poses [Scheres2012], starting from {self._startText()}: "
-                f"{self.readSummary().verdict}."]
+                f"maximisation over poses [Scheres2012], starting from {self._startText()}"
+                f"{symmetry_fields.methods_text(self.readSummary())}: {self.readSummary().verdict}."]
 
     def _citations(self) -> List[str]:
         return ["Scheres2012"]
@@ -374,6 +376,7 @@ class VaeganProtStates(VaeganProtBase, ProtFlexBase):
         folder = os.path.relpath(clustering.getClustersDir(), self._getExtraPath()) if clustering is not None else ""
         shells = stage_resolutions.shells(self, particles) if particles is not None else {}
         return StatesRun(data=data, clusters_dir=folder, **values_of(self, StatesRun, SEARCH), **shells,
+                         symmetry=symmetry_fields.symmetry(self), relax_symmetry=symmetry_fields.relaxed(self),
                          compute=self._getCompute())
 
 

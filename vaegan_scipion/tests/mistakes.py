@@ -195,6 +195,7 @@ def input_mistakes(p: Project) -> List[Mistake]:
         Mistake(group, "states: particles without a CTF", p.says(VaeganProtStates, inputParticles=p.plain)),
         Mistake(group, "states: an alignment that the particles do not have", p.says(VaeganProtStates,
                                                                                      useAlignment=True)),
+        Mistake(group, "states: a symmetry that is none", p.says(VaeganProtStates, symmetry="octahedral")),
         Mistake(group, "states: 66 particles", lambda: p.form(VaeganProtStates).validate()[:1]),
         Mistake(group, "train 3D: poses of states, but none is given", p.says(
             VaeganProtTrain3D, posesFrom=OF_STATES, inputStates=(None, ""))),

@@ -252,6 +252,12 @@ class TestStates(ProjectTest):
         run.useAlignment.set(True)
         self.assertEqual((run._getSettings().clusters_dir, run._getSettings().data.input_poses), ("", True))
         self.assertIsNone(run.getClustering())  # nor are they in the report
+        run.relaxSymmetry.set(" C4 ")
+        self.assertEqual((run._getSettings().symmetry, run._getSettings().relax_symmetry), ("C1", "C4"))
+        run.useAlignment.set(False)  # its field is hidden then
+        run.symmetry.set("D2")
+        self.assertEqual((run._getSettings().symmetry, run._getSettings().relax_symmetry), ("D2", ""))
+        self.assertIn("'Symmetry' is D2 and clusters are given", "\n".join(run._validate()))
 
     def test_select_and_evaluate_take_states(self):
         picked = self.make(VaeganProtSelect, inputClusters=self.run_, clusterNumbers="2")
@@ -277,6 +283,10 @@ class TestStates(ProjectTest):
                                  {"stateResolutionAng": 10.0}),
                                 ("Resolution of the start (A) is 'fine', which is not a number. Give a number, or "
                                  "leave it empty.", {"startResolutionAng": "fine"}),
+                                ("'Symmetry' is 'Z3'. Use C1, C2 to C99", {"symmetry": "Z3"}),
+                                ("'Symmetry to relax' is 'C'. Use C1", {"relaxSymmetry": "C", "useAlignment": True}),
+                                ("'Symmetry' is D2 and 'Symmetry to relax' C4: maps cannot be held to the one",
+                                 {"symmetry": "D2", "relaxSymmetry": "C4", "useAlignment": True}),
                                 ("Starts to try is 0", {"nStarts": 0}), ("Batch size is 1", {"batchSize": 1}),
                                 ("Smallest state / all is 0.7", {"smallestFrac": 0.7}),
                                 ("Largest shift / box is 0.9", {"maxShiftFrac": 0.9}),

@@ -3,6 +3,8 @@ import numpy as np
 import pytest
 from vaegan_engine.contract import result_files
 from vaegan_engine.contract.errors import DataError
+from vaegan_engine.contract.record import write_record
+from vaegan_engine.contract.records import Shells, StatesSummary
 from vaegan_engine.contract.settings import DataConfig
 from vaegan_engine.data.pose_table import read_poses
 
@@ -43,6 +45,18 @@ def test_a_star_files_origins_are_the_opposite_of_shifts(tmp_path):
     table = read_poses(DataConfig(particles=str(star), input_poses=True))
     assert table.particle_id.tolist() == [9, 4] and table.angles_deg[0].tolist() == [10, 20, 30]
     assert table.shifts_ang[0].tolist() == [-1.5, 2] and table.label.tolist() == [0, 0]
+    assert table.symmetry == "C1"
+    star.write_text(star.read_text().replace("_rlnOriginYAngst\n", "_rlnOriginYAngst\n_rlnSymmetryGroup\n")
+                    .replace("-2\n", "-2 D4\n").replace("0 0\n", "0 0 D4\n"))
+    assert read_poses(DataConfig(particles=str(star), input_poses=True)).symmetry == "D4"
     star.write_text(star.read_text().replace("rlnOriginXAngst", "rlnOriginX"))
     with pytest.raises(DataError, match="rlnOriginXAngst"):
         read_poses(DataConfig(particles=str(star), input_poses=True))
+
+
+def test_poses_of_a_folder_have_the_symmetry_of_its_states(tmp_path):
+    data = write(tmp_path, [[1, 0, 1, 2, 3, 4, 5, 1]])
+    assert read_poses(data).symmetry == "C1"
+    summary = StatesSummary(1, "one state", Shells(10, 10, 12), [], 1.0, 1.0, 0.1, 0.1, [], [], [], None, symmetry="O")
+    write_record(tmp_path / result_files.STATES_JSON, summary)
+    assert read_poses(data).symmetry == "O"

@@ -1,5 +1,6 @@
 """Star files that are written: the source's own text, one set of poses, names that are found from the new place."""
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -138,6 +139,20 @@ def test_every_stack_is_looked_for_once(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "stat", lambda *args, **kwargs: calls.append(args) or real(*args, **kwargs))
     write_subset(table, np.arange(1, n + 1), tmp_path / "out/q.star")
     assert len(calls) < 100
+
+
+@pytest.mark.parametrize(("before", "symmetry", "after"), [
+    (None, "C1", None), (None, "D4", "D4"), ("D4", "C1", "C1"), ("C4", "O", "O")])
+def test_the_symmetry_of_the_poses_is_a_column(tmp_path, before, symmetry, after):
+    """No column where neither the particles nor the maps have a symmetry; C1 where it was relaxed."""
+    write_stack(tmp_path / "particles.mrcs", noise_images(N, 8))
+    columns = {**particle_columns(N), **({"rlnSymmetryGroup": [before] * N} if before else {})}
+    data = DataConfig(particles=str(write_star(tmp_path / "p.star", columns, optics_columns())), box_px=8)
+    cache = open_cache(data, tmp_path / "cache", progress=False)
+    write_stars(data, cache, replace(made_for(cache), symmetry=symmetry), tmp_path)
+    for name in ("particles.star", "junk.star"):
+        star = read_star(tmp_path / name)
+        assert (set(star.text("rlnSymmetryGroup")) if star.has("rlnSymmetryGroup") else {None}) == {after}
 
 
 def test_a_star_file_that_changed_is_refused_at_the_end(tmp_path):

@@ -10,6 +10,8 @@ from vaegan_engine.physics.projection import extract_slices, map_to_fourier, sam
 from vaegan_engine.physics.rotations import random_rotations
 from vaegan_engine.physics.slices import PAD, add_slices, gather, gather_slopes, scatter, stencil, take_slices
 
+ONE = torch.eye(3)[None]
+
 
 @pytest.fixture
 def threads():
@@ -63,14 +65,14 @@ def test_compiled_slices_are_those_of_the_stencil(box_px, radius, map_px):
 @pytest.mark.parametrize("radius", [4.3, 99.0])
 def test_compiled_sums_are_those_of_the_stencil(box_px, radius):
     band, A, values, powers = random_slices(box_px, radius, 150)
-    found = add_slices(lambda rows: (values[rows], powers[rows]), band, A, box_px)
+    found = add_slices(lambda rows: (values[rows], powers[rows]), band, A, box_px, ONE)
     for ours, theirs in zip(found, scatter(values, powers, stencil(band, A), box_px), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5 * float(theirs.abs().max()))
 
 
 def test_sums_in_a_larger_map_are_the_same_sums():
     band, A, values, powers = random_slices(16, 5.0, 40)
-    small, large = (add_slices(lambda rows: (values[rows], powers[rows]), band, A, map_px) for map_px in (14, 20))
+    small, large = (add_slices(lambda rows: (values[rows], powers[rows]), band, A, map_px, ONE) for map_px in (14, 20))
     for one, other in zip(small, large, strict=True):
         assert float(one.abs().sum()) == pytest.approx(float(other.abs().sum()), rel=1e-6)
         torch.testing.assert_close(one[:10, :10, :10], other[:10, :10, :10])
@@ -84,7 +86,7 @@ def test_the_sums_that_are_held_at_once_are_bounded(monkeypatch, most):
     sizes, add_cube = [], slice_kernels.add_cube
     monkeypatch.setattr(slice_kernels, "add_cube", lambda cube, *sums: (sizes.append(cube.size), add_cube(cube, *sums)))
     monkeypatch.setattr(slices, "_MOST_SUMMED", most)
-    found = add_slices(lambda rows: (values[rows], powers[rows]), band, A, 24)
+    found = add_slices(lambda rows: (values[rows], powers[rows]), band, A, 24, ONE)
     assert sum(sizes) <= max(most, sizes[0])
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5 * float(theirs.abs().max()))
@@ -92,7 +94,7 @@ def test_the_sums_that_are_held_at_once_are_bounded(monkeypatch, most):
 
 def test_no_slices_make_no_sums():
     band, A, values, powers = random_slices(12, 4.0, 3)
-    found = add_slices(lambda rows: (values[rows], powers[rows]), band, A[:0], 12)
+    found = add_slices(lambda rows: (values[rows], powers[rows]), band, A[:0], 12, ONE)
     assert all(float(part.abs().max()) == 0 for part in found)
 
 
@@ -115,7 +117,7 @@ def test_bits_do_not_depend_on_the_number_of_threads(threads):
     map_ft = map_to_fourier(blobs(3, 24)[None])[0]
 
     def made():
-        return take_slices(map_ft, band, A), *add_slices(lambda rows: (values[rows], powers[rows]), band, A, 24)
+        return take_slices(map_ft, band, A), *add_slices(lambda rows: (values[rows], powers[rows]), band, A, 24, ONE)
 
     threads(1)
     alone = made()

@@ -9,6 +9,7 @@ from vaegan_engine.physics import slices
 from vaegan_engine.physics.ctf import ctf_2d
 from vaegan_engine.physics.fourier_band import image_transforms, make_band
 from vaegan_engine.physics.fsc import fourier_shell_correlation, soft_sphere_mask
+from vaegan_engine.physics.map_constraint import within
 from vaegan_engine.physics.projection import map_to_fourier
 from vaegan_engine.physics.slices import take_slices, transform_of
 from vaegan_engine.reconstruction import images as particle_images
@@ -24,7 +25,7 @@ def test_map_from_known_poses():
     band = make_band(24, 12.0)
     X, C = data.coefficients(np.arange(400), band)
     images = posed(X, C, rotations, shifts, band)
-    map_ = weighted_map(images, torch.ones(400), torch.ones_like(band.weight), mask_of(24))
+    map_ = weighted_map(images, torch.ones(400), torch.ones_like(band.weight), within(mask_of(24)))
     fsc = fourier_shell_correlation(map_.numpy(), truth.numpy())
     assert fsc[1:6].min() > 0.95
     noise = residual_noise(images, map_)
@@ -46,8 +47,8 @@ def test_images_in_chunks_are_the_images(monkeypatch, most_held):
     torch.testing.assert_close(C, expected, rtol=1e-4, atol=1e-4)
     whole, w = posed(X, C, rotations[rows], shifts[rows], band), band.weight
     images = PosedImages(Coefficients(data, rows, band), rotations[rows], shifts[rows])
-    map_ = least_squares.reconstruction(images, w, mask_of(24))
-    torch.testing.assert_close(map_, weighted_map(whole, torch.ones(len(rows)), w, mask_of(24)))
+    map_ = least_squares.reconstruction(images, w, within(mask_of(24)))
+    torch.testing.assert_close(map_, weighted_map(whole, torch.ones(len(rows)), w, within(mask_of(24))))
     misfit = (w * (whole.moved - least_squares.project(whole, transform_of(map_, band))).abs().square()).sum(1) / 2
     torch.testing.assert_close(least_squares.misfits(images, map_, w), misfit)
     torch.testing.assert_close(residual_noise(images, map_), residual_noise(whole, map_))
@@ -68,7 +69,7 @@ def test_a_map_in_its_working_box_is_the_map_in_the_box_of_the_images(monkeypatc
     made = []
     for side in (slices.map_box_px(6.0, box_px), box_px):
         monkeypatch.setattr(least_squares, "map_box_px", lambda radius, largest, side=side: side)
-        map_ = least_squares.reconstruction(images, band.weight, mask)
+        map_ = least_squares.reconstruction(images, band.weight, within(mask))
         assert len(map_) == side
         made.append((take_slices(transform_of(map_, band), band, rotations),
                      least_squares.misfits(images, map_, band.weight)))
@@ -107,8 +108,8 @@ def test_powers_of_what_is_left_are_those_of_the_noise():
     data, _, rotations, shifts = simulated([blobs(4)], 200, 1.0)
     band, flat = make_band(24, 8.0), torch.ones(200, len(make_band(24, 8.0).index))
     images = PosedImages(Coefficients(data, np.arange(200), band), rotations, shifts)
-    map_ = least_squares.reconstruction(images, lambda rows: flat[rows], mask_of(24))
-    torch.testing.assert_close(map_, least_squares.reconstruction(images, flat[0], mask_of(24)))
+    map_ = least_squares.reconstruction(images, lambda rows: flat[rows], within(mask_of(24)))
+    torch.testing.assert_close(map_, least_squares.reconstruction(images, flat[0], within(mask_of(24))))
     powers = least_squares.residual_powers(images, map_)
     assert powers.shape == (200, 13) and not powers[:, 9:].any()
     torch.testing.assert_close(powers.mean(0)[1:9], residual_noise(images, map_)[1:9], rtol=1e-3, atol=1.0)

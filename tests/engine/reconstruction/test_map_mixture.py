@@ -8,6 +8,7 @@ import torch
 from refine_particles import blobs, mask_of, simulated
 from vaegan_engine.physics.fourier_band import make_band, shift_grid, shift_phases
 from vaegan_engine.physics.fsc import fourier_shell_correlation
+from vaegan_engine.physics.map_constraint import within
 from vaegan_engine.physics.projection import map_to_fourier
 from vaegan_engine.physics.rotations import super_fibonacci_rotations
 from vaegan_engine.physics.slices import gather, stencil
@@ -20,7 +21,7 @@ def test_search_is_the_likelihood_summed_by_hand():
     data, _, _, _ = simulated([blobs(0, 16), blobs(1, 16)], 2, 0.5)
     band, grid = make_band(16, 4.0), super_fibonacci_rotations(40)
     shifts = shift_grid(1.0, 1.0)
-    model = MapMixture(torch.stack([blobs(0, 16), blobs(1, 16)]), image_power(data), mask_of(16))
+    model = MapMixture(torch.stack([blobs(0, 16), blobs(1, 16)]), image_power(data), within(mask_of(16)))
     X, C = data.coefficients(np.arange(4), band)
     found = search(Shifted(X, C, band, shift_phases(band, shifts)), model, model.templates(band, grid))
     w = model.precision(band)
@@ -47,7 +48,7 @@ def test_flat_images_do_not_make_sharp_ones_keep_all_poses():
     data, _, _, _ = simulated([blobs(0)], 12, 0.3)
     band, phases = make_band(24, 6.0), shift_phases(make_band(24, 6.0), shift_grid(1.2, 0.6))
     power = image_power(data)
-    model = MapMixture(scale_to_images(maps, data, power, 6.0), 0.05 * power, mask_of(24))
+    model = MapMixture(scale_to_images(maps, data, power, 6.0), 0.05 * power, within(mask_of(24)))
     templates = model.templates(band, super_fibonacci_rotations(1152))
     X, C = data.coefficients(np.arange(12), band)
     alone = search(Shifted(X, C, band, phases), model, templates)
@@ -62,7 +63,7 @@ def test_em_step_recovers_the_noise_and_the_map():
     truth = blobs(3)
     data, _, _, _ = simulated([truth], 300, 1.0)
     band, power = make_band(24, 6.0), image_power(data)
-    model = MapMixture(scale_to_images(truth[None], data, power, 6.0), power, mask_of(24))
+    model = MapMixture(scale_to_images(truth[None], data, power, 6.0), power, within(mask_of(24)))
     X, C = data.coefficients(np.arange(300), band)
     phases = shift_phases(band, shift_grid(1.0, 0.5))
     templates = model.templates(band, super_fibonacci_rotations(1500))

@@ -7,6 +7,7 @@ import torch
 from refine_particles import blobs, mask_of, simulated
 from vaegan_engine.physics import shards
 from vaegan_engine.physics.fourier_band import make_band, shift_grid, shift_phases
+from vaegan_engine.physics.map_constraint import within
 from vaegan_engine.physics.rotations import random_rotations, rotation_distance_deg
 from vaegan_engine.reconstruction import polar_search
 from vaegan_engine.reconstruction.images import image_power
@@ -23,7 +24,7 @@ def problem(box_px: int, radius: float, noise: float = 1.0, n_rotations: int = 3
     data.ctf[:, 2] = np.linspace(0, 170, len(data))
     power, band = image_power(data), make_band(box_px, radius)
     maps = torch.stack([blobs(0, box_px), blobs(1, box_px)])
-    model = MapMixture(scale_to_images(maps, data, power, radius), 0.5 * power, mask_of(box_px))
+    model = MapMixture(scale_to_images(maps, data, power, radius), 0.5 * power, within(mask_of(box_px)))
     images = Shifted(*data.coefficients(np.arange(len(data)), band), band, shift_phases(band, shift_grid(1.0, 1.0)))
     turn = random_rotations(1, torch.Generator().manual_seed(3))[0]
     return images, model, polar_templates(model, band, n_rotations, turn, images.ctf.square().mean(0)), rotations
@@ -97,7 +98,7 @@ def test_harmonics_are_those_of_a_template():
 def test_accumulated_sums_are_those_of_the_direct_templates():
     images, model, templates, _ = problem(24, 5.0)
     found = search_polar(images, model, templates)
-    other = MapMixture(model.maps, model.noise, model.mask)
+    other = MapMixture(model.maps, model.noise, model.constraint)
     accumulate(model, found, images, templates)
     accumulate(other, found, images, Templates(templates.rotations, direct(other, templates).slices))
     torch.testing.assert_close(model.numerator, other.numerator)
@@ -126,7 +127,7 @@ def test_the_number_of_threads_changes_no_bit(monkeypatch):
 
 def test_maps_of_nothing_have_no_evidence():
     images, model, _, _ = problem(24, 5.0)
-    empty = MapMixture(torch.zeros_like(model.maps), model.noise, model.mask)
+    empty = MapMixture(torch.zeros_like(model.maps), model.noise, model.constraint)
     templates = polar_templates(empty, images.band, 100, torch.eye(3), images.ctf.square().mean(0))
     found = search_polar(images, empty, templates, entries=False)
     torch.testing.assert_close(found.log_evidence, torch.zeros_like(found.log_evidence), rtol=0, atol=1e-4)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from refine_particles import blobs, simulated
 from vaegan_engine.physics.fourier_band import make_band
+from vaegan_engine.physics.map_constraint import within
 from vaegan_engine.reconstruction.least_squares import reconstruction, residual_noise
 from vaegan_engine.reconstruction.map_family import Spreads, family, seen
 from vaegan_engine.reconstruction.pose_refinement import small_rotations
@@ -20,7 +21,7 @@ def start_of(images, rotations, shifts, m=2):
     band = make_band(D, RADIUS)
     source = Coefficients(images, np.arange(len(images)), band)
     whole = PosedImages(source, rotations, shifts)
-    mean = reconstruction(whole, torch.ones_like(band.weight), torch.ones(D, D, D))
+    mean = reconstruction(whole, torch.ones_like(band.weight), within(torch.ones(D, D, D)))
     noise = residual_noise(whole, mean)
     start = PrincipalMaps(mean, torch.zeros(m, D, D, D), noise, Spreads(), band)
     return start, lambda rows: posed(*source[rows.numpy()], rotations[rows], shifts[rows], band)
@@ -41,7 +42,7 @@ def two_states():
     rotations = small_rotations(torch.deg2rad(torch.randn(500, 3, generator=rng))) @ rotations
     shifts = shifts + 0.25 * torch.randn(500, 2, generator=rng)
     start, read = start_of(images, rotations, shifts)
-    halves = [principal_maps(start, read, torch.arange(k, 500, 2), torch.ones(D, D, D), 6, k) for k in range(2)]
+    halves = [principal_maps(start, read, torch.arange(k, 500, 2), within(torch.ones(D, D, D)), 6, k) for k in range(2)]
     return other - one, label, read, halves
 
 
@@ -73,7 +74,7 @@ def test_two_states_are_the_first_direction_and_halves_agree_on_one(two_states):
 def test_one_state_has_no_direction_that_halves_agree_on():
     images, _, rotations, shifts = simulated([blobs(0, D)], 400, 1.0)
     start, read = start_of(images, rotations, shifts)
-    halves = [principal_maps(start, read, torch.arange(k, 400, 2), torch.ones(D, D, D), 4, k) for k in range(2)]
+    halves = [principal_maps(start, read, torch.arange(k, 400, 2), within(torch.ones(D, D, D)), 4, k) for k in range(2)]
     assert float(agreed(*halves).cosines[0]) < 0.2
 
 

@@ -21,6 +21,7 @@ from vaegan_engine.contract.status import read_status
 from vaegan_engine.data.mrc_files import read_map, write_map, write_stack
 from vaegan_engine.data.particle_tables import read_clusters, read_truth, rows_of
 from vaegan_engine.physics.fsc import fourier_shell_correlation, soft_sphere_mask
+from vaegan_engine.physics.map_constraint import within
 from vaegan_engine.reconstruction.images import Images
 from vaegan_engine.reconstruction.map_mixture import MapMixture
 from vaegan_engine.reconstruction.pose_search import Search
@@ -214,7 +215,7 @@ def test_of_many_even_maps_none_is_dropped_for_its_small_share(tmp_path, monkeyp
     monkeypatch.setattr(rounds, "search_all", lambda *args, **more: Search(
         np.eye(c)[np.arange(n) % c], torch.eye(3).expand(n, c, 3, 3), torch.zeros(n, c, 2)))
     data = Images(np.zeros((n, 8, 8), np.float16), np.zeros((n, 7), np.float32), 5.0, torch.device("cpu"))
-    model = MapMixture(torch.zeros(c, 8, 8, 8), torch.ones(5), torch.ones(8, 8, 8))
+    model = MapMixture(torch.zeros(c, 8, 8, 8), torch.ones(5), within(torch.ones(8, 8, 8)))
     run = StatesRun("run", search_shells=3.0)
     states = rounds.first_states(problem_of(data, run=run), model, False, recorder_of(tmp_path))
     assert [len(state.rows) for state in states] == [2] * c

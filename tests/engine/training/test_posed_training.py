@@ -1,10 +1,14 @@
 """Training with poses, from particles and a pose table to posteriors; small, and on one thread."""
+import shutil
+
 import numpy as np
 import pytest
 import torch
 from fake_run import align_nothing
 from vaegan_engine.contract import presets, result_files, run_json
-from vaegan_engine.contract.errors import ConfigError
+from vaegan_engine.contract.errors import ConfigError, DataError
+from vaegan_engine.contract.record import write_record
+from vaegan_engine.contract.records import Shells, StatesSummary
 from vaegan_engine.contract.settings import ClusterRun, EmbedRun, HalvesRun, TraverseRun
 from vaegan_engine.data.particle_tables import read_latents
 from vaegan_engine.data.pose_table import read_poses
@@ -187,3 +191,13 @@ def test_the_particles_own_alignment_gives_the_same_latents(folder, tmp_path):
     kept, at = table.rows_of(image.particle_id)
     assert np.allclose(image.angles_deg[kept], table.angles_deg[at]) and np.allclose(
         image.shifts_ang[kept], table.shifts_ang[at])
+
+
+def test_poses_of_a_symmetric_map_are_refused(folder, tmp_path):
+    """Each is one of several that show the same: what breaks the symmetry would be smeared, in silence."""
+    shutil.copytree(folder / "poses", tmp_path / "poses")
+    write_record(tmp_path / "poses" / result_files.STATES_JSON, StatesSummary(
+        1, "one state", Shells(10, 10, 12), [], 1.0, 1.0, 0.1, 0.1, [], [], [], None, symmetry="D4"))
+    with pytest.raises(DataError, match="the poses are of symmetry D4; a training has none") as caught:
+        train.run_train(tiny(folder, data={"poses_dir": str(tmp_path / "poses")}), tmp_path / "out")
+    assert "relax_symmetry D4" in caught.value.hint

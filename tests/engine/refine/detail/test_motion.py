@@ -8,6 +8,7 @@ from moving_particles import BOX_PX, arm, images_of
 from refine_particles import blobs, mask_of, problem_of
 from scipy.stats import spearmanr
 from vaegan_engine.physics.fourier_band import make_band
+from vaegan_engine.physics.map_constraint import within
 from vaegan_engine.physics.projection import extract_slices, map_to_fourier
 from vaegan_engine.physics.rotations import random_rotations
 from vaegan_engine.reconstruction.images import spread_rows
@@ -37,7 +38,7 @@ def found_in(maps: torch.Tensor, label: torch.Tensor, noise: float) -> motion.Mo
                         torch.ones_like(band.weight), MASK)
     half = 1 + torch.arange(len(rotations)) % 2
     return motion.principal_curve(motion.Unposed(transforms, ctf, band), motion.Poses(rotations, shifts), half,
-                                  MapModel(map_, band.weight, MASK), torch.Generator().manual_seed(0))[0]
+                                  MapModel(map_, band.weight, within(MASK)), torch.Generator().manual_seed(0))[0]
 
 
 def test_images_that_the_curve_is_not_made_from_get_their_place_on_it():
@@ -106,7 +107,7 @@ def test_log_likelihood_between_nodes_is_that_of_the_mixed_map():
     images = posed(*data.coefficients(np.arange(6), band), rotations, shifts, band)
     maps = torch.stack([lobe(0.3 * k) for k in range(N_NODES)])
     precision = band.weight * 0.01
-    made = motion.log_likelihoods(images, maps, MapModel(maps[0], precision, MASK))
+    made = motion.log_likelihoods(images, maps, MapModel(maps[0], precision, within(MASK)))
     grid = torch.linspace(0, 1, made.shape[1])
     for at in (0, 7, 13, len(grid) - 1):
         place = float(grid[at]) * (N_NODES - 1)

@@ -9,6 +9,7 @@ import torch
 from refine_particles import blobs, problem_of, simulated
 from vaegan_engine.physics.fourier_band import make_band, shift_grid, shift_phases
 from vaegan_engine.physics.fsc import soft_sphere_mask
+from vaegan_engine.physics.map_constraint import within
 from vaegan_engine.physics.projection import map_to_fourier
 from vaegan_engine.physics.rotations import super_fibonacci_rotations
 from vaegan_engine.physics.slices import PAD, gather, stencil, transform_of
@@ -135,7 +136,7 @@ def test_search_is_the_likelihood_at_the_best_contrast_of_every_template(spread)
     data, _, _ = faint_and_strong([blobs(0, BOX_PX)], 0.4)
     maps = torch.stack([blobs(0), 0.5 * blobs(1)]) / 8
     band, grid, shifts = make_band(BOX_PX, 4.0), super_fibonacci_rotations(30), shift_grid(1.0, 1.0)
-    model, phases = MapMixture(maps, image_power(data), MASK), shift_phases(band, shift_grid(1.0, 1.0))
+    model, phases = MapMixture(maps, image_power(data), within(MASK)), shift_phases(band, shift_grid(1.0, 1.0))
     X, C = data.coefficients(np.arange(5), band)
     found = search(Shifted(X, C, band, phases), model, model.templates(band, grid), spread=spread)
     w, g = model.precision(band), torch.linspace(0, 4, 2001)

@@ -17,7 +17,7 @@ def test_copies_of_one_map_are_one_state_at_each_images_best_pose(tmp_path):
     problem = problem_of(data, tuning=FEW_ROTATIONS)
     scale = 1 / simulated([common, common + 1.5 * extra], 60, noise=0.0)[0].images.std()
     maps = low_passed(torch.stack([common, common + 1.5 * extra]), 6.0) * float(scale)
-    model = MapMixture(maps, 0.1 * image_power(data), problem.mask)
+    model = MapMixture(maps, 0.1 * image_power(data), problem.constraint)
     apart = first_states(problem, model, False, recorder_of(tmp_path / "apart"))
     (one,) = first_states(problem, model, True, recorder_of(tmp_path / "one"))
     assert len(apart) == 2 and np.array_equal(one.rows, np.arange(120))

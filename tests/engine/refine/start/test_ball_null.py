@@ -27,7 +27,7 @@ def null_of(particle: np.ndarray, map_: np.ndarray, noise: float, n: int = 80) -
     problem = problem_of(data)
     power = image_power(data)
     map_ = scale_to_images(torch.from_numpy(map_)[None], data, power, STAGE.radius)
-    model = MapMixture(map_, power, problem.mask)
+    model = MapMixture(map_, power, problem.constraint)
     return ball_null(problem, model, np.arange(n), STAGE)
 
 
@@ -53,7 +53,7 @@ def test_a_map_on_noise_alone_does_not():
     images = np.random.default_rng(1).standard_normal(data.images.shape).astype(np.float32)
     problem = problem_of(replace(data, images=images))
     noise = torch.full((BOX_PX // 2 + 1,), 0.5 * BOX_PX ** 2)  # half of what it is: any map is better than none
-    found = ball_null(problem, MapMixture(5 * blobs(0)[None], noise, problem.mask), np.arange(60), STAGE)
+    found = ball_null(problem, MapMixture(5 * blobs(0)[None], noise, problem.constraint), np.arange(60), STAGE)
     assert not found.is_beaten
 
 

@@ -347,6 +347,7 @@ class BallNumbers:
     n_images: int
     min_errors: float  # that the gain must be, and
     min_frac: float  # of what balls explain
+    n_alike: int = 1  # rotations that show the same, by the symmetry
 
 
 @dataclass(frozen=True)
@@ -387,3 +388,5 @@ class StatesSummary:
     verdict_kind: Optional[str] = None  # ``evidence.Kind``
     has_states: bool = True  # False: maps were made, but there is nothing to tell apart, or nothing to trust
     ball_null: Optional[BallNumbers] = None
+    symmetry: str = "C1"  # that all maps were held to
+    relaxed_symmetry: str = ""  # up to which the given poses were right, each particle trying its copies

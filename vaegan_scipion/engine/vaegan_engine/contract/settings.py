@@ -240,6 +240,13 @@ class StatesRun:
     particle_diameter_ang: float = setting(
         0.0, "Of the circle that holds the particle. Outside of it is background", label="Particle diameter", unit="A",
         low=1, high=1e5, zero="0.9 of the kept part of the box")
+    symmetry: str = setting(
+        "C1", "Point group of the particle with RELION's axes: C1, C4, D2, T, O, I (= I2), I1. Maps are held to it; "
+        "a state that breaks it is found by relax_symmetry", label="Symmetry", metavar="GROUP")
+    relax_symmetry: str = setting(
+        "", "With input_poses and symmetry C1: the poses are right up to this group, which states may break; each "
+        "particle chooses among those that show the same. Empty = the poses are right as they are",
+        label="Symmetry to relax", metavar="GROUP")
     run_dir: str = setting("", "In place of particles: results folder of a training, whose prepared images are taken",
                            path=True)
     clusters_dir: str = setting("", "Results folder of cluster: start from its maps; empty = random maps alone",

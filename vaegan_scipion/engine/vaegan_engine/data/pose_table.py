@@ -9,7 +9,10 @@ import numpy as np
 from ..contract import result_files
 from ..contract.errors import DataError
 from ..contract.labels import UNASSIGNED
+from ..contract.record import read_record
+from ..contract.records import StatesSummary
 from ..contract.settings import DataConfig
+from ..contract.symmetry import NO_SYMMETRY
 from .particles import particle_ids
 from .run_images import check_row_ids
 from .star_files import missing_columns, read_star
@@ -18,6 +21,7 @@ ANGLE_COLUMNS = ("rot_deg", "tilt_deg", "psi_deg")
 SHIFT_COLUMNS = ("shift_x_ang", "shift_y_ang")
 STAR_ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 STAR_ORIGINS = ("rlnOriginXAngst", "rlnOriginYAngst")
+SYMMETRY = "rlnSymmetryGroup"  # a star column, one group for all particles
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class PoseTable:
     contrast: np.ndarray  # (n,) of the particle over the map; 1 where it is not known
     label: np.ndarray  # (n,) int64 state, UNASSIGNED = junk; 0 where there are no states
     half_set: np.ndarray | None = None  # (n,) uint8, 1 or 2, that the poses were refined in; of a folder of states
+    symmetry: str = NO_SYMMETRY  # of the maps that the poses were found in
 
     def rows_of(self, particle_id: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rows of ``particle_id`` that have a pose and are no junk, and their rows here."""
@@ -66,7 +71,7 @@ def _folder_poses(folder: Path) -> PoseTable:
         table = PoseTable(np.array([int(row["particle_id"]) for row in rows], np.int64), numbers[:, :3], numbers[:, 3:],
                           np.array([float(row.get("contrast") or 1) for row in rows]),
                           np.array([int(row.get("label") or 0) for row in rows], np.int64),
-                          np.array([int(row.get("half_set") or 0) for row in rows], np.uint8))
+                          np.array([int(row.get("half_set") or 0) for row in rows], np.uint8), _symmetry_of(folder))
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise DataError(f"{path}: the poses cannot be read ({error}).",
                         f"Give a folder with particle_id, {', '.join((*ANGLE_COLUMNS, *SHIFT_COLUMNS))} in "
@@ -84,4 +89,11 @@ def _star_poses(star: Path) -> PoseTable:
     n = len(table)
     return PoseTable(particle_ids(table), np.stack([table.numbers(name) for name in STAR_ANGLES], axis=1),
                      -np.stack([table.numbers(name) for name in STAR_ORIGINS], axis=1), np.ones(n),
-                     np.zeros(n, np.int64))
+                     np.zeros(n, np.int64),
+                     symmetry=table.text(SYMMETRY)[0] if table.has(SYMMETRY) and n else NO_SYMMETRY)
+
+
+def _symmetry_of(folder: Path) -> str:
+    """What ``states.json`` says; no symmetry where there is none, as beside poses of other programs."""
+    path = folder / result_files.STATES_JSON
+    return read_record(StatesSummary, path, "states").symmetry if path.exists() else NO_SYMMETRY

@@ -17,6 +17,7 @@ from ..contract import presets
 from ..networks.vae_gan import Frame, VaeGan
 from ..physics.fourier_band import Band, image_transforms, make_band, shift_grid, shift_phases
 from ..physics.fsc import soft_sphere_mask
+from ..physics.map_constraint import within
 from ..physics.rotations import random_rotations, rotation_distance_deg
 from ..physics.slices import add_slices, map_box_px, take_slices, transform_of
 from ..reconstruction.least_squares import solved
@@ -114,7 +115,8 @@ def results(case: Case, device: torch.device) -> Results:
     slices = take_slices(map_ft, band, case.rotations)
     moved = transforms * shift_phases(band, case.shifts_px) * case.ctf
     map_px = map_box_px(RADIUS, BOX_PX)
-    top, bottom = add_slices(lambda rows: (moved[rows], case.ctf[rows].square()), band, case.rotations, map_px)
+    top, bottom = add_slices(lambda rows: (moved[rows], case.ctf[rows].square()), band, case.rotations, map_px,
+                              torch.eye(3, device=device)[None])
     model, found = e_and_m_step(case, transforms, band)
     precision = band.weight / (transforms - case.ctf * slices).abs().square().mean()
     near = AtPoses(transforms, case.ctf, case.rotations, case.shifts_px, band)
@@ -130,7 +132,7 @@ def e_and_m_step(case: Case, transforms: Tensor, band: Band) -> tuple[MapMixture
     """One step of expectation maximisation, with contrasts."""
     mask = torch.from_numpy(soft_sphere_mask(BOX_PX, 0.4 * BOX_PX, 2.0)).to(transforms.device)
     noise = torch.full((BOX_PX // 2 + 1,), 2 * float(transforms.abs().square().mean()), device=transforms.device)
-    model = MapMixture(case.maps, noise, mask)
+    model = MapMixture(case.maps, noise, within(mask))
     model.fit_box(RADIUS)
     images = Shifted(transforms, case.ctf, band, shift_phases(band, shift_grid(1.0, 1.0, transforms.device)))
     templates = model.templates(band, case.grid)

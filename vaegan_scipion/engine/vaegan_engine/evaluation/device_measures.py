@@ -23,6 +23,7 @@ from ..contract.record import read_record
 from ..contract.settings import ComputeConfig, DataConfig, StatesRun, TrainRun
 from ..data.prepared_images import open_cache
 from ..physics.fsc import soft_sphere_mask
+from ..physics.map_constraint import within
 from ..reconstruction.images import Images, image_power
 from ..reconstruction.map_mixture import MapMixture
 from ..reconstruction.pose_search import search_all
@@ -113,7 +114,7 @@ def measure_e_step(place: Place, report: Report) -> None:
     mask = torch.from_numpy(soft_sphere_mask(size.box_px, 0.45 * size.box_px, 2.0)).to(device)
     for n_maps in (1, N_STATES):
         maps = torch.from_numpy(phantom_states(n_maps, size.box_px, cache.pixel_size_ang)).to(device)
-        model = MapMixture(maps, image_power(images), mask)
+        model = MapMixture(maps, image_power(images), within(mask))
         model.fit_box(radius)
         rows, done, began = np.arange(len(images))[:size.n_searched], 0, 0.0
         for part in (rows[:16], *np.array_split(rows, 8)):  # the first one compiles and warms up

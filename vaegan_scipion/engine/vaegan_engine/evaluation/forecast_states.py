@@ -88,7 +88,7 @@ def measured(problem: Problem, rotations: torch.Tensor) -> Costs:
     map_, noise = mapped(problem, state, MANY, max_shell)
 
     def step(n_maps: int) -> float:
-        model = MapMixture(map_[None].repeat(n_maps, 1, 1, 1), image_power(problem.images), problem.mask)
+        model = MapMixture(map_[None].repeat(n_maps, 1, 1, 1), image_power(problem.images), problem.constraint)
         stage = Stage(run.start_shells, tuning.start.n_rotations, 1, min(run.batch_size, MANY))
         rng = torch.Generator().manual_seed(0)
         one = seconds_of(lambda: run_stage(problem.images, model, stage, Batches(np.arange(MANY), 0),
@@ -96,7 +96,7 @@ def measured(problem: Problem, rotations: torch.Tensor) -> Costs:
         return one * run.batch_size / stage.batch
 
     def searched(radius: float, n_rotations: int) -> Line:
-        model = MapMixture(map_[None], noise, problem.mask)
+        model = MapMixture(map_[None], noise, problem.constraint)
         return line_of(lambda n: search_all(problem.images, model, np.arange(n), radius, n_rotations,
                                             problem.max_shift_px), FEW, MANY, device)
 
@@ -108,12 +108,12 @@ def measured(problem: Problem, rotations: torch.Tensor) -> Costs:
 
     def principal(n: int) -> None:
         working = WorkingImages(problem, state.part(np.arange(MANY) < n), max_shell)
-        start = first_maps(working, tuning.landscape.n_components, working.mask)
+        start = first_maps(working, tuning.landscape.n_components, working.constraint)
         random = torch.randn(n, tuning.landscape.n_components, device=device)
         for _ in range(2):
             total = one_pass(start, working.part, torch.arange(n), lambda rows, _: (
                 random[rows], random[rows, :, None] * random[rows, None]))
-            stepped(start, total, working.mask)
+            stepped(start, total, working.constraint)
 
     maps = line_of(lambda n: mapped(problem, state, n, band.radius), FEW, MANY, device)
     wide = line_of(lambda n: mapped(problem, state, n, nyquist), FEW, MANY, device)

@@ -24,6 +24,7 @@ from ..contract.settings import ComputeConfig
 from ..data.particle_tables import JUNK, read_truth, rows_of
 from ..data.run_images import open_run_cache
 from ..physics.fourier_band import Band, make_band
+from ..physics.map_constraint import within
 from ..physics.rotations import euler_to_matrix, rotation_distance_deg
 from ..physics.slices import transform_of, transforms_of
 from ..reconstruction.images import Images, image_power, spread_rows
@@ -136,7 +137,7 @@ def fitted(data: Images, maps: Tensor, rows: np.ndarray, options: ObserverOption
     """Scale of the maps and noise from the images at their best poses, and the last search."""
     power = image_power(data)
     band = make_band(data.box_px, options.shells, data.device)
-    model = MapMixture(scale_to_images(maps, data, power, options.shells), power, torch.ones_like(maps[0]))
+    model = MapMixture(scale_to_images(maps, data, power, options.shells), power, within(torch.ones_like(maps[0])))
     transforms, ctf = data.coefficients(rows, band)
     for _ in range(FITS):
         search = search_all(data, model, rows, options.shells, options.n_rotations, largest_shift_px)

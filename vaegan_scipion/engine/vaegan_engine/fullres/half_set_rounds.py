@@ -19,11 +19,13 @@ import torch
 from torch import Tensor
 
 from ..contract.fullres_records import FullresRound
+from ..contract.symmetry import NO_SYMMETRY
 from ..physics.fourier_band import Band, make_band, shell_sums
 from ..physics.fsc import fourier_shell_correlation, resolution_at
 from ..physics.map_resize import mask_in_box
 from ..physics.rotations import rotation_distance_deg
 from ..physics.slices import map_box_px
+from ..physics.symmetry import group_of
 from ..reconstruction.images import Images, spread_rows
 from ..reconstruction.least_squares import residual_powers, solved, sums_of
 from ..reconstruction.posed_images import Coefficients, PosedImages, in_chunks
@@ -45,11 +47,17 @@ class StateImages:
     noise_group: np.ndarray  # (n,) int64 from 0
     mask: Tensor  # (d, d, d)
     tuning: FullresTuning
+    symmetry: str = NO_SYMMETRY  # that its maps are held to
 
     @property
     def box_px(self) -> int:
         """Side of the images."""
         return self.images.box_px
+
+    @property
+    def group(self) -> Tensor:
+        """Rotations ``(g, 3, 3)`` of the symmetry."""
+        return group_of(self.symmetry).to(self.mask)
 
 
 @stored
@@ -121,7 +129,7 @@ def refine_round(state: StateImages, before: Refinement) -> Refinement:
     wide = make_band(state.box_px, min(nyquist, before.shells * (1 + tuning.wider_frac) + tuning.wider_shells),
                      state.images.device)
     halves = [half_of(state, before, half, wide, tuning.max_held) for half in HALF_SETS]
-    sums = [sums_of(half.images, half.precision(wide)) for half in halves]
+    sums = [sums_of(half.images, half.precision(wide), state.group) for half in halves]
     map_px = map_box_px(wide.radius, state.box_px)
     mask = mask_in_box(state.mask, map_px)
     fsc = fourier_shell_correlation(*((solved(*own, map_px, wide.radius) * mask).cpu().numpy() for own in sums))
@@ -181,7 +189,7 @@ def final_half_maps(state: StateImages, refinement: Refinement) -> np.ndarray:
     made = np.empty((len(HALF_SETS), *(state.box_px,) * 3), np.float32)
     for k, number in enumerate(HALF_SETS):
         half = half_of(state, refinement, number, band, max_held=0)
-        sums = sums_of(half.images, half.precision(band))
+        sums = sums_of(half.images, half.precision(band), state.group)
         made[k] = solved(*sums, state.box_px, band.radius).cpu().numpy()
         del sums
     return made

@@ -16,6 +16,7 @@ from ..contract.record import read_record
 from ..contract.records import ClusterRow, StatesSummary
 from ..contract.setting import check_settings
 from ..contract.settings import DataConfig, FullresRun, StatesRun
+from ..contract.symmetry import NO_SYMMETRY
 from ..data.particle_tables import read_cluster_rows
 from ..data.particles import load_particles
 from ..data.pose_table import PoseTable, read_poses
@@ -62,6 +63,7 @@ class Inputs:
     mask: Tensor  # (d, d, d)
     ids_are_rows_of: str
     background: Callable[[np.ndarray], tuple[float, float]]  # mean and deviation in the stacks of some particles
+    symmetry: str = NO_SYMMETRY  # of the states' maps
 
     def digest(self) -> str:
         """Text that other particles, poses or half sets do not have."""
@@ -98,7 +100,7 @@ def open_inputs(run: FullresRun, device: torch.device, tuning: FullresTuning) ->
         streamed.data, read_star(Path(data.particles)), images, table.row_number[rows] - 1, table.particle_id[rows],
         poses.label[here], half_sets_of(poses, here, folder), euler_to_matrix(*angles_deg.T).float().to(device),
         shifts_px.float().to(device), starts, mask_of(folder, starts, images, tuning).to(device),
-        table.sha256 if table.ids_are_rows else "", lambda some: streamed.background(rows[some]))
+        table.sha256 if table.ids_are_rows else "", lambda some: streamed.background(rows[some]), poses.symmetry)
     for note in table.notes:
         print(note, flush=True)
     check_halves(found, folder)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..contract.symmetry import NO_SYMMETRY
 from ..data.image_names import split_names
 from ..data.star_files import read_star
 
@@ -41,6 +42,7 @@ class HandOver:
     phase_flipped: bool
     inverted: bool  # the protein is dark in the stacks
     background: tuple[float, float]  # mean and standard deviation in the stacks
+    symmetry: str = NO_SYMMETRY  # of the states' maps
 
     @property
     def is_normal(self) -> bool:
@@ -70,7 +72,7 @@ def script(hand_over: HandOver, out_dir: Path) -> str:
     particles = f"$HERE/{hand_over.star_file}"
     lines = [
         "#!/bin/sh", f"# RELION's own refinement of {hand_over.name}: its half sets, local searches about its poses.",
-        "# MPI and THREADS may be set before; without symmetry, give another one by SYM.", "set -e",
+        f"# MPI and THREADS may be set before, and SYM; the states have {hand_over.symmetry}.", "set -e",
         f'cd "$(dirname "$0")/{up}"', f'HERE="{here}"', f'mkdir -p "$HERE/{folder}"']
     if not hand_over.is_normal:
         radius_px = round(hand_over.particle_diameter_ang / 2 / hand_over.voxel_size_ang)
@@ -85,7 +87,8 @@ def script(hand_over: HandOver, out_dir: Path) -> str:
         f'--o "$HERE/{folder}/run" --auto_refine --split_random_halves --i "{particles}"',
         f'--ref "$HERE/{hand_over.map_file}" --ini_high {hand_over.ini_high_ang():.2f}',
         f"--healpix_order {order} --auto_local_healpix_order {order} --sigma_ang {hand_over.sigma_ang_deg():.2f}",
-        "--oversampling 1 --offset_range 3 --offset_step 1 --sym ${SYM:-C1} --low_resol_join_halves 40",
+        f"--oversampling 1 --offset_range 3 --offset_step 1 --sym ${{SYM:-{hand_over.symmetry}}} "
+        "--low_resol_join_halves 40",
         f"--particle_diameter {hand_over.particle_diameter_ang:.0f} --flatten_solvent --zero_mask --norm --scale",
         "--pad 2 --pool 10 --dont_combine_weights_via_disc --j ${THREADS:-2}"]
     if hand_over.has_ctf:

@@ -16,9 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..contract.symmetry import family_and_fold, is_symmetric
 from .projection import map_to_fourier, sample_half_transform
 from .rotations import super_fibonacci_rotations
 from .shards import in_parts
+from .symmetry import keeping_axes
 
 SEARCH_SHELLS = 6  # band of the global search: detail of a sixth of the box and coarser
 SEARCH_ROTATIONS = 4608  # about 14 degrees apart, within reach of the refinement
@@ -203,6 +205,19 @@ def _refined_full(transform: Tensor, band: _Band, d: int, rotation: Tensor,
         correlation = float(_correlation(transform, band, rotations, shifts))
     return rotations[0], shifts[0], correlation
 
+
+
+def with_axes(found: AlignedMap, symmetry: str) -> AlignedMap:
+    """The alignment next to one that was found freely that leaves the axes of two maps of a symmetry where they are.
+
+    The rotation is ``symmetry.keeping_axes``, the shift lies along the axis of Cn and is 0 where there are several.
+    Map and correlation stay those of the free one. As it is for C1.
+    """
+    if not is_symmetric(symmetry):
+        return found
+    along = np.array([0, 0, 1] if family_and_fold(symmetry)[0] == "C" else [0, 0, 0], np.float32)
+    R = keeping_axes(torch.from_numpy(np.asarray(found.rotation, np.float32)), symmetry, found.mirrored)
+    return found._replace(rotation=R.numpy(), shift_px=found.shift_px * along, shift_ang=found.shift_ang * along)
 
 
 def mirrored_rows(A: Tensor) -> Tensor:

@@ -5,23 +5,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .rotations import rotation_distance_deg
+from .symmetry import distance_deg
 
 _CANDIDATES = 100  # images whose own difference is tried as the frame
 
 
-def share_in_one_frame(first: Tensor, second: Tensor, within_deg: float) -> float:
+def share_in_one_frame(first: Tensor, second: Tensor, within_deg: float, group: Tensor) -> float:
     """Share of rotations ``(n, 3, 3)`` that agree within an angle, in the best frame and hand.
 
     Frames differ by one rotation G, ``second_i = first_i G``; ``first_i^T second_i`` of some images i are tried. The
-    other hand sees the same image along ``Z A Z`` with ``Z = diag(1, 1, -1)``. Of random rotations the share is some
-    per cent.
+    other hand sees the same image along ``Z A Z`` with ``Z = diag(1, 1, -1)``. Poses that show the same by the group
+    ``(g, 3, 3)`` of the first map are one. Of random rotations the share is some per cent times g.
     """
     mirror = torch.diag(torch.tensor([1.0, 1.0, -1.0], dtype=first.dtype, device=first.device))
     picked = np.unique(np.linspace(0, len(first) - 1, min(len(first), _CANDIDATES)).astype(int))
     best = 0.0
-    for hand in (first, mirror @ first @ mirror):
+    for side in (torch.eye(3).to(first), mirror):
+        hand, alike = side @ first @ side, side @ group @ side
         own = hand.transpose(1, 2) @ second
         for i in picked:
-            best = max(best, float((rotation_distance_deg(hand @ own[i], second) < within_deg).float().mean()))
+            near = distance_deg(second, hand, alike, own[i]) < within_deg
+            best = max(best, float(near.float().mean()))
     return best

@@ -150,10 +150,11 @@ def take_slices(map_ft: Tensor, band: Band, A: Tensor) -> Tensor:
     return out
 
 
-def add_slices(part: Callable[[slice], tuple[Tensor, Tensor]], band: Band, A: Tensor, map_px: int
+def add_slices(part: Callable[[slice], tuple[Tensor, Tensor]], band: Band, A: Tensor, map_px: int, group: Tensor
                ) -> tuple[Tensor, Tensor]:
-    """Sums in the transform of slices along rotations ``A`` ``(n, 3, 3)``, as those of ``scatter``.
+    """Sums in the transform of slices along rotations ``A G`` ``(n, 3, 3)``, as those of ``scatter``.
 
+    Each slice is added along every rotation G of ``group`` (g, 3, 3), for all show the same of a map of that symmetry.
     ``part`` gives values and real values ``(m, p)`` of some of them; it is asked for few at a time, on several threads.
     """
     size = PAD * map_px
@@ -162,10 +163,12 @@ def add_slices(part: Callable[[slice], tuple[Tensor, Tensor]], band: Band, A: Te
     if A.device.type != "cpu":
         for first in range(0, len(A), chunk):
             rows = slice(first, first + chunk)
-            top, bottom = scatter(*part(rows), stencil(band, A[rows], size), map_px)
-            sums, powers = sums + top, powers + bottom
+            values = part(rows)
+            for turn in group:
+                top, bottom = scatter(*values, stencil(band, A[rows] @ turn, size), map_px)
+                sums, powers = sums + top, powers + bottom
         return sums, powers
-    points, rotations = grid_points(band), as_numpy(A)
+    points, copies = grid_points(band), [as_numpy(A @ turn) for turn in group]
     reach = math.ceil(PAD * float(band.kxy.norm(dim=1).max()) - 1e-3) + 1
 
     def work(first: int, end: int) -> np.ndarray:
@@ -173,7 +176,8 @@ def add_slices(part: Callable[[slice], tuple[Tensor, Tensor]], band: Band, A: Te
         for start in range(first, end, chunk):
             rows = slice(start, min(start + chunk, end))
             values, real_values = part(rows)
-            slice_kernels.add_slices(floats(values), as_numpy(real_values), points, rotations[rows], cube)
+            for rotations in copies:
+                slice_kernels.add_slices(floats(values), as_numpy(real_values), points, rotations[rows], cube)
         return cube
 
     n_sums = max(1, min(_SUMS, _MOST_SUMMED // (3 * (2 * reach + 1) ** 2 * (reach + 1))))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..physics.fourier_band import shell_sums
-from ..physics.map_resize import mask_in_box
+from ..physics.map_constraint import MapConstraint
 from ..physics.slices import (
     PAD,
     add_slices,
@@ -22,10 +22,11 @@ from ..physics.slices import (
 from .posed_images import InChunks, Posed, PosedImages, Precision, in_chunks, precision_of
 
 
-def back_project(images: Posed, residual: Tensor, amplitude: Tensor, precision: Tensor, mask: Tensor) -> Tensor:
+def back_project(images: Posed, residual: Tensor, amplitude: Tensor, precision: Tensor, constraint: MapConstraint
+                 ) -> Tensor:
     """Map U that makes ``sum_i |residual_i - a_i C_i S_i[U]|^2`` smallest; ``amplitude`` (n,).
 
-    ``(d', d', d')`` in the working box of the band, as those of ``reconstruction``; ``mask`` is in that of the images.
+    ``(d', d', d')`` in the working box of the band, as those of ``reconstruction``; the mask is in that of the images.
     """
 
     def part(rows: slice) -> tuple[Tensor, Tensor]:
@@ -33,7 +34,7 @@ def back_project(images: Posed, residual: Tensor, amplitude: Tensor, precision: 
         weighted = strength * precision
         return weighted * residual[rows], weighted * strength
 
-    return _least_squares(part, images, mask)
+    return _least_squares(part, images, constraint)
 
 
 def project(images: Posed, map_ft: Tensor) -> Tensor:
@@ -41,15 +42,18 @@ def project(images: Posed, map_ft: Tensor) -> Tensor:
     return take_slices(map_ft, images.band, images.rotations) * images.ctf
 
 
-def reconstruction(images: InChunks, precision: Precision, mask: Tensor) -> Tensor:
+def reconstruction(images: InChunks, precision: Precision, constraint: MapConstraint) -> Tensor:
     """Map that makes ``sum_i |X_i - C_i S_i[V]|^2`` smallest."""
-    return _least_squares(_weighted(images, precision), images, mask)
+    return _least_squares(_weighted(images, precision), images, constraint)
 
 
-def sums_of(images: InChunks, precision: Precision) -> tuple[Tensor, Tensor]:
-    """What ``solved`` makes the map of the images from, in the working box of the band (``map_box_px``)."""
+def sums_of(images: InChunks, precision: Precision, group: Tensor) -> tuple[Tensor, Tensor]:
+    """What ``solved`` makes the map of the images from, in the working box of the band (``map_box_px``).
+
+    ``group`` (g, 3, 3) of the map's symmetry.
+    """
     band = images.band
-    return add_slices(_weighted(images, precision), band, images.rotations, map_box_px(band.radius, band.box_px))
+    return add_slices(_weighted(images, precision), band, images.rotations, map_box_px(band.radius, band.box_px), group)
 
 
 def _weighted(images: InChunks, precision: Precision) -> Callable[[slice], tuple[Tensor, Tensor]]:
@@ -61,12 +65,13 @@ def _weighted(images: InChunks, precision: Precision) -> Callable[[slice], tuple
     return part
 
 
-def _least_squares(part: Callable[[slice], tuple[Tensor, Tensor]], images: InChunks, mask: Tensor) -> Tensor:
-    """Map from the values and weights that ``part`` gives of some images, inside the mask."""
+def _least_squares(part: Callable[[slice], tuple[Tensor, Tensor]], images: InChunks, constraint: MapConstraint
+                   ) -> Tensor:
+    """Map from the values and weights that ``part`` gives of some images, inside the mask and of the symmetry."""
     band = images.band
     map_px = map_box_px(band.radius, band.box_px)
-    sums = add_slices(part, band, images.rotations, map_px)
-    return solved(*sums, map_px, band.radius) * mask_in_box(mask, map_px)
+    sums = add_slices(part, band, images.rotations, map_px, constraint.group)
+    return solved(*sums, map_px, band.radius) * constraint.mask_in(map_px)
 
 
 def misfits(images: InChunks, map_: Tensor, precision: Tensor, spread: float = 0.0) -> Tensor:
@@ -116,10 +121,10 @@ def residual_powers(images: InChunks, map_: Tensor) -> Tensor:
     return torch.cat(in_chunks(part, len(images.rotations), len(band.index)))
 
 
-def weighted_map(images: Posed, weight: Tensor, precision: Tensor, mask: Tensor) -> Tensor:
+def weighted_map(images: Posed, weight: Tensor, precision: Tensor, constraint: MapConstraint) -> Tensor:
     """Reconstruction with one weight per image ``(n,)``."""
     root = weight.sqrt()
-    return back_project(images, images.moved * root[:, None], root, precision, mask)
+    return back_project(images, images.moved * root[:, None], root, precision, constraint)
 
 WIENER_FRAC = 0.05  # added to the denominator, as a fraction of its shell's mean
 EDGE_SHELLS = 0.35  # width of the band's soft edge in the maps

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from ..physics.fourier_band import Band
+from ..physics.map_constraint import MapConstraint, symmetrised_sums
 from ..physics.projection import map_to_fourier
 from ..physics.slices import PAD, Stencil, fourier_to_map, half_radius, stencil
 from .least_squares import EDGE_SHELLS, WIENER_FRAC
@@ -168,23 +169,25 @@ class Sums:
                 self.gradient[2 * k + part] += torch.bincount(rows, (value[..., None] * at.weights).reshape(-1),
                                                               minlength=n)
 
-    def change(self, mask: Tensor) -> Tensor:
+    def change(self, constraint: MapConstraint) -> Tensor:
         """Step of the mean and all basis maps ``(1 + m, d, d, d)`` towards the least weighted residual.
 
         ``(E a a^T)^-1 D^-1 gradient``, a = (1, c), D the density of what was measured at each frequency: the normal
         equations with the images' own moments in place of each frequency's. D is the row sum of the true matrix, whose
-        entries are not negative, so that no step overshoots.
+        entries are not negative, so that no step overshoots. Gradient and D are summed over the constraint's group.
         """
         gradient = torch.view_as_complex(self.gradient.view(-1, 2, *self.shape).movedim(1, -1).contiguous())
         edge = gradient[..., 0].clone()
         gradient[..., 0] += edge.flip(1, 2).roll((1, 1), (1, 2)).conj()
         density = self.density.view(self.shape).clone()
         density[..., 0] += density[..., 0].clone().flip(0, 1).roll((1, 1), (0, 1))
+        gradient = symmetrised_sums(gradient, constraint.group)
+        density = symmetrised_sums(torch.complex(density, torch.zeros_like(density))[None], constraint.group)[0].real
         second = self.second / self.count
         second = second + torch.diag((second.diagonal() <= 0).to(second))  # of maps that no image uses
         scaled = torch.einsum("kl,lxyz->kxyz", torch.linalg.inv(second).to(gradient), gradient)
         ratio = scaled / filled_density(density, self.band)
-        return torch.stack([fourier_to_map(part, self.band.box_px) for part in ratio]) * mask
+        return torch.stack([fourier_to_map(part, self.band.box_px) for part in ratio]) * constraint.mask
 
     def spreads(self, before: Spreads) -> Spreads:
         """Standard deviations that the images show (one step of expectation maximisation)."""

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 
 from ..physics.fourier_band import Band, shell_sums
-from ..physics.map_resize import mask_in_box, resized_maps, resized_transforms
+from ..physics.map_constraint import MapConstraint
+from ..physics.map_resize import resized_maps, resized_transforms
 from ..physics.shards import in_parts
 from ..physics.slices import PAD, add_slices, as_numpy, map_box_px, take_slices, transforms_of
 from . import posterior_kernels as kernels
@@ -84,12 +85,12 @@ class Posterior(NamedTuple):
 class MapMixture:
     """The maps, their running sums and the noise spectrum."""
 
-    def __init__(self, maps: Tensor, noise: Tensor, mask: Tensor) -> None:
-        """``maps`` (c, d', d', d'), ``noise`` (d//2 + 1,) variance per coefficient, ``mask`` (d, d, d).
+    def __init__(self, maps: Tensor, noise: Tensor, constraint: MapConstraint) -> None:
+        """``maps`` (c, d', d', d'), ``noise`` (d//2 + 1,) variance per coefficient.
 
-        The noise and the mask are in the box of the images, the maps in that or a smaller one.
+        The noise and the mask of the constraint are in the box of the images, the maps in that or a smaller one.
         """
-        self.maps, self.noise, self.mask = maps, noise.clone(), mask
+        self.maps, self.noise, self.constraint = maps, noise.clone(), constraint
         size = PAD * self.box_px
         shape = (len(maps), size, size, size // 2 + 1)
         self.numerator = torch.zeros(shape, dtype=torch.complex64, device=maps.device)
@@ -109,7 +110,7 @@ class MapMixture:
 
     def fit_box(self, radius: float) -> None:
         """Bring maps and sums into the working box of ``radius`` shells."""
-        box_px = map_box_px(radius, self.mask.shape[-1])
+        box_px = map_box_px(radius, self.constraint.mask.shape[-1])
         self.maps = resized_maps(self.maps, box_px)
         self.numerator, self.denominator = (resized_transforms(sums, PAD * box_px)
                                             for sums in (self.numerator, self.denominator))
@@ -150,9 +151,9 @@ class MapMixture:
         self.noise = torch.where(known, self._residual / self._count.clamp_min(1e-9), self.noise)
 
     def solve(self, radius: float) -> None:
-        """Maps from the sums (``solved``), inside the mask."""
+        """Maps from the sums (``solved``), inside the mask; the sums are of the symmetry already (``accumulate``)."""
         sums = zip(self.numerator, self.denominator, strict=True)
-        mask = mask_in_box(self.mask, self.box_px)
+        mask = self.constraint.mask_in(self.box_px)
         self.maps = torch.stack([solved(n, d, self.box_px, radius) * mask for n, d in sums])
 
 
@@ -295,7 +296,8 @@ def accumulate(model: MapMixture, found: Posterior, images: Shifted, templates: 
         def part(rows: slice, mine: Tensor = mine) -> tuple[Tensor, Tensor]:
             return precision * back_complex[mine[rows]], precision * power[mine[rows]]
 
-        numerator, denominator = add_slices(part, band, templates.rotations[used[mine] % m], model.box_px)
+        numerator, denominator = add_slices(part, band, templates.rotations[used[mine] % m], model.box_px,
+                                            model.constraint.group)
         model.numerator[c] += numerator
         model.denominator[c] += denominator
     model.add_noise(residual, len(transforms), band)

@@ -78,10 +78,11 @@ def grid_shape(n_rotations: int) -> tuple[int, int]:
 def polar_templates(model: MapMixture, band: Band, n_rotations: int, turn: Tensor, ctf_power: Tensor) -> PolarTemplates:
     """Templates of all maps at a grid of about ``n_rotations`` rotations, all of them times ``turn`` (3, 3).
 
-    ``ctf_power`` (p,) is the images' mean squared CTF: what is weak in them needs fewer functions.
+    Of a symmetric map one of all views that show the same. ``ctf_power`` (p,) is the images' mean squared CTF: what is
+    weak in them needs fewer functions.
     """
     n_views, n_psi = grid_shape(n_rotations)
-    rotations = product_rotations(n_views, n_psi, band.kxy.device) @ turn
+    rotations = model.constraint.product(product_rotations(n_views, n_psi, band.kxy.device) @ turn)
     rings, weight, maps_ft = rings_of(band), model.precision(band) * ctf_power, transforms_of(model.maps, band)
     harmonics = torch.cat([ring_harmonics(map_ft, band, rings, rotations[0]) for map_ft in maps_ft])
     m, lost = torch.arange(harmonics.shape[-1], device=weight.device), Lost(_LOST, _LOST_FRAC)

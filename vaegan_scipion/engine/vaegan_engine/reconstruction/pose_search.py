@@ -1,7 +1,8 @@
 """Maps from particles without poses: mini-batch expectation maximisation, coarse to fine.
 
 Starts from maps (the VAE-GAN's, one per cluster) or from soft random blobs. Every step searches all
-rotations of an even grid, turned at random so that no grid direction is preferred, and all shifts.
+rotations of an even grid, turned at random so that no grid direction is preferred, and all shifts. Of a symmetric map
+one of all rotations that show the same is tried (``map_constraint``).
 """
 from __future__ import annotations
 
@@ -92,7 +93,8 @@ def templates_for(images: Shifted, model: MapMixture, n_rotations: int, turn: Te
     """
     if images.transforms.device.type == "cpu":
         return polar_templates(model, images.band, n_rotations, turn, images.ctf.square().mean(0))
-    return model.templates(images.band, super_fibonacci_rotations(n_rotations, turn.device) @ turn)
+    return model.templates(images.band, model.constraint.rotations(super_fibonacci_rotations(n_rotations, turn.device)
+                                                                   @ turn))
 
 
 def searched(images: Shifted, model: MapMixture, templates: Templates | PolarTemplates, entries: bool = True,

@@ -21,10 +21,10 @@ def orientation_gain(data: Images, model: MapMixture, rows: Tensor, band: Band, 
     """Information that each image gives on its orientation ``(n,)``, in nats.
 
     ``KL = sum_R p(R | X) log(p(R | X) M)`` over the M rotations of an even grid: 0 where the posterior is uniform,
-    log M where it is one rotation. Shifts are summed over; with several maps it is the mean over these by their
-    probability.
+    log M where it is one rotation. Of a symmetric map those that show the same count once. Shifts are summed over; with
+    several maps it is the mean over these by their probability.
     """
-    grid = super_fibonacci_rotations(n_rotations, data.device)
+    grid = model.constraint.rotations(super_fibonacci_rotations(n_rotations, data.device))
     phases = shift_phases(band, shift_grid_of(data, band.radius, max_shift_px))
     templates, precision = model.templates(band, grid), model.precision(band)
     flat = templates.slices.reshape(-1, templates.slices.shape[-1])
@@ -36,9 +36,9 @@ def orientation_gain(data: Images, model: MapMixture, rows: Tensor, band: Band, 
         shifted = (transforms * ctf * precision)[:, None] * phases
         scores = torch.cat((shifted.real, shifted.imag), -1) @ real.T
         log_likelihood = (scores - 0.5 * ((precision * ctf.square()) @ norms)[:, None]).logsumexp(1)
-        by_map = log_likelihood.view(end - first, model.n_maps, n_rotations)
+        by_map = log_likelihood.view(end - first, model.n_maps, len(grid))
         log_p = by_map.log_softmax(2)
-        gain = (log_p.exp() * (log_p + math.log(n_rotations))).sum(2)
+        gain = (log_p.exp() * (log_p + math.log(len(grid)))).sum(2)
         return (gain * by_map.logsumexp(2).softmax(1)).sum(1)
 
     return torch.cat(in_parts(part, len(rows), chunk))

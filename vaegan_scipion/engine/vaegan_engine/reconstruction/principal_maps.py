@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..physics.fourier_band import Band, shell_sums
+from ..physics.map_constraint import MapConstraint
 from ..physics.slices import half_radius
 from .least_squares import reconstruction, residual_noise
 from .map_family import FAMILY_CHUNK_IMAGES, Seen, Spreads, Sums, family, seen
@@ -39,12 +40,12 @@ class PrincipalMaps:
         return self.band.weight / self.noise[self.band.shell]
 
 
-def first_maps(images: InChunks, n_basis: int, mask: Tensor) -> PrincipalMaps:
+def first_maps(images: InChunks, n_basis: int, constraint: MapConstraint) -> PrincipalMaps:
     """Mean map and noise of the images, and a basis that is still empty."""
     band = images.band
-    mean = reconstruction(images, torch.ones_like(band.weight), mask)
+    mean = reconstruction(images, torch.ones_like(band.weight), constraint)
     noise = residual_noise(images, mean)
-    mean = reconstruction(images, band.weight / noise[band.shell], mask)
+    mean = reconstruction(images, band.weight / noise[band.shell], constraint)
     return PrincipalMaps(mean, mean.new_zeros(n_basis, *mean.shape), residual_noise(images, mean), Spreads(), band)
 
 
@@ -65,9 +66,9 @@ def one_pass(maps: PrincipalMaps, images: Chunks, rows: Tensor,
     return total
 
 
-def stepped(maps: PrincipalMaps, total: Sums, mask: Tensor) -> PrincipalMaps:
+def stepped(maps: PrincipalMaps, total: Sums, constraint: MapConstraint) -> PrincipalMaps:
     """The maps a step on; noise and spreads as a pass has found them."""
-    change = total.change(mask)
+    change = total.change(constraint)
     degrees = shell_sums(maps.band.weight, maps.band)
     power = shell_sums(total.power / total.count, maps.band)
     factor = torch.where(degrees > 0, power / degrees.clamp_min(1), 1.0)
@@ -90,17 +91,18 @@ def normalised(maps: PrincipalMaps, total: Sums) -> PrincipalMaps:
     return replace(maps, mean=maps.mean + torch.einsum("m,mxyz->xyz", shift, maps.basis), basis=basis)
 
 
-def principal_maps(start: PrincipalMaps, images: Chunks, rows: Tensor, mask: Tensor, rounds: int, seed: int = 0
-                   ) -> PrincipalMaps:
+def principal_maps(start: PrincipalMaps, images: Chunks, rows: Tensor, constraint: MapConstraint, rounds: int,
+                   seed: int = 0) -> PrincipalMaps:
     """Basis maps of the images ``rows`` from random coefficients; ``start.basis`` gives their number."""
     m, device = len(start.basis), start.mean.device
     rng = torch.Generator().manual_seed(seed)
     random = torch.randn(int(rows.max()) + 1, m, generator=rng).to(device)
     total = one_pass(start, images, rows, lambda part, _: (random[part], random[part, :, None] * random[part, None]))
-    return improved(replace(start, basis=total.change(mask)[1:]), images, rows, mask, rounds)
+    return improved(replace(start, basis=total.change(constraint)[1:]), images, rows, constraint, rounds)
 
 
-def improved(maps: PrincipalMaps, images: Chunks, rows: Tensor, mask: Tensor, rounds: int) -> PrincipalMaps:
+def improved(maps: PrincipalMaps, images: Chunks, rows: Tensor, constraint: MapConstraint, rounds: int
+             ) -> PrincipalMaps:
     """Rounds of expectation maximisation on the images ``rows``."""
     def moments(_: Tensor, found: Seen) -> tuple[Tensor, Tensor]:
         mean, covariance = linear_posterior(found.gram, found.pull)
@@ -108,7 +110,7 @@ def improved(maps: PrincipalMaps, images: Chunks, rows: Tensor, mask: Tensor, ro
 
     for _ in range(rounds):
         total = one_pass(maps, images, rows, moments)
-        maps = normalised(stepped(maps, total, mask), total)
+        maps = normalised(stepped(maps, total, constraint), total)
     return maps
 
 

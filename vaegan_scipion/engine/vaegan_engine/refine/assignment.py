@@ -27,7 +27,7 @@ def search_in_all_maps(problem: Problem, states: list[State], progress: Callable
     images, max_shell = problem.images, problem.settings.search_shells
     noise = joint_noise(problem, states, max_shell)
     maps = low_passed(torch.stack([state.map for state in states]), max_shell)
-    best = search_all(images, MapMixture(maps, noise, problem.mask), np.arange(len(images)), max_shell,
+    best = search_all(images, MapMixture(maps, noise, problem.constraint), np.arange(len(images)), max_shell,
                       problem.tuning.search.n_rotations, problem.max_shift_px, progress=progress)
     log_evidence = torch.from_numpy(best.log_evidence)
     return Assignment(best.log_evidence.argmax(1), log_evidence.log_softmax(1).numpy(), best.rotations, best.shifts_px,
@@ -51,7 +51,7 @@ def state_map(problem: Problem, assignment: Assignment, rows: np.ndarray, band: 
               ) -> tuple[Tensor, Tensor]:
     """Reconstruction from some images at their poses, and its residual noise per shell."""
     images = PosedImages(Coefficients(problem.images, rows, band), *assignment.poses(rows))
-    map_ = reconstruction(images, precision, problem.mask)
+    map_ = reconstruction(images, precision, problem.constraint)
     return map_, residual_noise(images, map_)
 
 

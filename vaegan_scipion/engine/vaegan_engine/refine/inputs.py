@@ -9,6 +9,7 @@ from ..contract.result_files import CACHE
 from ..contract.run_json import read_training
 from ..contract.setting import check_settings, described
 from ..contract.settings import DataConfig, StatesRun
+from ..contract.symmetry import check_symmetries
 from ..data.particle_circle import radius_frac
 from ..data.prepared_images import ParticleCache, open_cache
 from ..data.run_images import open_run_cache
@@ -20,6 +21,7 @@ def with_data(run: StatesRun) -> StatesRun:
     Raises ConfigError where there are none or both, and DataError as ``read_training`` and ``load_particles``.
     """
     check_settings(run)
+    check_symmetries(run.symmetry, run.relax_symmetry, run.data.input_poses, bool(run.clusters_dir))
     if run.data.poses_dir:
         raise ConfigError(f"data.poses_dir is {run.data.poses_dir}.",
                           "Leave it empty; states takes poses from the star file alone (input_poses).")

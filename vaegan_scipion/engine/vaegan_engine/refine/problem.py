@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from ..contract.settings import StatesRun
+from ..physics.map_constraint import MapConstraint
+from ..physics.symmetry import group_of
 from ..reconstruction.images import Images
 from ..runtime.journal import Journal
 from ..runtime.step_store import Checkpoints
@@ -46,6 +48,11 @@ class Problem:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def constraint(self) -> MapConstraint:
+        """What every map is held to: the mask, and the symmetry that was asked for."""
+        return MapConstraint(self.mask, group_of(self.settings.symmetry).to(self.device))
 
     @property
     def min_state(self) -> int:

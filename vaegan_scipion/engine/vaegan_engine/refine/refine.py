@@ -33,6 +33,7 @@ from ..contract.labels import UNASSIGNED
 from ..contract.record import read_record
 from ..contract.records import StatesSummary
 from ..contract.settings import StatesRun
+from ..contract.symmetry import is_symmetric
 from ..data.particle_tables import read_cluster_rows
 from ..data.pose_table import read_poses
 from ..data.prepared_images import ParticleCache
@@ -118,7 +119,11 @@ def problem_of(run: StatesRun, cache: ParticleCache, device: torch.device, tunin
     masks = mask_choice.candidate_masks(images.box_px, circle_frac, device, tuning.mask)
     poses = None
     if run.data.input_poses:
-        poses = given_poses(read_poses(run.data), cache.particle_id, cache.pixel_size_ang, device)
+        table = read_poses(run.data)
+        if is_symmetric(table.symmetry) and not (is_symmetric(run.symmetry) or run.relax_symmetry):
+            print(f"warning: the given poses are of symmetry {table.symmetry}, maps are made without: what breaks it "
+                  f"lies at any of its places. Give relax_symmetry {table.symmetry} to bring it to one", flush=True)
+        poses = given_poses(table, cache.particle_id, cache.pixel_size_ang, device)
     problem = Problem(images, settings, masks[tuning.mask.first], cache.half_set, circle_frac,
                       run.max_shift_frac * images.box_px, tuning, poses)
     return replace(problem, images=images.with_stored(problem.max_shell(1)))

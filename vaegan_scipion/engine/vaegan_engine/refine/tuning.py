@@ -197,6 +197,14 @@ class MotionTuning:
 
 
 @dataclass(frozen=True)
+class RelaxTuning:
+    """Copies of poses that are right up to a symmetry (``relaxed_poses``)."""
+
+    max_turns: int = 12  # of copies and map
+    max_changed_frac: float = 0.01  # of the images at another copy, to end
+
+
+@dataclass(frozen=True)
 class RefineTuning:
     """All of them."""
 
@@ -207,6 +215,7 @@ class RefineTuning:
     rounds: RoundTuning = field(default_factory=RoundTuning)
     split: SplitTuning = field(default_factory=SplitTuning)
     landscape: LandscapeTuning = field(default_factory=LandscapeTuning)
+    relax: RelaxTuning = field(default_factory=RelaxTuning)
     join: JoinTuning = field(default_factory=JoinTuning)
     junk: JunkTuning = field(default_factory=JunkTuning)
     restart: RestartTuning = field(default_factory=RestartTuning)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..contract.errors import DataError
 from ..contract.settings import TrainRun
+from ..contract.symmetry import is_symmetric
 from ..data.pose_table import read_poses
 from ..data.prepared_images import ParticleCache
 from ..physics.fourier_band import Band, make_band
@@ -56,8 +57,17 @@ class PosedParticles:
 
 
 def posed_particles(run: TrainRun, cache: ParticleCache, device: torch.device) -> PosedParticles:
-    """The particles of a cache that have a pose and are no junk. Raises DataError."""
+    """The particles of a cache that have a pose and are no junk. Raises DataError.
+
+    Poses of a symmetric map are refused: each is one of several that show the same, and what breaks the symmetry, which
+    is what there would be to learn, lies at any of as many places.
+    """
     table = read_poses(run.data)
+    if is_symmetric(table.symmetry):
+        raise DataError(
+            f"{run.data.poses_dir or run.data.particles}: the poses are of symmetry {table.symmetry}; a training has "
+            "none, and what breaks the symmetry would be smeared over all its places.",
+            f"Run states on its particles.star with input_poses and relax_symmetry {table.symmetry}; give that folder.")
     rows, here = table.rows_of(cache.particle_id)
     if len(rows) < 2:
         where = run.data.poses_dir or run.data.particles

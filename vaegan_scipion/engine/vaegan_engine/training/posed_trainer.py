@@ -10,6 +10,7 @@ from ..contract.settings import TrainRun
 from ..networks.posed_vae import PosedVaeGan, build_critic, negative_log_likelihood
 from ..networks.vae_gan import Frame
 from ..physics.fsc import soft_sphere_mask
+from ..physics.map_constraint import MapConstraint, within
 from ..reconstruction.map_family import FAMILY_CHUNK_IMAGES, Family, Seen, Spreads, family, seen
 from ..reconstruction.principal_maps import (
     PrincipalMaps,
@@ -99,6 +100,11 @@ class PosedTrainer:
         radius = (self.run.data.particle_radius_frac + BEYOND_FRAC) * d
         return torch.from_numpy(soft_sphere_mask(d, radius, EDGE_FRAC * d)).to(self.device)
 
+    @property
+    def constraint(self) -> MapConstraint:
+        """What maps are held to: the mask, and no symmetry."""
+        return within(self.mask)
+
     def maps(self) -> PrincipalMaps:
         """The generator's maps as the closed forms take them."""
         g = self.vae_gan.generator
@@ -115,7 +121,7 @@ class PosedTrainer:
 
     def begin(self) -> None:
         """Mean map, noise and, in ``start_rounds``, the principal maps of the images."""
-        start = first_maps(self.images, self.model.n_basis, self.mask)
+        start = first_maps(self.images, self.model.n_basis, self.constraint)
         self.vae_gan.generator.scale.copy_(start.mean.std())
         if self.config.start_rounds:
             self._take(self._supported(start))
@@ -128,8 +134,8 @@ class PosedTrainer:
 
     def _supported(self, start: PrincipalMaps) -> PrincipalMaps:
         """Principal maps of all images, as many as two halves agree on; the others are 0 and stay so."""
-        generator, rounds, mask = self.vae_gan.generator, self.config.start_rounds, self.mask
-        halves = [principal_maps(start, self.images.part, rows, mask, rounds, self.run.compute.seed + k)
+        generator, rounds, within_mask = self.vae_gan.generator, self.config.start_rounds, self.constraint
+        halves = [principal_maps(start, self.images.part, rows, within_mask, rounds, self.run.compute.seed + k)
                   for k, rows in enumerate(self.images.halves(N_HALF))]
         found = agreed(*halves)
         n_agreed = int((found.cosines > LEAST_AGREEMENT).sum())
@@ -140,8 +146,8 @@ class PosedTrainer:
               f"(cosines {', '.join(f'{x:.2f}' for x in found.cosines.tolist())})", flush=True)
         some, every = self.images.spread(2 * N_HALF), torch.arange(len(self.images), device=self.device)
         first = replace(halves[0], mean=start.mean, basis=found.basis[:n])
-        last = improved(improved(first, self.images.part, some, mask, -(-rounds // 3)), self.images.part, every, mask,
-                        N_LAST)
+        last = improved(improved(first, self.images.part, some, within_mask, -(-rounds // 3)), self.images.part, every,
+                        within_mask, N_LAST)
         return replace(last, basis=torch.cat((last.basis, torch.zeros_like(start.basis[n:]))))
 
     @torch.no_grad()
@@ -202,7 +208,7 @@ class PosedTrainer:
             return c.mean(0), torch.einsum("snk,snl->nkl", c, c) / len(c)
 
         maps, every = self.maps(), torch.arange(len(self.images), device=self.device)
-        self._take(stepped(maps, one_pass(maps, self.images.part, every, moments), self.mask))
+        self._take(stepped(maps, one_pass(maps, self.images.part, every, moments), self.constraint))
         self.refresh()
 
     def _adversarial_step(self, rows: Tensor) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 Each state's map is found in a frame of its own, and its hand is anyone's. The map of every other state is aligned
 to that of the largest (``map_alignment``: rotation, shift, mirror image), its poses are carried over and its maps are
 made anew from the images at the new poses: nothing is interpolated. The hand of all of them together stays
-undetermined.
+undetermined. A symmetric map is turned only so far as its axes allow.
 """
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ...physics.map_alignment import align_map, carried
+from ...physics.map_alignment import align_map, carried, with_axes
 from ...runtime.step_store import stored
 from ..problem import Problem
 from ..states import Assignment
@@ -36,6 +36,7 @@ def lay_in_one_frame(problem: Problem, assignment: Assignment, halves: list[Halv
         if state == largest:
             continue
         aligned = align_map(halves[state].full, halves[largest].full, problem.images.pixel_size_ang)
+        aligned = with_axes(aligned, problem.settings.symmetry)
         poses = carried(assignment.rotations[:, state], assignment.shifts_px[:, state], aligned, forward=False)
         assignment = assignment.with_state_poses(state, *poses)
         halves_there[state] = halves_at(problem, assignment, state, halves[state].shared_shell)

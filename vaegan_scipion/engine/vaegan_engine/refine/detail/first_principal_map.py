@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...physics.map_constraint import MapConstraint
 from ...physics.slices import transform_of
 from ...reconstruction.least_squares import back_project, project
 from ...reconstruction.posed_images import Posed
@@ -23,7 +24,7 @@ class MapModel:
 
     map_: Tensor  # (d, d, d)
     precision: Tensor  # (p,) degrees of freedom / noise variance
-    mask: Tensor  # (d, d, d)
+    constraint: MapConstraint
     tuning: RefineTuning = TUNING
 
 
@@ -35,12 +36,12 @@ def principal_map(images: Posed, model: MapModel, rng: torch.Generator) -> tuple
     """
     residual = images.moved - project(images, transform_of(model.map_, images.band))
     scores = torch.randn(len(residual), generator=rng).to(residual.device)
-    component = back_project(images, residual, scores, model.precision, model.mask)
+    component = back_project(images, residual, scores, model.precision, model.constraint)
     for _ in range(model.tuning.split.em_iterations):
         made = project(images, transform_of(component, images.band))
         power = (model.precision * made.abs().square()).sum(1)
         scores = (model.precision * (made.conj() * residual).real).sum(1) / (power + 1.0)
         scores = scores - scores.mean()
         scores = scores / scores.square().mean().sqrt().clamp_min(1e-12)
-        component = back_project(images, residual, scores, model.precision, model.mask)
+        component = back_project(images, residual, scores, model.precision, model.constraint)
     return component, scores

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ...physics.fourier_band import make_band
 from ...physics.fsc import fourier_shell_correlation
-from ...physics.rotations import rotation_distance_deg
+from ...physics.symmetry import distance_deg
 from ...reconstruction.images import image_power, low_passed
 from ...reconstruction.least_squares import better_poses, residual_noise
 from ...reconstruction.map_mixture import MapMixture
@@ -88,7 +88,7 @@ def search_apart(problem: Problem, assignment: Assignment, state: int, limit: fl
     for number, radius in enumerate(radii):
         for k, half in enumerate(HALF_SETS):
             rows = rows_of_half(problem, assignment, state, half)
-            model = MapMixture(low_passed(maps[k][None], radius), noises[k], problem.mask)
+            model = MapMixture(low_passed(maps[k][None], radius), noises[k], problem.constraint)
             tried = search_all(problem.images, model, rows, radius, tuning.search.n_rotations,
                                problem.max_shift_px)
             band = make_band(problem.box_px, radius, problem.device)
@@ -119,7 +119,7 @@ def map_of_half(problem: Problem, assignment: Assignment, rows: np.ndarray, radi
 def changed_frac(problem: Problem, before: Assignment, after: Assignment, state: int) -> float:
     """Part of one state's images whose rotation is more than ``SearchTuning.moved_deg`` from where it was."""
     rows = after.members(state)
-    angle_deg = rotation_distance_deg(before.poses(rows)[0], after.poses(rows)[0])
+    angle_deg = distance_deg(before.poses(rows)[0], after.poses(rows)[0], problem.constraint.group)
     return float((angle_deg > problem.tuning.search.moved_deg).float().mean())
 
 

@@ -89,7 +89,7 @@ def hat_weights(t: Tensor, n_nodes: int) -> Tensor:
 def node_maps(images: Posed, t: Tensor, model: MapModel) -> Tensor:
     """Maps at the nodes ``(n_nodes, d, d, d)``."""
     weights = hat_weights(t, model.tuning.motion.n_nodes)
-    return torch.stack([weighted_map(images.part(own), weights[own, node], model.precision, model.mask)
+    return torch.stack([weighted_map(images.part(own), weights[own, node], model.precision, model.constraint)
                         for node, own in enumerate((weights > 0).T)])
 
 
@@ -252,7 +252,7 @@ def motion_of(problem: Problem, assignment: Assignment, state: int, max_shell: f
     poses = Poses(*assignment.poses(rows))
     half = torch.from_numpy(problem.half_set[rows].astype(np.int64)).to(problem.device)
     some = torch.from_numpy(spread_rows(len(rows), problem.tuning.motion.max_curve_images))
-    model = MapModel(assignment.maps[state], torch.ones_like(band.weight), problem.mask, tuning=problem.tuning)
+    model = MapModel(assignment.maps[state], torch.ones_like(band.weight), problem.constraint, tuning=problem.tuning)
     source = Unposed(*problem.images.coefficients(rows[some.numpy()], band), band)
     motion, maps, model = principal_curve(source, poses.part(some), half[some], model,
                                           torch.Generator().manual_seed(problem.seed))

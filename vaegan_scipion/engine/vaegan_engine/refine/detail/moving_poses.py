@@ -39,7 +39,7 @@ def search_at_nodes(problem: Problem, assignment: Assignment, state: int, maps: 
     rotations, shifts_px = assignment.poses(rows)
     band = make_band(problem.box_px, max_shell, problem.device)
     precision = band.weight / assignment.noise[band.shell]
-    tried = search_all(images, MapMixture(low_passed(maps, search_shells), assignment.noise, problem.mask), rows,
+    tried = search_all(images, MapMixture(low_passed(maps, search_shells), assignment.noise, problem.constraint), rows,
                        search_shells, problem.tuning.search.n_rotations, problem.max_shift_px,
                        finer_shifts=problem.tuning.motion.finer_shifts)
     nearest = torch.from_numpy(tried.log_evidence.argmax(1)).to(rotations.device)

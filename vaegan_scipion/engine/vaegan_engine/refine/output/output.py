@@ -11,6 +11,7 @@ from ...contract.labels import STATES, UNASSIGNED, state_name
 from ...contract.record import write_record, write_records
 from ...contract.records import ClusterRow, Shells, StateFigures, StatesSummary
 from ...contract.status import update_status
+from ...contract.symmetry import group_name
 from ...data.junk_examples import write_junk_examples
 from ...data.mrc_files import write_map
 from ...data.prepared_images import ParticleCache
@@ -87,7 +88,8 @@ def particle_table(problem: Problem, refined: Refined, new: np.ndarray, moving: 
             t[assignment.members(state)] = motion.t
     return Table(np.where(aside, UNASSIGNED, new[assignment.state_of]), np.where(aside, 0.0, np.exp(own_log_posterior)),
                  pose_table(assignment, problem.images.pixel_size_ang), t,
-                 np.ones(len(problem)) if contrast is None else contrast, [REASONS[code] for code in codes])
+                 np.ones(len(problem)) if contrast is None else contrast, [REASONS[code] for code in codes],
+                 group_name(problem.settings.symmetry))
 
 
 def summary_of(problem: Problem, rows: list[ClusterRow], evidence: Evidence, new: np.ndarray) -> StatesSummary:
@@ -102,7 +104,8 @@ def summary_of(problem: Problem, rows: list[ClusterRow], evidence: Evidence, new
         unseen_log_evidence=evidence.unseen, least_log_evidence=evidence.min_unseen,
         contrast_spread=evidence.contrast_spread, least_contrast_spread=tuning.contrast.min_spread,
         masks=evidence.masks, restarts=evidence.restarts, pairs=pairs, junk=evidence.junk,
-        landscapes=evidence.landscapes)
+        landscapes=evidence.landscapes, symmetry=group_name(run.symmetry),
+        relaxed_symmetry=group_name(run.relax_symmetry) if run.relax_symmetry else "")
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,13 @@ from torch import Tensor
 from ...contract import result_files
 from ...contract.labels import UNASSIGNED
 from ...contract.settings import DataConfig
+from ...contract.symmetry import NO_SYMMETRY, is_symmetric
 from ...data import particle_stars
+from ...data.pose_table import SYMMETRY
 from ...data.prepared_images import ParticleCache
 from ...data.star_files import RelionTable
 from ...data.star_subset import whole_numbers
+from ...data.star_text import encoded
 from ...physics.rotations import matrix_to_euler
 from ..states import Assignment
 
@@ -42,6 +45,7 @@ class Table:
     t: np.ndarray  # (n,) place along its state's motion, NaN where there is none
     contrast: np.ndarray  # (n,) of the particle over its state's map
     junk_reason: list[str] | None = None  # (n,) why it was set aside, "" = it was not; None: not judged here
+    symmetry: str = NO_SYMMETRY  # of the maps that the poses stand in
 
 
 def write_tables(cache: ParticleCache, table: Table, out_dir: Path) -> None:
@@ -63,9 +67,14 @@ def write_tables(cache: ParticleCache, table: Table, out_dir: Path) -> None:
 
 
 def write_stars(data: DataConfig, cache: ParticleCache, table: Table, out_dir: Path) -> None:
-    """``particles.star``: the particles in a state; ``junk.star``: the others (``particle_stars``)."""
+    """``particles.star``: the particles in a state; ``junk.star``: the others (``particle_stars``).
+
+    A symmetry stands in a column, as C1 does where the particles came with one.
+    """
     def columns(source: RelionTable, chosen: np.ndarray) -> dict[str, np.ndarray]:
         columns = particle_stars.aligned_columns(source, cache, chosen, table.poses[:, :3], table.poses[:, 3:])
+        if is_symmetric(table.symmetry) or source.has(SYMMETRY):
+            columns[SYMMETRY] = encoded([table.symmetry] * int(chosen.sum()))
         return {**columns, "rlnClassNumber": whole_numbers(table.label[chosen] + 1)}
 
     particle_stars.write_stars(data, cache, table.label == UNASSIGNED, columns, out_dir)

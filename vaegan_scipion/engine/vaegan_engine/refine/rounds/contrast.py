@@ -34,7 +34,7 @@ def fit_contrasts(problem: Problem, state: State, max_shell: float) -> tuple[np.
     """Least-squares contrasts ``(n,)`` of a state's images, their median 1, and their variances."""
     band = make_band(problem.box_px, max_shell, problem.device)
     images = PosedImages(Coefficients(problem.images, state.rows, band), state.rotations, state.shifts_px)
-    map_ = reconstruction(images, torch.ones_like(band.weight), problem.mask)
+    map_ = reconstruction(images, torch.ones_like(band.weight), problem.constraint)
     precision = band.weight / residual_noise(images, map_)[band.shell]
     map_ft = transform_of(map_, band)
 

@@ -77,7 +77,7 @@ def verdict(rows: list[ClusterRow], evidence: Evidence, tuning: RefineTuning = T
             "no structure beyond a blob: something is in the images, but maps explain unseen ones no better than "
             f"balls of the same profile ({ball.text()})"))
     states, junk_frac = states_text(rows, evidence), 0.0 if evidence.junk is None else evidence.junk.fraction
-    if ball is not None and ball.open_deg > tuning.start.max_open_deg and not any(
+    if ball is not None and ball.open_deg > tuning.start.max_open_deg * ball.n_alike ** (-1 / 3) and not any(
             row.of_state.proof.proven_0143 for row in rows):
         shared_ang = min(row.of_state.proof.shared_ang for row in rows)
         return Verdict(Kind.POSES, (

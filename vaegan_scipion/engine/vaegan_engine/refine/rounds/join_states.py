@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ...contract.records import Separation
 from ...physics.fourier_band import Band, make_band, shift_phases
-from ...physics.map_alignment import align_map, carried
+from ...physics.map_alignment import align_map, carried, with_axes
 from ...physics.slices import transform_of
 from ...reconstruction.images import low_passed
 from ...reconstruction.least_squares import better_poses, misfits, project
@@ -40,7 +40,7 @@ def exchange_poses(problem: Problem, assignment: Assignment, pair: tuple[int, in
     maps = low_passed(assignment.maps[[a, b]], max_shell).cpu().numpy()
     per_voxel = problem.box_px / maps.shape[-1]  # pixels of the images
     aligned = align_map(maps[1], maps[0], problem.images.pixel_size_ang * per_voxel)
-    aligned = aligned._replace(shift_px=aligned.shift_px * per_voxel)
+    aligned = with_axes(aligned._replace(shift_px=aligned.shift_px * per_voxel), problem.settings.symmetry)
     rows = np.union1d(assignment.members(a), assignment.members(b))
     at = torch.from_numpy(rows).to(assignment.rotations.device)
     band = make_band(problem.box_px, max_shell, problem.device)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ...contract.records import LandscapeNumbers, Valley
 from ...physics.fourier_band import Band, make_band
+from ...physics.map_constraint import MapConstraint
 from ...physics.map_resize import resized_maps, working_box_px
 from ...reconstruction.map_family import FAMILY_CHUNK_IMAGES, family, nuisance_moments, seen
 from ...reconstruction.posed_images import Coefficients, Posed, posed
@@ -93,7 +94,8 @@ class WorkingImages:
         small = working_box_px(max_shell, problem.box_px)
         self.band: Band = make_band(small, max_shell, problem.device)
         scale = (small / problem.box_px) ** 3  # of the values of a resized map
-        self.mask = (resized_maps(problem.mask, small) * scale).clamp(0, 1)
+        self.constraint = MapConstraint((resized_maps(problem.mask, small) * scale).clamp(0, 1),
+                                        problem.constraint.group)
 
     def __len__(self) -> int:
         return len(self.rotations)
@@ -159,8 +161,9 @@ def find_landscape(problem: Problem, state: State, max_shell: float) -> Landscap
     """Principal maps of a state's images at its poses, groups in them, and which of these are states."""
     tuning = problem.tuning.landscape
     images = WorkingImages(problem, state, max_shell)
-    first = first_maps(images, tuning.n_components, images.mask)
-    maps = principal_maps(first, images.part, torch.arange(len(images)), images.mask, tuning.map_rounds, problem.seed)
+    first = first_maps(images, tuning.n_components, images.constraint)
+    maps = principal_maps(first, images.part, torch.arange(len(images)), images.constraint, tuning.map_rounds,
+                          problem.seed)
     given = problem.images.contrast
     told = see(images, maps, np.ones(len(images)) if given is None else given[state.rows])
     points, by_view = apart_from_views(told.points, state.rotations, tuning.view_rounds)

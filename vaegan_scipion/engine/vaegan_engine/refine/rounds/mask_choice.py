@@ -14,6 +14,7 @@ from torch import Tensor
 from ...contract.records import MaskRow
 from ...physics.fourier_band import make_band
 from ...physics.fsc import soft_sphere_mask
+from ...physics.map_constraint import MapConstraint
 from ...physics.map_resize import mask_in_box
 from ...reconstruction.images import spread_rows
 from ...reconstruction.least_squares import misfits, reconstruction, residual_noise
@@ -35,7 +36,7 @@ def unseen_misfits(problem: Problem, state: State, masks: list[Tensor], max_shel
     """``least_squares.misfits`` per mask, summed over a state's images, each by the map of the half it is not in."""
     images, spread = problem.images, problem.images.contrast_spread
     band = make_band(problem.box_px, max_shell, problem.device)
-    flat, whole = torch.ones_like(band.weight), torch.ones_like(masks[0])
+    flat, whole = torch.ones_like(band.weight), MapConstraint(torch.ones_like(masks[0]), problem.constraint.group)
     at = spread_rows(len(state.rows), problem.tuning.mask.max_images)
     halves = [PosedImages(Coefficients(images, state.rows[own], band), state.rotations[own], state.shifts_px[own])
               for own in (at[::2], at[1::2])]

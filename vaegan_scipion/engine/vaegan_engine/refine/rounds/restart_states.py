@@ -57,7 +57,7 @@ def start_anew(problem: Problem, assignment: Assignment, suspect: Suspect, recor
     band = make_band(problem.box_px, max_shell, problem.device)
     seen = np.delete(rows, trial.held)
     old, _ = state_map(problem, assignment, seen, band, band.weight / assignment.noise[band.shell])
-    before = trial.unseen_log_evidence(MapMixture(low_passed(old[None], max_shell), new.noise, problem.mask),
+    before = trial.unseen_log_evidence(MapMixture(low_passed(old[None], max_shell), new.noise, problem.constraint),
                                        trial.stages()[1])
     is_better = is_plainly_better(new.each, before, problem.tuning.start)
     return new.maps[0] if is_better else None, RestartRow(suspect.misfit, suspect.best, new.unseen,
@@ -67,7 +67,7 @@ def start_anew(problem: Problem, assignment: Assignment, suspect: Suspect, recor
 def place_map(problem: Problem, assignment: Assignment, state: int, map_: Tensor) -> Assignment:
     """The assignment with another map of a state, and every image's best pose in it."""
     max_shell = problem.settings.search_shells
-    model = MapMixture(low_passed(map_[None], max_shell), assignment.noise, problem.mask)
+    model = MapMixture(low_passed(map_[None], max_shell), assignment.noise, problem.constraint)
     best = search_all(problem.images, model, np.arange(len(problem)), max_shell, problem.tuning.search.n_rotations,
                       problem.max_shift_px)
     return assignment.with_state_poses(state, best.rotations[:, 0], best.shifts_px[:, 0]).with_map(state, map_)

@@ -28,6 +28,7 @@ from . import contrast, junk, mask_choice, restart_states, second_search
 from .evidence import Evidence
 from .join_states import join_same, separate_pairs
 from .landscape import Leaf, find_landscape, leaves
+from .relaxed_poses import relaxed
 from .separation import settle_poses
 
 T = TypeVar("T")
@@ -109,7 +110,7 @@ def with_null(problem: Problem, coarse: CoarseMaps, evidence: Evidence, recorder
 def null_of_start(problem: Problem, coarse: CoarseMaps) -> BallNull:
     """The coarse maps against balls, by the images that no start has seen."""
     trial = trial_of(problem)
-    model = MapMixture(coarse.maps, coarse.noise, problem.mask)
+    model = MapMixture(coarse.maps, coarse.noise, problem.constraint)
     if problem.poses is not None:  # their map is made of all images
         model = known_poses.unseen_model(problem, np.setdiff1d(np.arange(len(problem)), trial.held))
     return ball_null(problem, model, trial.held, trial.stages()[1])
@@ -123,7 +124,7 @@ def begin(problem: Problem, coarse: CoarseMaps, evidence: Evidence, recorder: Re
     """
     if evidence.structured:
         evidence = with_null(problem, coarse, evidence, recorder)
-    model = MapMixture(coarse.maps, coarse.noise, problem.mask)
+    model = MapMixture(coarse.maps, coarse.noise, problem.constraint)
     states = recorder.step("first_states", partial(first_states, problem, model, coarse.one_frame, recorder))
     if not evidence.structured:
         return problem, states, evidence
@@ -131,10 +132,10 @@ def begin(problem: Problem, coarse: CoarseMaps, evidence: Evidence, recorder: Re
     problem, spread = with_contrasts(problem, states, max_shell, "contrast_first", recorder)
     if problem.images.contrast_spread and problem.poses is None:
         problem = problem.with_contrast(None, problem.tuning.start.typical_spread)
-        model = MapMixture(coarse.maps, coarse.noise, problem.mask)
+        model = MapMixture(coarse.maps, coarse.noise, problem.constraint)
         maps, noise = recorder.step("ab_initio_contrast", partial(start_with_contrasts, problem, model, recorder))
-        states = recorder.step("contrast_states", partial(first_states, problem, MapMixture(maps, noise, problem.mask),
-                                                          coarse.one_frame, recorder))
+        model = MapMixture(maps, noise, problem.constraint)
+        states = recorder.step("contrast_states", partial(first_states, problem, model, coarse.one_frame, recorder))
         problem, spread = with_contrasts(problem, states, max_shell, "contrast_again", recorder)
     return problem, states, replace(evidence, contrast_spread=spread)
 
@@ -145,7 +146,8 @@ def first_states(problem: Problem, model: MapMixture, one_frame: bool, recorder:
     In ``one_frame`` all images are one state, each at its pose in the map that explains it best.
     """
     if problem.poses is not None:
-        return [known_poses.one_state(problem)]
+        whole = known_poses.one_state(problem)
+        return [relaxed(problem, whole) if problem.settings.relax_symmetry else whole]
     images, tuning, n_maps = problem.images, problem.tuning, model.n_maps
     recorder.stage("pose search", f"{len(images)} particles in {n_maps} maps")
     with progress_bar(len(images), "pose search", "images") as bar:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ...physics.fourier_band import Band
-from ...physics.rotations import rotation_distance_deg
+from ...physics.symmetry import distance_deg
 from ...reconstruction.images import low_passed, spread_rows
 from ...reconstruction.least_squares import better_poses
 from ...reconstruction.map_mixture import MapMixture
@@ -32,7 +32,7 @@ def search_again(problem: Problem, assignment: Assignment, rows: np.ndarray, ban
     A grid of twice as many rotations as the first search's is searched in ``band``, and what it finds is refined.
     """
     tuning = problem.tuning.search
-    model = MapMixture(low_passed(assignment.maps, band.radius), assignment.noise, problem.mask)
+    model = MapMixture(low_passed(assignment.maps, band.radius), assignment.noise, problem.constraint)
     tried = search_all(problem.images, model, rows, band.radius, tuning.second_n_rotations, problem.max_shift_px,
                        progress=progress)
     source, precision = Coefficients(problem.images, rows, band), band.weight / assignment.noise[band.shell]
@@ -48,10 +48,11 @@ def search_again(problem: Problem, assignment: Assignment, rows: np.ndarray, ban
     return assignment.with_poses(rows, rotations, shifts_px).with_states(rows, log_posterior)
 
 
-def changed_frac(before: Assignment, after: Assignment, rows: np.ndarray, moved_deg: float) -> float:
-    """Part of some images that have another state, or a pose in it that is more than ``moved_deg`` off."""
+def changed_frac(problem: Problem, before: Assignment, after: Assignment, rows: np.ndarray) -> float:
+    """Part of some images that have another state, or a pose in it that is more than ``SearchTuning.moved_deg`` off."""
     own = after.state_of[rows]
-    moved = rotation_distance_deg(before.rotations[rows, own], after.rotations[rows, own]).cpu().numpy() > moved_deg
+    angle_deg = distance_deg(before.rotations[rows, own], after.rotations[rows, own], problem.constraint.group)
+    moved = angle_deg.cpu().numpy() > problem.tuning.search.moved_deg
     return float(np.mean((own != before.state_of[rows]) | moved))
 
 
@@ -64,7 +65,7 @@ def search_all_again(problem: Problem, assignment: Assignment, band: Band,
     rows, tuning = np.flatnonzero(~assignment.aside), problem.tuning.search
     sample = rows[spread_rows(len(rows), tuning.second_sample)]
     after = search_again(problem, assignment, sample, band)
-    changed, others = changed_frac(assignment, after, sample, tuning.moved_deg), np.setdiff1d(rows, sample)
+    changed, others = changed_frac(problem, assignment, after, sample), np.setdiff1d(rows, sample)
     if changed > tuning.max_changed_frac and len(others):
         after = search_again(problem, after, others, band, progress)
     return after, changed

@@ -35,7 +35,7 @@ def settle_poses(problem: Problem, state: State, band: Band) -> tuple[State, Pos
     images = PosedImages(Coefficients(problem.images, state.rows, band), state.rotations, state.shifts_px)
     map_, precision = state.map, torch.ones_like(band.weight)
     for number in range(tuning.settle_rounds + 1):
-        map_ = reconstruction(images, precision, problem.mask)
+        map_ = reconstruction(images, precision, problem.constraint)
         precision = band.weight / residual_noise(images, map_)[band.shell]
         if number < tuning.settle_rounds:
             images, _ = images.refined(map_, precision, tuning.pose_iterations)

@@ -30,7 +30,8 @@ import torch
 from torch import Tensor
 
 from ...contract.records import StartRow
-from ...physics.map_resize import mask_in_box, resized_maps
+from ...physics.map_constraint import symmetrised_maps
+from ...physics.map_resize import resized_maps
 from ...physics.pose_agreement import share_in_one_frame
 from ...reconstruction.images import low_passed, spread_rows
 from ...reconstruction.map_mixture import MapMixture
@@ -144,7 +145,7 @@ class Trial:
         else:
             random = starting_mixture(problem, None, n_maps - 1, rng).maps
             maps = torch.cat((alone.maps, resized_maps(random, alone.maps.shape[-1])))
-        return Start(MapMixture(maps, alone.noise, problem.mask), self.batches(seed), rng)
+        return Start(MapMixture(maps, alone.noise, problem.constraint), self.batches(seed), rng)
 
     def look(self, model: MapMixture, stage: Stage) -> tuple[Tensor, Tensor]:
         """The images that took no part, searched in all maps: ``unseen_log_evidence``, rotations in the first map."""
@@ -159,7 +160,8 @@ class Trial:
     def agree(self, first: Start, second: Start) -> bool:
         """Whether two starts have found the same poses of the images that took no part."""
         tuning = self.problem.tuning.start
-        return share_in_one_frame(first.rotations, second.rotations, tuning.agree_deg) >= tuning.min_agree
+        return share_in_one_frame(first.rotations, second.rotations, tuning.agree_deg,
+                                  self.problem.constraint.group) >= tuning.min_agree
 
 
 def trial_of(problem: Problem) -> Trial:
@@ -170,7 +172,8 @@ def trial_of(problem: Problem) -> Trial:
 def grown(map_: Tensor, problem: Problem, rng: torch.Generator) -> Tensor:
     """Copies of a map ``(n_maps, d', d', d')``, each with noise of its own inside the mask."""
     noise = torch.randn(problem.settings.n_maps, *map_.shape, generator=rng).to(map_.device)
-    noise = low_passed(noise, problem.settings.search_shells) * mask_in_box(problem.mask, len(map_))
+    noise = symmetrised_maps(low_passed(noise, problem.settings.search_shells), problem.constraint.group)
+    noise = noise * problem.constraint.mask_in(len(map_))
     noise *= problem.tuning.start.growth_noise * map_.norm() / noise.flatten(1).norm(dim=1)[:, None, None, None]
     return map_ + noise
 

@@ -11,6 +11,7 @@ map, of noise too, is better than none.
 """
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -45,6 +46,7 @@ class BallNull:
     n_images: int
     min_errors: float  # that the gain must be, and
     min_frac: float  # of what balls explain
+    n_alike: int = 1  # rotations that show the same, by the symmetry
 
     @property
     def is_beaten(self) -> bool:
@@ -53,8 +55,8 @@ class BallNull:
 
     @property
     def open_deg(self) -> float:
-        """Radius of the ball of rotations that an image leaves open on average."""
-        return open_angle_deg(self.orientation_gain)
+        """Radius of the ball of rotations that an image leaves open on average, those that show the same being one."""
+        return open_angle_deg(self.orientation_gain + math.log(self.n_alike))
 
     def text(self) -> str:
         """The numbers in words."""
@@ -71,8 +73,8 @@ def ball_null(problem: Problem, model: MapMixture, rows: np.ndarray, stage: Stag
     data, max_shift_px, tuning = problem.images, problem.max_shift_px, problem.tuning.start
     band = make_band(data.box_px, stage.radius, data.device)
     maps = torch.stack([centred(map_) for map_ in low_passed(model.maps, stage.radius)])
-    model = MapMixture(maps, model.noise, model.mask)
-    whole = model.templates(band, super_fibonacci_rotations(stage.n_rotations, data.device))
+    model = MapMixture(maps, model.noise, model.constraint)
+    whole = model.templates(band, model.constraint.rotations(super_fibonacci_rotations(stage.n_rotations, data.device)))
     balls = Templates(whole.rotations[:1], whole.slices.mean(1, keepdim=True).real.to(whole.slices.dtype))
     images = data.coefficients(rows, band)
     fine, coarse = (Shifted(*images, band, shift_phases(band, shift_grid_of(data, stage.radius, max_shift_px, finer)))
@@ -82,7 +84,8 @@ def ball_null(problem: Problem, model: MapMixture, rows: np.ndarray, stage: Stag
     gain = each[0] - each[1]
     orientation = orientation_gain(data, model, torch.from_numpy(rows), band, stage.n_rotations, max_shift_px)
     return BallNull(float(gain.mean()), float(gain.std()) / len(rows) ** 0.5, float(each[1].mean()),
-                    float(orientation.mean()), len(rows), tuning.min_ball_errors, tuning.min_ball_frac)
+                    float(orientation.mean()), len(rows), tuning.min_ball_errors, tuning.min_ball_frac,
+                    len(model.constraint.group))
 
 
 def log_evidence(model: MapMixture, templates: Templates, images: Shifted) -> Tensor:

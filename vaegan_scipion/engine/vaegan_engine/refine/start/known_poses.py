@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ...contract import wording
 from ...contract.errors import DataError
@@ -19,11 +20,12 @@ from ...contract.records import StartRow
 from ...data.pose_table import PoseTable
 from ...physics.fourier_band import make_band
 from ...physics.rotations import euler_to_matrix
+from ...physics.symmetry import group_of
 from ...reconstruction.images import low_passed
 from ...reconstruction.least_squares import misfits, reconstruction
 from ...reconstruction.map_mixture import MapMixture
 from ...reconstruction.posed_images import Coefficients, PosedImages
-from ..assignment import cost_of, joint_noise, state_log_posterior
+from ..assignment import joint_noise, state_log_posterior
 from ..problem import GivenPoses, Problem
 from ..states import Assignment, State
 from .ab_initio import CoarseMaps, Trial, trial_of
@@ -51,7 +53,7 @@ def one_state(problem: Problem, rows: np.ndarray | None = None) -> State:
     band = make_band(problem.box_px, problem.settings.search_shells, problem.device)
     at = torch.from_numpy(rows).to(problem.device)
     images = PosedImages(Coefficients(problem.images, rows, band), poses.rotations[at], poses.shifts_px[at])
-    map_ = reconstruction(images, torch.ones_like(band.weight), problem.mask)
+    map_ = reconstruction(images, torch.ones_like(band.weight), problem.constraint)
     return State(rows, images.rotations, images.shifts_px, map_)
 
 
@@ -91,11 +93,28 @@ def unseen_model(problem: Problem, seen: np.ndarray) -> MapMixture:
     """The map of some images at the given poses, and its noise."""
     max_shell, state = problem.settings.search_shells, one_state(problem, seen)
     noise = joint_noise(problem, [state], max_shell)
-    return MapMixture(low_passed(state.map[None], max_shell), noise, problem.mask)
+    return MapMixture(low_passed(state.map[None], max_shell), noise, problem.constraint)
+
+
+def copies_of(problem: Problem) -> Tensor:
+    """Rotations ``(g, 3, 3)`` by which each given pose may be another; the identity alone where nothing is relaxed."""
+    return group_of(problem.settings.relax_symmetry or "C1").to(problem.device)
+
+
+def best_copies(images: PosedImages, map_: Tensor, precision: Tensor, copies: Tensor, spread: float = 0.0
+                ) -> tuple[PosedImages, Tensor]:
+    """Images each at the copy of its pose that a map explains best, and ``misfits`` ``(n,)`` there."""
+    costs = torch.stack([misfits(PosedImages(images.source, images.rotations @ copy, images.shifts_px), map_, precision,
+                                 spread) for copy in copies])
+    best, which = costs.min(0)
+    return PosedImages(images.source, images.rotations @ copies[which], images.shifts_px), best
 
 
 def at_own_poses(problem: Problem, states: list[State]) -> Assignment:
-    """All images in all states' maps at the pose that they have; those of no state at the pose they were given."""
+    """All images in all states' maps at the pose that they have; those of no state at the pose they were given.
+
+    Where a symmetry is relaxed, at the copy of it that suits each map.
+    """
     poses, images, max_shell = problem.poses, problem.images, problem.settings.search_shells
     assert poses is not None
     rotations, shifts_px = poses.rotations.clone(), poses.shifts_px.clone()
@@ -107,8 +126,8 @@ def at_own_poses(problem: Problem, states: list[State]) -> Assignment:
     band = make_band(problem.box_px, max_shell, problem.device)
     precision = band.weight / noise[band.shell]
     posed = PosedImages(Coefficients(images, np.arange(len(images)), band), rotations, shifts_px)
-    costs = [cost_of(posed, map_, precision, images.contrast_spread, misfits(posed, map_, precision)) for map_ in maps]
-    log_posterior = state_log_posterior(costs, np.array([len(state.rows) for state in states]))
-    c = len(states)
-    return Assignment(log_posterior.argmax(1), log_posterior, rotations[:, None].repeat(1, c, 1, 1),
-                      shifts_px[:, None].repeat(1, c, 1), maps, noise, np.zeros(len(images), bool))
+    copies = copies_of(problem)
+    tried = [best_copies(posed, map_, precision, copies, images.contrast_spread) for map_ in maps]
+    log_posterior = state_log_posterior([cost for _, cost in tried], np.array([len(state.rows) for state in states]))
+    return Assignment(log_posterior.argmax(1), log_posterior, torch.stack([at.rotations for at, _ in tried], 1),
+                      shifts_px[:, None].repeat(1, len(states), 1), maps, noise, np.zeros(len(images), bool))

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from ...physics.fourier_band import make_band
 from ...physics.fsc import soft_sphere_mask
+from ...physics.map_constraint import symmetrised_maps
 from ...physics.rotations import super_fibonacci_rotations
 from ...physics.slices import take_slices, transforms_of
 from ...reconstruction.images import Images, image_power, low_passed, spread_rows
@@ -50,6 +51,7 @@ def starting_mixture(problem: Problem, maps: Tensor | None, n_maps: int, rng: to
     n_random = n_maps - (0 if maps is None else len(maps))
     if n_random > 0:
         blobs = random_maps(n_random, images.box_px, rng, images.device, tuning)
+        blobs = symmetrised_maps(blobs, problem.constraint.group)  # from the first step on the axes are where they stay
         groups.append(tuning.random_amplitude
                       * scale_to_images(low_passed(blobs, max_shell), images, power, max_shell, tuning))
-    return MapMixture(torch.cat(groups), power, problem.mask)
+    return MapMixture(torch.cat(groups), power, problem.constraint)

@@ -1,0 +1,85 @@
+"""Maps that are made with a symmetry: images count at all poses that show the same, closed forms on quarter turns."""
+from __future__ import annotations
+
+import numpy as np
+import torch
+from refine_particles import blobs, mask_of, simulated
+from vaegan_engine.physics.fourier_band import make_band
+from vaegan_engine.physics.fsc import fourier_shell_correlation
+from vaegan_engine.physics.map_constraint import MapConstraint, symmetrised_maps, within
+from vaegan_engine.physics.rotations import random_rotations, super_fibonacci_rotations
+from vaegan_engine.physics.slices import add_slices
+from vaegan_engine.physics.symmetry import distance_deg, group_of
+from vaegan_engine.reconstruction.images import image_power
+from vaegan_engine.reconstruction.least_squares import reconstruction
+from vaegan_engine.reconstruction.map_mixture import MapMixture
+from vaegan_engine.reconstruction.pose_search import Batches, Stage, run_stage, search_all
+from vaegan_engine.reconstruction.posed_images import Coefficients, PosedImages
+from vaegan_engine.reconstruction.principal_maps import first_maps, principal_maps
+
+BOX_PX = 19
+C4 = group_of("C4")
+
+
+def symmetric_particles(n: int, noise: float):
+    map_ = symmetrised_maps(blobs(0, BOX_PX, width_frac=0.08)[None], C4)[0]
+    return map_, *simulated([map_], n, noise)
+
+
+def turned(map_: torch.Tensor) -> torch.Tensor:
+    """The map after a quarter turn about z: voxels are carried to voxels (odd boxes)."""
+    return torch.rot90(map_, 1, (-2, -1))
+
+
+def test_slices_are_added_at_all_poses_that_show_the_same():
+    band, A = make_band(12, 5.0), random_rotations(30, torch.Generator().manual_seed(0))
+    values = torch.randn(30, len(band.index), dtype=torch.complex64, generator=torch.Generator().manual_seed(1))
+    powers = values.abs()
+    found = add_slices(lambda rows: (values[rows], powers[rows]), band, A, 12, C4)
+    each = [add_slices(lambda rows: (values[rows], powers[rows]), band, A @ turn, 12, torch.eye(3)[None])
+            for turn in C4]
+    for ours, theirs in zip(found, zip(*each, strict=True), strict=True):
+        torch.testing.assert_close(ours, sum(theirs), atol=1e-5 * float(ours.abs().max()), rtol=1e-5)
+
+
+def test_a_reconstruction_is_of_the_symmetry_and_better_for_it():
+    map_, data, _, rotations, shifts = symmetric_particles(60, 1.0)
+    band = make_band(BOX_PX, 8.0)
+    images = PosedImages(Coefficients(data, np.arange(60), band), rotations, shifts)
+    made = reconstruction(images, band.weight, MapConstraint(mask_of(BOX_PX), C4))
+    plain = reconstruction(images, band.weight, within(mask_of(BOX_PX)))
+    torch.testing.assert_close(turned(made), made, atol=2e-5 * float(made.abs().max()), rtol=0)
+    assert not torch.allclose(turned(plain), plain, atol=0.02 * float(plain.abs().max()))
+    ours, theirs = (fourier_shell_correlation(x.numpy(), map_.numpy())[1:8].mean() for x in (made, plain))
+    assert ours > theirs + 0.03
+
+
+def test_principal_maps_are_of_the_symmetry():
+    _, data, _, rotations, shifts = symmetric_particles(120, 0.5)
+    band = make_band(BOX_PX, 6.0)
+    images = PosedImages(Coefficients(data, np.arange(120), band), rotations, shifts)
+    constraint = MapConstraint(mask_of(BOX_PX), C4)
+    maps = principal_maps(first_maps(images, 2, constraint), images.part, torch.arange(120), constraint, 2)
+    for made in (maps.mean, *maps.basis):
+        torch.testing.assert_close(turned(made), made, atol=1e-4 * float(made.abs().max()), rtol=0)
+
+
+def test_one_pose_of_those_that_show_the_same_is_searched_and_found():
+    map_, data, _, rotations, _ = symmetric_particles(80, 0.3)
+    model = MapMixture(map_[None], 0.1 * image_power(data), MapConstraint(mask_of(BOX_PX), C4))
+    assert len(model.constraint.rotations(super_fibonacci_rotations(1600))) < 420
+    found = search_all(data, model, np.arange(80), 6.0, 1600, 1.0)
+    errors = distance_deg(found.rotations[:, 0], rotations, C4)
+    assert float(errors.median()) < 14  # the grid is 17 degrees wide
+
+
+def test_every_step_of_a_start_leaves_a_map_of_the_symmetry():
+    _, data, _, _, _ = symmetric_particles(100, 0.5)
+    power = image_power(data)
+    start = symmetrised_maps(blobs(5, BOX_PX)[None], C4)
+    model = MapMixture(start * float(power[2].sqrt() / start.std()), power, MapConstraint(mask_of(BOX_PX), C4))
+    run_stage(data, model, Stage(5.0, 400, 3, 50), Batches(np.arange(100), 0), 1.0, torch.Generator().manual_seed(0))
+    small = model.maps[0]
+    if len(small) % 2 == 0:  # voxel d // 2 is the axis: without the first row and column the box is odd
+        small = small[:, 1:, 1:]
+    torch.testing.assert_close(turned(small), small, atol=1e-3 * float(small.abs().max()), rtol=0)
