@@ -48,7 +48,7 @@ def run_classes2d(asked: Classes2dRun, out_dir: Path, resume: bool = False, tuni
     folder = out_dir / result_files.CACHE
     cache = open_run_cache(run.data, out_dir) if resume else open_cache(run.data, folder)
     check(run, cache, tuning)
-    problem = problem_of(run, cache, tuning)
+    problem = problem_of(run, cache, tuning, folder)
     steps = Checkpoints(out_dir, settings_of(run, cache), torch.device("cpu"), resume)
     if resume and steps.finished():
         print(f"{out_dir}: the classification is finished")
@@ -81,12 +81,12 @@ def check(run: Classes2dRun, cache: ParticleCache, tuning: ClassTuning) -> None:
                         "are compared.", "Give all particles (data.half_set 0).")
 
 
-def problem_of(run: Classes2dRun, cache: ParticleCache, tuning: ClassTuning) -> PlaneProblem:
-    """The images with their coefficients of the search in memory, where there is room."""
+def problem_of(run: Classes2dRun, cache: ParticleCache, tuning: ClassTuning, folder: Path) -> PlaneProblem:
+    """The images with their coefficients of the search in memory, or where there is no room, in ``folder``."""
     images = Images(cache.images, cache.ctf, cache.pixel_size_ang, torch.device("cpu"))
     problem = PlaneProblem(images, cache.half_set, run.data.particle_radius_frac, run.max_shift_frac * cache.box_px,
                            run.n_classes, run.n_steps, run.compute.seed, tuning)
-    return replace(problem, images=images.with_stored(problem.search_radius))
+    return replace(problem, images=images.with_stored(problem.search_radius, folder))
 
 
 def settings_of(run: Classes2dRun, cache: ParticleCache) -> dict[str, Any]:

@@ -135,6 +135,8 @@ class ComputeConfig:
     threads: int = setting(0, "CPU threads", low=1, high=4096, zero="as many as cores are free; states: all cores")
     seed: int = setting(0, "Start of all random numbers. Another seed gives another result of the same worth",
                         label="Seed", low=0, high=10**9)
+    memory_gb: float = setting(0.0, "Memory that may be held of what grows with the particles; the rest stays on disk",
+                               unit="GB", low=0.1, high=10**5, zero="half of what is free")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from ..classes2d.start import first_model
 from ..contract.records import Forecast
 from ..contract.settings import Classes2dRun
 from ..physics.fourier_band import make_band
-from ..reconstruction.images import MOST_STORED
+from ..reconstruction.images import stored_bytes
 from ..runtime.memory import resident_gb
 from .forecast import (
     GB,
@@ -56,7 +56,7 @@ def classes2d_forecast(asked: Classes2dRun) -> Forecast:
               "all images": Span(whole.of(n) + USUAL_LEFT * halves.of(n), whole.of(n) + halves.of(n)),
               "near their poses": Span(tuning.near_rounds * close, 1.5 * tuning.near_rounds * close)}
     n_points = len(make_band(d, last).index)
-    stored = 8 * n * n_points if n * n_points <= MOST_STORED else 0
     of_image = 4 * (run.n_classes * 4 + d // 2 + 1) + 48 * tuning.n_candidates
-    return forecast_of("classes2d", n, stages, resident_gb() + (stored + n * of_image) / GB, prepared_gb(n, d))
+    memory = resident_gb() + (stored_bytes(n, n_points) + n * of_image) / GB
+    return forecast_of("classes2d", n, stages, memory, prepared_gb(n, d))
 

@@ -9,10 +9,11 @@ import torch
 from ..contract.records import Forecast
 from ..contract.settings import StatesRun
 from ..physics.fourier_band import make_band
-from ..reconstruction.images import MOST_STORED, Images, image_power
+from ..physics.memory_limit import share_bytes
+from ..reconstruction.images import Images, image_power, stored_bytes
 from ..reconstruction.map_mixture import MapMixture
 from ..reconstruction.pose_search import Batches, Stage, run_stage, search_all
-from ..reconstruction.posed_images import MOST_HELD, Coefficients, PosedImages
+from ..reconstruction.posed_images import HELD_PART, MOST_HELD, Coefficients, PosedImages
 from ..reconstruction.principal_maps import first_maps, one_pass, stepped
 from ..refine.assignment import state_map
 from ..refine.inputs import with_data
@@ -68,9 +69,10 @@ def states_forecast(asked: StatesRun) -> Forecast:
 
 
 def problem_of(run: StatesRun, images: Images) -> Problem:
-    """The made images as a problem; resolutions that are left to the particle are those of a typical one."""
+    """The made images as a problem; resolutions that are left to the particle are those of one that fills its circle."""
     d, shells = images.box_px, TUNING.shells
-    start, search, states = (given or min(usual, d / 2) for given, usual in (
+    finer = min(max(shells.typical_radius_frac / run.data.particle_radius_frac, 1.0), shells.max_finer)
+    start, search, states = (given or min(finer * usual, d / 2) for given, usual in (
         (run.start_shells, shells.start), (run.search_shells, shells.search), (run.state_shells, shells.states)))
     run = replace(run, start_shells=start, search_shells=max(start, search), state_shells=max(start, search, states))
     mask = candidate_masks(d, run.data.particle_radius_frac, images.device, TUNING.mask)[TUNING.mask.first]
@@ -176,9 +178,9 @@ def memory_gb(run: StatesRun, problem: Problem, n: int) -> float:
     """Of the process: what is held of every image, of a band, and of maps at full box."""
     k, d = run.n_maps, problem.box_px
     n_points = len(make_band(d, problem.max_shell(1)).index)
-    stored = 8 * n * n_points if n * n_points <= MOST_STORED else 0
     held = 12 * min(n * n_points, MOST_HELD)
+    held = held if held <= share_bytes(HELD_PART) else 0
     of_image = 3 * k * (36 + 8 + 4) + 1500  # poses in every state thrice, the landscape's points
     volumes = 6 * 12 * (2 * d) ** 3 // 2
-    return resident_gb() + (stored + held + n * of_image + volumes) / GB
+    return resident_gb() + (stored_bytes(n, n_points) + held + n * of_image + volumes) / GB
 

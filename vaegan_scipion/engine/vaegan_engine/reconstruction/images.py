@@ -1,7 +1,10 @@
 """Particle images as Fourier coefficients in a band, read in chunks."""
 from __future__ import annotations
 
+import os
+import tempfile
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,12 +13,15 @@ from torch import Tensor
 
 from ..physics.ctf import ctf_at
 from ..physics.fourier_band import Band, columns_of, image_transforms, make_band, shell_sums
+from ..physics.memory_limit import share_bytes
 from ..physics.shards import in_parts
 from ..physics.slices import half_radius
 
 _READ_IMAGES = 1024  # at a time
 _READ_PIXELS = 2 ** 23  # at a time, of some 20 bytes each with their transforms
 MOST_STORED = 2 ** 28  # coefficients, of 8 bytes: 2 GB
+STORED_PART = 0.3  # of the memory that a run may hold
+_WRITTEN_IMAGES = 2 ** 14  # at a time, to a store on disk
 _SAMPLE_IMAGES = 1000  # for the starting noise and scale
 
 
@@ -91,18 +97,46 @@ class Images:
         in_parts(read, len(rows), max(1, min(_READ_IMAGES, _READ_PIXELS // self.box_px ** 2)))
         return made
 
-    def with_stored(self, radius: float) -> Images:
-        """The images with their transforms within ``radius`` shells in memory, where these are at most MOST_STORED."""
+    def with_stored(self, radius: float, folder: Path | None = None) -> Images:
+        """The images with their transforms within ``radius`` shells in memory, where there is room (``stored_bytes``).
+
+        Where there is none they go to a file in ``folder`` that is gone with the run, if one is given; a GPU reads
+        the images again.
+        """
         band, rows = make_band(self.box_px, radius, self.device), np.arange(len(self))
-        if len(rows) * len(band.index) > MOST_STORED:
+        plain = replace(self, stored=None)
+        if stored_bytes(len(rows), len(band.index)):
+            return replace(self, stored=Stored(band, plain.transforms(rows, band)))
+        if folder is None or self.device.type != "cpu":
             return self
-        return replace(self, stored=Stored(band, replace(self, stored=None).transforms(rows, band)))
+        values = file_of(folder, (len(rows), len(band.index)))
+        for first in range(0, len(rows), _WRITTEN_IMAGES):
+            some = rows[first:first + _WRITTEN_IMAGES]
+            values[some] = plain.transforms(some, band).numpy()
+        return replace(self, stored=Stored(band, torch.from_numpy(values)))
 
     def part(self, rows: np.ndarray) -> Images:
         """Some of the images, in memory."""
         stored = self.stored and Stored(self.stored.band, self.stored.transforms[torch.from_numpy(rows)])
         return replace(self, images=np.asarray(self.images[rows]), ctf=np.asarray(self.ctf[rows]), stored=stored,
                        contrast=None if self.contrast is None else self.contrast[rows])
+
+
+def stored_bytes(n: int, n_points: int) -> int:
+    """Bytes of the transforms of n images in memory; 0 where they are more than may be held."""
+    fits = n * n_points <= MOST_STORED and 8 * n * n_points <= share_bytes(STORED_PART)
+    return 8 * n * n_points if fits else 0
+
+
+def file_of(folder: Path, shape: tuple[int, int]) -> np.ndarray:
+    """Complex numbers ``(n, p)`` in a file without a name in ``folder``: its room is set aside, and freed at the end.
+
+    Raises OSError where there is no room.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as stream:
+        os.posix_fallocate(stream.fileno(), 0, 8 * shape[0] * shape[1])
+        return np.memmap(stream, np.complex64, "r+", shape=shape)
 
 
 def spread_rows(n: int, wanted: int) -> np.ndarray:

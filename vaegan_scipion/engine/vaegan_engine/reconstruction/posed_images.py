@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..physics.fourier_band import Band, columns_of, shift_phases
+from ..physics.memory_limit import share_bytes
 from ..physics.shards import in_parts
 from ..physics.slices import images_per_chunk, transform_of
 from .images import Images
@@ -21,6 +22,7 @@ from .pose_refinement import AtPoses, refine_poses
 T = TypeVar("T")
 Precision = Tensor | Callable[[slice], Tensor]
 MOST_HELD = 2 ** 26  # coefficients, of 12 bytes: 0.8 GB
+HELD_PART = 0.1  # of the memory that a run may hold: those of several bands are held at a time
 
 
 def precision_of(precision: Precision, rows: slice) -> Tensor:
@@ -33,7 +35,8 @@ class Coefficients:
 
     def __init__(self, data: Images, rows: np.ndarray, band: Band, most_held: int | None = None) -> None:
         self.data, self.rows, self.band = data, rows, band
-        few = len(rows) * len(band.index) <= (MOST_HELD if most_held is None else most_held)
+        few = len(rows) * len(band.index) <= min(MOST_HELD if most_held is None else most_held,
+                                                 share_bytes(HELD_PART) / 12)
         self._held = data.coefficients(rows, band) if few else None
 
     def within(self, band: Band) -> Coefficients:

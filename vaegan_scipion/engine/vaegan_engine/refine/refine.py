@@ -81,7 +81,7 @@ def run_states(asked: StatesRun, out_dir: Path, resume: bool = False, tuning: Re
     compute.work_in_parts(run.compute)
     cache = open_images(run, out_dir, resume)
     check(run, cache, tuning.min_state)
-    problem = problem_of(run, cache, device, tuning)
+    problem = problem_of(run, cache, device, tuning, out_dir / result_files.CACHE)
     maps = cluster_maps(run, cache.box_px, cache.pixel_size_ang)
     steps = Checkpoints(out_dir, settings_of(run, cache, maps), device, resume)
     if resume and steps.finished():
@@ -110,8 +110,12 @@ def run_states(asked: StatesRun, out_dir: Path, resume: bool = False, tuning: Re
     return details
 
 
-def problem_of(run: StatesRun, cache: ParticleCache, device: torch.device, tuning: RefineTuning) -> Problem:
-    """The problem before anything is known of contrasts, with the first mask. Raises ConfigError or DataError."""
+def problem_of(run: StatesRun, cache: ParticleCache, device: torch.device, tuning: RefineTuning, folder: Path
+               ) -> Problem:
+    """The problem before anything is known of contrasts, with the first mask. Raises ConfigError or DataError.
+
+    ``folder`` is for transforms that there is no room for in memory.
+    """
     images = Images(cache.images, cache.ctf, cache.pixel_size_ang, device)
     smallest_frac = max(run.smallest_frac, tuning.min_state / len(images))
     settings = with_shells(replace(run, smallest_frac=smallest_frac), images, tuning.shells)
@@ -126,7 +130,7 @@ def problem_of(run: StatesRun, cache: ParticleCache, device: torch.device, tunin
         poses = given_poses(table, cache.particle_id, cache.pixel_size_ang, device)
     problem = Problem(images, settings, masks[tuning.mask.first], cache.half_set, circle_frac,
                       run.max_shift_frac * images.box_px, tuning, poses)
-    return replace(problem, images=images.with_stored(problem.max_shell(1)))
+    return replace(problem, images=images.with_stored(problem.max_shell(1), folder))
 
 
 def cluster_maps(run: StatesRun, box_px: int, voxel_size_ang: float) -> Tensor | None:

@@ -9,7 +9,8 @@ from .. import __version__
 from ..contract import torch_builds
 from ..contract.errors import ConfigError
 from ..contract.settings import ComputeConfig
-from ..physics import shards
+from ..physics import memory_limit, shards
+from .memory import free_gb
 
 
 def versions() -> dict[str, str]:
@@ -37,7 +38,8 @@ def work_in_parts(compute: ComputeConfig) -> None:
 
 
 def prepare_device(compute: ComputeConfig) -> torch.device:
-    """Choose the device, set the thread count and full float32 precision."""
+    """Choose the device, set the thread count, the limit of memory and full float32 precision."""
+    memory_limit.use_memory(compute.memory_gb or free_gb() / 2)
     name = compute.device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"

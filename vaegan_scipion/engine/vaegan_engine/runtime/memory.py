@@ -4,6 +4,7 @@ from __future__ import annotations
 from pathlib import Path
 
 GB = 2 ** 30
+CGROUP = Path("/sys/fs/cgroup")
 
 
 def _kilobytes(path: str, name: str) -> int | None:
@@ -29,9 +30,8 @@ def free_gb(otherwise: float = 8.0) -> float:
     """Memory of this machine that programs may still take, within the limit of a container; else ``otherwise``."""
     free = _kilobytes("/proc/meminfo", "MemAvailable")
     found = otherwise if free is None else free * 1024 / GB
-    limit = Path("/sys/fs/cgroup/memory.max")
-    used = Path("/sys/fs/cgroup/memory.current")
     try:
-        return min(found, max(0.0, (int(limit.read_text()) - int(used.read_text())) / GB))
+        limit, used = (int((CGROUP / name).read_text()) for name in ("memory.max", "memory.current"))
+        return min(found, max(0.0, (limit - used) / GB))
     except (OSError, ValueError):  # no container, or "max"
         return found

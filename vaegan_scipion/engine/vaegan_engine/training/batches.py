@@ -5,7 +5,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..physics.memory_limit import share_bytes
+
 IN_MEMORY_BYTES = 4 << 30  # smaller caches are put on the device whole
+IMAGES_PART = 0.5  # of the memory that a run may hold, on a CPU
 
 
 class Rows:
@@ -48,7 +51,7 @@ class Batches(Rows):
         self.images, self.device = images, device
         self.ctf = torch.from_numpy(np.ascontiguousarray(ctf)).to(device)
         self.resident: Tensor | None = None
-        if images.nbytes <= IN_MEMORY_BYTES:
+        if images.nbytes <= IN_MEMORY_BYTES and (device.type != "cpu" or images.nbytes <= share_bytes(IMAGES_PART)):
             self.resident = torch.from_numpy(np.array(images)).to(device)
 
     def read(self, start: int) -> tuple[Tensor, Tensor]:
