@@ -117,7 +117,7 @@ def test_options_of_states_are_those_of_its_request():
     given_by_hand = {item.name for item in described(StatesRun)} - {"command", "contract_version", "compute", "data"}
     of_the_data = set(field_of(StatesRun, "data").about.shown)
     assert {item.name for _, item in options_of(StatesRun)} == given_by_hand | of_the_data | {
-        "device", "threads", "seed"}
+        "device", "threads", "seed", "memory_gb"}
     words = ["states", "--particles", "/p.star", "--box-px", "64", "--input-poses", "--out", "o"]
     args = build_parser("states").parse_args(words)
     assert given(StatesRun, args) == {"data": {"particles": "/p.star", "box_px": 64, "input_poses": True}}

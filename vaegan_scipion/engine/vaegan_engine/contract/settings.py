@@ -314,7 +314,7 @@ class Classes2dRun:
                                     label="Largest shift / box", low=0, high=0.5)
     n_steps: int = setting(36, "Steps over parts of the particles, before all are searched; more is slower and "
                            "steadier", label="Steps of the start", low=1, high=10**5)
-    compute: ComputeConfig = section(ComputeConfig, shown=("threads", "seed"))
+    compute: ComputeConfig = section(ComputeConfig, shown=("threads", "seed", "memory_gb"))
     contract_version: int = fixed(CONTRACT_VERSION, _VERSION_HELP)
 
 

@@ -69,7 +69,7 @@ def states_forecast(asked: StatesRun) -> Forecast:
 
 
 def problem_of(run: StatesRun, images: Images) -> Problem:
-    """The made images as a problem; resolutions that are left to the particle are those of one that fills its circle."""
+    """The made images as a problem; what is left to the particle is as for one that fills its circle."""
     d, shells = images.box_px, TUNING.shells
     finer = min(max(shells.typical_radius_frac / run.data.particle_radius_frac, 1.0), shells.max_finer)
     start, search, states = (given or min(finer * usual, d / 2) for given, usual in (
