@@ -13,6 +13,7 @@ from matplotlib.ticker import FuncFormatter
 
 from ..engine.vaegan_engine.contract.answer import Crossing
 from ..engine.vaegan_engine.contract.labels import CLUSTERS, Naming, cluster_colour, cluster_name, state_name
+from ..engine.vaegan_engine.contract.training_curves import curve_names, draw_training_curves
 
 MAX_POINTS = 100_000
 DENSITY_BINS = (100, 400)  # fewest and most, along each axis
@@ -20,8 +21,6 @@ FAINTEST = 0.2  # opacity of nearly nothing
 BESIDE_LEGEND = (0.09, 0.10, 0.66, 0.82)  # axes that leave room for a legend
 THRESHOLDS = (0.143, 0.5)
 MOST_CURVES = 12  # of one drawing
-FEW_TICKS = 5  # a line of one point cannot be seen
-NOT_A_CURVE = ("kimg", "images_per_second", "lr_factor", "peak_gb")
 CLASSES = Naming(lambda label: "junk" if label < 0 else f"class {label + 1}", cluster_colour)
 PLANES = (("z", 0), ("y", 1), ("x", 2))  # normal of the section, axis of the array
 
@@ -121,21 +120,10 @@ def _finish_umap(axes: Any, names: Sequence[int], counts: Dict[int, int]) -> Non
         handle.set_sizes([36])
 
 
-def draw_curves(figure: Figure, rows: Sequence[Dict[str, Any]], title: str = "") -> Figure:
-    """One panel per quantity of `log.jsonl`, against thousands of images seen."""
+def draw_curves(figure: Figure, rows: Sequence[Dict[str, float]], title: str = "") -> Figure:
+    """One panel per quantity of `log.jsonl`, against thousands of images seen, in about a square."""
     figure.suptitle(title, fontsize=10)
-    names = sorted({name for row in rows for name in row} - set(NOT_A_CURVE))
-    n_columns = max(1, int(np.ceil(np.sqrt(len(names)))))
-    n_rows = max(1, int(np.ceil(len(names) / n_columns)))
-    for number, name in enumerate(names, start=1):
-        axes = figure.add_subplot(n_rows, n_columns, number)
-        having = [row for row in rows if name in row]
-        axes.plot([row["kimg"] for row in having], [row[name] for row in having], lw=1,
-                  marker="o" if len(having) < FEW_TICKS else None, ms=3)
-        axes.set_title(name.replace("_", " "), fontsize=8)
-        axes.tick_params(labelsize=7)
-        if number > len(names) - n_columns:
-            axes.set_xlabel("thousand images", fontsize=7)
+    draw_training_curves(figure, rows, max(1, int(np.ceil(np.sqrt(len(curve_names(rows)))))))
     figure.tight_layout()
     return figure
 

@@ -23,7 +23,6 @@ from ..contract.settings import Classes2dRun
 from ..data.particle_circle import radius_frac
 from ..data.prepared_images import ParticleCache, open_cache
 from ..data.run_images import open_run_cache
-from ..reconstruction.images import Images
 from ..runtime import compute
 from ..runtime.journal import Journal
 from ..runtime.step_store import Checkpoints
@@ -83,7 +82,7 @@ def check(run: Classes2dRun, cache: ParticleCache, tuning: ClassTuning) -> None:
 
 def problem_of(run: Classes2dRun, cache: ParticleCache, tuning: ClassTuning, folder: Path) -> PlaneProblem:
     """The images with their coefficients of the search in memory, or where there is no room, in ``folder``."""
-    images = Images(cache.images, cache.ctf, cache.pixel_size_ang, torch.device("cpu"))
+    images = cache.on(torch.device("cpu"))
     problem = PlaneProblem(images, cache.half_set, run.data.particle_radius_frac, run.max_shift_frac * cache.box_px,
                            run.n_classes, run.n_steps, run.compute.seed, tuning)
     return replace(problem, images=images.with_stored(problem.search_radius, folder))

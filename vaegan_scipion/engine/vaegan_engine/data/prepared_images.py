@@ -22,7 +22,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -35,6 +35,11 @@ from . import image_preparation
 from .particles import ParticleTable, load_particles
 from .stacks import read_images
 from .star_files import file_digest
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..reconstruction.images import Images
 
 FORMAT = 2  # raise it when the same inputs give other images
 IMAGES_NPY = "images.npy"
@@ -82,6 +87,12 @@ class ParticleCache:
 
     def __len__(self) -> int:
         return len(self.particle_id)
+
+    def on(self, device: torch.device) -> Images:
+        """The images and their CTF as expectation maximisation reads them, coefficients on a device."""
+        from ..reconstruction.images import Images  # commands that only name particles need no torch
+
+        return Images(self.images, self.ctf, self.pixel_size_ang, device)
 
     def digest(self) -> str:
         """Text that other particles, or the same with another CTF or half set, do not have."""

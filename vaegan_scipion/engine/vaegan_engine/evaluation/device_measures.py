@@ -24,7 +24,7 @@ from ..contract.settings import ComputeConfig, DataConfig, StatesRun, TrainRun
 from ..data.prepared_images import open_cache
 from ..physics.fsc import soft_sphere_mask
 from ..physics.map_constraint import within
-from ..reconstruction.images import Images, image_power
+from ..reconstruction.images import image_power
 from ..reconstruction.map_mixture import MapMixture
 from ..reconstruction.pose_search import search_all
 from ..refine.refine import run_states
@@ -110,7 +110,7 @@ def measure_e_step(place: Place, report: Report) -> None:
     data = DataConfig(particles=str(particles(place, size.n_images)), box_px=size.box_px)
     cache = open_cache(data, place.folder / result_files.CACHE)
     radius = min(TUNING.shells.search, size.box_px / 2)
-    images = Images(cache.images, cache.ctf, cache.pixel_size_ang, device).with_stored(radius)
+    images = cache.on(device).with_stored(radius)
     mask = torch.from_numpy(soft_sphere_mask(size.box_px, 0.45 * size.box_px, 2.0)).to(device)
     for n_maps in (1, N_STATES):
         maps = torch.from_numpy(phantom_states(n_maps, size.box_px, cache.pixel_size_ang)).to(device)

@@ -87,7 +87,7 @@ def run_observer(options: ObserverOptions, out_dir: Path) -> Observed:
     cache = open_run_cache(train.data, options.run_dir)
     if options.shells > cache.box_px / 2:
         raise ConfigError(f"shells is {options.shells:g}.", f"Use 2 to {cache.box_px / 2:g}, half of the box.")
-    data = Images(cache.images, cache.ctf, cache.pixel_size_ang, device)
+    data = cache.on(device)
     truth = read_truth(options.truth_csv)
     state = truth.label[rows_of(truth.particle_id, cache.particle_id, options.truth_csv)]
     particles = np.flatnonzero(state != (truth.names.index(JUNK) if JUNK in truth.names else -1))

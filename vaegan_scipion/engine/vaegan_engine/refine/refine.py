@@ -37,7 +37,6 @@ from ..contract.symmetry import is_symmetric
 from ..data.particle_tables import read_cluster_rows
 from ..data.pose_table import read_poses
 from ..data.prepared_images import ParticleCache
-from ..reconstruction.images import Images
 from ..runtime import compute
 from ..runtime.journal import Journal
 from ..runtime.step_store import Checkpoints
@@ -116,7 +115,7 @@ def problem_of(run: StatesRun, cache: ParticleCache, device: torch.device, tunin
 
     ``folder`` is for transforms that there is no room for in memory.
     """
-    images = Images(cache.images, cache.ctf, cache.pixel_size_ang, device)
+    images = cache.on(device)
     smallest_frac = max(run.smallest_frac, tuning.min_state / len(images))
     settings = with_shells(replace(run, smallest_frac=smallest_frac), images, tuning.shells)
     circle_frac = run.data.particle_radius_frac

@@ -12,14 +12,13 @@ from PIL import Image
 
 from ..contract.labels import CLUSTERS, Naming
 from ..contract.surface_picture import coloured, finer, surface_level, surface_picture
+from ..contract.training_curves import curve_names, draw_training_curves
 from ..figures import drawing
 
 PLANES = (("z", 0), ("y", 1), ("x", 2))  # normal of the section, axis of the array
 SIDE_PX = 144  # small maps are enlarged to about this
-NOT_A_CURVE = ("kimg", "images_per_second", "lr_factor", "peak_gb")
 CURVE_COLUMNS = 3
 FRAME_MS = 250  # of a film
-FEW_TICKS = 5  # a line of one point cannot be seen
 
 
 def data_uri(png: bytes) -> str:
@@ -105,20 +104,8 @@ def figure_uri(figure: Figure, dpi: int = 110) -> str:
 
 def curves_uri(rows: Sequence[dict[str, float]]) -> str:
     """One panel per quantity of ``log.jsonl``, against thousands of images seen."""
-    names = sorted({name for row in rows for name in row} - set(NOT_A_CURVE))
-    n_rows = -(-len(names) // CURVE_COLUMNS)
-    figure = drawing.new_figure(10.5, 2.1 * max(n_rows, 1))
-    axes = figure.subplots(max(n_rows, 1), CURVE_COLUMNS, squeeze=False)
-    for ax in axes.ravel()[len(names):]:
-        ax.axis("off")
-    for ax, name in zip(axes.ravel(), names, strict=False):
-        having = [row for row in rows if name in row]
-        ax.plot([row["kimg"] for row in having], [row[name] for row in having], lw=1.2,
-                marker="o" if len(having) < FEW_TICKS else None, ms=3)
-        ax.set_title(name.replace("_", " "), fontsize=9)
-        ax.tick_params(labelsize=8)
-        ax.set_xlabel("thousand images", fontsize=8)
-    return figure_uri(figure)
+    n_rows = max(1, -(-len(curve_names(rows)) // CURVE_COLUMNS))
+    return figure_uri(draw_training_curves(drawing.new_figure(10.5, 2.1 * n_rows), rows, CURVE_COLUMNS))
 
 
 def fsc_uri(curves: Sequence[drawing.Curve], title: str, naming: Naming = CLUSTERS, unproven_per_ang: float = 0.0

@@ -11,6 +11,8 @@ from torch import nn
 
 from ..contract import result_files
 from ..contract.errors import DataError
+from ..contract.run_json import read_training
+from ..contract.settings import TrainRun
 from ..contract.status import read_status
 
 if TYPE_CHECKING:
@@ -72,6 +74,15 @@ def newest(folder: Path) -> Path | None:
         return None
     left = sorted(path for path in (folder / result_files.CHECKPOINTS).glob("ckpt_*.pt") if path.name <= name)
     return left[-1] if left else folder / result_files.CHECKPOINTS / name
+
+
+def read_run(run_dir: Path, device: torch.device) -> tuple[TrainRun, dict[str, Any]]:
+    """Settings and newest checkpoint of a training, for what reads its networks back. Raises DataError."""
+    stored = newest(run_dir)
+    if stored is None or not stored.exists():
+        raise DataError(f"{run_dir}: there is no checkpoint of a training.",
+                        "Give the --out folder of train3d or train2d, after its first checkpoint.")
+    return read_training(run_dir), read(stored, device)
 
 
 def take_networks(trainer: Trainer | PosedTrainer, folder: Path) -> Path:

@@ -1,7 +1,7 @@
 """Prepared particles at the poses they were given, in the band of a training."""
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from ..data.prepared_images import ParticleCache
 from ..physics.fourier_band import Band, make_band
 from ..physics.map_resize import working_box_px
 from ..physics.rotations import euler_to_matrix
-from ..reconstruction.images import Images, spread_rows
+from ..reconstruction.images import spread_rows
 from ..reconstruction.posed_images import Coefficients, Posed, posed
 
 
@@ -77,7 +77,7 @@ def posed_particles(run: TrainRun, cache: ParticleCache, device: torch.device) -
         print(f"{len(cache) - len(rows)} of {len(cache)} particles have no pose or are junk: left out", flush=True)
     contrast = np.ones(len(cache), np.float32)
     contrast[rows] = table.contrast[here]
-    images = Images(cache.images, cache.ctf, cache.pixel_size_ang, device, contrast=contrast)
+    images = replace(cache.on(device), contrast=contrast)
     radius = run.training.band_shells
     angles = torch.from_numpy(table.angles_deg[here])
     return PosedParticles(

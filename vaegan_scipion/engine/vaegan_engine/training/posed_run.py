@@ -8,8 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..contract.errors import DataError
-from ..contract.run_json import read_training
 from ..contract.settings import TrainRun
 from ..data.prepared_images import ParticleCache
 from ..networks.posed_vae import PosedVaeGan
@@ -43,13 +41,8 @@ class PosedRun:
     @classmethod
     def load(cls, run_dir: str | Path, device: str | torch.device = "cpu") -> PosedRun:
         """Read ``run.json`` and the newest checkpoint of ``run_dir``. Raises DataError."""
-        run_dir, device = Path(run_dir), torch.device(device)
-        stored = checkpoints.newest(run_dir)
-        if stored is None or not stored.exists():
-            raise DataError(f"{run_dir}: there is no checkpoint of a training.",
-                            "Give the --out folder of train3d, after its first checkpoint.")
-        state = checkpoints.read(stored, device)
-        vae_gan = PosedVaeGan(read_training(run_dir), Frame(state["box_px"], state["pixel_size_ang"]), device)
+        run, state = checkpoints.read_run(Path(run_dir), torch.device(device))
+        vae_gan = PosedVaeGan(run, Frame(state["box_px"], state["pixel_size_ang"]), torch.device(device))
         checkpoints.restore_networks(vae_gan.modules(), state)
         return cls(vae_gan)
 

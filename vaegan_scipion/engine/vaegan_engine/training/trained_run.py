@@ -7,8 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..contract.errors import ConfigError, DataError
-from ..contract.run_json import read_training
+from ..contract.errors import ConfigError
 from ..networks import latent_vector
 from ..networks.vae_gan import Frame, VaeGan
 from . import checkpoints
@@ -28,14 +27,8 @@ class TrainedRun:
     @classmethod
     def load(cls, run_dir: str | Path, device: str | torch.device = "cpu") -> TrainedRun:
         """Read ``run.json`` and the newest checkpoint of ``run_dir``. Raises DataError."""
-        run_dir, device = Path(run_dir), torch.device(device)
-        stored = checkpoints.newest(run_dir)
-        if stored is None or not stored.exists():
-            raise DataError(f"{run_dir}: there is no checkpoint of a training.",
-                            "Give the --out folder of train3d or train2d, after its first checkpoint.")
-        run = read_training(run_dir)
-        state = checkpoints.read(stored, device)
-        vae_gan = VaeGan(run, Frame(state["box_px"], state["pixel_size_ang"]), device)
+        run, state = checkpoints.read_run(Path(run_dir), torch.device(device))
+        vae_gan = VaeGan(run, Frame(state["box_px"], state["pixel_size_ang"]), torch.device(device))
         checkpoints.restore_networks(vae_gan.modules(), state)
         return cls(vae_gan)
 
