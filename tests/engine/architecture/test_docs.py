@@ -88,3 +88,21 @@ def test_every_setting_says_what_it_is():
             fixed = item.about.option == "" or hasattr(item.default, "__dataclass_fields__")
             assert item.about.help or fixed, (kind.__name__, item.name)
             assert not item.about.help.endswith("."), (kind.__name__, item.name)
+
+
+def named_files(text):
+    """Files that a page of docs names, by engine folder (``refine/states.py``) or from the top of the checkout."""
+    return set(re.findall(r"``((?:[\w-]+/)+[\w-]+\.(?:py|json|rst|md|toml))(?:: \w+)?``", text))
+
+
+@pytest.mark.parametrize("page", ["develop/architecture.rst", "develop/decisions.rst", "develop/testing.rst",
+                                  "develop/vocabulary.rst", "method/index.rst"])
+def test_every_file_that_a_page_names_is_there(page):
+    roots = (ROOT, ROOT / "vaegan_scipion", ROOT / "vaegan_scipion" / "engine" / "vaegan_engine", ROOT / "tests/engine")
+    names = named_files((ROOT / "docs" / page).read_text())
+    assert page != "develop/architecture.rst" or len(names) > 40
+    assert sorted(name for name in names if not any((root / name).is_file() for root in roots)) == []
+
+
+def test_a_file_that_is_gone_is_seen():
+    assert named_files("the E step: ``reconstruction/gone.py``, by ``gone``") == {"reconstruction/gone.py"}
