@@ -44,8 +44,8 @@ def other_half(problem: PlaneProblem, state: Classified) -> tuple[np.ndarray, np
     only = replace(state.candidates, class_of=state.candidates.class_of[:, :1].clip(0),
                    pose=state.candidates.pose[:, :1], log_evidence=state.candidates.log_evidence[:, :1])
     here = Near(np.zeros(1), np.zeros((1, 2)), state.model.radius)
-    found, _ = near_step(problem, swapped, only, here)
-    return found.log_evidence[:, 0], found.misfit
+    in_other_half, _ = near_step(problem, swapped, only, here)
+    return in_other_half.log_evidence[:, 0], in_other_half.misfit
 
 
 def judge(problem: PlaneProblem, state: Classified) -> Judged:

@@ -55,13 +55,13 @@ class Candidates:
         return np.bincount(self.best[self.best >= 0], minlength=n_classes)
 
 
-def candidates_of(found: Found, n_kept: int, least: float) -> Candidates:
+def candidates_of(result: Found, n_kept: int, least: float) -> Candidates:
     """The likeliest classes of every image after a search."""
-    order = np.argsort(-found.of_class, axis=1, kind="stable")[:, :n_kept]
-    evidence = np.take_along_axis(found.of_class, order, 1).astype(np.float64)
-    pose = np.take_along_axis(found.pose, order[..., None], 1).astype(np.float64)
-    return Candidates(np.where(evidence >= evidence[:, :1] + least, order, -1), pose, evidence, found.contrast,
-                      found.misfit)
+    order = np.argsort(-result.of_class, axis=1, kind="stable")[:, :n_kept]
+    evidence = np.take_along_axis(result.of_class, order, 1).astype(np.float64)
+    pose = np.take_along_axis(result.pose, order[..., None], 1).astype(np.float64)
+    return Candidates(np.where(evidence >= evidence[:, :1] + least, order, -1), pose, evidence, result.contrast,
+                      result.misfit)
 
 
 @dataclass(frozen=True)

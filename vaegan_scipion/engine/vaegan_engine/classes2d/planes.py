@@ -86,8 +86,8 @@ class PlaneGrid:
     def images(self, planes: np.ndarray) -> np.ndarray:
         """Averages ``(c, d, d)`` of complex planes ``(c, g, g)``."""
         back = self._fourier.conj().T
-        found = (back @ planes.astype(np.complex64) @ back.T).real / (PAD * self.box_px) ** 2
-        return np.asarray(found * self._correction, np.float32)
+        pictures = (back @ planes.astype(np.complex64) @ back.T).real / (PAD * self.box_px) ** 2
+        return np.asarray(pictures * self._correction, np.float32)
 
     def empty_sums(self, n_classes: int) -> np.ndarray:
         """``(c, g, g, 3)``: real and imaginary part of N, and D."""

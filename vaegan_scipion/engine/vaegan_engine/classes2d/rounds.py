@@ -75,15 +75,15 @@ def online_steps(problem: PlaneProblem, journal: Journal, steps: Checkpoints, ba
     for number in range(done, problem.n_steps):
         rows = np.sort(np.random.default_rng([problem.seed, number]).choice(n, size, replace=False))
         radius = first + (last - first) * min(1.0, 1.3 * number / max(problem.n_steps - 1, 1))
-        found, sums = search(problem, model, rows, radius)
+        result, sums = search(problem, model, rows, radius)
         gain = (number + 2) ** -GAIN_POWER
         model = replace(model, sums=(1 - gain) * model.sums + (gain * n / size) * sums)
-        model = with_noise(problem, model, found, radius)
+        model = with_noise(problem, model, result, radius)
         model, _ = centred(problem, model)
-        share = shares(found)
+        share = shares(result)
         if number % COPY_EVERY == COPY_EVERY - 1 and number < COPY_UNTIL_FRAC * problem.n_steps:
             model = with_copies(problem, model, share, np.random.default_rng([problem.seed, number, 1]))
-        journal.note(stage="steps", step=number, shells=radius, log_evidence=float(found.log_evidence.mean()),
+        journal.note(stage="steps", step=number, shells=radius, log_evidence=float(result.log_evidence.mean()),
                      largest_share=float(share.max()), effective_classes=effective(share))
         steps.under_way(UNDER_WAY, lambda at=number + 1, now=model: (at, now))  # type: ignore[misc]
         bar.update(1)
@@ -99,14 +99,14 @@ def effective(share: np.ndarray) -> float:
 def search_together(problem: PlaneProblem, model: Model, journal: Journal) -> Model:
     """All images in all classes; then small classes go and equal ones are joined."""
     radius = problem.search_radius
-    found, sums = search(problem, model, np.arange(len(problem)), radius)
-    share = shares(found)
-    new = with_noise(problem, replace(model, sums=sums), found, radius)
+    result, sums = search(problem, model, np.arange(len(problem)), radius)
+    share = shares(result)
+    new = with_noise(problem, replace(model, sums=sums), result, radius)
     kept = np.flatnonzero(share >= min(problem.min_images / len(problem), share.max()))
     new = new.chosen(kept)
     distinct = joined(problem, new, share[kept], radius)
     journal.note(stage="search", dissolved=model.n_classes - len(kept), joined=len(kept) - len(distinct),
-                 log_evidence=float(found.log_evidence.mean()))
+                 log_evidence=float(result.log_evidence.mean()))
     return centred(problem, new.chosen(distinct))[0]
 
 
@@ -123,10 +123,10 @@ def search_apart(problem: PlaneProblem, model: Model, journal: Journal) -> Class
         total += step.sums
         parts.append(step.found)
     order = np.argsort(np.concatenate(rows_of), kind="stable")
-    found = Found(*(np.concatenate([getattr(part, name) for part in parts])[order]
+    result = Found(*(np.concatenate([getattr(part, name) for part in parts])[order]
                     for name in ("log_evidence", "of_class", "pose", "contrast", "misfit")))
-    journal.note(stage="halves", log_evidence=float(found.log_evidence.mean()))
-    candidates = candidates_of(found, tuning.n_candidates, tuning.least_log_weight)
+    journal.note(stage="halves", log_evidence=float(result.log_evidence.mean()))
+    candidates = candidates_of(result, tuning.n_candidates, tuning.least_log_weight)
     return Classified(replace(model, sums=total), candidates, problem.search_radius)
 
 
@@ -173,9 +173,9 @@ def half_frc(problem: PlaneProblem, model: Model) -> np.ndarray:
     """
     halves = np.stack([model.grid.plain_averages(half) for half in model.sums], 1).astype(np.float64)
     shared = int(problem.shells(problem.tuning.apart_shells))
-    found = np.stack([masked_fsc(pair, problem.mask, shared).corrected for pair in halves])
-    found[:, int(model.radius) + 1:] = 0
-    return found
+    frc = np.stack([masked_fsc(pair, problem.mask, shared).corrected for pair in halves])
+    frc[:, int(model.radius) + 1:] = 0
+    return frc
 
 
 def last_shells(frc: np.ndarray) -> np.ndarray:

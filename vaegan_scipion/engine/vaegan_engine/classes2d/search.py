@@ -86,12 +86,12 @@ def search(problem: PlaneProblem, model: Model, rows: np.ndarray, radius: float)
     ends = np.linspace(0, len(rows), N_PARTS + 1).astype(int)
     parts = [rows[first:end] for first, end in pairwise(ends) if end > first]
     made = in_parts(lambda k, _: _Searcher(problem, model, templates).search(parts[k]), len(parts), 1)
-    found = Found(*(np.concatenate([getattr(part, name) for part, _ in made])
+    result = Found(*(np.concatenate([getattr(part, name) for part, _ in made])
                     for name in ("log_evidence", "of_class", "pose", "contrast", "misfit")))
     total = made[0][1]
     for _, sums in made[1:]:
         total += sums
-    return Step(found, _in_frames(model, templates, total))
+    return Step(result, _in_frames(model, templates, total))
 
 
 def _in_frames(model: Model, templates: Templates, total: np.ndarray) -> np.ndarray:
@@ -118,16 +118,16 @@ class _Searcher:
     def search(self, rows: np.ndarray) -> tuple[Found, np.ndarray]:
         """What is found, and the sums of the images at turns ``(2, c r, 3, p)``."""
         n, c, n_shells = len(rows), self.templates.n_classes, self.problem.box_px // 2 + 1
-        found = Found(np.zeros(n), np.zeros((n, c), np.float32), np.zeros((n, c, 3), np.float32),
+        result = Found(np.zeros(n), np.zeros((n, c), np.float32), np.zeros((n, c, 3), np.float32),
                       np.zeros(n, np.float32), np.zeros((n, n_shells), np.float32))
         chunk = max(1, _CHUNK_BYTES // (4 * len(self.templates.values) * len(self.phases)))
         for first in range(0, n, chunk):
             own = rows[first:first + chunk]
             some = weighted(self.problem.images, own, self.templates.band, self.model.noise)
-            self._search(some, self.problem.half_set[own], found, first)
-        return found, self.sums
+            self._search(some, self.problem.half_set[own], result, first)
+        return result, self.sums
 
-    def _search(self, some: Weighted, half_set: np.ndarray, found: Found, first: int) -> None:
+    def _search(self, some: Weighted, half_set: np.ndarray, result: Found, first: int) -> None:
         n, n_turns, prior = len(half_set), len(self.templates.turns_rad), self.problem.contrast_prior
         least = self.problem.tuning.least_log_weight
         moved = as_pairs(some.product[:, None] * self.phases)
@@ -139,18 +139,18 @@ class _Searcher:
         for i, scores in enumerate(products):
             at = first + i
             score_image(scores, powers[i], prior, n_turns, highest)
-            found.log_evidence[at] = sum_image(scores, highest, n_turns, least, found.of_class[at], best)
-            found.pose[at, :, 0] = self.templates.turns_rad[best[:, 0] % n_turns]
-            found.pose[at, :, 1:] = self.templates.shifts_px[best[:, 1]]
+            result.log_evidence[at] = sum_image(scores, highest, n_turns, least, result.of_class[at], best)
+            result.pose[at, :, 0] = self.templates.turns_rad[best[:, 0] % n_turns]
+            result.pose[at, :, 1:] = self.templates.shifts_px[best[:, 1]]
             column, shift = best[int(highest.max(0).argmax())]
             self._add(i, half_set[i] - 1, (moved, some.power, scores, powers), highest)
             a = _contrast(scores[shift, column], powers[i, column], prior)
-            found.contrast[at] = a
+            result.contrast[at] = a
             apart = some.plain[i] * self.phases[shift] - a * some.ctf[i] * self.templates.values[column]
-            found.misfit[at] = np.bincount(self.shell, self.weight * (apart.real ** 2 + apart.imag ** 2),
-                                           minlength=found.misfit.shape[1])
-        found.log_evidence[first:first + n] -= self.templates.log_poses
-        found.of_class[first:first + n] -= self.templates.log_poses
+            result.misfit[at] = np.bincount(self.shell, self.weight * (apart.real ** 2 + apart.imag ** 2),
+                                           minlength=result.misfit.shape[1])
+        result.log_evidence[first:first + n] -= self.templates.log_poses
+        result.of_class[first:first + n] -= self.templates.log_poses
 
     def _add(self, i: int, half: int, chunk: tuple[np.ndarray, ...], highest: np.ndarray) -> None:
         """Add image i of a chunk at all poses that count."""

@@ -27,14 +27,14 @@ _FINER_LEVELS = 4  # of halved steps between the points of the grid
 _NOISE_MOVES = 0.5  # of the way to what was measured last
 
 
-def with_noise(problem: PlaneProblem, model: Model, found: Found | Candidates, radius: float) -> Model:
+def with_noise(problem: PlaneProblem, model: Model, result: Found | Candidates, radius: float) -> Model:
     """The model with the noise that the images have about their templates, within a band."""
     band = make_band(problem.box_px, radius)
     counts = np.bincount(band.shell.numpy(), band.weight.numpy(), minlength=problem.box_px // 2 + 1)
     seen = counts > 0
     seen[int(radius):] = False  # shells that are whole
     noise = model.noise.copy()
-    measured = found.misfit.mean(0, dtype=np.float64)[seen] / counts[seen]
+    measured = result.misfit.mean(0, dtype=np.float64)[seen] / counts[seen]
     noise[seen] += _NOISE_MOVES * (measured - noise[seen])
     return replace(model, noise=noise)
 
@@ -53,9 +53,9 @@ def with_signal(problem: PlaneProblem, model: Model, share: np.ndarray) -> Model
     return replace(model, signal=signal)
 
 
-def shares(found: Found) -> np.ndarray:
+def shares(result: Found) -> np.ndarray:
     """Part ``(c,)`` of the images in each class, by their posteriors."""
-    weight = np.exp(found.of_class - found.of_class.max(1, keepdims=True), dtype=np.float64)
+    weight = np.exp(result.of_class - result.of_class.max(1, keepdims=True), dtype=np.float64)
     return np.asarray((weight / weight.sum(1, keepdims=True)).mean(0))
 
 
@@ -120,7 +120,7 @@ def squared_distances(problem: PlaneProblem, model: Model, radius: float) -> np.
     n_turns, step_px = search_steps(problem, radius)
     phases = np.exp(2j * np.pi / problem.box_px * templates.shifts_px @ band.kxy.numpy().T).astype(np.complex64)
     upright = templates.values.reshape(c, n_turns, -1)[:, 0]
-    found = np.zeros((c, c))
+    distances = np.zeros((c, c))
     for i in range(c):
         product = (upright[i] * weight * phases).view(np.float32) @ templates.values.view(np.float32).T  # (s, c r)
         turn = product.max(0).reshape(c, n_turns).argmax(1)
@@ -130,10 +130,10 @@ def squared_distances(problem: PlaneProblem, model: Model, radius: float) -> np.
         for level in range(_FINER_LEVELS):
             near = near_grid(np.pi / n_turns / 2 ** level, step_px / 2 / 2 ** level, radius)
             nearest_poses(planes, pose, image, weight, points, grid.step, near.turns_rad, near.shifts_px)
-        found[i] = differences(halves, i, pose, weight, points, grid.step)
-    found = np.minimum(found, found.T)
-    np.fill_diagonal(found, 0)
-    return found
+        distances[i] = differences(halves, i, pose, weight, points, grid.step)
+    distances = np.minimum(distances, distances.T)
+    np.fill_diagonal(distances, 0)
+    return distances
 
 
 def differences(halves: list[np.ndarray], i: int, pose: np.ndarray, weight: np.ndarray, points: np.ndarray, step: float

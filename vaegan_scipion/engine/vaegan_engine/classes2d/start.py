@@ -28,9 +28,9 @@ def spectra(problem: PlaneProblem) -> tuple[np.ndarray, np.ndarray]:
     counts = np.maximum(np.bincount(shell, weight, minlength=d // 2 + 1), 1)
 
     def means(values: torch.Tensor) -> np.ndarray:
-        found = np.bincount(shell, weight * values.double().mean(0).numpy(), minlength=d // 2 + 1) / counts
-        found[-1] = found[-2]  # the corner shell has too few points inside the Nyquist circle
-        return np.asarray(found)
+        mean_of_shell = np.bincount(shell, weight * values.double().mean(0).numpy(), minlength=d // 2 + 1) / counts
+        mean_of_shell[-1] = mean_of_shell[-2]  # the corner shell has too few points inside the Nyquist circle
+        return np.asarray(mean_of_shell)
 
     transforms, ctf = images.coefficients(rows, band)
     power = means(transforms.abs().square())

@@ -49,11 +49,11 @@ def kept_on_resume(run: TrainRun) -> Dict[str, Any]:
     Left out: paths, lengths, where to compute, and ``RESUMED_WITH_OTHERS``.
     """
     values = to_dict(run)
-    found = {"command": run.command, "seed": run.compute.seed}
+    kept = {"command": run.command, "seed": run.compute.seed}
     for part, free in (("data", ("particles", "stack")), ("model", ()),
                        ("training", ("total_kimg", "encoder_kimg", "continue_from", *RESUMED_WITH_OTHERS))):
-        found.update({f"{part}.{name}": value for name, value in values[part].items() if name not in free})
-    return found
+        kept.update({f"{part}.{name}": value for name, value in values[part].items() if name not in free})
+    return kept
 
 
 def merged(values: Dict[str, Any], changes: Dict[str, Any]) -> Dict[str, Any]:

@@ -82,25 +82,25 @@ def find_images(table: RelionTable, names: ImageNames, rows: np.ndarray, stack: 
     if stack:
         header = read_header(Path(stack))
         slices = _slices_in_one_stack(table.star, names, header)[rows]
-        found = FoundImages((header,), np.zeros(len(rows), np.int64), slices)
+        places = FoundImages((header,), np.zeros(len(rows), np.int64), slices)
     else:
         paths, folders = locate_stacks(used.stacks, table.star)
         if not all(paths):
             raise missing_stacks(used.stacks, paths, folders, table.star)
-        found = FoundImages(tuple(read_header(path) for path in paths if path), used.stack_index,
+        places = FoundImages(tuple(read_header(path) for path in paths if path), used.stack_index,
                             np.where(used.number == NO_NUMBER, 0, used.number - 1))
-        _check_single(table.star, used, found, rows)
-    check_slices(found.headers, found.stack_index, found.slice_index, rows + 1, table.star)
-    return found
+        _check_single(table.star, used, places, rows)
+    check_slices(places.headers, places.stack_index, places.slice_index, rows + 1, table.star)
+    return places
 
 
-def _check_single(star: Path, names: ImageNames, found: FoundImages, rows: np.ndarray) -> None:
+def _check_single(star: Path, names: ImageNames, places: FoundImages, rows: np.ndarray) -> None:
     """Refuse a name without a number that means a file of several images."""
-    n_images = np.array([header.n_images for header in found.headers])[found.stack_index]
+    n_images = np.array([header.n_images for header in places.headers])[places.stack_index]
     several = np.flatnonzero((names.number == NO_NUMBER) & (n_images > 1))
     if len(several):
         row = several[0]
-        header = found.headers[found.stack_index[row]]
+        header = places.headers[places.stack_index[row]]
         raise DataError(f"{star}: {IMAGE_NAME} is {names.stacks[names.stack_index[row]]!r} in particle row "
                         f"{rows[row] + 1}, without the number of an image, and the file holds {header.n_images} images "
                         f"of {header.nx} x {header.ny} pixels ({len(several)} such rows).",

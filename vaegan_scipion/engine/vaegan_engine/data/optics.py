@@ -127,12 +127,12 @@ def _check_defocus(table: RelionTable, rows: np.ndarray, columns: dict[str, np.n
 
 def _not_modelled(table: RelionTable, rows: np.ndarray) -> list[str]:
     """One sentence for what RELION's columns hold and the model ignores."""
-    found: list[str] = []
+    ignored: list[str] = []
     for names, nothing, what in _NOT_MODELLED:
         there = [name for name in names if table.has(name)]
-        if what not in found and any(_differs(table, name, rows, nothing) for name in there):
-            found.append(what)
-    return [f"ignored, as the model has no place for it: {', '.join(found)}."] if found else []
+        if what not in ignored and any(_differs(table, name, rows, nothing) for name in there):
+            ignored.append(what)
+    return [f"ignored, as the model has no place for it: {', '.join(ignored)}."] if ignored else []
 
 
 def _differs(table: RelionTable, name: str, rows: np.ndarray, nothing: float) -> bool:

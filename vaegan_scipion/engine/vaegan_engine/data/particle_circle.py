@@ -12,10 +12,10 @@ def radius_frac(data: DataConfig, diameter_ang: float) -> float:
     """``particle_radius_frac`` of a diameter in A: half of it over the kept part of the box. Raises ConfigError."""
     table, about = load_particles(data), field_of(DataConfig, "particle_radius_frac").about
     kept_ang = cropped_box_px(table.box_px, data.crop_frac) * table.pixel_size_ang
-    found = diameter_ang / (2 * kept_ang)
+    frac = diameter_ang / (2 * kept_ang)
     assert about.low is not None and about.high is not None
-    if not about.low <= found <= about.high:
+    if not about.low <= frac <= about.high:
         low, high = (number_text(round(2 * limit * kept_ang, 1)) for limit in (about.low, about.high))
         raise ConfigError(f"particle_diameter_ang is {diameter_ang:g}; the kept part of the box is "
                           f"{kept_ang:.1f} A wide.", f"Use {low} to {high} A, or keep more of the box (crop_frac).")
-    return found
+    return frac

@@ -65,16 +65,16 @@ def load_particles(data: DataConfig) -> ParticleTable:
     halves, said = half_sets(table, ids, names)
     notes += said
     rows = _chosen_rows(table, halves, data.max_images, data.half_set)
-    found = find_images(table, names, rows, data.stack)
-    box_px = common_box_px(found.headers)
-    _check_image_size(table, rows, found.headers, box_px)
+    places = find_images(table, names, rows, data.stack)
+    box_px = common_box_px(places.headers)
+    _check_image_size(table, rows, places.headers, box_px)
     ctf = unit_ctf(len(rows))
     if not data.ignore_ctf:
         ctf, said = read_ctf(table, rows, data.phase_flipped)
         notes += said
-    size_ang, said = pixel_size_ang(table, rows, found.headers)
+    size_ang, said = pixel_size_ang(table, rows, places.headers)
     notes += said
-    return ParticleTable(star, ids[rows], rows + 1, found.headers, found.stack_index, found.slice_index, ctf,
+    return ParticleTable(star, ids[rows], rows + 1, places.headers, places.stack_index, places.slice_index, ctf,
                          halves[rows], size_ang, box_px, not data.ignore_ctf, not table.has(PARTICLE_ID),
                          table.sha256, tuple(f"{star}: {note}" for note in notes))
 

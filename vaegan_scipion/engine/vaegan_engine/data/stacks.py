@@ -223,10 +223,10 @@ def _first_file(paths: Sequence[Path]) -> Path | None:
     return None
 
 
-def missing_stacks(names: Sequence[str], found: Sequence[Path | None], folders: Sequence[Path],
+def missing_stacks(names: Sequence[str], paths: Sequence[Path | None], folders: Sequence[Path],
                    star: Path) -> DataError:
     """One sentence for stacks that are not where the star file says."""
-    missing = [name for name, path in zip(names, found, strict=True) if path is None]
+    missing = [name for name, path in zip(names, paths, strict=True) if path is None]
     shown = ", ".join(str(folder) for folder in folders[:NAMES_SHOWN])
     where = "" if os.path.isabs(missing[0]) else (
         f"; looked in {shown}" + (" and the folders above" if len(folders) > NAMES_SHOWN else ""))

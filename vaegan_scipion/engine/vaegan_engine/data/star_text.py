@@ -205,11 +205,11 @@ class _Reader:
             if len(values) != n or n == 1 or may_be_quoted:
                 if self.ends(values, n, name):
                     break
-                found = _values(line, n)
-                if found is None:
+                row = _values(line, n)
+                if row is None:
                     raise self.error(self.at, f"{len(_VALUE.findall(line))} values in a row of block data_{name}, "
                                               f"which has {n} columns")
-                values = found
+                values = row
             rows.append(values)
             self.at += 1
         return rows

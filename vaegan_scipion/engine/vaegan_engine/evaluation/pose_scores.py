@@ -10,17 +10,18 @@ from ..physics.rotations import rotation_distance_deg
 _CANDIDATES = 200  # images whose own difference is tried as the frame
 
 
-def median_pose_error_deg(found: Tensor, true: Tensor) -> float:
+def median_pose_error_deg(rotations: Tensor, true: Tensor) -> float:
     """Median angle in degrees between rotations ``(n, 3, 3)`` after the best global rotation, of either hand.
 
     Map frames differ by one rotation G, ``true_i = found_i G``; G is the best of ``found_i^T true_i`` over some
     images i, or the mean of those that agree with it. The other hand sees the same image along ``Z A Z`` with
     ``Z = diag(1, 1, -1)``.
     """
-    mirror = torch.diag(torch.tensor([1.0, 1.0, -1.0], dtype=found.dtype, device=found.device))
-    picked = torch.from_numpy(np.unique(np.linspace(0, len(found) - 1, min(len(found), _CANDIDATES)).astype(int)))
+    mirror = torch.diag(torch.tensor([1.0, 1.0, -1.0], dtype=rotations.dtype, device=rotations.device))
+    n = len(rotations)
+    picked = torch.from_numpy(np.unique(np.linspace(0, n - 1, min(n, _CANDIDATES)).astype(int)))
     errors = []
-    for hand in (found, mirror @ found @ mirror):
+    for hand in (rotations, mirror @ rotations @ mirror):
         own = hand.transpose(1, 2) @ true
         tried = [rotation_distance_deg(hand @ own[i], true) for i in picked]
         near = min(tried, key=lambda error: float(error.median()))

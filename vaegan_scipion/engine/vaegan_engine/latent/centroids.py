@@ -65,12 +65,12 @@ def nearest_to_centroids(points: np.ndarray, n_centroids: int, seed: int) -> tup
     place = np.empty(n_centroids, np.int64)
     place[order] = np.arange(n_centroids)
     labels = place[model.labels_]
-    found = []
+    centroids = []
     for index, centre in enumerate(model.cluster_centers_[order]):
         distance = np.linalg.norm(points - centre, axis=1)
         row = int(distance.argmin())
-        found.append(Centroid(row, int((labels == index).sum()), float(distance[row])))
-    return found, labels
+        centroids.append(Centroid(row, int((labels == index).sum()), float(distance[row])))
+    return centroids, labels
 
 
 def run_centroids(options: CentroidOptions, out_dir: Path) -> list[CentroidRow]:
@@ -87,8 +87,8 @@ def run_centroids(options: CentroidOptions, out_dir: Path) -> list[CentroidRow]:
     chosen: list[int] = []
     for label in (label for label in clusters.labels if label != UNASSIGNED):
         members = np.flatnonzero(clusters.label == label)
-        found, _ = nearest_to_centroids(clusters.umap[members], options.per_cluster, options.compute.seed)
-        for index, centroid in enumerate(found):
+        centroids, _ = nearest_to_centroids(clusters.umap[members], options.per_cluster, options.compute.seed)
+        for index, centroid in enumerate(centroids):
             row = int(members[centroid.row])
             chosen.append(row)
             rows.append(CentroidRow(label, index, centroid.n_particles, int(clusters.particle_id[row]),

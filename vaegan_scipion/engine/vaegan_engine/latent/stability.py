@@ -47,13 +47,13 @@ def best_overlaps(labels: np.ndarray, repeat: np.ndarray) -> np.ndarray:
     Both hold the same particles; the unassigned (-1) are no cluster. NaN for a cluster without a particle here.
     """
     n_clusters, n_repeat = int(labels.max()) + 1, int(repeat.max()) + 1
-    found = np.full(n_clusters, np.nan)
+    overlaps = np.full(n_clusters, np.nan)
     for cluster in range(n_clusters):
         inside = labels == cluster
         if inside.any():
-            found[cluster] = max(((inside & (repeat == other)).sum() / (inside | (repeat == other)).sum()
+            overlaps[cluster] = max(((inside & (repeat == other)).sum() / (inside | (repeat == other)).sum()
                                   for other in range(n_repeat)), default=0.0)
-    return found
+    return overlaps
 
 
 def repeated(z: np.ndarray, labels: np.ndarray, recluster: Recluster, n_repeats: int, seed: int

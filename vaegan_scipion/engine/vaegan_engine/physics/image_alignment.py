@@ -72,8 +72,8 @@ def align_image(moving: np.ndarray, reference: np.ndarray, allow_mirror: bool = 
 
     start = np.array([angle, x, y], np.float64)
     simplex = start + np.array([[0, 0, 0], [GRID_STEP_DEG / 2, 0, 0], [0, 0.7, 0], [0, 0, 0.7]])
-    found = minimize(loss, start, method="Nelder-Mead",
+    best = minimize(loss, start, method="Nelder-Mead",
                      options={"initial_simplex": simplex, "xatol": 1e-3, "fatol": 1e-7, "maxfev": 200}).x
-    shift = (float(found[1]), float(found[2]))
-    moved = move_image(moving, float(found[0]), shift, mirrored)
-    return AlignedImage(moved, float(found[0]) % 360, shift, mirrored, correlation(moved, reference))
+    shift = (float(best[1]), float(best[2]))
+    moved = move_image(moving, float(best[0]), shift, mirrored)
+    return AlignedImage(moved, float(best[0]) % 360, shift, mirrored, correlation(moved, reference))

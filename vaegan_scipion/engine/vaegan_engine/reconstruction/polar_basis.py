@@ -99,11 +99,11 @@ def fitted_basis(harmonics: Tensor, m: Tensor, weight: Tensor, rings: Rings, los
     kept = _but_smallest(power.clamp_min(0).flatten(), allowed)
     row, column = torch.nonzero(kept.view_as(power), as_tuple=True)
     first = int(column.min()) if len(column) else 0  # the largest come last
-    found = (vectors[:, :, first:].mT @ both)[row, column - first]
+    coefficients = (vectors[:, :, first:].mT @ both)[row, column - first]
     radial = (vectors[row, :, column] / factor[row]).T[rings.ring] * torch.where(m[row] == 0, 1.0, 2.0)
     angle = rings.angle[:, None] * m[row]
     return Basis(m[row], torch.polar(torch.ones_like(angle), angle) * radial,
-                 torch.complex(found[:, :n], found[:, n:]))
+                 torch.complex(coefficients[:, :n], coefficients[:, n:]))
 
 
 def _but_smallest(power: Tensor, allowed: float) -> Tensor:

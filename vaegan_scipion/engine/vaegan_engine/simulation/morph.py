@@ -26,9 +26,9 @@ def common_atoms(first: Any, second: Any) -> tuple[Any, np.ndarray, np.ndarray]:
     for chain in kept:
         for residue in chain:
             for index in reversed(range(len(residue))):
-                found = places.get((chain.name, str(residue.seqid), residue.name, residue[index].name,
+                place = places.get((chain.name, str(residue.seqid), residue.name, residue[index].name,
                                     residue[index].altloc))
-                if found is None:
+                if place is None:
                     del residue[index]
     for cra in kept.all():
         start.append(np.array(cra.atom.pos.tolist()))

@@ -200,8 +200,8 @@ def joined(points: UncertainPoints, fit: Fit, apart: list[int], least: float = L
                 key = tuple(sets[a]), tuple(sets[b])
                 if key not in known:
                     known[key] = pair_evidence(points, fit, (sets[a], sets[b]))
-                found = known[key]
-                pairs.append(PairEvidence(a, b, found.n_a, found.n_b, found.two, found.valley, found.depth))
+                pair = known[key]
+                pairs.append(PairEvidence(a, b, pair.n_a, pair.n_b, pair.two, pair.valley, pair.depth))
         weakest = min(pairs, key=lambda pair: pair.valley, default=None)
         if weakest is None or weakest.valley >= least:
             return sets, pairs

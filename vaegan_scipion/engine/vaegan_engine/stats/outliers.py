@@ -31,8 +31,8 @@ class Outliers:
     @property
     def aside(self) -> np.ndarray:
         """``(n,)`` more likely outside than inside."""
-        found: np.ndarray = self.probability > 0.5
-        return found
+        is_aside: np.ndarray = self.probability > 0.5
+        return is_aside
 
 
 def _normal(marks: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -73,8 +73,8 @@ def outliers(points: UncertainPoints, fit: Fit, marks: np.ndarray) -> Outliers:
         if apart < LEAST_APART or (inside < 0.5).sum() < 5:
             return Outliers(np.zeros(n), [], 0.0)
         of_group = (fit.responsibility * inside[:, None]).sum(0) / np.maximum(fit.responsibility.sum(0), 1e-9)
-        found = [g for g in range(len(fit.groups)) if of_group[g] < 0.5]
-        if found == foreign or len(found) == len(fit.groups):
+        unlike = [g for g in range(len(fit.groups)) if of_group[g] < 0.5]
+        if unlike == foreign or len(unlike) == len(fit.groups):
             break
-        foreign = found
+        foreign = unlike
     return Outliers(1 - inside, foreign, apart)

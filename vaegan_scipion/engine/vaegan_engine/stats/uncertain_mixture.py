@@ -60,8 +60,8 @@ class UncertainPoints:
         """Posterior means (n, K) where all points come from one group."""
         inverse = np.linalg.inv(group.covariance[0])
         right = self.linear + inverse @ group.mean[0]
-        found: np.ndarray = np.linalg.solve(self.information + inverse, right[..., None])[..., 0]
-        return found
+        mean: np.ndarray = np.linalg.solve(self.information + inverse, right[..., None])[..., 0]
+        return mean
 
 
 @dataclass(frozen=True)

@@ -133,8 +133,8 @@ def labels_of(source: str, cache: ParticleCache) -> tuple[np.ndarray, np.ndarray
     else:
         truth = read_truth(source)
         ids, label = truth.particle_id, truth.label
-    found = np.isin(cache.particle_id, ids)
-    rows = np.flatnonzero(found)
+    has_label = np.isin(cache.particle_id, ids)
+    rows = np.flatnonzero(has_label)
     if len(rows) < 20 or len(np.unique(label)) < 2:
         raise DataError(f"{source}: {len(rows)} particles in {len(np.unique(label))} classes.",
                         "Give at least 20 labelled particles of 2 classes.")

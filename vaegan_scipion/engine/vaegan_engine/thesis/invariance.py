@@ -71,8 +71,8 @@ def shift_errors(features: Features, images: Tensor, tick: Callable[[int], Any])
     errors = []
     for image in images:
         reference = features(image[None])
-        found = [(features(batch) - reference).norm(dim=1) / reference.norm() for batch in all_shifts(image)]
-        errors.append(torch.cat(found).reshape(image.shape).cpu().numpy())
+        distances = [(features(batch) - reference).norm(dim=1) / reference.norm() for batch in all_shifts(image)]
+        errors.append(torch.cat(distances).reshape(image.shape).cpu().numpy())
         tick(1)
     return np.stack(errors)
 
@@ -84,8 +84,8 @@ def rotation_errors(features: Features, images: np.ndarray, device: torch.device
     columns = []
     for angle in ANGLES_DEG.tolist():
         moved = np.stack([move_image(image, angle, (0.0, 0.0)) for image in images]).astype(np.float32)
-        found = features(torch.from_numpy(moved).to(device))
-        columns.append(((found - reference).norm(dim=1) / reference.norm(dim=1)).cpu().numpy())
+        turned_features = features(torch.from_numpy(moved).to(device))
+        columns.append(((turned_features - reference).norm(dim=1) / reference.norm(dim=1)).cpu().numpy())
     apart = torch.cdist(reference, reference) / reference.norm(dim=1)[:, None]
     different = apart[~torch.eye(len(reference), dtype=torch.bool, device=device)]
     return np.stack(columns, axis=1), float(different.median())
@@ -112,19 +112,19 @@ def shift(options: ReproduceOptions, images: np.ndarray, out_dir: Path, device: 
     """Invariant (APS, cyclic padding) and variant critic under all 4,096 shifts."""
     configurations = {"invariant critic (aps, cyclic)": "thesis-2d", "variant critic (max pooling, zeros)":
                       "thesis-2d-variant"}
-    found, rows = {}, []
+    mean_errors, rows = {}, []
     with progress_bar(len(images) * len(configurations), "shifts", "images") as bar:
         for name, preset in configurations.items():
             features = features_of(model_of("train2d", preset), WIDTHS[options.scale], False, options.compute.seed,
                                    device)
             errors = shift_errors(features, torch.from_numpy(images).to(device), bar.update)
-            found[name] = errors.mean(axis=0)
+            mean_errors[name] = errors.mean(axis=0)
             rows.append({"configuration": name, "images": len(images), "shifts": errors[0].size,
                          "largest error": f"{errors.max():.2e}", "mean error": f"{errors.mean():.2e}",
                          "thesis": "0" if preset == "thesis-2d" else "not 0"})
     result_files.write_npz(out_dir / "errors.npz", **dict(zip(
-        ("invariant", "variant"), found.values(), strict=True)))
-    draw_shift(found, out_dir / experiment_tables.FIGURE_PNG)
+        ("invariant", "variant"), mean_errors.values(), strict=True)))
+    draw_shift(mean_errors, out_dir / experiment_tables.FIGURE_PNG)
     return rows
 
 
@@ -150,11 +150,11 @@ def rotation(options: ReproduceOptions, images: np.ndarray, out_dir: Path,
                       ("Gabor critic (thesis-3d)", "train3d", "thesis-3d", False),
                       ("variant critic (thesis-2d-variant)", "train2d", "thesis-2d-variant", False))
     rows: list[TableRow] = []
-    found = {}
+    mean_errors = {}
     for name, command, preset, polar in configurations:
         features = features_of(model_of(command, preset), WIDTHS[options.scale], polar, options.compute.seed, device)
         errors, different = rotation_errors(features, images, device)
-        found[name] = errors.mean(axis=0), different
+        mean_errors[name] = errors.mean(axis=0), different
         turned = ANGLES_DEG > 0
         rows.append({"configuration": name, "images": len(images), "angles": int(turned.sum()),
                      "mean error": float(errors[:, turned].mean()), "largest error": float(errors.max()),
@@ -162,11 +162,12 @@ def rotation(options: ReproduceOptions, images: np.ndarray, out_dir: Path,
                      "at 45 deg": float(errors[:, ANGLES_DEG == 45].mean()),
                      "two images differ by": different,
                      "mean error / that": float(errors[:, turned].mean()) / different})
-    result_files.write_csv(out_dir / "errors.csv", ["angle_deg", *found], (
-        [angle, *(f"{mean[i]:.6g}" for mean, _ in found.values())] for i, angle in enumerate(ANGLES_DEG.tolist())))
+    result_files.write_csv(out_dir / "errors.csv", ["angle_deg", *mean_errors], (
+        [angle, *(f"{mean[i]:.6g}" for mean, _ in mean_errors.values())]
+        for i, angle in enumerate(ANGLES_DEG.tolist())))
     figure = drawing.new_figure(8, 4.5)
     ax = figure.subplots()
-    for name, (mean, different) in found.items():
+    for name, (mean, different) in mean_errors.items():
         ax.plot(ANGLES_DEG, mean / different, label=name)
     ax.axhline(1, color="0.6", ls=":")
     ax.set(xlabel="rotation (deg)", ylabel="error / difference of two images", ylim=(0, None),

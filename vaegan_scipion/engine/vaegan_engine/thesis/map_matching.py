@@ -98,18 +98,19 @@ def correlations(maps: np.ndarray, references: np.ndarray, voxel_size_ang: float
     table = np.zeros((len(maps), len(references)))
     kept, mirrored = [], []
     for row, array in enumerate(maps):
-        found: list[Any] = []
+        alignments: list[Any] = []
         if frame == "shared":
-            found = [align_map(array, references.mean(axis=0).astype(np.float32), voxel_size_ang)] * len(references)
+            to_mean = align_map(array, references.mean(axis=0).astype(np.float32), voxel_size_ang)
+            alignments = [to_mean] * len(references)
         elif frame == "own":
-            found = [align_map(array, reference.astype(np.float32), voxel_size_ang) for reference in references]
-        moved = [one.map for one in found] or [array] * len(references)
+            alignments = [align_map(array, reference.astype(np.float32), voxel_size_ang) for reference in references]
+        moved = [one.map for one in alignments] or [array] * len(references)
         for column, reference in enumerate(references):
             weights = mask[inside]
             table[row, column] = correlation(moved[column][inside] * weights, reference[inside] * weights)
         best = int(table[row].argmax())
         kept.append(moved[best])
-        mirrored.append(bool(found[best].mirrored) if found else False)
+        mirrored.append(bool(alignments[best].mirrored) if alignments else False)
     return table, np.stack(kept), mirrored
 
 

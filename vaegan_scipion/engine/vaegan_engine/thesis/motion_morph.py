@@ -64,12 +64,12 @@ def frames_of(options: ReproduceOptions, dataset: str, out_dir: Path) -> list[st
 
 def datasets(options: ReproduceOptions) -> list[str]:
     """The motions that the options name. Raises DataError."""
-    found = (["maps"] if options.maps else []) + (["mglu3"] if options.models else []) + (
+    names = (["maps"] if options.maps else []) + (["mglu3"] if options.models else []) + (
         list(FOLDERS) if options.data_dir else [])
-    if not found:
+    if not names:
         raise DataError("glu-morph needs the frames of a motion.",
                         "Give --data DIR, --models FIRST.pdb LAST.pdb, or --maps FRAME.mrc... in order.")
-    return found
+    return names
 
 
 def run(options: ReproduceOptions, out_dir: Path) -> str:

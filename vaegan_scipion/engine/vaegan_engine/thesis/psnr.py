@@ -65,13 +65,13 @@ def clean_projections(options: PsnrOptions, ids: np.ndarray, box_px: int, pixel_
         raise DataError(f"{options.truth_csv}: it names maps, and none are given.",
                         "Give the simulated maps with --maps.")
     chosen = [rows[i] for i in rows_of(np.array([int(row["id"]) for row in rows]), ids, options.truth_csv)]
-    found = [reference_of_state(int(row["map"]), row["map_file"], references) for row in chosen]
-    if None in found:
-        raise DataError(f"{options.truth_csv}: map {chosen[found.index(None)]['map_file']} is not among --maps.",
+    true_maps = [reference_of_state(int(row["map"]), row["map_file"], references) for row in chosen]
+    if None in true_maps:
+        raise DataError(f"{options.truth_csv}: map {chosen[true_maps.index(None)]['map_file']} is not among --maps.",
                         "Give all the simulated maps.")
     angles = torch.tensor([[float(row[name]) for name in ("rot_deg", "tilt_deg", "psi_deg")] for row in chosen])
     maps = torch.from_numpy(np.stack([reference.map for reference in references]))
-    return project(maps, torch.tensor(found), euler_to_matrix(*angles.unbind(1))).numpy()
+    return project(maps, torch.tensor(true_maps), euler_to_matrix(*angles.unbind(1))).numpy()
 
 
 @dataclass(frozen=True)

@@ -18,20 +18,20 @@ class Pairs:
         self.box_px = critic_box_px(band_shells)
         self.index = make_band(self.box_px, band_shells, self.psi_rad.device).index
 
-    def simulated(self, found: Seen, coefficients: Tensor, rng: torch.Generator) -> Tensor:
-        """Residuals ``(n, 2 p)`` of images at the poses of ``found``: other maps, pose errors and white noise."""
-        n, _, length = found.columns.shape
+    def simulated(self, particles: Seen, coefficients: Tensor, rng: torch.Generator) -> Tensor:
+        """Residuals ``(n, 2 p)`` of images at the poses of ``particles``: other maps, pose errors and white noise."""
+        n, _, length = particles.columns.shape
         u = torch.randn(n, N_NUISANCES, generator=rng, device=self.weight.device)
         noise = torch.randn(n, length // 2, 2, generator=rng, device=self.weight.device)
         noise = noise * (self.weight / 2).sqrt()[:, None]
         alone = self.weight == 1  # its own conjugate: real
         noise = torch.where(alone[:, None], noise * noise.new_tensor([2.0 ** 0.5, 0.0]), noise)
-        signal = torch.cat((u, coefficients), 1)[:, None] @ found.columns[:, :-1]
+        signal = torch.cat((u, coefficients), 1)[:, None] @ particles.columns[:, :-1]
         return signal[:, 0] + noise.flatten(1)
 
-    def expected(self, found: Seen) -> Tensor:
+    def expected(self, particles: Seen) -> Tensor:
         """The mean map's whitened projections ``(n, 2 p)``, up to one factor: the direction of the contrast."""
-        column = found.columns[:, 0].detach()
+        column = particles.columns[:, 0].detach()
         return column / column.square().mean().sqrt().clamp_min(1e-12)
 
     def images(self, residual: Tensor, expected: Tensor, rows: Tensor) -> Tensor:
@@ -49,7 +49,7 @@ class Pairs:
         return torch.nn.functional.grid_sample(flat, grid, align_corners=False)
 
     @staticmethod
-    def replaced(found: Seen, residual: Tensor) -> Seen:
+    def replaced(particles: Seen, residual: Tensor) -> Seen:
         """The same poses with other residuals."""
-        columns = torch.cat((found.columns[:, :-1], residual[:, None]), 1)
-        return found._replace(columns=columns, products=columns @ columns.mT)
+        columns = torch.cat((particles.columns[:, :-1], residual[:, None]), 1)
+        return particles._replace(columns=columns, products=columns @ columns.mT)
