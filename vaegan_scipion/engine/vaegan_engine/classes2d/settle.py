@@ -11,6 +11,7 @@ ratio between both has standard deviation e about a mean of e^2 / 2; noise sorte
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -130,16 +131,24 @@ def squared_distances(problem: PlaneProblem, model: Model, radius: float) -> np.
         for level in range(_FINER_LEVELS):
             near = near_grid(np.pi / n_turns / 2 ** level, step_px / 2 / 2 ** level, radius)
             nearest_poses(planes, pose, image, weight, points, grid.step, near.turns_rad, near.shifts_px)
-        distances[i] = differences(halves, i, pose, weight, points, grid.step)
+        distances[i] = differences(halves, i, pose, Samples(points, weight, grid.step))
     distances = np.minimum(distances, distances.T)
     np.fill_diagonal(distances, 0)
     return distances
 
 
-def differences(halves: list[np.ndarray], i: int, pose: np.ndarray, weight: np.ndarray, points: np.ndarray, step: float
-                ) -> np.ndarray:
+class Samples(NamedTuple):
+    """Where planes are compared: points ``(p, 2)`` of their grid, weights ``(p,)``, the grid's step in radians per px."""
+
+    points: np.ndarray
+    weight: np.ndarray
+    step: float
+
+
+def differences(halves: list[np.ndarray], i: int, pose: np.ndarray, samples: Samples) -> np.ndarray:
     """Squared distances ``(c,)`` of class i from all classes at ``pose`` (c, 3), of planes of both half sets."""
-    moved = np.exp(1j * step * pose[:, 1:] @ points.T)
+    points = samples.points
+    moved = np.exp(1j * samples.step * pose[:, 1:] @ points.T)
     apart = []
     for planes in halves:
         values = np.empty((len(pose), 1, len(points), 2), np.float32)
@@ -148,7 +157,7 @@ def differences(halves: list[np.ndarray], i: int, pose: np.ndarray, weight: np.n
         own = np.empty((1, 1, len(points), 2), np.float32)
         turned_values(planes[i:i + 1], points, np.zeros(1), own)
         apart.append(own.view(np.complex64)[0, 0, :, 0] * moved - values.view(np.complex64)[:, 0, :, 0])
-    return np.asarray(((apart[0] * apart[1].conj()).real * weight).sum(1))
+    return np.asarray(((apart[0] * apart[1].conj()).real * samples.weight).sum(1))
 
 
 def mean_power(problem: PlaneProblem, model: Model, radius: float) -> np.ndarray:
