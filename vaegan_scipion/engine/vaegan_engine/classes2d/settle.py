@@ -138,7 +138,7 @@ def squared_distances(problem: PlaneProblem, model: Model, radius: float) -> np.
 
 
 class Samples(NamedTuple):
-    """Where planes are compared: points ``(p, 2)`` of their grid, weights ``(p,)``, the grid's step in radians per px."""
+    """Where planes are compared: points ``(p, 2)`` of their grid, weights ``(p,)``, the grid's step in rad per px."""
 
     points: np.ndarray
     weight: np.ndarray
