@@ -1,7 +1,7 @@
 """What every protocol of the plugin shares: the engine, GPU and CPU, digests and checks of inputs."""
 import os
 import shutil
-from typing import Any, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Set, Tuple
 
 import pyworkflow.protocol.params as params
 from pwem.protocols import EMProtocol
@@ -11,10 +11,11 @@ from .. import Plugin
 from ..constants import PACKAGE, PARTICLES_STAR
 from ..convert.from_engine import enabled_ids
 from ..convert.to_engine import READABLE_STACKS, write_particles_star
+from ..engine.vaegan_engine.contract import result_files
 from ..engine.vaegan_engine.contract.setting import field_of, number_text
 from ..engine.vaegan_engine.contract.settings import ComputeConfig, DataConfig
 from ..engine.vaegan_engine.contract.status import Status
-from ..engine_run import EngineRun
+from ..engine_run import EngineError, EngineRun
 from .form_settings import add_setting, field_problems, problems_of
 
 N_FILES_CHECKED = 200
@@ -62,6 +63,31 @@ class VaeganProtBase(VaeganNamed, EMProtocol):
         self.info(f"{len(ids)} particles in {star}")
         return star
 
+    def _convertAnew(self, particles: Any, results_dir: str, aligned: bool = False) -> None:
+        """Write the star file of a set; what was made of another one is removed."""
+        before = file_digest(self._getExtraPath(PARTICLES_STAR))
+        if before != file_digest(self._writeParticles(particles, aligned)) and before:
+            shutil.rmtree(results_dir, ignore_errors=True)
+
+    def _makeKeptAndJunk(self, poses: Dict[int, Any], kept: Set[int], fill: Callable[[Any, Dict[int, Any]], None]
+                         ) -> Dict[str, Any]:
+        """The particles that are kept and those that are not, as outputs by name; `fill` fills a set with poses by id.
+
+        The project keeps every output that a run ever had: one that is not wanted any more is emptied.
+        """
+        made = {}
+        for name, suffix, ids in (("outputParticles", "", kept), ("outputJunk", "_junk", set(poses) - kept)):
+            if ids or self.hasAttribute(name):
+                made[name] = self._createSetOfParticles(suffix)
+                fill(made[name], {i: pose for i, pose in poses.items() if i in ids})
+        return made
+
+    def _defineMade(self, pointer: Any, made: Dict[str, Any]) -> None:
+        """Outputs by name, all of them made from one input."""
+        self._defineOutputs(**made)
+        for output in made.values():
+            self._defineSourceRelation(pointer, output)
+
     def _runEngine(self, settings: Any, name: str, folder: str) -> Status:
         """Run the engine into extra/`folder`; its request is extra/`name`.json."""
         run = EngineRun(settings, self._getExtraPath(name + ".json"), self._getExtraPath(folder))
@@ -101,6 +127,14 @@ class VaeganProtBase(VaeganNamed, EMProtocol):
 
     def _getEnviron(self) -> Any:
         return Plugin.getEnviron()
+
+
+def refuse_strangers(poses: Dict[int, Any], particles: Any) -> None:
+    """Raises EngineError where results name particles that are not in the set."""
+    strangers = sorted(set(poses) - set(enabled_ids(particles)))
+    if strangers:
+        raise EngineError(f"{result_files.PARTICLES_CSV}: particle {strangers[0]} is not in the input set "
+                          f"({len(strangers)} such particles). Run again with Restart.")
 
 
 def set_digest(items: Any) -> str:

@@ -1,7 +1,6 @@
 """Class averages of particles with their alignment in the plane: the engine's classes2d, as RELION's are."""
 import json
 import os
-import shutil
 from enum import Enum
 from typing import Any, Dict, List
 
@@ -10,7 +9,7 @@ from pwem.objects import SetOfAverages, SetOfClasses2D, SetOfParticles
 from pyworkflow.object import Float, Integer, String
 
 from ..constants import CLASSES_DIR, PARTICLES_STAR
-from ..convert.from_engine import Picture, enabled_ids, new_picture_item, set_location
+from ..convert.from_engine import Picture, new_picture_item, set_location
 from ..convert.plane_classes import PlanePose, align_in_plane, read_plane_poses
 from ..engine.vaegan_engine.contract import result_files, run_json
 from ..engine.vaegan_engine.contract.analysis_records import Classes2dSummary
@@ -19,15 +18,15 @@ from ..engine.vaegan_engine.contract.record import read_record, read_records
 from ..engine.vaegan_engine.contract.records import ClusterRow
 from ..engine.vaegan_engine.contract.settings import Classes2dRun, ComputeConfig, DataConfig
 from ..engine.vaegan_engine.contract.status import read_status
-from ..engine_run import EngineError, has_result, result_file
+from ..engine_run import has_result, result_file
 from .cost_note import cost_note
 from .form_settings import add_setting, optional, problems_of, values_of
 from .particle_notes import particle_notes
 from .protocol_base import (
     VaeganProtBase,
     count_enabled,
-    file_digest,
     kept_box_ang,
+    refuse_strangers,
     set_digest,
     validate_diameter,
     validate_particles,
@@ -97,10 +96,7 @@ class VaeganProtClasses2D(VaeganProtBase):
 
     # --------------------------- STEPS functions ---------------------------
     def convertInputStep(self, digest: str) -> None:
-        before = file_digest(self._getExtraPath(PARTICLES_STAR))
-        star = self._writeParticles(self.inputParticles.get())
-        if before != file_digest(star) and before:
-            shutil.rmtree(self.getClassesDir(), ignore_errors=True)  # steps of other particles
+        self._convertAnew(self.inputParticles.get(), self.getClassesDir())
 
     def classesStep(self, digest: str, settings: str) -> None:
         self._runEngine(self._getSettings(), "classes2d", CLASSES_DIR)
@@ -108,25 +104,16 @@ class VaeganProtClasses2D(VaeganProtBase):
     def createOutputStep(self, digest: str, settings: str) -> None:
         pointer, rows = self.inputParticles, self.readClassRows()
         particles, poses = pointer.get(), read_plane_poses(self.getClassesDir())
-        strangers = sorted(set(poses) - set(enabled_ids(particles)))
-        if strangers:
-            raise EngineError(f"{result_files.PARTICLES_CSV}: particle {strangers[0]} is not in the input set "
-                              f"({len(strangers)} such particles). Run again with Restart.")
+        refuse_strangers(poses, particles)
         classes = self._createSetOfClasses2D(pointer)
         self._fillClasses(classes, poses, {row.label: row for row in rows}, particles.getSamplingRate())
         made = {"outputClasses": classes}
         good = [row for row in rows if not row.of_class.junk]
         if good or self.hasAttribute("outputAverages"):
             made["outputAverages"] = self._makeAverages(good)
-        kept = {i: pose for i, pose in poses.items() if not pose.junk}
-        # the project keeps every output a run ever had: one that is not wanted any more is emptied
-        for name, some in (("outputParticles", kept), ("outputJunk", {i: poses[i] for i in set(poses) - set(kept)})):
-            if some or self.hasAttribute(name):
-                made[name] = self._createSetOfParticles("" if some is kept else "_junk")
-                self._fillParticles(made[name], particles, some)
-        self._defineOutputs(**made)
-        for output in made.values():
-            self._defineSourceRelation(pointer, output)
+        kept = {i for i, pose in poses.items() if not pose.junk}
+        made.update(self._makeKeptAndJunk(poses, kept, lambda some, own: self._fillParticles(some, particles, own)))
+        self._defineMade(pointer, made)
 
     def _fillClasses(self, classes: Any, poses: Dict[int, PlanePose], rows: Dict[int, ClusterRow],
                      particle_rate: float) -> None:

@@ -1,7 +1,6 @@
 """States, poses and maps of particles: the engine's states, as classes that RELION and others go on with."""
 import json
 import os
-import shutil
 from enum import Enum
 from typing import Any, Dict, List
 
@@ -11,7 +10,7 @@ from pwem.protocols import ProtFlexBase
 from pyworkflow.object import Float, Integer
 
 from ..constants import PARTICLES_STAR, PROGRAM_NAME, STATES_DIR
-from ..convert.from_engine import Picture, enabled_ids, new_picture_item, set_location
+from ..convert.from_engine import Picture, new_picture_item, set_location
 from ..convert.motions import fill_motion
 from ..convert.poses import Pose, pose_matrices, read_poses
 from ..engine.vaegan_engine.contract import errors, result_files, run_json
@@ -21,7 +20,7 @@ from ..engine.vaegan_engine.contract.record import read_record, read_records
 from ..engine.vaegan_engine.contract.records import ClusterRow, StatesSummary
 from ..engine.vaegan_engine.contract.settings import DataConfig, StatesRun, TrainRun
 from ..engine.vaegan_engine.contract.status import read_status
-from ..engine_run import EngineError, has_result, result_file
+from ..engine_run import has_result, result_file
 from . import stage_resolutions, symmetry_fields
 from .cost_note import cost_note
 from .form_settings import add_setting, optional, problems_of, values_of
@@ -31,6 +30,7 @@ from .protocol_base import (
     count_enabled,
     file_digest,
     kept_box_ang,
+    refuse_strangers,
     set_digest,
     validate_diameter,
     validate_particles,
@@ -119,10 +119,7 @@ class VaeganProtStates(VaeganProtBase, ProtFlexBase):
 
     # --------------------------- STEPS functions ---------------------------
     def convertInputStep(self, digest: str, aligned: bool) -> None:
-        before = file_digest(self._getExtraPath(PARTICLES_STAR))
-        star = self._writeParticles(self.inputParticles.get(), aligned)
-        if before != file_digest(star) and before:
-            shutil.rmtree(self.getStatesDir(), ignore_errors=True)  # steps of other particles
+        self._convertAnew(self.inputParticles.get(), self.getStatesDir(), aligned)
 
     def statesStep(self, digest: str, settings: str) -> None:
         self._runEngine(self._getSettings(), "states", STATES_DIR)
@@ -130,10 +127,7 @@ class VaeganProtStates(VaeganProtBase, ProtFlexBase):
     def createOutputStep(self, digest: str, settings: str) -> None:
         pointer, rate = self.inputParticles, self.getMapPixelSize()
         particles, poses = pointer.get(), read_poses(self.getStatesDir())
-        strangers = sorted(set(poses) - set(enabled_ids(particles)))
-        if strangers:
-            raise EngineError(f"{result_files.PARTICLES_CSV}: particle {strangers[0]} is not in the input set "
-                              f"({len(strangers)} such particles). Run again with Restart.")
+        refuse_strangers(poses, particles)
         rows = {row.label: row for row in self.readClusterRows()}
         volumes = self._makeVolumes(rows, rate)
         classes = self._createSetOfClasses3D(pointer)
@@ -141,19 +135,14 @@ class VaeganProtStates(VaeganProtBase, ProtFlexBase):
         self._fillClasses(classes, poses, rows, matrices, rate)
         made = {"outputClasses": classes, "outputVolumes": volumes, "outputFSCs": self._makeFSCs(rows)}
         kept = {i: pose for i, pose in poses.items() if pose.label != UNASSIGNED}
-        # the project keeps every output a run ever had: one that is not wanted any more is emptied
-        for name, some in (("outputParticles", kept), ("outputJunk", {i: poses[i] for i in set(poses) - set(kept)})):
-            if some or self.hasAttribute(name):
-                made[name] = self._createSetOfParticles("" if some is kept else "_junk")
-                self._fillParticles(made[name], particles, some, matrices)
+        made.update(self._makeKeptAndJunk(
+            poses, set(kept), lambda some, own: self._fillParticles(some, particles, own, matrices)))
         moving = [row for row in rows.values() if row.of_state.motion_files]
         if moving or self.hasAttribute("outputMotions"):
             made["outputMotions"] = self._makeMotions(moving, rate)
             made["outputMotionParticles"] = self._createSetOfParticlesFlex(suffix="_motion", progName=PROGRAM_NAME)
             fill_motion(made["outputMotionParticles"], particles, kept, matrices, self.getStatesDir())
-        self._defineOutputs(**made)
-        for output in made.values():
-            self._defineSourceRelation(pointer, output)
+        self._defineMade(pointer, made)
 
     def _makeVolumes(self, rows: Dict[int, ClusterRow], rate: float) -> Any:
         volumes = self._createSetOfVolumes()

@@ -1,7 +1,6 @@
 """Form, settings and steps that 2D and 3D training share."""
 import json
 import os
-import shutil
 from typing import Any, Dict, List
 
 import pyworkflow.protocol.params as params
@@ -26,7 +25,6 @@ from .form_settings import (
 )
 from .protocol_base import (
     VaeganProtBase,
-    file_digest,
     kept_box_ang,
     radius_frac,
     set_digest,
@@ -104,9 +102,7 @@ class VaeganProtTrain(VaeganProtBase):
 
     # --------------------------- STEPS functions ---------------------------
     def convertInputStep(self, digest: str, aligned: bool) -> None:
-        before = file_digest(self._getExtraPath(PARTICLES_STAR))
-        if before != file_digest(self._writeParticles(self.getParticlesPointer().get(), aligned)) and before:
-            shutil.rmtree(self._getExtraPath(RUN_DIR), ignore_errors=True)  # networks of other particles
+        self._convertAnew(self.getParticlesPointer().get(), self._getExtraPath(RUN_DIR), aligned)
 
     def trainStep(self, digest: str, settings: str) -> None:
         status = self._runEngine(self._getSettings(), self.COMMAND, RUN_DIR)
