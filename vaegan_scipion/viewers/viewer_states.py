@@ -10,12 +10,12 @@ from matplotlib.figure import Figure
 from ..convert.from_engine import Picture
 from ..convert.poses import read_poses
 from ..engine.vaegan_engine.contract import wording
+from ..engine.vaegan_engine.contract.chimerax import maps_commands
 from ..engine.vaegan_engine.contract.labels import STATES, state_colour, state_name
 from ..engine.vaegan_engine.contract.surface_picture import surface_level
 from ..engine_run import result_file
 from ..protocols import VaeganProtStates
 from . import cards, map_drawings, plots, states_drawings
-from .chimera_commands import maps_commands
 from .moving import Frame, Movie
 from .viewer_base import MOVIES_DIR, VaeganViewer, fsc_curve, read_picture
 

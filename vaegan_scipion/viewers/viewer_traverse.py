@@ -4,10 +4,10 @@ from typing import Any, Callable, Dict, List, Sequence
 
 import pyworkflow.protocol.params as params
 
+from ..engine.vaegan_engine.contract.chimerax import series_commands
 from ..engine.vaegan_engine.contract.labels import cluster_colour, cluster_name
 from ..protocols import VaeganProtTraverse
 from . import plots
-from .chimera_commands import series_commands
 from .moving import Frame, Movie
 from .viewer_base import MOVIES_DIR, VaeganViewer, central_section, read_picture
 

@@ -50,6 +50,8 @@ _TABLE = (
             "contract.settings:ClusterRun", forecast=True),
     Command("traverse", "PCA inside each cluster and maps along it", "latent.traverse:run_traverse",
             "contract.settings:TraverseRun"),
+    Command("decode", "maps at any points of a trained landscape, as a series for ChimeraX", "latent.decode:run_decode",
+            "latent.decode:DecodeOptions"),
     Command("halves", "train two independent halves and compare them (FSC)", "evaluation.halves:run_halves",
             "contract.settings:HalvesRun"),
     Command("consensus", "what several clusterings or sets of states of the same particles agree on",

@@ -1,4 +1,6 @@
 """Commands that let ChimeraX show maps: a series to play, states side by side. Text alone."""
+from __future__ import annotations
+
 import os
 from typing import Sequence, Tuple
 
