@@ -25,14 +25,16 @@ from pyworkflow.protocol import getProtocolFromDb
 import vaegan_scipion.protocols
 from vaegan_scipion.constants import VAEGAN_ENV_ACTIVATION
 from vaegan_scipion.protocols import (
+    VaeganProtClasses2D,
     VaeganProtCluster,
     VaeganProtEvaluate,
     VaeganProtSelect,
+    VaeganProtStates,
     VaeganProtTrain3D,
     VaeganProtTraverse,
 )
 from vaegan_scipion.protocols.protocol_train_3d import NO_POSES
-from vaegan_scipion.tests.phantom import import_phantom, make_fake_environment
+from vaegan_scipion.tests.phantom import ProjectTest, import_phantom, make_fake_environment
 
 PROJECT = "vaegan_gui"
 RUN_S = 120
@@ -40,11 +42,18 @@ ANALYZE = "Analyze results"
 CLOSES = ("Close", "OK", "Cancel")
 VIEWS = {  # button of a viewer -> name of the picture
     VaeganProtTrain3D: {"showCurves": "curves", "showComponents": "components"},
-    VaeganProtCluster: {"showDensity": "density", "showColoured": "coloured", "showCards": "cards",
-                        "showPictures": "maps", "showFsc": "fsc"},
+    VaeganProtCluster: {"showAnswer": "answer", "showDensity": "density", "showColoured": "coloured",
+                        "showCards": "cards",
+                        "showPictures": "maps", "showSurfaces": "surfaces", "showFsc": "fsc"},
     VaeganProtTraverse: {"showStrips": "strips", "showMovie": "movie"},
     VaeganProtEvaluate: {"showCounts": "counts"},
+    VaeganProtStates: {"showAnswer": "states_answer", "showVerdict": "states_verdict", "showCards": "states_cards",
+                       "showSurfaces": "states_surfaces", "showViews": "states_views", "showFsc": "states_fsc",
+                       "showFilm": "states_film", "showJunk": "states_junk"},
+    VaeganProtClasses2D: {"showAnswer": "classes_answer", "showAverages": "classes_averages", "showFrc": "classes_frc",
+                          "showJunk": "classes_junk"},
 }
+MAY_BE_EMPTY = ("showFilm", "showJunk")  # a message in place of a figure where nothing moves or was set aside
 
 
 def make_project():
@@ -79,14 +88,17 @@ def make_project():
         project.launchProtocol(protocol, wait=True)
         if not protocol.isFinished():
             sys.exit(f"gui: {protocol.getObjLabel()} failed: {protocol.getErrorMessage()}")
+    small = type("Small", (ProjectTest,), {"proj": project})  # the set has fewer particles than these forms take
+    for protocol_class in (VaeganProtStates, VaeganProtClasses2D):
+        small.make(protocol_class, boxPx=16, inputParticles=(imported, "outputParticles"))
     return project.getPath()
 
 
 class Session:
     """The steps, in order."""
 
-    def __init__(self, window, driver):
-        self.window, self.driver, self.forms = window, driver, []
+    def __init__(self, window, driver, made_here):
+        self.window, self.driver, self.forms, self.made_here = window, driver, [], made_here
         original = FormWindow.__init__
 
         def remembering(form, *args, **kwargs):
@@ -181,7 +193,8 @@ class Session:
         viewer = self.open_viewer(protocol_class)
         self.driver.picture("viewer_" + protocol_class.__name__.replace("VaeganProt", "").lower(), viewer.root)
         for button, name in VIEWS[protocol_class].items():
-            self.one_figure(viewer, button, name)
+            if self.made_here or button not in MAY_BE_EMPTY:
+                self.one_figure(viewer, button, name)
         return viewer
 
     def one_figure(self, viewer, button, name):
@@ -292,8 +305,9 @@ class Session:
         viewer = self.figures_of(VaeganProtTraverse)
         self.chimera_says_what_is_missing(viewer)
         self.close(viewer.root)
-        if self.runs_of(VaeganProtEvaluate):
-            self.close(self.figures_of(VaeganProtEvaluate).root)
+        for protocol_class in (VaeganProtEvaluate, VaeganProtStates, VaeganProtClasses2D):
+            if self.runs_of(protocol_class):
+                self.close(self.figures_of(protocol_class).root)
         viewer = self.figures_of(VaeganProtCluster)
         self.table(viewer)
         self.report(viewer, clustering)
@@ -326,7 +340,7 @@ def main():
     path = Manager().getProjectPath(sys.argv[3]) if len(sys.argv) > 3 else make_project()
     window = ProjectWindow(path)
     driver = Driver(window.root, folder, scale)
-    session = Session(window, driver)
+    session = Session(window, driver, made_here=len(sys.argv) <= 3)
 
     def work():
         code = 1

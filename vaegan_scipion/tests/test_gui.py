@@ -12,7 +12,9 @@ from vaegan_scipion import protocols
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "gui.py"
 PICTURES = ("project", "viewer_train3d", "viewer_cluster", "viewer_traverse", "viewer_evaluate", "curves", "components",
             "density", "coloured", "cards", "maps", "fsc", "strips", "movie", "counts", "no_chimerax", "classes",
-            "umap_lasso", "umap_created", "project_after")
+            "umap_lasso", "umap_created", "project_after", "viewer_states", "viewer_classes2d", "answer", "surfaces",
+            "states_answer", "states_verdict", "states_cards", "states_surfaces", "states_views", "states_fsc",
+            "states_film", "states_junk", "classes_answer", "classes_averages", "classes_frc", "classes_junk")
 
 
 def reason_to_skip():

@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_records import clustering
+from made_records import clustering, comparison, junk_numbers, proof, state_row, states_summary
 from sklearn.metrics import normalized_mutual_info_score
-from vaegan_engine.contract.answer import crossing, trusted
+from vaegan_engine.contract.answer import clusters_answer, crossing, states_answer, trusted
 from vaegan_engine.contract.records import Stability
 
 STABLE = clustering(stability=Stability(3, 100, 0.85, [0.97, 0.95, 0.99, 0.96], [4, 4, 4]))
@@ -50,3 +50,31 @@ def test_which_to_trust(clusters, states, details, posed, begin, end):
     text = trusted(crossed(clusters, states), details, posed)
     assert text.startswith(begin), text
     assert text.endswith(end), text
+
+
+def test_states_are_told_in_plain_words():
+    """What is proven, what is not, what moves, what was set aside."""
+    def row(label, resolution_ang, **figures):
+        proven = proof(proven_0143=figures.pop("proven", True))
+        return state_row(label, 100, 0.5, comparison(resolution_0143_ang=resolution_ang, **figures), proven)
+
+    two = states_answer(states_summary(junk=junk_numbers(10, 0.05)), [row(0, 12.0), row(1, 14.26)])
+    assert two == (
+        "2 states, to trust and to go on with: two halves of the images agree on who belongs where (to 0.98 for the "
+        "two states most alike; 1 = perfect). Half maps agree to 12.0 to 14.3 Å. 5 % of the images fit no state and "
+        "are set aside.")
+    one = states_answer(states_summary(pairs=[]), [row(0, 12.0, crossed_0143=False)])
+    assert one == (
+        "One structure: no group of its images differs from the others by more than noise does. Half maps agree to "
+        "12.0 Å, the finest that this box can show.")
+    unproven = row(1, 9.0, proven=False)
+    assert "of state 2 no resolution is proven" in states_answer(states_summary(), [row(0, 12.0), unproven])
+    assert "No resolution is proven: the half maps" in states_answer(states_summary(), [unproven])
+    nothing = states_answer(states_summary(verdict="no structure found", has_states=False), [row(0, 12.0)])
+    assert nothing == "Nothing to trust yet: no structure found."
+
+
+def test_clusters_without_states_are_a_first_look():
+    assert "confirm it" in clusters_answer(clustering(verdict="3 clusters"), posed=False)
+    assert clusters_answer(clustering(verdict="3 clusters"), posed=True) == "3 clusters."
+    assert clusters_answer(clustering(), posed=True) == "3 clusters, whose stability was not looked at."
