@@ -52,7 +52,7 @@ def timed(what, work):
 
 
 def import_particles(project, n_particles):
-    """A finished import of generated particles, ids rising by two: never row numbers."""
+    """A finished import of generated particles, ids rising by seven: never row numbers, and in every group."""
     protocol = project.newProtocol(ProtImportParticles)
     project.saveProtocol(protocol)
     protocol.makePathsAndClean()
@@ -67,7 +67,7 @@ def import_particles(project, n_particles):
     particles.setHasCTF(True)
     for index in range(1, n_particles + 1):
         particle = Particle()
-        particle.setObjId(2 * index)
+        particle.setObjId(7 * index)
         particle.setLocation(index, stack)
         particle.setSamplingRate(PIXEL_SIZE_ANG)
         particle.setAcquisition(microscope)

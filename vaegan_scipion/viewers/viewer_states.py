@@ -99,7 +99,8 @@ class VaeganStatesViewer(VaeganViewer):
         poses = list(read_poses(self.protocol.getStatesDir()).values())
         shown = []
         for row in self.protocol.readClusterRows():
-            angles = np.array([(pose.rot_deg, pose.tilt_deg) for pose in poses if pose.label == row.label])
+            own = [(pose.rot_deg, pose.tilt_deg) for pose in poses if pose.label == row.label]
+            angles = np.array(own).reshape(-1, 2)
             shown.append(states_drawings.Views(row.label, *angles.T, wording.views_text(
                 row.of_state.scf, row.of_state.unsampled_frac)))
         return self.figure_view(states_drawings.draw_views, shown, title="Viewing directions",
