@@ -13,7 +13,7 @@ from ..engine.vaegan_engine.contract.surface_picture import coloured, finer, sur
 from ..engine.vaegan_engine.contract.wording import JUNK_REASONS
 from . import plots
 
-LINE_CHARS_PER_IN = 11
+LINE_CHARS_PER_IN = 9.8  # of the bold face at 11 points
 SENTENCE_LINE_IN = 0.21
 
 

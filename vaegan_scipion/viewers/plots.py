@@ -251,7 +251,7 @@ def counts_size_in(counts: np.ndarray) -> Tuple[float, float]:
 def draw_answer(figure: Figure, crossed: Crossing, sentence: str) -> Figure:
     """Which of states and clusters to trust, and how many particles of each cluster are in each state."""
     width_in, height_in = figure.get_size_inches()
-    figure.text(0.03, 1 - 0.15 / height_in, textwrap.fill(sentence, int(11 * width_in)), va="top", fontsize=11,
+    figure.text(0.03, 1 - 0.15 / height_in, textwrap.fill(sentence, int(9.8 * width_in)), va="top", fontsize=11,
                 weight="bold")
     below = figure.add_axes((2.0 / width_in, 0.7 / height_in, 1 - 2.2 / width_in, 1 - 2.1 / height_in))
     fill_counts(below, np.array(crossed.counts), crossed.clusters, [state_name(s) for s in crossed.states], CLUSTERS)
