@@ -76,14 +76,14 @@ def class_order(state: Classified, judged: Judged) -> np.ndarray:
 
 def particle_table(state: Classified, judged: Judged, order: np.ndarray, pixel_size_ang: float) -> Table:
     """The particles' rows, classes under their numbers in ``order``."""
-    found = state.candidates
+    candidates = state.candidates
     label = np.append(np.argsort(order), UNASSIGNED)
-    pose = found.pose[:, 0]
+    pose = candidates.pose[:, 0]
     psi_deg = (np.rad2deg(pose[:, 0]) + 180) % 360 - 180
-    typical = np.array([*(np.median(found.contrast[found.best == k]) for k in range(len(order))), 1.0])
-    return Table(label[found.best], judged.image, found.probability, psi_deg, pixel_size_ang * pose[:, 1:],
-                 found.contrast / np.maximum(typical[found.best], 1e-6), judged.gain,
-                 image_reasons(judged, found.best))
+    typical = np.array([*(np.median(candidates.contrast[candidates.best == k]) for k in range(len(order))), 1.0])
+    return Table(label[candidates.best], judged.image, candidates.probability, psi_deg, pixel_size_ang * pose[:, 1:],
+                 candidates.contrast / np.maximum(typical[candidates.best], 1e-6), judged.gain,
+                 image_reasons(judged, candidates.best))
 
 
 def image_reasons(judged: Judged, class_of: np.ndarray) -> list[str]:
@@ -133,8 +133,8 @@ def write_stars(data: DataConfig, cache: ParticleCache, table: Table, out_dir: P
     angles = np.stack((np.zeros_like(table.psi_deg), np.zeros_like(table.psi_deg), table.psi_deg), 1)
 
     def columns(source: RelionTable, chosen: np.ndarray) -> dict[str, np.ndarray]:
-        found = particle_stars.aligned_columns(source, cache, chosen, angles, table.shifts_ang)
-        return {**found, "rlnClassNumber": whole_numbers(table.label[chosen] + 1),
+        aligned = particle_stars.aligned_columns(source, cache, chosen, angles, table.shifts_ang)
+        return {**aligned, "rlnClassNumber": whole_numbers(table.label[chosen] + 1),
                 "rlnMaxValueProbDistribution": decimals(table.probability[chosen])}
 
     particle_stars.write_stars(data, cache, table.junk, columns, out_dir)

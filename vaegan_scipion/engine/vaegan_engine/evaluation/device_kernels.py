@@ -66,13 +66,13 @@ def differences(device: torch.device) -> list[Difference]:
     """All kernels on ``device`` against the CPU."""
     case = made_case()
     here, there = (results(case, where) for where in (torch.device("cpu"), device))
-    found = [relative(name, here.arrays[name], there.arrays[name]) for name in here.arrays]
+    apart_by = [relative(name, here.arrays[name], there.arrays[name]) for name in here.arrays]
     same_best = (here.posterior.best_rotation == there.posterior.best_rotation.cpu()).float().mean()
-    found.append(Difference("search_best_poses_apart", 1 - float(same_best), MAX_SHARE_APART))
+    apart_by.append(Difference("search_best_poses_apart", 1 - float(same_best), MAX_SHARE_APART))
     turned = rotation_distance_deg(here.rotations, there.rotations.cpu())
     moved = (here.shifts_px - there.shifts_px.cpu()).norm(dim=1)
     apart = ((turned > APART_DEG) | (moved > APART_PX)).float().mean()
-    return [*found, Difference("refined_poses_apart", float(apart), MAX_SHARE_APART)]
+    return [*apart_by, Difference("refined_poses_apart", float(apart), MAX_SHARE_APART)]
 
 
 def relative(kernel: str, here: Tensor, there: Tensor) -> Difference:
@@ -117,15 +117,15 @@ def results(case: Case, device: torch.device) -> Results:
     map_px = map_box_px(RADIUS, BOX_PX)
     top, bottom = add_slices(lambda rows: (moved[rows], case.ctf[rows].square()), band, case.rotations, map_px,
                               torch.eye(3, device=device)[None])
-    model, found = e_and_m_step(case, transforms, band)
+    model, posterior = e_and_m_step(case, transforms, band)
     precision = band.weight / (transforms - case.ctf * slices).abs().square().mean()
     near = AtPoses(transforms, case.ctf, case.rotations, case.shifts_px, band)
     rotations, shifts_px, misfit = refine_poses(map_ft, near, precision)
     arrays = {"transforms": transforms, "slices": slices, "summed_slices": top, "summed_weights": bottom,
-              "solved_map": solved(top, bottom, map_px, RADIUS), "log_evidence": found.log_evidence,
+              "solved_map": solved(top, bottom, map_px, RADIUS), "log_evidence": posterior.log_evidence,
               "posterior_sums": model.numerator, "noise": model.noise, "misfit": misfit,
               "decoded_map": decoded_map(device)}
-    return Results(arrays, found, rotations, shifts_px)
+    return Results(arrays, posterior, rotations, shifts_px)
 
 
 def e_and_m_step(case: Case, transforms: Tensor, band: Band) -> tuple[MapMixture, Posterior]:
@@ -136,9 +136,9 @@ def e_and_m_step(case: Case, transforms: Tensor, band: Band) -> tuple[MapMixture
     model.fit_box(RADIUS)
     images = Shifted(transforms, case.ctf, band, shift_phases(band, shift_grid(1.0, 1.0, transforms.device)))
     templates = model.templates(band, case.grid)
-    found = search(images, model, templates, spread=0.2)
-    accumulate(model, found, images._replace(ctf=images.ctf * found.contrast[:, None]), templates)
-    return model, found
+    posterior = search(images, model, templates, spread=0.2)
+    accumulate(model, posterior, images._replace(ctf=images.ctf * posterior.contrast[:, None]), templates)
+    return model, posterior
 
 
 def decoded_map(device: torch.device) -> Tensor:
@@ -150,7 +150,7 @@ def decoded_map(device: torch.device) -> Tensor:
 
 def check(device: torch.device, report: Callable[[str, float], None]) -> list[str]:
     """Report every difference; returns those that are too large, as text."""
-    found = differences(device)
-    for difference in found:
+    all_differences = differences(device)
+    for difference in all_differences:
         report(difference.kernel, difference.value)
-    return [difference.text() for difference in found if not difference.is_small]
+    return [difference.text() for difference in all_differences if not difference.is_small]

@@ -71,10 +71,10 @@ def run_fullres(asked: FullresRun, out_dir: Path, resume: bool = False, tuning: 
     with stoppable(out_dir):
         with progress_bar(len(images) * asked.max_rounds, "full resolution", "images") as bar:
             clock = Clock(time.monotonic(), bar.update)
-            found = [refine_state(inputs, start, Rounds(asked.max_rounds, recorder, clock), tuning)
+            refined = [refine_state(inputs, start, Rounds(asked.max_rounds, recorder, clock), tuning)
                      for start in inputs.states]
         seconds = time.monotonic() - clock.began
-        summary = output.write(inputs, found, output.Asked(asked, seconds, clock.n_refined), out_dir)
+        summary = output.write(inputs, refined, output.Asked(asked, seconds, clock.n_refined), out_dir)
     steps.clear()
     return summary
 

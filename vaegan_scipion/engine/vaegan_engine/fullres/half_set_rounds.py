@@ -149,17 +149,17 @@ def refine_round(state: StateImages, before: Refinement) -> Refinement:
     shell = torch.arange(wide.n_shells, device=noise.device)
     turned_deg = rotation_distance_deg(rotations, before.rotations).median()
     moved_px = (shifts_px - before.shifts_px).norm(dim=1).median()
-    found = FullresRound(shells, resolution_of(fsc[:int(wide.radius) + 1], state), float(turned_deg),
+    this_round = FullresRound(shells, resolution_of(fsc[:int(wide.radius) + 1], state), float(turned_deg),
                          float(moved_px) * state.images.pixel_size_ang)
     return Refinement(rotations, shifts_px, torch.where(shell < int(wide.radius), noise, before.noise), shells,
-                      [*before.rounds, found])
+                      [*before.rounds, this_round])
 
 
 def resolution_of(fsc: np.ndarray, state: StateImages) -> float:
     """Resolution in A at ``FullresTuning.min_fsc`` of an FSC of the first shells; the last one where it stays above."""
     box_ang = state.box_px * state.images.pixel_size_ang
-    found = resolution_at(fsc, state.tuning.min_fsc, state.box_px, state.images.pixel_size_ang)
-    return found.ang if found.crossed else box_ang / (len(fsc) - 1)
+    resolution = resolution_at(fsc, state.tuning.min_fsc, state.box_px, state.images.pixel_size_ang)
+    return resolution.ang if resolution.crossed else box_ang / (len(fsc) - 1)
 
 
 def noise_over_signal(fsc: np.ndarray, reached: int) -> Tensor:

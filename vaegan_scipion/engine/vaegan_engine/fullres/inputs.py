@@ -96,15 +96,15 @@ def open_inputs(run: FullresRun, device: torch.device, tuning: FullresTuning) ->
     angles_deg = torch.from_numpy(poses.angles_deg[here])
     shifts_px = torch.from_numpy(poses.shifts_ang[here] / table.pixel_size_ang)
     starts = [state_start(row, images) for row in read_cluster_rows(folder) if row.label != UNASSIGNED]
-    found = Inputs(
+    inputs = Inputs(
         streamed.data, read_star(Path(data.particles)), images, table.row_number[rows] - 1, table.particle_id[rows],
         poses.label[here], half_sets_of(poses, here, folder), euler_to_matrix(*angles_deg.T).float().to(device),
         shifts_px.float().to(device), starts, mask_of(folder, starts, images, tuning).to(device),
         table.sha256 if table.ids_are_rows else "", lambda some: streamed.background(rows[some]), poses.symmetry)
     for note in table.notes:
         print(note, flush=True)
-    check_halves(found, folder)
-    return found
+    check_halves(inputs, folder)
+    return inputs
 
 
 class _Rows:

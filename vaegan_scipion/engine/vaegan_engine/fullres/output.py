@@ -48,14 +48,14 @@ class Asked:
     n_refined: int
 
 
-def write(inputs: Inputs, found: list[Found], asked: Asked, out_dir: Path) -> FullresSummary:
-    """Write everything into ``out_dir``; one entry of ``found`` per state of ``inputs``."""
+def write(inputs: Inputs, refined: list[Found], asked: Asked, out_dir: Path) -> FullresSummary:
+    """Write everything into ``out_dir``; one entry of ``refined`` per state of ``inputs``."""
     (out_dir / result_files.MAPS).mkdir(parents=True, exist_ok=True)
-    cache, table = particle_table(inputs, found, asked)
+    cache, table = particle_table(inputs, refined, asked)
     write_tables(cache, table, out_dir)
     write_stars(inputs.data, cache, table, out_dir)
     rows, states, strip = [], [], []
-    for start, (state, refinement) in zip(inputs.states, found, strict=True):
+    for start, (state, refinement) in zip(inputs.states, refined, strict=True):
         update_status(out_dir, stage=f"maps of {state_name(start.label)}")
         maps = final_maps(final_half_maps(state, refinement), inputs.mask.cpu().numpy(), start.shared_shell,
                           inputs.images.pixel_size_ang, asked.run.b_factor_ang2)
@@ -83,10 +83,10 @@ def write(inputs: Inputs, found: list[Found], asked: Asked, out_dir: Path) -> Fu
     return summary
 
 
-def particle_table(inputs: Inputs, found: list[Found], asked: Asked) -> tuple[ParticleCache, Table]:
+def particle_table(inputs: Inputs, refined: list[Found], asked: Asked) -> tuple[ParticleCache, Table]:
     """All particles with their last poses."""
     images, rotations, shifts_px = inputs.images, inputs.rotations.clone(), inputs.shifts_px.clone()
-    for state, refinement in found:
+    for state, refinement in refined:
         at = torch.from_numpy(state.rows).to(rotations.device)
         rotations[at], shifts_px[at] = refinement.rotations, refinement.shifts_px
     no_images = cast(np.memmap, np.empty(0))
@@ -142,9 +142,9 @@ def write_state_star(inputs: Inputs, cache: ParticleCache, table: Table, label: 
     write_rows(inputs.star, inputs.star_rows[chosen], columns, out_dir / state_star(label), inputs.data.stack)
 
 
-def state_record(inputs: Inputs, start: StateStart, found: Found, maps: FinalMaps, out_dir: Path) -> FullresState:
+def state_record(inputs: Inputs, start: StateStart, refined: Found, maps: FinalMaps, out_dir: Path) -> FullresState:
     """The entry of ``fullres.json``; writes RELION's script too."""
-    state, refinement = found
+    state, refinement = refined
     files, images = map_files(start.label), inputs.images
     turned_deg, moved_px = changes(inputs, state, refinement)
     flipped = images.ctf[state.rows, 7] != 0

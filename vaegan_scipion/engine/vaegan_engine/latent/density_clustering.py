@@ -153,13 +153,13 @@ def group_by_density(z: np.ndarray, points: np.ndarray, min_cluster_size: int, m
 
     Where all groups end up as one, nothing is parted from it, and the unassigned belong to it too.
     """
-    found, probability = density_labels(points, min_cluster_size, min_samples)
-    labels = join_unseparated(z, found, largest_valley)
+    by_density, probability = density_labels(points, min_cluster_size, min_samples)
+    labels = join_unseparated(z, by_density, largest_valley)
     if largest_valley > 0 and labels.max() == 0:
         labels, probability = np.zeros_like(labels), np.where(labels == UNASSIGNED, 0.0, probability)
     labels = renumbered(labels)
-    before = [GroupBefore(int(g), int((found == g).sum()), int(labels[found == g][0]))
-              for g in np.unique(found) if g != UNASSIGNED]
+    before = [GroupBefore(int(g), int((by_density == g).sum()), int(labels[by_density == g][0]))
+              for g in np.unique(by_density) if g != UNASSIGNED]
     return Grouping(labels, probability, min_cluster_size, before)
 
 

@@ -207,17 +207,17 @@ def _refined_full(transform: Tensor, band: _Band, d: int, rotation: Tensor,
 
 
 
-def with_axes(found: AlignedMap, symmetry: str) -> AlignedMap:
+def with_axes(aligned: AlignedMap, symmetry: str) -> AlignedMap:
     """The alignment next to one that was found freely that leaves the axes of two maps of a symmetry where they are.
 
     The rotation is ``symmetry.keeping_axes``, the shift lies along the axis of Cn and is 0 where there are several.
     Map and correlation stay those of the free one. As it is for C1.
     """
     if not is_symmetric(symmetry):
-        return found
+        return aligned
     along = np.array([0, 0, 1] if family_and_fold(symmetry)[0] == "C" else [0, 0, 0], np.float32)
-    R = keeping_axes(torch.from_numpy(np.asarray(found.rotation, np.float32)), symmetry, found.mirrored)
-    return found._replace(rotation=R.numpy(), shift_px=found.shift_px * along, shift_ang=found.shift_ang * along)
+    R = keeping_axes(torch.from_numpy(np.asarray(aligned.rotation, np.float32)), symmetry, aligned.mirrored)
+    return aligned._replace(rotation=R.numpy(), shift_px=aligned.shift_px * along, shift_ang=aligned.shift_ang * along)
 
 
 def mirrored_rows(A: Tensor) -> Tensor:
@@ -226,12 +226,12 @@ def mirrored_rows(A: Tensor) -> Tensor:
     return torch.cat((rows, torch.linalg.cross(rows[:, 0], rows[:, 1])[:, None]), 1)
 
 
-def carried(A: Tensor, shifts_px: Tensor, found: AlignedMap, forward: bool) -> tuple[Tensor, Tensor]:
-    """Poses in map b of poses in map a (``forward``), or the reverse; ``found``: b aligned to a."""
-    R = torch.from_numpy(np.asarray(found.rotation, np.float32)).to(A)
-    t = torch.from_numpy(np.asarray(found.shift_px, np.float32)).to(A)
+def carried(A: Tensor, shifts_px: Tensor, aligned: AlignedMap, forward: bool) -> tuple[Tensor, Tensor]:
+    """Poses in map b of poses in map a (``forward``), or the reverse; ``aligned``: b aligned to a."""
+    R = torch.from_numpy(np.asarray(aligned.rotation, np.float32)).to(A)
+    t = torch.from_numpy(np.asarray(aligned.shift_px, np.float32)).to(A)
     if forward:
         moved = A @ R.T
-        return (mirrored_rows(moved) if found.mirrored else moved), shifts_px + A[:, :2] @ t
-    own = (mirrored_rows(A) if found.mirrored else A) @ R
+        return (mirrored_rows(moved) if aligned.mirrored else moved), shifts_px + A[:, :2] @ t
+    own = (mirrored_rows(A) if aligned.mirrored else A) @ R
     return own, shifts_px - own[:, :2] @ t

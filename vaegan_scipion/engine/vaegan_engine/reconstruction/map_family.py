@@ -121,14 +121,14 @@ def seen(maps: Family, images: Posed, precision: Tensor, spreads: Spreads) -> Se
     return Seen(columns, products, inner, at, weighted)
 
 
-def nuisance_moments(found: Seen, mean: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def nuisance_moments(particles: Seen, mean: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """``E u`` (n, 6), ``E u c^T`` (n, 6, m) and ``E u u^T`` (n, 6, 6), of ``E c`` (n, m) and ``E c c^T`` (n, m, m)."""
-    across = found.inner @ found.products[:, :N_NUISANCES, N_NUISANCES:-1]  # (n, 6, m)
-    told = found.inner @ found.products[:, :N_NUISANCES, -1:]  # (n, 6, 1)
+    across = particles.inner @ particles.products[:, :N_NUISANCES, N_NUISANCES:-1]  # (n, 6, m)
+    told = particles.inner @ particles.products[:, :N_NUISANCES, -1:]  # (n, 6, 1)
     u = (told - across @ mean[..., None])
     u_c = told @ mean[:, None] - across @ second
     cross = told @ (across @ mean[..., None]).mT
-    u_u = found.inner + told @ told.mT - cross - cross.mT + across @ second @ across.mT
+    u_u = particles.inner + told @ told.mT - cross - cross.mT + across @ second @ across.mT
     return u[..., 0], u_c, u_u
 
 
@@ -145,15 +145,15 @@ class Sums:
         self.power = torch.zeros(len(band.index), device=band.kxy.device)  # of the whitened residual
         self.count = 0
 
-    def add(self, found: Seen, mean: Tensor, second: Tensor) -> None:
+    def add(self, particles: Seen, mean: Tensor, second: Tensor) -> None:
         """Images with ``E c`` ``(n, m)`` and ``E c c^T`` ``(n, m, m)``."""
-        u, u_c, u_u = nuisance_moments(found, mean, second)
+        u, u_c, u_u = nuisance_moments(particles, mean, second)
         one = torch.ones_like(mean[:, :1])
         to_mean = torch.cat((-u, -mean, one), 1)[:, None]
         to_basis = torch.cat((-u_c.mT, -second, mean[..., None]), 2)
-        residual = torch.view_as_complex((torch.cat((to_mean, to_basis), 1) @ found.columns).unflatten(-1, (-1, 2)))
+        residual = torch.view_as_complex((torch.cat((to_mean, to_basis), 1) @ particles.columns).unflatten(-1, (-1, 2)))
         self.power += residual[:, 0].abs().square().sum(0)
-        self._scatter(residual * found.weighted[:, None], found.weighted.square(), found.at)
+        self._scatter(residual * particles.weighted[:, None], particles.weighted.square(), particles.at)
         whole = torch.cat((one, mean), 1)
         self.second += whole.T @ whole
         self.second[1:, 1:] += (second - mean[:, :, None] * mean[:, None]).sum(0)

@@ -273,18 +273,18 @@ def _contrast(best: Tensor, rotation: Tensor, power: Tensor, spread: float) -> T
     return ((2 * best.gather(1, map_index) + prior) / (power.gather(1, row) + prior)).clamp_min(0).sqrt().squeeze(1)
 
 
-def accumulate(model: MapMixture, found: Posterior, images: Shifted, templates: UsedTemplates) -> None:
+def accumulate(model: MapMixture, posterior: Posterior, images: Shifted, templates: UsedTemplates) -> None:
     """M step, first half: add the images to the sums of maps and noise, weighted by their posterior."""
     transforms, ctf, band, phases = images
     precision = model.precision(band)
     m = len(templates.rotations)
-    used, row = torch.unique(found.map_index * m + found.rotation, return_inverse=True)
-    values = (transforms[found.image] * ctf[found.image]) * phases[found.shift] * found.weight[:, None]
+    used, row = torch.unique(posterior.map_index * m + posterior.rotation, return_inverse=True)
+    values = (transforms[posterior.image] * ctf[posterior.image]) * phases[posterior.shift] * posterior.weight[:, None]
     back = torch.zeros(len(used), values.shape[1], 2, device=values.device).index_add_(
         0, row, torch.view_as_real(values))
     back_complex = torch.view_as_complex(back)
     power = torch.zeros(back.shape[:2], device=values.device).index_add_(
-        0, row, ctf[found.image].square() * found.weight[:, None])
+        0, row, ctf[posterior.image].square() * posterior.weight[:, None])
     slices = templates.slices_of(used)
     residual = (transforms.abs().square().sum(0) - 2 * (back_complex.conj() * slices).real.sum(0)
                 + (power * slices.abs().square()).sum(0)).clamp_min(0)

@@ -101,12 +101,12 @@ def _functions(basis: Basis, n_psi: int, parity: int) -> Functions:
     turned = folded > n_psi // 2
     phase_class = torch.where(turned, n_psi - folded, folded)
     values = torch.where(turned, basis.values.conj(), basis.values)
-    found = torch.where(turned[:, None], basis.coefficients.conj(), basis.coefficients)
+    of_parity = torch.where(turned[:, None], basis.coefficients.conj(), basis.coefficients)
     psi = (2 * math.pi / n_psi) * torch.arange(n_psi // 2, device=folded.device)
     columns, blocks, angles, at = [values.real[:, :0]], [], [psi[:, None][:, :0]], 0
     for number in range(parity, n_psi // 2 + 1, 2):
         own = phase_class == number
-        real, imag = found.real[own], found.imag[own]
+        real, imag = of_parity.real[own], of_parity.imag[own]
         sums, turns = [torch.cat((real, -imag)), torch.cat((imag, real))], [(number * psi).cos(), -(number * psi).sin()]
         if number in (0, n_psi // 2):  # their sines are 0
             del sums[1], turns[1]

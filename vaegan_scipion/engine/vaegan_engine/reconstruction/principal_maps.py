@@ -104,8 +104,8 @@ def principal_maps(start: PrincipalMaps, images: Chunks, rows: Tensor, constrain
 def improved(maps: PrincipalMaps, images: Chunks, rows: Tensor, constraint: MapConstraint, rounds: int
              ) -> PrincipalMaps:
     """Rounds of expectation maximisation on the images ``rows``."""
-    def moments(_: Tensor, found: Seen) -> tuple[Tensor, Tensor]:
-        mean, covariance = linear_posterior(found.gram, found.pull)
+    def moments(_: Tensor, seen_images: Seen) -> tuple[Tensor, Tensor]:
+        mean, covariance = linear_posterior(seen_images.gram, seen_images.pull)
         return mean, covariance + mean[:, :, None] * mean[:, None]
 
     for _ in range(rounds):

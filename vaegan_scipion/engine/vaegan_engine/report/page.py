@@ -375,11 +375,11 @@ def settings_table(heading: str, run: Any) -> str:
 
 def flattened(run: Any, prefix: str = "") -> list[tuple[str, Described, Any]]:
     """(name, what is known of it, value) of every field, sections written as SECTION.NAME."""
-    found: list[tuple[str, Described, Any]] = []
+    fields: list[tuple[str, Described, Any]] = []
     for item in described(type(run)):
         value = getattr(run, item.name)
         if dataclasses.is_dataclass(value):
-            found += flattened(value, f"{prefix}{item.name}.")
+            fields += flattened(value, f"{prefix}{item.name}.")
         else:
-            found.append((prefix + item.name, item, value))
-    return found
+            fields.append((prefix + item.name, item, value))
+    return fields

@@ -54,13 +54,13 @@ def film_uri(images: Sequence[np.ndarray], low: float, high: float) -> str:
 def surfaces(array: np.ndarray, colour: str) -> list[tuple[str, str]]:
     """(caption, data URI): the surface of a map seen along z, y and x, in a colour."""
     level, fine = surface_level(array), finer(array)
-    found = []
+    pictures = []
     for name, axis in PLANES:
         rgba = (coloured(surface_picture(fine, axis, level), to_rgb(colour)) * 255).astype(np.uint8)[::-1]
         stream = io.BytesIO()
         Image.fromarray(np.ascontiguousarray(rgba)).save(stream, "PNG")
-        found.append((f"surface along {name}", data_uri(stream.getvalue())))
-    return found
+        pictures.append((f"surface along {name}", data_uri(stream.getvalue())))
+    return pictures
 
 
 def figure_html(uri: str, caption: str, kind: str = "") -> str:
@@ -79,15 +79,15 @@ def views(array: np.ndarray) -> list[tuple[str, str]]:
     """(caption, data URI): three central sections and three projections of a map, or the image itself."""
     if array.ndim == 2:
         return [("class image", grey_uri(array, *limits(array)))]
-    found = []
+    pictures = []
     middle = array.shape[0] // 2
     for name, axis in PLANES:
         section = np.take(array, middle, axis=axis)
-        found.append((f"section across {name}", grey_uri(section, *limits(array))))
+        pictures.append((f"section across {name}", grey_uri(section, *limits(array))))
     for name, axis in PLANES:
         projection = array.sum(axis=axis)
-        found.append((f"projection along {name}", grey_uri(projection, *limits(projection))))
-    return found
+        pictures.append((f"projection along {name}", grey_uri(projection, *limits(projection))))
+    return pictures
 
 
 def section(array: np.ndarray) -> np.ndarray:

@@ -29,9 +29,9 @@ def peak_gb() -> float:
 def free_gb(otherwise: float = 8.0) -> float:
     """Memory of this machine that programs may still take, within the limit of a container; else ``otherwise``."""
     free = _kilobytes("/proc/meminfo", "MemAvailable")
-    found = otherwise if free is None else free * 1024 / GB
+    free_of_machine_gb = otherwise if free is None else free * 1024 / GB
     try:
         limit, used = (int((CGROUP / name).read_text()) for name in ("memory.max", "memory.current"))
-        return min(found, max(0.0, (limit - used) / GB))
+        return min(free_of_machine_gb, max(0.0, (limit - used) / GB))
     except (OSError, ValueError):  # no container, or "max"
-        return found
+        return free_of_machine_gb

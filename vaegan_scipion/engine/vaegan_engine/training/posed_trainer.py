@@ -137,15 +137,15 @@ class PosedTrainer:
         generator, rounds, within_mask = self.vae_gan.generator, self.config.start_rounds, self.constraint
         halves = [principal_maps(start, self.images.part, rows, within_mask, rounds, self.run.compute.seed + k)
                   for k, rows in enumerate(self.images.halves(N_HALF))]
-        found = agreed(*halves)
-        n_agreed = int((found.cosines > LEAST_AGREEMENT).sum())
+        shared = agreed(*halves)
+        n_agreed = int((shared.cosines > LEAST_AGREEMENT).sum())
         n = max(1, n_agreed)
-        generator.agreement.copy_(found.cosines)
-        generator.active.copy_(torch.arange(len(found.basis)) < n)
-        print(f"{n_agreed} of {len(found.basis)} directions are found in both halves "
-              f"(cosines {', '.join(f'{x:.2f}' for x in found.cosines.tolist())})", flush=True)
+        generator.agreement.copy_(shared.cosines)
+        generator.active.copy_(torch.arange(len(shared.basis)) < n)
+        print(f"{n_agreed} of {len(shared.basis)} directions are found in both halves "
+              f"(cosines {', '.join(f'{x:.2f}' for x in shared.cosines.tolist())})", flush=True)
         some, every = self.images.spread(2 * N_HALF), torch.arange(len(self.images), device=self.device)
-        first = replace(halves[0], mean=start.mean, basis=found.basis[:n])
+        first = replace(halves[0], mean=start.mean, basis=shared.basis[:n])
         last = improved(improved(first, self.images.part, some, within_mask, -(-rounds // 3)), self.images.part, every,
                         within_mask, N_LAST)
         return replace(last, basis=torch.cat((last.basis, torch.zeros_like(start.basis[n:]))))
@@ -202,8 +202,8 @@ class PosedTrainer:
     @torch.no_grad()
     def _move_maps(self) -> None:
         """One step of all maps towards the images, each at its present posterior; then what the images say anew."""
-        def moments(rows: Tensor, found: Seen) -> tuple[Tensor, Tensor]:
-            q = self.vae_gan.posterior(found.gram, found.pull)
+        def moments(rows: Tensor, seen_images: Seen) -> tuple[Tensor, Tensor]:
+            q = self.vae_gan.posterior(seen_images.gram, seen_images.pull)
             c = self.vae_gan.generator.coefficients(q.sample(N_MOMENT_SAMPLES, self.vae_gan.rng))
             return c.mean(0), torch.einsum("snk,snl->nkl", c, c) / len(c)
 
@@ -240,9 +240,9 @@ class PosedTrainer:
         self._descend(("critic",), loss + 0.5 * self.config.gradient_penalty * penalty)
         return {"critic_loss": loss.detach(), "gradient_penalty": penalty.detach()}
 
-    def _regression_step(self, found: Seen, residual: Tensor, z: Tensor) -> dict[str, Tensor]:
+    def _regression_step(self, seen_images: Seen, residual: Tensor, z: Tensor) -> dict[str, Tensor]:
         """The encoder reads z back from simulated images: ``-log q(z)``."""
-        simulated = self.pairs.replaced(found, residual)
+        simulated = self.pairs.replaced(seen_images, residual)
         loss = -self.vae_gan.posterior(simulated.gram.detach(), simulated.pull.detach()).log_density(z).mean()
         self._descend(("encoder",), loss)
         return {"encoder_loss": loss.detach()}

@@ -226,10 +226,10 @@ def stages(run: TrainRun) -> list[tuple[str, int]]:
         return math.ceil(kimg * 1000 / batch) * batch
 
     first = whole(config.total_kimg)
-    found: list[tuple[str, int]] = [(run.command, first)]
+    ends: list[tuple[str, int]] = [(run.command, first)]
     if config.encoder_kimg > 0:
-        found.append((f"{run.command}, encoder", max(first, whole(config.total_kimg + config.encoder_kimg))))
-    return found
+        ends.append((f"{run.command}, encoder", max(first, whole(config.total_kimg + config.encoder_kimg))))
+    return ends
 
 
 def total_images(run: TrainRun) -> int:

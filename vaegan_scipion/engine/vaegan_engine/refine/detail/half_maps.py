@@ -95,11 +95,11 @@ def search_apart(problem: Problem, assignment: Assignment, state: int, limit: fl
             source, precision = Coefficients(problem.images, rows, band), band.weight / noises[k][band.shell]
             new = PosedImages(source, tried.rotations[:, 0], tried.shifts_px[:, 0])
             if number == 0:
-                found, _ = new.refined(maps[k], precision, tuning.half_maps.pose_iterations)
+                better, _ = new.refined(maps[k], precision, tuning.half_maps.pose_iterations)
             else:
-                found, _ = better_poses(PosedImages(source, *assignment.poses(rows)), new, maps[k], precision,
+                better, _ = better_poses(PosedImages(source, *assignment.poses(rows)), new, maps[k], precision,
                                         tuning.half_maps.pose_iterations)
-            assignment = assignment.with_state_poses(state, found.rotations, found.shifts_px, rows)
+            assignment = assignment.with_state_poses(state, better.rotations, better.shifts_px, rows)
             maps[k], noises[k] = map_of_half(problem, assignment, rows, radius)
         if radius == last and changed_frac(problem, before, assignment, state) <= tuning.search.max_changed_frac:
             break

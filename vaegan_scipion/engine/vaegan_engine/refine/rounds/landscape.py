@@ -176,12 +176,12 @@ def find_landscape(problem: Problem, state: State, max_shell: float) -> Landscap
     return Landscape(maps, told, by_view, fit, [x.bic() for x in fits], outside, states, pairs, label)
 
 
-def leaves(found: Landscape, parent: int, state: State, problem: Problem) -> list[Leaf]:
+def leaves(landscape: Landscape, parent: int, state: State, problem: Problem) -> list[Leaf]:
     """The landscape's states with their own images, the largest first; those below the smallest state are left out.
 
     Their maps are in the box of the state's map, as that of a state without a landscape is.
     """
-    sizes = [int((found.label == k).sum()) for k in range(found.n_states)]
+    sizes = [int((landscape.label == k).sum()) for k in range(landscape.n_states)]
     large = [k for k in np.argsort(-np.array(sizes), kind="stable").tolist() if sizes[k] >= problem.min_state]
-    return [Leaf(parent, replace(state.part(found.label == k), map=found.state_map(k, state.map.shape[-1])))
+    return [Leaf(parent, replace(state.part(landscape.label == k), map=landscape.state_map(k, state.map.shape[-1])))
             for k in large]

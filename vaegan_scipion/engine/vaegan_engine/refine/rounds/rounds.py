@@ -69,15 +69,15 @@ def find_states(problem: Problem, coarse: CoarseMaps, recorder: Recorder) -> tup
         this, n_before = Round(problem, number, rng, recorder), len(states)
         if evidence.structured:
             this, evidence = choose_mask(this, states, evidence)
-            found, outside_now, landscapes = split(this, states, aside)
+            all_leaves, outside_now, landscapes = split(this, states, aside)
             evidence = replace(evidence, landscapes=landscapes)
             outside = outside | outside_now  # its misfit decides at the end of every round
         else:
-            found = [Leaf(k, state) for k, state in enumerate(states)]
+            all_leaves = [Leaf(k, state) for k, state in enumerate(states)]
         if assignment is None:
-            assignment = search(this, [leaf.state for leaf in found])
+            assignment = search(this, [leaf.state for leaf in all_leaves])
         else:
-            assignment = taken_over(this, assignment, found)
+            assignment = taken_over(this, assignment, all_leaves)
         assignment = assignment.with_junk(aside | outside)
         assignment, evidence = settle(this, assignment, evidence, "settle")
         if evidence.structured:
@@ -192,12 +192,12 @@ def split_states(this: Round, states: list[State], aside: np.ndarray) -> Split:
     """The states in the landscapes of all states, outliers, and the landscapes' numbers."""
     problem, max_shell, outside = this.problem, this.max_shell, np.zeros(len(aside), bool)
     this.recorder.stage("divide", f"{len(states)} states at {max_shell:.3g} shells")
-    found: list[Leaf] = []
+    all_leaves: list[Leaf] = []
     landscapes: list[LandscapeNumbers] = []
     for parent, state in enumerate(states):
         settled, _, _ = settle_poses(problem, state, make_band(problem.box_px, max_shell, problem.device))
         if len(state.rows) < 2 * problem.min_state:
-            found.append(Leaf(parent, settled))
+            all_leaves.append(Leaf(parent, settled))
             continue
         shown = find_landscape(problem, settled, max_shell)
         landscapes.append(shown.summary())
@@ -206,22 +206,22 @@ def split_states(this: Round, states: list[State], aside: np.ndarray) -> Split:
         own = leaves(shown, parent, settled, problem)
         if own:
             outside[state.rows[shown.label < 0]] = True
-        found += own or [Leaf(parent, settled)]  # where no group is large enough the state stays, with all its images
-    return sorted(found, key=lambda leaf: -len(leaf.state.rows)), outside, landscapes
+        all_leaves += own or [Leaf(parent, settled)]  # no group is large enough: the state stays, whole
+    return sorted(all_leaves, key=lambda leaf: -len(leaf.state.rows)), outside, landscapes
 
 
-def taken_over(this: Round, before: Assignment, found: list[Leaf]) -> Assignment:
+def taken_over(this: Round, before: Assignment, all_leaves: list[Leaf]) -> Assignment:
     """Every image at its pose in the parent of each new state; the images of a new state begin there."""
-    parents = [leaf.parent for leaf in found]
+    parents = [leaf.parent for leaf in all_leaves]
     log_posterior = before.log_posterior[:, parents].copy()
     rotations, shifts_px = before.rotations[:, parents].clone(), before.shifts_px[:, parents].clone()
     state_of = log_posterior.argmax(1)
-    for k, leaf in enumerate(found):
+    for k, leaf in enumerate(all_leaves):
         state, at = leaf.state, torch.from_numpy(leaf.state.rows).to(rotations.device)
         state_of[state.rows] = k
         for same in (j for j, other in enumerate(parents) if other == leaf.parent):
             rotations[at, same], shifts_px[at, same] = state.rotations, state.shifts_px
-    maps = torch.stack([leaf.state.map for leaf in found])
+    maps = torch.stack([leaf.state.map for leaf in all_leaves])
     return Assignment(state_of, log_posterior, rotations, shifts_px, maps, before.noise, before.aside)
 
 
