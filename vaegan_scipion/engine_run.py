@@ -7,7 +7,7 @@ from typing import Any, Dict, Tuple
 
 from . import Plugin
 from .engine.vaegan_engine.contract import errors, result_files, run_json
-from .engine.vaegan_engine.contract.settings import HalvesRun, StatesRun, TrainRun
+from .engine.vaegan_engine.contract.settings import FullresRun, HalvesRun, StatesRun, TrainRun
 from .engine.vaegan_engine.contract.status import Status, read_status
 
 EXIT_SENTENCES = {
@@ -62,7 +62,7 @@ class EngineRun:
         asked for the same, apart from where to compute; a training with other learning rates or another batch size too.
         Everything else starts in an empty folder, so that no result of other settings is ever read.
         """
-        keeps = isinstance(self.settings, (TrainRun, HalvesRun, StatesRun))
+        keeps = isinstance(self.settings, (TrainRun, HalvesRun, StatesRun, FullresRun))
         resume = keeps and self._has_checkpoint() and self._asks_for_the_same()
         if not resume:
             shutil.rmtree(self.out_dir, ignore_errors=True)

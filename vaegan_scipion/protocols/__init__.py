@@ -2,6 +2,7 @@
 from .protocol_classes_2d import VaeganProtClasses2D
 from .protocol_cluster import VaeganProtCluster
 from .protocol_evaluate import VaeganProtEvaluate
+from .protocol_fullres import VaeganProtFullres
 from .protocol_select import VaeganProtSelect
 from .protocol_states import VaeganProtStates
 from .protocol_train_2d import VaeganProtTrain2D
@@ -12,6 +13,7 @@ __all__ = [
            "VaeganProtClasses2D",
            "VaeganProtCluster",
            "VaeganProtEvaluate",
+           "VaeganProtFullres",
            "VaeganProtSelect",
            "VaeganProtStates",
            "VaeganProtTrain2D",

@@ -18,6 +18,7 @@ import time
 import zlib
 from pathlib import Path
 
+import fake_fullres
 import numpy as np
 from vaegan_engine.contract import result_files, run_json
 from vaegan_engine.contract.analysis_records import Classes2dSummary, CounterpartNumbers
@@ -49,7 +50,8 @@ def main(words):
         wait_in_the_middle(run, out_dir)
     commands = {"train2d": train, "train3d": train, "embed": embed, "cluster": cluster, "traverse": traverse,
                 "halves": halves, "states": states, "classes2d": classes2d, "evaluate": evaluate, "report": report,
-                "counterpart": counterpart}
+                "counterpart": counterpart, "fullres": lambda run, out_dir: fake_fullres.fullres(
+                    run, out_dir, write_pictures, pixel_size(read_star(run.particles)))}
     commands[run.command](run, out_dir)
     update_status(out_dir, state="finished")
     if run.command.startswith(("train", "states")):

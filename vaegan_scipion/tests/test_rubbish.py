@@ -9,6 +9,7 @@ from vaegan_scipion.protocols import (
     VaeganProtClasses2D,
     VaeganProtCluster,
     VaeganProtEvaluate,
+    VaeganProtFullres,
     VaeganProtSelect,
     VaeganProtStates,
     VaeganProtTrain2D,
@@ -56,6 +57,7 @@ class TestRubbish(ProjectTest):
         return [
             self.filled(VaeganProtStates, boxPx=16, **particles),
             self.filled(VaeganProtClasses2D, boxPx=16, **particles),
+            self.filled(VaeganProtFullres, inputStates=self.states),
             self.filled(VaeganProtTrain2D, boxPx=16, **particles),
             self.filled(VaeganProtTrain3D, boxPx=16, **particles),
             self.filled(VaeganProtTrain3D, boxPx=16, posesFrom=OF_PARTICLES, inputParticles=self.aligned),

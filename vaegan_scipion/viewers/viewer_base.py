@@ -176,7 +176,7 @@ def newest_run(project: Any, kind: Any, clustering: Any) -> Optional[Any]:
     def same(one: Any, other: Any) -> bool:
         return None not in (one, other) and one.getObjId() == other.getObjId()
 
-    runs = [run for run in project.getRuns() if isinstance(run, kind) and run.isFinished()]
+    runs = [run for run in project.getRuns() if type(run) is kind and run.isFinished()]
     found = [run for run in runs if same(run.inputClusters.get(), clustering)]
     if not found and kind is VaeganProtStates:
         particles = clustering.getParticlesPointer().get()

@@ -21,7 +21,7 @@ THRESHOLD = 0.5
 WINDOW_RESOLUTIONS = 7.0  # side of the window / resolution of the whole map
 MIN_WINDOW_PX = 16
 STEPS_PER_WINDOW = 4.0  # points on the grid, along an axis
-INSIDE = 0.5  # of the mask, where points are
+INSIDE = 0.95  # of the mask, where points are: not on its soft edge
 _PLANES = 16  # interpolated at a time
 _POINTS = 32  # that one thread looks at in turn
 

@@ -1,0 +1,208 @@
+"""States at full resolution: local refinement in the particles' own box, half sets apart; half maps, sharpened maps."""
+import json
+import os
+import shutil
+from enum import Enum
+from typing import Any, Dict, List
+
+import pyworkflow.protocol.params as params
+from pwem.objects import SetOfClasses3D, SetOfFSCs, SetOfParticles, SetOfVolumes
+
+from ..constants import FULLRES_DIR, PARTICLES_STAR
+from ..convert.from_engine import Picture, enabled_ids, new_picture_item
+from ..convert.poses import pose_matrices, read_poses
+from ..engine.vaegan_engine.contract import result_files, run_json
+from ..engine.vaegan_engine.contract.fullres_records import FullresState, FullresSummary
+from ..engine.vaegan_engine.contract.labels import UNASSIGNED
+from ..engine.vaegan_engine.contract.record import read_record
+from ..engine.vaegan_engine.contract.records import StatesSummary
+from ..engine.vaegan_engine.contract.settings import FullresRun
+from ..engine.vaegan_engine.contract.status import read_status
+from ..engine_run import EngineError, has_result, result_file
+from .form_settings import add_setting, problems_of, values_of
+from .protocol_base import file_digest, set_digest, validate_particles
+from .protocol_states import VaeganProtStates
+
+SETTINGS = ("b_factor_ang2", "max_rounds")
+N_PARTICLES_MIN = 20  # of the smallest state, in both half sets
+
+
+class VaeganProtFullresOutputs(Enum):
+    """Outputs of the protocol."""
+
+    outputClasses = SetOfClasses3D
+    outputVolumes = SetOfVolumes
+    outputSharpened = SetOfVolumes
+    outputParticles = SetOfParticles
+    outputFSCs = SetOfFSCs
+
+
+class VaeganProtFullres(VaeganProtStates):
+    """Refine every state of a finished *find states and poses* at full resolution, in the particles' own box.
+
+    Poses are refined locally, each half set in its own map, in a band that follows the FSC of the two; no particle
+    changes its state. Signal and noise are weighed as in RELION: a prior from the FSC, a noise spectrum per optics
+    group or micrograph, the particles' own CTF.
+
+    Outputs: maps with half maps for post-processing, sharpened copies, FSCs (masked, corrected by random phases), and
+    the particles with refined alignment, in their classes too. In extra/fullres: local resolution and mask of every state, a star file and a
+    shell script for RELION's own refinement around these poses.
+    """
+
+    _label = "refine states at full resolution"
+    _possibleOutputs = VaeganProtFullresOutputs
+
+    # --------------------------- DEFINE param functions ---------------------------
+    def _defineParams(self, form: Any) -> None:
+        form.addSection(label="Input")
+        form.addParam("inputStates", params.PointerParam, pointerClass="VaeganProtStates", important=True,
+                      label="States", help="A finished run of find states and poses.")
+        form.addParam("inputParticles", params.PointerParam, pointerClass="SetOfParticles", allowsNull=True,
+                      label="Particles at full size",
+                      help="The same particles (ids), extracted again in a larger box or with smaller pixels, centred "
+                           "alike. Empty = those of the states.")
+        for name in SETTINGS:
+            add_setting(form, FullresRun, name, expertLevel=params.LEVEL_ADVANCED)
+        self._defineComputeParams(form)
+
+    # --------------------------- INSERT steps functions ---------------------------
+    def _insertAllSteps(self) -> None:
+        digest = f"{set_digest(self.getParticles())} {file_digest(self._statesTable())}"
+        settings = json.dumps(run_json.to_dict(self._getSettings()))
+        self._insertFunctionStep(self.convertInputStep, digest, needsGPU=False)
+        self._insertFunctionStep(self.fullresStep, digest, settings)
+        self._insertFunctionStep(self.createOutputStep, digest, settings, needsGPU=False)
+
+    # --------------------------- STEPS functions ---------------------------
+    def convertInputStep(self, digest: str) -> None:  # type: ignore[override]
+        before = file_digest(self._getExtraPath(PARTICLES_STAR))
+        star = self._writeParticles(self.getParticles())
+        if before != file_digest(star) and before:
+            shutil.rmtree(self.getStatesDir(), ignore_errors=True)  # rounds of other particles
+
+    def fullresStep(self, digest: str, settings: str) -> None:
+        self._runEngine(self._getSettings(), "fullres", FULLRES_DIR)
+
+    def createOutputStep(self, digest: str, settings: str) -> None:
+        pointer, particles, poses = self.getParticlesPointer(), self.getParticles(), read_poses(self.getStatesDir())
+        strangers = sorted(set(poses) - set(enabled_ids(particles)))
+        if strangers:
+            raise EngineError(f"{result_files.PARTICLES_CSV}: particle {strangers[0]} is not in the input set "
+                              f"({len(strangers)} such particles). Run again with Restart.")
+        rows, rate = {row.label: row for row in self.readClusterRows()}, self.getMapPixelSize()
+        matrices = pose_matrices(poses, particles.getSamplingRate())
+        classes, aligned = self._createSetOfClasses3D(pointer), self._createSetOfParticles()
+        self._fillClasses(classes, poses, rows, matrices, rate)
+        self._fillParticles(aligned, particles, poses, matrices)
+        made = {"outputClasses": classes, "outputVolumes": self._makeVolumes(rows, rate),
+                "outputSharpened": self._makeSharpened(rate), "outputFSCs": self._makeFSCs(rows),
+                "outputParticles": aligned}
+        self._defineOutputs(**made)
+        for output in made.values():
+            self._defineSourceRelation(pointer, output)
+
+    def _makeSharpened(self, rate: float) -> Any:
+        volumes = self._createSetOfVolumes("_sharpened")
+        volumes.setSamplingRate(rate)
+        for state in self.readStates():
+            volumes.append(new_picture_item(
+                True, Picture(0, self._path(state.sharpened_file)), rate, f"state {state.label + 1}, {b_text(state)}",
+                label=state.label, particles=state.n_particles))
+        return volumes
+
+    # --------------------------- INFO functions ---------------------------
+    def _validateForm(self) -> List[str]:
+        problems, states = self._validateCompute(), self.inputStates.get()
+        problems += problems_of(FullresRun, values_of(self, FullresRun, SETTINGS))
+        if states is None:
+            return problems
+        if isinstance(states, VaeganProtFullres):
+            return [*problems, f"'{states.getRunName()}' is at full resolution already. Give the run of find states "
+                               "and poses that it began with."]
+        if not states.hasAttribute("outputClasses") or not has_result(states.getStatesDir(), result_files.STATES_JSON):
+            return [*problems, f"The run '{states.getRunName()}' has no states. Finish it first."]
+        particles = self.getParticles()
+        problems += validate_particles(particles, not states.ignoreCtf.get(), N_PARTICLES_MIN)
+        missing = sorted(set(in_states(states)) - set(enabled_ids(particles)))
+        if missing:
+            problems.append(f"Particle {missing[0]} of the states is not among the particles at full size "
+                            f"({len(missing)} are missing). Give the same particles, with the same ids.")
+        return problems
+
+    def _warnings(self) -> List[str]:
+        return self._warnCompute()
+
+    def _summary(self) -> List[str]:
+        if not self.hasAttribute("outputVolumes") or not has_result(self.getStatesDir(), result_files.FULLRES_JSON):
+            stage = read_status(self.getStatesDir()).stage
+            if not stage:
+                return ["The states are not refined yet."]
+            return [f"Running: {stage}" if self.isActive() else f"Stopped at: {stage}. Continue goes on from there."]
+        return [f"state {state.label + 1}: {state.n_particles} particles, {state.resolution_ang:.1f} A at FSC 0.143 "
+                f"(before: {state.resolution_before_ang:.1f} A)"
+                + ("" if state.proven else ", not proven: shared by the half maps") + f"; {b_text(state)}"
+                for state in self.readStates()]
+
+    def _methods(self) -> List[str]:
+        if not self.hasAttribute("outputVolumes") or not has_result(self.getStatesDir(), result_files.FULLRES_JSON):
+            return []
+        found = "; ".join(f"state {state.label + 1}: {state.resolution_ang:.1f} A" for state in self.readStates())
+        return [f"The poses of {self.outputParticles.getSize()} particles were refined locally at full size (box "
+                f"{self.readFullres().box_px} px of {self.getMapPixelSize():.2f} A), independent half sets apart, with "
+                f"a prior on the signal [Scheres2012]. Resolution by FSC 0.143, corrected for the mask: {found}."]
+
+    # --------------------------- UTILS functions ---------------------------
+    def getStatesDir(self) -> str:
+        """Results folder of the refinement; its tables are as those of states."""
+        return str(self._getExtraPath(FULLRES_DIR))
+
+    def readFullres(self) -> FullresSummary:
+        """Its `fullres.json`."""
+        return read_record(FullresSummary, result_file(self.getStatesDir(), result_files.FULLRES_JSON), "fullres")
+
+    def readStates(self) -> List[FullresState]:
+        """What is said of each state."""
+        return self.readFullres().states
+
+    def getParticlesPointer(self) -> Any:
+        """Pointer to the particles that were refined."""
+        given = self.inputParticles.get() is not None
+        return self.inputParticles if given else self.inputStates.get().getParticlesPointer()
+
+    def getParticles(self) -> Any:
+        """The particles at full size."""
+        return self.getParticlesPointer().get()
+
+    def getClustering(self) -> Any:
+        """None: it begins with states."""
+        return None
+
+    def getImageSettings(self) -> Dict[str, Any]:
+        """How the images of the states were made, for a training on the same ones at these poses."""
+        return dict(self.inputStates.get().getImageSettings())
+
+    def readSummary(self) -> StatesSummary:
+        """`states.json` of the states."""
+        summary: StatesSummary = self.inputStates.get().readSummary()
+        return summary
+
+    def _statesTable(self) -> str:
+        return os.path.join(self.inputStates.get().getStatesDir(), result_files.PARTICLES_CSV)
+
+    def _getSettings(self) -> FullresRun:  # type: ignore[override]
+        """The form as settings of the engine, paths relative to extra/."""
+        folder = os.path.relpath(self.inputStates.get().getStatesDir(), self._getExtraPath())
+        return FullresRun(states_dir=folder, particles=PARTICLES_STAR, **values_of(self, FullresRun, SETTINGS),
+                          compute=self._getCompute())
+
+
+def in_states(states: Any) -> List[int]:
+    """Ids of the particles that are in a state."""
+    return [i for i, pose in read_poses(states.getStatesDir()).items() if pose.label != UNASSIGNED]
+
+
+def b_text(state: FullresState) -> str:
+    """How a map was sharpened, in words."""
+    if state.b_factor_ang2 is None:
+        return state.b_factor_from
+    return f"sharpened by B = {state.b_factor_ang2:.0f} A^2 ({state.b_factor_from})"

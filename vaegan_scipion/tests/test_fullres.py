@@ -1,0 +1,112 @@
+"""Refine states at full resolution: maps with half maps, particles with refined alignment; what the form refuses."""
+import os
+from unittest.mock import patch
+
+import numpy as np
+from pwem.constants import ALIGN_PROJ
+
+from vaegan_scipion.convert.poses import Pose, pose_matrix
+from vaegan_scipion.engine.vaegan_engine.contract.settings import ComputeConfig, FullresRun
+from vaegan_scipion.engine_run import EngineError
+from vaegan_scipion.protocols import VaeganProtEvaluate, VaeganProtFullres, VaeganProtStates
+from vaegan_scipion.tests.phantom import (
+    ENABLED_IDS,
+    SAMPLING_RATE_ANG,
+    ProjectTest,
+    environment,
+    import_phantom,
+    run_in_shell,
+)
+from vaegan_scipion.viewers import VaeganFullresViewer
+
+KEPT_IDS = [i for i in ENABLED_IDS if i % 10]
+
+
+class TestFullres(ProjectTest):
+    """On the fake engine: the states' poses, turned by a degree, at the particles' own box."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.particles = (cls.imported, "outputParticles")
+        cls.states = cls.make(VaeganProtStates, boxPx=16, inputParticles=cls.particles)
+        cls.run_ = cls.make(VaeganProtFullres, inputStates=cls.states)
+
+    def test_particles_have_the_refined_alignment_and_those_set_aside_are_left_out(self):
+        particles = self.run_.outputParticles
+        self.assertEqual(particles.getAlignment(), ALIGN_PROJ)
+        self.assertEqual([item.getObjId() for item in particles.iterItems(orderBy="id")], KEPT_IDS)
+        for item in particles:
+            i = item.getObjId()
+            pose = Pose(i % 2, 0.75, i % 170 + 1, 10 + i % 160, -(i % 90), 0.5 * i, -0.25 * i, i % 2 + 1)
+            np.testing.assert_allclose(item.getTransform().getMatrix(), pose_matrix(pose, SAMPLING_RATE_ANG), atol=1e-6)
+            self.assertEqual(item.getClassId(), i % 2 + 1)
+            self.assertEqual(item._rlnRandomSubset.get(), i % 2 + 1)
+            self.assertEqual(item.getCTF().getDefocusU(), 10000 + i)
+
+    def test_maps_are_at_the_particles_own_pixel_size_with_half_maps(self):
+        for name in ("outputVolumes", "outputSharpened"):
+            volumes = getattr(self.run_, name)
+            self.assertEqual(volumes.getSize(), 2)
+            self.assertAlmostEqual(volumes.getSamplingRate(), SAMPLING_RATE_ANG, 4)
+            for volume in volumes:
+                self.assertTrue(os.path.exists(volume.getFileName()))
+        for volume in self.run_.outputVolumes:
+            halves = volume.getHalfMaps().split(",")
+            self.assertEqual(len(halves), 2)
+            self.assertTrue(all(os.path.exists(path) for path in halves))
+        labels = [volume.getObjLabel() for volume in self.run_.outputSharpened]
+        self.assertEqual(labels, ["state 1, sharpened by B = -80 A^2 (Guinier fit)",
+                                  "state 2, not sharpened: too coarse"])
+        self.assertEqual(self.run_.outputFSCs.getSize(), 2)
+        self.assertEqual([item.getSize() for item in self.run_.outputClasses],
+                         [sum(i % 2 == label for i in KEPT_IDS) for label in range(2)])
+
+    def test_what_is_said(self):
+        summary = self.run_._summary()
+        self.assertIn("8.0 A at FSC 0.143 (before: 20.0 A)", summary[0])
+        self.assertIn("state 1: 8.0 A; state 2: 9.0 A", self.run_._methods()[0])
+        self.assertEqual(self.filled(VaeganProtFullres, inputStates=self.states)._summary(),
+                         ["The states are not refined yet."])
+
+    def test_the_engine_is_asked_for_what_the_form_says(self):
+        run = self.filled(VaeganProtFullres, inputStates=self.states, bFactorAng2="-60", maxRounds=4, numberOfThreads=3)
+        self.proj.saveProtocol(run)
+        folder = os.path.relpath(self.states.getStatesDir(), run._getExtraPath())
+        self.assertEqual(run._getSettings(), FullresRun(
+            states_dir=folder, particles="particles.star", b_factor_ang2=-60.0, max_rounds=4,
+            compute=ComputeConfig(device="cpu", threads=3)))
+
+    def test_other_particles_and_unfinished_states_are_refused(self):
+        self.assertEqual(self.filled(VaeganProtFullres, inputStates=self.states)._validate(), [])
+        same = import_phantom(self.proj)
+        run = self.filled(VaeganProtFullres, inputStates=self.states, inputParticles=(same, "outputParticles"))
+        self.assertEqual(run._validate(), [])
+        with patch("vaegan_scipion.protocols.protocol_fullres.in_states", return_value=[1, 3, 4]):
+            self.assertIn("Particle 1 of the states is not among the particles at full size (1 are missing)",
+                          " ".join(run._validate()))
+        fresh = self.filled(VaeganProtStates, boxPx=16, inputParticles=self.particles)
+        self.proj.saveProtocol(fresh)
+        self.assertIn("is at full resolution already", " ".join(
+            self.filled(VaeganProtFullres, inputStates=self.run_)._validate()))
+        self.assertIn("has no states. Finish it first", " ".join(
+            self.filled(VaeganProtFullres, inputStates=fresh)._validate()))
+
+    def test_it_can_be_compared_with_references_as_states_can(self):
+        run = self.filled(VaeganProtEvaluate, inputClusters=self.run_, labelsFrom=0)
+        self.assertIn("nothing to compare with", " ".join(run._validate()))
+
+    def test_an_error_of_the_engine_is_shown(self):
+        run = self.filled(VaeganProtFullres, inputStates=self.states)
+        self.proj.saveProtocol(run)
+        run.makePathsAndClean()
+        run.convertInputStep("")
+        with patch.object(run, "runJob", side_effect=run_in_shell), environment(VAEGAN_FAKE_EXIT="fullres:3"), \
+                self.assertRaisesRegex(EngineError, "fake message 3"):
+            run.fullresStep("", "")
+
+    def test_the_viewer_draws_everything(self):
+        viewer = VaeganFullresViewer(project=self.proj, protocol=self.run_)
+        for name, view in viewer._getVisualizeDict().items():
+            if name in viewer.DRAWINGS:
+                self.assertTrue(view(), name)
