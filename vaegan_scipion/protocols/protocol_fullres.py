@@ -45,8 +45,8 @@ class VaeganProtFullres(VaeganProtStates):
     group or micrograph, the particles' own CTF.
 
     Outputs: maps with half maps for post-processing, sharpened copies, FSCs (masked, corrected by random phases), and
-    the particles with refined alignment, in their classes too. In extra/fullres: local resolution and mask of every state, a star file and a
-    shell script for RELION's own refinement around these poses.
+    the particles with refined alignment, in their classes too. In extra/fullres: local resolution and mask of every
+    state, a star file and a shell script for RELION's own refinement around these poses.
     """
 
     _label = "refine states at full resolution"

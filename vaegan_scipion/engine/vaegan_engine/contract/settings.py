@@ -290,7 +290,7 @@ class FullresRun:
                              "empty = those of the states", path=True, metavar="STAR")
     stack: str = setting("", "One stack that holds every image, in place of those the star file names", path=True)
     b_factor_ang2: float = setting(
-        0.0, "Of the sharpened maps, below 0 as RELION's", label="B-factor", unit="A^2", low=-2000, high=2000,
+        0.0, "Of the sharpened maps, below 0 as RELION's", label="B-factor", unit="A^2", low=-2000, high=-10,
         zero="by a Guinier fit, where the resolution is finer than 10 A")
     max_rounds: int = setting(10, "Rounds of local refinement at most; they end where the band grows no more",
                               label="Most rounds", low=1, high=100)
