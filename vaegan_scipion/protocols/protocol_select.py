@@ -225,7 +225,9 @@ class VaeganProtSelect(VaeganNamed, EMProtocol, ProtFlexBase):
 
     def _kind(self) -> Tuple[str, str]:
         """What a group of the input is called, and what the groups are."""
-        return KINDS.get(type(self.inputClusters.get()), ("cluster", "the clusters of a VAE-GAN's latent space"))
+        run = self.inputClusters.get()
+        return next((words for kind, words in KINDS.items() if isinstance(run, kind)),
+                    ("cluster", "the clusters of a VAE-GAN's latent space"))
 
     def _selectionText(self) -> str:
         taken = "all but" if self.invertSelection else "those of"
