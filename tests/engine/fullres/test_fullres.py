@@ -121,7 +121,7 @@ def test_particles_that_are_missing_are_named(made, tmp_path):
 
 
 def test_memory_is_told_beforehand():
-    assert 3.0 < fullres.memory_gb(256) < 4.0 < 5.0 < fullres.memory_gb(320)
+    assert 4.0 < fullres.memory_gb(256) < 4.5 < 7.0 < fullres.memory_gb(320) < 7.5
 
 
 HAND_OVER = HandOver("state_01", "state_01.star", "maps/a.mrc", "maps/mask.mrc", 200.0, 4.0, 12.0, 1.3, True, False,

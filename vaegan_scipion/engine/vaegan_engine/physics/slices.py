@@ -157,9 +157,9 @@ def add_slices(part: Callable[[slice], tuple[Tensor, Tensor]], band: Band, A: Te
     Each slice is added along every rotation G of ``group`` (g, 3, 3), for all show the same of a map of that symmetry.
     ``part`` gives values and real values ``(m, p)`` of some of them; it is asked for few at a time, on several threads.
     """
-    size = PAD * map_px
+    size, chunk = PAD * map_px, images_per_chunk(len(band.index))
     sums = torch.zeros(size, size, size // 2 + 1, dtype=torch.complex64, device=A.device)
-    powers, chunk = torch.zeros(sums.shape, device=A.device), images_per_chunk(len(band.index))
+    powers = torch.zeros(sums.shape, device=A.device)
     if A.device.type != "cpu":
         for first in range(0, len(A), chunk):
             rows = slice(first, first + chunk)
@@ -181,8 +181,9 @@ def add_slices(part: Callable[[slice], tuple[Tensor, Tensor]], band: Band, A: Te
         return cube
 
     n_sums = max(1, min(_SUMS, _MOST_SUMMED // (3 * (2 * reach + 1) ** 2 * (reach + 1))))
-    for cube in in_parts(work, len(A), max(_LEAST_ADDED, math.ceil(len(A) / n_sums))):
-        slice_kernels.add_cube(cube, size, torch.view_as_real(sums).numpy(), powers.numpy())
+    cubes = in_parts(work, len(A), max(_LEAST_ADDED, math.ceil(len(A) / n_sums)))
+    while cubes:  # each is let go at once: of a large box it is as large as the sums
+        slice_kernels.add_cube(cubes.pop(0), size, torch.view_as_real(sums).numpy(), powers.numpy())
     return sums, powers
 
 
