@@ -167,3 +167,13 @@ def test_an_alignment_that_is_a_little_off_keeps_the_axes(mirrored):
         R = torch.from_numpy(found.rotation)
         assert is_the_same_set(R.T @ moving @ R, group_of(name))
     assert with_axes(free, "C1") is free
+
+
+@pytest.mark.parametrize("size", [16, 18])
+@pytest.mark.parametrize("name", ["C3", "D2", "T", "I1"])
+def test_compiled_sums_over_a_group_are_those_of_the_definition(size, name):
+    """A transform in double precision takes the definition's way."""
+    real = torch.randn(3, size, size, size, generator=torch.Generator().manual_seed(0))
+    sums = torch.fft.rfftn(real, dim=(1, 2, 3)) / size
+    compiled, expected = (symmetrised_sums(x, group_of(name)) for x in (sums, sums.to(torch.complex128)))
+    torch.testing.assert_close(compiled, expected.to(torch.complex64), rtol=1e-4, atol=1e-4)

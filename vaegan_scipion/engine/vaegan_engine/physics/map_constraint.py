@@ -3,13 +3,18 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .map_resize import mask_in_box
 from .projection import map_to_fourier, sample_half_transform
-from .slices import PAD, half_radius
+from .shards import in_parts
+from .slices import PAD, as_numpy, floats, half_radius
 from .symmetry import in_one_unit
+from .symmetry_kernels import add_turned
+
+_PART_POINTS = 2 ** 14  # that one thread sums over the group
 
 
 class MapConstraint(NamedTuple):
@@ -68,10 +73,26 @@ def symmetrised_sums(sums: Tensor, group: Tensor) -> Tensor:
 
 def _over_group(transforms: Tensor, k: Tensor, group: Tensor) -> Tensor:
     """``sum_G F(G k)`` ``(v, p)`` of half transforms F at frequencies ``(p, 3)`` in units of their grid."""
+    if transforms.device.type == "cpu" and transforms.dtype == torch.complex64 and not transforms.requires_grad:
+        return _compiled(transforms, k, group)
     index = torch.arange(len(transforms), device=k.device)
     total = torch.zeros(len(transforms), len(k), dtype=transforms.dtype, device=k.device)
     for turn in group:
         total += sample_half_transform(transforms, index, (k @ turn.T).expand(len(transforms), -1, -1))
+    return total
+
+
+def _compiled(transforms: Tensor, k: Tensor, group: Tensor) -> Tensor:
+    """``_over_group`` point by point."""
+    volumes, turns, points = floats(transforms.flatten(1)), as_numpy(group.float()), as_numpy(k.float())
+    total = torch.zeros(len(transforms), len(k), dtype=transforms.dtype)
+
+    def part(first: int, end: int) -> None:
+        made = np.zeros((len(volumes), 2 * (end - first)), np.float32)
+        add_turned(volumes, transforms.shape[1], points[first:end], turns, made)
+        total[:, first:end] = torch.view_as_complex(torch.from_numpy(made).unflatten(1, (-1, 2)))
+
+    in_parts(part, len(k), _PART_POINTS)
     return total
 
 

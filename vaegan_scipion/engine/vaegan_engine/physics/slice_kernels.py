@@ -14,7 +14,7 @@ from .compiled import compiled
 
 
 @compiled
-def _corner(x: float, y: float, z: float, size: int) -> tuple:
+def corner(x: float, y: float, z: float, size: int) -> tuple:
     """Offsets of the four lines of neighbours along x (of floats), and the fractions, of a point with x >= 0."""
     half = size // 2 + 1
     ix, iy, iz = int(x), math.floor(y), math.floor(z)
@@ -35,7 +35,7 @@ def trilinear(volume: np.ndarray, size: int, x: float, y: float, z: float) -> tu
     sign = np.float32(1.0)
     if x < 0:
         x, y, z, sign = -x, -y, -z, np.float32(-1.0)
-    a, b, c, d, fx, fy, fz = _corner(x, y, z, size)
+    a, b, c, d, fx, fy, fz = corner(x, y, z, size)
     wa, wb = (1 - fz) * (1 - fy), (1 - fz) * fy
     wc, wd = fz * (1 - fy), fz * fy
     near_re = wa * volume[a] + wb * volume[b] + wc * volume[c] + wd * volume[d]
@@ -52,7 +52,7 @@ def trilinear_slopes(volume: np.ndarray, size: int, x: float, y: float, z: float
     sign = one
     if x < 0:
         x, y, z, sign = -x, -y, -z, -one
-    a, b, c, d, fx, fy, fz = _corner(x, y, z, size)
+    a, b, c, d, fx, fy, fz = corner(x, y, z, size)
     # along x at the four lines: value and difference
     dar, dbr = volume[a + 2] - volume[a], volume[b + 2] - volume[b]
     dcr, ddr = volume[c + 2] - volume[c], volume[d + 2] - volume[d]
