@@ -194,6 +194,23 @@ def test_what_goes_on_ends_where_another_part_is_not_worth_it(tmp_path, monkeypa
     assert parts == [f"copies, part {k + 1}" for k in range(taken)] and len(each) == taken
 
 
+def test_what_is_compared_lies_where_the_looks_leave_it(tmp_path, monkeypatch):
+    """What checkpoints give back lies on the device of the maps, here one that is none; looks are on the CPU."""
+    data, *_ = simulated([blobs(3)], 80, noise=0.5)
+    problem = problem_of(data, run=replace(RUN, n_maps=2), tuning=FEW_ROTATIONS)
+    elsewhere, rivals = torch.device("meta"), []
+
+    def go_on(trial, start, going, recorder):
+        rivals.append(going.rival)
+        parts = [torch.ones(9, device=elsewhere)]
+        return BestStart(going.name, torch.ones(2, 24, 24, 24), torch.ones(13), torch.ones(9), [], 1.0, parts)
+
+    monkeypatch.setattr(ab_initio, "go_on", go_on)
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda self: torch.zeros(self.shape))
+    ab_initio.ab_initio(problem, None, recorder_of(tmp_path))
+    assert rivals[0] == [] and [part.device.type for part in rivals[1]] == ["cpu"]
+
+
 @pytest.mark.parametrize(("n", "batch"), [(100, 48), (400, 100), (5000, 128)])
 def test_few_images_make_smaller_batches(n, batch):
     images = Images(np.zeros((n, 24, 24), np.float32), np.zeros((n, 7), np.float32), PIXEL_SIZE_ANG, CPU)

@@ -32,6 +32,7 @@ from .benchmark_tasks import SUITES, TASKS, Task
 from .landscape_scores import LANDSCAPE_FIGURES, landscape_scores
 from .peers import PEERS, run_peer
 from .plane_scores import plane_scores
+from .real_sets import REAL_FIGURES, REAL_SETS, is_there, run_real_set, settings_of
 from .result_rows import Figure, ResultRow, measured, write_row
 
 ROW_JSON, TABLE_JSON = "row.json", "benchmark.json"
@@ -46,7 +47,7 @@ class BenchmarkOptions:
     data_dir: str = setting("", "Folder with the maps of the tasks", path=True, required=True)
     suite: str = setting("quick", "quick: a fifth of the images, one seed; full: three times the images",
                          choices=tuple(SUITES))
-    only: tuple[str, ...] = setting((), "This task; may be repeated", choices=tuple(TASKS), repeated=True)
+    only: tuple[str, ...] = setting((), "This task; may be repeated", choices=(*TASKS, *REAL_SETS), repeated=True)
     train: bool = setting(False, "Train a VAE-GAN first and start from its clusters")
     landscape: bool = setting(False, "Then train a VAE-GAN with the poses that were found, and score its clusters")
     peers: tuple[str, ...] = setting((), "Group the same images this way too; may be repeated", choices=tuple(PEERS),
@@ -75,7 +76,7 @@ class TaskRow:
     task: str
     seed: int
     images: int
-    snr: float
+    snr: float | None  # of real particles it is not known
     verdict: str
     minutes: float
     settings: dict[str, Any]
@@ -89,7 +90,11 @@ def run_benchmark(options: BenchmarkOptions, out_dir: Path) -> list[TaskRow]:
     check_settings(options)
     (part, seeds), data, out_dir = SUITES[options.suite], Path(options.data_dir), Path(out_dir)
     rows = []
-    for name in options.only or TASKS:
+    for name in options.only or (*TASKS, *REAL_SETS):
+        if name in REAL_SETS:
+            rows += [run_real(name, options, out_dir / f"{name}-{seed}", seed) for seed in options.seeds or seeds
+                     if is_there(REAL_SETS[name], data) or skipped(name, data)]
+            continue
         task = replace(TASKS[name], per_map=max(60, round(part * TASKS[name].per_map)))
         for seed in options.seeds or seeds:
             out = out_dir / f"{options.suite}-{name}-{seed}"
@@ -108,6 +113,31 @@ def run_benchmark(options: BenchmarkOptions, out_dir: Path) -> list[TaskRow]:
     return rows
 
 
+def skipped(name: str, data: Path) -> bool:
+    """False, said: the real particles of a task are not below a folder."""
+    print(f"{name}: skipped, there is no {data / REAL_SETS[name].star}", flush=True)
+    return False
+
+
+def run_real(name: str, options: BenchmarkOptions, out: Path, seed: int) -> TaskRow:
+    """The row of a set of real particles; read back where it is there."""
+    where, real = replace(options.compute, seed=seed), REAL_SETS[name]
+    if (out / ROW_JSON).exists():
+        row = read_record(TaskRow, out / ROW_JSON, "benchmark")
+        if row.settings != settings_of(real):
+            raise ConfigError(f"{out}: its row was made with other settings.", "Give another --out.")
+        return row
+    print(f"\n{name}, seed {seed}", flush=True)
+    summary, figures = run_real_set(real, Path(options.data_dir), out, where)
+    n = len(read_clusters(out / "states").particle_id)
+    row = TaskRow(name, seed, n, None, summary.verdict, figures.pop("minutes"), settings_of(real),
+                  figures={"states": 1, **figures})
+    write_record(out / ROW_JSON, row)
+    if options.rows_dir:
+        write_row(result_row(row, options), Path(options.rows_dir))
+    return row
+
+
 def result_row(row: TaskRow, options: BenchmarkOptions) -> ResultRow:
     """A task's row as a row of results: what was found beside what was run."""
     named = {"images": "images", "snr": "snr", "found": "states", "nmi": "nmi", "ami": "ami",
@@ -117,10 +147,10 @@ def result_row(row: TaskRow, options: BenchmarkOptions) -> ResultRow:
              "nyquist_frac_0.5": "of_nyquist", "claimed_excess": "claimed_fsc_excess",
              "claimed_excess_all_shells": "claimed_fsc_excess_all_shells", "spearman": "spearman",
              "junk_recall": "junk_recall", "junk_precision": "junk_precision", "minutes": "minutes",
-             **{name: name for name in LANDSCAPE_FIGURES}, "verdict": "verdict"}
+             **{name: name for name in (*LANDSCAPE_FIGURES, *REAL_FIGURES)}, "verdict": "verdict"}
     said = to_json(row)
     figures = {new: said[old] for old, new in named.items() if said.get(old) is not None}
-    suffix = "" if options.suite == "standard" else f"-{options.suite}"
+    suffix = "" if options.suite == "standard" or row.task in REAL_SETS else f"-{options.suite}"
     command = (f"vaegan benchmark --data MAPS --suite {options.suite} --only {row.task} --seed {row.seed}"
                + (" --train" if options.train else "") + (" --landscape" if options.landscape else ""))
     return measured(row.task + suffix, figures, command, row.seed, threads=options.compute.threads,

@@ -159,9 +159,9 @@ class Trial:
 
     def agree(self, first: Start, second: Start) -> bool:
         """Whether two starts have found the same poses of the images that took no part."""
-        tuning = self.problem.tuning.start
-        return share_in_one_frame(first.rotations, second.rotations, tuning.agree_deg,
-                                  self.problem.constraint.group) >= tuning.min_agree
+        tuning, group = self.problem.tuning.start, self.problem.constraint.group
+        within_deg = tuning.agree_deg * len(group) ** (-1 / 3)  # as likely by chance as without symmetry
+        return share_in_one_frame(first.rotations, second.rotations, within_deg, group) >= tuning.min_agree
 
 
 def trial_of(problem: Problem) -> Trial:
@@ -188,7 +188,7 @@ def ab_initio(problem: Problem, maps: Tensor | None, recorder: Recorder) -> Coar
         kinds = [GROWN, *([BESIDE] if run.n_maps > 1 else []), *([CLUSTERS] if maps is not None else [])]
         recorder.stage("ab initio", f"{run.n_maps} maps, from the best one or others")
         for kind in kinds:
-            rival = several[0].parts if several else []
+            rival = [each.cpu() for each in several[0].parts] if several else []
             make = partial(go_on, trial, trial.begin_several(kind, alone, maps), GoingOn(kind, alone.effort, rival),
                            recorder)
             several.append(recorder.step(f"ab_initio_{kind}", make))
@@ -286,7 +286,7 @@ def advance_in_parts(trial: Trial, start: Start, stage: Stage, going: GoingOn, r
     steps, tuning = recorder.steps, trial.problem.tuning.start
     known, each = steps.read(PARTS), list[Tensor]()
     if known is not None and known["name"] == going.name:
-        start, each = start.restore(known["state"]), known["each"]
+        start, each = start.restore(known["state"]), [one.cpu() for one in known["each"]]
     parts = split_steps(stage.steps, tuning.n_looks)
     while len(each) < len(parts) and not (each and going.is_enough(each, tuning)):
         part = f"{going.name}, part {len(each) + 1}"
