@@ -120,7 +120,7 @@ class TestProtocols(ProjectTest):
         self.assertIn(f"3 clusters of {len(ENABLED_IDS)} particles", clustering._summary())
         self.assertIn("Number of clusters, by the particles of the smallest: 15: 3, 30: 2", clustering._summary())
         self.assertIn("Verdict: 3 clusters, of which 1 unstable", clustering._summary())
-        self.assertIn(", class 2, stability 0.80", clustering._summary()[2])
+        self.assertIn(", class 2, stability 0.80", clustering._summary()[3])
 
         traversal = self.run_protocol(VaeganProtTraverse, inputClusters=clustering, nPoints=3, nComponents=2)
         self.check_images(traversal.outputVolumes, 3 * 2 * 3)
