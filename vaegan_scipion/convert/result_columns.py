@@ -28,7 +28,10 @@ def read_values(run: Any, name: str) -> Dict[int, float]:
     """
     known = known_columns(run)
     if name in known:
-        return _latent(run, name) if name.startswith("z_") else _of_tables(run, name)
+        numbers = _latent(run, name) if name.startswith("z_") else _of_tables(run, name)
+        if not numbers:
+            raise SelectionError(f"No particle of this run has a value of '{name}'. Choose another coordinate.")
+        return numbers
     try:
         values = read_column(run.getParticlesPointer().get(), name)
     except ColumnError as error:

@@ -1,7 +1,9 @@
 """What there is to see after a training at the poses of states: answer, colours of the UMAP, saved pictures."""
 import os
+from unittest.mock import patch
 
 import numpy as np
+from pyworkflow.protocol import STATUS_FINISHED
 from pyworkflow.viewer import MessageView
 
 from vaegan_scipion.convert.columns import ColumnError, read_column
@@ -38,6 +40,17 @@ class TestPosedViewers(ProjectTest):
         self.assertEqual(crossed.n_particles, self.states.outputParticles.getSize())
         ids = [i for i in ENABLED_IDS if i % 10 and label_of(i) == 1]
         self.assertEqual(crossed.counts[1], (sum(i % 2 == 0 for i in ids), sum(i % 2 for i in ids)))
+
+    def test_the_report_has_the_states_at_whose_poses_the_training_was_made(self):
+        other = self.newProtocol(VaeganProtStates)  # newer, of the clustered particles: not at its poses
+        other.inputParticles.set(self.states)
+        other.inputParticles.setExtended("outputParticles")
+        self.proj.saveProtocol(other)
+        other.setStatus(STATUS_FINISHED)
+        self.proj._storeProtocol(other)
+        with patch("vaegan_scipion.viewers.viewer_base.make_report", return_value="report.html") as made:
+            self.viewer()._getVisualizeDict()["showReport"]()
+        self.assertEqual(made.call_args[1]["states"].getObjId(), self.states.getObjId())
 
     def test_every_colour(self):
         ids = [i for i in ENABLED_IDS if i % 10]

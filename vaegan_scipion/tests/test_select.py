@@ -4,6 +4,7 @@ import tempfile
 import unittest
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 from emtable import Table
@@ -13,6 +14,7 @@ from pyworkflow.protocol import MODE_RESUME
 
 from vaegan_scipion.constants import SELECTED_IDS_TXT, SELECTED_STAR
 from vaegan_scipion.convert.from_engine import Clusters
+from vaegan_scipion.convert.result_columns import read_values
 from vaegan_scipion.convert.selection import (
     SelectionError,
     ids_of_clusters,
@@ -76,6 +78,25 @@ class TestText(unittest.TestCase):
             select({3, 5}, {3}, set(), False, "x")
         with self.assertRaisesRegex(SelectionError, "no enabled particle"):
             select({4}, {3, 4}, {4}, False, "x")
+
+
+class TestCoordinates(unittest.TestCase):
+    """What a run knows of each particle."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.run_ = SimpleNamespace(getClustersDir=lambda: folder.name,
+                                    _getExtraPath=lambda *names: os.path.join(folder.name, *names))
+        (Path(folder.name) / "particles.csv").write_text("particle_id,label,contrast,motion\n7,0,1.5,\n9,-1,0.5,\n")
+
+    def test_values(self):
+        self.assertEqual(read_values(self.run_, "contrast"), {7: 1.5, 9: 0.5})
+
+    def test_a_coordinate_without_a_value_is_refused(self):
+        """States that do not vary have the column motion, and nothing in it."""
+        with self.assertRaisesRegex(SelectionError, "No particle of this run has a value of 'motion'"):
+            read_values(self.run_, "motion")
 
 
 class TestSelect(ProjectTest):

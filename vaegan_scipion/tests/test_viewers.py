@@ -2,10 +2,12 @@
 import os
 import re
 import sys
+import tempfile
 from pathlib import Path
 from unittest import TestCase
 from unittest.mock import patch
 
+import mrcfile
 import numpy as np
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
@@ -14,6 +16,7 @@ from pwem.viewers import Chimera, EmPlotter
 from pyworkflow.config import Config
 from pyworkflow.viewer import DESKTOP_TKINTER, MessageView
 
+from vaegan_scipion.convert.from_engine import Picture
 from vaegan_scipion.engine.vaegan_engine.contract import result_files
 from vaegan_scipion.engine.vaegan_engine.contract.answer import crossing
 from vaegan_scipion.engine.vaegan_engine.contract.labels import STATES
@@ -34,6 +37,21 @@ from vaegan_scipion.viewers import (
     plots,
 )
 from vaegan_scipion.viewers.umap_colours import Values, draw_umap_values
+from vaegan_scipion.viewers.viewer_base import read_picture
+
+
+class TestReading(TestCase):
+    """Images read from disk."""
+
+    def test_a_stack_of_one_image(self):
+        """It is an image for mrcfile: the first of it is not its first row."""
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        path, image = os.path.join(folder.name, "one.mrcs"), np.arange(16, dtype=np.float32).reshape(1, 4, 4)
+        with mrcfile.new(path) as mrc:
+            mrc.set_data(image)
+            mrc.set_image_stack()
+        np.testing.assert_array_equal(read_picture(Picture(1, path)), image[0])
 
 
 class TestPlots(TestCase):

@@ -101,6 +101,7 @@ class VaeganViewer(VaeganNamed, ProtocolViewer):
         with mrcfile.mmap(os.path.join(folder, result_files.MAPS, result_files.JUNK_EXAMPLES_MRCS), mode="r",
                           permissive=True) as mrc:
             images = np.array(mrc.data, np.float32)
+        images = images.reshape(-1, *images.shape[-2:])  # a stack of one is read as an image
         groups = map_drawings.read_examples(read_records(JunkGroup, path, "states or classes2d"), images)
         return self.figure_view(map_drawings.draw_junk, groups, title="Set aside",
                                 size_in=map_drawings.junk_size_in(groups))
@@ -129,8 +130,11 @@ class VaeganViewer(VaeganNamed, ProtocolViewer):
         """The HTML report in the browser, kept in the viewed run; a message when it cannot be made.
 
         clustering: None for results that stand alone. runs: classes; and traversal, evaluation, states on this
-        clustering where it is not the newest finished one.
+        clustering where it is not the newest finished one. States at whose poses it was made come before others.
         """
+        at_poses_of = clustering.getStates() if clustering is not None else None
+        if runs.get("states") is None and at_poses_of is not None and at_poses_of.isFinished():
+            runs["states"] = at_poses_of
         kinds = {"traversal": VaeganProtTraverse, "evaluation": VaeganProtEvaluate, "states": VaeganProtStates}
         chosen = {name: runs.get(name) or newest_run(self.getProject(), kind, clustering)
                   for name, kind in kinds.items()}
@@ -150,7 +154,8 @@ class FilledPlotter(EmPlotter):
 def read_picture(picture: Picture) -> np.ndarray:
     """A map (d, d, d), or one image (d, d) of a stack, as float32."""
     with mrcfile.mmap(picture.path, mode="r", permissive=True) as mrc:
-        data = mrc.data[picture.number - 1] if picture.number else mrc.data
+        stacked = picture.number and mrc.data.ndim == 3  # a stack of one is read as an image
+        data = mrc.data[picture.number - 1] if stacked else mrc.data
         return np.array(data, np.float32)
 
 

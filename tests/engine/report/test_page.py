@@ -47,6 +47,7 @@ from vaegan_engine.evaluation import evaluate
 from vaegan_engine.evaluation.consensus import ConsensusOptions, run_consensus
 from vaegan_engine.latent import traverse
 from vaegan_engine.report import page, report, states_section
+from vaegan_engine.report.result_reading import read_picture
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 IDS = 2 ** 60 + np.arange(3, 203) * 7  # neither rows nor whole in float64
@@ -224,6 +225,13 @@ def test_a_refinement_is_shown(tmp_path, analysis):
         page.write_report(ReportRun(states_dir=str(folder), traverse_dir=analysis.traverse_dir), tmp_path / "c.html")
     with pytest.raises(DataError, match="Run vaegan states first"):
         page.write_report(replace(analysis, states_dir=str(tmp_path)), tmp_path / "report.html")
+
+
+def test_a_stack_of_one_image(tmp_path):
+    """It is an image for mrcfile: the first of it is not its first row."""
+    image = np.arange(16, dtype=np.float32).reshape(1, 4, 4)
+    write_stack(tmp_path / "one.mrcs", image, 3.0)
+    np.testing.assert_array_equal(read_picture(tmp_path, "one.mrcs", 0), image[0])
 
 
 def test_junk_has_no_view(tmp_path):

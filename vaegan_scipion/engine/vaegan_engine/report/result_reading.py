@@ -44,7 +44,8 @@ def read_picture(folder: str | Path, file: str, index: int) -> np.ndarray:
     path = Path(folder) / file
     try:
         with mrcfile.mmap(path, mode="r", permissive=True) as stored:
-            data = np.array(stored.data[index] if path.suffix == ".mrcs" else stored.data, np.float32)
+            stacked = path.suffix == ".mrcs" and stored.data.ndim == 3  # a stack of one is read as an image
+            data = np.array(stored.data[index] if stacked else stored.data, np.float32)
     except (OSError, ValueError, IndexError) as error:
         raise DataError(f"{path}: it cannot be read ({error}).", "Run the command that made it again.") from error
     return data
