@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 from particle_files import noise_images, optics_columns, particle_columns, write_stack, write_star
 from vaegan_engine.contract import result_files, run_json
-from vaegan_engine.contract.errors import DataError
+from vaegan_engine.contract.errors import ConfigError, DataError
 from vaegan_engine.contract.settings import DataConfig, TrainRun
 from vaegan_engine.contract.status import update_status
 from vaegan_engine.data import run_images
+from vaegan_engine.data.prepare import PrepareOptions, run_prepare
+from vaegan_engine.data.prepared_images import open_cache
 from vaegan_engine.data.run_images import check_row_ids, open_run_cache
 from vaegan_engine.evaluation import consensus
 from vaegan_engine.thesis import homogeneity
@@ -127,3 +129,55 @@ def test_poses_of_other_rows_are_refused(run, tmp_path):
     edit(reverse=True)
     with pytest.raises(DataError, match="row number"):
         read_poses(posed)
+
+
+@pytest.fixture
+def wide_run(run, tmp_path):
+    """The same in the least box of a user."""
+    write_stack(tmp_path / "particles.mrcs", noise_images(N, 16))
+    return replace(run[0], box_px=16), run[1], run[2]
+
+
+def test_prepared_images_are_shared_and_never_made_again(wide_run, tmp_path, capsys):
+    data, run_dir, _ = wide_run
+    run_prepare(PrepareOptions(data=data), tmp_path / "P")
+    stored = (tmp_path / "P" / "cache" / "images.npy").stat()
+    shared = replace(data, prepared_dir=str(tmp_path / "P"))
+    for cache in (open_cache(shared, run_dir / "cache"), open_run_cache(shared, run_dir)):
+        assert len(cache) == N
+    assert not run_dir.exists() and (tmp_path / "P" / "cache" / "images.npy").stat() == stored
+    run_prepare(PrepareOptions(data=data), tmp_path / "P")  # nothing to do
+    assert (tmp_path / "P" / "cache" / "images.npy").stat() == stored
+    assert "take them with --prepared" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("changes", "word"), [
+    ({"crop_frac": 0.5, "box_px": 8}, "box_px was 16, is 8, crop_frac was 1.0, is 0.5"),
+    ({"invert_contrast": True}, "invert_contrast was False, is True"), ({"half_set": 1}, "half_set was 0, is 1")])
+def test_prepared_images_of_other_settings_are_refused(wide_run, tmp_path, changes, word):
+    data, run_dir, _ = wide_run
+    run_prepare(PrepareOptions(data=data), tmp_path / "P")
+    with pytest.raises(DataError, match=word):
+        open_cache(replace(data, prepared_dir=str(tmp_path / "P"), **changes), run_dir / "cache")
+    assert not run_dir.exists()
+
+
+def test_prepared_images_that_are_not_there_or_of_another_star_file_are_refused(wide_run, tmp_path):
+    data, run_dir, _ = wide_run
+    with pytest.raises(DataError, match="there are none"):
+        open_cache(replace(data, prepared_dir=str(tmp_path)), run_dir / "cache")
+    run_prepare(PrepareOptions(data=data), tmp_path / "P")
+    wide_run[2](with_ids=True)
+    with pytest.raises(DataError, match="the star file changed"):
+        open_cache(replace(data, prepared_dir=str(tmp_path / "P")), run_dir / "cache")
+    with pytest.raises(ConfigError, match="prepare makes images"):
+        run_prepare(PrepareOptions(data=replace(data, prepared_dir="x")), tmp_path / "Q")
+
+
+def test_the_diameter_is_that_of_states(wide_run, tmp_path):
+    """The circle in A is the radius as a fraction of the kept box, as states takes it."""
+    data, run_dir, _ = wide_run
+    wide = replace(data, particle_radius_frac=0.3)
+    pixel_ang = open_cache(data, tmp_path / "c").pixel_size_ang
+    run_prepare(PrepareOptions(data=data, particle_diameter_ang=0.6 * 16 * pixel_ang), tmp_path / "P")
+    assert len(open_cache(replace(wide, prepared_dir=str(tmp_path / "P")), run_dir)) == N

@@ -94,5 +94,6 @@ def settings_of(run: Classes2dRun, cache: ParticleCache) -> dict[str, Any]:
     data = values.pop("data")
     values.pop("compute")
     return {**values, "seed": run.compute.seed,
-            **{f"data.{name}": value for name, value in data.items() if name not in ("particles", "stack")},
+            **{f"data.{name}": value for name, value in data.items()
+               if name not in ("particles", "stack", "prepared_dir")},
             "n_particles": len(cache), "box_px": cache.box_px, "particles": cache.digest()}

@@ -32,6 +32,8 @@ class Command:
 _TABLE = (
     Command("simulate", "simulate particles from maps (or the built-in phantom)", "simulation.simulate:run_simulate",
             "simulation.options:SimulateOptions"),
+    Command("prepare", "prepare the images that states, classes2d, train3d and train2d share (--prepared)",
+            "data.prepare:run_prepare", "data.prepare:PrepareOptions"),
     Command("states", "find states, poses and maps of particles (expectation maximisation)",
             "refine.refine:run_states", "contract.settings:StatesRun", resumable=True, forecast=True),
     Command("fullres", "refine every state locally at full resolution, in the particles' own box",

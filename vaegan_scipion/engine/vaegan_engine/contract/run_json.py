@@ -50,7 +50,7 @@ def kept_on_resume(run: TrainRun) -> Dict[str, Any]:
     """
     values = to_dict(run)
     kept = {"command": run.command, "seed": run.compute.seed}
-    for part, free in (("data", ("particles", "stack")), ("model", ()),
+    for part, free in (("data", ("particles", "stack", "prepared_dir")), ("model", ()),
                        ("training", ("total_kimg", "encoder_kimg", "continue_from", *RESUMED_WITH_OTHERS))):
         kept.update({f"{part}.{name}": value for name, value in values[part].items() if name not in free})
     return kept

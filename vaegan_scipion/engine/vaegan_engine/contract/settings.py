@@ -40,6 +40,8 @@ class DataConfig:
     ignore_ctf: bool = setting(False, "The CTF is taken as 1, for class averages or negative stain",
                                label="Images without a CTF")
     half_set: Literal[0, 1, 2] = setting(0, "0 = all particles, 1 or 2 = one independent half")
+    prepared_dir: str = setting("", "Results folder of prepare, whose images are taken; they must be of the same "
+                                "particles and settings. Empty = they are prepared in the results folder", path=True)
     poses_dir: str = setting("", "train3d: take the poses of this results folder of states (particles.csv), and "
                              "the preset posed", path=True)
     input_poses: bool = setting(False, "train3d, states: start from the alignment that the particles carry")
@@ -149,7 +151,7 @@ class TrainRun:
         "a GPU: 'vaegan presets' explains each",
         label="Preset")
     data: DataConfig = section(DataConfig, shown=("particles", "stack", "max_images", "box_px", "crop_frac",
-                                                  "poses_dir", "input_poses"))
+                                                  "prepared_dir", "poses_dir", "input_poses"))
     model: ModelConfig = section(ModelConfig, shown=())
     training: TrainingConfig = section(TrainingConfig, shown=("continue_from",))
     compute: ComputeConfig = section(ComputeConfig)
@@ -237,8 +239,8 @@ class StatesRun:
 
     command: Literal["states"] = fixed("states")
     data: DataConfig = section(DataConfig, shown=("particles", "stack", "max_images", "box_px", "crop_frac",
-                                                  "invert_contrast", "phase_flipped", "ignore_ctf", "input_poses"),
-                               optional=("particles",))
+                                                  "invert_contrast", "phase_flipped", "ignore_ctf", "prepared_dir",
+                                                  "input_poses"), optional=("particles",))
     particle_diameter_ang: float = setting(
         0.0, "Of the circle that holds the particle. Outside of it is background", label="Particle diameter", unit="A",
         low=1, high=1e5, zero="0.9 of the kept part of the box")
@@ -304,7 +306,7 @@ class Classes2dRun:
 
     command: Literal["classes2d"] = fixed("classes2d")
     data: DataConfig = section(DataConfig, shown=("particles", "stack", "max_images", "box_px", "crop_frac",
-                                                  "invert_contrast", "phase_flipped", "ignore_ctf"))
+                                                  "invert_contrast", "phase_flipped", "ignore_ctf", "prepared_dir"))
     particle_diameter_ang: float = setting(
         0.0, "Of the circle that holds the particle. Class averages are masked to it", label="Particle diameter",
         unit="A", low=1, high=1e5, zero="0.9 of the kept part of the box")

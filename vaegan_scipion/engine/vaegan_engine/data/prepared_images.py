@@ -28,7 +28,7 @@ import numpy as np
 
 from ..contract.errors import DataError
 from ..contract.record import from_json, to_json
-from ..contract.result_files import read_json, read_npz
+from ..contract.result_files import CACHE, read_json, read_npz
 from ..contract.settings import DataConfig
 from ..runtime.progress import progress_bar
 from . import image_preparation
@@ -111,16 +111,21 @@ def digest(*arrays: np.ndarray) -> str:
 def open_cache(data: DataConfig, folder: str | Path, progress: bool = True) -> ParticleCache:
     """Open the cache in ``folder``, or make it when it is missing or made from other inputs.
 
+    Where ``data.prepared_dir`` is given, the images of ``prepare`` are taken, or refused if they are of others.
     Raises DataError on unusable input, a folder that cannot be written and a full disk; then
     nothing of the new cache is left.
     """
-    folder = Path(folder)
+    folder = cache_folder(data, folder)
     if not data.particles:
         raise DataError("No particles are given.", "Name a RELION star file with --particles.")
     star_digest = file_digest(Path(data.particles))
     cache, reason = _open(data, folder, star_digest)
     if cache is not None:
         return cache
+    if data.prepared_dir:
+        raise DataError(f"{data.prepared_dir}: its images are not those of {data.particles} with these settings "
+                        f"({reason or 'there are none'}).",
+                        "Give prepare and this command the same particles and settings, or leave prepared_dir out.")
     if reason:
         sys.stderr.write(f"{folder}: the cached images do not belong to these inputs ({reason}); "
                          "they are made again.\n")
@@ -134,6 +139,11 @@ def open_cache(data: DataConfig, folder: str | Path, progress: bool = True) -> P
                         "Do not change the particles while a run starts; start again.")
     sys.stderr.writelines(f"{note}\n" for note in cache.notes)
     return cache
+
+
+def cache_folder(data: DataConfig, own: str | Path) -> Path:
+    """Where the prepared images are: the folder of ``prepare`` where one is named, else a run's ``own``."""
+    return Path(data.prepared_dir) / CACHE if data.prepared_dir else Path(own)
 
 
 def _open(data: DataConfig, folder: Path, star_digest: str) -> tuple[ParticleCache | None, str]:

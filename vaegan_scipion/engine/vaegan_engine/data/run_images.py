@@ -12,7 +12,7 @@ from ..contract.result_files import CACHE
 from ..contract.settings import DataConfig
 from ..contract.status import read_status
 from .particles import PARTICLE_ID
-from .prepared_images import ParticleCache, open_cache, read_meta
+from .prepared_images import ParticleCache, cache_folder, open_cache, read_meta
 from .star_files import file_digest, read_star
 
 
@@ -22,7 +22,7 @@ def open_run_cache(data: DataConfig, run_dir: str | Path, progress: bool = True)
     They are made again where their stacks or settings changed. Raises DataError as ``open_cache``, and where the star
     file changed and ids are row numbers: they would mean other particles than in the results there are.
     """
-    folder = Path(run_dir) / CACHE
+    folder = cache_folder(data, Path(run_dir) / CACHE)
     stored = read_meta(folder)
     if data.particles and stored is not None and stored.star_sha256 != file_digest(Path(data.particles)):
         _check_star(stored.ids_are_rows_of, data.particles, run_dir)

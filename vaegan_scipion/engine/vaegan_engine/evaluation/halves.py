@@ -43,7 +43,8 @@ def half_run(whole: TrainRun, half: Literal[1, 2], run: HalvesRun) -> TrainRun:
     if run.total_kimg > 0:
         factor = run.total_kimg / training.total_kimg
         training = replace(training, total_kimg=run.total_kimg, encoder_kimg=training.encoder_kimg * factor)
-    return replace(whole, data=replace(whole.data, half_set=half), training=replace(training, continue_from=""),
+    data = replace(whole.data, half_set=half, prepared_dir="")
+    return replace(whole, data=data, training=replace(training, continue_from=""),
                    compute=replace(run.compute, seed=2 * whole.compute.seed + half))
 
 

@@ -63,7 +63,7 @@ def particles_of(run: EmbedRun, trained: Any, out_dir: Path) -> ParticleCache:
     data = trained.run.data
     if not run.particles or same_file(run.particles, data.particles):
         return open_run_cache(data, run.run_dir)
-    data = replace(data, particles=run.particles, stack="", max_images=0, half_set=0)
+    data = replace(data, particles=run.particles, stack="", max_images=0, half_set=0, prepared_dir="")
     cache = open_cache(data, out_dir / result_files.CACHE)
     ratio = cache.pixel_size_ang / trained.pixel_size_ang
     if abs(ratio - 1) > 0.01:

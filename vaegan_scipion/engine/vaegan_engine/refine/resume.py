@@ -20,6 +20,7 @@ def settings_of(run: StatesRun, cache: ParticleCache, maps: Tensor | None) -> di
     data = values.pop("data")
     values = {name: value for name, value in values.items() if name not in ("run_dir", "clusters_dir", "compute")}
     return {**values, "seed": run.compute.seed,
-            **{f"data.{name}": value for name, value in data.items() if name not in ("particles", "stack")},
+            **{f"data.{name}": value for name, value in data.items()
+               if name not in ("particles", "stack", "prepared_dir")},
             "n_particles": len(cache), "box_px": cache.box_px, "particles": cache.digest(),
             "maps of the clusters": "none" if maps is None else digest(maps.cpu().numpy())}
