@@ -54,6 +54,17 @@ def test_a_star_files_origins_are_the_opposite_of_shifts(tmp_path):
         read_poses(DataConfig(particles=str(star), input_poses=True))
 
 
+@pytest.mark.parametrize("name", ["I3", "C2v", "Oh", '""', "D1"])
+def test_a_symmetry_that_is_another_programs_is_told_and_not_used(tmp_path, capsys, name):
+    star = tmp_path / "particles.star"
+    columns = ["rlnImageName", "rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi", "rlnOriginXAngst", "rlnOriginYAngst",
+               "rlnSymmetryGroup"]
+    star.write_text("data_particles\n\nloop_\n" + "".join(f"_{name}\n" for name in columns)
+                    + f"1@a.mrcs 10 20 30 1.5 -2 {name}\n")
+    assert read_poses(DataConfig(particles=str(star), input_poses=True)).symmetry == "C1"
+    assert "rlnSymmetryGroup is not used" in capsys.readouterr().out
+
+
 def test_poses_of_a_folder_have_the_symmetry_of_its_states(tmp_path):
     data = write(tmp_path, [[1, 0, 1, 2, 3, 4, 5, 1]])
     assert read_poses(data).symmetry == "C1"

@@ -51,7 +51,7 @@ def test_axes_are_those_of_relion(name):
     assert is_the_same_set(group_of(name), torch.from_numpy(np.stack(theirs)).float())
 
 
-@pytest.mark.parametrize("name", ["C0", "C", "D", "X4", "C100", "I3", "", "C4 D2", "1", "C-1", "Oh"])
+@pytest.mark.parametrize("name", ["C0", "C", "D", "X4", "C100", "I3", "", "C4 D2", "1", "C-1", "Oh", "D1", "d1"])
 def test_names_of_no_group_are_refused(name):
     with pytest.raises(ConfigError, match="symmetry is"):
         family_and_fold(name)
@@ -59,7 +59,7 @@ def test_names_of_no_group_are_refused(name):
 
 def test_names_as_relion_takes_them():
     assert family_and_fold("i") == ("I2", 1) and family_and_fold(" d7 ") == ("D", 7) and group_name("o") == "O"
-    assert not is_symmetric("c1") and is_symmetric("D1")
+    assert not is_symmetric("c1") and is_symmetric("D2")
 
 
 @pytest.mark.parametrize("given", [("D4", "", False, True), ("C1", "C1", True, False), ("D2", "D4", True, False),

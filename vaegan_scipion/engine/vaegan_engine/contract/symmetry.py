@@ -14,12 +14,15 @@ _NAME = re.compile(r"(?:([CD])([1-9][0-9]?)|(T|O|I[12]?))", re.IGNORECASE)
 def family_and_fold(name: str, setting: str = "symmetry") -> Tuple[str, int]:
     """A group's family C, D, T, O, I1 or I2 and its n (1 where it has none). I is I2, as in RELION.
 
+    D1 is refused: it is a 2-fold along x alone, which is C2 turned.
     Raises ConfigError, which says of which ``setting``, where it is no such name.
     """
     match = _NAME.fullmatch(name.strip())
     if match is None:
-        raise ConfigError(f"{setting} is {name!r}.", f"Use C1, C2 to C{MOST_FOLD}, D1 to D{MOST_FOLD}, T, O, I, I1 or "
+        raise ConfigError(f"{setting} is {name!r}.", f"Use C1, C2 to C{MOST_FOLD}, D2 to D{MOST_FOLD}, T, O, I, I1 or "
                           "I2, with the axes that RELION has for them.")
+    if match.group(0).upper() == "D1":
+        raise ConfigError(f"{setting} is {name!r}: one 2-fold, along x.", "Use C2, whose 2-fold lies along z.")
     family = (match.group(1) or match.group(3)).upper()
     return {"I": "I2"}.get(family, family), int(match.group(2) or 1)
 

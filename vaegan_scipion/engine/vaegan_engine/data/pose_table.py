@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from ..contract import result_files
-from ..contract.errors import DataError
+from ..contract.errors import ConfigError, DataError
 from ..contract.labels import UNASSIGNED
 from ..contract.record import read_record
 from ..contract.records import StatesSummary
 from ..contract.settings import DataConfig
-from ..contract.symmetry import NO_SYMMETRY
+from ..contract.symmetry import NO_SYMMETRY, group_name
 from .particles import particle_ids
 from .run_images import check_row_ids
-from .star_files import missing_columns, read_star
+from .star_files import RelionTable, missing_columns, read_star
 
 ANGLE_COLUMNS = ("rot_deg", "tilt_deg", "psi_deg")
 SHIFT_COLUMNS = ("shift_x_ang", "shift_y_ang")
@@ -90,7 +90,17 @@ def _star_poses(star: Path) -> PoseTable:
     return PoseTable(particle_ids(table), np.stack([table.numbers(name) for name in STAR_ANGLES], axis=1),
                      -np.stack([table.numbers(name) for name in STAR_ORIGINS], axis=1), np.ones(n),
                      np.zeros(n, np.int64),
-                     symmetry=table.text(SYMMETRY)[0] if table.has(SYMMETRY) and n else NO_SYMMETRY)
+                     symmetry=_star_symmetry(table, star) if n else NO_SYMMETRY)
+
+
+def _star_symmetry(table: RelionTable, star: Path) -> str:
+    """What the star file says; no symmetry, and a word of it, where the name is another program's."""
+    name = table.text(SYMMETRY)[0] if table.has(SYMMETRY) else NO_SYMMETRY
+    try:
+        return group_name(name)
+    except ConfigError as error:
+        print(f"{star}: {SYMMETRY} is not used, the poses are taken for {NO_SYMMETRY}. {error.message}", flush=True)
+        return NO_SYMMETRY
 
 
 def _symmetry_of(folder: Path) -> str:
