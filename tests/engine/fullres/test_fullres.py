@@ -13,16 +13,19 @@ import pytest
 import torch
 from refine_particles import mask_of
 from states_folders import perturbed, simulated_particles, true_poses, write_states
-from vaegan_engine.contract import result_files
+from vaegan_engine.contract import result_files, run_json
 from vaegan_engine.contract.errors import DataError, StoppedError
 from vaegan_engine.contract.fullres_records import FullresSummary
-from vaegan_engine.contract.record import read_record
-from vaegan_engine.contract.settings import ComputeConfig, FullresRun
+from vaegan_engine.contract.record import read_record, write_record
+from vaegan_engine.contract.records import StatesSummary
+from vaegan_engine.contract.settings import ComputeConfig, DataConfig, FullresRun
 from vaegan_engine.contract.status import read_status
 from vaegan_engine.data.mrc_files import read_map
 from vaegan_engine.data.particle_tables import read_cluster_rows
+from vaegan_engine.data.pose_table import SYMMETRY, read_poses
 from vaegan_engine.data.star_files import read_star
 from vaegan_engine.fullres import fullres
+from vaegan_engine.fullres.inputs import open_inputs
 from vaegan_engine.fullres.relion import PROGRAM, HandOver, script
 from vaegan_engine.fullres.tuning import TUNING
 from vaegan_engine.physics.fsc import fourier_shell_correlation
@@ -42,6 +45,14 @@ def made(tmp_path_factory):
     write_states(folder / "states", star, perturbed(rotations, ERROR_DEG), shifts_px, 60.0)
     run = FullresRun(states_dir=str(folder / "states"), compute=ONE_THREAD, max_rounds=3, b_factor_ang2=-150.0)
     return folder, fullres.run_fullres(run, folder / "out", tuning=TUNING_HERE)
+
+
+@pytest.fixture
+def few(tmp_path):
+    """One state of 24 particles at their true poses, not refined: its folder, with the particles in ``particles``."""
+    star = simulated_particles(tmp_path / "particles", per_map=24)
+    rotations, shifts_px, _ = true_poses(tmp_path / "particles")
+    return write_states(tmp_path / "states", star, rotations, shifts_px, 80.0)
 
 
 def errors_deg(folder, out) -> torch.Tensor:
@@ -118,6 +129,25 @@ def test_particles_that_are_missing_are_named(made, tmp_path):
         fullres.run_fullres(FullresRun(states_dir=str(folder / "states"), particles=str(star)), tmp_path)
     with pytest.raises(DataError, match="is a 'fullres', not states"):
         fullres.run_fullres(FullresRun(states_dir=str(folder / "out")), tmp_path)
+
+
+def test_first_rows_that_states_was_held_to_are_not_those_of_another_star_file(few):
+    before = run_json.read_run(few / result_files.RUN_JSON)
+    for limits in ({"max_images": 23}, {"half_set": 1}):
+        run_json.write_run(replace(before, data=replace(before.data, **limits)), few / result_files.RUN_JSON)
+        run = FullresRun(states_dir=str(few), particles=str(few.parent / "particles" / "particles.star"))
+        assert len(open_inputs(run, torch.device("cpu"), TUNING).particle_id) == 24
+
+
+def test_poses_keep_the_symmetry_of_the_states(few, tmp_path):
+    summary = read_record(StatesSummary, few / result_files.STATES_JSON, "states")
+    write_record(few / result_files.STATES_JSON, replace(summary, symmetry="D2"))
+    run, out = FullresRun(states_dir=str(few), compute=ONE_THREAD, max_rounds=1, b_factor_ang2=-150.0), tmp_path / "out"
+    state = fullres.run_fullres(run, out, tuning=TUNING_HERE).states[0]
+    for name in (result_files.PARTICLES_STAR, state.star_file):
+        assert set(read_star(out / name).text(SYMMETRY)) == {"D2"}
+    particles = str(few.parent / "particles" / "particles.star")
+    assert read_poses(DataConfig(particles=particles, poses_dir=str(out))).symmetry == "D2"
 
 
 def test_memory_is_told_beforehand():

@@ -7,6 +7,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import List, Optional
 
+from .symmetry import NO_SYMMETRY
+
 
 @dataclass(frozen=True)
 class FullresRound:
@@ -56,3 +58,4 @@ class FullresSummary:
     seconds: float  # of all states' rounds
     images_per_second: float  # refined in one round, both halves' maps and noise included
     states: List[FullresState]
+    symmetry: str = NO_SYMMETRY  # of the maps, and so of the poses

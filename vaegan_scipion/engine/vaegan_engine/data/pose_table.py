@@ -8,6 +8,7 @@ import numpy as np
 
 from ..contract import result_files
 from ..contract.errors import ConfigError, DataError
+from ..contract.fullres_records import FullresSummary
 from ..contract.labels import UNASSIGNED
 from ..contract.record import read_record
 from ..contract.records import StatesSummary
@@ -104,6 +105,9 @@ def _star_symmetry(table: RelionTable, star: Path) -> str:
 
 
 def _symmetry_of(folder: Path) -> str:
-    """What ``states.json`` says; no symmetry where there is none, as beside poses of other programs."""
+    """What ``states.json`` or ``fullres.json`` says; none where neither is there, as beside other programs' poses."""
     path = folder / result_files.STATES_JSON
-    return read_record(StatesSummary, path, "states").symmetry if path.exists() else NO_SYMMETRY
+    if path.exists():
+        return read_record(StatesSummary, path, "states").symmetry
+    path = folder / result_files.FULLRES_JSON
+    return read_record(FullresSummary, path, "fullres").symmetry if path.exists() else NO_SYMMETRY

@@ -82,6 +82,8 @@ def open_inputs(run: FullresRun, device: torch.device, tuning: FullresTuning) ->
     data = with_data(before).data
     if run.particles or run.stack:
         data = replace(data, particles=run.particles or data.particles, stack=run.stack)
+    if run.particles:  # ids choose its rows, not what was asked of another star file
+        data = replace(data, max_images=0, half_set=0)
     data = replace(data, poses_dir=str(folder), input_poses=False)
     poses, table = read_poses(data), load_particles(data)
     rows, here = poses.rows_of(table.particle_id)

@@ -25,7 +25,7 @@ from ..data.star_subset import whole_numbers, write_rows
 from ..figures import drawing, fsc_curves
 from ..physics.rotations import rotation_distance_deg
 from ..reconstruction.images import spread_rows
-from ..refine.output.particle_output import Table, pose_columns, write_stars, write_tables
+from ..refine.output.particle_output import Table, pose_columns, symmetry_column, write_stars, write_tables
 from .final_maps import FinalMaps, final_maps
 from .half_set_rounds import Refinement, StateImages, final_half_maps
 from .inputs import Inputs, StateStart
@@ -76,7 +76,7 @@ def write(inputs: Inputs, refined: list[Found], asked: Asked, out_dir: Path) -> 
     drawing.save_png(figure, out_dir / SECTIONS_PNG)
     write_records(out_dir / result_files.CLUSTERS_JSON, rows)
     summary = FullresSummary(inputs.images.box_px, inputs.images.pixel_size_ang, len(inputs.label), asked.seconds,
-                             asked.n_refined / max(asked.seconds, 1e-9), states)
+                             asked.n_refined / max(asked.seconds, 1e-9), states, inputs.symmetry)
     write_record(out_dir / result_files.FULLRES_JSON, summary)
     update_status(out_dir, state="finished", command=asked.run.command, stage="finished", error=None,
                   n_particles=len(inputs.label), states=len(rows), ids_are_rows_of=inputs.ids_are_rows_of)
@@ -98,7 +98,7 @@ def particle_table(inputs: Inputs, refined: list[Found], asked: Asked) -> tuple[
     n = len(inputs.label)
     contrast = np.ones(n) if images.contrast is None else images.contrast
     return cache, Table(inputs.label, probability, pose_columns(rotations, shifts_px, images.pixel_size_ang),
-                        np.full(n, np.nan), contrast)
+                        np.full(n, np.nan), contrast, symmetry=inputs.symmetry)
 
 
 def write_maps(maps: FinalMaps, label: int, voxel_size_ang: float, out_dir: Path) -> list[str]:
@@ -138,6 +138,7 @@ def write_state_star(inputs: Inputs, cache: ParticleCache, table: Table, label: 
     """The particles of one state with their poses and half sets, all columns kept, for other programs."""
     chosen = table.label == label
     columns = particle_stars.aligned_columns(inputs.star, cache, chosen, table.poses[:, :3], table.poses[:, 3:])
+    columns.update(symmetry_column(inputs.star, table.symmetry, int(chosen.sum())))
     columns["rlnClassNumber"] = whole_numbers(np.ones(int(chosen.sum()), np.int64))
     write_rows(inputs.star, inputs.star_rows[chosen], columns, out_dir / state_star(label), inputs.data.stack)
 

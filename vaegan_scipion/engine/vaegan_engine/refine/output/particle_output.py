@@ -66,15 +66,16 @@ def write_tables(cache: ParticleCache, table: Table, out_dir: Path) -> None:
     )
 
 
-def write_stars(data: DataConfig, cache: ParticleCache, table: Table, out_dir: Path) -> None:
-    """``particles.star``: the particles in a state; ``junk.star``: the others (``particle_stars``).
+def symmetry_column(source: RelionTable, symmetry: str, n: int) -> dict[str, np.ndarray]:
+    """A star file's column of the symmetry of n poses; of C1 only where the particles came with one."""
+    return {SYMMETRY: encoded([symmetry] * n)} if is_symmetric(symmetry) or source.has(SYMMETRY) else {}
 
-    A symmetry stands in a column, as C1 does where the particles came with one.
-    """
+
+def write_stars(data: DataConfig, cache: ParticleCache, table: Table, out_dir: Path) -> None:
+    """``particles.star``: the particles in a state; ``junk.star``: the others (``particle_stars``)."""
     def columns(source: RelionTable, chosen: np.ndarray) -> dict[str, np.ndarray]:
         columns = particle_stars.aligned_columns(source, cache, chosen, table.poses[:, :3], table.poses[:, 3:])
-        if is_symmetric(table.symmetry) or source.has(SYMMETRY):
-            columns[SYMMETRY] = encoded([table.symmetry] * int(chosen.sum()))
+        columns.update(symmetry_column(source, table.symmetry, int(chosen.sum())))
         return {**columns, "rlnClassNumber": whole_numbers(table.label[chosen] + 1)}
 
     particle_stars.write_stars(data, cache, table.label == UNASSIGNED, columns, out_dir)
