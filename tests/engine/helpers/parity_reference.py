@@ -237,6 +237,22 @@ def rotation_of_quaternion(q):
     return torch.eye(3) + 2 * w * K + 2 * K @ K  # Rodrigues
 
 
+def turned(images, psi_deg):
+    """Pixel (x, y) about the centre shows ``(x cos - y sin, x sin + y cos)`` of the image; bilinear, 0 outside."""
+    d = images.shape[1]
+    wide = torch.nn.functional.pad(images, (d, d, d, d))
+    y, x = torch.meshgrid(torch.arange(d) - d // 2, torch.arange(d) - d // 2, indexing="ij")
+    made = []
+    for image, angle in zip(wide, torch.deg2rad(psi_deg), strict=True):
+        px = x * torch.cos(angle) - y * torch.sin(angle) + d // 2 + d
+        py = x * torch.sin(angle) + y * torch.cos(angle) + d // 2 + d
+        x0, y0 = px.floor().long(), py.floor().long()
+        fx, fy = px - x0, py - y0
+        made.append((1 - fy) * ((1 - fx) * image[y0, x0] + fx * image[y0, x0 + 1])
+                    + fy * ((1 - fx) * image[y0 + 1, x0] + fx * image[y0 + 1, x0 + 1]))
+    return torch.stack(made)
+
+
 def camera(zc, weights):
     """Equation 40 on ``zc[:6] + f(zc)``."""
     weights = iter(weights)

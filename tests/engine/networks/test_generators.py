@@ -2,12 +2,19 @@
 import itertools
 
 import numpy as np
+import pytest
 import scipy.ndimage
 import torch
 from vaegan_engine.contract.settings import ModelConfig
-from vaegan_engine.networks.generators import SirenGenerator, VoxelGenerator, build_generator, match_amplitude
+from vaegan_engine.networks.generators import (
+    SirenGenerator,
+    VoxelGenerator,
+    build_generator,
+    match_amplitude,
+    turned,
+)
 from vaegan_engine.physics.projection import half_plane_points, project, slices_to_images
-from vaegan_engine.physics.rotations import random_rotations
+from vaegan_engine.physics.rotations import euler_to_matrix, random_rotations
 
 
 def rng() -> torch.Generator:
@@ -127,3 +134,18 @@ def test_image_generator_decodes_images():
     z = torch.randn(3, 6)
     generator.eval()
     assert torch.allclose(slices_to_images(generator.slices(z)), generator.decode(z), atol=1e-5)
+
+
+@pytest.mark.parametrize("box_px", [16, 17])
+def test_an_image_is_turned_as_the_projection_of_its_map_is(box_px):
+    """A blob off the centre. Where it is interpolated, linearly, within ``(|f_xx| + |f_yy|) / 8`` of its peak."""
+    axis = torch.arange(box_px) - box_px // 2.0
+    z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
+    blob = torch.exp(-((x - 3) ** 2 + (y - 1) ** 2 + z**2) / (2 * 1.5**2))[None]
+    psi_deg = torch.tensor([0.0, 90.0, 180.0, 30.0, 200.0])
+    rotations = euler_to_matrix(torch.zeros(5), torch.zeros(5), psi_deg)
+    which = torch.zeros(5, dtype=torch.long)
+    upright = project(blob, which[:1], rotations[:1])
+    found, expected = turned(upright.expand(5, -1, -1), rotations), project(blob, which, rotations)
+    error = (found - expected).abs().amax((1, 2)) / upright.max()
+    assert error[:3].max() < 1e-3 and error[3:].max() < 2 / (8 * 1.5**2)

@@ -1,6 +1,7 @@
 """The experiments of ``reproduce``, each on tiny data; parts that are finished are kept."""
 import json
 import shlex
+from dataclasses import replace
 
 import gemmi
 import numpy as np
@@ -17,6 +18,7 @@ from vaegan_engine.thesis import (
     experiment_tables,
     invariance,
     motion_morph,
+    noise_gan,
     noise_generator,
     reproduce,
     ribosome,
@@ -125,12 +127,12 @@ def test_noise_experiment_runs_one_configuration_and_keeps_it(tmp_path, monkeypa
 def test_an_image_is_shifted_back_onto_the_clean_one():
     clean = np.random.default_rng(0).normal(size=(8, 8))
     moved = np.roll(clean, (3, -2), (0, 1)) + 0.01
-    np.testing.assert_allclose(noise_generator.shifted_onto(moved, clean), clean + 0.01)
+    np.testing.assert_allclose(noise_gan.shifted_onto(moved, clean), clean + 0.01)
 
 
 def test_psnr_of_known_error():
     clean = np.array([[0.0, 2.0], [1.0, 1.0]])
-    assert noise_generator.psnr_db(clean + 0.1, clean) == pytest.approx(10 * np.log10(4 / 0.01))
+    assert noise_gan.psnr_db(clean + 0.1, clean) == pytest.approx(10 * np.log10(4 / 0.01))
 
 
 @pytest.mark.slow
@@ -261,3 +263,39 @@ def test_unknown_configurations_and_missing_data_are_named(tmp_path, maps):
 def test_every_preset_of_an_experiment_exists():
     for command, names in ribosome.CONFIGURATIONS.items():
         assert set(names) <= set(presets.PRESETS[command])
+
+
+def tiny_gan(batch: int, *settings: str) -> noise_gan.NoiseGan:
+    scale = noise_generator.Scale(16, 2, batch, 3, 1e-3)
+    run = noise_generator.settings(ReproduceOptions("noise-generator", settings=settings), scale)
+    clean = np.random.default_rng(0).normal(size=(16, 16)).astype(np.float32)
+    return noise_gan.NoiseGan(clean, None, replace(run, compute=replace(run.compute, device="cpu")), batch)
+
+
+def test_noise_training_goes_on_from_its_checkpoint_with_the_same_bits(tmp_path):
+    whole = tiny_gan(2)
+    curve = noise_generator.train(whole, 4, tmp_path / "whole")
+    assert [point.step for point in curve] == [0, 1, 2, 3, 4]
+    noise_generator.train(tiny_gan(2), 2, tmp_path / "parts")
+    again = noise_generator.train(tiny_gan(2), 4, tmp_path / "parts")
+    assert again == curve == noise_generator.read_curve(tmp_path / "parts" / "curve.csv")
+
+
+def test_noise_is_measured_in_batches_of_the_size_that_was_trained():
+    """Batch normalisation ties the images of a batch: 64 at a time are not what a training of batch 1 makes."""
+    gan = tiny_gan(1)
+    z = torch.randn(3, noise_gan.Z_DIM, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        alone, together = torch.cat([gan.averaged(row[None]) for row in z]), gan.averaged(z)
+    np.testing.assert_array_equal(gan.images(3, seed=1), alone.numpy())
+    assert (alone - together).abs().max() > 0.1
+    assert gan._generated()[1].detach() > 0  # diversity of a batch of one
+
+
+def test_noise_experiment_reads_its_rates_and_refuses_what_it_does_not_read():
+    gan = tiny_gan(2, "training.generator_lr=1e-5", "model.critic_width=3")
+    assert gan.optimizers["makers"].param_groups[0]["lr"] == 1e-5
+    assert gan.optimizers["critic"].param_groups[0]["lr"] == 1e-3
+    assert gan.critic.trunk.n_features == 24
+    with pytest.raises(ConfigError, match=r"training\.generator_lr"):
+        tiny_gan(2, "training.total_kimg=3")

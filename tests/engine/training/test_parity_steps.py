@@ -64,10 +64,14 @@ class Literal:
         q = torch.randn(BATCH, 4, generator=self.rng)
         return torch.stack([ref.rotation_of_quaternion(row) for row in q])
 
+    def angles(self):
+        return 360 * torch.rand(BATCH, generator=self.rng) if self.model.pose_prior == "uniform" else None
+
     def planes(self, z, rotations):
         weights = self.weights["generator"]
         if self.model.generator == "dcgan":
-            return ref.plane_of(self.amplitude * ref.dcgan(z, weights, D))
+            images = self.amplitude * ref.dcgan(z, weights, D)
+            return ref.plane_of(images if rotations is None else ref.turned(images, rotations))
         if self.model.generator == "siren":
             return ref.siren(z, rotations, weights, self.amplitude, D)
         return ref.voxel_slices(z, rotations, weights, self.amplitude, self.model.voxel_smooth_shells,
@@ -76,7 +80,7 @@ class Literal:
     def render(self, z, ctf):
         """Images with CTF, shift and noise, and the diversity."""
         shifts = (torch.rand(BATCH, 2, generator=self.rng) * 2 - 1) * self.model.max_shift_frac * D
-        rotations = None if self.run.command == "train2d" else self.poses()
+        rotations = self.angles() if self.run.command == "train2d" else self.poses()
         planes = self.planes(z, rotations)
         signal = ref.image_of(ref.moved(planes * ctf, shifts))
         kind, weights = self.model.noise, self.weights["noise"]

@@ -39,7 +39,7 @@ THESIS_3D: Dict[str, Any] = {
                  "ema_half_life_kimg": 0.016 * log(0.5) / log(0.96), "tick_kimg": 16.0, "checkpoint_kimg": 160.0},
 }
 THESIS_2D = merged(THESIS_3D, {
-    "model": {"generator": "dcgan", "first_layer": "conv", "polar_encoder": True},
+    "model": {"generator": "dcgan", "first_layer": "conv", "polar_encoder": True, "pose_prior": "none"},
     "training": {"total_kimg": 3200.0}})
 POSED: Dict[str, Any] = {
     "model": {"generator": "basis", "n_categories": 0, "n_normal": 8, "generator_width": 64},
@@ -125,7 +125,11 @@ def check_parts(run: TrainRun) -> None:
     if run.command == "train3d" and model.generator == "dcgan":
         raise ConfigError("model.generator is 'dcgan' in a 3D training.", "Use 'voxel' or 'siren'.")
     if run.command == "train2d" and model.pose_prior == "camera":
-        raise ConfigError("model.pose_prior is 'camera' in a 2D training, which has no poses.", "Use 'uniform'.")
+        raise ConfigError("model.pose_prior is 'camera' in a 2D training, which has no views.",
+                          "Use 'uniform' or 'none'.")
+    if run.command == "train3d" and model.pose_prior == "none":
+        raise ConfigError("model.pose_prior is 'none' in a 3D training, which projects its maps.",
+                          "Use 'uniform' or 'camera'.")
     check_posed(run)
     if model.n_categories + model.n_normal < 1 or model.n_categories == 1:
         raise ConfigError(f"model.n_categories is {model.n_categories} and n_normal {model.n_normal}.",

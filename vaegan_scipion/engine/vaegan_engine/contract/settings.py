@@ -65,7 +65,9 @@ class ModelConfig:
     homogeneous: bool = setting(False, "One structure: no encoder, z is a constant vector of n_normal ones")
     temperature: float = setting(8.0, "Of the posterior over categories: networks trained on generated images are too "
                                  "sure", low=1, high=100)
-    pose_prior: Literal["uniform", "camera"] = setting("uniform", "camera: a network trained with the generator")
+    pose_prior: Literal["uniform", "camera", "none"] = setting(
+        "uniform", "Of generated images; in 2D of their angle. camera: a network trained with the generator; "
+        "none, 2D: the angle is left to z")
     max_shift_frac: float = setting(0.05, "How far particles may be off centre, as fraction of the kept box",
                                     label="Largest shift / box", low=0, high=0.5)
     noise: Literal["radial", "scalar", "gaussian_map", "poisson_map", "none"] = setting(

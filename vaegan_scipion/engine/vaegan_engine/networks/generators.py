@@ -219,7 +219,7 @@ def half_space(points: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class ImageGenerator(nn.Module):
-    """2D model: a DC-GAN makes the class image itself; there is no pose."""
+    """2D model: a DC-GAN makes the class image itself; poses, if any, turn it in the plane."""
 
     amplitude: Tensor
 
@@ -229,11 +229,25 @@ class ImageGenerator(nn.Module):
         self.register_buffer("amplitude", torch.ones(()))
 
     def slices(self, z: Tensor, rotations: Tensor | None = None, one_hot: bool = True) -> Tensor:
-        del rotations, one_hot
-        return images_to_slices(self.decode(z))
+        del one_hot  # every z costs the same here
+        images = self.decode(z)
+        return images_to_slices(images if rotations is None else turned(images, rotations))
 
     def decode(self, z: Tensor) -> Tensor:
         return self.net(z) * self.amplitude
+
+
+def turned(images: Tensor, rotations: Tensor) -> Tensor:
+    """Images ``(n, d, d)`` in the frame of rotations ``(n, 3, 3)`` about z: ``I'(x) = I(A^T x)``, bilinear, 0 outside.
+
+    As of maps: the projection of a map rotated by A is its projection, turned. About pixel ``d//2``.
+    """
+    d = images.shape[-1]
+    axis = torch.arange(d, device=images.device, dtype=images.dtype) - d // 2
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    where = torch.einsum("yxi,nij->nyxj", torch.stack((x, y), -1), rotations[:, :2, :2])
+    grid = (2 * (where + d // 2) + 1) / d - 1
+    return functional.grid_sample(images[:, None], grid, align_corners=False)[:, 0]
 
 
 Generator = VoxelGenerator | SirenGenerator | ImageGenerator

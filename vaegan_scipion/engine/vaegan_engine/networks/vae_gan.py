@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..contract.settings import TrainRun
 from ..physics.ctf import ctf_2d
 from ..physics.projection import shift_slices, slices_to_images
-from ..physics.rotations import random_rotations
+from ..physics.rotations import euler_to_matrix, random_rotations
 from . import latent_vector
 from .critic_encoder import Critic, Encoder, build_encoder, input_channels
 from .generators import Generator, build_generator
@@ -84,14 +84,22 @@ class VaeGan:
         return {name: module for name, module in values.items() if module is not None}
 
     def sample_poses(self, n: int) -> tuple[Tensor | None, Tensor]:
-        """Rotations from the uniform prior or the camera (None in 2D) and in-plane shifts (px)."""
+        """Rotations from the uniform prior or the camera and in-plane shifts (px).
+
+        In 2D the rotations are those of a uniform angle in the plane, or None where the prior is ``none``.
+        """
         shifts = (torch.rand(n, 2, generator=self.rng, device=self.device) * 2 - 1)
         shifts = shifts * (self.model.max_shift_frac * self.box_px)
         if self.run.command == "train2d":
-            return None, shifts
+            return self._angles_in_plane(n) if self.model.pose_prior == "uniform" else None, shifts
         if self.camera is not None:
             return self.camera.sample(n, self.rng), shifts
         return random_rotations(n, generator=self.rng, device=self.device, dtype=shifts.dtype), shifts
+
+    def _angles_in_plane(self, n: int) -> Tensor:
+        psi_deg = 360 * torch.rand(n, generator=self.rng, device=self.device)
+        zero = torch.zeros_like(psi_deg)
+        return euler_to_matrix(zero, zero, psi_deg)
 
     def sample_prior(self, n: int) -> Tensor:
         """``(n, k)`` latents of the prior."""

@@ -4,41 +4,37 @@ The data are one clean image plus fresh noise of standard deviation 1 at every s
 shown to the invariant critic with noise of a known standard deviation (a sweep of 0.5 to 1.5), or with the noise
 generator's ``eps * sigma(z_n)``, which is trained along. WGAN-GP with lambda 10, the generator averaged by 0.96 per
 step. Measured: PSNR of the averaged generator's images, each at its best cyclic shift, as the critic cannot see
-shifts, and the noise generator's root mean square sigma.
+shifts, the noise generator's root mean square sigma, and how far those images are from the clean one and from one
+another; all of it along the training too (``curve.csv``).
 """
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
-from ..contract import presets, result_files
+from ..contract import presets, result_files, run_json
+from ..contract.errors import ConfigError
+from ..contract.settings import TrainRun
 from ..data.image_preparation import resize, resize_matrix
 from ..data.mrc_files import read_map
 from ..figures import drawing
-from ..networks.critic_encoder import Critic
-from ..networks.image_decoder import DcGan
-from ..networks.noise import NOISE_LATENT, NoiseGenerator
 from ..runtime.compute import describe, prepare_device
 from ..runtime.progress import progress_bar
 from ..simulation.phantom import PHANTOM_BOX_ANG, phantom_states
-from ..training import losses
 from . import experiment_tables
 from .experiment_tables import ReproduceOptions, chosen
+from .noise_gan import TRUE_SIGMA, Measured, NoiseGan, shifted_onto
 from .trainings import maps_of
 
 SIGMAS = tuple(round(0.5 + 0.1 * i, 1) for i in range(11))
 GENERATED = "noise-generator"
 NAMES = (*(f"sigma-{sigma}" for sigma in SIGMAS), GENERATED)
-TRUE_SIGMA = 1.0
 MAP = "ribo50S_4states/maps/r50S_E_like_64.mrc"
-Z_DIM = 10
-EMA = 0.96
+CURVE_CSV = "curve.csv"
+N_POINTS = 40  # of the learning curve
 
 
 class Scale(NamedTuple):
@@ -52,13 +48,23 @@ class Scale(NamedTuple):
 
 
 SCALES = {"small": Scale(32, 8, 4, 1200, 5e-4), "full": Scale(64, 32, 1, 10000, 1e-4)}
+READ = {"model": ("critic_width",),
+        "training": ("critic_lr", "generator_lr", "gradient_penalty", "diversity_weight", "adam_beta1", "adam_beta2")}
 
 
-class Outcome(NamedTuple):
-    """What a training made."""
-
-    images: np.ndarray  # (n, d, d) of the averaged generator
-    sigma: float
+def settings(options: ReproduceOptions, scale: Scale) -> TrainRun:
+    """Those of ``thesis-2d`` at the scale's width and rates, then what the command line asks. Raises ConfigError."""
+    changes: dict[str, Any] = {"model": {"critic_width": scale.width}, "compute": {"seed": options.compute.seed},
+                               "training": {"critic_lr": scale.learning_rate, "generator_lr": scale.learning_rate}}
+    for text in options.settings:
+        asked = presets.parse_setting(text)
+        for section, values in asked.items():
+            unread = [key for key in values if key not in READ.get(section, ())]
+            if unread:
+                raise ConfigError(f"--set {text}: this experiment does not read it.", "It reads " + ", ".join(
+                    f"{name}.{key}" for name, keys in READ.items() for key in keys) + ".")
+        changes = run_json.merged(changes, asked)
+    return presets.build_run("train2d", "thesis-2d", changes)
 
 
 def clean_image(options: ReproduceOptions, box_px: int) -> tuple[np.ndarray, str]:
@@ -73,79 +79,32 @@ def clean_image(options: ReproduceOptions, box_px: int) -> tuple[np.ndarray, str
     return ((image - image.mean()) / image.std()).astype(np.float32), name
 
 
-def shifted_onto(image: np.ndarray, clean: np.ndarray) -> np.ndarray:
-    """``image`` ``(d, d)`` at the whole-pixel cyclic shift that is nearest to ``clean``."""
-    overlap = np.fft.irfft2(np.fft.rfft2(clean) * np.fft.rfft2(image).conj(), s=clean.shape)
-    place = np.unravel_index(int(overlap.argmax()), overlap.shape)
-    return np.roll(image, (int(place[0]), int(place[1])), (0, 1))
+def train(gan: NoiseGan, steps: int, folder: Path) -> list[Measured]:
+    """Train to the end, from the checkpoint in ``folder`` if there is one; returns the learning curve.
+
+    The curve is kept as ``curve.csv`` and grows by a point, with a checkpoint, after every fortieth of the steps.
+    """
+    checkpoint, curve_csv = folder / result_files.CHECKPOINTS / "newest.pt", folder / CURVE_CSV
+    curve: list[Measured] = []
+    if checkpoint.exists():
+        gan.restore(checkpoint)
+        curve = [point for point in read_curve(curve_csv) if point.step <= gan.steps_done]
+    else:
+        curve.append(gan.measured())
+    every = max(1, steps // N_POINTS)
+    while gan.steps_done < steps:
+        gan.step()
+        if gan.steps_done % every == 0 or gan.steps_done == steps:
+            curve.append(gan.measured())
+            result_files.write_csv(curve_csv, Measured._fields, curve)
+            gan.save(checkpoint)
+    return curve
 
 
-def psnr_db(image: np.ndarray, clean: np.ndarray) -> float:
-    """``10 log10(range^2 / MSE)`` with the clean image's range."""
-    error = float(np.mean((np.asarray(image, np.float64) - clean) ** 2))
-    return float(10 * np.log10(float(np.ptp(clean)) ** 2 / max(error, 1e-30)))
-
-
-def train(clean: np.ndarray, known_sigma: float | None, scale: Scale, seed: int, device: torch.device) -> Outcome:
-    """Train one GAN; ``known_sigma`` None uses the noise generator (thesis, algorithms 4 and 5)."""
-    run = presets.build_run("train2d", "thesis-2d", {})
-    model, config = replace(run.model, dropout=0.0), run.training
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        generator = DcGan(Z_DIM, 2 * scale.width, scale.box_px).to(device)
-        noise = NoiseGenerator("gaussian_map" if known_sigma is None else "none", scale.box_px,
-                               2 * scale.width).to(device)
-        critic = Critic(replace(model, critic_width=scale.width), scale.box_px).to(device)
-    averaged = copy.deepcopy(generator).requires_grad_(False)
-    rng = torch.Generator(device).manual_seed(seed + 1)
-    betas = (config.adam_beta1, config.adam_beta2)
-    makers = torch.optim.Adam([*generator.parameters(), *noise.parameters()], lr=scale.learning_rate, betas=betas)
-    judges = torch.optim.Adam(critic.parameters(), lr=scale.learning_rate, betas=betas)
-    truth = torch.from_numpy(clean).to(device).expand(scale.batch, -1, -1)
-
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=rng, device=device)
-
-    def fake() -> tuple[Tensor, Tensor | None]:
-        made = generator(normal(scale.batch, Z_DIM))
-        if known_sigma is not None:
-            return made + known_sigma * normal(*made.shape), None
-        added, diversity = noise(made, rng)
-        return made + added, diversity
-
-    for _ in range(scale.steps):
-        real = truth + TRUE_SIGMA * normal(*truth.shape)
-        with torch.no_grad():
-            generated = fake()[0]
-        between = losses.interpolate(real, generated, rng).requires_grad_(True)
-        scores = critic(torch.cat((real, generated))[:, None])[0]
-        penalty = losses.wasserstein_penalty(critic(between[:, None])[0], between)
-        loss = scores[scale.batch:].mean() - scores[:scale.batch].mean() + config.gradient_penalty * penalty
-        judges.zero_grad(set_to_none=True)
-        loss.backward()
-        judges.step()
-        generated, diversity = fake()
-        loss = -critic(generated[:, None])[0].mean()
-        if diversity is not None:
-            loss = loss - config.diversity_weight * diversity
-        makers.zero_grad(set_to_none=True)
-        loss.backward()
-        makers.step()
-        average(averaged, generator)
-    with torch.no_grad():
-        images = averaged(normal(64, Z_DIM)).cpu().numpy()
-        sigma = known_sigma if known_sigma is not None else float(
-            noise.sigma_map(normal(64, NOISE_LATENT)).square().mean().sqrt())
-    return Outcome(images, sigma)
-
-
-@torch.no_grad()
-def average(averaged: nn.Module, network: nn.Module) -> None:
-    """``a <- 0.96 a + 0.04 p`` for weights; buffers are copied."""
-    for a, p in zip(averaged.parameters(), network.parameters(), strict=True):
-        a.lerp_(p, 1 - EMA)
-    for kept, buffer in zip(averaged.buffers(), network.buffers(), strict=True):
-        kept.copy_(buffer)
+def read_curve(path: Path) -> list[Measured]:
+    """The points of a ``curve.csv``."""
+    return [Measured(int(row["step"]), *(float(row[name]) for name in Measured._fields[1:]))
+            for row in result_files.read_csv(path)]
 
 
 def run(options: ReproduceOptions, out_dir: Path) -> str:
@@ -154,19 +113,22 @@ def run(options: ReproduceOptions, out_dir: Path) -> str:
     scale = SCALES[options.scale]
     if options.kimg:
         scale = scale._replace(steps=max(1, round(options.kimg * 1000 / scale.batch)))
+    asked = replace(settings(options, scale), compute=replace(options.compute, device=str(device)))
     clean, source = clean_image(options, scale.box_px)
     names = chosen(options, NAMES)
     with progress_bar(len(names), "trainings", "trainings") as bar:
         for name in names:
             if not (out_dir / name / experiment_tables.ROW_JSON).exists():
                 known = None if name == GENERATED else float(name.removeprefix("sigma-"))
-                made = train(clean, known, scale, options.compute.seed, device)
-                images = np.stack([shifted_onto(image, clean) for image in made.images])
-                result_files.write_npz(out_dir / name / "image.npz", image=images[0])
+                gan = NoiseGan(clean, known, asked, scale.batch)
+                train(gan, scale.steps, out_dir / name)
+                made = gan.measured(64)
+                image = shifted_onto(gan.images(1, seed=1)[0], clean)
+                result_files.write_npz(out_dir / name / "image.npz", image=image)
                 experiment_tables.write_row(out_dir / name, {
-                    "configuration": name, "sigma": made.sigma,
-                    "psnr_db": float(np.mean([psnr_db(image, clean) for image in images])),
-                    "box_px": scale.box_px, "steps": scale.steps, "batch": scale.batch, "seed": options.compute.seed})
+                    "configuration": name, "sigma": made.sigma, "psnr_db": made.psnr_db, "error": made.error,
+                    "spread": made.spread, "box_px": scale.box_px, "steps": scale.steps, "batch": scale.batch,
+                    "learning_rate": asked.training.generator_lr, "seed": options.compute.seed})
             bar.update(1)
     rows = experiment_tables.read_rows(out_dir, NAMES)
     draw(rows, clean, out_dir)
