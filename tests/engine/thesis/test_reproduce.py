@@ -292,6 +292,16 @@ def test_noise_is_measured_in_batches_of_the_size_that_was_trained():
     assert gan._generated()[1].detach() > 0  # diversity of a batch of one
 
 
+def test_image_and_noise_start_at_the_power_of_the_data_and_one_image_has_no_spread():
+    """Before, the generator's images had four times the clean one's variance and sigma was 1.5 to 4."""
+    gan = tiny_gan(4)
+    start = gan.measured(64)
+    assert 0.8 < start.sigma < 1.2 and 0.4 < start.error**2 / 2 < 2 and start.spread > 0.3
+    one = noise_gan.NoiseGan(gan.clean, None, gan.run, 4, one_image=True)
+    one.step()
+    assert one.measured(8).spread < 1e-4
+
+
 def test_noise_experiment_reads_its_rates_and_refuses_what_it_does_not_read():
     gan = tiny_gan(2, "training.generator_lr=1e-5", "model.critic_width=3")
     assert gan.optimizers["makers"].param_groups[0]["lr"] == 1e-5

@@ -1,6 +1,7 @@
 """The image decoder of the 2D model (DCGAN)."""
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 
@@ -25,6 +26,13 @@ class DcGan(nn.Module):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 assert module.bias is not None
                 nn.init.zeros_(module.bias)
+
+    @torch.no_grad()
+    def start_at(self, deviation: float) -> None:
+        """Narrow the last layer until images have this standard deviation; He-normal weights make it sqrt(width)/2."""
+        last = self.blocks[-1]
+        assert isinstance(last, nn.ConvTranspose2d)
+        last.weight.mul_(2 * deviation / self.width**0.5)
 
     def forward(self, z: Tensor) -> Tensor:
         x = self.project(z).reshape(len(z), 4 * self.width, self.start_px, self.start_px)

@@ -54,7 +54,7 @@ class CyclicConv2d(nn.Conv2d):
     """Convolution of one odd kernel over an image that is continued cyclically; of the same size."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_px: int) -> None:
-        super().__init__(in_channels, out_channels, kernel_px)
+        super().__init__(in_channels, out_channels, kernel_px, padding=kernel_px // 2, padding_mode="circular")
         self.margin = kernel_px // 2
 
     def forward(self, x: Tensor) -> Tensor:

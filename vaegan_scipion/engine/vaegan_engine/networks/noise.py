@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from .image_decoder import DcGan
 
 NOISE_LATENT = 100
+START_SPREAD = 0.5  # standard deviation of what the sigma network makes at the start
 
 
 class NoiseGenerator(nn.Module):
@@ -33,6 +34,7 @@ class NoiseGenerator(nn.Module):
             self.log_sigma = nn.Parameter(torch.zeros(box_px // 2 + 1))
         elif kind in ("gaussian_map", "poisson_map"):
             self.sigma_net = DcGan(NOISE_LATENT, width, box_px)
+            self.sigma_net.start_at(START_SPREAD)
 
     def sigma_map(self, z_noise: Tensor) -> Tensor:
         """Sigma ``(n, d, d)`` of a noise vector ``(n, 100)``, positive, 1 on average at the start."""

@@ -43,15 +43,23 @@ class Measured(NamedTuple):
 
 
 class NoiseGan:
-    """Networks, optimisers and random numbers of one training; ``known_sigma`` None trains the noise generator."""
+    """Networks, optimisers and random numbers of one training; ``known_sigma`` None trains the noise generator.
 
-    def __init__(self, clean: np.ndarray, known_sigma: float | None, run: TrainRun, batch: int) -> None:
-        self.config, self.known_sigma, self.batch = run.training, known_sigma, batch
+    With ``one_image`` the image generator's z is constant: it makes one image, and no noise of its own. Its last layer
+    starts as wide as makes the variance of its images that of the clean one (of other trainings ``match_amplitude``
+    does that); He-normal weights alone make it ``width / 4``.
+    """
+
+    def __init__(self, clean: np.ndarray, known_sigma: float | None, run: TrainRun, batch: int,
+                 one_image: bool = False) -> None:
+        self.run, self.config = run, run.training
+        self.known_sigma, self.batch, self.one_image = known_sigma, batch, one_image
         self.device = device = torch.device(run.compute.device)
         seed, box_px, width = run.compute.seed, clean.shape[-1], 2 * run.model.critic_width
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.generator = DcGan(Z_DIM, width, box_px).to(device)
+            self.generator.start_at(1.0)
             kind = "gaussian_map" if known_sigma is None else "none"
             self.noise = NoiseGenerator(kind, box_px, width).to(device)
             self.critic = Critic(replace(run.model, dropout=0.0), box_px).to(device)
@@ -69,9 +77,13 @@ class NoiseGan:
     def _normal(self, *shape: int) -> Tensor:
         return torch.randn(*shape, generator=self.rng, device=self.device)
 
+    def _image_latents(self, n: int, rng: torch.Generator) -> Tensor:
+        return (torch.ones(n, Z_DIM, device=self.device) if self.one_image
+                else torch.randn(n, Z_DIM, generator=rng, device=self.device))
+
     def _generated(self) -> tuple[Tensor, Tensor | None]:
         """Images ``(batch, d, d)`` and the diversity of the noise generator's sigma maps."""
-        made = self.generator(self._normal(self.batch, Z_DIM))
+        made = self.generator(self._image_latents(self.batch, self.rng))
         if self.known_sigma is not None:
             return made + self.known_sigma * self._normal(*made.shape), None
         z, other = self._normal(self.batch, NOISE_LATENT), self._normal(self.batch, NOISE_LATENT)
@@ -109,7 +121,7 @@ class NoiseGan:
         Batch normalisation ties the images of a batch together: of another size they are other images.
         """
         rng = torch.Generator(self.device).manual_seed(seed)
-        return self._in_batches(self.averaged, torch.randn(n, Z_DIM, generator=rng, device=self.device))
+        return self._in_batches(self.averaged, self._image_latents(n, rng))
 
     @torch.no_grad()
     def sigma_maps(self, n: int, seed: int) -> np.ndarray:

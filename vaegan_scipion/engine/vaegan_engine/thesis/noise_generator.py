@@ -31,7 +31,9 @@ from .trainings import maps_of
 
 SIGMAS = tuple(round(0.5 + 0.1 * i, 1) for i in range(11))
 GENERATED = "noise-generator"
-NAMES = (*(f"sigma-{sigma}" for sigma in SIGMAS), GENERATED)
+ONE_IMAGE = "noise-generator-one-image"  # not in the thesis: z of the image generator is constant
+TRAINED = {GENERATED: "#d62728", ONE_IMAGE: "#2ca02c"}  # and the colour of each
+NAMES = (*(f"sigma-{sigma}" for sigma in SIGMAS), *TRAINED)
 MAP = "ribo50S_4states/maps/r50S_E_like_64.mrc"
 CURVE_CSV = "curve.csv"
 N_POINTS = 40  # of the learning curve
@@ -119,8 +121,8 @@ def run(options: ReproduceOptions, out_dir: Path) -> str:
     with progress_bar(len(names), "trainings", "trainings") as bar:
         for name in names:
             if not (out_dir / name / experiment_tables.ROW_JSON).exists():
-                known = None if name == GENERATED else float(name.removeprefix("sigma-"))
-                gan = NoiseGan(clean, known, asked, scale.batch)
+                known = None if name in TRAINED else float(name.removeprefix("sigma-"))
+                gan = NoiseGan(clean, known, asked, scale.batch, one_image=name == ONE_IMAGE)
                 train(gan, scale.steps, out_dir / name)
                 made = gan.measured(64)
                 image = shifted_onto(gan.images(1, seed=1)[0], clean)
@@ -140,22 +142,28 @@ def run(options: ReproduceOptions, out_dir: Path) -> str:
 
 
 def draw(rows: list[dict[str, Any]], clean: np.ndarray, out_dir: Path) -> None:
-    """PSNR against the known sigma with the noise generator's as a line, and the images (thesis, figure 35)."""
-    shown = [row for row in rows if row["configuration"] in ("sigma-0.5", "sigma-1.0", "sigma-1.5", GENERATED)]
-    figure = drawing.new_figure(12, 3.2)
-    axes = figure.subplots(1, 2 + len(shown), width_ratios=[2.2] + [1] * (1 + len(shown)))
-    sweep = [row for row in rows if row["configuration"] != GENERATED]
-    axes[0].plot([row["sigma"] for row in sweep], [row["psnr_db"] for row in sweep], marker="o",
-                 label="known noise")
+    """PSNR against the known sigma with the noise generators beside it, their sigma against steps, and the images."""
+    shown = [row for row in rows if row["configuration"] in ("sigma-0.5", "sigma-1.0", "sigma-1.5", *TRAINED)]
+    figure = drawing.new_figure(14, 3.4)
+    axes = figure.subplots(1, 3 + len(shown), width_ratios=[2.2, 2.2] + [1] * (1 + len(shown)))
+    known = [row for row in rows if row["configuration"] not in TRAINED]
+    axes[0].plot([row["sigma"] for row in known], [row["psnr_db"] for row in known], marker="o", label="known noise")
     for row in rows:
-        if row["configuration"] == GENERATED:
-            axes[0].axhline(row["psnr_db"], color="#d62728", label=f"noise generator, sigma {row['sigma']:.2f}")
-            axes[0].plot(row["sigma"], row["psnr_db"], "o", color="#d62728")
-    axes[0].axvline(TRUE_SIGMA, color="0.6", ls=":")
+        if row["configuration"] in TRAINED:
+            colour = TRAINED[row["configuration"]]
+            axes[0].plot(row["sigma"], row["psnr_db"], "s", color=colour, label=row["configuration"])
+            curve = read_curve(out_dir / row["configuration"] / CURVE_CSV)
+            steps = [point.step for point in curve]
+            axes[1].plot(steps, [point.sigma for point in curve], color=colour, label="sigma")
+            axes[1].plot(steps, [point.error for point in curve], color=colour, ls="--", label="error of the image")
+    for axis, draw_line in ((axes[0], axes[0].axvline), (axes[1], axes[1].axhline)):
+        draw_line(TRUE_SIGMA, color="0.6", ls=":")
+        if axis.get_legend_handles_labels()[0]:
+            axis.legend(fontsize=6)
     axes[0].set(xlabel="sigma of the noise added to generated images", ylabel="PSNR (dB)")
-    axes[0].legend(fontsize=7)
-    drawing.draw_density(axes[1], clean, "clean")
-    for ax, row in zip(axes[2:], shown, strict=True):
+    axes[1].set(xlabel="step", ylabel="in units of the true sigma", ylim=(0, 3))
+    drawing.draw_density(axes[2], clean, "clean")
+    for ax, row in zip(axes[3:], shown, strict=True):
         image = result_files.read_npz(out_dir / row["configuration"] / "image.npz")["image"]
         drawing.draw_density(ax, image, f"{row['configuration']}\n{row['psnr_db']:.1f} dB")
     drawing.save_png(figure, out_dir / experiment_tables.FIGURE_PNG)
