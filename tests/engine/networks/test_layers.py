@@ -6,7 +6,7 @@ import torch
 from vaegan_engine.contract.settings import ModelConfig
 from vaegan_engine.networks.critic_encoder import Critic, Encoder, input_channels, pooled
 from vaegan_engine.networks.image_decoder import DcGan
-from vaegan_engine.networks.layers import AdaptivePolyphase, GaborConv, PolarWarp, conv, cyclic_pad
+from vaegan_engine.networks.layers import AdaptivePolyphase, GaborConv, PolarWarp, conv
 from vaegan_engine.networks.noise import NOISE_LATENT, NoiseGenerator
 
 
@@ -152,15 +152,6 @@ def test_convolutions_start_with_he_normal_weights():
     for m in transposed[:-1]:
         fan = m.weight.shape[1] * m.weight[0, 0].numel()
         assert abs(float(m.weight.detach().std()) / math.sqrt(2 / fan) - 1) < 0.1
-
-
-@pytest.mark.parametrize(("size", "margin"), [((5, 8), 1), ((4, 6), 2), ((3, 3), 3)])
-def test_cyclic_margins_equal_torchs_and_their_derivatives_are_exact(size, margin):
-    x = torch.randn(2, 3, *size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(cyclic_pad(x, margin), torch.nn.functional.pad(x, (margin,) * 4, mode="circular"))
-    small = x[:1, :1].clone().requires_grad_(True)
-    assert torch.autograd.gradcheck(lambda image: cyclic_pad(image, margin), small)
-    assert torch.autograd.gradgradcheck(lambda image: cyclic_pad(image, margin).square(), small)
 
 
 @pytest.mark.parametrize(("width", "n"), [(8, 16), (64, 1), (64, 16)])

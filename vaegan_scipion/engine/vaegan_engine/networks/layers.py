@@ -2,70 +2,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 
-class _Wrap(torch.autograd.Function):
-    """An image ``(n, c, h, w)`` continued cyclically by ``margin`` px; its adjoint is ``_Fold``.
-
-    torch's own circular padding is the same, and its way back through slices takes two to three times as long.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, margin: int) -> Tensor:
-        ctx.margin = margin
-        tall = torch.cat((x[:, :, -margin:], x, x[:, :, :margin]), 2)
-        return torch.cat((tall[..., -margin:], tall, tall[..., :margin]), 3)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return _Fold.apply(gradient, ctx.margin), None
-
-
-class _Fold(torch.autograd.Function):
-    """The margins added to the pixels that they repeat; its adjoint is ``_Wrap``."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, margin: int) -> Tensor:
-        ctx.margin = margin
-        tall = x[:, :, margin:-margin].clone()
-        tall[:, :, -margin:] += x[:, :, :margin]
-        tall[:, :, :margin] += x[:, :, -margin:]
-        image = tall[..., margin:-margin].contiguous()
-        image[..., -margin:] += tall[..., :margin]
-        image[..., :margin] += tall[..., -margin:]
-        return image
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return _Wrap.apply(gradient, ctx.margin), None
-
-
-def cyclic_pad(x: Tensor, margin: int) -> Tensor:
-    """``(n, c, h, w)`` continued cyclically: ``(n, c, h + 2 margin, w + 2 margin)``, margin from 1 to h and w."""
-    return _Wrap.apply(x, margin)
-
-
-class CyclicConv2d(nn.Conv2d):
-    """Convolution of one odd kernel over an image that is continued cyclically; of the same size."""
-
-    def __init__(self, in_channels: int, out_channels: int, kernel_px: int) -> None:
-        super().__init__(in_channels, out_channels, kernel_px, padding=kernel_px // 2, padding_mode="circular")
-        self.margin = kernel_px // 2
-
-    def forward(self, x: Tensor) -> Tensor:
-        padded = cyclic_pad(x, self.margin) if self.margin else x
-        return functional.conv2d(padded, self.weight, self.bias)
-
-
 def conv(in_channels: int, out_channels: int, kernel_px: int, cyclic: bool) -> nn.Conv2d:
     """Same-size convolution, cyclic or zero padding, He-normal weights."""
-    layer = (CyclicConv2d(in_channels, out_channels, kernel_px) if cyclic
-             else nn.Conv2d(in_channels, out_channels, kernel_px, padding=kernel_px // 2))
+    layer = nn.Conv2d(in_channels, out_channels, kernel_px, padding=kernel_px // 2,
+                      padding_mode="circular" if cyclic else "zeros")
     nn.init.kaiming_normal_(layer.weight, a=0.2, nonlinearity="leaky_relu")
     assert layer.bias is not None
     nn.init.zeros_(layer.bias)
@@ -91,8 +37,7 @@ class AdaptivePolyphase(nn.Module):
         if self.blur:
             x = x + x.roll(-1, 3)
             x = 0.25 * (x + x.roll(-1, 2))
-        n, c, h, w = x.shape
-        parts = x.reshape(n, c, h // 2, 2, w // 2, 2).permute(0, 3, 5, 1, 2, 4).reshape(n, 4, c, h // 2, w // 2)
+        parts = torch.stack([x[:, :, i::2, j::2] for i in (0, 1) for j in (0, 1)], dim=1)
         strongest = parts.detach().square().sum(dim=(2, 3, 4)).argmax(dim=1)
         return parts[torch.arange(len(x), device=x.device), strongest]
 
@@ -119,7 +64,7 @@ class GaborConv(nn.Module):
     def __init__(self, channels: int, n_filters: int, kernel_px: int, cyclic: bool) -> None:
         super().__init__()
         self.channels, self.n_filters = channels, n_filters
-        self.cyclic = cyclic
+        self.padding_mode = "circular" if cyclic else "constant"
         count = channels * n_filters
         self.theta_rad = nn.Parameter(torch.arange(count) * math.pi / n_filters)
         self.sigma_px = nn.Parameter(torch.full((count,), kernel_px / 4.0))
@@ -144,7 +89,7 @@ class GaborConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         half = self.offsets.shape[-1] // 2
-        padded = cyclic_pad(x, half) if self.cyclic else functional.pad(x, (half,) * 4)
+        padded = functional.pad(x, (half,) * 4, mode=self.padding_mode)
         return functional.conv2d(padded, self.kernels(), groups=self.channels)
 
 
