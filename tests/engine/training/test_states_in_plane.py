@@ -9,7 +9,7 @@ from vaegan_engine.contract import presets
 from vaegan_engine.networks.generators import match_amplitude
 from vaegan_engine.training.trainer import Trainer
 
-BOX_PX, N_IMAGES, SNR, BATCH, N_STEPS = 24, 384, 2.0, 16, 300
+BOX_PX, N_IMAGES, SNR, BATCH, N_STEPS = 16, 384, 2.0, 16, 300
 NO_CTF = torch.tensor([0, 0, 0, 300.0, 0, 1, 0, 0])  # all amplitude contrast: sin(pi/2) everywhere
 
 
@@ -32,7 +32,7 @@ def bars_and_rings(seed: int) -> tuple[torch.Tensor, np.ndarray]:
 
 @pytest.mark.slow
 def test_two_shapes_at_every_angle_are_told_apart():
-    """With the angle left to z (``model.pose_prior none``) the generator makes blobs, and NMI stays below 0.1."""
+    """With the angle left to z (``model.pose_prior none``) NMI is 0.42 after as many steps, with it 0.70."""
     images, state = bars_and_rings(0)
     run = presets.build_run("train2d", "fast", {
         "data": {"box_px": BOX_PX},
