@@ -52,7 +52,7 @@ def test_reading_a_training_back_builds_no_critic_and_no_optimiser(tmp_path, mon
     monkeypatch.setattr(torch.optim.Adam, "__init__", refused)
     monkeypatch.setattr(checkpoints, "newest", lambda folder: tmp_path)
     monkeypatch.setattr(checkpoints, "read", lambda path, device: state)
-    monkeypatch.setattr(trained_run, "read_training", lambda folder: run)
+    monkeypatch.setattr(checkpoints, "read_training", lambda folder: run)
     trained = trained_run.TrainedRun.load(tmp_path)
     assert torch.equal(trained.encode_head(images, table), expected)
     assert isinstance(trained.vae_gan, VaeGan) and "critic" not in trained.vae_gan.modules()
