@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Dict, Iterable, List, NamedTuple, Tuple
 
 import numpy as np
-from pwem.objects import Particle, ParticleFlex, Volume
+from pwem.objects import FlexInfo, Particle, ParticleFlex, Volume
 from pyworkflow.object import CsvList, Float, Integer
 
 from ..constants import PROGRAM_NAME
@@ -144,7 +144,7 @@ def fill_flexible(flexible: Any, particles: Any, clusters: Clusters, z: np.ndarr
     flexible.copyInfo(particles)
     flexible.setHasCTF(particles.hasCTF())  # copyInfo of the flexible set leaves it out, and the next
     flexible.copyAttributes(particles, "_coordsPointer")
-    flexible.getFlexInfo().setProgName(PROGRAM_NAME)
+    flexible.setFlexInfo(FlexInfo(PROGRAM_NAME))
     flexible.getFlexInfo().setAttr("_vaeganRun", run_dir)
     item, source = ParticleFlex(progName=PROGRAM_NAME), None
     item._vaeganLabel, item._vaeganProbability = Integer(), Float()

@@ -1,7 +1,7 @@
 """Particles of states that vary continuously, with their place along the motion as a flexible coordinate."""
 from typing import Any, Dict
 
-from pwem.objects import ParticleFlex, Transform
+from pwem.objects import FlexInfo, ParticleFlex, Transform
 from pyworkflow.object import Float, Integer
 
 from ..constants import PROGRAM_NAME
@@ -20,7 +20,7 @@ def fill_motion(flexible: Any, particles: Any, poses: Dict[int, Pose], matrices:
     flexible.setHasCTF(particles.hasCTF())  # copyInfo of the flexible set leaves it out
     flexible.copyAttributes(particles, "_coordsPointer")
     flexible.setAlignmentProj()
-    flexible.getFlexInfo().setProgName(PROGRAM_NAME)
+    flexible.setFlexInfo(FlexInfo(PROGRAM_NAME))  # not the networks of flexible ones given
     flexible.getFlexInfo().setAttr("_vaeganStates", states_dir)
     item, source = ParticleFlex(progName=PROGRAM_NAME), None
     for particle in particles.iterItems(orderBy="id", direction="ASC"):

@@ -337,7 +337,7 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         """Which of states and clusters to trust, and why; without states, what to make of the clusters."""
         if crossed is None:
             return clusters_answer(self.readDetails(), self.inputTraining.get().isPosed())
-        return trusted(crossed, self.readDetails(), True)
+        return trusted(crossed, self.readDetails(), True, self.getStates().readSummary())
 
     def readPictures(self) -> Dict[int, Picture]:
         """Label -> map (3D) or image (2D), by `clusters.json`."""

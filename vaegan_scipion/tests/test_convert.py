@@ -4,9 +4,10 @@ from types import SimpleNamespace
 
 import numpy as np
 from emtable import Table
-from pwem.objects import Acquisition, CTFModel, ParticleFlex
+from pwem.objects import Acquisition, CTFModel, ParticleFlex, SetOfParticlesFlex
 from pyworkflow.tests import BaseTest, setupTestProject
 
+from vaegan_scipion.annotate_space import getAnnotateSpaceArguments
 from vaegan_scipion.constants import PROGRAM_NAME
 from vaegan_scipion.convert.from_engine import (
     NO_OPTICS,
@@ -17,6 +18,7 @@ from vaegan_scipion.convert.from_engine import (
     read_clusters,
     share_attributes,
 )
+from vaegan_scipion.convert.motions import fill_motion
 from vaegan_scipion.convert.to_engine import ctf_values, image_name, optics_of, write_particles_star
 from vaegan_scipion.engine.vaegan_engine.contract import result_files
 from vaegan_scipion.engine_run import EngineError
@@ -122,6 +124,15 @@ class TestConvert(BaseTest):
         self.assertEqual(item.getFlexInfo().getProgName(), PROGRAM_NAME)
         self.assertEqual(list(item.getZFlex()), [7.0])
         self.assertEqual(list(other.getZFlex()), [1.0, 2.0])
+
+    def test_places_along_a_motion_have_no_network_to_decode_them(self):
+        """Of flexible particles that were given: theirs are not those of the motion."""
+        given, flexible = SetOfParticlesFlex(filename=":memory:"), SetOfParticlesFlex(filename=":memory:")
+        given.getFlexInfo().setAttr("_vaeganRun", "/a/training")
+        fill_motion(flexible, given, {}, {}, "/some/states")
+        self.assertEqual(flexible.getFlexInfo().getAttr("_vaeganStates"), "/some/states")
+        with self.assertRaisesRegex(ValueError, "there are no networks to decode it"):
+            getAnnotateSpaceArguments(flexible)
 
     def test_image_names(self):
         particle = self.particles.getFirstItem().clone()

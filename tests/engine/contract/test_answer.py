@@ -47,9 +47,24 @@ def test_nmi_is_that_of_scikit_learn_on_particles_in_groups(pairs):
     ([0, 1, 0, 1] * 5, [0, 0, 1, 1] * 5, STABLE, True, "Not settled: 2 states and as many clusters", "table of both."),
 ])
 def test_which_to_trust(clusters, states, details, posed, begin, end):
-    text = trusted(crossed(clusters, states), details, posed)
+    text = trusted(crossed(clusters, states), details, posed, states_summary())
     assert text.startswith(begin), text
     assert text.endswith(end), text
+
+
+def test_states_without_states_are_not_to_be_trusted_crossed_either():
+    none = states_summary(verdict="poses are not determined", has_states=False)
+    same = crossed([0, 1] * 5, [0, 1] * 5)
+    text = trusted(same, STABLE, True, none)
+    assert text == ("Nothing to trust yet: poses are not determined. Clusters made at these poses inherit this: do not "
+                    "trust them either.")
+    assert trusted(same, STABLE, False, none).startswith("Nothing to trust yet: poses are not determined.")
+
+
+def test_crossed_where_all_are_set_aside():
+    for clusters, states, words in (([0, 1], [-1, -1], "Nothing to compare: the states set aside every particle"),
+                                    ([-1, -1], [0, 1], "2 states: no particle is in a cluster.")):
+        assert trusted(crossed(clusters, states), STABLE, True, states_summary()).startswith(words)
 
 
 def test_states_are_told_in_plain_words():
@@ -72,6 +87,19 @@ def test_states_are_told_in_plain_words():
     assert "No resolution is proven: the half maps" in states_answer(states_summary(), [unproven])
     nothing = states_answer(states_summary(verdict="no structure found", has_states=False), [row(0, 12.0)])
     assert nothing == "Nothing to trust yet: no structure found."
+
+
+@pytest.mark.parametrize(("n", "words"), [(1, "one state"), (2, "2 states")])
+def test_mostly_junk_is_not_recommended(n, words):
+    rows = [state_row(label, 100, 0.1) for label in range(n)]
+    text = states_answer(states_summary(verdict_kind="mostly junk", junk=junk_numbers(800, 0.8)), rows)
+    assert text.startswith("Mostly junk: ") and f"the others make {words}." in text and "80 %" in text
+    assert "to trust" not in text and "One structure" not in text
+
+
+def test_agreement_is_claimed_only_where_it_was_measured():
+    text = states_answer(states_summary(pairs=[]), [state_row(0, 100, 0.5), state_row(1, 100, 0.5)])
+    assert "2 states: whether two halves of the images agree on who belongs where is not known." in text
 
 
 def test_clusters_without_states_are_a_first_look():

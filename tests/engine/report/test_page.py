@@ -36,6 +36,7 @@ from vaegan_engine.contract.settings import (
     ComputeConfig,
     EvaluateRun,
     ReportRun,
+    StatesRun,
     TrainingConfig,
     TrainRun,
     TraverseRun,
@@ -46,7 +47,7 @@ from vaegan_engine.data.mrc_files import write_map, write_stack
 from vaegan_engine.evaluation import evaluate
 from vaegan_engine.evaluation.consensus import ConsensusOptions, run_consensus
 from vaegan_engine.latent import traverse
-from vaegan_engine.report import page, report, states_section
+from vaegan_engine.report import methods_section, page, report, states_section
 from vaegan_engine.report.result_reading import read_picture
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -232,6 +233,19 @@ def test_a_stack_of_one_image(tmp_path):
     image = np.arange(16, dtype=np.float32).reshape(1, 4, 4)
     write_stack(tmp_path / "one.mrcs", image, 3.0)
     np.testing.assert_array_equal(read_picture(tmp_path, "one.mrcs", 0), image[0])
+
+
+def test_the_methods_claim_what_is_proven(tmp_path):
+    run_json.write_run(StatesRun(), tmp_path / result_files.RUN_JSON)
+    write_records(tmp_path / result_files.CLUSTERS_JSON, [
+        state_row(label, 100, 0.3, comparison(resolution_0143_ang=11.0 + label), proof(proven_0143=label != 1))
+        for label in range(3)])
+    write_record(tmp_path / result_files.STATES_JSON, states_summary())
+    text = methods_section.states_text(str(tmp_path))
+    assert text.endswith(" 3 states. Half maps of state 1, state 3 agree to 11.0, 13.0 Å (FSC 0.143). Of state 2 no "
+                         "resolution is proven.")
+    write_record(tmp_path / result_files.STATES_JSON, states_summary(verdict="poses are <not>", has_states=False))
+    assert methods_section.states_text(str(tmp_path)).endswith(" is proven. Verdict: poses are &lt;not&gt;.")
 
 
 def test_junk_has_no_view(tmp_path):

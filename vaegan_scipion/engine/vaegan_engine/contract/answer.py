@@ -11,7 +11,7 @@ from typing import List, Mapping, Optional, Sequence, Tuple
 
 from .analysis_records import Classes2dSummary
 from .labels import state_name
-from .records import Clustering, ClusterRow, StatesSummary
+from .records import MOSTLY_JUNK, Clustering, ClusterRow, StatesSummary
 
 SAME_NMI = 0.9  # from which two divisions count as the same
 
@@ -68,13 +68,21 @@ def lowest_stability(details: Clustering) -> Optional[float]:
     return min(details.stability.per_cluster, default=None) if details.stability is not None else None
 
 
-def trusted(crossed: Crossing, details: Clustering, posed: bool) -> str:
+def trusted(crossed: Crossing, details: Clustering, posed: bool, states: StatesSummary) -> str:
     """Which of both to trust, and why, in plain words.
 
-    details: ``clustering.json``; posed: whether the embedding was made at the states' poses.
+    details: ``clustering.json``; posed: whether the embedding was made at the states' poses; states: ``states.json``.
     """
+    if not states.has_states:
+        inherits = "Clusters made at these poses inherit this" if posed else "No states confirm the clusters"
+        return f"Nothing to trust yet: {states.verdict}. {inherits}: do not trust them either."
     n_states = sum(label >= 0 for label in crossed.states)
     n_clusters = sum(label >= 0 for label in crossed.clusters)
+    if not n_states:
+        return ("Nothing to compare: the states set aside every particle that was clustered. Cluster the particles of "
+                "the states.")
+    if not n_clusters:
+        return f"{_states(n_states).capitalize()}: no particle is in a cluster. Trust the states."
     lowest, nmi = lowest_stability(details), crossed.nmi
     stable = lowest is not None and details.stability is not None and lowest >= details.stability.stable_from
     how = "its stability was not looked at" if lowest is None else f"lowest stability {lowest:.2f}"
@@ -117,12 +125,16 @@ def states_answer(details: StatesSummary, rows: Sequence[ClusterRow]) -> str:
 
 
 def _states_head(details: StatesSummary, n: int) -> str:
+    if details.verdict_kind == MOSTLY_JUNK:
+        return (f"Mostly junk: most images fit no state, and the others make {_states(n)}. Look at what was set aside, "
+                "and select the particles anew, before you go on")
     if n == 1:
         return "One structure: no group of its images differs from the others by more than noise does"
-    text = f"{n} states, to trust and to go on with: two halves of the images agree on who belongs where"
     if not details.pairs:
-        return text
-    return f"{text} (to {min(pair.agreement for pair in details.pairs):.2f} for the two states most alike; 1 = perfect)"
+        return f"{n} states: whether two halves of the images agree on who belongs where is not known"
+    least = min(pair.agreement for pair in details.pairs)
+    return (f"{n} states, to trust and to go on with: two halves of the images agree on who belongs where (to "
+            f"{least:.2f} for the two states most alike; 1 = perfect)")
 
 
 def _resolutions(rows: Sequence[ClusterRow]) -> str:

@@ -367,6 +367,9 @@ class Shells:
     state: float
 
 
+MOSTLY_JUNK = "mostly junk"  # the ``verdict_kind`` of states where most images were set aside
+
+
 @dataclass(frozen=True)
 class StatesSummary:
     """``states.json``: the verdict of ``states`` and its evidence."""

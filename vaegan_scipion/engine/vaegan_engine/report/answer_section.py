@@ -41,9 +41,10 @@ def crossed_answer_section(run: ReportRun, clusters: Clusters, details: Clusteri
                        states_of(run.states_dir))
     if not crossed.n_particles:
         return Section("answer", "Answer", '<p class="note">States and clusters have no particle in common.</p>')
-    alone = states_answer(read_summary(run.states_dir), read_cluster_rows(run.states_dir))
+    states = read_summary(run.states_dir)
+    alone = states_answer(states, read_cluster_rows(run.states_dir)) if states.has_states else ""
     return Section("answer", "Answer", (
-        f'<p class="verdict">{html.escape(trusted(crossed, details, posed))}</p><p>{html.escape(alone)}</p>'
+        f'<p class="verdict">{html.escape(trusted(crossed, details, posed, states))}</p><p>{html.escape(alone)}</p>'
         f'<p class="note">Agreement of both: NMI {crossed.nmi:.3f} of {crossed.n_particles} particles that are in both '
         "(1 = the same groups).</p>" + crossing_table(crossed)))
 

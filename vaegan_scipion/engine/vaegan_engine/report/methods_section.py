@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from ..contract import result_files, run_json
+from ..contract.labels import state_name
+from ..contract.records import ClusterRow
 from ..contract.settings import Classes2dRun, ClusterRun, ReportRun, StatesRun, TrainRun
 from ..contract.status import Status, read_status
 from ..data.particle_tables import read_cluster_rows
 from .html import Section
+from .states_section import read_summary
 
 CITATIONS = {  # short name -> doi
     "Scheres 2012": "10.1016/j.jsb.2012.09.006", "Larsen et al. 2016": "10.48550/arXiv.1512.09300",
@@ -53,14 +56,24 @@ def states_text(folder: str) -> str:
         return ""
     rows = read_cluster_rows(folder)
     start = "from the poses that the particles carried" if run.data.input_poses else "from random maps"
-    finest = [f"{row.of_state.halves.resolution_0143_ang:.1f}" for row in rows]
-    resolutions = f" Half maps of the states agree to {', '.join(finest)} Å (FSC 0.143)." if finest else ""
+    summary = read_summary(folder)
+    verdict = "" if summary.has_states else f" Verdict: {html.escape(summary.verdict)}."
     voxel = f" of {rows[0].of_state.voxel_size_ang:.2f} Å" if rows else ""
     versions = _versions(status)
     return (f"States and poses of {_or(status.n_particles, 'the')} particles (box {run.data.box_px} px{voxel}) were "
             f"found by expectation maximisation over poses ({cited('Scheres 2012')}) as implemented in "
             f"scipion-em-vaegan{f' ({versions})' if versions else ''}, starting {start}, seed {run.compute.seed}: "
-            f"{len(rows)} state{'s' * (len(rows) != 1)}.{resolutions}")
+            f"{len(rows)} state{'s' * (len(rows) != 1)}.{resolutions_text(rows)}{verdict}")
+
+
+def resolutions_text(rows: list[ClusterRow]) -> str:
+    """To what resolution half maps of states agree, and of which states none is proven; "" without states."""
+    proven = [row for row in rows if row.of_state.proof.proven_0143]
+    finest = ", ".join(f"{row.of_state.halves.resolution_0143_ang:.1f}" for row in proven)
+    which = "the states" if len(proven) == len(rows) else ", ".join(state_name(row.label) for row in proven)
+    text = f" Half maps of {which} agree to {finest} Å (FSC 0.143)." if proven else ""
+    left = ", ".join(state_name(row.label) for row in rows if not row.of_state.proof.proven_0143)
+    return text + (f" Of {left} no resolution is proven." if left else "")
 
 
 def classes_text(folder: str) -> str:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...contract.records import (
+    MOSTLY_JUNK,
     ClusterRow,
     JunkNumbers,
     LandscapeNumbers,
@@ -26,7 +27,7 @@ class Kind(str, Enum):
     NO_STRUCTURE = "no structure"
     BLOB = "no structure beyond a blob"
     POSES = "poses are not determined"
-    JUNK = "mostly junk"
+    JUNK = MOSTLY_JUNK
     VARIES = "a state varies continuously"
     STATES = "states"
 
