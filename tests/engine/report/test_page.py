@@ -36,7 +36,6 @@ from vaegan_engine.contract.settings import (
     ComputeConfig,
     EvaluateRun,
     ReportRun,
-    StatesRun,
     TrainingConfig,
     TrainRun,
     TraverseRun,
@@ -47,8 +46,7 @@ from vaegan_engine.data.mrc_files import write_map, write_stack
 from vaegan_engine.evaluation import evaluate
 from vaegan_engine.evaluation.consensus import ConsensusOptions, run_consensus
 from vaegan_engine.latent import traverse
-from vaegan_engine.report import methods_section, page, report, states_section
-from vaegan_engine.report.result_reading import read_picture
+from vaegan_engine.report import page, report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 IDS = 2 ** 60 + np.arange(3, 203) * 7  # neither rows nor whole in float64
@@ -226,33 +224,6 @@ def test_a_refinement_is_shown(tmp_path, analysis):
         page.write_report(ReportRun(states_dir=str(folder), traverse_dir=analysis.traverse_dir), tmp_path / "c.html")
     with pytest.raises(DataError, match="Run vaegan states first"):
         page.write_report(replace(analysis, states_dir=str(tmp_path)), tmp_path / "report.html")
-
-
-def test_a_stack_of_one_image(tmp_path):
-    """It is an image for mrcfile: the first of it is not its first row."""
-    image = np.arange(16, dtype=np.float32).reshape(1, 4, 4)
-    write_stack(tmp_path / "one.mrcs", image, 3.0)
-    np.testing.assert_array_equal(read_picture(tmp_path, "one.mrcs", 0), image[0])
-
-
-def test_the_methods_claim_what_is_proven(tmp_path):
-    run_json.write_run(StatesRun(), tmp_path / result_files.RUN_JSON)
-    write_records(tmp_path / result_files.CLUSTERS_JSON, [
-        state_row(label, 100, 0.3, comparison(resolution_0143_ang=11.0 + label), proof(proven_0143=label != 1))
-        for label in range(3)])
-    write_record(tmp_path / result_files.STATES_JSON, states_summary())
-    text = methods_section.states_text(str(tmp_path))
-    assert text.endswith(" 3 states. Half maps of state 1, state 3 agree to 11.0, 13.0 Å (FSC 0.143). Of state 2 no "
-                         "resolution is proven.")
-    write_record(tmp_path / result_files.STATES_JSON, states_summary(verdict="poses are <not>", has_states=False))
-    assert methods_section.states_text(str(tmp_path)).endswith(" is proven. Verdict: poses are &lt;not&gt;.")
-
-
-def test_junk_has_no_view(tmp_path):
-    result_files.write_csv(tmp_path / result_files.PARTICLES_CSV, ["particle_id", "label", "rot_deg", "tilt_deg"],
-                      [[1, 0, -10.0, 60.0], [2, -1, 0.0, 0.0], [3, 1, 200.0, 90.0]])
-    labels, rot_deg, tilt_deg = states_section.read_views(str(tmp_path))
-    assert (labels.tolist(), rot_deg.tolist(), tilt_deg.tolist()) == ([0, 1], [-10, 200], [60, 90])
 
 
 def test_only_the_folders_that_are_named(tmp_path, analysis):

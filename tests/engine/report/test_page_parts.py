@@ -1,0 +1,38 @@
+"""Parts of the report by themselves: pictures that are read, what the methods claim, views."""
+from __future__ import annotations
+
+import numpy as np
+from made_records import comparison, proof, state_row, states_summary
+from vaegan_engine.contract import result_files, run_json
+from vaegan_engine.contract.record import write_record, write_records
+from vaegan_engine.contract.settings import StatesRun
+from vaegan_engine.data.mrc_files import write_stack
+from vaegan_engine.report import methods_section, states_section
+from vaegan_engine.report.result_reading import read_picture
+
+
+def test_a_stack_of_one_image(tmp_path):
+    """It is an image for mrcfile: the first of it is not its first row."""
+    image = np.arange(16, dtype=np.float32).reshape(1, 4, 4)
+    write_stack(tmp_path / "one.mrcs", image, 3.0)
+    np.testing.assert_array_equal(read_picture(tmp_path, "one.mrcs", 0), image[0])
+
+
+def test_the_methods_claim_what_is_proven(tmp_path):
+    run_json.write_run(StatesRun(), tmp_path / result_files.RUN_JSON)
+    write_records(tmp_path / result_files.CLUSTERS_JSON, [
+        state_row(label, 100, 0.3, comparison(resolution_0143_ang=11.0 + label), proof(proven_0143=label != 1))
+        for label in range(3)])
+    write_record(tmp_path / result_files.STATES_JSON, states_summary())
+    text = methods_section.states_text(str(tmp_path))
+    assert text.endswith(" 3 states. Half maps of state 1, state 3 agree to 11.0, 13.0 Å (FSC 0.143). Of state 2 no "
+                         "resolution is proven.")
+    write_record(tmp_path / result_files.STATES_JSON, states_summary(verdict="poses are <not>", has_states=False))
+    assert methods_section.states_text(str(tmp_path)).endswith(" is proven. Verdict: poses are &lt;not&gt;.")
+
+
+def test_junk_has_no_view(tmp_path):
+    result_files.write_csv(tmp_path / result_files.PARTICLES_CSV, ["particle_id", "label", "rot_deg", "tilt_deg"],
+                      [[1, 0, -10.0, 60.0], [2, -1, 0.0, 0.0], [3, 1, 200.0, 90.0]])
+    labels, rot_deg, tilt_deg = states_section.read_views(str(tmp_path))
+    assert (labels.tolist(), rot_deg.tolist(), tilt_deg.tolist()) == ([0, 1], [-10, 200], [60, 90])
