@@ -63,7 +63,7 @@ def test_a_line_is_what_was_measured(monkeypatch):
 
 def costs(each):
     line = forecast.Line(0.0, each)
-    return Costs(1.0, 3.0, line, line, line, line, line, line)
+    return Costs(1.0, 3.0, line, line, line, line, line, line, line)
 
 
 def test_states_are_counted_by_their_images():
@@ -75,6 +75,24 @@ def test_states_are_counted_by_their_images():
         assert large[name].usual == pytest.approx(2 * small[name].usual)
     posed = forecast_states.counted(StatesRun(data=DataConfig(input_poses=True)), costs(1e-3), 10_000)
     assert "starts" not in posed and "pose searches" not in posed
+
+
+def test_copies_of_poses_are_counted_where_a_symmetry_is_relaxed():
+    small, large = (forecast_states.counted(StatesRun(data=DataConfig(input_poses=True), relax_symmetry=group),
+                                            costs(1e-3), 10_000)["relaxed symmetry"] for group in ("D2", "O"))
+    assert 0 < small.usual < small.long and large.usual > 2 * small.usual
+    assert "relaxed symmetry" not in forecast_states.counted(StatesRun(), costs(1e-3), 10_000)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("CUDA out of memory"), MemoryError()])
+def test_a_forecast_that_cannot_be_made_ends_no_run(star, tmp_path, monkeypatch, capsys, error):
+    def fails(run):
+        raise error
+
+    monkeypatch.setattr(forecasts, "forecast_for", fails)
+    monkeypatch.setattr(forecasts, "FROM_IMAGES", 40)
+    forecasts.say(runs(star)["states"], tmp_path)
+    assert f"no forecast: {str(error) or 'MemoryError'}" in capsys.readouterr().out
 
 
 def runs(star):

@@ -14,12 +14,12 @@ import torch
 from refine_particles import mask_of
 from states_folders import perturbed, simulated_particles, true_poses, write_states
 from vaegan_engine.contract import result_files, run_json
-from vaegan_engine.contract.errors import DataError, StoppedError
+from vaegan_engine.contract.errors import ConfigError, DataError, StoppedError
 from vaegan_engine.contract.fullres_records import FullresSummary
 from vaegan_engine.contract.record import read_record, write_record
 from vaegan_engine.contract.records import StatesSummary
 from vaegan_engine.contract.settings import ComputeConfig, DataConfig, FullresRun
-from vaegan_engine.contract.status import read_status
+from vaegan_engine.contract.status import read_status, update_status
 from vaegan_engine.data.mrc_files import read_map
 from vaegan_engine.data.particle_tables import read_cluster_rows
 from vaegan_engine.data.pose_table import SYMMETRY, read_poses
@@ -118,6 +118,8 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(made, tmp_path, monkeyp
     for name in (result_files.PARTICLES_CSV, summary.states[1].sharpened_file):
         assert (tmp_path / name).read_bytes() == (folder / "out" / name).read_bytes()
     assert fullres.run_fullres(run, tmp_path, resume=True) == again
+    logged = [(row["state"], row["round"]) for row in result_files.read_jsonl(tmp_path / result_files.LOG_JSONL)]
+    assert len(logged) == len(set(logged)) == sum(len(state.rounds) for state in again.states)
 
 
 def test_particles_that_are_missing_are_named(made, tmp_path):
@@ -137,6 +139,28 @@ def test_first_rows_that_states_was_held_to_are_not_those_of_another_star_file(f
         run_json.write_run(replace(before, data=replace(before.data, **limits)), few / result_files.RUN_JSON)
         run = FullresRun(states_dir=str(few), particles=str(few.parent / "particles" / "particles.star"))
         assert len(open_inputs(run, torch.device("cpu"), TUNING).particle_id) == 24
+
+
+def test_a_finished_refinement_is_not_taken_for_one_with_another_b_factor(few, tmp_path):
+    run, out = FullresRun(states_dir=str(few), compute=ONE_THREAD, b_factor_ang2=-150.0), tmp_path / "out"
+    settings = fullres.settings_of(run, open_inputs(run, torch.device("cpu"), TUNING))
+    result_files.write_json(out / result_files.CHECKPOINTS / "settings.json", settings)
+    run_json.write_run(run, out / result_files.RUN_JSON)
+    update_status(out, state="finished")
+    with pytest.raises(ConfigError, match="finished, with b_factor_ang2 -150.0, now it is -90.0"):
+        fullres.run_fullres(replace(run, b_factor_ang2=-90.0), out, resume=True)
+
+
+def test_states_that_changed_in_anything_are_other_ones(few):
+    run = FullresRun(states_dir=str(few), compute=ONE_THREAD)
+    inputs = open_inputs(run, torch.device("cpu"), TUNING)
+    start = inputs.states[0]
+    others = [replace(inputs, mask=0.5 * inputs.mask), replace(inputs, symmetry="D2"),
+              replace(inputs, images=replace(inputs.images, contrast=np.full(24, 1.1, np.float32))),
+              replace(inputs, states=[replace(start, shells=start.shells + 1)]),
+              replace(inputs, states=[replace(start, shared_shell=start.shared_shell + 1)])]
+    made = [fullres.settings_of(run, one) for one in (inputs, *others)]
+    assert all(one != other for place, one in enumerate(made) for other in made[:place])
 
 
 def test_poses_keep_the_symmetry_of_the_states(few, tmp_path):

@@ -10,7 +10,9 @@ from ..contract.records import Forecast
 from ..contract.settings import StatesRun
 from ..physics.fourier_band import make_band
 from ..physics.memory_limit import share_bytes
+from ..physics.symmetry import group_of
 from ..reconstruction.images import Images, image_power, stored_bytes
+from ..reconstruction.least_squares import misfits
 from ..reconstruction.map_mixture import MapMixture
 from ..reconstruction.pose_search import Batches, Stage, run_stage, search_all
 from ..reconstruction.posed_images import HELD_PART, MOST_HELD, Coefficients, PosedImages
@@ -54,6 +56,7 @@ class Costs:
     map: Line  # a reconstruction and its noise
     landscape: Line  # one round of principal maps
     detail: Line  # poses and maps at Nyquist
+    tried: Line  # images at one copy of their poses
 
 
 def states_forecast(asked: StatesRun) -> Forecast:
@@ -121,9 +124,11 @@ def measured(problem: Problem, rotations: torch.Tensor) -> Costs:
     wide = line_of(lambda n: mapped(problem, state, n, nyquist), FEW, MANY, device)
     fine = refined(nyquist)
     both = line_of(principal, FEW, MANY, device)
+    tried = line_of(lambda n: misfits(posed(problem, state, n, max_shell), map_, band.weight / noise[band.shell]), FEW,
+                    MANY, device)
     return Costs(step(1), step(run.n_maps), searched(run.search_shells, tuning.search.n_rotations),
                  searched(max_shell, tuning.search.second_n_rotations), refined(max_shell), maps,
-                 Line(both.fixed / 2, both.each / 2), Line(fine.fixed + wide.fixed, 1.5 * fine.each + wide.each))
+                 Line(both.fixed / 2, both.each / 2), Line(fine.fixed + wide.fixed, 1.5 * fine.each + wide.each), tried)
 
 
 def posed(problem: Problem, state: State, n: int, radius: float) -> PosedImages:
@@ -160,6 +165,8 @@ def counted(run: StatesRun, costs: Costs, n: int) -> dict[str, Span]:
     landscape = (TUNING.landscape.map_rounds + 4) * costs.landscape.of(n) + TUNING.split.settle_rounds * (
         costs.refined.of(n) + costs.map.of(n))
     stages["states and landscapes"] = Span(USUAL_ROUNDS * (settled + landscape), LONG_ROUNDS * (settled + landscape))
+    if run.relax_symmetry:
+        stages["relaxed symmetry"] = relaxed(run, costs, n)
     searches = 0.0 if run.data.input_poses else costs.search.of(n)
     rounds = TUNING.half_maps.rounds * k * costs.detail.of(n / k)
     stages["detail of halves"] = Span(DETAIL_SEARCHES * searches + 0.6 * rounds,
@@ -167,6 +174,15 @@ def counted(run: StatesRun, costs: Costs, n: int) -> dict[str, Span]:
     moved = min(n, k * TUNING.motion.max_curve_images) * costs.refined.each * MOTION_PASSES
     stages["variation"] = Span(moved, 2 * moved)
     return stages
+
+
+def relaxed(run: StatesRun, costs: Costs, n: int) -> Span:
+    """Principal maps, then turns in which each image tries all copies of its pose, as it does in every state later."""
+    copies = len(group_of(run.relax_symmetry)) * costs.tried.of(n)
+    principal, turn = TUNING.landscape.map_rounds * costs.landscape.of(n), copies + costs.map.of(n)
+    usual, long = (principal + turns * turn + rounds * run.n_maps * copies for turns, rounds in (
+        (TUNING.relax.max_turns / 2, USUAL_ROUNDS), (TUNING.relax.max_turns, LONG_ROUNDS)))
+    return Span(usual, long)
 
 
 def steps_batch(run: StatesRun, n: int) -> int:

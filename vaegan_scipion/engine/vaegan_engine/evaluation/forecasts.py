@@ -42,10 +42,17 @@ def images_of(run: Any) -> int:
 
 
 def say(run: Any, out_dir: Path | None) -> None:
-    """Print what a large run is expected to take, and leave it in its folder; of a small one nothing."""
+    """Print what a large run is expected to take, and leave it in its folder; of a small one nothing.
+
+    What cannot be measured here ends no run: the reason is printed.
+    """
     if images_of(run) < FROM_IMAGES:
         return
-    expected = forecast_for(run)
+    try:
+        expected = forecast_for(run)
+    except (RuntimeError, MemoryError) as error:  # of the made images: no room for them beside others, for example
+        print(f"no forecast: {str(error) or type(error).__name__}", flush=True)
+        return
     if expected is None:
         return
     print(wording.forecast_text(expected), flush=True)

@@ -19,11 +19,13 @@ import numpy as np
 import torch
 
 from ..contract import result_files, run_json
-from ..contract.fullres_records import FullresSummary
+from ..contract.errors import ConfigError
+from ..contract.fullres_records import FullresRound, FullresSummary
 from ..contract.labels import state_name
 from ..contract.record import read_record
 from ..contract.settings import FullresRun
 from ..data.noise_groups import noise_groups
+from ..reconstruction.images import Images
 from ..refine.problem import Recorder
 from ..runtime import compute
 from ..runtime.journal import Journal
@@ -47,7 +49,16 @@ def memory_gb(box_px: int) -> float:
 def settings_of(run: FullresRun, inputs: Inputs) -> dict[str, Any]:
     """All that the rounds depend on; paths, device and threads are left out."""
     return {"max_rounds": run.max_rounds, "particles": inputs.digest(), "n_particles": len(inputs.particle_id),
-            "box_px": inputs.images.box_px}
+            "box_px": inputs.images.box_px, "symmetry": inputs.symmetry,
+            "states": [[start.label, start.shells, start.shared_shell] for start in inputs.states]}
+
+
+def check_is_same(asked: FullresRun, out_dir: Path) -> None:
+    """Refuse another B-factor than that of a finished refinement's maps. Raises ConfigError."""
+    before = run_json.read_run(out_dir / result_files.RUN_JSON)
+    if isinstance(before, FullresRun) and before.b_factor_ang2 != asked.b_factor_ang2:
+        raise ConfigError(f"{out_dir}: the refinement is finished, with b_factor_ang2 {before.b_factor_ang2}, now it "
+                          f"is {asked.b_factor_ang2}.", "Refine in a new folder, or sharpen the maps elsewhere.")
 
 
 def run_fullres(asked: FullresRun, out_dir: Path, resume: bool = False, tuning: FullresTuning = TUNING
@@ -62,6 +73,7 @@ def run_fullres(asked: FullresRun, out_dir: Path, resume: bool = False, tuning: 
     inputs = open_inputs(asked, device, tuning)
     steps = Checkpoints(out_dir, settings_of(asked, inputs), device, resume)
     if resume and steps.finished():
+        check_is_same(asked, out_dir)
         print(f"{out_dir}: the refinement is finished")
         return read_record(FullresSummary, out_dir / result_files.FULLRES_JSON, "fullres")
     run_json.write_run(asked, out_dir / result_files.RUN_JSON)
@@ -118,13 +130,19 @@ def refine_state(inputs: Inputs, start: StateStart, rounds: Rounds, tuning: Full
         refinement = recorder.step(step, partial(refine_round, state, refinement))
         rounds.clock.n_refined += len(rows) * is_new
         rounds.clock.update(len(rows))
-        row = refinement.rounds[-1]
-        recorder.note(stage="fullres", state=start.label, round=number, shells=row.shells,
-                      resolution_ang=row.resolution_ang, turned_deg=row.turned_deg, moved_ang=row.moved_ang)
-        print(f"{name}, round {number}: {row.resolution_ang:.2f} A at FSC 0.143 before it, band "
-              f"{inputs.images.box_px * inputs.images.pixel_size_ang / row.shells:.2f} A, turned by "
-              f"{row.turned_deg:.2f} deg, moved by {row.moved_ang:.2f} A", flush=True)
+        if is_new:
+            tell(recorder, start, refinement.rounds, inputs.images)
         if is_settled(refinement.rounds, tuning):
             rounds.clock.update(len(rows) * (rounds.most - number))
             break
     return state, refinement
+
+
+def tell(recorder: Recorder, start: StateStart, rounds: list[FullresRound], images: Images) -> None:
+    """The last round, in the log and in words."""
+    row, number = rounds[-1], len(rounds)
+    recorder.note(stage="fullres", state=start.label, round=number, shells=row.shells,
+                  resolution_ang=row.resolution_ang, turned_deg=row.turned_deg, moved_ang=row.moved_ang)
+    print(f"{state_name(start.label)}, round {number}: {row.resolution_ang:.2f} A at FSC 0.143 before it, band "
+          f"{images.box_px * images.pixel_size_ang / row.shells:.2f} A, turned by {row.turned_deg:.2f} deg, moved by "
+          f"{row.moved_ang:.2f} A", flush=True)

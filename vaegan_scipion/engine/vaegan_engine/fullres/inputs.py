@@ -66,9 +66,11 @@ class Inputs:
     symmetry: str = NO_SYMMETRY  # of the states' maps
 
     def digest(self) -> str:
-        """Text that other particles, poses or half sets do not have."""
+        """Text that other particles, poses, contrasts, half sets or masks do not have."""
+        contrast = self.images.contrast
         return digest(self.particle_id, self.label, self.half_set, self.images.ctf, self.rotations.cpu().numpy(),
-                      self.shifts_px.cpu().numpy())
+                      self.shifts_px.cpu().numpy(), self.mask.cpu().numpy(),
+                      np.empty(0) if contrast is None else contrast)
 
 
 def open_inputs(run: FullresRun, device: torch.device, tuning: FullresTuning) -> Inputs:
