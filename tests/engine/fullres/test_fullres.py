@@ -147,7 +147,7 @@ def test_a_finished_refinement_is_not_taken_for_one_with_another_b_factor(few, t
     result_files.write_json(out / result_files.CHECKPOINTS / "settings.json", settings)
     run_json.write_run(run, out / result_files.RUN_JSON)
     update_status(out, state="finished")
-    with pytest.raises(ConfigError, match="finished, with b_factor_ang2 -150.0, now it is -90.0"):
+    with pytest.raises(ConfigError, match=r"finished, with b_factor_ang2 -150\.0, now it is -90\.0"):
         fullres.run_fullres(replace(run, b_factor_ang2=-90.0), out, resume=True)
 
 

@@ -39,6 +39,28 @@ def test_the_commonest_label(labels, found):
     assert large_sets.commonest(np.array(labels)).tolist() == found
 
 
+@pytest.mark.parametrize(("n", "asked", "size"), [
+    (1_000_000, 0, 30_000), (40_000, 0, 1200), (30_000, 0, 900), (20_000, 0, 600), (1_000_000, 500, 500)])
+def test_the_smallest_cluster_of_many_is_the_share_that_it_is_of_those_laid_out(n, asked, size):
+    run = ClusterRun(min_cluster_size=asked)
+    assert cluster.smallest_of(run, n) == size
+
+
+def test_repeats_and_layout_ask_for_the_same_share_of_large_sets(monkeypatch):
+    asked, n, rng = [], 1_000_000, np.random.default_rng(0)
+
+    def noted(z, points, min_cluster_size, *_):
+        asked.append(min_cluster_size / len(z))
+        return Grouping(np.zeros(len(z), np.int64), np.ones(len(z)))
+
+    monkeypatch.setattr(density_clustering, "group_by_density", noted)
+    monkeypatch.setattr(density_clustering, "embed_2d", lambda z, *_, **__: z[:, :2])
+    z = rng.standard_normal((30_000, 2))
+    cluster.grouped(ClusterRun(), z, z, n)
+    cluster.clustered_part(ClusterRun(), z[:20_000], n, 0)
+    assert asked == pytest.approx([0.03, 0.03])
+
+
 def test_all_particles_get_a_group_and_a_place(blobs):
     z, truth = blobs
     run = ClusterRun(min_cluster_size=100)

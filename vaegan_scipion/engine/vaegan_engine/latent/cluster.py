@@ -110,13 +110,20 @@ def check(run: ClusterRun, n: int) -> None:
                         f"Use at most {n} clusters, or embed more particles.")
 
 
+def smallest_of(run: ClusterRun, n: int) -> int:
+    """HDBSCAN's min_cluster_size among n particles: as asked; else the share that it is of those that are laid out."""
+    laid_out = min(n, large_sets.MOST_LAID_OUT)
+    size = density_clustering.smallest_cluster(laid_out, run.min_cluster_size, run.min_cluster_frac)
+    return size if run.min_cluster_size > 0 else round(size * n / laid_out)
+
+
 def grouped(run: ClusterRun, z: np.ndarray, points: np.ndarray, n_all: int) -> Grouping:
     """Labels by the method that was asked for; ``n_all`` particles are to be grouped, of which these may be a part."""
     if run.method == "kmeans":
         return density_clustering.group_by_kmeans(z, run.n_clusters, run.compute.seed)
     if run.method == "gmm":
         return density_clustering.group_by_mixture(z, run.n_clusters, run.compute.seed)
-    size = density_clustering.smallest_cluster(n_all, run.min_cluster_size, run.min_cluster_frac)
+    size = smallest_of(run, n_all)
     if n_all < 2 * size:
         print(f"{n_all} particles cannot hold two clusters of min_cluster_size {size}: all are one. "
               "Embed more particles, or lower --min-cluster-size.", flush=True)
@@ -190,7 +197,7 @@ def clustered_part(run: ClusterRun, part: np.ndarray, n: int, seed: int) -> tupl
         return z, z, grouped(replace(run, n_clusters=min(run.n_clusters, len(z)),
                                      compute=replace(run.compute, seed=seed)), z, z, len(z)).labels
     points = density_clustering.embed_2d(z, run.n_neighbors, run.min_dist, seed, by_tree=True)
-    size = density_clustering.smallest_cluster(n, run.min_cluster_size, run.min_cluster_frac)
+    size = smallest_of(run, n)
     return (
         z,
         points,
