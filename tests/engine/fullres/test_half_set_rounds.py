@@ -10,15 +10,18 @@ from refine_particles import blobs, mask_of, simulated
 from states_folders import perturbed
 from vaegan_engine.contract.fullres_records import FullresRound
 from vaegan_engine.fullres.half_set_rounds import (
+    Refinement,
     StateImages,
     begin,
     final_half_maps,
     group_means,
+    half_of,
     is_settled,
     noise_over_signal,
     refine_round,
 )
 from vaegan_engine.fullres.tuning import TUNING
+from vaegan_engine.physics.fourier_band import make_band
 from vaegan_engine.physics.fsc import fourier_shell_correlation
 from vaegan_engine.physics.rotations import random_rotations, rotation_distance_deg
 from vaegan_engine.reconstruction.images import Images
@@ -87,6 +90,16 @@ def test_a_group_of_noisy_images_has_its_own_spectrum_and_counts_less(particle):
     ours, pooled = (fourier_shell_correlation(map_, true.numpy() * mask_of(BOX_PX).numpy())[4:12].mean()
                     for _, map_ in made)
     assert ours > pooled + 0.03, (ours, pooled)
+
+
+def test_a_half_holds_one_noise_spectrum_per_group_however_many_images(particle):
+    _, images, rotations, shifts_px = particle
+    state, band = state_of(images, np.arange(N) % 3), make_band(BOX_PX, 6.0)
+    noise = torch.rand(3, BOX_PX // 2 + 1, generator=torch.Generator().manual_seed(3)) + 1
+    half = half_of(state, Refinement(rotations, shifts_px, noise, 6.0, []), 2, band, 0)
+    assert half.noise.shape == (3, BOX_PX // 2 + 1)
+    expected = band.weight / noise[(np.arange(N) % 3)[half.at[4:9]]][:, band.shell]
+    torch.testing.assert_close(half.precision(band)(slice(4, 9)), expected)
 
 
 def test_means_of_groups_by_hand():

@@ -110,9 +110,18 @@ def test_powers_of_what_is_left_are_those_of_the_noise():
     images = PosedImages(Coefficients(data, np.arange(200), band), rotations, shifts)
     map_ = least_squares.reconstruction(images, lambda rows: flat[rows], within(mask_of(24)))
     torch.testing.assert_close(map_, least_squares.reconstruction(images, flat[0], within(mask_of(24))))
-    powers = least_squares.residual_powers(images, map_)
+    powers = least_squares.residual_power_sums(images, map_, torch.arange(200), 200)
     assert powers.shape == (200, 13) and not powers[:, 9:].any()
     torch.testing.assert_close(powers.mean(0)[1:9], residual_noise(images, map_)[1:9], rtol=1e-3, atol=1.0)
+
+
+def test_powers_are_summed_in_groups_a_block_at_a_time(monkeypatch):
+    data, _, rotations, shifts = simulated([blobs(4)], 23, 1.0)
+    images = PosedImages(Coefficients(data, np.arange(23), make_band(24, 8.0)), rotations, shifts)
+    each, group = least_squares.residual_power_sums(images, blobs(4), torch.arange(23), 23), torch.arange(23) % 4
+    monkeypatch.setattr(least_squares, "SUMMED_TOGETHER", 5)
+    expected = torch.stack([each[group == number].sum(0) for number in range(4)])
+    torch.testing.assert_close(least_squares.residual_power_sums(images, blobs(4), group, 4), expected)
 
 
 def test_a_narrower_band_is_that_of_the_images(monkeypatch):

@@ -193,7 +193,8 @@ class ClusterRun:
     min_cluster_size: int = setting(0, "HDBSCAN: replaces the share (min_cluster_frac)", label="Smallest cluster",
                                     unit="particles", low=2, high=10**9, zero="use the share")
     min_cluster_frac: float = setting(0.03, "HDBSCAN: smallest share of the particles that is a cluster; at least 15 "
-                                      "particles, at most 900 of 30,000", label="Smallest cluster / all", low=1e-3, high=0.5)
+                                      "particles, at most 900 of 30,000", label="Smallest cluster / all", low=1e-3,
+                                      high=0.5)
     join_valley: float = setting(
         0.5, "HDBSCAN: groups are joined unless the density in z between them falls below this part of the lower peak",
         label="Join groups above this valley", low=0, high=1, zero="join none")

@@ -27,7 +27,7 @@ from ..physics.rotations import rotation_distance_deg
 from ..physics.slices import map_box_px
 from ..physics.symmetry import group_of
 from ..reconstruction.images import Images, spread_rows
-from ..reconstruction.least_squares import residual_powers, solved, sums_of
+from ..reconstruction.least_squares import residual_power_sums, solved, sums_of
 from ..reconstruction.posed_images import Coefficients, PosedImages, in_chunks
 from ..refine.detail.half_maps import HALF_SETS, reached_shell
 from ..runtime.step_store import stored
@@ -78,11 +78,12 @@ class Half:
 
     at: np.ndarray  # their numbers among the state's
     images: PosedImages
-    noise: Tensor  # (m, d//2 + 1) of each image
+    noise: Tensor  # (n_groups, d//2 + 1)
+    group: Tensor  # (m,) int64 of each image
 
     def precision(self, band: Band) -> Callable[[slice], Tensor]:
         """Degrees of freedom / noise variance of some images' coefficients ``(m, p)``."""
-        return lambda rows: band.weight / self.noise[rows][:, band.shell]
+        return lambda rows: band.weight / self.noise[self.group[rows]][:, band.shell]
 
 
 def half_of(state: StateImages, refinement: Refinement, half: int, band: Band, max_held: int) -> Half:
@@ -92,7 +93,7 @@ def half_of(state: StateImages, refinement: Refinement, half: int, band: Band, m
     group = torch.from_numpy(state.noise_group[at]).to(refinement.noise.device)
     source = Coefficients(state.images, state.rows[at], band, max_held)
     return Half(at, PosedImages(source, refinement.rotations[here], refinement.shifts_px[here]),
-                refinement.noise[group])
+                refinement.noise, group)
 
 
 def begin(state: StateImages, rotations: Tensor, shifts_px: Tensor, shells: float) -> Refinement:
@@ -136,16 +137,17 @@ def refine_round(state: StateImages, before: Refinement) -> Refinement:
     reached = reached_shell(fsc, wide.radius, tuning.min_fsc)
     shells = float(min(max(reached + tuning.next_shells, tuning.min_shells), wide.radius))
     band = make_band(state.box_px, shells, state.images.device)
-    prior, powers = noise_over_signal(fsc, reached).to(mask), torch.empty(len(state.rows), wide.n_shells)
-    rotations, shifts_px, powers = before.rotations.clone(), before.shifts_px.clone(), powers.to(mask)
+    prior, powers = noise_over_signal(fsc, reached).to(mask), torch.zeros_like(before.noise)
+    rotations, shifts_px = before.rotations.clone(), before.shifts_px.clone()
     for half, own in zip(halves, sums, strict=True):
         map_ = solved(*own, map_px, wide.radius, prior) * mask
         narrow = PosedImages(half.images.source.within(band), half.images.rotations, half.images.shifts_px)
         refined, _ = narrow.refined(map_, half.precision(band), tuning.pose_iterations)
         at = torch.from_numpy(half.at).to(rotations.device)
         rotations[at], shifts_px[at] = refined.rotations, refined.shifts_px
-        powers[at] = residual_powers(PosedImages(half.images.source, refined.rotations, refined.shifts_px), map_)
-    noise = group_means(powers, state.noise_group, len(before.noise))
+        refined = PosedImages(half.images.source, refined.rotations, refined.shifts_px)
+        powers += residual_power_sums(refined, map_, half.group, len(powers))
+    noise = powers / torch.bincount(torch.cat([half.group for half in halves]), minlength=len(powers))[:, None]
     shell = torch.arange(wide.n_shells, device=noise.device)
     turned_deg = rotation_distance_deg(rotations, before.rotations).median()
     moved_px = (shifts_px - before.shifts_px).norm(dim=1).median()

@@ -21,6 +21,8 @@ from ..physics.slices import (
 )
 from .posed_images import InChunks, Posed, PosedImages, Precision, in_chunks, precision_of
 
+SUMMED_TOGETHER = 2 ** 13  # images whose powers are held at a time
+
 
 def back_project(images: Posed, residual: Tensor, amplitude: Tensor, precision: Tensor, constraint: MapConstraint
                  ) -> Tensor:
@@ -108,17 +110,26 @@ def residual_noise(images: InChunks, map_: Tensor) -> Tensor:
     return torch.where(counts > 0, shell_sums(power, images.band) / counts.clamp_min(1), 1.0)
 
 
-def residual_powers(images: InChunks, map_: Tensor) -> Tensor:
-    """Mean ``|X - C S[V]|^2`` of every image in every shell ``(n, d//2 + 1)``; 0 outside of the band."""
+def residual_power_sums(images: InChunks, map_: Tensor, group: Tensor, n_groups: int) -> Tensor:
+    """Mean ``|X - C S[V]|^2`` of an image in every shell, summed in each group of images ``(n_groups, d//2 + 1)``.
+
+    ``group`` (n,) int64. 0 outside of the band. Memory does not grow with the images.
+    """
     map_ft, band = transform_of(map_, images.band), images.band
     counts = shell_sums(torch.ones_like(band.weight), band).clamp_min(1)
+    total = map_.new_zeros(n_groups, band.n_shells)
 
     def part(rows: slice) -> Tensor:
         own = images.rows(rows)
         power = (own.moved - project(own, map_ft)).abs().square()
         return power.new_zeros(len(power), band.n_shells).index_add_(1, band.shell, power) / counts
 
-    return torch.cat(in_chunks(part, len(images.rotations), len(band.index)))
+    for block in range(0, len(group), SUMMED_TOGETHER):
+        n = min(SUMMED_TOGETHER, len(group) - block)
+        powers = in_chunks(lambda rows, at=block: part(slice(at + rows.start, at + rows.stop)),  # type: ignore[misc]
+                           n, len(band.index))
+        total.index_add_(0, group[block:block + n], torch.cat(powers))
+    return total
 
 
 def weighted_map(images: Posed, weight: Tensor, precision: Tensor, constraint: MapConstraint) -> Tensor:
