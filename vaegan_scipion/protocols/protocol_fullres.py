@@ -3,6 +3,7 @@ import json
 import os
 import shutil
 from enum import Enum
+from pathlib import Path
 from typing import Any, Dict, List
 
 import pyworkflow.protocol.params as params
@@ -24,6 +25,7 @@ from .protocol_base import file_digest, set_digest, validate_particles
 from .protocol_states import VaeganProtStates
 
 SETTINGS = ("b_factor_ang2", "max_rounds")
+STATES_SEEN = "states_seen.txt"  # digest of the states' table that the rounds began with
 N_PARTICLES_MIN = 20  # of the smallest state, in both half sets
 
 
@@ -75,10 +77,11 @@ class VaeganProtFullres(VaeganProtStates):
 
     # --------------------------- STEPS functions ---------------------------
     def convertInputStep(self, digest: str) -> None:  # type: ignore[override]
-        before = file_digest(self._getExtraPath(PARTICLES_STAR))
-        star = self._writeParticles(self.getParticles())
-        if before != file_digest(star) and before:
-            shutil.rmtree(self.getStatesDir(), ignore_errors=True)  # rounds of other particles
+        self._convertAnew(self.getParticles(), self.getStatesDir())
+        path, now = Path(self._getExtraPath(STATES_SEEN)), file_digest(self._statesTable())
+        if path.exists() and path.read_text() != now:
+            shutil.rmtree(self.getStatesDir(), ignore_errors=True)  # rounds of states that were run again since
+        path.write_text(now)
 
     def fullresStep(self, digest: str, settings: str) -> None:
         self._runEngine(self._getSettings(), "fullres", FULLRES_DIR)

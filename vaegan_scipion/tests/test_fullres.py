@@ -105,6 +105,21 @@ class TestFullres(ProjectTest):
                 self.assertRaisesRegex(EngineError, "fake message 3"):
             run.fullresStep("", "")
 
+    def test_rounds_of_states_that_were_run_again_are_left_behind(self):
+        run = self.filled(VaeganProtFullres, inputStates=self.states)
+        self.proj.saveProtocol(run)
+        run.makePathsAndClean()
+        run.convertInputStep("")
+        rounds, table = os.path.join(run.getStatesDir(), "round"), run._statesTable()
+        os.makedirs(run.getStatesDir())
+        open(rounds, "w").close()
+        run.convertInputStep("")
+        self.assertTrue(os.path.exists(rounds))
+        found = os.stat(table)
+        os.utime(table, ns=(found.st_atime_ns, found.st_mtime_ns + 10 ** 9))
+        run.convertInputStep("")
+        self.assertFalse(os.path.exists(rounds))
+
     def test_the_viewer_draws_everything(self):
         viewer = VaeganFullresViewer(project=self.proj, protocol=self.run_)
         for name, view in viewer._getVisualizeDict().items():
