@@ -75,6 +75,17 @@ def test_shells_that_are_left_rise_about_those_that_are_given(given, all_three):
     assert (run.start_shells, run.search_shells, run.state_shells) == all_three
 
 
+@pytest.mark.parametrize(("given", "start", "search"), [
+    ({}, 2304, 4608), ({"start_shells": 8.0}, 2304, 4608), ({"search_shells": 12.0}, 2304, 7963),
+    ({"start_shells": 15.0}, 7776, 15552), ({"start_shells": 24.0}, 20_000, 20_000)])
+def test_finer_shells_than_the_particle_s_size_gives_have_finer_grids(given, start, search):
+    """1.5 times the shells, 3.375 times the rotations; coarser shells keep the grid."""
+    data = balls(64, 0.4, 0.0)
+    run = resolutions.with_shells(replace(StatesRun(), **given), data)
+    tuning = resolutions.with_grids(TUNING, run, data)
+    assert (tuning.start.n_rotations, tuning.search.n_rotations) == (start, search)
+
+
 def begin(run, data, maps, tmp_path) -> CoarseMaps:
     return ab_initio.ab_initio(problem_of(data, run=run, tuning=FEW_ROTATIONS), maps, recorder_of(tmp_path))
 

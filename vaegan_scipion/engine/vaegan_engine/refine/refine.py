@@ -52,7 +52,7 @@ from .rounds import mask_choice
 from .rounds.rounds import find_states
 from .start.ab_initio import ab_initio
 from .start.known_poses import given_poses, known_start
-from .start.resolutions import shells_text, with_shells
+from .start.resolutions import shells_text, with_grids, with_shells
 from .tuning import TUNING, RefineTuning
 
 
@@ -128,7 +128,7 @@ def problem_of(run: StatesRun, cache: ParticleCache, device: torch.device, tunin
                   f"lies at any of its places. Give relax_symmetry {table.symmetry} to bring it to one", flush=True)
         poses = given_poses(table, cache.particle_id, cache.pixel_size_ang, device)
     problem = Problem(images, settings, masks[tuning.mask.first], cache.half_set, circle_frac,
-                      run.max_shift_frac * images.box_px, tuning, poses)
+                      run.max_shift_frac * images.box_px, with_grids(tuning, settings, images), poses)
     return replace(problem, images=images.with_stored(problem.max_shell(1), folder))
 
 

@@ -9,8 +9,9 @@ import torch
 from ...contract.errors import ConfigError
 from ...contract.settings import StatesRun
 from ...reconstruction.images import Images, spread_rows
-from ..tuning import TUNING, ShellTuning
+from ..tuning import TUNING, RefineTuning, ShellTuning
 
+MOST_ROTATIONS = 20_000  # of a grid that is made finer: about 9 degrees apart
 _POWER_FRAC, _POWER_RADIUS = 0.9, 0.827  # a ball's projections have 0.9 of their power within 0.827 of its radius
 
 
@@ -51,6 +52,21 @@ def with_shells(run: StatesRun, data: Images, tuning: ShellTuning = TUNING.shell
         raise ConfigError(f"start_shells {run.start_shells:g}, search_shells {run.search_shells:g} and state_shells "
                           f"{run.state_shells:g} do not rise.", "Give them in rising order, or 0 for all.")
     return run
+
+
+def with_grids(tuning: RefineTuning, run: StatesRun, data: Images) -> RefineTuning:
+    """The grids of rotations made finer where the user asks for finer shells than the particle's size gives.
+
+    A step in angle and a shell go together: r times the shells take r^3 times the rotations, at most MOST_ROTATIONS.
+    """
+    usual = with_shells(replace(run, start_shells=0.0, search_shells=0.0, state_shells=0.0), data, tuning.shells)
+
+    def finer(n_rotations: int, shells: float, usual_shells: float) -> int:
+        return max(n_rotations, min(MOST_ROTATIONS, round(n_rotations * (shells / usual_shells) ** 3)))
+
+    start, search = tuning.start.n_rotations, tuning.search.n_rotations
+    return replace(tuning, start=replace(tuning.start, n_rotations=finer(start, run.start_shells, usual.start_shells)),
+                   search=replace(tuning.search, n_rotations=finer(search, run.search_shells, usual.search_shells)))
 
 
 def shells_text(run: StatesRun, data: Images) -> str:
