@@ -11,6 +11,7 @@ import torch
 from refine_particles import blobs
 from vaegan_engine.contract.errors import ConfigError
 from vaegan_engine.contract.symmetry import check_symmetries, family_and_fold, group_name, is_symmetric
+from vaegan_engine.physics import map_constraint
 from vaegan_engine.physics.map_alignment import AlignedMap, move_map, with_axes
 from vaegan_engine.physics.map_constraint import MapConstraint, symmetrised_maps, symmetrised_sums
 from vaegan_engine.physics.rotations import (
@@ -177,3 +178,18 @@ def test_compiled_sums_over_a_group_are_those_of_the_definition(size, name):
     sums = torch.fft.rfftn(real, dim=(1, 2, 3)) / size
     compiled, expected = (symmetrised_sums(x, group_of(name)) for x in (sums, sums.to(torch.complex128)))
     torch.testing.assert_close(compiled, expected.to(torch.complex64), rtol=1e-4, atol=1e-4)
+
+
+def test_sums_over_a_group_are_made_of_a_limited_number_of_points_at_a_time(monkeypatch):
+    rng, sampled = torch.Generator().manual_seed(0), []
+    sums = torch.fft.rfftn(torch.randn(2, 16, 16, 16, generator=rng, dtype=torch.float64), dim=(1, 2, 3))
+    whole, sample = symmetrised_sums(sums, group_of("D2")), map_constraint.sample_half_transform
+
+    def noted(map_ft, index, points):
+        sampled.append(len(points) * points.shape[1])
+        return sample(map_ft, index, points)
+
+    monkeypatch.setattr(map_constraint, "_TOGETHER", 300)
+    monkeypatch.setattr(map_constraint, "sample_half_transform", noted)
+    torch.testing.assert_close(symmetrised_sums(sums, group_of("D2")), whole)
+    assert max(sampled) <= 300

@@ -15,6 +15,7 @@ from .symmetry import in_one_unit
 from .symmetry_kernels import add_turned
 
 _PART_POINTS = 2 ** 14  # that one thread sums over the group
+_TOGETHER = 2 ** 18  # points of all maps that torch samples at a time, so that memory does not grow with the box
 
 
 class MapConstraint(NamedTuple):
@@ -77,8 +78,11 @@ def _over_group(transforms: Tensor, k: Tensor, group: Tensor) -> Tensor:
         return _compiled(transforms, k, group)
     index = torch.arange(len(transforms), device=k.device)
     total = torch.zeros(len(transforms), len(k), dtype=transforms.dtype, device=k.device)
-    for turn in group:
-        total += sample_half_transform(transforms, index, (k @ turn.T).expand(len(transforms), -1, -1))
+    together = max(1, _TOGETHER // len(transforms))
+    for first in range(0, len(k), together):
+        own = slice(first, first + together)
+        for turn in group:
+            total[:, own] += sample_half_transform(transforms, index, (k[own] @ turn.T).expand(len(transforms), -1, -1))
     return total
 
 
