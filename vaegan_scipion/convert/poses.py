@@ -4,7 +4,7 @@ from typing import Any, Dict, List, NamedTuple, Optional
 import numpy as np
 
 from ..engine.vaegan_engine.contract import result_files
-from ..engine_run import result_file
+from ..engine_run import EngineError, result_file
 
 
 class Pose(NamedTuple):
@@ -24,12 +24,18 @@ class Pose(NamedTuple):
 
 def read_poses(folder: str) -> Dict[int, Pose]:
     """Particle id -> pose, by `particles.csv` of a states folder. Raises EngineError."""
-    rows = result_files.read_csv(result_file(folder, result_files.PARTICLES_CSV))
-    return {int(row["particle_id"]): Pose(
-        int(row["label"]), float(row["probability"]), float(row["rot_deg"]), float(row["tilt_deg"]),
-        float(row["psi_deg"]), float(row["shift_x_ang"]), float(row["shift_y_ang"]), int(row["half_set"]),
-        float(row["contrast"]), float(row["motion"]) if row["motion"] else None)
-        for row in rows}
+    path = result_file(folder, result_files.PARTICLES_CSV)
+    try:
+        return {int(row["particle_id"]): _pose(row) for row in result_files.read_csv(path)}
+    except KeyError as error:
+        raise EngineError(f"{path}: it has no column {error}; an engine of another release wrote it. Run the states "
+                          "again with Restart.") from error
+
+
+def _pose(row: Dict[str, str]) -> Pose:
+    return Pose(int(row["label"]), float(row["probability"]), float(row["rot_deg"]), float(row["tilt_deg"]),
+                float(row["psi_deg"]), float(row["shift_x_ang"]), float(row["shift_y_ang"]), int(row["half_set"]),
+                float(row["contrast"]), float(row["motion"]) if row["motion"] else None)
 
 
 def rotation_z(angle_deg: float) -> np.ndarray:

@@ -7,9 +7,10 @@ import numpy as np
 from ..constants import EMBEDDING_DIR
 from ..engine.vaegan_engine.contract import result_files
 from .columns import ColumnError, read_column
+from .from_engine import Clusters
 from .selection import SelectionError
 
-NO_VALUES = ("particle_id", "junk_reason")
+NO_VALUES = ("particle_id", "junk_reason", "label")  # label: groups are selected by their numbers, from 1
 
 
 def known_columns(run: Any) -> List[str]:
@@ -47,6 +48,12 @@ def ids_in_range(values: Dict[int, float], low: Optional[float], high: Optional[
     """Particles whose value is from `low` to `high`, both of them too; None: no limit."""
     return {i for i, value in values.items()
             if (low is None or value >= low) and (high is None or value <= high)}
+
+
+def of_groups(values: Dict[int, float], clusters: Clusters) -> Dict[int, float]:
+    """The values of the particles that belong to a group: none of those that were set aside."""
+    kept = set(clusters.particle_id[clusters.label >= 0].tolist())
+    return {i: value for i, value in values.items() if i in kept}
 
 
 def _tables(run: Any) -> List[str]:

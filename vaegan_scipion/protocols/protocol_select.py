@@ -13,7 +13,7 @@ from pyworkflow import BETA
 
 from ..constants import SELECTED_IDS_TXT, SELECTED_STAR
 from ..convert.from_engine import copy_particles, read_clusters
-from ..convert.result_columns import ids_in_range, read_values
+from ..convert.result_columns import ids_in_range, of_groups, read_values
 from ..convert.selection import (
     SelectionError,
     check_same_particles,
@@ -86,7 +86,8 @@ class VaeganProtSelect(VaeganNamed, EMProtocol, ProtFlexBase):
         form.addParam("rangeLow", OptionalNumber, default="", condition=by_range, label="From (empty: no limit)",
                       help="Particles with this value or a larger one are taken.")
         form.addParam("rangeHigh", OptionalNumber, default="", condition=by_range, label="To (empty: no limit)",
-                      help="Particles with this value or a smaller one are taken. Those without a value never are.")
+                      help="Particles with this value or a smaller one are taken. Those without a value never are, nor "
+                           "those that were set aside from states or classes 2D: they are 'unassigned' by number.")
         form.addParam("invertSelection", params.BooleanParam, default=False, label="Take all others?",
                       help="Yes: take every particle that is not selected, to leave a cluster of junk out.")
         form.addParam("exportStar", params.BooleanParam, default=False, label="Write a RELION star file?",
@@ -211,10 +212,13 @@ class VaeganProtSelect(VaeganNamed, EMProtocol, ProtFlexBase):
             if low is not None and high is not None and low > high:
                 raise SelectionError(f"'From' is {low:g} and 'To' is {high:g}. Give the smaller number first.")
             values = read_values(self.inputClusters.get(), name)
+            if type(self.inputClusters.get()) in KINDS:
+                values = of_groups(values, read_clusters(self.inputClusters.get().getClustersDir()))
             wanted = ids_in_range(values, low, high)
             if not wanted:
-                raise SelectionError(f"No particle has '{name}' in this range; the values go from "
-                                     f"{min(values.values()):g} to {max(values.values()):g}.")
+                known = (f"the values go from {min(values.values()):g} to {max(values.values()):g}" if values
+                         else "those that have a value were all set aside")
+                raise SelectionError(f"No particle has '{name}' in this range; {known}.")
             return wanted, "Coordinate"
         clusters = read_clusters(self.inputClusters.get().getClustersDir())
         labels = parse_cluster_labels(self.clusterNumbers.get() or "", clusters.label)

@@ -19,6 +19,7 @@ from vaegan_scipion.convert.from_engine import (
     share_attributes,
 )
 from vaegan_scipion.convert.motions import fill_motion
+from vaegan_scipion.convert.poses import read_poses
 from vaegan_scipion.convert.to_engine import ctf_values, image_name, optics_of, write_particles_star
 from vaegan_scipion.engine.vaegan_engine.contract import result_files
 from vaegan_scipion.engine_run import EngineError
@@ -124,6 +125,12 @@ class TestConvert(BaseTest):
         self.assertEqual(item.getFlexInfo().getProgName(), PROGRAM_NAME)
         self.assertEqual(list(item.getZFlex()), [7.0])
         self.assertEqual(list(other.getZFlex()), [1.0, 2.0])
+
+    def test_poses_of_another_release_are_told(self):
+        with open("particles.csv", "w") as stream:
+            stream.write("particle_id,label\n3,0\n")
+        with self.assertRaisesRegex(EngineError, "no column 'probability'; an engine of another release"):
+            read_poses(".")
 
     def test_places_along_a_motion_have_no_network_to_decode_them(self):
         """Of flexible particles that were given: theirs are not those of the motion."""

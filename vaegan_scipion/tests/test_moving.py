@@ -177,4 +177,6 @@ class TestMoving(TestCase):
         self.assertEqual(facts(cards[0]), ["60 particles (60.0 %)", "mean membership 0.90", "stability 0.75",
                                            "halves agree to 11.7 Å"])
         self.assertEqual(facts(cards[1]), ["40 particles (40.0 %)"])
+        for card in (cards[0]._replace(proven=False), cards[0]._replace(curve=Curve(0, x, 0 * x))):
+            self.assertEqual(facts(card)[-1], "no resolution is proven")
         self.assertEqual(chosen("abc", 5), ["a", "b", "c"])

@@ -8,6 +8,7 @@ from pyworkflow.viewer import MessageView
 
 from vaegan_scipion.convert.columns import ColumnError, read_column
 from vaegan_scipion.convert.from_engine import read_clusters
+from vaegan_scipion.engine.vaegan_engine.contract.errors import DataError
 from vaegan_scipion.protocols import VaeganProtCluster, VaeganProtStates, VaeganProtTrain3D
 from vaegan_scipion.tests.phantom import ENABLED_IDS, ProjectTest, label_of
 from vaegan_scipion.viewers import VaeganClusterViewer, VaeganStatesViewer
@@ -74,6 +75,15 @@ class TestPosedViewers(ProjectTest):
         with self.assertRaisesRegex(ColumnError, "no column ''. They have"):
             read_column(particles, "")
         self.assertEqual(read_column(particles, "_ctfModel._defocusU")[ENABLED_IDS[0]], 10000 + ENABLED_IDS[0])
+
+    def test_results_of_another_release_are_told(self):
+        viewer = VaeganStatesViewer(project=self.proj, protocol=self.states)
+        viewer.setProtocol(self.states)
+        unread = DataError("states.json: it cannot be read.", "Run vaegan states first.")
+        with patch.object(VaeganProtStates, "readSummary", side_effect=unread), \
+                patch.object(viewer, "showError", create=True) as shown:
+            viewer._visualizeParam("showVerdict")
+        self.assertIn("nothing to show here. Run it again with Restart.\n\nstates.json", shown.call_args[0][0])
 
     def test_all_pictures_are_saved(self):
         states = VaeganStatesViewer(project=self.proj, protocol=self.states)

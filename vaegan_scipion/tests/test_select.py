@@ -14,7 +14,7 @@ from pyworkflow.protocol import MODE_RESUME
 
 from vaegan_scipion.constants import SELECTED_IDS_TXT, SELECTED_STAR
 from vaegan_scipion.convert.from_engine import Clusters
-from vaegan_scipion.convert.result_columns import read_values
+from vaegan_scipion.convert.result_columns import known_columns, of_groups, read_values
 from vaegan_scipion.convert.selection import (
     SelectionError,
     ids_of_clusters,
@@ -92,6 +92,14 @@ class TestCoordinates(unittest.TestCase):
 
     def test_values(self):
         self.assertEqual(read_values(self.run_, "contrast"), {7: 1.5, 9: 0.5})
+
+    def test_values_of_what_was_set_aside_are_left_out(self):
+        clusters = Clusters(np.array([7, 9]), np.array([0, -1]), np.ones(2), np.zeros((2, 2)))
+        self.assertEqual(of_groups({7: 1.5, 9: 0.5, 11: 2.0}, clusters), {7: 1.5})
+
+    def test_the_label_is_no_coordinate(self):
+        """It counts from 0, what is shown from 1."""
+        self.assertEqual(known_columns(self.run_), ["contrast", "motion"])
 
     def test_a_coordinate_without_a_value_is_refused(self):
         """States that do not vary have the column motion, and nothing in it."""
@@ -223,7 +231,7 @@ class TestSelect(ProjectTest):
                                 ("not a number", {"clusterNumbers": "a"}),
                                 ("Least membership is 2", {"minProbability": 2.0}),
                                 ("is empty. Choose the file", {"selectBy": BY_FILE}),
-                                ("This run knows label, probability, umap_1, umap_2, z_1, z_2 too.",
+                                ("This run knows probability, umap_1, umap_2, z_1, z_2 too.",
                                  {"selectBy": BY_RANGE, "rangeColumn": "beauty"}),
                                 ("Give the smaller number first", {"selectBy": BY_RANGE, "rangeLow": "2",
                                                                    "rangeHigh": "1"}),

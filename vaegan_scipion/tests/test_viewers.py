@@ -114,6 +114,10 @@ class TestPlots(TestCase):
         grey = plots.draw_fsc(Figure(), [plots.Curve(1, x, 1 - 10 * x)], unproven_per_ang=0.03).axes[0]
         self.assertAlmostEqual(grey.patches[0].get_extents().transformed(grey.transData.inverted()).x1, 0.03)
         self.assertIn("not proven: shared by the halves", [text.get_text() for text in grey.get_legend().get_texts()])
+        both = [plots.Curve(label, x, 1 - 10 * x) for label in (0, 1)]
+        grey = plots.draw_fsc(Figure(), both, unproven_per_ang=0.03).axes[0]  # that of the worse one
+        self.assertEqual(grey.get_legend().get_texts()[0].get_text(),
+                         "not proven of at least one: shared by the halves")
 
     def test_slices_are_the_central_sections(self):
         array = np.random.default_rng(0).normal(size=(5, 5, 5))

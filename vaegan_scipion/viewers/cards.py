@@ -23,6 +23,7 @@ class Card(NamedTuple):
     stability: Optional[float] = None
     strip: Sequence[plots.Point] = ()
     curve: Optional[plots.Curve] = None
+    proven: bool = True  # False: the halves fall apart where they share their start
 
 
 def cards_size_in(n_cards: int) -> Any:
@@ -81,7 +82,8 @@ def facts(card: Card) -> List[str]:
         lines.append(f"stability {card.stability:.2f}")
     if card.curve is not None:
         resolution = plots.resolution_ang(card.curve, plots.THRESHOLDS[0])
-        lines.append(f"halves agree to {resolution:.1f} Å")
+        lines.append(f"halves agree to {resolution:.1f} Å" if card.proven and np.isfinite(resolution)
+                     else "no resolution is proven")
     return lines
 
 

@@ -11,6 +11,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from ..engine.vaegan_engine.contract import wording
 from ..engine.vaegan_engine.contract.answer import Crossing
 from ..engine.vaegan_engine.contract.labels import CLUSTERS, Naming, cluster_colour, cluster_name, state_name
 from ..engine.vaegan_engine.contract.training_curves import curve_names, draw_training_curves
@@ -149,7 +150,7 @@ def draw_fsc(figure: Figure, curves: Sequence[Curve], naming: Naming = CLUSTERS,
     """FSC curves with their resolution at 0.143 and 0.5; what lies below `unproven_per_ang` (1/A) on grey."""
     axes = figure.add_subplot()
     if unproven_per_ang > 0:
-        axes.axvspan(0, unproven_per_ang, color="0.88", lw=0, label="not proven: shared by the halves")
+        axes.axvspan(0, unproven_per_ang, color="0.88", lw=0, label=wording.unproven_text(len(curves)))
     for curve in curves:
         text = ", ".join(f"{resolution_ang(curve, threshold):.1f}" for threshold in THRESHOLDS)
         axes.plot(curve.frequency_per_ang, curve.fsc, color=naming.colour(curve.label),

@@ -14,7 +14,7 @@ from pyworkflow.viewer import DESKTOP_TKINTER, ProtocolViewer
 from scipy.ndimage import gaussian_filter
 
 from ..convert.from_engine import Picture
-from ..engine.vaegan_engine.contract import result_files
+from ..engine.vaegan_engine.contract import errors, result_files
 from ..engine.vaegan_engine.contract.record import read_records
 from ..engine.vaegan_engine.contract.records import JunkGroup
 from ..engine_run import EngineError
@@ -70,7 +70,7 @@ class VaeganViewer(VaeganNamed, ProtocolViewer):
         """Show what a button stands for; a message where the run has not made it (yet)."""
         try:
             super()._visualizeParam(paramName)
-        except (EngineError, OSError) as error:
+        except (EngineError, errors.EngineError, OSError) as error:
             why = "It is not finished." if not self.protocol.isFinished() else "Run it again with Restart."
             self.showError(f"This run has nothing to show here. {why}\n\n{error}")
 
@@ -140,7 +140,7 @@ class VaeganViewer(VaeganNamed, ProtocolViewer):
                   for name, kind in kinds.items()}
         try:
             return [BrowserView(make_report(self.protocol, clustering, **{**runs, **chosen}))]
-        except EngineError as error:
+        except (EngineError, errors.EngineError) as error:
             return [self.errorMessage(str(error), "No report")]
 
 

@@ -91,6 +91,11 @@ def halves_text(halves: MapComparison, proof: Optional[HalvesProof] = None) -> s
     return text
 
 
+def unproven_text(n_groups: int) -> str:
+    """What the grey of a picture of so many groups' FSCs means: it reaches as far as that of any of them."""
+    return f"not proven{' of at least one' if n_groups > 1 else ''}: shared by the halves"
+
+
 def views_text(scf: Optional[float], unsampled_frac: Optional[float]) -> str:
     """How completely the views of a state fill Fourier space, in words; "" where it is not known."""
     if scf is None:

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from ..contract import wording
 from ..contract.labels import CLUSTERS, Naming
 
 DOTS_AT_MOST = 20000
@@ -81,7 +82,8 @@ def draw_fsc(ax: Axes, curves: Sequence[Curve], title: str = "", naming: Naming 
              unproven_per_ang: float = 0.0) -> None:
     """FSC curves with both thresholds; what lies below ``unproven_per_ang`` (1/A) on a grey ground."""
     if unproven_per_ang > 0:
-        ax.axvspan(0, unproven_per_ang, color="0.88", lw=0, label="not proven: shared by the halves")
+        ax.axvspan(0, unproven_per_ang, color="0.88", lw=0,
+                   label=wording.unproven_text(len({curve.label for curve in curves})))
     for curve in curves:
         ax.plot(curve.frequency_per_ang, curve.fsc, color=naming.colour(curve.label), label=curve.text, lw=1.6,
                 ls=curve.style)
