@@ -251,11 +251,16 @@ class TestForms(ProjectTest):
                    "particleDiameterAng": 70.0, "invertContrast": True, "ignoreCtf": True, "maxShiftFrac": 0.2,
                    "nMaps": 2, "smallestFrac": 0.1, "nStarts": 2, "startResolutionAng": 40.0,
                    "searchResolutionAng": 30.0, "stateResolutionAng": 25.0, "startSteps": 5,
-                   "searchSteps": 6, "batchSize": 64, "seed": 2,
+                   "searchSteps": 6, "batchSize": 64, "seed": 2, "symmetry": "C4",
                    "numberOfThreads": 1}
         first = {**dict.fromkeys(changes, "statesStep"), "inputParticles": "convertInputStep",
                  "useAlignment": "convertInputStep"}
-        self.check_heard(self.new(VaeganProtStates, {"inputParticles": self.particles}), changes, first)
+        self.check_heard(self.new(VaeganProtStates, {"inputParticles": self.particles}), changes, first,
+                         ignored=("relaxSymmetry",))
+        given = self.new(VaeganProtStates, {"inputParticles": self.particles}, useAlignment=True)
+        before = self.steps(given)
+        given.relaxSymmetry.set("C4")  # of given poses alone
+        self.assertNotEqual(self.steps(given)["statesStep"], before["statesStep"])
 
     def test_every_field_of_select(self):
         second = self.make(VaeganProtCluster, inputTraining=self.training, nNeighbors=7)
