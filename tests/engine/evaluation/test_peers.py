@@ -8,12 +8,14 @@ import pytest
 from refine_particles import PIXEL_SIZE_ANG
 from vaegan_engine.contract import result_files, run_json
 from vaegan_engine.contract.errors import ConfigError
+from vaegan_engine.contract.record import read_record, to_json
 from vaegan_engine.contract.settings import ComputeConfig, DataConfig, TrainRun
 from vaegan_engine.data.mrc_files import write_map
 from vaegan_engine.evaluation import benchmark
 from vaegan_engine.simulation.simulate import SimulateOptions, run_simulate
 
 WHERE = ComputeConfig(device="cpu", threads=1, seed=0)
+ROW = benchmark.TaskRow("sizes", 0, 200, 5.0, "2 states", 0.1, {}, figures={"states": 2})
 
 
 @pytest.fixture
@@ -31,20 +33,19 @@ def task(tmp_path):
 
 
 def test_pca_tells_sizes_apart_and_is_kept(task, monkeypatch):
-    row = {"states": 2}
-    benchmark.add_peers(row, task, ["pca"], WHERE)
-    assert row["peers"]["pca"]["found"] == 2 and row["peers"]["pca"]["nmi"] > 0.9
-    assert result_files.read_json(task / benchmark.ROW_JSON)["peers"] == row["peers"]
+    row = benchmark.with_peers(ROW, task, ["pca"], WHERE)
+    assert row.peers["pca"].found == 2 and row.peers["pca"].scores["nmi"] > 0.9
+    assert read_record(benchmark.TaskRow, task / benchmark.ROW_JSON, "benchmark").peers == row.peers
     monkeypatch.setattr(benchmark, "run_peer", lambda *args: pytest.fail("it was run again"))
-    benchmark.add_peers(row, task, ["pca"], WHERE)
-    text = benchmark.table([{"peer": "pca", **row["peers"]["pca"]}], benchmark.PEER_COLUMNS)
+    assert benchmark.with_peers(row, task, ["pca"], WHERE) == row
+    text = benchmark.table([{"peer": "pca", **to_json(row.peers["pca"])}], benchmark.PEER_COLUMNS)
     assert text.splitlines()[0].split() == list(benchmark.PEER_COLUMNS)
 
 
 def test_relion_is_asked_for_by_name(task, monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(ConfigError, match="relion_refine"):
-        benchmark.add_peers({"states": 2}, task, ["relion2d"], WHERE)
+        benchmark.with_peers(ROW, task, ["relion2d"], WHERE)
 
 
 @pytest.mark.skipif(shutil.which("relion_refine") is None, reason="RELION is not installed")
@@ -52,6 +53,5 @@ def test_relion_tells_sizes_apart(task, monkeypatch):
     from vaegan_engine.evaluation import peers
 
     monkeypatch.setattr(peers, "RELION_ITERATIONS", 5)
-    row = {"states": 2}
-    benchmark.add_peers(row, task, ["relion2d"], WHERE)
-    assert row["peers"]["relion2d"]["nmi"] > 0.9
+    row = benchmark.with_peers(ROW, task, ["relion2d"], WHERE)
+    assert row.peers["relion2d"].scores["nmi"] > 0.9

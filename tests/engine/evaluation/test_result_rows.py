@@ -3,7 +3,7 @@ import json
 
 import pytest
 from vaegan_engine.contract.errors import DataError
-from vaegan_engine.evaluation.benchmark import BenchmarkOptions, result_row
+from vaegan_engine.evaluation.benchmark import BenchmarkOptions, TaskRow, result_row
 from vaegan_engine.evaluation.result_rows import ResultRow, measured, read_rows, write_row
 
 
@@ -30,9 +30,9 @@ def test_another_file_is_named(tmp_path):
 
 
 def test_a_task_of_the_scoreboard_becomes_a_row():
-    found = {"task": "ribo3", "seed": 2, "images": 90, "snr": 1.0, "states": 3, "found": 4, "nmi": 0.5, "ami": 0.4,
-             "minutes": 2.0, "verdict": "4 states", "settings": {"per_map": 30}}
-    row = result_row(found, BenchmarkOptions(data_dir="x", suite="quick", beside="nothing"))
+    scored = TaskRow("ribo3", 2, 90, 1.0, "4 states", 2.0, {"per_map": 30},
+                     figures={"states": 3, "found": 4, "nmi": 0.5, "ami": 0.4})
+    row = result_row(scored, BenchmarkOptions(data_dir="x", suite="quick", beside="nothing"))
     assert row.task == "ribo3-quick"
     assert row.figures == {"images": 90, "snr": 1.0, "states": 4, "nmi": 0.5, "ami": 0.4, "minutes": 2.0,
                            "verdict": "4 states"}

@@ -35,7 +35,7 @@ def found_in(maps: torch.Tensor, label: torch.Tensor, noise: float) -> motion.Mo
     band = make_band(BOX_PX, 7.0)
     transforms, ctf = data.coefficients(np.arange(len(data)), band)
     map_ = weighted_map(posed(transforms, ctf, rotations, shifts, band), torch.ones(len(rotations)),
-                        torch.ones_like(band.weight), MASK)
+                        torch.ones_like(band.weight), within(MASK))
     half = 1 + torch.arange(len(rotations)) % 2
     return motion.principal_curve(motion.Unposed(transforms, ctf, band), motion.Poses(rotations, shifts), half,
                                   MapModel(map_, band.weight, within(MASK)), torch.Generator().manual_seed(0))[0]
