@@ -59,6 +59,8 @@ def test_states_without_states_are_not_to_be_trusted_crossed_either():
     assert text == ("Nothing to trust yet: poses are not determined. Clusters made at these poses inherit this: do not "
                     "trust them either.")
     assert trusted(same, STABLE, False, none).startswith("Nothing to trust yet: poses are not determined.")
+    junk = states_summary(verdict_kind="mostly junk", junk=junk_numbers(800, 0.8))
+    assert trusted(same, STABLE, True, junk).startswith("Mostly junk: most images fit no state.")
 
 
 def test_crossed_where_all_are_set_aside():
