@@ -77,8 +77,8 @@ def trusted(crossed: Crossing, details: Clustering, posed: bool, states: StatesS
         inherits = "Clusters made at these poses inherit this" if posed else "No states confirm the clusters"
         return f"Nothing to trust yet: {states.verdict}. {inherits}: do not trust them either."
     if states.verdict_kind == MOSTLY_JUNK:
-        return ("Mostly junk: most images fit no state. Look at what was set aside, and select the particles anew, before "
-                "you trust states or clusters.")
+        return ("Mostly junk: most images fit no state. Look at what was set aside, and select the particles anew, "
+                "before you trust states or clusters.")
     n_states = sum(label >= 0 for label in crossed.states)
     n_clusters = sum(label >= 0 for label in crossed.clusters)
     if not n_states:
