@@ -18,12 +18,20 @@ def circle_radius_frac(protocol: Any, particles: Any) -> float:
 
 def particle_notes(protocol: Any, particles: Any, n_few: int) -> List[str]:
     """Warnings on a set of particles and on the contrast of its images."""
-    notes = warn_particles(particles, n_few)
+    return warn_particles(particles, n_few) + contrast_notes(particles, circle_radius_frac(protocol, particles),
+                                                             protocol.invertContrast.get())
+
+
+def contrast_notes(particles: Any, radius_frac: float, is_inverted: bool) -> List[str]:
+    """A warning where the images' contrast is not what it is said to be, or where they cannot be looked at.
+
+    ``radius_frac``: of the particle's circle, over the whole box.
+    """
     try:
         images = sample_images(particles).images
     except (OSError, ValueError) as error:
-        return notes + [f"The particles cannot be looked at ({error})."]
+        return [f"The particles cannot be looked at ({error})."]
     if not all(map(bool, images.shape)):
-        return notes
-    contrast = contrast_note(images, circle_radius_frac(protocol, particles), protocol.invertContrast.get())
-    return notes + ([contrast] if contrast else [])
+        return []
+    contrast = contrast_note(images, radius_frac, is_inverted)
+    return [contrast] if contrast else []

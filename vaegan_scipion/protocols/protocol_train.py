@@ -7,7 +7,6 @@ import pyworkflow.protocol.params as params
 
 from ..constants import PARTICLES_STAR, RUN_DIR
 from ..convert.from_engine import Picture
-from ..convert.sample_images import contrast_note, sample_images
 from ..engine.vaegan_engine.contract import errors, presets, result_files, run_json
 from ..engine.vaegan_engine.contract.setting import field_of
 from ..engine.vaegan_engine.contract.settings import DataConfig, ModelConfig, StatesRun, TrainingConfig, TrainRun
@@ -23,6 +22,7 @@ from .form_settings import (
     optional,
     values_of,
 )
+from .particle_notes import contrast_notes
 from .protocol_base import (
     VaeganProtBase,
     kept_box_ang,
@@ -172,15 +172,8 @@ class VaeganProtTrain(VaeganProtBase):
                 and self.seed.get() == older.seed.get():
             notes.append("The seed is that of the older run: the same images come in the same order again. "
                          "Take another seed.")
-        try:
-            images = sample_images(particles).images
-        except (OSError, ValueError) as error:
-            return notes + [f"The particles cannot be looked at ({error})."]
-        if not all(map(bool, images.shape)):
-            return notes
         data = self.getDataSettings()
-        contrast = contrast_note(images, data.particle_radius_frac * data.crop_frac, data.invert_contrast)
-        return notes + ([contrast] if contrast else [])
+        return notes + contrast_notes(particles, data.particle_radius_frac * data.crop_frac, data.invert_contrast)
 
     def _summary(self) -> List[str]:
         status = read_status(self._getExtraPath(RUN_DIR))

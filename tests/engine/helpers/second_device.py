@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, library
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
@@ -61,8 +61,8 @@ class SecondDevice(TorchDispatchMode):
         global _is_registered
         if not _is_registered:
             _setup_privateuseone_for_python_backend(NAME)
-            torch.library.impl("aten::empty_strided", "PrivateUse1")(_empty_strided)
-            torch.library.impl("aten::copy_", "PrivateUse1")(_copy)
+            library.impl("aten::empty_strided", "PrivateUse1")(_empty_strided)
+            library.impl("aten::copy_", "PrivateUse1")(_copy)
             _is_registered = True
         super().__init__()
 
