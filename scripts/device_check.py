@@ -2,7 +2,7 @@
 
     python scripts/device_check.py --out DIR [--rows bench/results] [--device cuda] [--only NAME ...] [--beside TEXT]
 
-Each measure (``vaegan_engine.evaluation.device_measures``) runs in a process of its own for its own time: one that
+Each measure (``vaegan_engine.evaluation.device.measures``) runs in a process of its own for its own time: one that
 fails, hangs or is killed costs only its own figures, and its row says so. What a measure has reported when it ends is
 kept. Exit code 0: all measures ended well; 1: some did not; 2: wrong usage.
 
@@ -26,8 +26,8 @@ sys.path.insert(0, str(ROOT / "vaegan_scipion" / "engine"))
 from vaegan_engine.contract import result_files  # noqa: E402
 from vaegan_engine.contract.errors import EngineError  # noqa: E402
 from vaegan_engine.contract.settings import ComputeConfig  # noqa: E402
-from vaegan_engine.evaluation import device_measures as measures  # noqa: E402
-from vaegan_engine.evaluation.result_rows import ResultRow, machine, measured, write_row  # noqa: E402
+from vaegan_engine.evaluation.benchmark.result_rows import ResultRow, machine, measured, write_row  # noqa: E402
+from vaegan_engine.evaluation.device import measures  # noqa: E402
 from vaegan_engine.runtime import compute  # noqa: E402
 
 TOTAL_SECONDS = 480.0

@@ -22,8 +22,10 @@ FLOORS = (("contract",), ("physics",), ("networks", "reconstruction", "stats", "
           ("report", "thesis"), ("cli",))
 FLOOR_OF = {folder: floor for floor, folders in enumerate(FLOORS) for folder in folders}
 # Folders inside one of them, by the order of the work: each imports from those before it and from the modules beside
-# them, which import from none of these folders; but for the one that puts the parts together.
-PARTS = {"refine": (("start", "rounds", "detail", "output"), "refine")}
+# them, which import from none of these folders; but for the one that puts the parts together ("": there is none).
+PARTS = {"refine": (("start", "rounds", "detail", "output"), "refine"),
+         "evaluation": (("truth", "checks", "benchmark", "forecast", "device"), "")}
+MOST_MODULES = 24  # of one folder: a stranger should see at once what is there
 
 PLUGIN_FILES = sorted(path for path in PLUGIN.rglob("*.py") if ENGINE not in path.parents)
 ENGINE_FILES = sorted((ENGINE / "vaegan_engine").rglob("*.py"))
@@ -133,7 +135,12 @@ def test_arrows_between_parts_of_a_folder_point_back(room):
         return sorted(imported & {*later, *({whole} if len(inside) > 1 else ())})
 
     assert offenders(sorted(folder.rglob("*.py")), ahead) == {}
-    assert "ab_initio" in {name.split(".")[-1] for name in engine_imports(folder / "rounds" / "rounds.py")}
+
+
+def test_the_walk_sees_imports_between_parts():
+    assert "refine.start.ab_initio" in engine_imports(ENGINE / "vaegan_engine" / "refine" / "rounds" / "rounds.py")
+    assert "evaluation.truth.plane_scores" in engine_imports(
+        ENGINE / "vaegan_engine" / "evaluation" / "benchmark" / "benchmark.py")
 
 
 def test_only_the_command_line_knows_argparse():
@@ -186,6 +193,11 @@ def test_files_are_short():
         return n_lines if n_lines > MAX_LINES else 0
 
     assert offenders(ALL_FILES, too_long) == {}
+
+
+def test_no_folder_is_a_long_list():
+    folders = [path.parent for path in ENGINE_FILES if path.stem != "__init__"]
+    assert {of(folder): n for folder in folders if (n := folders.count(folder)) > MOST_MODULES} == {}
 
 
 def test_no_path_of_one_machine():

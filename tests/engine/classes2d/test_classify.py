@@ -11,7 +11,7 @@ from vaegan_engine.contract.errors import DataError, StoppedError
 from vaegan_engine.contract.settings import Classes2dRun, ComputeConfig, DataConfig, EvaluateRun
 from vaegan_engine.data.mrc_files import write_stack
 from vaegan_engine.data.star_files import read_star
-from vaegan_engine.evaluation.evaluate import run_evaluate
+from vaegan_engine.evaluation.truth.evaluate import run_evaluate
 from vaegan_engine.figures.drawing import scale_bar_ang
 
 N = 120

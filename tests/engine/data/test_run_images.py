@@ -12,7 +12,7 @@ from vaegan_engine.data import run_images
 from vaegan_engine.data.prepare import PrepareOptions, run_prepare
 from vaegan_engine.data.prepared_images import open_cache
 from vaegan_engine.data.run_images import check_row_ids, open_run_cache
-from vaegan_engine.evaluation import consensus
+from vaegan_engine.evaluation.checks import consensus
 from vaegan_engine.thesis import homogeneity
 
 N = 8

@@ -12,7 +12,9 @@ from vaegan_engine.contract.settings import ComputeConfig, DataConfig, TrainRun
 from vaegan_engine.data.optics import PHASE_FLIPPED
 from vaegan_engine.data.prepared_images import ParticleCache, open_cache
 from vaegan_engine.data.stacks import read_images
-from vaegan_engine.evaluation import ceiling, peers, relion_class
+from vaegan_engine.evaluation.benchmark import peers
+from vaegan_engine.evaluation.checks import relion_class
+from vaegan_engine.evaluation.truth import ceiling
 from vaegan_engine.latent.counterpart import particle_of
 from vaegan_engine.physics.ctf import ctf_2d
 from vaegan_engine.physics.fourier_band import make_band

@@ -6,7 +6,7 @@ import pytest
 from vaegan_engine.contract import result_files
 from vaegan_engine.contract.settings import ComputeConfig, DataConfig
 from vaegan_engine.data.mrc_files import read_map
-from vaegan_engine.evaluation.device_measures import TOY
+from vaegan_engine.evaluation.device.measures import TOY
 from vaegan_engine.physics import memory_limit
 from vaegan_engine.reconstruction import images
 from vaegan_engine.refine.refine import run_states

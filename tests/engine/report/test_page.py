@@ -43,8 +43,8 @@ from vaegan_engine.contract.settings import (
 from vaegan_engine.contract.status import update_status
 from vaegan_engine.data.junk_examples import write_junk_examples
 from vaegan_engine.data.mrc_files import write_map, write_stack
-from vaegan_engine.evaluation import evaluate
-from vaegan_engine.evaluation.consensus import ConsensusOptions, run_consensus
+from vaegan_engine.evaluation.checks.consensus import ConsensusOptions, run_consensus
+from vaegan_engine.evaluation.truth import evaluate
 from vaegan_engine.latent import traverse
 from vaegan_engine.report import page, report
 

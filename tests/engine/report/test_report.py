@@ -12,7 +12,7 @@ from vaegan_engine.contract import labels as cluster_labels
 from vaegan_engine.contract import result_files, run_json
 from vaegan_engine.contract.errors import DataError
 from vaegan_engine.contract.settings import ComputeConfig, EvaluateRun, ReportRun, TrainRun, TraverseRun
-from vaegan_engine.evaluation import evaluate
+from vaegan_engine.evaluation.truth import evaluate
 from vaegan_engine.figures import drawing
 from vaegan_engine.latent import traverse
 from vaegan_engine.report import summary_picture

@@ -98,7 +98,7 @@ def test_without_relion_the_remedy_is_named(grouped, tmp_path, monkeypatch):
 @needs_relion
 def test_groups_of_one_view_have_the_higher_resolution(tmp_path):
     """Halves of one projection, in any orientation, agree to a finer detail than halves of noise."""
-    from vaegan_engine.evaluation.relion_class import Classification, one_class_average, write_images
+    from vaegan_engine.evaluation.checks.relion_class import Classification, one_class_average, write_images
     from vaegan_engine.physics.image_alignment import move_image
     from vaegan_engine.simulation.phantom import phantom_states
 

@@ -36,7 +36,7 @@ def tiny_scale(monkeypatch):
     from fake_run import align_nothing
 
     monkeypatch.setattr(trainings, "SMALL_BOX_PX", 16)
-    for module in ("evaluation.evaluate", "thesis.ribosome", "thesis.homogeneous", "thesis.map_matching"):
+    for module in ("evaluation.truth.evaluate", "thesis.ribosome", "thesis.homogeneous", "thesis.map_matching"):
         monkeypatch.setattr(f"vaegan_engine.{module}.align_map", align_nothing)
 
 

@@ -14,7 +14,7 @@ from vaegan_engine.data.particle_tables import read_latents
 from vaegan_engine.data.pose_table import read_poses
 from vaegan_engine.data.prepared_images import open_cache
 from vaegan_engine.data.star_files import read_star
-from vaegan_engine.evaluation import halves
+from vaegan_engine.evaluation.checks import halves
 from vaegan_engine.latent.embed import run_embed
 from vaegan_engine.latent.traverse import run_traverse
 from vaegan_engine.physics.rotations import euler_to_matrix

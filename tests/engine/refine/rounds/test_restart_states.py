@@ -8,7 +8,7 @@ import torch
 from known_assignment import BOX_PX, RADIUS, assignment
 from refine_particles import blobs, problem_of, recorder_of, simulated
 from vaegan_engine.contract.settings import ComputeConfig, StatesRun
-from vaegan_engine.evaluation.pose_scores import median_pose_error_deg
+from vaegan_engine.evaluation.truth.pose_scores import median_pose_error_deg
 from vaegan_engine.physics.fourier_band import make_band
 from vaegan_engine.physics.rotations import random_rotations
 from vaegan_engine.reconstruction.images import Images

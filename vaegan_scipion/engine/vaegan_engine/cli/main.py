@@ -96,7 +96,7 @@ def start(command: Command, settings: Any, out_dir: Path | None, args: argparse.
     """Run a command after what is expected of it was said, or say only that."""
     resumed = {"resume": args.resume} if command.resumable else {}
     if command.forecast and not resumed.get("resume"):
-        from ..evaluation import forecasts
+        from ..evaluation.forecast import forecasts
 
         if args.forecast:
             forecasts.show(settings)

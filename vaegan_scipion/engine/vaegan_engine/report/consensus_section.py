@@ -7,7 +7,7 @@ from ..contract.analysis_records import ConsensusSummary
 from ..contract.labels import CLUSTERS, STATES
 from ..contract.record import read_record
 from ..data.particle_tables import read_cluster_rows
-from ..evaluation.consensus import CONSENSUS_JSON
+from ..evaluation.checks.consensus import CONSENSUS_JSON
 from . import pictures
 from .html import Section, table
 from .result_reading import read_picture

@@ -25,7 +25,7 @@ from ..contract.setting import Described, described
 from ..contract.settings import ClusterRun, ReportRun
 from ..contract.status import Status
 from ..data.particle_tables import Clusters, read_cluster_rows, read_clusters
-from ..evaluation.halves import fsc_of
+from ..evaluation.checks.halves import fsc_of
 from ..latent.stability import as_deep
 from . import pictures
 from .answer_section import answer_section, crossed_answer_section

@@ -16,7 +16,7 @@ from ..contract.map_records import MapComparison
 from ..contract.records import ClusterRow, Evaluation, HalfMaps, HalvesRow
 from ..contract.settings import ReportRun, TrainRun
 from ..data.particle_tables import Clusters, read_cluster_rows, read_clusters, read_truth, rows_of
-from ..evaluation.reference_maps import Reference, read_references
+from ..evaluation.truth.reference_maps import Reference, read_references
 from ..figures import drawing
 from ..physics.map_comparison import frequencies_per_ang
 from .result_reading import read_evaluation, read_halves, read_picture

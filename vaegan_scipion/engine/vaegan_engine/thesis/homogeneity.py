@@ -25,7 +25,7 @@ from ..data.prepared_images import ParticleCache
 from ..data.run_images import check_row_ids, open_run_cache
 from ..data.star_files import read_star
 from ..data.star_subset import write_subset
-from ..evaluation.relion_class import Classification, ctf_flags, find_program, one_class_average, write_images
+from ..evaluation.checks.relion_class import Classification, ctf_flags, find_program, one_class_average, write_images
 from ..figures import drawing
 from ..latent.centroids import nearest_to_centroids
 from ..physics.fsc import fourier_shell_correlation, resolution_at, soft_sphere_mask

@@ -14,7 +14,7 @@ from ..contract import result_files
 from ..contract.presets import NO_NOISE, VARIANT
 from ..contract.record import read_record, write_record
 from ..data.mrc_files import read_map, write_map
-from ..evaluation.reference_maps import read_references
+from ..evaluation.truth.reference_maps import read_references
 from ..figures import drawing
 from ..physics.map_alignment import align_map
 from ..physics.map_comparison import compare, frequencies_per_ang

@@ -17,7 +17,7 @@ from ..contract.errors import ConfigError, DataError
 from ..contract.record import write_record
 from ..contract.setting import check_settings, setting
 from ..data.mrc_files import VOXEL_SIZE_TOLERANCE_FRAC, read_map, write_map
-from ..evaluation.reference_maps import resampled
+from ..evaluation.truth.reference_maps import resampled
 from ..figures import drawing
 from ..physics.fsc import soft_sphere_mask
 from ..physics.image_alignment import correlation

@@ -23,7 +23,7 @@ from ..contract.setting import check_settings, section, setting
 from ..contract.settings import ComputeConfig, EmbedRun
 from ..data.particle_tables import read_latents, rows_of
 from ..data.run_images import check_row_ids
-from ..evaluation.reference_maps import read_references, reference_of_state
+from ..evaluation.truth.reference_maps import read_references, reference_of_state
 from ..latent.counterpart import best_match, projections
 from ..latent.embed import particles_of
 from ..physics.image_alignment import align_image, correlation

@@ -17,8 +17,8 @@ from ..contract.record import write_records
 from ..contract.settings import EvaluateRun
 from ..data.mrc_files import write_map
 from ..data.particle_tables import read_clusters, read_latents, read_truth, rows_of
-from ..evaluation.evaluate import run_evaluate
-from ..evaluation.reference_maps import read_references
+from ..evaluation.truth.evaluate import run_evaluate
+from ..evaluation.truth.reference_maps import read_references
 from ..figures import drawing
 from ..physics.map_alignment import align_map
 from ..physics.map_comparison import compare, frequencies_per_ang

@@ -1,0 +1,57 @@
+"""Peers of the scoreboard: told apart what an image alone shows, in the scoreboard's row, refused without RELION."""
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+from refine_particles import PIXEL_SIZE_ANG
+from vaegan_engine.contract import result_files, run_json
+from vaegan_engine.contract.errors import ConfigError
+from vaegan_engine.contract.record import read_record, to_json
+from vaegan_engine.contract.settings import ComputeConfig, DataConfig, TrainRun
+from vaegan_engine.data.mrc_files import write_map
+from vaegan_engine.evaluation.benchmark import benchmark
+from vaegan_engine.simulation.simulate import SimulateOptions, run_simulate
+
+WHERE = ComputeConfig(device="cpu", threads=1, seed=0)
+ROW = benchmark.TaskRow("sizes", 0, 200, 5.0, "2 states", 0.1, {}, figures={"states": 2})
+
+
+@pytest.fixture
+def task(tmp_path):
+    """A small blob and one of twice its width: no pose is needed to tell them apart."""
+    axis = np.arange(24) - 12
+    radius2 = (axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis ** 2)
+    for k, width in enumerate((2.0, 4.5)):
+        write_map(tmp_path / f"state{k}.mrc", np.exp(-radius2 / (2 * width ** 2)).astype(np.float32), PIXEL_SIZE_ANG)
+    run_simulate(SimulateOptions(maps=tuple(str(tmp_path / f"state{k}.mrc") for k in (0, 1)), per_map=100, box_px=24,
+                                 snr=5.0, seed=0, device="cpu"), tmp_path / "data")
+    run_json.write_run(TrainRun(data=DataConfig(particles=str(tmp_path / "data" / "particles.star"), box_px=24),
+                                compute=WHERE), tmp_path / "run" / result_files.RUN_JSON)
+    return tmp_path
+
+
+def test_pca_tells_sizes_apart_and_is_kept(task, monkeypatch):
+    row = benchmark.with_peers(ROW, task, ["pca"], WHERE)
+    assert row.peers["pca"].found == 2 and row.peers["pca"].scores["nmi"] > 0.9
+    assert read_record(benchmark.TaskRow, task / benchmark.ROW_JSON, "benchmark").peers == row.peers
+    monkeypatch.setattr(benchmark, "run_peer", lambda *args: pytest.fail("it was run again"))
+    assert benchmark.with_peers(row, task, ["pca"], WHERE) == row
+    text = benchmark.table([{"peer": "pca", **to_json(row.peers["pca"])}], benchmark.PEER_COLUMNS)
+    assert text.splitlines()[0].split() == list(benchmark.PEER_COLUMNS)
+
+
+def test_relion_is_asked_for_by_name(task, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ConfigError, match="relion_refine"):
+        benchmark.with_peers(ROW, task, ["relion2d"], WHERE)
+
+
+@pytest.mark.skipif(shutil.which("relion_refine") is None, reason="RELION is not installed")
+def test_relion_tells_sizes_apart(task, monkeypatch):
+    from vaegan_engine.evaluation.benchmark import peers
+
+    monkeypatch.setattr(peers, "RELION_ITERATIONS", 5)
+    row = benchmark.with_peers(ROW, task, ["relion2d"], WHERE)
+    assert row.peers["relion2d"].scores["nmi"] > 0.9

@@ -1,0 +1,149 @@
+"""What a run will take: counted from what is measured here, said by the command line, kept for large sets."""
+import numpy as np
+import pytest
+import torch
+from vaegan_engine.cli.main import main
+from vaegan_engine.contract import presets, result_files, wording
+from vaegan_engine.contract.record import read_record
+from vaegan_engine.contract.records import Forecast
+from vaegan_engine.contract.settings import Classes2dRun, ClusterRun, ComputeConfig, DataConfig, StatesRun
+from vaegan_engine.evaluation.forecast import classes2d, cluster, forecasts, measured, states, train
+from vaegan_engine.evaluation.forecast.states import Costs
+from vaegan_engine.simulation.simulate import SimulateOptions, run_simulate
+
+BOX = 16
+COMPUTE = ComputeConfig(device="cpu", threads=1)
+
+
+@pytest.fixture(scope="module")
+def star(tmp_path_factory):
+    """Forty simulated particles."""
+    folder = tmp_path_factory.mktemp("particles")
+    run_simulate(SimulateOptions(phantom=2, per_map=20, box_px=BOX, snr=1.0, device="cpu"), folder)
+    return str(folder / "particles.star")
+
+
+@pytest.fixture(autouse=True)
+def few_images(monkeypatch):
+    for module in (states, classes2d):
+        monkeypatch.setattr(module, "FEW", 4)
+        monkeypatch.setattr(module, "MANY", 12)
+    monkeypatch.setattr(train, "N_MADE", 64)
+
+
+def data_of(star, **more):
+    return DataConfig(particles=star, box_px=BOX, **more)
+
+
+def test_particles_are_counted(star, tmp_path):
+    assert measured.count_images(data_of(star)) == 40
+    assert measured.count_images(data_of(star, max_images=30)) == 30
+    assert forecasts.images_of(StatesRun(data=data_of(star))) == 40
+    assert forecasts.images_of(StatesRun(data=data_of(str(tmp_path / "none.star")))) == 0
+
+
+def test_a_line_is_what_was_measured(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(measured.time, "perf_counter", lambda: now[0])
+
+    def work(n):
+        now[0] += 3 + 0.5 * n
+
+    line = measured.line_of(work, 10, 30, torch.device("cpu"))
+    assert (line.fixed, line.each) == pytest.approx((3, 0.5))
+    assert line.of(100) == pytest.approx(53)
+
+
+def costs(each):
+    line = measured.Line(0.0, each)
+    return Costs(1.0, 3.0, line, line, line, line, line, line, line)
+
+
+def test_states_are_counted_by_their_images():
+    run = StatesRun(n_maps=3, n_starts=4, start_steps=100, search_steps=50, batch_size=100)
+    small, large = (states.counted(run, costs(1e-3), n) for n in (10_000, 20_000))
+    assert small["starts"] == large["starts"]
+    assert small["starts"].usual < small["starts"].long
+    for name in ("pose searches", "states and landscapes", "detail of halves", "variation"):
+        assert large[name].usual == pytest.approx(2 * small[name].usual)
+    posed = states.counted(StatesRun(data=DataConfig(input_poses=True)), costs(1e-3), 10_000)
+    assert "starts" not in posed and "pose searches" not in posed
+
+
+def test_copies_of_poses_are_counted_where_a_symmetry_is_relaxed():
+    small, large = (states.counted(StatesRun(data=DataConfig(input_poses=True), relax_symmetry=group),
+                                            costs(1e-3), 10_000)["relaxed symmetry"] for group in ("D2", "O"))
+    assert 0 < small.usual < small.long and large.usual > 2 * small.usual
+    assert "relaxed symmetry" not in states.counted(StatesRun(), costs(1e-3), 10_000)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("CUDA out of memory"), MemoryError()])
+def test_a_forecast_that_cannot_be_made_ends_no_run(star, tmp_path, monkeypatch, capsys, error):
+    def fails(run):
+        raise error
+
+    monkeypatch.setattr(forecasts, "forecast_for", fails)
+    monkeypatch.setattr(forecasts, "FROM_IMAGES", 40)
+    forecasts.say(runs(star)["states"], tmp_path)
+    assert f"no forecast: {str(error) or 'MemoryError'}" in capsys.readouterr().out
+
+
+def runs(star):
+    tiny = {"data": {"particles": star, "box_px": BOX}, "compute": {"device": "cpu", "threads": 1}}
+    narrow = {"model": {"critic_width": 4, "encoder_width": 4, "generator_width": 8, "n_basis": 2, "n_normal": 2},
+              "training": {"batch_size": 8, "band_shells": 5.0, "start_rounds": 1}}
+    return {
+        "states": StatesRun(data=data_of(star), n_maps=2, start_shells=4.0, search_shells=4.0, state_shells=5.0,
+                            compute=COMPUTE),
+        "train3d": presets.build_run("train3d", "fast", {**tiny, "training": {"batch_size": 8}}),
+        "posed": presets.build_run("train3d", "posed", {**narrow, **tiny, "data": {**tiny["data"],
+                                                                                   "input_poses": True}}),
+        "classes2d": Classes2dRun(data=data_of(star), n_classes=3, n_steps=4, compute=COMPUTE)}
+
+
+@pytest.mark.parametrize(("name", "stages"), [
+    ("states", {"starts", "pose searches", "states and landscapes", "detail of halves", "variation"}),
+    ("train3d", {"networks", "encoder"}), ("posed", {"principal maps", "networks", "steps of the maps"}),
+    ("classes2d", {"steps", "all images", "near their poses"})])
+def test_every_stage_takes_time(star, name, stages):
+    expected = forecasts.forecast_for(runs(star)[name])
+    assert set(expected.stages) == stages and all(value > 0 for value in expected.stages.values())
+    assert expected.n_images == 40 and 0 < expected.seconds <= expected.long_seconds
+    assert 0.05 < expected.memory_gb < 8 and expected.disk_gb == pytest.approx(40 * (2 * BOX ** 2 + 64) / 2 ** 30)
+
+
+def test_clusters_are_counted_to_the_limit_of_the_layout(tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "embed_2d", lambda z, *_, **__: np.asarray(z[:, :2], np.float64))
+    monkeypatch.setattr(cluster, "seconds_of", lambda work, device: 1.0)
+    seconds = []
+    for n in (2000, 20_000):
+        folder = tmp_path / str(n)
+        z = np.random.default_rng(0).standard_normal((n, 3)).astype(np.float32)
+        result_files.write_npz(folder / result_files.LATENTS_NPZ, particle_id=np.arange(n), z=z,
+                               half_set=np.ones(n, np.uint8))
+        seconds.append(forecasts.forecast_for(ClusterRun(embedding_dir=str(folder))))
+    assert seconds[1].stages["groups"] == pytest.approx(10 * seconds[0].stages["groups"])
+    assert seconds[1].stages["layouts"] == pytest.approx(10 * seconds[0].stages["layouts"] * 200 / 500)
+    assert seconds[1].n_images == 20_000
+
+
+def test_the_command_says_it_and_runs_nothing(star, tmp_path, capsys):
+    words = ["states", "--particles", star, "--box-px", str(BOX), "--device", "cpu", "--threads", "1", "--start-shells",
+             "4", "--search-shells", "4", "--state-shells", "5", "--n-maps", "1", "--out", str(tmp_path / "out")]
+    assert main([*words, "--forecast"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("expected for 40 particles on this machine: about ") and "  starts: " in printed
+    assert not (tmp_path / "out").exists()
+
+
+def test_large_sets_are_told_before_the_run(star, tmp_path, monkeypatch, capsys):
+    expected = Forecast("states", 40, 600.0, 1500.0, 1.25, 0.5, {"starts": 600.0}, 3.0)
+    monkeypatch.setattr(forecasts, "forecast_for", lambda run: expected)
+    forecasts.say(runs(star)["states"], tmp_path)
+    assert not (tmp_path / result_files.FORECAST_JSON).exists()
+    monkeypatch.setattr(forecasts, "FROM_IMAGES", 40)
+    forecasts.say(runs(star)["states"], tmp_path)
+    assert read_record(Forecast, tmp_path / result_files.FORECAST_JSON, "states") == expected
+    assert capsys.readouterr().out == wording.forecast_text(expected) + "\n" == (
+        "expected for 40 particles on this machine: about 10 min (25 min where the particles need more), 1.2 GB of "
+        "memory, 0.5 GB on disk\n")

@@ -1,0 +1,134 @@
+"""``halves``: two trainings on half the particles each, sharing no weights, and the FSC of their maps.
+
+The clusters are those of the whole set: they are labels only. Each half has its own generator and
+encoder, begun from its own seed; a cluster's map in a half is its generator at the mean of its
+encoder's z over the cluster's particles in that half.
+"""
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ...contract import result_files, run_json
+from ...contract.errors import ConfigError
+from ...contract.labels import UNASSIGNED
+from ...contract.record import write_records
+from ...contract.records import HalfMaps, HalvesRow
+from ...contract.run_json import read_training
+from ...contract.setting import check_settings
+from ...contract.settings import EmbedRun, HalvesRun, TrainRun
+from ...contract.status import update_status
+from ...data.mrc_files import write_map
+from ...data.particle_tables import Clusters, Latents, read_clusters, read_latents
+from ...data.run_images import check_row_ids
+from ...figures.fsc_curves import HalvesFsc, write_fsc
+from ...latent.embed import run_embed
+from ...physics.map_alignment import align_map
+from ...physics.map_comparison import compare
+from ...training.decoded import load_trained
+from ...training.train import run_train
+
+SMALLEST_HALF = 5  # particles of a cluster in a half
+
+
+def half_run(whole: TrainRun, half: Literal[1, 2], run: HalvesRun) -> TrainRun:
+    """Settings of one half: its particles, its own seed, and the length asked for.
+
+    A length other than the run's scales the encoder's stage in proportion.
+    """
+    training = whole.training
+    if run.total_kimg > 0:
+        factor = run.total_kimg / training.total_kimg
+        training = replace(training, total_kimg=run.total_kimg, encoder_kimg=training.encoder_kimg * factor)
+    data = replace(whole.data, half_set=half, prepared_dir="")
+    return replace(whole, data=data, training=replace(training, continue_from=""),
+                   compute=replace(run.compute, seed=2 * whole.compute.seed + half))
+
+
+def run_halves(run: HalvesRun, out_dir: Path) -> None:
+    """Train, embed, decode, align and compare both halves in ``out_dir``.
+
+    Raises ConfigError, DataError, or what the training raises.
+    """
+    out_dir = Path(out_dir)
+    whole = checked_run(run)
+    clusters = read_clusters(run.clusters_dir)
+    check_row_ids(run.clusters_dir, whole.data.particles)
+    run_json.write_run(run, out_dir / result_files.RUN_JSON)
+    latents, decoders = [], []
+    halves: tuple[Literal[1, 2], ...] = (1, 2)
+    for half in halves:
+        folder, settings = out_dir / f"half{half}", half_run(whole, half, run)
+        print(f"half {half}: training", flush=True)
+        run_train(settings, folder, resume=same_settings(folder, settings))
+        embedded = folder / "embedding"
+        run_embed(EmbedRun(run_dir=str(folder.absolute()), compute=run.compute), embedded)
+        latents.append(read_latents(embedded))
+        decoders.append(load_trained(str(folder.absolute()), run.compute))
+    rows = [compare_halves(label, clusters, latents, decoders, out_dir) for label in clusters.labels
+            if label != UNASSIGNED]
+    write(rows, out_dir)
+    update_status(out_dir, state="finished", command=run.command, error=None,
+                                 clusters=len(rows))
+
+
+def checked_run(run: HalvesRun) -> TrainRun:
+    """The settings of the whole training, if its halves can be trained."""
+    check_settings(run)
+    whole = read_training(run.run_dir)
+    if whole.command != "train3d":
+        raise ConfigError(f"{run.run_dir} is a {whole.command}; halves compares maps.",
+                          "Give the --out folder of train3d.")
+    if whole.data.half_set:
+        raise ConfigError(f"{run.run_dir} was trained on data.half_set {whole.data.half_set}.",
+                          "Give a training on all particles.")
+    return whole
+
+
+def same_settings(folder: Path, settings: TrainRun) -> bool:
+    """Whether ``folder`` holds a training with these settings, to be continued."""
+    path = folder / result_files.RUN_JSON
+    if not path.exists():
+        return False
+    stored = run_json.read_run(path)
+    if not isinstance(stored, TrainRun):
+        return False
+    # the training itself may lower the batch size to the number of particles
+    training = replace(stored.training, batch_size=settings.training.batch_size)
+    return replace(stored, training=training) == settings
+
+
+def compare_halves(label: int, clusters: Clusters, latents: list[Latents], decoders: list[Any], out_dir: Path
+                   ) -> HalvesRow:
+    """Maps of one cluster from both halves, the second aligned to the first, and their FSC."""
+    wanted = clusters.particle_id[clusters.label == label]
+    members = [half.z[np.isin(half.particle_id, wanted)] for half in latents]
+    sizes = len(members[0]), len(members[1])
+    if min(sizes) < SMALLEST_HALF:
+        return HalvesRow(label, *sizes,
+                         note=f"{min(sizes)} particles in one half, fewer than {SMALLEST_HALF}: not compared")
+    maps = [decoder.decode(z.mean(axis=0, keepdims=True))[0] for decoder, z in zip(decoders, members, strict=True)]
+    voxel_size_ang = decoders[0].pixel_size_ang
+    aligned = align_map(maps[1], maps[0], voxel_size_ang)
+    files = [f"{result_files.MAPS}/cluster_{label:02d}_half{half}.mrc" for half in (1, 2)]
+    for file, array in zip(files, (maps[0], aligned.map), strict=True):
+        write_map(out_dir / file, array, voxel_size_ang)
+    return HalvesRow(label, *sizes, compared=HalfMaps(
+        voxel_size_ang, float(aligned.correlation), bool(aligned.mirrored), files,
+        compare(maps[0], aligned.map, voxel_size_ang)))
+
+
+def fsc_of(row: HalvesRow) -> HalvesFsc:
+    """The curve of a row, or its note."""
+    if row.compared is None:
+        return HalvesFsc(row.cluster, note=row.note)
+    return HalvesFsc(row.cluster, row.compared.voxel_size_ang, row.compared.halves)
+
+
+def write(rows: list[HalvesRow], out_dir: Path) -> None:
+    """Write ``halves.json`` and the curves."""
+    write_fsc([fsc_of(row) for row in rows], out_dir, "Two halves trained apart")
+    write_records(out_dir / result_files.HALVES_JSON, rows)

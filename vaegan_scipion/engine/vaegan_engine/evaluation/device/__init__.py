@@ -1,0 +1,1 @@
+"""This code on one device: its kernels against the CPU's, and its speed."""

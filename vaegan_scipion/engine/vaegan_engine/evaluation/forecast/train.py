@@ -1,0 +1,79 @@
+"""What ``train2d`` and ``train3d`` will take: their steps measured, and with poses their passes over all images."""
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from ...contract.records import Forecast
+from ...contract.settings import TrainRun
+from ...networks.vae_gan import Frame
+from ...physics.fourier_band import make_band
+from ...physics.map_resize import working_box_px
+from ...reconstruction.posed_images import MOST_HELD, Coefficients
+from ...runtime.memory import resident_gb
+from ...training.batches import IN_MEMORY_BYTES, Batches
+from ...training.posed_images import PosedParticles
+from ...training.posed_trainer import N_HALF, N_LAST, PosedTrainer
+from ...training.trainer import Trainer
+from .measured import GB, Span, count_images, forecast_of, made_images, prepared_device, prepared_gb, seconds_of
+
+N_MADE = 256  # images that a training with poses is measured on
+
+
+def training_forecast(run: TrainRun) -> Forecast:
+    """Without the preparation of the images, which reads them once. Raises ConfigError or OSError."""
+    n, device = count_images(run.data), prepared_device(run.compute)
+    run = replace(run, training=replace(run.training, batch_size=max(2, min(run.training.batch_size, n))))
+    stages = posed_stages(run, n, device) if run.data.posed else plain_stages(run, device)
+    d, band = run.data.box_px, make_band(run.data.box_px, min(run.training.band_shells, run.data.box_px / 2))
+    held = min(2 * n * d ** 2, IN_MEMORY_BYTES) * 2  # while it is put on the device
+    if run.data.posed:
+        held = 12 * min(n * len(band.index), MOST_HELD) + 8 * n * (run.model.n_basis + 1) ** 2
+    return forecast_of(run.command, n, stages, resident_gb() + held / GB, prepared_gb(n, d))
+
+
+def plain_stages(run: TrainRun, device: torch.device) -> dict[str, Span]:
+    """Steps of the networks, and of the encoder alone."""
+    size, d = run.training.batch_size, run.data.box_px
+    images, _ = made_images(size, d, device)
+    trainer = Trainer(run, d, images.pixel_size_ang, device)
+    batch = Batches(np.asarray(images.images[np.arange(size)]), images.ctf, size, 0, device).read(0)
+    stages = {"networks": steps_of(run.training.total_kimg, size, seconds_of(lambda: trainer.step(*batch), device))}
+    if run.training.encoder_kimg:
+        trainer.images_seen = int(1000 * run.training.total_kimg)
+        stages["encoder"] = steps_of(run.training.encoder_kimg, size,
+                                     seconds_of(lambda: trainer.step(*batch), device))
+    return stages
+
+
+def steps_of(kimg: float, batch: int, step_seconds: float) -> Span:
+    """Seconds of as many steps as see so many thousand images."""
+    seconds = 1000 * kimg / batch * step_seconds
+    return Span(seconds, seconds)
+
+
+def posed_stages(run: TrainRun, n: int, device: torch.device) -> dict[str, Span]:
+    """Principal maps to start from, steps, and steps of the maps at the end of every round."""
+    training, d = run.training, run.data.box_px
+    images, rotations = made_images(N_MADE, d, device)
+    rows, radius = np.arange(N_MADE), training.band_shells
+    particles = PosedParticles(
+        Coefficients(images, rows, make_band(d, radius, device)), rotations, torch.zeros(N_MADE, 2, device=device),
+        torch.zeros(N_MADE, device=device), make_band(working_box_px(radius, d), radius, device), rows,
+        (1 + rows % 2).astype(np.uint8))
+    quick = replace(run, training=replace(training, start_rounds=1, batch_size=min(training.batch_size, N_MADE)))
+    trainer = PosedTrainer(quick, Frame(d, images.pixel_size_ang), particles, device)
+    trainer.begin()
+    trainer.refresh()
+    moved = seconds_of(trainer._move_maps, device) / N_MADE  # a pass over the images, and what they say anew
+    batch = torch.arange(quick.training.batch_size, device=device)
+    step = seconds_of(lambda: trainer.step(batch), device)
+    halves = 2 * min(N_HALF, n // 2)
+    passes = training.start_rounds * (halves + halves / 3) + (N_LAST + 1) * n if training.start_rounds else n
+    rounds = int(training.total_kimg // training.round_kimg) if trainer.likely else 0
+    seconds = 0.5 * moved * passes, rounds * moved * n
+    return {"principal maps": Span(seconds[0], seconds[0]),
+            "networks": steps_of(training.total_kimg, quick.training.batch_size, step),
+            "steps of the maps": Span(seconds[1], seconds[1])}

@@ -1,0 +1,1 @@
+"""Clusters, poses, maps and class averages against the truth."""

@@ -1,0 +1,189 @@
+"""``evaluate``: clusters and maps against the truth, with the supervised ceiling beside them."""
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...contract import result_files
+from ...contract.errors import DataError
+from ...contract.labels import UNASSIGNED, cluster_name
+from ...contract.record import write_record
+from ...contract.records import (
+    CeilingScores,
+    ClaimedFigures,
+    ClusterRow,
+    Evaluation,
+    LabelScores,
+    MapComparison,
+    MapEvaluation,
+)
+from ...contract.setting import check_settings
+from ...contract.settings import EvaluateRun
+from ...contract.status import update_status
+from ...data.mrc_files import read_map, write_map
+from ...data.particle_tables import JUNK, Truth, read_cluster_rows, read_clusters, read_truth, rows_of
+from ...physics.map_alignment import AlignedMap, align_map, move_map
+from ...physics.map_comparison import compare
+from ...physics.masked_fsc import mask_of_map
+from ...runtime import compute
+from ...stats.label_agreement import agreement, clustering_scores, contingency
+from .claimed_fsc import ClaimedFsc, deserved_fsc
+from .reference_maps import Reference, read_references, reference_of_state
+
+
+def run_evaluate(run: EvaluateRun, out_dir: Path | None) -> Evaluation:
+    """Compare and write ``evaluation.json`` into ``out_dir`` (None: the clusters' folder); returns what it holds.
+
+    A folder of its own ends with a ``status.json``; that of the clusters keeps theirs. Raises DataError.
+    """
+    check_settings(run)
+    compute.prepare_device(run.compute)
+    own_folder = out_dir is not None and Path(out_dir).resolve() != Path(run.clusters_dir).resolve()
+    out_dir = Path(run.clusters_dir if out_dir is None else out_dir)
+    if not (run.truth_csv or run.maps):
+        raise DataError("truth_csv and maps are both empty: there is nothing to compare with.",
+                        "Give labels, reference maps or both.")
+    if run.ceiling_json and not run.truth_csv:
+        raise DataError(f"{run.ceiling_json}: a ceiling is of use beside labels alone.", "Give the labels too.")
+    labels = evaluate_labels(run, read_truth(run.truth_csv)) if run.truth_csv else None
+    evaluation = Evaluation(evaluate_maps(run, labels, out_dir), labels)
+    if run.ceiling_json and labels is not None:
+        ceiling = read_ceiling(run.ceiling_json)
+        evaluation = replace(evaluation, ceiling=ceiling, nmi_of_ceiling=labels.nmi / max(ceiling.nmi, 1e-12))
+    write_record(out_dir / result_files.EVALUATION_JSON, evaluation)
+    if own_folder:
+        update_status(out_dir, state="finished", command="evaluate", error=None)
+    report(evaluation)
+    return evaluation
+
+
+def evaluate_labels(run: EvaluateRun, truth: Truth) -> LabelScores:
+    """Scores of the clusters against the labels."""
+    clusters = read_clusters(run.clusters_dir)
+    used = np.ones(len(clusters.label), bool)
+    if run.partial_labels:
+        used = np.isin(clusters.particle_id, truth.particle_id)
+        if used.sum() < 2:
+            raise DataError(f"{run.truth_csv}: {int(used.sum())} of the {len(used)} clustered particles are in it.",
+                            "Give labels of the same particles, at least 2.")
+    label, ids = clusters.label[used], clusters.particle_id[used]
+    state = truth.label[rows_of(truth.particle_id, ids, run.truth_csv)]
+    scores = replace(clustering_scores(label, state), unlabelled=int((~used).sum()), states=truth.names,
+                     contingency=contingency(label, state, len(truth.names)))
+    of_junk: Any = junk_scores(label, state, truth.names)
+    return replace(scores, **of_junk)
+
+
+def junk_scores(label: np.ndarray, state: np.ndarray, names: list[str]) -> dict[str, float]:
+    """How well what is unassigned is the junk of the truth, and the scores of the rest; {} without junk."""
+    if JUNK not in names:
+        return {}
+    junk, aside = state == names.index(JUNK), label == UNASSIGNED
+    hits = int((junk & aside).sum())
+    return {"junk_recall": hits / max(int(junk.sum()), 1), "junk_precision": hits / max(int(aside.sum()), 1),
+            **{f"{name}_particles": value for name, value in agreement(label[~junk], state[~junk]).items()}}
+
+
+def read_ceiling(path: str) -> CeilingScores:
+    """Scores of a ``ceiling.json``. Raises DataError."""
+    try:
+        stored = result_files.read_json(path)
+        return CeilingScores(float(stored["accuracy"]), float(stored["nmi"]), float(stored["ami"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: the ceiling cannot be read ({error}).",
+                        "Give the ceiling.json that vaegan ceiling writes.") from error
+
+
+def evaluate_maps(run: EvaluateRun, labels: LabelScores | None, out_dir: Path) -> list[MapEvaluation]:
+    """Each cluster's map against the references; [] without maps (2D) or references.
+
+    Without ``labels`` every map is compared with every reference.
+
+    The aligned map is written to ``maps/cluster_00_aligned.mrc`` in ``out_dir``.
+    """
+    folder = Path(run.clusters_dir)
+    rows = [row for row in read_cluster_rows(folder)
+            if row.label != UNASSIGNED and row.file.endswith(".mrc")]
+    if not rows:
+        return []
+    first, voxel_size_ang = read_map(folder / rows[0].file)
+    references = read_references(list(run.maps), run.truth_csv, len(first), voxel_size_ang)
+    if not references:
+        return []
+    made = []
+    for row in rows:
+        majority, purity, expected = None, None, None
+        if labels is not None and row.label in labels.contingency:
+            of_state = labels.contingency[row.label]
+            state = int(np.argmax(of_state))
+            majority, purity = labels.states[state], max(of_state) / sum(of_state)
+            expected = reference_of_state(state, majority, references)
+        used = references if run.all_references or expected is None else [references[expected]]
+        against, aligned = compare_with(used, read_map(folder / row.file)[0], voxel_size_ang)
+        best = max(against, key=lambda name: aligned[name].correlation)
+        chosen = best if expected is None else references[expected].name
+        file = f"{result_files.MAPS}/cluster_{row.label:02d}_aligned.mrc"
+        write_map(out_dir / file, aligned[chosen].map, voxel_size_ang)
+        truth_map = next(reference.map for reference in used if reference.name == chosen)
+        made.append(MapEvaluation(
+            voxel_size_ang, chosen, float(aligned[chosen].correlation), bool(aligned[chosen].mirrored), best,
+            {name: float(fit.correlation) for name, fit in aligned.items()}, row.label, row.n_particles, file,
+            against[chosen], majority, purity, claim_of_halves(row, folder, aligned[chosen], truth_map)))
+    return made
+
+
+def claim_of_halves(row: ClusterRow, folder: Path, aligned: AlignedMap, truth: np.ndarray) -> ClaimedFigures | None:
+    """What a map's two half maps claim against what they deserve (``claimed_fsc``); None where it has none.
+
+    The half maps are moved as the map was when it was aligned to ``truth`` (d, d, d), and masked by the map as for
+    their own FSC.
+    """
+    if row.state is None or len(row.state.files) != 2:
+        return None
+    first, second = (move_map(read_map(folder / file)[0], aligned.rotation, aligned.shift_px, aligned.mirrored)
+                     for file in row.state.files)
+    halves, proof = row.state.halves, row.state.proof
+    deserved = deserved_fsc((first, second), truth, mask_of_map(aligned.map, np.array(proof.fsc_raw)))
+    return ClaimedFsc(np.array(halves.fsc), deserved, proof.shared_shell).figures()
+
+
+def compare_with(references: list[Reference], array: np.ndarray, voxel_size_ang: float
+                 ) -> tuple[dict[str, MapComparison], dict[str, AlignedMap]]:
+    """One map aligned to each of ``references`` in turn: by name its agreement, and how it was aligned."""
+    aligned = {reference.name: align_map(array, reference.map, voxel_size_ang) for reference in references}
+    return {reference.name: compare(aligned[reference.name].map, reference.map, voxel_size_ang)
+            for reference in references}, aligned
+
+
+def report(evaluation: Evaluation) -> None:
+    """Print the figures, one per line."""
+    labels, ceiling = evaluation.labels, evaluation.ceiling
+    if labels is not None:
+        print(f"clusters {labels.clusters}\nNMI {labels.nmi:.3f}\nAMI {labels.ami:.3f}\nARI {labels.ari:.3f}")
+        print(f"unassigned fraction {labels.unassigned_frac:.3f}")
+        if labels.nmi_assigned is not None:
+            print(f"NMI of assigned {labels.nmi_assigned:.3f} (coverage {labels.coverage:.3f})")
+        if labels.junk_recall is not None:
+            print(f"junk: recall {labels.junk_recall:.3f}, precision {labels.junk_precision:.3f}; NMI of the "
+                  f"particles {labels.nmi_particles:.3f}")
+    if ceiling is not None:
+        print(f"ceiling NMI {ceiling.nmi:.3f} (supervised, accuracy {ceiling.accuracy:.3f})")
+        print(f"NMI / ceiling {evaluation.nmi_of_ceiling:.3f}")
+    for row in evaluation.maps:
+        print(map_line(row))
+
+
+def map_line(row: MapEvaluation) -> str:
+    """One map in one line."""
+    halves = row.compared
+    hand = "mirrored" if row.mirrored else "same hand"
+    purity = "" if row.purity is None else f", purity {row.purity:.2f}"
+    claim = ("" if row.claim is None
+             else f", halves claim up to {row.claim.claimed_excess:.2f} more than they deserve")
+    return (f"{cluster_name(row.label)} against {row.reference}: "
+            f"{halves.resolution_05_ang:.1f} A at FSC 0.5 ({halves.nyquist_frac_05:.2f} of Nyquist), "
+            f"{halves.resolution_0143_ang:.1f} A at FSC 0.143 ({halves.nyquist_frac_0143:.2f} of Nyquist), "
+            f"correlation {row.correlation:.3f}, {hand}{purity}{claim}")
