@@ -12,7 +12,7 @@ from vaegan_engine.evaluation.benchmark.result_rows import read_rows
 from vaegan_engine.evaluation.device import kernels, measures
 from vaegan_engine.runtime.journal import Journal
 
-SCRIPT = Path(__file__).resolve().parents[3] / "scripts" / "device_check.py"
+SCRIPT = Path(__file__).resolve().parents[4] / "scripts" / "device_check.py"
 spec = importlib.util.spec_from_file_location("device_check", SCRIPT)
 device_check = importlib.util.module_from_spec(spec)
 path_before = list(sys.path)
