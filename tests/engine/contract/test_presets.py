@@ -8,7 +8,8 @@ from vaegan_engine.contract.errors import ConfigError
 from vaegan_engine.contract.settings import EmbedRun
 from vaegan_engine.contract.status import read_status
 from vaegan_engine.latent.embed import run_embed
-from vaegan_engine.networks.layers import AdaptivePolyphase, GaborConv, PolarWarp
+from vaegan_engine.networks.cyclic import AdaptivePolyphase
+from vaegan_engine.networks.layers import GaborConv, PolarWarp
 from vaegan_engine.networks.noise import NoiseGenerator
 from vaegan_engine.simulation.simulate import SimulateOptions, run_simulate
 from vaegan_engine.training import checkpoints, train

@@ -4,9 +4,11 @@ import math
 import pytest
 import torch
 from vaegan_engine.contract.settings import ModelConfig
+from vaegan_engine.networks import cyclic
 from vaegan_engine.networks.critic_encoder import Critic, Encoder, input_channels, pooled
+from vaegan_engine.networks.cyclic import AdaptivePolyphase
 from vaegan_engine.networks.image_decoder import DcGan
-from vaegan_engine.networks.layers import AdaptivePolyphase, GaborConv, PolarWarp, conv
+from vaegan_engine.networks.layers import GaborConv, PolarWarp, conv
 from vaegan_engine.networks.noise import NOISE_LATENT, NoiseGenerator
 
 
@@ -162,3 +164,34 @@ def test_noise_starts_at_the_noise_of_normalised_images(width, n):
     with torch.no_grad():
         sigma = noise.sigma_map(torch.randn(n, NOISE_LATENT))
     assert abs(float(sigma.mean()) - 1) < 0.1 and 0.1 < float(sigma.std()) < 0.5
+
+
+CYCLIC_LAYERS = {
+    "polyphase": (cyclic.AdaptivePolyphase(blur=False), lambda x: _chosen(x, False)),
+    "polyphase, blurred": (cyclic.AdaptivePolyphase(blur=True), lambda x: _chosen(x, True)),
+    "pad": (lambda x: cyclic.cyclic_pad(x, 2), lambda x: torch.nn.functional.pad(x, (2,) * 4, mode="circular")),
+}
+
+
+def _chosen(x, blurred):
+    parts = cyclic.components(x, blurred)
+    return parts[torch.arange(len(x)), parts.square().sum((2, 3, 4)).argmax(1)]
+
+
+@pytest.mark.parametrize("shape", [(5, 3, 12, 10), (2, 1, 2, 4), (9, 2, 24, 24)])
+@pytest.mark.parametrize("name", CYCLIC_LAYERS)
+def test_compiled_layers_equal_their_definitions_up_to_the_second_derivative(name, shape):
+    """As a gradient penalty needs them."""
+    layer, definition = CYCLIC_LAYERS[name]
+    rng = torch.Generator().manual_seed(3)
+    x = torch.randn(shape, generator=rng).requires_grad_(True)
+    weights = torch.randn(definition(x).shape, generator=rng)
+
+    def all_orders(function):
+        y = function(x)
+        (slope,) = torch.autograd.grad((y.square() * weights).sum(), x, create_graph=True)
+        (bend,) = torch.autograd.grad(slope.pow(3).sum(), x)
+        return y, slope, bend
+
+    for made, expected in zip(all_orders(layer), all_orders(definition), strict=True):
+        assert torch.allclose(made, expected, rtol=1e-5, atol=1e-6 * float(expected.detach().abs().max()))

@@ -91,10 +91,12 @@ def test_the_camera_is_trained_with_the_generator_and_by_nothing_else(particles,
     assert owned == {"generator"}
     real, ctf = torch.randn(8, 16, 16, generator=rng()), torch.ones(8, 16, 9)
     before = net.last.weight.clone()
-    trainer._critic_step(real, ctf)
-    trainer._encoder_step_perceptual(real, ctf)
+    source = trainer.vae_gan.generator.source()
+    fixed = None if source is None else source.detach()
+    trainer._critic_step(real, ctf, fixed)
+    trainer._encoder_step_perceptual(real, ctf, fixed)
     assert torch.equal(net.last.weight, before) and net.last.weight.grad is None
-    trainer._generator_step(real, ctf)
+    trainer._generator_step(real, ctf, source)
     assert float(net.last.weight.grad.abs().max()) > 0 and not torch.equal(net.last.weight, before)
 
 

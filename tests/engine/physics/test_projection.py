@@ -168,3 +168,32 @@ def test_inputs_are_not_changed():
     projection.project(map_, torch.zeros(2, dtype=torch.long), A)
     assert torch.equal(map_, kept[0])
     assert torch.equal(A, kept[1])
+
+
+@pytest.mark.parametrize(("d", "pad"), [(12, 2), (13, 2), (9, 1), (8, 3)])
+def test_compiled_slices_equal_tensor_operations(d, pad):
+    """float32 on a CPU at fixed rotations, against the operations that float64 and rotations with gradients take."""
+    generator = torch.Generator().manual_seed(6)
+    map_ = torch.randn(3, d, d, d, generator=generator, requires_grad=True)
+    index, A = torch.tensor([2, 0, 2, 1, 2]), rotations(5, seed=2, dtype=torch.float32)
+    weights = torch.randn(5, d, d, generator=generator)
+
+    def with_gradient(turned):
+        images = projection.project(map_, index, turned, pad)
+        return images, torch.autograd.grad((images.square() * weights).sum(), map_)[0]
+
+    for made, expected in zip(with_gradient(A), with_gradient(A.clone().requires_grad_()), strict=True):
+        assert (made - expected).abs().max() < 1e-5 * expected.abs().max()
+
+
+@pytest.mark.parametrize(("d", "pad"), [(12, 2), (13, 2), (9, 1), (8, 3)])
+def test_adjoint_of_the_padded_transform(d, pad):
+    """<F v, u> = <v, F^T u> over a half grid, even and odd, every plane of it with numbers of its own."""
+    generator = torch.Generator().manual_seed(7)
+    map_ = torch.randn(2, d, d, d, generator=generator, dtype=torch.float64, requires_grad=True)
+    made = projection.map_to_fourier(map_, pad)
+    other = torch.randn(made.shape, generator=generator, dtype=torch.complex128)
+    (back,) = torch.autograd.grad((made * other.conj()).real.sum(), map_)
+    assert torch.isclose((back * map_).sum(), (made * other.conj()).real.sum(), rtol=1e-10)
+    moved = torch.randn(map_.shape, generator=generator, dtype=torch.float64)
+    torch.testing.assert_close((back * moved).sum(), (projection.map_to_fourier(moved, pad) * other.conj()).real.sum())

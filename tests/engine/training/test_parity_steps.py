@@ -138,6 +138,7 @@ class Literal:
         groups = [(images.requires_grad_(True), ctf) for images, ctf in groups]
         scores = [self.score(*group)[0] for group in groups]
         c_real, c_fake = scores[0], torch.cat(scores[1:])
+        with_penalty, penalty = self.steps % self.c.penalty_every == 0, 0.0  # else it is left out
         if self.c.loss == "wgan_gp":
             alpha = torch.rand(BATCH, 1, 1, generator=self.rng)
             mixed = (alpha * real.detach() + (1 - alpha) * fakes.detach()).requires_grad_(True)
@@ -146,7 +147,6 @@ class Literal:
             adversarial = c_fake.mean() - c_real.mean()
             loss = adversarial + 10 * penalty
         else:
-            penalty = 0
             for (images, _), score in zip(groups, scores, strict=True):
                 (gradient,) = torch.autograd.grad(score.sum(), images, create_graph=True)
                 penalty = penalty + (gradient**2).sum((1, 2)).mean()
@@ -154,10 +154,10 @@ class Literal:
                 adversarial = (1 - c_real).clamp(min=0).mean() + (1 + c_fake).clamp(min=0).mean()
             else:
                 adversarial = torch.log(1 + torch.exp(c_fake - c_real)).mean()
-            loss = adversarial + self.c.gradient_penalty / 2 * penalty
+            loss = adversarial + with_penalty * self.c.penalty_every * self.c.gradient_penalty / 2 * penalty
         self.update(loss, ["critic"])
-        return {"critic_loss": adversarial, "gradient_penalty": penalty, "score_real": c_real.mean(),
-                "score_fake": c_fake.mean()}
+        return {"critic_loss": adversarial, "score_real": c_real.mean(), "score_fake": c_fake.mean(),
+                **({"gradient_penalty": penalty} if with_penalty else {})}
 
     def adversarial(self, real, fake_score, ctf):
         if self.c.loss == "rpgan":

@@ -31,7 +31,7 @@ THESIS_3D: Dict[str, Any] = {
               "first_layer": "gabor", "downsampling": "aps", "pooling": "mean", "ctf_channels": False,
               "critic_width": 32, "encoder_width": 32, "generator_width": 128, "dropout": 0.1},
     "training": {"total_kimg": 4000.0, "encoder_kimg": 0.0, "batch_size": 16,
-                 "loss": "wgan_gp", "gradient_penalty": 10.0,
+                 "loss": "wgan_gp", "gradient_penalty": 10.0, "penalty_every": 1,
                  "encoder_objective": "perceptual", "perceptual_weight": 0.2, "kl_weight": 1.0,
                  "diversity_weight": 0.02, "critic_lr": 1e-5, "generator_lr": 1e-5,
                  "encoder_lr": 1e-5, "adam_beta1": 0.9, "adam_beta2": 0.999,

@@ -107,6 +107,8 @@ class TrainingConfig:
     batch_size: int = setting(32, "Images per step; more needs more memory", label="Batch size", low=2, high=4096)
     loss: Literal["rpgan", "wgan_gp", "hinge"] = setting("rpgan", "Of critic and generator")
     gradient_penalty: float = setting(1.0, "gamma of R1 + R2 (rpgan, hinge), or lambda of WGAN-GP", low=0)
+    penalty_every: int = setting(4, "Without poses: steps from one gradient penalty to the next, which counts for all",
+                                 low=1, high=1000)
     critic_reconstructions: bool = setting(False, "The critic is shown reconstructions too (thesis, algorithm 3)")
     encoder_objective: Literal["regression", "perceptual"] = setting(
         "regression", "regression: z of generated images; perceptual: reconstructions in the critic's features")

@@ -1,7 +1,8 @@
 """Generators: z (and a rotation) to clean images in Fourier space, and z to maps or images.
 
 Every generator has ``slices(z, rotations)``: half planes ``(n, d, d//2 + 1)``, phase origin at the image
-centre, and ``decode(z)``: maps ``(n, d, d, d)`` (3D) or images ``(n, d, d)`` (2D).
+centre, and ``decode(z)``: maps ``(n, d, d, d)`` (3D) or images ``(n, d, d)`` (2D). What its slices are taken from and
+no z changes, ``source()``, may be made once for all slices between two changes of its weights.
 """
 from __future__ import annotations
 
@@ -93,10 +94,13 @@ class VoxelGenerator(nn.Module):
         return (scale * functional.softplus(SHARPNESS * density) / SHARPNESS,
                 scale * smooth[c + 1:])
 
-    def slices(self, z: Tensor, rotations: Tensor, one_hot: bool = True) -> Tensor:
-        positive, signed = self.maps()
+    def source(self) -> Tensor:
+        """Transforms of all maps ``(max(c, 1) + k, s, s, s//2 + 1)``."""
+        return map_to_fourier(torch.cat(self.maps()))
+
+    def slices(self, z: Tensor, rotations: Tensor, one_hot: bool = True, source: Tensor | None = None) -> Tensor:
         c, n = self.model.n_categories, len(z)
-        transforms = map_to_fourier(torch.cat((positive, signed)))
+        transforms = self.source() if source is None else source
         if c == 0:
             first = torch.zeros(n, dtype=torch.long, device=z.device)
             result = extract_slices(transforms, first, rotations, self.box_px)
@@ -185,7 +189,10 @@ class SirenGenerator(nn.Module):
         parts = self._coefficients(self._sample(points), z)
         return torch.complex(parts[..., 0], parts[..., 1] * sign)
 
-    def slices(self, z: Tensor, rotations: Tensor, one_hot: bool = True) -> Tensor:
+    def source(self) -> None:
+        """None: the network is evaluated at the points of each slice."""
+
+    def slices(self, z: Tensor, rotations: Tensor, one_hot: bool = True, source: None = None) -> Tensor:
         del one_hot  # every z costs the same here
         flat, kxy = half_plane_points(self.box_px, rotations.device, rotations.dtype)
         values = self.fourier(torch.einsum("pi,nij->npj", kxy, rotations[:, :2, :]), z)
@@ -228,7 +235,10 @@ class ImageGenerator(nn.Module):
         self.net = DcGan(z_dim(model), max(8, model.generator_width // 4), box_px)
         self.register_buffer("amplitude", torch.ones(()))
 
-    def slices(self, z: Tensor, rotations: Tensor | None = None, one_hot: bool = True) -> Tensor:
+    def source(self) -> None:
+        """None: every z has its own image."""
+
+    def slices(self, z: Tensor, rotations: Tensor | None = None, one_hot: bool = True, source: None = None) -> Tensor:
         del one_hot  # every z costs the same here
         images = self.decode(z)
         return images_to_slices(images if rotations is None else turned(images, rotations))

@@ -7,39 +7,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .cyclic import AdaptivePolyphase, CyclicConv, cyclic_pad
+
 
 def conv(in_channels: int, out_channels: int, kernel_px: int, cyclic: bool) -> nn.Conv2d:
     """Same-size convolution, cyclic or zero padding, He-normal weights."""
-    layer = nn.Conv2d(in_channels, out_channels, kernel_px, padding=kernel_px // 2,
-                      padding_mode="circular" if cyclic else "zeros")
+    layer = (CyclicConv(in_channels, out_channels, kernel_px) if cyclic
+             else nn.Conv2d(in_channels, out_channels, kernel_px, padding=kernel_px // 2))
     nn.init.kaiming_normal_(layer.weight, a=0.2, nonlinearity="leaky_relu")
     assert layer.bias is not None
     nn.init.zeros_(layer.bias)
     return layer
-
-
-class AdaptivePolyphase(nn.Module):
-    """Halve an image by keeping its polyphase component with the largest L2 norm.
-
-    A cyclic shift of the input permutes the four components (each shifted cyclically), so a
-    global pooling afterwards is exactly unchanged by every whole-pixel cyclic shift.
-    ``(n, c, h, w)`` with h, w even to ``(n, c, h/2, w/2)``. With ``blur`` the image is first
-    averaged over 2 x 2 px (cyclic, so as invariant): no pixel is thrown away, which matters
-    where the signal is weak.
-    Source: Chaman and Dokmanic, Truly shift-invariant convolutional neural networks, CVPR 2021.
-    """
-
-    def __init__(self, blur: bool) -> None:
-        super().__init__()
-        self.blur = blur
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.blur:
-            x = x + x.roll(-1, 3)
-            x = 0.25 * (x + x.roll(-1, 2))
-        parts = torch.stack([x[:, :, i::2, j::2] for i in (0, 1) for j in (0, 1)], dim=1)
-        strongest = parts.detach().square().sum(dim=(2, 3, 4)).argmax(dim=1)
-        return parts[torch.arange(len(x), device=x.device), strongest]
 
 
 def downsample(kind: str) -> nn.Module:
@@ -64,7 +42,7 @@ class GaborConv(nn.Module):
     def __init__(self, channels: int, n_filters: int, kernel_px: int, cyclic: bool) -> None:
         super().__init__()
         self.channels, self.n_filters = channels, n_filters
-        self.padding_mode = "circular" if cyclic else "constant"
+        self.cyclic = cyclic
         count = channels * n_filters
         self.theta_rad = nn.Parameter(torch.arange(count) * math.pi / n_filters)
         self.sigma_px = nn.Parameter(torch.full((count,), kernel_px / 4.0))
@@ -89,7 +67,7 @@ class GaborConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         half = self.offsets.shape[-1] // 2
-        padded = functional.pad(x, (half,) * 4, mode=self.padding_mode)
+        padded = cyclic_pad(x, half) if self.cyclic else functional.pad(x, (half,) * 4)
         return functional.conv2d(padded, self.kernels(), groups=self.channels)
 
 

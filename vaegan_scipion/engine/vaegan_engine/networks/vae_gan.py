@@ -109,22 +109,24 @@ class VaeGan:
         """CTF half planes of table rows ``(n, 8)``; ones where no CTF is applied."""
         return ctf_2d(table, self.box_px, self.pixel_size_ang)
 
-    def render(self, z: Tensor, ctf: Tensor, averaged: bool = False, one_hot: bool = True) -> Fakes:
+    def render(self, z: Tensor, ctf: Tensor, averaged: bool = False, one_hot: bool = True,
+               source: Tensor | None = None) -> Fakes:
         """Noisy images: ``noise + IFT[ CTF shift G(z, R) ]`` at random poses; of the averaged networks if so asked.
 
+        ``source`` is the generator's own, where it was made before.
         Poisson-like noise follows the image before the CTF (thesis, equation 37).
         """
         generator, noise = (self.generator_ema, self.noise_ema) if averaged else (self.generator, self.noise)
         rotations, shifts = self.sample_poses(len(z))
-        clean = generator.slices(z, rotations, one_hot)  # type: ignore[arg-type]
+        clean = generator.slices(z, rotations, one_hot, source)  # type: ignore[arg-type]
         signal = slices_to_images(shift_slices(clean * ctf, shifts))
         before_ctf = (slices_to_images(shift_slices(clean, shifts)) if noise.kind == "poisson_map" else signal)
         added, diversity = noise(before_ctf, self.rng)
         return Fakes(signal + added, z, diversity)
 
-    def reconstruct(self, ctf: Tensor, head: Tensor) -> Fakes:
+    def reconstruct(self, ctf: Tensor, head: Tensor, source: Tensor | None = None) -> Fakes:
         """Images of latents drawn from the posterior that an encoder's ``head`` gives."""
-        return self.render(latent_vector.sample_posterior(head, self.model, self.rng), ctf, one_hot=False)
+        return self.render(latent_vector.sample_posterior(head, self.model, self.rng), ctf, False, False, source)
 
     @torch.no_grad()
     def encode_head(self, images: Tensor, ctf_table: Tensor) -> Tensor:

@@ -12,9 +12,17 @@ interpolation kernel's transform ``sinc(x / (pad d))**2`` per axis.
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import product
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from . import slice_kernels
+from .shards import in_parts
+
+_TAKEN_TOGETHER = 8  # slices that one thread reads at a time
 
 
 @lru_cache(maxsize=16)
@@ -46,12 +54,43 @@ def map_to_fourier(maps: Tensor, pad: int = 2) -> Tensor:
 
     ``(v, d, d, d)`` real to ``(v, pad*d, pad*d, pad*d//2 + 1)`` complex.
     """
-    d = maps.shape[-1]
-    size = pad * d
-    corrected = maps * gridding_correction(d, pad, maps.device, maps.dtype)
-    before = size // 2 - d // 2
-    padded = torch.nn.functional.pad(corrected, (before, size - d - before) * 3)
-    return torch.fft.rfftn(torch.fft.ifftshift(padded, dim=(-3, -2, -1)), dim=(-3, -2, -1))
+    corrected = maps * gridding_correction(maps.shape[-1], pad, maps.device, maps.dtype)
+    transforms: Tensor = _PaddedTransform.apply(corrected, pad)
+    return transforms
+
+
+class _PaddedTransform(torch.autograd.Function):
+    """Half transforms of padded maps, centres at the origin.
+
+    The adjoint of ``F(k) = sum_x V(x) exp(-2 pi i k.x)`` on a half grid is the real part of the sum over that half
+    alone: a transform back to real numbers in which the planes that stand for two (0 < k_x < s / 2) count half. Axis
+    by axis, what lies outside the map's box is dropped at once.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, pad: int) -> Tensor:
+        d = maps.shape[-1]
+        size = pad * d
+        ctx.box_px = d
+        padded = maps.new_zeros(*maps.shape[:-3], size, size, size)
+        low, high = (slice(d // 2), slice(size - d // 2, size)), (slice(d // 2, d), slice(d - d // 2))
+        for (z, to_z), (y, to_y), (x, to_x) in product((low, high), repeat=3):
+            padded[..., to_z, to_y, to_x] = maps[..., z, y, x]
+        return torch.fft.rfftn(padded, dim=(-3, -2, -1))
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        d, size = ctx.box_px, gradient.shape[-2]
+        inside = torch.arange(-(d // 2), d - d // 2, device=gradient.device) % size
+        for axis in (-3, -2):
+            gradient = torch.fft.ifft(gradient, dim=axis, norm="forward").index_select(axis, inside)
+        counts = torch.full((size // 2 + 1,), 0.5, device=gradient.device, dtype=gradient.real.dtype)
+        counts[0] = 1
+        if size % 2 == 0:
+            counts[-1] = 1
+        maps = torch.fft.irfft(gradient * counts, n=size, dim=-1, norm="forward")
+        return maps.index_select(-1, inside), None
 
 
 def sample_half_transform(map_ft: Tensor, index: Tensor, points: Tensor) -> Tensor:
@@ -89,6 +128,46 @@ def sample_half_transform(map_ft: Tensor, index: Tensor, points: Tensor) -> Tens
     return torch.complex(values[..., 0], values[..., 1] * sign[..., 0])
 
 
+class _SampledSlices(torch.autograd.Function):
+    """``sample_half_transform`` along fixed rotations on a CPU, compiled; the gradient of the transforms alone.
+
+    Gradients of slices of one transform are added one after the other, transforms side by side: the same bits for any
+    number of threads.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, map_ft: Tensor, index: Tensor, points: Tensor, A: Tensor) -> Tensor:
+        volumes = torch.view_as_real(map_ft.resolve_conj().contiguous()).flatten(1).numpy()
+        ctx.of_map, ctx.points, ctx.rotations = index.numpy(), points.contiguous().numpy(), A.contiguous().numpy()
+        ctx.shape = map_ft.shape
+        samples = torch.empty(len(A), len(points), dtype=torch.complex64)
+        out = torch.view_as_real(samples).flatten(1).numpy()
+
+        def work(first: int, end: int) -> None:
+            for i in range(first, end):
+                rows = slice(i, i + 1)
+                slice_kernels.slice_values(volumes[ctx.of_map[i]], map_ft.shape[1], ctx.points, ctx.rotations[rows],
+                                           out[rows])
+
+        in_parts(work, len(A), _TAKEN_TOGETHER)
+        return samples
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        sums = torch.zeros(ctx.shape, dtype=torch.complex64)
+        volumes = torch.view_as_real(sums).flatten(1).numpy()
+        values = torch.view_as_real(gradient.resolve_conj().contiguous()).flatten(1).numpy()
+
+        def work(first: int, end: int) -> None:
+            for v in range(first, end):
+                rows = np.flatnonzero(ctx.of_map == v)
+                slice_kernels.add_at_points(values[rows], ctx.shape[1], ctx.points, ctx.rotations[rows], volumes[v])
+
+        in_parts(work, len(volumes), 1)
+        return sums, None, None, None
+
+
 def extract_slices(map_ft: Tensor, index: Tensor, A: Tensor, box_px: int) -> Tensor:
     """Central slices ``(n, d, d//2 + 1)`` complex of maps ``index`` seen along ``A``.
 
@@ -97,8 +176,10 @@ def extract_slices(map_ft: Tensor, index: Tensor, A: Tensor, box_px: int) -> Ten
     """
     pad = map_ft.shape[1] // box_px
     flat, kxy = half_plane_points(box_px, A.device, A.dtype)
-    points = pad * torch.einsum("pi,nij->npj", kxy, A[:, :2, :])
-    samples = sample_half_transform(map_ft, index, points)
+    if A.device.type == "cpu" and A.dtype == torch.float32 and not A.requires_grad:
+        samples: Tensor = _SampledSlices.apply(map_ft, index, pad * kxy, A)
+    else:
+        samples = sample_half_transform(map_ft, index, pad * torch.einsum("pi,nij->npj", kxy, A[:, :2, :]))
     plane = samples.new_zeros(len(A), box_px * (box_px // 2 + 1))
     plane = plane.index_copy(1, flat, samples)
     return plane.reshape(len(A), box_px, box_px // 2 + 1)

@@ -85,6 +85,30 @@ def slice_values(volume: np.ndarray, size: int, points: np.ndarray, A: np.ndarra
 
 
 @compiled
+def add_at_points(values: np.ndarray, size: int, points: np.ndarray, A: np.ndarray, volume: np.ndarray) -> None:
+    """Adjoint of ``slice_values``: adds ``values`` (n, 2 p) to the half transform that they were read from, flat."""
+    one = np.float32(1.0)
+    for i in range(len(A)):
+        for k in range(len(points)):
+            u, v = points[k, 0], points[k, 1]
+            x = u * A[i, 0, 0] + v * A[i, 1, 0]
+            y = u * A[i, 0, 1] + v * A[i, 1, 1]
+            z = u * A[i, 0, 2] + v * A[i, 1, 2]
+            real, imag = values[i, 2 * k], values[i, 2 * k + 1]
+            if x < 0:
+                x, y, z, imag = -x, -y, -z, -imag
+            a, b, c, d, fx, fy, fz = corner(x, y, z, size)
+            low, high = one - fz, fz
+            for line, weight in ((a, low * (one - fy)), (b, low * fy), (c, high * (one - fy)), (d, high * fy)):
+                far = weight * fx
+                near = weight - far
+                volume[line] += near * real
+                volume[line + 1] += near * imag
+                volume[line + 2] += far * real
+                volume[line + 3] += far * imag
+
+
+@compiled
 def add_slices(values: np.ndarray, powers: np.ndarray, points: np.ndarray, A: np.ndarray, cube: np.ndarray) -> None:
     """The adjoint: adds slices ``values`` (n, 2 p) and real ``powers`` (n, p) to ``cube``.
 

@@ -58,16 +58,16 @@ class Averages:
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
-        self.count = 0
+        self.counts: dict[str, int] = {}
 
     def add(self, stats: dict[str, Tensor]) -> None:
-        self.count += 1
         for name, value in stats.items():
             self.sums[name] = self.sums[name] + value if name in self.sums else value.clone()
+            self.counts[name] = self.counts.get(name, 0) + 1
 
     def read(self) -> dict[str, float]:
-        means = {name: float(value) / self.count for name, value in self.sums.items()}
-        self.sums, self.count = {}, 0
+        means = {name: float(value) / self.counts[name] for name, value in self.sums.items()}
+        self.sums, self.counts = {}, {}
         return means
 
 
@@ -78,6 +78,7 @@ def run_train(run: TrainRun, out_dir: Path, resume: bool = False) -> None:
     ``status.json`` with the reason, and the last good checkpoint.
     """
     presets.check(run)
+    compute.work_in_parts(run.compute)
     device = compute.prepare_device(run.compute)
     out_dir = Path(out_dir)
     if resume:

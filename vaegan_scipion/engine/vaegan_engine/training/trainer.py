@@ -31,6 +31,7 @@ class Trainer:
         self.device = device
         self.optimizers = self._build_optimizers()
         self.images_seen = 0
+        self._averaged_source: Tensor | None = None  # of the encoder's own stage, in which the generator is fixed
 
     def _build_optimizers(self) -> dict[str, torch.optim.Adam]:
         c = self.config
@@ -101,13 +102,16 @@ class Trainer:
         return stats
 
     def _adversarial_step(self, real: Tensor, ctf: Tensor) -> dict[str, Tensor]:
-        stats = self._critic_step(real, ctf)
+        """Critic, encoder and generator in turn; the generator changes last, so its maps are transformed once."""
+        source = self.vae_gan.generator.source()
+        fixed = None if source is None else source.detach()
+        stats = self._critic_step(real, ctf, fixed)
         if self.vae_gan.encoder is None:
-            return stats | self._generator_step(real, ctf)
+            return stats | self._generator_step(real, ctf, source)
         if self.config.encoder_objective == "regression":
-            return stats | self._generator_step_regression(real, ctf)
-        stats |= self._encoder_step_perceptual(real, ctf)
-        return stats | self._generator_step(real, ctf)
+            return stats | self._generator_step_regression(real, ctf, source)
+        stats |= self._encoder_step_perceptual(real, ctf, fixed)
+        return stats | self._generator_step(real, ctf, source)
 
     def _score(self, images: Tensor, ctf: Tensor) -> tuple[Tensor, Tensor]:
         return self.critic(input_channels(images, ctf, self.model))
@@ -116,39 +120,44 @@ class Trainer:
         assert self.vae_gan.encoder is not None
         return self.vae_gan.encoder(input_channels(images, ctf, self.model))
 
-    def _critic_step(self, real: Tensor, ctf: Tensor) -> dict[str, Tensor]:
+    def _critic_step(self, real: Tensor, ctf: Tensor, source: Tensor | None) -> dict[str, Tensor]:
         n = len(real)
-        fake, fake_ctf = self._fakes_for_critic(real, ctf)
+        fake, fake_ctf = self._fakes_for_critic(real, ctf, source)
         optimizer = self.optimizers["critic"]
         optimizer.zero_grad(set_to_none=True)
+        with_penalty = self.images_seen // n % self.config.penalty_every == 0
+        weight = self.config.gradient_penalty * self.config.penalty_every if with_penalty else 0.0
         both_ctf = torch.cat((ctf, fake_ctf))
+        penalties = {}
         if self.config.loss == "wgan_gp":
             scores, _ = self._score(torch.cat((real, fake)), both_ctf)
             real_score, fake_score = scores[:n], scores[n:]
-            adversarial = fake_score.mean() - real_score.mean()
-            between = losses.interpolate(real, fake[:n], self.vae_gan.rng).requires_grad_(True)
-            penalty = losses.wasserstein_penalty(self._score(between, ctf)[0], between)
-            loss = adversarial + self.config.gradient_penalty * penalty
+            loss = adversarial = fake_score.mean() - real_score.mean()
+            if with_penalty:
+                between = losses.interpolate(real, fake[:n], self.vae_gan.rng).requires_grad_(True)
+                penalties["gradient_penalty"] = losses.wasserstein_penalty(self._score(between, ctf)[0], between)
+                loss = loss + weight * penalties["gradient_penalty"]
         else:
-            both = torch.cat((real, fake)).requires_grad_(True)
+            both = torch.cat((real, fake)).requires_grad_(with_penalty)
             scores, _ = self._score(both, both_ctf)
             real_score, fake_score = scores[:n], scores[n:]
             critic_loss = losses.hinge_critic if self.config.loss == "hinge" else losses.relativistic_critic
-            adversarial = critic_loss(real_score, fake_score)
-            penalty = 2 * losses.squared_gradient(scores, both)  # R1 + R2: means over halves
-            loss = adversarial + 0.5 * self.config.gradient_penalty * penalty
+            loss = adversarial = critic_loss(real_score, fake_score)
+            if with_penalty:
+                penalties["gradient_penalty"] = 2 * losses.squared_gradient(scores, both)  # R1 + R2: means over halves
+                loss = loss + 0.5 * weight * penalties["gradient_penalty"]
         loss.backward()
         optimizer.step()
-        return {"critic_loss": adversarial.detach(), "gradient_penalty": penalty.detach(),
-                "score_real": real_score.detach().mean(), "score_fake": fake_score.detach().mean()}
+        return {"critic_loss": adversarial.detach(), "score_real": real_score.detach().mean(),
+                "score_fake": fake_score.detach().mean(), **{name: value.detach() for name, value in penalties.items()}}
 
     @torch.no_grad()
-    def _fakes_for_critic(self, real: Tensor, ctf: Tensor) -> tuple[Tensor, Tensor]:
+    def _fakes_for_critic(self, real: Tensor, ctf: Tensor, source: Tensor | None) -> tuple[Tensor, Tensor]:
         """Images of the prior, and reconstructions behind them if the critic is to see those too; their CTFs."""
-        fake = self.vae_gan.render(self.vae_gan.sample_prior(len(real)), ctf).images
+        fake = self.vae_gan.render(self.vae_gan.sample_prior(len(real)), ctf, source=source).images
         if not self.config.critic_reconstructions:
             return fake, ctf
-        rebuilt = self.vae_gan.reconstruct(ctf, self._encode(real, ctf)).images
+        rebuilt = self.vae_gan.reconstruct(ctf, self._encode(real, ctf), source).images
         return torch.cat((fake, rebuilt)), torch.cat((ctf, ctf))
 
     def _adversarial(self, real: Tensor, fake_score: Tensor, ctf: Tensor) -> Tensor:
@@ -158,12 +167,12 @@ class Trainer:
             return losses.relativistic_generator(real_score, fake_score)
         return -fake_score.mean()
 
-    def _generator_step_regression(self, real: Tensor, ctf: Tensor) -> dict[str, Tensor]:
+    def _generator_step_regression(self, real: Tensor, ctf: Tensor, source: Tensor | None) -> dict[str, Tensor]:
         """Generator and encoder together: the encoder reads z back from generated images.
 
         The generator shares the loss with weight ``info_weight`` (InfoGAN, Chen et al. 2016).
         """
-        fakes = self.vae_gan.render(self.vae_gan.sample_prior(len(real)), ctf)
+        fakes = self.vae_gan.render(self.vae_gan.sample_prior(len(real)), ctf, source=source)
         self.critic.requires_grad_(False)
         score, _ = self._score(fakes.images, ctf)
         adversarial = self._adversarial(real, score, ctf)
@@ -182,7 +191,9 @@ class Trainer:
     def _encoder_step_averaged(self, ctf: Tensor) -> dict[str, Tensor]:
         """The encoder alone reads z back from images of the averaged, now fixed, generator."""
         with torch.no_grad():
-            fakes = self.vae_gan.render(self.vae_gan.sample_prior(len(ctf)), ctf, averaged=True)
+            if self._averaged_source is None:
+                self._averaged_source = self.vae_gan.generator_ema.source()
+            fakes = self.vae_gan.render(self.vae_gan.sample_prior(len(ctf)), ctf, True, True, self._averaged_source)
         regression = latent_vector.regression_loss(self._encode(fakes.images, ctf), fakes.z, self.model)
         optimizer = self.optimizers["encoder"]
         optimizer.zero_grad(set_to_none=True)
@@ -190,7 +201,7 @@ class Trainer:
         optimizer.step()
         return {"encoder_loss": regression.detach()}
 
-    def _encoder_step_perceptual(self, real: Tensor, ctf: Tensor) -> dict[str, Tensor]:
+    def _encoder_step_perceptual(self, real: Tensor, ctf: Tensor, source: Tensor | None) -> dict[str, Tensor]:
         """Thesis: ``KL(q(z|x), prior) + |F(x) - F(G(z))|``, F = the critic's last feature maps."""
         parts = self.critic, self.vae_gan.generator, self.vae_gan.noise, self.vae_gan.camera
         fixed = [part for part in parts if part is not None]
@@ -198,7 +209,7 @@ class Trainer:
             part.requires_grad_(False)
         head = self._encode(real, ctf)
         kl = latent_vector.kl_divergence(head, self.model)
-        reconstruction = self.vae_gan.reconstruct(ctf, head).images
+        reconstruction = self.vae_gan.reconstruct(ctf, head, source).images
         with torch.no_grad():
             _, target = self._score(real, ctf)
         _, features = self._score(reconstruction, ctf)
@@ -211,15 +222,15 @@ class Trainer:
             part.requires_grad_(True)
         return {"kl": kl.detach(), "encoder_loss": perceptual.detach()}
 
-    def _generator_step(self, real: Tensor, ctf: Tensor) -> dict[str, Tensor]:
+    def _generator_step(self, real: Tensor, ctf: Tensor, source: Tensor | None) -> dict[str, Tensor]:
         """Thesis: ``-C(fake) - C(rec) - 0.02 diversity + 0.2 perceptual``; no rec in a homogeneous run."""
         c = self.config
-        fakes = self.vae_gan.render(self.vae_gan.sample_prior(len(real)), ctf)
+        fakes = self.vae_gan.render(self.vae_gan.sample_prior(len(real)), ctf, source=source)
         rebuilt = None
         if self.vae_gan.encoder is not None:
             with torch.no_grad():
                 head = self._encode(real, ctf)
-            rebuilt = self.vae_gan.reconstruct(ctf, head)
+            rebuilt = self.vae_gan.reconstruct(ctf, head, source)
         self.critic.requires_grad_(False)
         fake_score, _ = self._score(fakes.images, ctf)
         adversarial = self._adversarial(real, fake_score, ctf)
