@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import sys
@@ -14,7 +15,7 @@ from ..contract import run_json
 from ..contract.errors import EXIT_DATA, EXIT_DONE, EXIT_SIGINT, ConfigError, DataError, EngineError
 from ..contract.presets import build_run, parse_setting
 from ..contract.run_json import from_dict, merged
-from ..contract.settings import TrainRun
+from ..contract.settings import DataConfig, TrainRun
 from ..contract.status import record_failure
 from .commands import COMMANDS, Command
 from .options import add_settings, given
@@ -87,9 +88,19 @@ def run_command(command: Command, args: argparse.Namespace) -> None:
         return
     cls = command.load("settings")
     values = given(cls, args)
+    asked = box_was_asked_for(values, args.set if command.presets else ()) or bool(command.presets and args.config)
     settings = (train_settings(command.name, values, args.config, args.set) if command.presets
                 else from_dict(cls, values, "settings"))
+    if not asked and getattr(settings, "data", None) is not None and settings.data.box_px == DataConfig().box_px:
+        from ..data.fitting_box import fitting_box
+
+        settings = dataclasses.replace(settings, data=fitting_box(settings.data))
     start(command, settings, args.out, args)
+
+
+def box_was_asked_for(values: dict[str, Any], settings: Sequence[str]) -> bool:
+    """Whether options or ``--set`` name the training box."""
+    return "box_px" in values.get("data", {}) or any(text.startswith("data.box_px=") for text in settings)
 
 
 def start(command: Command, settings: Any, out_dir: Path | None, args: argparse.Namespace) -> None:

@@ -1,0 +1,54 @@
+"""The default training box for images that are smaller than it."""
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from ..contract.settings import DataConfig
+from .image_preparation import cropped_box_px
+
+_STEP_PX, _LEAST_PX = 8, 16  # boxes are multiples of the first; the second is the smallest that a setting may be
+_HEAD_BYTES = 2 ** 16  # of a star file, which hold its optics table
+_LABEL = re.compile(rb"^_(\S+)")
+
+
+def fitting_box(data: DataConfig) -> DataConfig:
+    """Settings whose box fits images that are smaller than the default one, and a line on stderr that says so.
+
+    Only for a box that nobody asked for. The size of the images is that of the optics table (``rlnImageSize``); where
+    the star file has none, the settings stay, and the images' own check speaks.
+    """
+    image_px = optics_image_px(Path(data.particles)) if data.particles else 0
+    kept_px = cropped_box_px(image_px, data.crop_frac) // _STEP_PX * _STEP_PX
+    if not _LEAST_PX <= kept_px < data.box_px:
+        return data
+    sys.stderr.write(f"box {kept_px} px, the most that images of {image_px} px fill (default {data.box_px})\n")
+    return replace(data, box_px=kept_px)
+
+
+def optics_image_px(star: Path) -> int:
+    """Smallest ``rlnImageSize`` of the optics table at the start of a star file; 0 where there is none to be read."""
+    try:
+        with open(star, "rb") as stream:
+            lines = stream.read(_HEAD_BYTES).split(b"\n")
+    except OSError:
+        return 0
+    labels: list[bytes] = []
+    sizes: list[int] = []
+    inside = False
+    for line in lines:
+        words = line.split()
+        if not words or words[0].startswith(b"#"):
+            continue
+        if words[0].startswith(b"data_"):
+            if inside:
+                break
+            inside = words[0] == b"data_optics"
+        elif inside and (label := _LABEL.match(words[0])):
+            labels.append(label.group(1))
+        elif inside and b"rlnImageSize" in labels and len(words) == len(labels):
+            value = words[labels.index(b"rlnImageSize")]
+            sizes += [int(float(value))] if re.fullmatch(rb"\d+(\.0*)?", value) else []
+    return min(sizes, default=0)
