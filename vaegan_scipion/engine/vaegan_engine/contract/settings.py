@@ -23,8 +23,8 @@ class DataConfig:
     stack: str = setting("", "One stack that holds every image, in place of those the star file names", path=True)
     max_images: int = setting(0, "Only the first ones are used, for a quick try", label="Particles to train on", low=1,
                               zero="all")
-    box_px: int = setting(48, "Images are Fourier-cropped to this box, a multiple of 8; 32 to 128 is usual. On the command "
-                          "line, images that are smaller than the default have the box that they fill",
+    box_px: int = setting(48, "Images are Fourier-cropped to this box, a multiple of 8; 32 to 128 is usual. On the "
+                          "command line smaller images than the default have the box that they fill",
                           label="Training box", unit="px", low=16, high=512)
     crop_frac: float = setting(1.0, "Central part of the image that is used. Keep 1.3 particle diameters",
                                label="Part of the box kept", low=0.1, high=1)
