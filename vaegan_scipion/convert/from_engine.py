@@ -6,7 +6,7 @@ last class.
 """
 from __future__ import annotations
 
-from typing import Any, Dict, Iterable, List, NamedTuple, Tuple
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Tuple
 
 import numpy as np
 from pwem.objects import FlexInfo, Particle, ParticleFlex, Volume
@@ -179,13 +179,15 @@ def enabled_ids(particles: Any) -> List[int]:
     return sorted(int(i) for i in particles.getUniqueValues("id", where="enabled=1"))
 
 
-def copy_particles(subset: Any, particles: Any, ids: Iterable[int]) -> None:
-    """Copy the particles with these ids, whole, and what the set knows of all of them."""
+def copy_particles(subset: Any, particles: Any, ids: Iterable[int],
+                   change: Callable[[Any], None] = lambda particle: None) -> None:
+    """Copy the particles with these ids, whole, each changed first, and what the set knows of all of them."""
     subset.copyInfo(particles)
     subset.setHasCTF(particles.hasCTF())  # copyInfo of the flexible set leaves it out
     wanted = set(ids)
     for particle in particles.iterItems(orderBy="id", direction="ASC"):
         if particle.getObjId() in wanted:
+            change(particle)
             subset.append(particle)
 
 

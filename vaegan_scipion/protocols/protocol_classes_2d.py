@@ -2,7 +2,8 @@
 import json
 import os
 from enum import Enum
-from typing import Any, Dict, List
+from functools import partial
+from typing import Any, Callable, Dict, List
 
 import pyworkflow.protocol.params as params
 from pwem.objects import SetOfAverages, SetOfClasses2D, SetOfParticles
@@ -220,6 +221,11 @@ class VaeganProtClasses2D(VaeganProtBase):
     def getClustersDir(self) -> str:
         """Folder of the tables that clusters have too."""
         return self.getClassesDir()
+
+    def readAlignments(self, sampling_rate_ang: float) -> Dict[int, Callable[[Any], None]]:
+        """Particle id -> what gives a particle of this pixel size its 2D alignment; of junk too."""
+        return {i: partial(align_in_plane, pose=pose, sampling_rate_ang=sampling_rate_ang)
+                for i, pose in read_plane_poses(self.getClassesDir()).items()}
 
     def getParticlesPointer(self) -> Any:
         """Pointer to the particles that were classified."""

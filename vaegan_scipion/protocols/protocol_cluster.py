@@ -3,7 +3,7 @@ import json
 import os
 import shutil
 from enum import Enum
-from typing import Any, Dict, List, Optional, Type
+from typing import Any, Callable, Dict, List, Optional, Type
 
 import pyworkflow.protocol.params as params
 from pwem.objects import FSC, SetOfClasses2D, SetOfClasses3D, SetOfFSCs, SetOfParticlesFlex, SetOfVolumes
@@ -300,6 +300,10 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         """Whether the clusters have maps (3D) rather than images (2D)."""
         training = self.inputTraining.get()
         return training is None or training.isVolumetric()
+
+    def readAlignments(self, sampling_rate_ang: float) -> Dict[int, Callable[[Any], None]]:
+        """None: an alignment that is known stands in the particles."""
+        return {}
 
     def getParticlesPointer(self) -> Any:
         """Pointer to the particles that are clustered."""

@@ -43,9 +43,10 @@ class VaeganProtSelectOutputs(Enum):
 class VaeganProtSelect(VaeganNamed, EMProtocol, ProtFlexBase):
     """Select particles by cluster, state, class, range of a coordinate or file of ids, at their full resolution.
 
-    The subset holds the original particles, not the small images that were trained on: ids, optics groups, CTFs,
-    coordinates and, where they are known, poses stay as they were, so that RELION, cryoSPARC and every other
-    protocol can go on with them. It can be written as RELION star file too.
+    The subset holds the original particles, not the small images that were trained on: ids, optics groups, CTFs and
+    coordinates stay as they were, so that RELION, cryoSPARC and every other protocol can go on with them. Of states and
+    classes they have the alignment and the half set that were found; of clusters those that they came with. It can be
+    written as RELION star file too.
 
     From a script or a viewer: set `inputClusters`, `selectBy` to BY_FILE and `selectionFile` to a text file of
     particle ids (the ids of the clustered set; parted by spaces, commas or new lines; # begins a comment line).
@@ -104,9 +105,10 @@ class VaeganProtSelect(VaeganNamed, EMProtocol, ProtFlexBase):
 
     # --------------------------- INSERT steps functions ---------------------------
     def _insertAllSteps(self) -> None:
-        table = os.path.join(self.inputClusters.get().getClustersDir(), result_files.CLUSTERS_CSV)
+        tables = [os.path.join(self.inputClusters.get().getClustersDir(), name)
+                  for name in (result_files.CLUSTERS_CSV, result_files.PARTICLES_CSV)]
         chosen = self.selectionFile.get() if self.selectBy.get() == BY_FILE else ""
-        digests = [set_digest(self.getParticlesPointer().get()), file_digest(table),
+        digests = [set_digest(self.getParticlesPointer().get()), *map(file_digest, tables),
                    hashlib.sha256(open(chosen, "rb").read()).hexdigest() if chosen else "",
                    repr([self.selectBy.get(), self.clusterNumbers.get(), self.minProbability.get(),
                          self.rangeColumn.get(), self.rangeLow.get(), self.rangeHigh.get(),
@@ -126,12 +128,26 @@ class VaeganProtSelect(VaeganNamed, EMProtocol, ProtFlexBase):
             stream.write(" ".join(map(str, chosen.ids)) + "\n")
         flexible = isinstance(particles, SetOfParticlesFlex)
         subset = self._createSetOfParticlesFlex() if flexible else self._createSetOfParticles()
-        copy_particles(subset, particles, chosen.ids)
+        self._copyChosen(subset, particles, chosen.ids)
         self._defineOutputs(outputParticles=subset)
         self._defineTransformRelation(pointer, subset)
         self._writeStar(subset)
         self.info(f"{len(chosen.ids)} of {particles.getSize()} particles selected; {chosen.n_disabled} more are "
                   "disabled in the set and were left out")
+
+    def _copyChosen(self, subset: Any, particles: Any, ids: List[int]) -> None:
+        """The chosen particles, with the alignment that the states or classes have found where all of them have one."""
+        run = self.inputClusters.get()
+        alignments = run.readAlignments(particles.getSamplingRate())
+        unknown = [i for i in ids if i not in alignments]
+        if alignments and not unknown:
+            copy_particles(subset, particles, ids, lambda particle: alignments[particle.getObjId()](particle))
+            subset.setAlignmentProj() if run.isVolumetric() else subset.setAlignment2D()
+            return
+        copy_particles(subset, particles, ids)
+        if alignments:
+            self.warning(f"particle {unknown[0]} has no alignment in '{run.getRunName()}' ({len(unknown)} have none): "
+                         "the subset keeps the one that the particles came with")
 
     def _writeStar(self, subset: Any) -> None:
         star = self._getExtraPath(SELECTED_STAR)
@@ -212,7 +228,7 @@ class VaeganProtSelect(VaeganNamed, EMProtocol, ProtFlexBase):
             if low is not None and high is not None and low > high:
                 raise SelectionError(f"'From' is {low:g} and 'To' is {high:g}. Give the smaller number first.")
             values = read_values(self.inputClusters.get(), name)
-            if type(self.inputClusters.get()) in KINDS:
+            if isinstance(self.inputClusters.get(), tuple(KINDS)):
                 values = of_groups(values, read_clusters(self.inputClusters.get().getClustersDir()))
             wanted = ids_in_range(values, low, high)
             if not wanted:

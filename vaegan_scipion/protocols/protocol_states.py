@@ -2,7 +2,8 @@
 import json
 import os
 from enum import Enum
-from typing import Any, Dict, List
+from functools import partial
+from typing import Any, Callable, Dict, List
 
 import pyworkflow.protocol.params as params
 from pwem.objects import FSC, SetOfClasses3D, SetOfFSCs, SetOfParticles, SetOfParticlesFlex, SetOfVolumes, Transform
@@ -326,6 +327,12 @@ class VaeganProtStates(VaeganProtBase, ProtFlexBase):
     def getClustersDir(self) -> str:
         """Folder of the tables that clusters have too."""
         return self.getStatesDir()
+
+    def readAlignments(self, sampling_rate_ang: float) -> Dict[int, Callable[[Any], None]]:
+        """Particle id -> what gives a particle of this pixel size its alignment; of those set aside too."""
+        poses = read_poses(self.getStatesDir())
+        matrices = pose_matrices(poses, sampling_rate_ang)
+        return {i: partial(align, pose=pose, matrix=matrices[i]) for i, pose in poses.items()}
 
     def getParticlesPointer(self) -> Any:
         """Pointer to the particles that were parted."""

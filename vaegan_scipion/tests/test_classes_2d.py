@@ -97,6 +97,10 @@ class TestClasses2D(ProjectTest):
         selection = self.make(VaeganProtSelect, inputClusters=self.run_, clusterNumbers="1")
         self.assertEqual([item.getObjId() for item in selection.outputParticles.iterItems(orderBy="id")], kept)
         self.assertIn("those of class 1", selection._summary()[0])
+        self.assertTrue(selection.outputParticles.hasAlignment2D())
+        ours = {item.getObjId(): item.getTransform().getMatrix() for item in self.run_.outputParticles}
+        for item in selection.outputParticles:
+            np.testing.assert_allclose(item.getTransform().getMatrix(), ours[item.getObjId()], atol=1e-9)
         gain = self.make(VaeganProtSelect, inputClusters=self.run_, selectBy=BY_RANGE, rangeColumn="gain", rangeLow="2",
                          rangeHigh="3")
         self.assertEqual([item.getObjId() for item in gain.outputParticles.iterItems(orderBy="id")],

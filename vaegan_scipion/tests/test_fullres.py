@@ -8,7 +8,7 @@ from pwem.constants import ALIGN_PROJ
 from vaegan_scipion.convert.poses import Pose, pose_matrix
 from vaegan_scipion.engine.vaegan_engine.contract.settings import ComputeConfig, FullresRun
 from vaegan_scipion.engine_run import EngineError
-from vaegan_scipion.protocols import VaeganProtEvaluate, VaeganProtFullres, VaeganProtStates
+from vaegan_scipion.protocols import VaeganProtEvaluate, VaeganProtFullres, VaeganProtSelect, VaeganProtStates
 from vaegan_scipion.tests.phantom import (
     ENABLED_IDS,
     SAMPLING_RATE_ANG,
@@ -43,6 +43,14 @@ class TestFullres(ProjectTest):
             self.assertEqual(item.getClassId(), i % 2 + 1)
             self.assertEqual(item._rlnRandomSubset.get(), i % 2 + 1)
             self.assertEqual(item.getCTF().getDefocusU(), 10000 + i)
+
+    def test_a_selection_has_the_refined_alignment(self):
+        picked = self.make(VaeganProtSelect, inputClusters=self.run_, clusterNumbers="1").outputParticles
+        ours = {item.getObjId(): item.getTransform().getMatrix() for item in self.run_.outputParticles}
+        self.assertEqual(picked.getAlignment(), ALIGN_PROJ)
+        self.assertEqual(picked.getSize(), sum(i % 2 == 0 for i in KEPT_IDS))
+        for item in picked:
+            np.testing.assert_allclose(item.getTransform().getMatrix(), ours[item.getObjId()], atol=1e-9)
 
     def test_maps_are_at_the_particles_own_pixel_size_with_half_maps(self):
         for name in ("outputVolumes", "outputSharpened"):

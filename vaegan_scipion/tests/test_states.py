@@ -261,6 +261,11 @@ class TestStates(ProjectTest):
 
     def test_select_and_evaluate_take_states(self):
         picked = self.make(VaeganProtSelect, inputClusters=self.run_, clusterNumbers="2")
+        self.assertTrue(picked.outputParticles.hasAlignmentProj())  # what was imported has none
+        ours = {item.getObjId(): item.getTransform().getMatrix() for item in self.run_.outputParticles}
+        for item in picked.outputParticles:
+            np.testing.assert_allclose(item.getTransform().getMatrix(), ours[item.getObjId()], atol=1e-9)
+            self.assertEqual(item._rlnRandomSubset.get(), item.getObjId() % 2 + 1)
         self.assertEqual([item.getObjId() for item in picked.outputParticles.iterItems(orderBy="id")],
                          [i for i in KEPT_IDS if i % 2])
         self.assertIn("state 2", "\n".join(picked._summary()))

@@ -1,0 +1,129 @@
+"""From particles to refined maps of a state in RELION: the steps of docs/use/to-relion.rst as one Scipion project.
+
+``bin/scipion3 python scripts/to_relion.py particles.star --pixel-size 1.6 --diameter 230 --project to_relion``
+
+Import, *find states and poses*, *refine states at full resolution*, *select and export* one state, then RELION's own
+reconstruction, 3D classification without alignment, 3D auto-refine around our poses, mask and post-processing. Every
+step's minutes are printed, and what RELION's FSC says. Run again after a stop: steps that are finished are kept.
+"""
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+from demo_project import launch
+from pwem.protocols import ProtImportParticles
+from pyworkflow.project import Manager
+from relion.protocols import (
+    ProtRelionClassify3D,
+    ProtRelionCreateMask3D,
+    ProtRelionPostprocess,
+    ProtRelionReconstruct,
+    ProtRelionRefine3D,
+)
+
+from vaegan_scipion.protocols import VaeganProtFullres, VaeganProtSelect, VaeganProtStates
+
+SAMPLING_1_8_DEG = 4  # index in RELION's list of angular samplings
+MASK_LOW_PASS_ANG = 15.0
+MASK_THRESHOLD_FRAC = 0.1  # of the largest density after the low pass
+REFINE_MPI = 3  # a leader and one process per half set
+MOST_SEARCHED_PX = 3  # around our shifts
+
+
+class Road:
+    """One project and its runs by name; a run that is finished is not made again."""
+
+    def __init__(self, name):
+        manager = Manager()
+        exists = manager.hasProject(name)
+        self.project = manager.loadProject(name) if exists else manager.createProject(name)
+        os.chdir(self.project.getPath())
+        self.minutes = {}
+        self.finished = {run.getObjLabel(): run for run in self.project.getRuns() if run.isFinished()}
+
+    def step(self, label, protocol_class, pointers=None, **values):
+        """The finished run of this label, run now where there is none. ``pointers``: name -> (run, output or "")."""
+        if label in self.finished:
+            print(f"{label}: finished before", flush=True)
+            return self.finished[label]
+        protocol = self.project.newProtocol(protocol_class, **values)
+        for name, (run, output) in (pointers or {}).items():
+            pointer = getattr(protocol, name)
+            pointer.set(run)
+            if output:
+                pointer.setExtended(output)
+        started = time.monotonic()
+        launch(self.project, protocol, label)
+        self.minutes[label] = (time.monotonic() - started) / 60
+        return protocol
+
+
+def threshold(path):
+    """Density at which a mask's binary part ends: a tenth of what is largest after a low pass."""
+    import numpy as np
+    from pwem.emlib.image import ImageHandler
+    from scipy.ndimage import gaussian_filter
+
+    values = np.squeeze(ImageHandler().read(path).getData())
+    return MASK_THRESHOLD_FRAC * float(gaussian_filter(values, 3).max())
+
+
+def build(args):
+    """All steps; returns minutes by step and the resolutions."""
+    star = os.path.abspath(args.star)
+    road = Road(args.project)
+    imported = road.step("import particles", ProtImportParticles, magnification=50000, starFile=star,
+                         importFrom=ProtImportParticles.IMPORT_FROM_RELION, samplingRate=args.pixel_size,
+                         haveDataBeenPhaseFlipped=False)
+    ours = {"numberOfThreads": args.threads}
+    states = road.step("find states and poses", VaeganProtStates, {"inputParticles": (imported, "outputParticles")},
+                       boxPx=args.box, particleDiameterAng=args.diameter, **ours)
+    full = road.step("refine states at full resolution", VaeganProtFullres, {"inputStates": (states, "")}, **ours)
+    selected = road.step(f"select state {args.state}", VaeganProtSelect, {"inputClusters": (full, "")},
+                         clusterNumbers=str(args.state), exportStar=True)
+    particles = {"inputParticles": (selected, "outputParticles")}
+    relion = {"doGpu": False, "copyAlignment": True, "maskDiameterA": round(args.diameter)}
+    mean = road.step("RELION: reconstruct", ProtRelionReconstruct, particles, numberOfMpi=1)
+    reference = {"referenceVolume": (mean, "outputVolume")}
+    road.step("RELION: 3D classification without alignment", ProtRelionClassify3D, {**particles, **reference},
+              doImageAlignment=False, numberOfClasses=2, numberOfIterations=args.iterations, numberOfMpi=1,
+              initialLowPassFilterA=args.low_pass, isMapAbsoluteGreyScale=True, numberOfThreads=args.threads, **relion)
+    refined = road.step(
+        "RELION: 3D auto-refine", ProtRelionRefine3D, {**particles, **reference}, alignmentAsPriors=True,
+        angularSamplingDeg=SAMPLING_1_8_DEG, localSearchAutoSamplingDeg=SAMPLING_1_8_DEG, numberOfMpi=REFINE_MPI,
+        offsetSearchRangePix=MOST_SEARCHED_PX, initialLowPassFilterA=args.low_pass, isMapAbsoluteGreyScale=True,
+        numberOfThreads=1, **relion)
+    mask = road.step("RELION: mask", ProtRelionCreateMask3D, {"inputVolume": (refined, "outputVolume")},
+                     initialLowPassFilterA=MASK_LOW_PASS_ANG, threshold=threshold(refined.outputVolume.getFileName()),
+                     extend=4, edge=6)
+    road.step("RELION: post-processing", ProtRelionPostprocess,
+              {"protRefine": (refined, ""), "solventMask": (mask, "outputMask")})
+    post = road.step("RELION: post-processing of our half maps", ProtRelionPostprocess, {
+        "inputVolume": (full, f"outputVolumes.{args.state}"), "solventMask": (mask, "outputMask")}, relionInput=False)
+    return road.minutes, post
+
+
+def main():
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("star", help="particles with CTF, as RELION writes them")
+    parser.add_argument("--pixel-size", type=float, required=True, help="A")
+    parser.add_argument("--diameter", type=float, required=True, help="of the particle, A")
+    parser.add_argument("--project", default="to_relion", help="name of the Scipion project")
+    parser.add_argument("--box", type=int, default=48, help="px, in which states are found")
+    parser.add_argument("--state", type=int, default=1, help="the one that RELION refines")
+    parser.add_argument("--low-pass", type=float, default=20.0, help="A, of RELION's references")
+    parser.add_argument("--iterations", type=int, default=10, help="of the classification")
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    if not Path(args.star).is_file():
+        sys.exit(f"{args.star}: no such file. Give a star file of particles.")
+    minutes, _ = build(args)
+    for label, value in minutes.items():
+        print(f"{value:8.1f} min  {label}")
+
+
+if __name__ == "__main__":
+    main()
