@@ -118,6 +118,7 @@ def main():
     parser.add_argument("--iterations", type=int, default=10, help="of the classification")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
+    os.environ.setdefault("OMPI_MCA_rmaps_base_oversubscribe", "1")  # the leader of RELION's processes only waits
     if not Path(args.star).is_file():
         sys.exit(f"{args.star}: no such file. Give a star file of particles.")
     minutes, _ = build(args)
