@@ -20,6 +20,7 @@ from ..engine.vaegan_engine.contract.records import ClusterRow
 from ..engine.vaegan_engine.contract.settings import Classes2dRun, ComputeConfig, DataConfig
 from ..engine.vaegan_engine.contract.status import read_status
 from ..engine_run import has_result, result_file
+from .box_field import LABELS, add_box, chosen_box_px, data_problems, data_values, too_large
 from .cost_note import cost_note
 from .form_settings import add_setting, optional, problems_of, values_of
 from .particle_notes import particle_notes
@@ -37,7 +38,6 @@ N_PARTICLES_MIN = 40  # the engine's limit
 N_PARTICLES_FEW = 500
 DATA = ("box_px", "crop_frac", "invert_contrast", "ignore_ctf", "max_images")
 SEARCH = ("particle_diameter_ang", "n_classes", "max_shift_frac", "n_steps")
-LABELS = {"box_px": "Box of the images used (px)", "max_images": "Particles to use"}  # other words than a training's
 
 
 class VaeganProtClasses2DOutputs(Enum):
@@ -73,8 +73,7 @@ class VaeganProtClasses2D(VaeganProtBase):
                       label="Input particles", help="Particles with CTF, as they were picked.")
         add_setting(form, DataConfig, "max_images", label=LABELS["max_images"], expertLevel=advanced)
         form.addSection(label="Particle")
-        add_setting(form, DataConfig, "box_px", "Twice the pixel size of these images is the finest resolution of the "
-                                                "averages", label="Box of the images used")
+        add_box(form, "Twice the pixel size of these images is the finest resolution of the averages")
         add_setting(form, DataConfig, "crop_frac", "The wizard shows it on your particles")
         add_setting(form, Classes2dRun, "particle_diameter_ang", "The wizard shows it on your particles")
         add_setting(form, DataConfig, "invert_contrast")
@@ -163,22 +162,13 @@ class VaeganProtClasses2D(VaeganProtBase):
     def _validateForm(self) -> List[str]:
         problems, particles = self._validateCompute(), self.inputParticles.get()
         found = problems_of(Classes2dRun, values_of(self, Classes2dRun, SEARCH))
-        found += problems_of(DataConfig, values_of(self, DataConfig, DATA), **LABELS)
-        if not found and self.boxPx.get() % 8:
-            found = [f"{LABELS['box_px']} is {self.boxPx.get()}. Use a multiple of 8."]
-        most = optional(self, "maxImages")
-        if most is not None and 0 <= most < N_PARTICLES_MIN:
-            found.append(f"{LABELS['max_images']} is {most}. Use at least {N_PARTICLES_MIN}, or leave it empty for "
-                         "all.")
+        found += data_problems(self, particles, DATA, N_PARTICLES_MIN)
         if particles is None:
             return problems + found
         problems += validate_particles(particles, not self.ignoreCtf.get(), N_PARTICLES_MIN)
         if found:
             return problems + found
-        kept_px = particles.getXDim() * self.cropFrac.get()
-        if self.boxPx.get() > kept_px:
-            problems.append(f"{LABELS['box_px']} is {self.boxPx.get()}, more than the {kept_px:.0f} px kept of the "
-                            f"images ({particles.getXDim()} px). Use a smaller one.")
+        problems += too_large(self, particles)
         return problems + validate_diameter(optional(self, "particleDiameterAng"), kept_box_ang(self, particles))
 
     def _warnings(self) -> List[str]:
@@ -198,7 +188,8 @@ class VaeganProtClasses2D(VaeganProtBase):
     def _methods(self) -> List[str]:
         if not self.hasAttribute("outputClasses") or not has_result(self.getClassesDir(), result_files.CLASSES2D_JSON):
             return []
-        return [f"{count_enabled(self.inputParticles.get())} particles (box {self.boxPx.get()} px of "
+        particles = self.inputParticles.get()
+        return [f"{count_enabled(particles)} particles (box {chosen_box_px(self, particles)} px of "
                 f"{self.getMapPixelSize():.2f} Å) were classified in the plane by expectation "
                 f"maximisation [Scheres2012] from {self.nClasses.get()} classes: {self._details().verdict}."]
 
@@ -253,7 +244,7 @@ class VaeganProtClasses2D(VaeganProtBase):
     def _getSettings(self) -> Classes2dRun:
         """The form as settings of the engine, paths relative to extra/."""
         particles = self.inputParticles.get()
-        data = DataConfig(particles=PARTICLES_STAR, **values_of(self, DataConfig, DATA),
+        data = DataConfig(particles=PARTICLES_STAR, **data_values(self, particles, DATA),
                           phase_flipped=bool(particles is not None and particles.isPhaseFlipped()))
         return Classes2dRun(data=data, **values_of(self, Classes2dRun, SEARCH),
                             compute=ComputeConfig(device="cpu", threads=self.numberOfThreads.get(),

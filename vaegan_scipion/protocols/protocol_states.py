@@ -23,6 +23,7 @@ from ..engine.vaegan_engine.contract.settings import DataConfig, StatesRun, Trai
 from ..engine.vaegan_engine.contract.status import read_status
 from ..engine_run import has_result, result_file
 from . import stage_resolutions, symmetry_fields
+from .box_field import LABELS, add_box, chosen_box_px, data_problems, data_values, too_large
 from .cost_note import cost_note
 from .form_settings import add_setting, optional, problems_of, values_of
 from .particle_notes import circle_radius_frac, particle_notes
@@ -43,7 +44,6 @@ PIXEL_TOLERANCE = 0.01
 DATA = ("box_px", "crop_frac", "invert_contrast", "ignore_ctf", "max_images")
 ADVANCED = ("n_starts", "start_steps", "search_steps", "batch_size")
 SEARCH = ("particle_diameter_ang", "max_shift_frac", "n_maps", "smallest_frac", *ADVANCED)
-LABELS = {"box_px": "Box of the images used (px)", "max_images": "Particles to use"}  # other words than a training's
 
 
 class VaeganProtStatesOutputs(Enum):
@@ -91,8 +91,7 @@ class VaeganProtStates(VaeganProtBase, ProtFlexBase):
                            "start. Empty = random maps alone.")
         add_setting(form, DataConfig, "max_images", label=LABELS["max_images"], expertLevel=advanced)
         form.addSection(label="Particle")
-        add_setting(form, DataConfig, "box_px", "Twice the pixel size of these images is the finest resolution of the "
-                                                "maps", label="Box of the images used")
+        add_box(form, "Twice the pixel size of these images is the finest resolution of the maps")
         add_setting(form, DataConfig, "crop_frac", "The wizard shows it on your particles")
         add_setting(form, StatesRun, "particle_diameter_ang", "The wizard shows it on your particles")
         add_setting(form, DataConfig, "invert_contrast")
@@ -218,31 +217,22 @@ class VaeganProtStates(VaeganProtBase, ProtFlexBase):
     def _validateForm(self) -> List[str]:
         problems, particles = self._validateCompute(), self.inputParticles.get()
         search_problems = problems_of(StatesRun, values_of(self, StatesRun, SEARCH))
-        data_problems = problems_of(DataConfig, values_of(self, DataConfig, DATA), **LABELS)
-        if not data_problems and self.boxPx.get() % 8:
-            data_problems = [f"{LABELS['box_px']} is {self.boxPx.get()}. Use a multiple of 8."]
-        most = optional(self, "maxImages")
-        if most is not None and 0 <= most < N_PARTICLES_MIN:
-            data_problems.append(f"{LABELS['max_images']} is {most}. Use at least {N_PARTICLES_MIN}, or leave it empty "
-                                 "for all.")
-        problems += search_problems + data_problems + symmetry_fields.problems(self)
+        image_problems = data_problems(self, particles, DATA, N_PARTICLES_MIN)
+        problems += search_problems + image_problems + symmetry_fields.problems(self)
         if particles is None:
             return problems
         problems += validate_particles(particles, not self.ignoreCtf.get(), N_PARTICLES_MIN)
         if self.useAlignment and not particles.hasAlignmentProj():
             problems.append("'Start from their alignment?' is Yes, but the input particles carry no projection "
                             "alignment. Give refined particles, or set it to No.")
-        if not data_problems + search_problems:
+        if not image_problems + search_problems:
             problems += self._validateSizes(particles)
         return problems + self._validateClusters(particles)
 
     def _validateSizes(self, particles: Any) -> List[str]:
         """What is wrong with box and diameter for these particles."""
-        kept_px, problems = particles.getXDim() * self.cropFrac.get(), []
-        if self.boxPx.get() > kept_px:
-            problems.append(f"{LABELS['box_px']} is {self.boxPx.get()}, more than the {kept_px:.0f} px kept of the "
-                            f"images ({particles.getXDim()} px). Use a smaller one.")
-        return (problems + validate_diameter(optional(self, "particleDiameterAng"), kept_box_ang(self, particles))
+        diameter_ang = optional(self, "particleDiameterAng")
+        return (too_large(self, particles) + validate_diameter(diameter_ang, kept_box_ang(self, particles))
                 or stage_resolutions.problems(self, particles))
 
     def _validateClusters(self, particles: Any) -> List[str]:
@@ -261,17 +251,17 @@ class VaeganProtStates(VaeganProtBase, ProtFlexBase):
         except errors.EngineError as error:
             return [str(error)]
         assert isinstance(before, TrainRun)
-        rate = self._expectedPixelSize(particles)
-        if before.data.box_px != self.boxPx.get() or abs(clustering.getMapPixelSize() / rate - 1) > PIXEL_TOLERANCE:
+        rate, box_px = self._expectedPixelSize(particles), chosen_box_px(self, particles)
+        if before.data.box_px != box_px or abs(clustering.getMapPixelSize() / rate - 1) > PIXEL_TOLERANCE:
             return [f"The clusters of '{name}' have maps of {before.data.box_px} px of "
-                    f"{clustering.getMapPixelSize():.3f} A; here it would be {self.boxPx.get()} px of {rate:.3f} A. "
+                    f"{clustering.getMapPixelSize():.3f} A; here it would be {box_px} px of {rate:.3f} A. "
                     "Use the box and the part kept of that training, or no clusters."]
         return []
 
     def _expectedPixelSize(self, particles: Any) -> float:
         """Pixel size in A of the images used: kept pixels (an even number, as the engine keeps) over the box."""
         kept_px = particles.getXDim() * self.cropFrac.get()
-        return float(particles.getSamplingRate() * kept_px / self.boxPx.get())
+        return float(particles.getSamplingRate() * kept_px / chosen_box_px(self, particles))
 
     def _warnings(self) -> List[str]:
         particles, notes = self.inputParticles.get(), self._warnCompute()
@@ -296,8 +286,9 @@ class VaeganProtStates(VaeganProtBase, ProtFlexBase):
     def _methods(self) -> List[str]:
         if not self.hasAttribute("outputClasses") or not has_result(self.getStatesDir(), result_files.STATES_JSON):
             return []
-        return [f"States and poses of {self.outputParticles.getSize()} of {count_enabled(self.inputParticles.get())} "
-                f"particles (box {self.boxPx.get()} px of {self.getMapPixelSize():.2f} A) were found by expectation "
+        particles = self.inputParticles.get()
+        return [f"States and poses of {self.outputParticles.getSize()} of {count_enabled(particles)} "
+                f"particles (box {chosen_box_px(self, particles)} px of {self.getMapPixelSize():.2f} A) were found by expectation "
                 f"maximisation over poses [Scheres2012], starting from {self._startText()}"
                 f"{symmetry_fields.methods_text(self.readSummary())}: {self.readSummary().verdict}."]
 
@@ -341,7 +332,7 @@ class VaeganProtStates(VaeganProtBase, ProtFlexBase):
     def getImageSettings(self) -> Dict[str, Any]:
         """How its images were made, for a training on the same ones: settings of `DataConfig`."""
         particles = self.inputParticles.get()
-        values = values_of(self, DataConfig, ("box_px", "crop_frac", "invert_contrast", "ignore_ctf"))
+        values = data_values(self, particles, ("box_px", "crop_frac", "invert_contrast", "ignore_ctf"))
         radius_frac = (DataConfig().particle_radius_frac if particles is None
                        else circle_radius_frac(self, particles) / values["crop_frac"])
         return {**values, "particle_radius_frac": min(round(radius_frac, 6), 0.5)}
@@ -366,7 +357,7 @@ class VaeganProtStates(VaeganProtBase, ProtFlexBase):
     def _getSettings(self) -> StatesRun:
         """The form as settings of the engine, paths relative to extra/."""
         particles, clustering = self.inputParticles.get(), self.getClustering()
-        data = DataConfig(particles=PARTICLES_STAR, **values_of(self, DataConfig, DATA),
+        data = DataConfig(particles=PARTICLES_STAR, **data_values(self, particles, DATA),
                           phase_flipped=bool(particles is not None and particles.isPhaseFlipped()),
                           input_poses=self.useAlignment.get())
         folder = os.path.relpath(clustering.getClustersDir(), self._getExtraPath()) if clustering is not None else ""

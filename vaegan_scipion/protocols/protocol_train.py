@@ -12,6 +12,7 @@ from ..engine.vaegan_engine.contract.setting import field_of
 from ..engine.vaegan_engine.contract.settings import DataConfig, ModelConfig, StatesRun, TrainingConfig, TrainRun
 from ..engine.vaegan_engine.contract.status import Status, read_status
 from ..engine_run import result_file
+from .box_field import chosen_box_px, empty_text
 from .cost_note import cost_note
 from .form_settings import (
     add_setting,
@@ -59,7 +60,7 @@ class VaeganProtTrain(VaeganProtBase):
                            "more particles. Box, part kept, preset and components must be those of that run.")
         add_setting(form, DataConfig, "max_images", f"At least {N_PARTICLES_MIN}", expertLevel=params.LEVEL_ADVANCED)
         form.addSection(label="Particle")
-        add_setting(form, DataConfig, "box_px", empty=self._empty("data", "box_px"))
+        add_setting(form, DataConfig, "box_px", empty=empty_text(self._empty("data", "box_px")))
         add_setting(form, DataConfig, "crop_frac", "The wizard shows it on your particles", condition=self.OWN_IMAGES)
         add_setting(form, StatesRun, "particle_diameter_ang", "The wizard shows it on your particles",
                     condition=self.OWN_IMAGES)
@@ -131,7 +132,7 @@ class VaeganProtTrain(VaeganProtBase):
         kept_px = box_px * settings.data.crop_frac
         if settings.data.box_px > kept_px:
             problems.append(f"The training box is {settings.data.box_px} px, more than the {kept_px:.0f} px kept "
-                            f"of the images ({box_px} px). Use a smaller training box.")
+                            f"of the images ({box_px} px). Use a smaller training box, or leave it empty.")
         return problems + self._validateStart(settings)
 
     def _validateDiameter(self, particles: Any) -> List[str]:
@@ -246,7 +247,7 @@ class VaeganProtTrain(VaeganProtBase):
         particles, older = self.getParticlesPointer().get(), self.continueFrom.get()
         changes: Dict[str, Dict[str, Any]] = {
             "data": {"particles": PARTICLES_STAR, **values_of(self, DataConfig, ("max_images",)),
-                     **self._imageSettings(), **given_values(self, DataConfig, ("box_px",)),
+                     **self._imageSettings(), **self._boxSettings(),
                      "phase_flipped": bool(particles is not None and particles.isPhaseFlipped())},
             "model": values_of(self, ModelConfig, ("max_shift_frac",)),
             "training": given_values(self, TrainingConfig, ("total_kimg", "batch_size")),
@@ -273,6 +274,16 @@ class VaeganProtTrain(VaeganProtBase):
         if particles is not None and diameter_ang is not None:
             values["particle_radius_frac"] = radius_frac(diameter_ang, kept_box_ang(self, particles))
         return values
+
+    def _boxSettings(self) -> Dict[str, int]:
+        """The training box of the form, or where its field is empty and the images are smaller, what they fill."""
+        particles, given = self.getParticlesPointer().get(), given_values(self, DataConfig, ("box_px",))
+        if given or particles is None:
+            return given
+        preset = presets.PRESETS[self.COMMAND][self._preset()].changes
+        default_px = preset.get("data", {}).get("box_px", DataConfig().box_px)
+        box_px = chosen_box_px(self, particles, default_px)
+        return {} if box_px == default_px else {"box_px": box_px}
 
     def getStates(self) -> Any:
         """The run whose states' poses are taken; None where there is none."""

@@ -150,7 +150,7 @@ class VaeganProtTrain3D(VaeganProtTrain):
         wanted_ang = optional(self, "resolutionAng") if self.isPosed() else None
         if wanted_ang is None or particles is None:
             return []
-        data = {**self._imageSettings(), **given_values(self, DataConfig, ("box_px",))}
+        data = {**self._imageSettings(), **self._boxSettings()}
         kept_ang = self._keptAng(particles, data)
         low = kept_ang / (data.get("box_px", DataConfig().box_px) / 2 - 1)
         if not low <= wanted_ang <= kept_ang / 3:
@@ -164,6 +164,11 @@ class VaeganProtTrain3D(VaeganProtTrain):
             return {**super()._imageSettings(), "input_poses": self.usesAlignment()}
         return {**states.getImageSettings(),
                 "poses_dir": os.path.relpath(states.getStatesDir(), self._getExtraPath())}
+
+    def _boxSettings(self) -> Dict[str, int]:
+        if self.getStates() is None:
+            return super()._boxSettings()
+        return given_values(self, DataConfig, ("box_px",))  # else that of the states
 
     def getParticlesPointer(self) -> Any:
         """Pointer to the particles that are trained on: with the poses of states those that are in a state."""

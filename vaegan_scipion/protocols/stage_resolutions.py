@@ -5,6 +5,7 @@ import pyworkflow.protocol.params as params
 
 from ..engine.vaegan_engine.contract.setting import field_of
 from ..engine.vaegan_engine.contract.settings import StatesRun
+from .box_field import chosen_box_px
 from .form_settings import OptionalNumber, labelled, optional
 from .protocol_base import kept_box_ang
 
@@ -38,7 +39,7 @@ def problems(protocol: Any, particles: Any) -> List[str]:
     given = [(f"{label} (A)", optional(protocol, name)) for name, (_, label) in RESOLUTIONS.items()]
     given = [(label, value) for label, value in given if value is not None]
     kept_ang = kept_box_ang(protocol, particles)
-    finest, coarsest = 2 * kept_ang / protocol.boxPx.get(), kept_ang / 2
+    finest, coarsest = 2 * kept_ang / chosen_box_px(protocol, particles), kept_ang / 2
     for label, value in given:
         if not finest <= value <= coarsest:
             return [f"{label} is {value:g}. Use {finest:.1f} to {coarsest:.1f} A (two pixels of the box used, to half "

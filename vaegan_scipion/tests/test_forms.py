@@ -106,7 +106,7 @@ class TestForms(ProjectTest):
             self.assertEqual(run_json.to_dict(found.model), run_json.to_dict(expected.model))
             self.assertEqual(run_json.to_dict(found.training), run_json.to_dict(expected.training))
             changed = run_json.to_dict(expected.data)
-            changed["particles"] = "particles.star"
+            changed["particles"], changed["box_px"] = "particles.star", 32  # the images' own: smaller than the default
             self.assertEqual(run_json.to_dict(found.data), changed)
 
     def test_fields_of_settings_are_made_from_them(self):

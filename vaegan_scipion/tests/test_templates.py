@@ -65,7 +65,6 @@ class TestTemplates(ProjectTest):
     def test_3d_runs_to_its_end(self):
         """The road: each protocol takes the one before it, and the state that is selected keeps its poses."""
         made = self.load("vaegan_3d", clusters="2", **self.star())
-        made["VaeganProtStates"].boxPx.set(16)  # the images have 32 px
         for protocol in made.values():
             self.assertEqual(protocol.validate(), [])
             self.launch(protocol)
@@ -78,7 +77,6 @@ class TestTemplates(ProjectTest):
     @unittest.skipIf(NEEDS_RELION, NEEDS_RELION)
     def test_2d_runs_to_its_end(self):
         made = self.load("vaegan_2d", clusters="2", **self.star())
-        made["VaeganProtTrain2D"].boxPx.set(16)  # the images have 32 px, the preset wants 48
         for protocol in made.values():
             self.assertEqual(protocol.validate(), [])
             self.launch(protocol)

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tolerances import TOLERANCES
+from vaegan_engine.contract.boxes import cropped_box_px
 from vaegan_engine.contract.errors import DataError
 from vaegan_engine.data import image_preparation
 
@@ -114,7 +115,7 @@ def test_thesis_normalisation_gives_background_mean_0_and_signal_mean_1():
 def test_centre_crop_keeps_the_centre_pixel(d, frac):
     image = np.zeros((1, d, d))
     image[0, d // 2, d // 2] = 1
-    cropped = image_preparation.cropped_box_px(d, frac)
+    cropped = cropped_box_px(d, frac)
     made = image_preparation.crop_center(image, cropped)
     assert made.shape == (1, cropped, cropped)
     assert made[0, cropped // 2, cropped // 2] == 1

@@ -6,10 +6,9 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from ..contract.boxes import fitting_box_px
 from ..contract.settings import DataConfig
-from .image_preparation import cropped_box_px
 
-_STEP_PX, _LEAST_PX = 8, 16  # boxes are multiples of the first; the second is the smallest that a setting may be
 _HEAD_BYTES = 2 ** 16  # of a star file, which hold its optics table
 _LABEL = re.compile(rb"^_(\S+)")
 
@@ -21,11 +20,11 @@ def fitting_box(data: DataConfig) -> DataConfig:
     the star file has none, the settings stay, and the images' own check speaks.
     """
     image_px = optics_image_px(Path(data.particles)) if data.particles else 0
-    kept_px = cropped_box_px(image_px, data.crop_frac) // _STEP_PX * _STEP_PX
-    if not _LEAST_PX <= kept_px < data.box_px:
+    box_px = fitting_box_px(image_px, data.crop_frac, data.box_px)
+    if box_px == data.box_px:
         return data
-    sys.stderr.write(f"box {kept_px} px, the most that images of {image_px} px fill (default {data.box_px})\n")
-    return replace(data, box_px=kept_px)
+    sys.stderr.write(f"box {box_px} px, the most that images of {image_px} px fill (default {data.box_px})\n")
+    return replace(data, box_px=box_px)
 
 
 def optics_image_px(star: Path) -> int:

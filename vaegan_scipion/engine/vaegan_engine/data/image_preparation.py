@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 
+from ..contract.boxes import cropped_box_px
 from ..contract.errors import DataError
 
 LANCZOS_LOBES = 5
@@ -18,11 +19,6 @@ SMALLEST_BOX_PX = 8
 HOT_SUSPECT = 5.0  # standard deviations of an image; m pixels of n can reach sqrt(n / m)
 HOT_NOISE = 20.0  # robust standard deviations of the image's noise
 HOT_ISOLATED = 8.0  # ranges of the eight neighbours
-
-
-def cropped_box_px(box_px: int, crop_frac: float) -> int:
-    """Side of the central part that is kept: all for 1, else the nearest even number of pixels."""
-    return box_px if crop_frac == 1 else 2 * round(crop_frac * box_px / 2)
 
 
 def training_pixel_size_ang(pixel_size_ang: float, cropped_px: int, box_px: int) -> float:

@@ -1,10 +1,10 @@
 """The circle that holds the particle, from its diameter."""
 from __future__ import annotations
 
+from ..contract.boxes import cropped_box_px
 from ..contract.errors import ConfigError
 from ..contract.setting import field_of, number_text
 from ..contract.settings import DataConfig
-from .image_preparation import cropped_box_px
 from .particles import load_particles
 
 

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from ..contract.boxes import cropped_box_px
 from ..contract.errors import DataError
 from ..contract.record import from_json, to_json
 from ..contract.result_files import CACHE, read_json, read_npz
@@ -210,7 +211,7 @@ def _unpacked(stored: np.ndarray, star: Path) -> list[Path]:
 
 def _build(data: DataConfig, table: ParticleTable, folder: Path, progress: bool) -> None:
     files = [header.path for header in table.headers]
-    cropped_px = image_preparation.cropped_box_px(table.box_px, data.crop_frac)
+    cropped_px = cropped_box_px(table.box_px, data.crop_frac)
     meta = CacheMeta(
         FORMAT, table.sha256, _stat_digest(files), bool(data.stack), {name: getattr(data, name) for name in _FIELDS},
         image_preparation.training_pixel_size_ang(table.pixel_size_ang, cropped_px, data.box_px),
@@ -332,7 +333,7 @@ class ImagePreparation:
 
     def __init__(self, data: DataConfig, source_box_px: int) -> None:
         self.data = data
-        self.cropped_px = image_preparation.cropped_box_px(source_box_px, data.crop_frac)
+        self.cropped_px = cropped_box_px(source_box_px, data.crop_frac)
         self.matrix = image_preparation.resize_matrix(data.resize, self.cropped_px, data.box_px)
         normalized_px = self.cropped_px if data.normalization == "thesis" else data.box_px
         self.background = image_preparation.background_mask(normalized_px, data.particle_radius_frac * normalized_px)

@@ -9,8 +9,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..contract.boxes import cropped_box_px
 from ..contract.settings import DataConfig
-from .image_preparation import crop_center, cropped_box_px, without_hot_pixels
+from .image_preparation import crop_center, without_hot_pixels
 from .particles import ParticleTable
 from .prepared_images import ImagePreparation, check_images
 from .stacks import read_images

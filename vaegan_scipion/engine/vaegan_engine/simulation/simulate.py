@@ -21,10 +21,11 @@ import torch
 from torch import Tensor
 
 from ..contract import result_files
+from ..contract.boxes import cropped_box_px
 from ..contract.errors import DataError
 from ..contract.record import write_record
 from ..contract.settings import ComputeConfig
-from ..data.image_preparation import cropped_box_px, fourier_matrix
+from ..data.image_preparation import fourier_matrix
 from ..data.mrc_files import VOXEL_SIZE_TOLERANCE_FRAC, StackWriter, read_map
 from ..data.optics import CTF_RELION, LEAST_DEFOCUS_ANG, MOST_DEFOCUS_ANG, PHASE_FLIPPED
 from ..data.particle_tables import JUNK
