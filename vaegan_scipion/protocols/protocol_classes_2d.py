@@ -21,7 +21,7 @@ from ..engine.vaegan_engine.contract.settings import Classes2dRun, ComputeConfig
 from ..engine.vaegan_engine.contract.status import read_status
 from ..engine_run import has_result, result_file
 from .box_field import LABELS, add_box, chosen_box_px, data_problems, data_values, too_large
-from .cost_note import cost_note
+from .cost_note import add_cost_line, cost_note
 from .form_settings import add_setting, optional, problems_of, values_of
 from .particle_notes import particle_notes
 from .protocol_base import (
@@ -72,6 +72,7 @@ class VaeganProtClasses2D(VaeganProtBase):
         form.addParam("inputParticles", params.PointerParam, pointerClass="SetOfParticles", important=True,
                       label="Input particles", help="Particles with CTF, as they were picked.")
         add_setting(form, DataConfig, "max_images", label=LABELS["max_images"], expertLevel=advanced)
+        add_cost_line(form)
         form.addSection(label="Particle")
         add_box(form, "Twice the pixel size of these images is the finest resolution of the averages")
         add_setting(form, DataConfig, "crop_frac", "The wizard shows it on your particles")

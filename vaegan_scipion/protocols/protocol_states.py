@@ -24,7 +24,7 @@ from ..engine.vaegan_engine.contract.status import read_status
 from ..engine_run import has_result, result_file
 from . import stage_resolutions, symmetry_fields
 from .box_field import LABELS, add_box, chosen_box_px, data_problems, data_values, too_large
-from .cost_note import cost_note
+from .cost_note import add_cost_line, cost_note
 from .form_settings import add_setting, optional, problems_of, values_of
 from .particle_notes import circle_radius_frac, particle_notes
 from .protocol_base import (
@@ -90,6 +90,7 @@ class VaeganProtStates(VaeganProtBase, ProtFlexBase):
                       help="Embed and cluster after a 3D training with this box and part kept: its maps are in the "
                            "start. Empty = random maps alone.")
         add_setting(form, DataConfig, "max_images", label=LABELS["max_images"], expertLevel=advanced)
+        add_cost_line(form)
         form.addSection(label="Particle")
         add_box(form, "Twice the pixel size of these images is the finest resolution of the maps")
         add_setting(form, DataConfig, "crop_frac", "The wizard shows it on your particles")
@@ -288,8 +289,8 @@ class VaeganProtStates(VaeganProtBase, ProtFlexBase):
             return []
         particles = self.inputParticles.get()
         return [f"States and poses of {self.outputParticles.getSize()} of {count_enabled(particles)} "
-                f"particles (box {chosen_box_px(self, particles)} px of {self.getMapPixelSize():.2f} A) were found by expectation "
-                f"maximisation over poses [Scheres2012], starting from {self._startText()}"
+                f"particles (box {chosen_box_px(self, particles)} px of {self.getMapPixelSize():.2f} A) were found by "
+                f"expectation maximisation over poses [Scheres2012], starting from {self._startText()}"
                 f"{symmetry_fields.methods_text(self.readSummary())}: {self.readSummary().verdict}."]
 
     def _citations(self) -> List[str]:

@@ -13,7 +13,7 @@ from ..engine.vaegan_engine.contract.settings import DataConfig, ModelConfig, St
 from ..engine.vaegan_engine.contract.status import Status, read_status
 from ..engine_run import result_file
 from .box_field import chosen_box_px, empty_text
-from .cost_note import cost_note
+from .cost_note import add_cost_line, cost_note
 from .form_settings import (
     add_setting,
     given_values,
@@ -59,6 +59,7 @@ class VaeganProtTrain(VaeganProtBase):
                       help="Start with the networks of an older run instead of from scratch: to train longer, or on "
                            "more particles. Box, part kept, preset and components must be those of that run.")
         add_setting(form, DataConfig, "max_images", f"At least {N_PARTICLES_MIN}", expertLevel=params.LEVEL_ADVANCED)
+        add_cost_line(form)
         form.addSection(label="Particle")
         add_setting(form, DataConfig, "box_px", empty=empty_text(self._empty("data", "box_px")))
         add_setting(form, DataConfig, "crop_frac", "The wizard shows it on your particles", condition=self.OWN_IMAGES)

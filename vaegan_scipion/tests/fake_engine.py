@@ -44,6 +44,8 @@ def main(words):
     """Run one request, as `run REQUEST --out FOLDER`."""
     assert words[:3] == ["-m", "vaegan_engine", "run"], words
     run = run_json.read_run(words[3])
+    if "--forecast" in words:
+        return print(f"expected: {run.command}, box {run.data.box_px}, {run.data.particle_radius_frac}\n  stage: 1 s")
     out_dir = Path(words[words.index("--out") + 1])
     fail_on_request(run.command, out_dir)
     if os.environ.get("VAEGAN_FAKE_WAIT") == run.command:

@@ -43,9 +43,9 @@ SCIPIONS_OWN = {"runName", "runMode", "useQueue", "numberOfMpi", "hostName", "ex
 
 
 def fields(protocol):
-    """(name, param) of the plugin's own fields of a form."""
+    """(name, param) of the plugin's own fields of a form; a line with nothing but a wizard is none."""
     return [(name, param) for name, param in protocol._definition.iterParams()
-            if name not in SCIPIONS_OWN and not isinstance(param, (params.Group, params.Line))]
+            if name not in SCIPIONS_OWN and not isinstance(param, (params.Group, params.Line, params.LabelParam))]
 
 
 def leaves(tree):
