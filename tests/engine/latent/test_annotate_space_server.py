@@ -37,3 +37,25 @@ def test_one_latent_and_latents_of_another_model(tmp_path, fake_model):
     assert (tmp_path / "m1.mrc").exists()
     with pytest.raises(DataError, match="z has 2 numbers per particle, the model 3"):
         program.decode_state_from_latent(np.zeros((1, 2)))
+
+
+@pytest.mark.parametrize(("gpu_id", "shown", "device"), [
+    (None, None, "cpu"), ("", "0", "cpu"), (1.0, None, "cuda:1"),  # hax makes a float of what looks like a number
+    (1.0, "1", "cuda:0"), ("1,2", "0,1,2", "cuda:1"), ("0", "", "cuda:0"), (3.0, "3,1", "cuda:0")])
+def test_the_gpu_is_the_one_that_hax_shows(monkeypatch, gpu_id, shown, device):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if shown is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
+    assert loaded().device_of(gpu_id) == device
+
+
+def test_all_arguments_of_hax_arrive(tmp_path, fake_model):
+    """What its server hands over beside ours: names and kinds as in hax-em 1.0.4."""
+    fake_model()
+    given = {"z_space_reduced": None, "only_view": False, "chimerax_binary": None, "env_name": "vaegan",
+             "server_functions_path": annotate_space_server.__file__, "volumes_path": None, "run_dir": "run",
+             "outdir": str(tmp_path)}
+    program = loaded().HeterogeneityProgramInterface(
+        _path_template=str(tmp_path / "decoded_map_class_{:02d}.mrc"), _program_loading_params=given)
+    program.decode_state_from_latent(latent=np.array([[1.0, 0, 0]]))
+    assert (tmp_path / "decoded_map_class_01.mrc").exists()

@@ -1,10 +1,12 @@
 """Points of a latent space decoded for Hax's *annotate space*, which loads this file by its path, in any environment.
 
-Hax makes a ``HeterogeneityProgramInterface`` of a file's path and the arguments that the plugin named, and asks it for
-the maps of latents. The engine's folder need not be on that environment's path.
+Hax makes a ``HeterogeneityProgramInterface`` of a file's path and of all the arguments of its own command line, those
+that the plugin named among them, and asks it for the maps of latents. What looks like a number arrives as a float. The
+engine's folder need not be on that environment's path. (hax-em 1.0.4: ``viewer_socket/server.py``, ``template.py``.)
 """
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ class HeterogeneityProgramInterface:
     Parameters
     ----------
     _path_template : path of a map with ``{}`` (or ``{0:...}``) in place of its number, which counts from 1.
-    _program_loading_params : ``run_dir`` of a training, and ``gpu_id`` or none.
+    _program_loading_params : ``run_dir`` of a training, and ``gpu_id`` or none; others are left alone.
     """
 
     def __init__(self, _path_template: str, _program_loading_params: dict[str, Any]) -> None:
@@ -35,9 +37,7 @@ class HeterogeneityProgramInterface:
 
     def prepare_heterogeneity_program(self, **params: Any) -> Any:
         """The trained model. Raises DataError."""
-        gpu_id = params.get("gpu_id")
-        device = "cpu" if gpu_id in (None, "") else f"cuda:{int(str(gpu_id).split(',')[0])}"
-        return decoded.load_trained(str(params["run_dir"]), ComputeConfig(device=device))
+        return decoded.load_trained(str(params["run_dir"]), ComputeConfig(device=device_of(params.get("gpu_id"))))
 
     def decode_state_from_latent(self, latent: np.ndarray) -> None:
         """Write the map (3D) or image (2D) of each latent ``(n, k)``. Raises DataError for latents of another model."""
@@ -49,3 +49,15 @@ class HeterogeneityProgramInterface:
                 write_map(path, array, self.model.pixel_size_ang)
             else:
                 write_stack(path, array[None], self.model.pixel_size_ang)
+
+
+def device_of(gpu_id: Any) -> str:
+    """The device of the first GPU named, as ``1``, ``1.0`` or ``"1,2"``; the CPU where none is.
+
+    Hax shows its server the chosen GPUs alone (``CUDA_VISIBLE_DEVICES``), which CUDA then counts from 0.
+    """
+    if gpu_id in (None, ""):
+        return "cpu"
+    wanted = str(int(float(str(gpu_id).split(",")[0])))
+    shown = [word.strip() for word in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")]
+    return f"cuda:{shown.index(wanted) if wanted in shown else wanted}"
