@@ -16,7 +16,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from gui_driver import Driver, GuiError, with_text
+from gui_driver import Driver, GuiError, widgets, with_text
 from pyworkflow.gui.project import ProjectWindow
 from pyworkflow.gui.project.viewprotocols import FormWindow
 from pyworkflow.project import Manager
@@ -28,8 +28,10 @@ from vaegan_scipion.protocols import (
     VaeganProtClasses2D,
     VaeganProtCluster,
     VaeganProtEvaluate,
+    VaeganProtFullres,
     VaeganProtSelect,
     VaeganProtStates,
+    VaeganProtTrain2D,
     VaeganProtTrain3D,
     VaeganProtTraverse,
 )
@@ -41,19 +43,24 @@ RUN_S = 120
 ANALYZE = "Analyze results"
 CLOSES = ("Close", "OK", "Cancel")
 VIEWS = {  # button of a viewer -> name of the picture
-    VaeganProtTrain3D: {"showCurves": "curves", "showComponents": "components"},
+    VaeganProtTrain3D: {"showCurves": "curves", "showComponents": "components", "showPreview": "preview"},
+    VaeganProtTrain2D: {"showCurves": "curves", "showComponents": "components", "showPreview": "preview"},
     VaeganProtCluster: {"showAnswer": "answer", "showDensity": "density", "showColoured": "coloured",
                         "showCards": "cards",
                         "showPictures": "maps", "showSurfaces": "surfaces", "showFsc": "fsc"},
     VaeganProtTraverse: {"showStrips": "strips", "showMovie": "movie"},
     VaeganProtEvaluate: {"showCounts": "counts"},
+    VaeganProtFullres: {"showMaps": "fullres_maps", "showSharpened": "fullres_sharpened", "showLocal": "fullres_local",
+                        "showFsc": "fullres_fsc", "showRounds": "fullres_rounds", "showViews": "fullres_views"},
     VaeganProtStates: {"showAnswer": "states_answer", "showVerdict": "states_verdict", "showCards": "states_cards",
                        "showSurfaces": "states_surfaces", "showViews": "states_views", "showFsc": "states_fsc",
                        "showFilm": "states_film", "showJunk": "states_junk"},
     VaeganProtClasses2D: {"showAnswer": "classes_answer", "showAverages": "classes_averages", "showFrc": "classes_frc",
                           "showJunk": "classes_junk"},
 }
-MAY_BE_EMPTY = ("showFilm", "showJunk")  # a message in place of a figure where nothing moves or was set aside
+# a message in place of a figure where nothing moves, was set aside or was compared, and where there is no such drawing
+MAY_BE_EMPTY = ("showFilm", "showJunk", "showFsc", "showSurfaces", "showPreview", "showCounts")
+FORECAST_S = 300
 
 
 def make_project():
@@ -119,10 +126,18 @@ class Session:
             raise GuiError(f"the project has no run of {protocol_class.__name__}")
         return found[-1]
 
-    def runs_of(self, protocol_class):
-        """Runs of a kind in the project."""
-        return [run for run in self.driver.ask(lambda: self.window.project.getRuns(refresh=True))
-                if type(run) is protocol_class]
+    def plane_runs(self):
+        """Clusterings and traversals of a 2D training, where the project has one."""
+        return [run for kind in (VaeganProtCluster, VaeganProtTraverse) for run in self.runs_of(kind, False)]
+
+    def runs_of(self, protocol_class, volumetric=True):
+        """Runs of a kind in the project; of clusterings and traversals those of 3D trainings, or of 2D ones."""
+        found = [run for run in self.driver.ask(lambda: self.window.project.getRuns(refresh=True))
+                 if type(run) is protocol_class]
+        if protocol_class not in (VaeganProtCluster, VaeganProtTraverse):
+            return found
+        return [run for run in found if volumetric is (
+            run if protocol_class is VaeganProtCluster else run.inputClusters.get()).isVolumetric()]
 
     def new_form(self, count_before):
         """The form that was opened last, once it can be seen."""
@@ -155,9 +170,9 @@ class Session:
         if chosen is None or chosen.getObjId() != run.getObjId():
             raise GuiError(f"a click on the box did not select run {run.getObjId()}")
 
-    def open_viewer(self, protocol_class):
+    def open_viewer(self, run):
         """Select a run, press Analyze Results, return the viewer's form."""
-        self.select_run(self.newest_run(protocol_class))
+        self.select_run(run)
         count = len(self.forms)
         self.driver.click_widget(self.driver.wait(lambda: with_text(self.window.root, ANALYZE), ANALYZE))
         return self.new_form(count)
@@ -185,17 +200,76 @@ class Session:
             self.driver.root.after(0, lambda kind=protocol_class: self.protocols_view()._openProtocolForm(
                 self.window.project.newProtocol(kind)))
             form = self.new_form(count)
-            self.driver.picture("form_" + name.replace("VaeganProt", "").lower(), form.root)
+            self.tabs(form, "form_" + name.replace("VaeganProt", "").lower())
             self.close(form.root)
 
-    def figures_of(self, protocol_class):
+    def tabs(self, form, name):
+        """A picture of each tab of a form."""
+        notebook = next((widget for widget in widgets(form.root) if widget.winfo_class() == "TNotebook"), None)
+        tabs = self.driver.ask(notebook.tabs) if notebook is not None else [None]
+        for number, tab in enumerate(tabs, start=1):
+            if tab is not None:
+                self.driver.ask(lambda tab=tab: notebook.select(tab))
+            self.driver.picture(name if number == 1 else f"{name}_{number}", form.root)
+
+    def wizards(self):
+        """The size and the cost of a run, beside the form of states with the project's particles."""
+        protocol = self.window.project.newProtocol(VaeganProtStates)
+        protocol.useGpu.set(False)
+        known = self.newest_run(VaeganProtStates)
+        protocol.inputParticles.copy(known.inputParticles)
+        count = len(self.forms)
+        self.driver.root.after(0, lambda: self.protocols_view()._openProtocolForm(protocol))
+        form = self.new_form(count)
+        for name, picture in (("expectedCost", "wizard_cost"), ("particleDiameterAng", "wizard_size")):
+            if name == "expectedCost" and self.made_here:
+                continue  # the small set of the tests has fewer particles than the form takes
+            if name == "particleDiameterAng":
+                notebook = next(widget for widget in widgets(form.root) if widget.winfo_class() == "TNotebook")
+                self.driver.ask(lambda notebook=notebook: notebook.select(1))
+            self.press_eye(form, name)
+            shown = self.driver.wait(lambda: next((widget for widget in form.root.winfo_children()
+                                                   if widget.winfo_class() == "Toplevel"
+                                                   and widget.winfo_viewable()), None), f"the wizard of {name}")
+            if name == "expectedCost":
+                self.driver.picture(f"{picture}_measuring", shown)
+                self.driver.wait(lambda shown=shown: shown.text.get().startswith("Expected"), "a forecast", FORECAST_S)
+            self.driver.picture(picture, shown)
+            self.close(shown)
+        self.close(form.root)
+
+    def figures_of(self, run, suffix=""):
         """Every figure of a viewer."""
-        viewer = self.open_viewer(protocol_class)
-        self.driver.picture("viewer_" + protocol_class.__name__.replace("VaeganProt", "").lower(), viewer.root)
-        for button, name in VIEWS[protocol_class].items():
-            if self.made_here or button not in MAY_BE_EMPTY:
-                self.one_figure(viewer, button, name)
+        viewer = self.open_viewer(run)
+        kind = type(run).__name__.replace("VaeganProt", "").lower()
+        self.driver.picture(f"viewer_{kind}{suffix}", viewer.root)
+        for button, name in VIEWS[type(run)].items():
+            if button not in MAY_BE_EMPTY or (self.made_here and button != "showPreview"):
+                self.one_figure(viewer, button, name + suffix)
+            elif not self.made_here:
+                self.figure_or_message(viewer, button, name + suffix)
         return viewer
+
+    def figure_or_message(self, viewer, button, name):
+        """A picture of what a button shows, where that may be a message."""
+        before = set(self.driver.ask(plt.get_fignums))
+        self.press_eye(viewer, button)
+
+        def shown():
+            new = set(plt.get_fignums()) - before
+            if new:
+                return plt.figure(next(iter(new))).canvas.manager.window
+            return next((widget for widget in viewer.root.winfo_children() if widget.winfo_class() == "Toplevel"
+                         and widget.winfo_viewable()), None)
+
+        window = self.driver.wait(shown, f"the figure or the message of {name}")
+        time.sleep(1.0)
+        self.driver.picture(name, window)
+        new = set(self.driver.ask(plt.get_fignums)) - before
+        if new:
+            self.driver.ask(lambda: plt.close(next(iter(new))))
+        else:
+            self.close(window)
 
     def one_figure(self, viewer, button, name):
         """Open a figure, keep its picture, close it."""
@@ -301,14 +375,17 @@ class Session:
         self.select_run(clustering)
         driver.picture("project", self.window.root)
         self.forms_of_all()
-        self.close(self.figures_of(VaeganProtTrain3D).root)
-        viewer = self.figures_of(VaeganProtTraverse)
+        self.wizards()
+        self.close(self.figures_of(self.newest_run(VaeganProtTrain3D)).root)
+        viewer = self.figures_of(self.newest_run(VaeganProtTraverse))
         self.chimera_says_what_is_missing(viewer)
         self.close(viewer.root)
-        for protocol_class in (VaeganProtEvaluate, VaeganProtStates, VaeganProtClasses2D):
-            if self.runs_of(protocol_class):
-                self.close(self.figures_of(protocol_class).root)
-        viewer = self.figures_of(VaeganProtCluster)
+        for protocol_class in (VaeganProtEvaluate, VaeganProtStates, VaeganProtClasses2D, VaeganProtFullres):
+            for run in self.runs_of(protocol_class)[-1:]:
+                self.close(self.figures_of(run).root)
+        for run in [*self.runs_of(VaeganProtTrain2D)[-1:], *self.plane_runs()]:
+            self.close(self.figures_of(run, "_2d").root)
+        viewer = self.figures_of(clustering)
         self.table(viewer)
         self.report(viewer, clustering)
         self.lasso(viewer, clustering)
