@@ -17,13 +17,13 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 from gui_driver import Driver, GuiError, widgets, with_text
+from gui_project import make_project
 from pyworkflow.gui.project import ProjectWindow
 from pyworkflow.gui.project.viewprotocols import FormWindow
 from pyworkflow.project import Manager
 from pyworkflow.protocol import getProtocolFromDb
 
 import vaegan_scipion.protocols
-from vaegan_scipion.constants import VAEGAN_ENV_ACTIVATION
 from vaegan_scipion.protocols import (
     VaeganProtClasses2D,
     VaeganProtCluster,
@@ -35,10 +35,7 @@ from vaegan_scipion.protocols import (
     VaeganProtTrain3D,
     VaeganProtTraverse,
 )
-from vaegan_scipion.protocols.protocol_train_3d import NO_POSES
-from vaegan_scipion.tests.phantom import ProjectTest, import_phantom, make_fake_environment
 
-PROJECT = "vaegan_gui"
 RUN_S = 120
 ANALYZE = "Analyze results"
 CLOSES = ("Close", "OK", "Cancel")
@@ -61,44 +58,6 @@ VIEWS = {  # button of a viewer -> name of the picture
 # a message in place of a figure where nothing moves, was set aside or was compared, and where there is no such drawing
 MAY_BE_EMPTY = ("showFilm", "showJunk", "showFsc", "showSurfaces", "showPreview", "showCounts")
 FORECAST_S = 300
-
-
-def make_project():
-    """A project with a run of each kind, made by the stand-in engine of the tests."""
-    manager = Manager()
-    if manager.hasProject(PROJECT):
-        manager.deleteProject(PROJECT)
-    project = manager.createProject(PROJECT)
-    os.chdir(project.getPath())
-    os.environ[VAEGAN_ENV_ACTIVATION] = make_fake_environment(os.path.abspath("stand-in engine"))
-    imported = import_phantom(project)
-
-    def run(protocol_class, label, **values):
-        protocol = project.newProtocol(protocol_class, **values)
-        protocol.setObjLabel(label)
-        if protocol.hasAttribute("useGpu"):
-            protocol.useGpu.set(False)
-        return protocol
-
-    training = run(VaeganProtTrain3D, "train 3D", posesFrom=NO_POSES, boxPx=16, nCategories=4)
-    training.inputParticles.set(imported)
-    training.inputParticles.setExtended("outputParticles")
-    clustering = run(VaeganProtCluster, "embed and cluster", nNeighbors=5, doHalves=True)
-    clustering.inputTraining.set(training)
-    traversal = run(VaeganProtTraverse, "PCA traversal")
-    traversal.inputClusters.set(clustering)
-    evaluation = run(VaeganProtEvaluate, "evaluate")
-    evaluation.inputClusters.set(clustering)
-    evaluation.inputClasses.set(clustering)
-    evaluation.inputClasses.setExtended("outputClasses")
-    for protocol in (training, clustering, traversal, evaluation):
-        project.launchProtocol(protocol, wait=True)
-        if not protocol.isFinished():
-            sys.exit(f"gui: {protocol.getObjLabel()} failed: {protocol.getErrorMessage()}")
-    small = type("Small", (ProjectTest,), {"proj": project})  # the set has fewer particles than these forms take
-    for protocol_class in (VaeganProtStates, VaeganProtClasses2D):
-        small.make(protocol_class, boxPx=16, inputParticles=(imported, "outputParticles"))
-    return project.getPath()
 
 
 class Session:
@@ -125,10 +84,6 @@ class Session:
         if not found:
             raise GuiError(f"the project has no run of {protocol_class.__name__}")
         return found[-1]
-
-    def plane_runs(self):
-        """Clusterings and traversals of a 2D training, where the project has one."""
-        return [run for kind in (VaeganProtCluster, VaeganProtTraverse) for run in self.runs_of(kind, False)]
 
     def runs_of(self, protocol_class, volumetric=True):
         """Runs of a kind in the project; of clusterings and traversals those of 3D trainings, or of 2D ones."""
@@ -383,7 +338,8 @@ class Session:
         for protocol_class in (VaeganProtEvaluate, VaeganProtStates, VaeganProtClasses2D, VaeganProtFullres):
             for run in self.runs_of(protocol_class)[-1:]:
                 self.close(self.figures_of(run).root)
-        for run in [*self.runs_of(VaeganProtTrain2D)[-1:], *self.plane_runs()]:
+        for run in [*self.runs_of(VaeganProtTrain2D)[-1:], *self.runs_of(VaeganProtCluster, False)[-1:],
+                    *self.runs_of(VaeganProtTraverse, False)[-1:]]:
             self.close(self.figures_of(run, "_2d").root)
         viewer = self.figures_of(clustering)
         self.table(viewer)

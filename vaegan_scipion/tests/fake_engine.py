@@ -8,8 +8,7 @@ Environment variables ask for trouble:
 VAEGAN_FAKE_EXIT  COMMAND:CODE  that command fails with this exit code and its status.json
 VAEGAN_FAKE_MUTE  COMMAND:CODE  the same, without a word in status.json
 VAEGAN_FAKE_DROP  COMMAND       that command leaves out the particle with the highest id
-VAEGAN_FAKE_WAIT  COMMAND       that training reports a third of its images, with a checkpoint, and then waits
-"""
+VAEGAN_FAKE_WAIT  COMMAND       that training reports a third of its images, with a checkpoint, and waits"""
 import json
 import os
 import struct

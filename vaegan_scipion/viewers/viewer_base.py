@@ -19,12 +19,15 @@ from ..engine.vaegan_engine.contract.record import read_records
 from ..engine.vaegan_engine.contract.records import JunkGroup
 from ..engine_run import EngineError
 from ..protocols import VaeganProtEvaluate, VaeganProtStates, VaeganProtTraverse
+from ..protocols.form_settings import label_of
 from ..protocols.protocol_base import VaeganNamed
 from . import map_drawings, plots
 from .engine_views import BrowserView, make_report
 
 CHIMERA_DIR, MOVIES_DIR = "chimerax", "movies"
 PICTURES_DIR, PICTURE_DPI = "pictures", 200
+SAID = (EngineError, errors.EngineError, OSError)  # what is missing, in a sentence
+UNREADABLE = (*SAID, ValueError, TypeError, LookupError)  # what reading tables and maps that were cut ends in as well
 SHOWN_DETAIL_PX = 64  # a particle is smoothed to this many pixels: its noise hides it otherwise
 
 
@@ -41,17 +44,21 @@ class VaeganViewer(VaeganNamed, ProtocolViewer):
                            "button of a window saves that one, as SVG too.")
 
     def _save_pictures(self, _name: Any = None) -> List[Any]:
-        """Draw everything into files; what has nothing to show is left out."""
-        self._saved, buttons = [], self._getVisualizeDict()
+        """Draw everything into files; what has nothing to show is left out, what cannot be read is named."""
+        self._saved, buttons, failed = [], self._getVisualizeDict(), []
         try:
             for name in self.DRAWINGS:
-                buttons[name](name)
+                try:
+                    buttons[name](name)
+                except UNREADABLE as error:
+                    failed.append(f"\n{label_of(self.getParam(name))}: {reason_of(error)}")
             saved = self._saved
         finally:
             self._saved = None
         if not saved:
-            return [self.errorMessage("This run has nothing to draw yet.", "Nothing saved")]
-        return [self.infoMessage(f"{len(saved)} files are in {os.path.dirname(os.path.abspath(saved[0]))}", "Saved")]
+            return [self.errorMessage("This run has nothing to draw yet." + "".join(failed), "Nothing saved")]
+        return [self.infoMessage(f"{len(saved)} files are in {os.path.dirname(os.path.abspath(saved[0]))}"
+                                 + "".join(failed), "Saved")]
 
     def _save(self, draw: Callable[..., Any], arguments: Any, title: str, size_in: Any) -> None:
         """One drawing as PNG and PDF, named by its title."""
@@ -70,9 +77,9 @@ class VaeganViewer(VaeganNamed, ProtocolViewer):
         """Show what a button stands for; a message where the run has not made it (yet)."""
         try:
             super()._visualizeParam(paramName)
-        except (EngineError, errors.EngineError, OSError) as error:
+        except UNREADABLE as error:
             why = "It is not finished." if not self.protocol.isFinished() else "Run it again with Restart."
-            self.showError(f"This run has nothing to show here. {why}\n\n{error}")
+            self.showError(f"This run has nothing to show here. {why}\n\n{reason_of(error)}")
 
     def figure_view(self, draw: Callable[..., Any], *arguments: Any, title: str = "",
                     size_in: Any = (8, 6)) -> List[Any]:
@@ -142,6 +149,13 @@ class VaeganViewer(VaeganNamed, ProtocolViewer):
             return [BrowserView(make_report(self.protocol, clustering, **{**runs, **chosen}))]
         except (EngineError, errors.EngineError) as error:
             return [self.errorMessage(str(error), "No report")]
+
+
+def reason_of(error: Exception) -> str:
+    """Why results cannot be shown."""
+    if isinstance(error, SAID):
+        return str(error)
+    return f"A file of its results is cut, or of another release ({type(error).__name__}: {error})."
 
 
 class FilledPlotter(EmPlotter):

@@ -9,7 +9,7 @@ from ..engine.vaegan_engine.contract import result_files
 from ..engine.vaegan_engine.contract.status import read_status
 from ..protocols import VaeganProtTrain2D, VaeganProtTrain3D
 from . import plots
-from .moving import LiveCurves
+from .moving import LiveCurves, headline
 from .viewer_base import VaeganViewer, read_picture
 
 
@@ -18,7 +18,7 @@ class VaeganTrainViewer(VaeganViewer):
 
     _label = "viewer training"
     _targets = [VaeganProtTrain2D, VaeganProtTrain3D]
-    DRAWINGS = ("showComponents", "showPreview")
+    DRAWINGS = ("showCurves", "showComponents", "showPreview")
 
     def _defineParams(self, form: Any) -> None:
         form.addSection(label="Visualization")
@@ -45,6 +45,9 @@ class VaeganTrainViewer(VaeganViewer):
 
         if not read_rows():
             return [self.errorMessage("The training has not finished its first tick.", "Nothing to show")]
+        if self._saved is not None:  # a file does not move
+            return self.figure_view(plots.draw_curves, read_rows(), headline(read_status(folder)), title="Training",
+                                    size_in=(11, 8))
         return self.figure_view(LiveCurves, read_rows, lambda: read_status(folder), title="Training", size_in=(11, 8))
 
     def _components(self, _name: Any = None) -> List[Any]:
