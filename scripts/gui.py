@@ -21,7 +21,7 @@ LIBRARIES = {"xcb-xinerama": "libxcb-xinerama0", "xcb-icccm": "libxcb-icccm4", "
              "xcb-keysyms": "libxcb-keysyms1", "xcb-render-util": "libxcb-render-util0",
              "xkbcommon-x11": "libxkbcommon-x11-0", "xcb-shape": "libxcb-shape0"}
 SCREEN = "1500x1000x24"
-TIME_LIMIT_S = 540
+TIME_LIMIT_S = 540 * float(os.environ.get("VAEGAN_GUI_PATIENCE", 1))
 
 
 def missing_programs() -> list[str]:

@@ -3,6 +3,7 @@
 The driver lives in a thread of the program that it drives: it asks Tk where things are, and everything it does
 goes through the X server, as a person's mouse would.
 """
+import os
 import queue
 import subprocess
 import threading
@@ -10,7 +11,7 @@ import time
 from pathlib import Path
 
 POLL_MS = 40
-WAIT_S = 60
+WAIT_S = 60 * float(os.environ.get("VAEGAN_GUI_PATIENCE", 1))  # more on a machine that does much else
 COLOURS = 160  # of a saved picture
 
 
