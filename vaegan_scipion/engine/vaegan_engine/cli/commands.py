@@ -17,6 +17,7 @@ class Command:
     run: str  # called with (settings, results folder), or with nothing where there are no settings
     settings: str = ""  # settings dataclass
     resumable: bool = False  # has --resume, and its function a parameter of that name
+    shared: bool = False  # has --processes: several processes can share its work
     forecast: bool = False  # has --forecast, and large sets are told what to expect
     presets: bool = False  # has --config and --set, over a preset
     out_help: str = _FOLDER
@@ -35,7 +36,7 @@ _TABLE = (
     Command("prepare", "prepare the images that states, classes2d, train3d and train2d share (--prepared)",
             "data.prepare:run_prepare", "data.prepare:PrepareOptions"),
     Command("states", "find states, poses and maps of particles (expectation maximisation)",
-            "refine.refine:run_states", "contract.settings:StatesRun", resumable=True, forecast=True),
+            "refine.refine:run_states", "contract.settings:StatesRun", resumable=True, shared=True, forecast=True),
     Command("fullres", "refine every state locally at full resolution, in the particles' own box",
             "fullres.fullres:run_fullres", "contract.settings:FullresRun", resumable=True),
     Command("classes2d", "class averages of particles with their alignment in the plane, junk marked",

@@ -12,16 +12,19 @@ from typing import Any
 
 from .. import __version__
 from ..contract import run_json
-from ..contract.errors import EXIT_DATA, EXIT_DONE, EXIT_SIGINT, ConfigError, DataError, EngineError
+from ..contract.errors import EXIT_DONE, EXIT_SIGINT, ConfigError, DataError, EngineError
 from ..contract.presets import build_run, parse_setting
 from ..contract.run_json import from_dict, merged
 from ..contract.settings import DataConfig, TrainRun
 from ..contract.status import record_failure
+from ..runtime import launch
+from ..runtime.place import is_first, place
 from .commands import COMMANDS, Command
 from .options import add_settings, given
 
 _WHAT = "States, poses and maps of uncurated cryo-EM particles, and the landscape between them by a VAE-GAN."
 _RESUME_HELP = "Continue from the newest checkpoint"
+_PROCESSES_HELP = "Processes of this machine that share the work, one for each GPU (default: 1)"
 _FORECAST_HELP = "Measure on this machine what time, memory and disk the run will take, say it, and run nothing"
 
 
@@ -39,6 +42,7 @@ def build_parser(asked: str = "") -> argparse.ArgumentParser:
     run.add_argument("run_json", type=Path)
     run.add_argument("--out", type=Path, help="Results folder (default: the folder of run.json)")
     run.add_argument("--resume", action="store_true", help="Continue a training or refinement from its checkpoint")
+    run.add_argument("--processes", type=int, metavar="N", default=1, help=_PROCESSES_HELP)
     run.add_argument("--forecast", action="store_true", help=_FORECAST_HELP)
     return parser
 
@@ -55,6 +59,8 @@ def add_options(parser: argparse.ArgumentParser, command: Command) -> None:
                             help="One setting, for example training.total_kimg=64; may be repeated")
     if command.resumable:
         parser.add_argument("--resume", action="store_true", help=_RESUME_HELP)
+    if command.shared:
+        parser.add_argument("--processes", type=int, metavar="N", default=1, help=_PROCESSES_HELP)
     if command.forecast:
         parser.add_argument("--forecast", action="store_true", help=_FORECAST_HELP)
     if command.details:
@@ -106,7 +112,7 @@ def box_was_asked_for(values: dict[str, Any], settings: Sequence[str]) -> bool:
 def start(command: Command, settings: Any, out_dir: Path | None, args: argparse.Namespace) -> None:
     """Run a command after what is expected of it was said, or say only that."""
     resumed = {"resume": args.resume} if command.resumable else {}
-    if command.forecast and not resumed.get("resume"):
+    if command.forecast and not resumed.get("resume") and is_first():
         from ..evaluation.forecast import forecasts
 
         if args.forecast:
@@ -128,23 +134,47 @@ def main(argv: Sequence[str]) -> int:
     """Run a command line, its words without the program's name; returns the exit code (see ``errors``)."""
     args = build_parser(next((word for word in argv if not word.startswith("-")), "")).parse_args(argv)
     try:
+        if starts_others(args):
+            return launch.run_processes([sys.executable, "-m", __package__.partition(".")[0], *argv], args.processes)
         if args.command == "run":
             run_file(args)
         else:
             run_command(COMMANDS[args.command], args)
     except EngineError as error:
-        print(f"vaegan {args.command}: {error}", file=sys.stderr)
-        leave_reason(args, error)
-        return error.exit_code
+        return ended_by(args, error)
     except OSError as error:
-        problem = DataError(f"{error.filename or 'a file'}: {error.strerror or error}.",
-                            "Give files and folders that can be read and written, with disk space left.")
-        print(f"vaegan {args.command}: {problem}", file=sys.stderr)
-        leave_reason(args, problem)
-        return EXIT_DATA
+        return ended_by(args, DataError(f"{error.filename or 'a file'}: {error.strerror or error}.",
+                                        "Give files and folders that can be read and written, with disk space left."))
     except KeyboardInterrupt:
         return EXIT_SIGINT
     return EXIT_DONE
+
+
+def starts_others(args: argparse.Namespace) -> bool:
+    """Whether this process starts the several that are asked for, and is not one of them.
+
+    Raises ConfigError where a command cannot be shared.
+    """
+    asked, count = getattr(args, "processes", 1), place().count
+    if asked < 1:
+        raise ConfigError(f"processes is {asked}.", "Give 1 or more.")
+    name = run_json.read_run(args.run_json).command if args.command == "run" else args.command
+    if max(asked, count) > 1 and not COMMANDS[name].shared:
+        shared = ", ".join(command.name for command in COMMANDS.values() if command.shared)
+        raise ConfigError(f"{max(asked, count)} processes are asked for {name}.", f"Several share {shared} alone.")
+    return asked > 1 and count == 1 and not args.forecast
+
+
+def ended_by(args: argparse.Namespace, error: EngineError) -> int:
+    """Say why the command ends, once; returns the exit code."""
+    if is_first():
+        print(f"vaegan {args.command}: {error}", file=sys.stderr)
+        leave_reason(args, error)
+    else:
+        from ..runtime import processes
+
+        processes.tell_failure(error)
+    return error.exit_code
 
 
 def leave_reason(args: argparse.Namespace, error: EngineError) -> None:

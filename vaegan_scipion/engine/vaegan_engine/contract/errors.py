@@ -9,6 +9,7 @@ EXIT_CONFIG = 2
 EXIT_DATA = 3
 EXIT_DIVERGED = 4
 EXIT_OUT_OF_MEMORY = 5
+EXIT_PROCESS_LOST = 6
 EXIT_SIGINT = 130
 EXIT_SIGTERM = 143
 
@@ -46,6 +47,14 @@ class OutOfMemoryError(EngineError):
     """The device ran out of memory."""
 
     exit_code = EXIT_OUT_OF_MEMORY
+
+
+class ProcessLostError(EngineError):
+    """One of several processes of a run ended before it; the exit code is its own where it could say why."""
+
+    def __init__(self, message: str, hint: str = "", exit_code: int = EXIT_PROCESS_LOST) -> None:
+        super().__init__(message, hint)
+        self.exit_code = exit_code
 
 
 class StoppedError(EngineError):

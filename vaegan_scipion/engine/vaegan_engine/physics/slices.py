@@ -19,7 +19,7 @@ from . import slice_kernels
 from .fourier_band import Band
 from .map_resize import MAP_MARGIN_SHELLS, resized_maps, working_box_px
 from .projection import gridding_correction, map_to_fourier
-from .shards import in_parts
+from .shards import in_parts, n_processes, shared_parts
 
 PAD = 2
 CHUNK_IMAGES = 512  # at a time; more no longer fit the cache
@@ -161,12 +161,18 @@ def add_slices(part: Callable[[slice], tuple[Tensor, Tensor]], band: Band, A: Te
     sums = torch.zeros(size, size, size // 2 + 1, dtype=torch.complex64, device=A.device)
     powers = torch.zeros(sums.shape, device=A.device)
     if A.device.type != "cpu":
-        for first in range(0, len(A), chunk):
-            rows = slice(first, first + chunk)
-            values = part(rows)
-            for turn in group:
-                top, bottom = scatter(*values, stencil(band, A[rows] @ turn, size), map_px)
-                sums, powers = sums + top, powers + bottom
+        def scattered(first: int, end: int) -> tuple[Tensor, Tensor]:
+            own = torch.zeros_like(sums), torch.zeros_like(powers)
+            for start in range(first, end, chunk):
+                rows = slice(start, min(start + chunk, end))
+                values = part(rows)
+                for turn in group:
+                    more = scatter(*values, stencil(band, A[rows] @ turn, size), map_px)
+                    own = own[0] + more[0], own[1] + more[1]
+            return own
+
+        for top, bottom in shared_parts(scattered, len(A), max(1, math.ceil(len(A) / n_processes())), threads=False):
+            sums, powers = sums + top, powers + bottom
         return sums, powers
     points, copies = grid_points(band), [as_numpy(A @ turn) for turn in group]
     reach = math.ceil(PAD * float(band.kxy.norm(dim=1).max()) - 1e-3) + 1
@@ -181,7 +187,7 @@ def add_slices(part: Callable[[slice], tuple[Tensor, Tensor]], band: Band, A: Te
         return cube
 
     n_sums = max(1, min(_SUMS, _MOST_SUMMED // (3 * (2 * reach + 1) ** 2 * (reach + 1))))
-    cubes = in_parts(work, len(A), max(_LEAST_ADDED, math.ceil(len(A) / n_sums)))
+    cubes = shared_parts(work, len(A), max(_LEAST_ADDED, math.ceil(len(A) / n_sums)))
     while cubes:  # each is let go at once: of a large box it is as large as the sums
         slice_kernels.add_cube(cubes.pop(0), size, torch.view_as_real(sums).numpy(), powers.numpy())
     return sums, powers

@@ -14,14 +14,14 @@ from torch import Tensor
 from ..physics.ctf import ctf_at
 from ..physics.fourier_band import Band, columns_of, image_transforms, make_band, shell_sums
 from ..physics.memory_limit import share_bytes
-from ..physics.shards import in_parts
+from ..physics.shards import in_parts, shared_parts
 from ..physics.slices import half_radius
 
 _READ_IMAGES = 1024  # at a time
 _READ_PIXELS = 2 ** 23  # at a time, of some 20 bytes each with their transforms
 MOST_STORED = 2 ** 28  # coefficients, of 8 bytes: 2 GB
 STORED_PART = 0.3  # of the memory that a run may hold
-_WRITTEN_IMAGES = 2 ** 14  # at a time, to a store on disk
+_STORED_IMAGES = 2 ** 14  # at a time, to a store in memory or on disk
 _SAMPLE_IMAGES = 1000  # for the starting noise and scale
 
 
@@ -94,8 +94,13 @@ class Images:
             images = np.asarray(self.images[rows[first:end]], np.float32)
             made[first:end] = image_transforms(torch.from_numpy(images).to(self.device), band)
 
-        in_parts(read, len(rows), max(1, min(_READ_IMAGES, _READ_PIXELS // self.box_px ** 2)))
+        in_parts(read, len(rows), self._n_read)
         return made
+
+    @property
+    def _n_read(self) -> int:
+        """Images that are read at a time."""
+        return max(1, min(_READ_IMAGES, _READ_PIXELS // self.box_px ** 2))
 
     def with_stored(self, radius: float, folder: Path | None = None) -> Images:
         """The images with their transforms within ``radius`` shells in memory, where there is room (``stored_bytes``).
@@ -106,14 +111,19 @@ class Images:
         band, rows = make_band(self.box_px, radius, self.device), np.arange(len(self))
         plain = replace(self, stored=None)
         if stored_bytes(len(rows), len(band.index)):
-            return replace(self, stored=Stored(band, plain.transforms(rows, band)))
-        if folder is None or self.device.type != "cpu":
+            values = torch.empty(len(rows), len(band.index), dtype=torch.complex64, device=self.device)
+        elif folder is None or self.device.type != "cpu":
             return self
-        values = file_of(folder, (len(rows), len(band.index)))
-        for first in range(0, len(rows), _WRITTEN_IMAGES):
-            some = rows[first:first + _WRITTEN_IMAGES]
-            values[some] = plain.transforms(some, band).numpy()
-        return replace(self, stored=Stored(band, torch.from_numpy(values)))
+        else:
+            values = torch.from_numpy(file_of(folder, (len(rows), len(band.index))))
+        for first in range(0, len(rows), _STORED_IMAGES):
+            some = rows[first:first + _STORED_IMAGES]
+
+            def part(start: int, end: int, some: np.ndarray = some) -> Tensor:
+                return plain.transforms(some[start:end], band)
+
+            values[first:first + len(some)] = torch.cat(shared_parts(part, len(some), self._n_read))
+        return replace(self, stored=Stored(band, values))
 
     def part(self, rows: np.ndarray) -> Images:
         """Some of the images, in memory."""

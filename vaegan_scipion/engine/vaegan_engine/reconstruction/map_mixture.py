@@ -24,7 +24,7 @@ from torch import Tensor
 from ..physics.fourier_band import Band, shell_sums
 from ..physics.map_constraint import MapConstraint
 from ..physics.map_resize import resized_maps, resized_transforms
-from ..physics.shards import in_parts
+from ..physics.shards import shared_parts
 from ..physics.slices import PAD, add_slices, as_numpy, map_box_px, take_slices, transforms_of
 from . import posterior_kernels as kernels
 from .least_squares import solved
@@ -80,6 +80,11 @@ class Posterior(NamedTuple):
     def map_posterior(self) -> Tensor:
         """``(n, c)`` probabilities of the maps."""
         return self.log_evidence.softmax(1)
+
+
+def joined(parts: list[Posterior]) -> Posterior:
+    """The posterior of images in a row from those of some of them."""
+    return Posterior(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
 class MapMixture:
@@ -194,8 +199,7 @@ def search(images: Shifted, model: MapMixture, templates: Templates, entries: bo
         made = posterior_compiled if scores.device.type == "cpu" else posterior
         return made(scores, power, n_maps, entries, spread).moved(start)
 
-    parts = in_parts(part, len(transforms), chunk)
-    return Posterior(*(torch.cat(column) for column in zip(*parts, strict=True)))
+    return joined(shared_parts(part, len(transforms), chunk))
 
 
 def posterior(scores: Tensor, power: Tensor, n_maps: int, entries: bool, spread: float) -> Posterior:

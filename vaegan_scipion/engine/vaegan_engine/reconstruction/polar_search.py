@@ -22,9 +22,9 @@ from torch import Tensor
 
 from ..physics.fourier_band import Band
 from ..physics.rotations import product_rotations
-from ..physics.shards import in_parts
+from ..physics.shards import shared_parts
 from ..physics.slices import take_slices, transforms_of
-from .map_mixture import MapMixture, Posterior, Shifted, posterior_compiled
+from .map_mixture import MapMixture, Posterior, Shifted, joined, posterior_compiled
 from .polar_basis import Basis, Lost, fitted_basis, power_harmonics, ring_harmonics, ring_sums, rings_of
 from .polar_kernels import join_half_turns
 
@@ -154,9 +154,9 @@ def search_polar(images: Shifted, model: MapMixture, templates: PolarTemplates, 
         power = power.unflatten(2, (n_maps, -1)).permute(1, 2, 0, 3).repeat(1, 1, 2, 1).flatten(1)
         return posterior_compiled(scores.view(len(weighted), len(phases), -1), power, n_maps, entries, spread)
 
-    def part(start: int, end: int) -> list[Posterior]:
+    def part(start: int, end: int) -> Posterior:
         arrays = *torch.empty(3, chunk * row_size // 2), torch.empty(chunk * row_size)
-        return [some(slice(first, min(first + chunk, end)), arrays).moved(first) for first in range(start, end, chunk)]
+        return joined([some(slice(first, min(first + chunk, end)), arrays).moved(first)
+                       for first in range(start, end, chunk)])
 
-    parts = [found for several in in_parts(part, len(transforms), _PART_IMAGES) for found in several]
-    return Posterior(*(torch.cat(column) for column in zip(*parts, strict=True)))
+    return joined(shared_parts(part, len(transforms), _PART_IMAGES))

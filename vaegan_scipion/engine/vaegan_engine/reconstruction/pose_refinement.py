@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..physics.fourier_band import Band, shift_phases
-from ..physics.shards import in_parts
+from ..physics.shards import shared_parts
 from ..physics.slices import PAD, as_numpy, floats, gather, gather_slopes, stencil
 from . import pose_kernels
 
@@ -72,21 +72,24 @@ def refine_poses(map_ft: Tensor, images: AtPoses, precision: Tensor, iterations:
 
 def _compiled(map_ft: Tensor, images: AtPoses, precision: Tensor, iterations: int) -> tuple[Tensor, Tensor, Tensor]:
     """``refine_together`` image by image."""
-    rotations, shifts_px = (x.clone(memory_format=torch.contiguous_format)
-                            for x in (images.rotations, images.shifts_px))
-    cost = torch.empty(len(rotations))
+    if len(images.rotations) == 0:
+        return images.rotations, images.shifts_px, images.rotations.new_empty(0)
     samples, transforms = floats(map_ft).reshape(-1), floats(images.transforms)
     ctfs, weights = as_numpy(images.ctf), as_numpy(precision)
     k, turn = as_numpy(images.band.kxy.to(torch.int32)), 2 * math.pi / images.band.box_px
-    outs = [x.numpy() for x in (rotations, shifts_px, cost)]
 
-    def work(first: int, end: int) -> None:
+    def work(first: int, end: int) -> tuple[Tensor, Tensor, Tensor]:
         own = slice(first, end)
+        rotations, shifts_px = (x[own].clone(memory_format=torch.contiguous_format)
+                                for x in (images.rotations, images.shifts_px))
+        made = rotations, shifts_px, torch.empty(end - first)
         pose_kernels.refine_images(samples, len(map_ft), k, PAD, turn, transforms[own], ctfs[own],
-                                   weights[own] if weights.ndim == 2 else weights[None], *(out[own] for out in outs),
+                                   weights[own] if weights.ndim == 2 else weights[None], *(out.numpy() for out in made),
                                    iterations, _FIRST_DAMPING, _LESS, _MORE)
+        return made
 
-    in_parts(work, len(rotations), _REFINED_TOGETHER)
+    rotations, shifts_px, cost = map(torch.cat, zip(*shared_parts(work, len(images.rotations), _REFINED_TOGETHER),
+                                                    strict=True))
     return rotations, shifts_px, cost
 
 

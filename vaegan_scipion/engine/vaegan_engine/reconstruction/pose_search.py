@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..physics.fourier_band import make_band, shift_grid, shift_phases
 from ..physics.rotations import random_rotations, super_fibonacci_rotations
+from ..physics.shards import n_processes, shared_parts
 from .images import Images
 from .map_mixture import MapMixture, Posterior, Shifted, Templates, accumulate, search
 from .polar_search import PolarTemplates, polar_templates, search_polar
@@ -130,18 +131,21 @@ def search_all(data: Images, model: MapMixture, rows: np.ndarray, radius: float,
     """E step over ``rows`` with the maps held fixed; ``finer_shifts``: how many times finer the shifts are."""
     band = make_band(data.box_px, radius, data.device)
     shifts = shift_grid_of(data, radius, largest_shift_px, finer_shifts)
-    phases, templates = shift_phases(band, shifts), None
-    parts: list[Posterior] = []
-    for first in range(0, len(rows), batch):
-        mine = rows[first:first + batch]
-        images = Shifted(*data.coefficients(mine, band), band, phases)
-        if templates is None:
-            templates = templates_for(images, model, n_rotations, torch.eye(3, device=data.device))
-        parts.append(searched(images, model, templates, entries=False, spread=data.contrast_spread))
+    phases = shift_phases(band, shifts)
+    first_images = Shifted(*data.coefficients(rows[:batch], band), band, phases)
+    templates = templates_for(first_images, model, n_rotations, torch.eye(3, device=data.device))
+    done, together = 0, n_processes()
+
+    def part(first: int, end: int) -> tuple[Tensor, Tensor, Tensor]:
+        nonlocal done
+        images = first_images if first == 0 else Shifted(*data.coefficients(rows[first:end], band), band, phases)
+        found = searched(images, model, templates, entries=False, spread=data.contrast_spread)
         if progress:
-            progress(len(mine))
-    assert templates is not None
-    rotation = torch.cat([part.best_rotation for part in parts])
-    shift = torch.cat([part.best_shift for part in parts])
-    evidence = torch.cat([part.log_evidence for part in parts])
+            more = min(together * (end - first), len(rows) - done)  # other processes are about as fast
+            progress(more)
+            done += more
+        return found.best_rotation, found.best_shift, found.log_evidence
+
+    parts = shared_parts(part, len(rows), batch, threads=False)
+    rotation, shift, evidence = map(torch.cat, zip(*parts, strict=True))
     return Search(evidence.cpu().numpy(), templates.rotations[rotation], shifts[shift])

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..physics.fourier_band import Band, shift_phases
 from ..physics.rotations import super_fibonacci_rotations
-from ..physics.shards import in_parts
+from ..physics.shards import shared_parts
 from .images import Images
 from .map_mixture import MapMixture
 from .pose_search import shift_grid_of
@@ -41,7 +41,7 @@ def orientation_gain(data: Images, model: MapMixture, rows: Tensor, band: Band, 
         gain = (log_p.exp() * (log_p + math.log(len(grid)))).sum(2)
         return (gain * by_map.logsumexp(2).softmax(1)).sum(1)
 
-    return torch.cat(in_parts(part, len(rows), chunk))
+    return torch.cat(shared_parts(part, len(rows), chunk))
 
 
 def open_angle_deg(gain: float) -> float:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..physics.fourier_band import Band, columns_of, shift_phases
 from ..physics.memory_limit import share_bytes
-from ..physics.shards import in_parts
+from ..physics.shards import n_processes, shared_parts
 from ..physics.slices import images_per_chunk, transform_of
 from .images import Images
 from .pose_refinement import AtPoses, refine_poses
@@ -37,20 +37,31 @@ class Coefficients:
         self.data, self.rows, self.band = data, rows, band
         few = len(rows) * len(band.index) <= min(MOST_HELD if most_held is None else most_held,
                                                  share_bytes(HELD_PART) / 12)
-        self._held = data.coefficients(rows, band) if few else None
+        self._held: tuple[Tensor, Tensor] | None = None
+        self._is_held = np.zeros(len(rows), bool)
+        if few and n_processes() == 1:
+            self._held, self._is_held = data.coefficients(rows, band), np.ones(len(rows), bool)
+        elif few:  # each process makes those that it needs
+            shape, device = (len(rows), len(band.index)), data.device
+            self._held = (torch.empty(shape, dtype=torch.complex64, device=device), torch.empty(shape, device=device))
 
     def within(self, band: Band) -> Coefficients:
         """The same images in a narrower band."""
         narrower = Coefficients(self.data, self.rows, band, most_held=0)
         if self._held is not None:
-            columns = columns_of(band, self.band)
-            narrower._held = self._held[0][:, columns], self._held[1][:, columns]
+            columns, (transforms, ctf) = columns_of(band, self.band), self[:]
+            narrower._held, narrower._is_held = (transforms[:, columns], ctf[:, columns]), self._is_held
         return narrower
 
     def __getitem__(self, at: slice | np.ndarray) -> tuple[Tensor, Tensor]:
         if self._held is None:
             return self.data.coefficients(self.rows[at], self.band)
         transforms, ctf = self._held
+        if not self._is_held[at].all():
+            new = np.arange(len(self.rows))[at][~self._is_held[at]]
+            where = torch.from_numpy(new).to(transforms.device)
+            transforms[where], ctf[where] = self.data.coefficients(self.rows[new], self.band)
+            self._is_held[new] = True
         return transforms[at], ctf[at]
 
 
@@ -133,7 +144,7 @@ class InChunks(Protocol):
 
 def in_chunks(part: Callable[[slice], T], n: int, n_points: int = 0) -> list[T]:
     """``part(rows)`` of n images of ``n_points`` coefficients, ``images_per_chunk`` at a time, in their order."""
-    return in_parts(lambda first, end: part(slice(first, end)), n, images_per_chunk(n_points))
+    return shared_parts(lambda first, end: part(slice(first, end)), n, images_per_chunk(n_points))
 
 
 def posed(transforms: Tensor, ctf: Tensor, rotations: Tensor, shifts_px: Tensor, band: Band) -> Posed:

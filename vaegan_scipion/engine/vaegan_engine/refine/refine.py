@@ -37,8 +37,9 @@ from ..contract.symmetry import is_symmetric
 from ..data.particle_tables import read_cluster_rows
 from ..data.pose_table import read_poses
 from ..data.prepared_images import ParticleCache
-from ..runtime import compute
+from ..runtime import compute, processes
 from ..runtime.journal import Journal
+from ..runtime.place import is_first
 from ..runtime.step_store import Checkpoints
 from ..runtime.stop_signals import stoppable
 from .detail.common_frame import lay_in_one_frame
@@ -78,35 +79,45 @@ def run_states(asked: StatesRun, out_dir: Path, resume: bool = False, tuning: Re
     out_dir, run = Path(out_dir), with_data(asked)
     device = compute.prepare_device(run.compute)
     compute.work_in_parts(run.compute)
-    cache = open_images(run, out_dir, resume)
-    check(run, cache, tuning.min_state)
-    problem = problem_of(run, cache, device, tuning, out_dir / result_files.CACHE)
-    maps = cluster_maps(run, cache.box_px, cache.pixel_size_ang)
-    steps = Checkpoints(out_dir, settings_of(run, cache, maps), device, resume)
-    if resume and steps.finished():
-        print(f"{out_dir}: the refinement is finished")
-        return read_record(StatesSummary, out_dir / result_files.STATES_JSON, "states")
-    run_json.write_run(asked, out_dir / result_files.RUN_JSON)
-    recorder = Recorder(Journal(out_dir, resumed=bool(steps.names())), steps)
-    print(f"{len(cache)} particles of {cache.box_px} px, {cache.pixel_size_ang:.3f} A/px, "
-          f"on {compute.describe(device)}")
-    print(f"resolution: {shells_text(problem.settings, problem.images)}", flush=True)
-    with stoppable(out_dir):
-        start = partial(ab_initio, problem, maps, recorder) if problem.poses is None else partial(known_start, problem)
-        problem, assignment, evidence = find_states(problem, recorder.step("ab_initio", start), recorder)
-        problem = replace(problem, half_set=half_sets_of_all(problem, assignment, cache.particle_id))
-        moving = [False] * assignment.n_states
-        if evidence.structured:
-            assignment, moving = follow_motions(problem, assignment, recorder)
-        halves, assignment = refine_details(problem, assignment, moving, recorder)
-        assignment, halves, frames = recorder.step("frame", partial(lay_in_one_frame, problem, assignment, halves))
-        motions: list[Motion | None] = [None] * len(halves)
-        if evidence.structured:
-            motions = find_motions(problem, assignment, recorder)
-        refined = output.Refined(assignment, halves, frames, motions, evidence)
-        details = output.write(problem, replace(cache, half_set=problem.half_set), refined, out_dir)
+    with processes.joined(device):
+        cache = processes.in_turn(partial(open_images, run, out_dir, resume))
+        check(run, cache, tuning.min_state)
+        problem = problem_of(run, cache, device, tuning, out_dir / result_files.CACHE)
+        maps = cluster_maps(run, cache.box_px, cache.pixel_size_ang)
+        steps = Checkpoints(out_dir, settings_of(run, cache, maps), device, resume)
+        if resume and steps.finished():
+            print(f"{out_dir}: the refinement is finished")
+            return read_record(StatesSummary, out_dir / result_files.STATES_JSON, "states")
+        if is_first():
+            run_json.write_run(asked, out_dir / result_files.RUN_JSON)
+        recorder = Recorder(Journal(out_dir, resumed=bool(steps.names())), steps)
+        print(f"{len(cache)} particles of {cache.box_px} px, {cache.pixel_size_ang:.3f} A/px, "
+              f"on {compute.describe(device)}")
+        print(f"resolution: {shells_text(problem.settings, problem.images)}", flush=True)
+        with stoppable(out_dir):
+            problem, refined = refine(problem, maps, cache.particle_id, recorder)
+            if is_first():
+                output.write(problem, replace(cache, half_set=problem.half_set), refined, out_dir)
+            processes.wait()
     steps.clear()
-    return details
+    return read_record(StatesSummary, out_dir / result_files.STATES_JSON, "states")
+
+
+def refine(problem: Problem, maps: Tensor | None, particle_id: np.ndarray, recorder: Recorder
+           ) -> tuple[Problem, output.Refined]:
+    """All steps, and the problem as it is known after them; ``maps`` (c, d, d, d) to start from, where there are."""
+    start = partial(ab_initio, problem, maps, recorder) if problem.poses is None else partial(known_start, problem)
+    problem, assignment, evidence = find_states(problem, recorder.step("ab_initio", start), recorder)
+    problem = replace(problem, half_set=half_sets_of_all(problem, assignment, particle_id))
+    moving = [False] * assignment.n_states
+    if evidence.structured:
+        assignment, moving = follow_motions(problem, assignment, recorder)
+    halves, assignment = refine_details(problem, assignment, moving, recorder)
+    assignment, halves, frames = recorder.step("frame", partial(lay_in_one_frame, problem, assignment, halves))
+    motions: list[Motion | None] = [None] * len(halves)
+    if evidence.structured:
+        motions = find_motions(problem, assignment, recorder)
+    return problem, output.Refined(assignment, halves, frames, motions, evidence)
 
 
 def problem_of(run: StatesRun, cache: ParticleCache, device: torch.device, tuning: RefineTuning, folder: Path

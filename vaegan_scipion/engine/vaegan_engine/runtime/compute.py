@@ -11,6 +11,7 @@ from ..contract.errors import ConfigError
 from ..contract.settings import ComputeConfig
 from ..physics import memory_limit, shards
 from .memory import free_gb
+from .place import place
 
 
 def versions() -> dict[str, str]:
@@ -32,17 +33,24 @@ def free_cores() -> int:
 def work_in_parts(compute: ComputeConfig) -> None:
     """Let work in parts (``shards``) run on the threads asked for, or on all cores: its threads do not wait for others.
 
-    What a part computes has the same bits on any number of threads; torch keeps to one thread in all the process.
+    Each of several processes on this machine has as many threads as are asked for, or its part of the cores. What a
+    part computes has the same bits on any number of threads; torch keeps to one thread in all the process.
     """
-    shards.use_threads(compute.threads or own_cores())
+    shards.use_threads(compute.threads or max(1, own_cores() // place().count_here))
 
 
 def prepare_device(compute: ComputeConfig) -> torch.device:
-    """Choose the device, set the thread count, the limit of memory and full float32 precision."""
-    memory_limit.use_memory(compute.memory_gb or free_gb() / 2)
+    """Choose the device, set the thread count, the limit of memory and full float32 precision.
+
+    Several processes on this machine share its memory, and each has a GPU of its own.
+    """
+    here = place()
+    memory_limit.use_memory((compute.memory_gb or free_gb() / 2) / here.count_here)
     name = compute.device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and here.count_here > 1:
+        name = f"cuda:{here.number_here}"
     try:
         device = torch.device(name)
     except RuntimeError as error:

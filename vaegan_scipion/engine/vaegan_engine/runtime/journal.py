@@ -8,25 +8,32 @@ from typing import Any
 from ..contract import result_files
 from ..contract.status import update_status
 from . import compute
+from .place import is_first
 
 
 class Journal:
-    """What happened, in ``log.jsonl``, on the screen and in ``status.json``."""
+    """What happened, in ``log.jsonl``, on the screen and in ``status.json``; of several processes the first tells."""
 
     def __init__(self, out_dir: Path, resumed: bool) -> None:
         """A new log, or where the refinement is resumed, the old one goes on."""
+        self.out_dir, self.began = out_dir, time.time()
+        if not is_first():
+            return
         if not resumed:
             (out_dir / result_files.LOG_JSONL).unlink(missing_ok=True)
         lines = result_files.read_jsonl(out_dir / result_files.LOG_JSONL)
-        self.out_dir, self.began = out_dir, time.time() - (lines[-1]["seconds"] if lines else 0.0)
+        self.began -= lines[-1]["seconds"] if lines else 0.0
         update_status(out_dir, error=None, versions=compute.versions())
 
     def stage(self, name: str, text: str) -> None:
         """A new stage begins."""
         print(f"{name}: {text}", flush=True)
-        update_status(self.out_dir, state="running", stage=name)
+        if is_first():
+            update_status(self.out_dir, state="running", stage=name)
 
     def note(self, **values: Any) -> None:
         """One line of ``log.jsonl``."""
+        if not is_first():
+            return
         seconds = round(time.time() - self.began, 1)
         result_files.append_jsonl(self.out_dir / result_files.LOG_JSONL, {"seconds": seconds, **values})

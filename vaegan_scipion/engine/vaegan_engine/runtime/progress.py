@@ -7,6 +7,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from .place import is_first
+
 LOG_INTERVAL_S = 10.0
 _STATE_FORMAT = "{n_fmt}/{total_fmt}{unit}, {rate_fmt}, {remaining} left{postfix}"
 _TERMINAL_FORMAT = "{desc}: {percentage:3.0f} %|{bar}| " + _STATE_FORMAT
@@ -49,7 +51,8 @@ def progress_bar(total: int | None, desc: str, unit: str, enabled: bool = True,
     """
     terminal = sys.stderr.isatty()
     kind = tqdm if terminal else _LogProgress
-    return kind(iterable, total=total, desc=desc, unit=f" {unit}", initial=initial, disable=not enabled,
+    return kind(iterable, total=total, desc=desc, unit=f" {unit}", initial=initial,
+                disable=not (enabled and is_first()),
                 file=sys.stderr, mininterval=0.2 if terminal else LOG_INTERVAL_S,
                 maxinterval=LOG_INTERVAL_S, dynamic_ncols=terminal,
                 bar_format=_TERMINAL_FORMAT if terminal else _LOG_FORMAT)

@@ -5,11 +5,12 @@
 the same settings and particles alone, wherever these lie. The steps go when the refinement is finished.
 
 A step's value is read back before it is used. So a refinement that was stopped anywhere ends in the same bits as
-one that was not (on a CPU, with the same number of threads).
+one that was not (on a CPU). Of several processes the first one reads and writes, and tells the others.
 """
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import time
 import zipfile
@@ -24,6 +25,8 @@ from torch import Tensor
 from ..contract import records, result_files
 from ..contract.errors import ConfigError, DataError
 from ..contract.status import read_status
+from . import processes
+from .place import is_first
 
 T = TypeVar("T")
 SETTINGS_JSON = "settings.json"
@@ -50,6 +53,8 @@ class Checkpoints:
         """
         self.folder, self.device, self._saved = out_dir / result_files.CHECKPOINTS, device, time.monotonic()
         path = self.folder / SETTINGS_JSON
+        if not is_first():
+            return
         if resume and path.exists():
             stored = result_files.read_json(path)
             for name in sorted({*stored, *settings}):
@@ -64,7 +69,7 @@ class Checkpoints:
 
     def finished(self) -> bool:
         """Whether the whole refinement is."""
-        return read_status(self.folder.parent).finished
+        return processes.agreed(read_status(self.folder.parent).finished)
 
     def names(self) -> list[str]:
         """Steps that are there, the oldest first."""
@@ -75,7 +80,7 @@ class Checkpoints:
 
         ``rng`` is stored with it: what comes after draws the same numbers.
         """
-        if not self._path(name).exists():
+        if not processes.agreed(self._path(name).exists()):
             self.write(name, (make(), None if rng is None else rng.get_state()))
         value, state = cast(Any, self.read(name))
         if rng is not None:
@@ -84,11 +89,13 @@ class Checkpoints:
 
     def under_way(self, name: str, value: Callable[[], Any]) -> None:
         """Store where a step is, if the last checkpoint is ``UNDER_WAY_SECONDS`` old."""
-        if time.monotonic() - self._saved >= UNDER_WAY_SECONDS:
+        if is_first() and time.monotonic() - self._saved >= UNDER_WAY_SECONDS:
             self.write(name, value())
 
     def write(self, name: str, value: Any) -> None:
         """Store a value of tensors, arrays, plain values, and lists, tuples, dictionaries and states of them."""
+        if not is_first():
+            return
         arrays: dict[str, np.ndarray] = {}
         shape = json.dumps(_packed(value, arrays))
         result_files.write_npz(self._path(name), **arrays, **{_VALUE: np.frombuffer(shape.encode(), np.uint8)})
@@ -97,10 +104,12 @@ class Checkpoints:
     def read(self, name: str) -> Any:
         """A stored value, its tensors on the device; None where there is none. Raises DataError."""
         path = self._path(name)
-        if not path.exists():
-            return None
         try:
-            arrays = result_files.read_npz(path)
+            values = processes.told(path.read_bytes() if is_first() and path.exists() else b"")
+            if not values:
+                return None
+            with np.load(io.BytesIO(values), allow_pickle=False) as found:
+                arrays = {array: found[array] for array in found.files}
             return _unpacked(json.loads(arrays[_VALUE].tobytes()), arrays, self.device)
         except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
             raise DataError(f"{path}: the checkpoint cannot be read ({error}).",
@@ -108,10 +117,13 @@ class Checkpoints:
 
     def drop(self, name: str) -> None:
         """Forget a step."""
-        self._path(name).unlink(missing_ok=True)
+        if is_first():
+            self._path(name).unlink(missing_ok=True)
 
     def clear(self) -> None:
         """Forget all steps."""
+        if not is_first():
+            return
         for path in (*self.folder.glob("*.npz"), *self.folder.glob("*.tmp")):
             path.unlink()
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..contract.errors import StoppedError
 from ..contract.status import record_failure
+from .place import is_first
 
 
 @contextmanager
@@ -18,7 +19,8 @@ def stoppable(out_dir: Path) -> Iterator[None]:
 
     def stop(number: int, _: Any) -> None:
         caught.append(number)
-        raise KeyboardInterrupt
+        if len(caught) == 1:
+            raise KeyboardInterrupt
 
     previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
@@ -27,7 +29,8 @@ def stoppable(out_dir: Path) -> Iterator[None]:
         number = caught[0] if caught else signal.SIGINT
         error = StoppedError(f"Stopped by {signal.Signals(number).name}; the checkpoints are kept.",
                              "Continue with --resume.", int(number))
-        record_failure(out_dir, error)
+        if is_first():
+            record_failure(out_dir, error)
         raise error from interrupt
     finally:
         for number, handler in previous.items():

@@ -20,6 +20,7 @@ from ...contract.records import LandscapeNumbers, Valley
 from ...physics.fourier_band import Band, make_band
 from ...physics.map_constraint import MapConstraint
 from ...physics.map_resize import resized_maps, working_box_px
+from ...physics.shards import shared_parts
 from ...reconstruction.map_family import FAMILY_CHUNK_IMAGES, family, nuisance_moments, seen
 from ...reconstruction.posed_images import Coefficients, Posed, posed
 from ...reconstruction.principal_maps import PrincipalMaps, first_maps, linear_posterior, principal_maps
@@ -106,10 +107,6 @@ class WorkingImages:
         images = posed(transforms, ctf, self.rotations[rows], self._shifts_px[rows], self._source.band)
         return images._replace(band=self.band)
 
-    def row_chunks(self) -> tuple[Tensor, ...]:
-        """Row numbers of all images, some at a time."""
-        return torch.arange(len(self), device=self.rotations.device).split(FAMILY_CHUNK_IMAGES)
-
     def rows(self, at: slice) -> Posed:
         """Images in a row."""
         return self.part(torch.arange(len(self), device=self.rotations.device)[at])
@@ -118,18 +115,19 @@ class WorkingImages:
 def see(images: WorkingImages, maps: PrincipalMaps, contrast: np.ndarray) -> Seen:
     """What every image says of the maps; ``contrast`` (n,) that was given."""
     read = family(maps.mean, maps.basis, maps.band)
-    gram, pull, rest = [], [], []
     degrees = float(maps.band.weight.sum())
-    for rows in images.row_chunks():
-        seen_here = seen(read, images.part(rows), maps.precision, maps.spreads)
+
+    def part(first: int, end: int) -> tuple[Tensor, Tensor, Tensor]:
+        seen_here = seen(read, images.rows(slice(first, end)), maps.precision, maps.spreads)
         mean, covariance = linear_posterior(seen_here.gram, seen_here.pull)
         u, _, _ = nuisance_moments(seen_here, mean, covariance + mean[:, :, None] * mean[:, None])
         told = (torch.cat((u, mean), 1) * seen_here.products[:, :-1, -1]).sum(1)
-        rest.append(torch.stack(((seen_here.products[:, -1, -1] - told) / degrees, u[:, 0] * maps.spreads.contrast), 1))
-        gram.append(seen_here.gram)
-        pull.append(seen_here.pull)
-    misfit, stronger = torch.cat(rest).double().cpu().numpy().T
-    points = UncertainPoints(torch.cat(gram).double().cpu().numpy(), torch.cat(pull).double().cpu().numpy())
+        rest = torch.stack(((seen_here.products[:, -1, -1] - told) / degrees, u[:, 0] * maps.spreads.contrast), 1)
+        return rest, seen_here.gram, seen_here.pull
+
+    rest, gram, pull = map(torch.cat, zip(*shared_parts(part, len(images), FAMILY_CHUNK_IMAGES), strict=True))
+    misfit, stronger = rest.double().cpu().numpy().T
+    points = UncertainPoints(gram.double().cpu().numpy(), pull.double().cpu().numpy())
     return Seen(points, misfit, contrast * (1 + stronger))
 
 

@@ -1,0 +1,59 @@
+"""One of several processes that share small sums: ``shared_sums.py OUT [die|fail]``; the first writes what it got."""
+import os
+import signal
+import sys
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from vaegan_engine.contract.errors import DataError, EngineError
+from vaegan_engine.physics import shards
+from vaegan_engine.runtime import processes
+from vaegan_engine.runtime.place import is_first
+
+
+class Found(NamedTuple):
+    sums: torch.Tensor
+    several: tuple[np.ndarray, torch.Tensor]
+
+
+def work(first, end, how=""):
+    rng = torch.Generator().manual_seed(first)
+    if how == "die" and first >= 8:  # a part of the last process
+        os.kill(os.getpid(), signal.SIGKILL)
+    if how == "fail" and first >= 8:
+        raise DataError(f"Row {first} is bad.", "Take it out.")
+    inside = shards.shared_parts(lambda a, b: torch.arange(a, b), end - first, 1)  # not shared again
+    values = torch.randn(end - first, first % 3, generator=rng)
+    return Found(torch.complex(values, values).sum(0), (np.arange(first, end), torch.cat(inside).sum()[None]))
+
+
+def made(how=""):
+    """What all processes get."""
+    parts = shards.shared_parts(lambda first, end: work(first, end, how), 11, 2)
+    few = shards.shared_parts(lambda first, end: torch.full((1,), float(first)), 3, 2)
+    one_by_one = shards.shared_parts(lambda first, end: torch.arange(first, end).sum()[None], 9, 2, threads=False)
+    return {"sums": torch.cat([part.sums for part in parts]).numpy(),
+            "rows": np.concatenate([part.several[0] for part in parts]),
+            "inside": torch.cat([part.several[1] for part in parts]).numpy(),
+            "few": torch.cat(few).numpy(), "one_by_one": torch.cat(one_by_one).numpy()}
+
+
+def main(out, how=""):
+    shards.use_threads(1 + int(os.environ.get("RANK", 0)))  # their number does not matter
+    try:
+        with processes.joined(torch.device("cpu")):
+            values = made(how)
+            same = processes.told(repr(values).encode()) == repr(values).encode()
+            if is_first() or not same:
+                np.savez(out if same else out + "_other", **values)
+    except EngineError as error:
+        if is_first():
+            print(error, file=sys.stderr)
+        else:
+            processes.tell_failure(error)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
