@@ -5,13 +5,21 @@ import numpy as np
 import pytest
 import torch
 from refine_particles import blobs, simulated
+from vaegan_engine.physics import shards
 from vaegan_engine.physics.fourier_band import make_band
 from vaegan_engine.physics.map_constraint import within
+from vaegan_engine.reconstruction import principal_maps as module
 from vaegan_engine.reconstruction.least_squares import reconstruction, residual_noise
 from vaegan_engine.reconstruction.map_family import Spreads, family, seen
 from vaegan_engine.reconstruction.pose_refinement import small_rotations
 from vaegan_engine.reconstruction.posed_images import Coefficients, PosedImages, posed
-from vaegan_engine.reconstruction.principal_maps import PrincipalMaps, agreed, linear_posterior, principal_maps
+from vaegan_engine.reconstruction.principal_maps import (
+    PrincipalMaps,
+    agreed,
+    linear_posterior,
+    one_pass,
+    principal_maps,
+)
 
 D, RADIUS = 20, 7.0
 
@@ -87,3 +95,22 @@ def test_the_same_span_agrees_and_its_directions_come_back(two_states):
     assert torch.allclose(torch.linalg.svdvals(before.T @ after), torch.ones(2), atol=1e-4)  # the same span
     power = found.basis.square().sum()
     assert abs(float(power / maps.basis.square().sum()) - 1) < 0.05  # and the same spread
+
+
+def test_a_pass_in_parts_is_one_over_all_by_any_number_of_threads(two_states, monkeypatch):
+    _, _, read, (maps, _) = two_states
+
+    def moments(_, seen_images):
+        mean, covariance = linear_posterior(seen_images.gram, seen_images.pull)
+        return mean, covariance + mean[:, :, None] * mean[:, None]
+
+    rows = torch.arange(450)
+    whole = one_pass(maps, read, rows, moments).values()
+    monkeypatch.setattr(module, "FAMILY_CHUNK_IMAGES", 32)
+    parts = []
+    for n_threads in (2, 1):
+        shards.use_threads(n_threads)
+        parts.append(one_pass(maps, read, rows, moments, shared=True).values())
+    for a, b, c in zip(whole, *parts, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5 * float(a.abs().max()))
+        assert torch.equal(b, c)

@@ -169,6 +169,16 @@ class Sums:
                 self.gradient[2 * k + part] += torch.bincount(rows, (value[..., None] * at.weights).reshape(-1),
                                                               minlength=n)
 
+    def values(self) -> tuple[Tensor, ...]:
+        """All that was summed, for ``plus``."""
+        return self.gradient, self.density, self.second, self.nuisances, self.power, torch.tensor(self.count)
+
+    def plus(self, values: tuple[Tensor, ...]) -> None:
+        """Add what was summed over other images."""
+        for own, more in zip(self.values()[:-1], values[:-1], strict=True):
+            own += more
+        self.count += int(values[-1])
+
     def change(self, constraint: MapConstraint) -> Tensor:
         """Step of the mean and all basis maps ``(1 + m, d, d, d)`` towards the least weighted residual.
 

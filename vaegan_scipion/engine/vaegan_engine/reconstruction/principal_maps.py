@@ -7,6 +7,7 @@ Sources: Tipping and Bishop, J. R. Stat. Soc. B 1999; for images at poses: Tagar
 """
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -16,12 +17,16 @@ from torch import Tensor
 
 from ..physics.fourier_band import Band, shell_sums
 from ..physics.map_constraint import MapConstraint
+from ..physics.shards import shared_parts
 from ..physics.slices import half_radius
 from .least_squares import reconstruction, residual_noise
 from .map_family import FAMILY_CHUNK_IMAGES, Seen, Spreads, Sums, family, seen
 from .posed_images import InChunks, Posed
 
 Chunks = Callable[[Tensor], Posed]  # images by their row numbers
+Moments = Callable[[Tensor, Seen], tuple[Tensor, Tensor]]  # of the coefficients of images, by their row numbers
+_SUMS = 8  # of a shared pass, that are added at its end
+_MOST_SUMMED = 2 ** 28  # numbers of 4 bytes in all these sums: 1 GB
 
 
 @dataclass(frozen=True)
@@ -56,13 +61,23 @@ def linear_posterior(gram: Tensor, pull: Tensor) -> tuple[Tensor, Tensor]:
     return (covariance @ pull[..., None])[..., 0], covariance
 
 
-def one_pass(maps: PrincipalMaps, images: Chunks, rows: Tensor,
-             moments: Callable[[Tensor, Seen], tuple[Tensor, Tensor]]) -> Sums:
-    """Sums over some images; ``moments(rows, seen)`` gives their ``E c`` and ``E c c^T``."""
+def one_pass(maps: PrincipalMaps, images: Chunks, rows: Tensor, moments: Moments, shared: bool = False) -> Sums:
+    """Sums over some images; ``moments(rows, seen)`` gives their ``E c`` and ``E c c^T``.
+
+    ``shared``: by all threads and processes; then ``moments`` must draw no random numbers.
+    """
     read, total = family(maps.mean, maps.basis, maps.band), Sums(maps.band, len(maps.basis))
-    for part in rows.split(FAMILY_CHUNK_IMAGES):
-        seen_here = seen(read, images(part), maps.precision, maps.spreads)
-        total.add(seen_here, *moments(part, seen_here))
+    n_sums = max(1, min(_SUMS, _MOST_SUMMED // total.gradient.numel())) if shared else 1
+
+    def part(first: int, end: int) -> tuple[Tensor, ...]:
+        own = Sums(maps.band, len(maps.basis))
+        for some in rows[first:end].split(FAMILY_CHUNK_IMAGES):
+            seen_here = seen(read, images(some), maps.precision, maps.spreads)
+            own.add(seen_here, *moments(some, seen_here))
+        return own.values()
+
+    for values in shared_parts(part, len(rows), max(FAMILY_CHUNK_IMAGES, math.ceil(len(rows) / n_sums))):
+        total.plus(values)
     return total
 
 
@@ -97,7 +112,8 @@ def principal_maps(start: PrincipalMaps, images: Chunks, rows: Tensor, constrain
     m, device = len(start.basis), start.mean.device
     rng = torch.Generator().manual_seed(seed)
     random = torch.randn(int(rows.max()) + 1, m, generator=rng).to(device)
-    total = one_pass(start, images, rows, lambda part, _: (random[part], random[part, :, None] * random[part, None]))
+    total = one_pass(start, images, rows, lambda part, _: (random[part], random[part, :, None] * random[part, None]),
+                     shared=True)
     return improved(replace(start, basis=total.change(constraint)[1:]), images, rows, constraint, rounds)
 
 
@@ -109,7 +125,7 @@ def improved(maps: PrincipalMaps, images: Chunks, rows: Tensor, constraint: MapC
         return mean, covariance + mean[:, :, None] * mean[:, None]
 
     for _ in range(rounds):
-        total = one_pass(maps, images, rows, moments)
+        total = one_pass(maps, images, rows, moments, shared=True)
         maps = normalised(stepped(maps, total, constraint), total)
     return maps
 

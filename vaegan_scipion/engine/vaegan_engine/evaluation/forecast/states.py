@@ -117,7 +117,7 @@ def measured(problem: Problem, rotations: torch.Tensor) -> Costs:
         random = torch.randn(n, tuning.landscape.n_components, device=device)
         for _ in range(2):
             total = one_pass(start, working.part, torch.arange(n), lambda rows, _: (
-                random[rows], random[rows, :, None] * random[rows, None]))
+                random[rows], random[rows, :, None] * random[rows, None]), shared=True)
             stepped(start, total, working.constraint)
 
     maps = line_of(lambda n: mapped(problem, state, n, band.radius), FEW, MANY, device)
