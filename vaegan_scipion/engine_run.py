@@ -16,6 +16,7 @@ EXIT_SENTENCES = {
     errors.EXIT_DATA: "The engine could not use the input files.",
     errors.EXIT_DIVERGED: "The training diverged: a loss is not finite.",
     errors.EXIT_OUT_OF_MEMORY: "The GPU ran out of memory.",
+    errors.EXIT_PROCESS_LOST: "One of the engine's processes ended before the run did.",
     126: "The engine's program may not be executed.",
     127: "The engine's program was not found.",
     errors.EXIT_SIGINT: "The engine was interrupted.",
@@ -28,6 +29,7 @@ EXIT_REMEDIES = {
     errors.EXIT_DATA: "Check the particles and their files.",
     errors.EXIT_DIVERGED: "Continue with smaller learning rates.",
     errors.EXIT_OUT_OF_MEMORY: "Use a smaller box or batch.",
+    errors.EXIT_PROCESS_LOST: "Look at the machine's memory; Continue goes on, with any number of processes.",
     126: "Check VAEGAN_ENV_ACTIVATION.",
     127: "Check VAEGAN_ENV_ACTIVATION, or run 'scipion3 installb vaegan'.",
     errors.EXIT_SIGINT: "Continue the run when you like.",
@@ -85,18 +87,19 @@ class EngineRun:
             absolute.unlink()
         return what_stays(before) == what_stays(now)
 
-    def command(self, gpu: bool, resume: bool, queue: bool = False) -> Tuple[str, str]:
+    def command(self, gpu: bool, resume: bool, queue: bool = False, processes: int = 1) -> Tuple[str, str]:
         """(program, arguments) for Scipion's `runJob`; with `gpu` both are %-formatted by it.
 
-        queue: the run is a job of a queue.
+        queue: the run is a job of a queue; processes: so many share the work, which the engine starts itself.
         """
         words = ["run", str(self.request), "--out", str(self.out_dir)] + (["--resume"] if resume else [])
+        words += ["--processes", str(processes)] if processes > 1 else []
         arguments = " ".join(shlex.quote(word) for word in words)
         return Plugin.getEngineProgram(gpu, queue), arguments.replace("%", "%%") if gpu else arguments
 
-    def run(self, protocol: Any, gpu: bool) -> Status:
+    def run(self, protocol: Any, gpu: bool, processes: int = 1) -> Status:
         """Run the engine as a job of `protocol`; returns its status. Raises EngineError."""
-        program, arguments = self.command(gpu, self.prepare(), protocol.useQueue())
+        program, arguments = self.command(gpu, self.prepare(), protocol.useQueue(), processes)
         try:
             protocol.runJob(program, arguments, env=Plugin.getEnviron(), numberOfMpi=1)
         except CalledProcessError as error:

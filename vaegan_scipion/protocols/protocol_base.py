@@ -38,6 +38,7 @@ class VaeganProtBase(VaeganNamed, EMProtocol):
     """Runs commands of the engine; no form of its own beyond GPU, threads and seed."""
 
     _devStatus = BETA
+    _shares = False  # whether several processes of the engine can share its work
 
     # --------------------------- DEFINE param functions ---------------------------
     def _defineComputeParams(self, form: Any, gpu: bool = True) -> None:
@@ -47,8 +48,9 @@ class VaeganProtBase(VaeganNamed, EMProtocol):
             form.addHidden(params.USE_GPU, params.BooleanParam, default=True, label="Use GPU?",
                            help="Yes: run on the GPU below. No: run on the CPU, about 30 times slower.")
             form.addHidden(params.GPU_LIST, params.StringParam, default="0", label="GPU ID",
-                           help="Number of the GPU. The engine uses one.")
-        form.addParallelSection(threads=2, mpi=0)
+                           help="Numbers of the GPUs, such as 0 1: on each runs one process, and they share the work."
+                           if self._shares else "Number of the GPU. The engine uses one.")
+        form.addParallelSection(threads=2, mpi=1 if self._shares else 0)
 
     # --------------------------- STEPS functions ---------------------------
     def _writeParticles(self, particles: Any, aligned: bool = False) -> str:
@@ -91,7 +93,7 @@ class VaeganProtBase(VaeganNamed, EMProtocol):
     def _runEngine(self, settings: Any, name: str, folder: str) -> Status:
         """Run the engine into extra/`folder`; its request is extra/`name`.json."""
         run = EngineRun(settings, self._getExtraPath(name + ".json"), self._getExtraPath(folder))
-        return run.run(self, self.usesGpu())
+        return run.run(self, self.usesGpu(), self._countProcesses())
 
     # --------------------------- INFO functions ---------------------------
     def _validate(self) -> List[str]:
@@ -104,13 +106,27 @@ class VaeganProtBase(VaeganNamed, EMProtocol):
 
     def _validateCompute(self) -> List[str]:
         errors = []
-        if self.usesGpu() and not (self.gpuList.get() or "").strip().isdigit():
-            errors.append(f"GPU ID is '{self.gpuList.get()}': the engine uses one GPU. Give one number, such as 0.")
+        if self.usesGpu():
+            errors += self._validateGpus((self.gpuList.get() or "").strip())
+        elif self._shares and self.numberOfMpi.get() < 1:
+            errors.append(f"MPI is {self.numberOfMpi.get()}: at least 1 process is needed. Use 1.")
         if self.hasAttribute("seed"):
             errors += problems_of(ComputeConfig, {"seed": self.seed.get()})
         if self.numberOfThreads.get() < 1:
             errors.append(f"Threads is {self.numberOfThreads.get()}: at least 1 is needed.")
         return errors
+
+    def _validateGpus(self, text: str) -> List[str]:
+        numbers = text.replace(",", " ").split()
+        if not self._shares and not text.isdigit():
+            return [f"GPU ID is '{self.gpuList.get()}': the engine uses one GPU. Give one number, such as 0."]
+        if not numbers or not all(number.isdigit() for number in numbers) or len(set(numbers)) < len(numbers):
+            return [f"GPU ID is '{self.gpuList.get()}': on every GPU of the list runs one process. Give its number, "
+                    "such as 0, or the numbers of several, such as 0 1."]
+        if self._shares and self.numberOfMpi.get() not in (1, len(numbers)):
+            return [f"MPI is {self.numberOfMpi.get()}: on every GPU of the list ({text}) runs one process. Use 1, and "
+                    "list as many GPUs as there are to be processes."]
+        return []
 
     def _warnCompute(self) -> List[str]:
         # with a queue the run starts on another machine
@@ -120,6 +136,12 @@ class VaeganProtBase(VaeganNamed, EMProtocol):
         return []
 
     # --------------------------- UTILS functions ---------------------------
+    def _countProcesses(self) -> int:
+        """Processes of the engine that share the work: one on each GPU, else what the MPI box says."""
+        if not self._shares:
+            return 1
+        return len(self.getGpuList()) if self.usesGpu() else self.numberOfMpi.get()
+
     def _getCompute(self) -> ComputeConfig:
         seed = self.seed.get() if self.hasAttribute("seed") else ComputeConfig().seed
         return ComputeConfig(device="cuda" if self.usesGpu() else "cpu",

@@ -75,6 +75,7 @@ class VaeganProtStates(VaeganProtBase, ProtFlexBase):
 
     _label = "find states and poses"
     _possibleOutputs = VaeganProtStatesOutputs
+    _shares = True
 
     # --------------------------- DEFINE param functions ---------------------------
     def _defineParams(self, form: Any) -> None:

@@ -1,6 +1,6 @@
 """A stand-in for the engine that honours the contract in well under a second.
 
-Called as the real one: `python -m vaegan_engine run REQUEST --out FOLDER [--resume]`, with the engine's
+Called as the real one: `python -m vaegan_engine run REQUEST --out FOLDER [--resume] [--processes N]`, with the engine's
 source root as PYTHONPATH. Needs numpy and the standard library. Results are functions of the
 particle id alone: label = id % 3, but -1 (unassigned) when id % 10 == 0.
 

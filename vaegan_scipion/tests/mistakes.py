@@ -252,7 +252,9 @@ def device_mistakes(p: Project) -> List[Mistake]:
 
     return [
         Mistake(group, "GPU ID 'a'", p.says(VaeganProtStates, useGpu=True, gpuList="a")),
-        Mistake(group, "GPU ID '0,1'", p.says(VaeganProtStates, useGpu=True, gpuList="0,1")),
+        Mistake(group, "GPU ID '0,1' of a training", p.says(VaeganProtTrain3D, useGpu=True, gpuList="0,1")),
+        Mistake(group, "GPU ID '0' and 2 processes (MPI)", p.says(VaeganProtStates, useGpu=True, gpuList="0",
+                                                                  numberOfMpi=2)),
         Mistake(group, "Use GPU where there is no driver (a warning)", lambda: [
             note for note in p.form(VaeganProtStates, useGpu=True).warnings() if "nvidia-smi" in note]),
         Mistake(group, "the engine's environment was not installed", installation("")),
@@ -264,7 +266,8 @@ def stop_mistakes(p: Project) -> List[Mistake]:
     """Runs that end before they should."""
     group = "Runs that stop"
     engine = EngineRun(StatesRun(), "states.json", "nowhere")
-    codes = [(4, "the training diverged"), (5, "the GPU's memory is full"), (137, "the machine's memory is full"),
+    codes = [(4, "the training diverged"), (5, "the GPU's memory is full"), (6, "a process was lost"),
+             (137, "the machine's memory is full"),
              (127, "the engine's program is gone"), (143, "Stop was pressed, or a queue's time limit")]
     return [Mistake(group, "the engine says why it stopped", p.ends("VAEGAN_FAKE_EXIT", 3)),
             *[Mistake(group, what, lambda code=code: engine.explain(code)) for code, what in codes],

@@ -90,6 +90,8 @@ class TestEngineRun(unittest.TestCase):
         self.assertIn("CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES:-%(GPU)s}", run.command(True, False, queue=True)[0])
         words = shlex.split(run.command(False, True)[1])
         self.assertEqual(words, ["run", str(run.request), "--out", str(run.out_dir), "--resume"])
+        words = shlex.split(run.command(False, False, processes=3)[1])
+        self.assertEqual(words, ["run", str(run.request), "--out", str(run.out_dir), "--processes", "3"])
 
     def test_environment_is_the_engines_source_alone(self):
         with environment(PYTHONPATH="/somewhere", PYTHONHOME="/elsewhere"):

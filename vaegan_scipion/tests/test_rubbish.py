@@ -164,7 +164,26 @@ class TestRubbish(ProjectTest):
                 self.assertRegex(said, r"Use |use |Give ", f"{type(form).__name__}.{name}")
 
     def test_gpu_that_is_no_number(self):
-        form = self.filled(VaeganProtStates, boxPx=16, useGpu=True, inputParticles=self.particles)
+        form = self.filled(VaeganProtTrain3D, boxPx=16, useGpu=True, inputParticles=self.particles)
         for text in ("a", "", "0,1", "-1", "0 1"):
             form.gpuList.set(text)
             self.assertIn(f"GPU ID is '{text}': the engine uses one GPU. Give one number", "\n".join(form.validate()))
+        form = self.filled(VaeganProtStates, boxPx=16, useGpu=True, inputParticles=self.particles)
+        for text in ("a", "", "-1", "0 0", "0-1"):
+            form.gpuList.set(text)
+            self.assertIn(f"GPU ID is '{text}': on every GPU of the list runs one process", "\n".join(form.validate()))
+
+    def test_processes_that_are_no_number_of_gpus(self):
+        form = self.filled(VaeganProtStates, boxPx=16, useGpu=True, inputParticles=self.particles)
+        for text, n_mpi in (("0 1", 1), ("0,1", 2), ("3", 1)):
+            form.gpuList.set(text)
+            form.numberOfMpi.set(n_mpi)
+            self.assertEqual(form.validate(), [])
+            self.assertEqual(form._countProcesses(), len(text.replace(",", " ").split()))
+        form.numberOfMpi.set(2)
+        self.assertIn("MPI is 2: on every GPU of the list (3) runs one process. Use 1", "\n".join(form.validate()))
+        form.useGpu.set(False)
+        self.assertEqual(form.validate(), [])
+        self.assertEqual(form._countProcesses(), 2)
+        form.numberOfMpi.set(0)
+        self.assertIn("MPI is 0: at least 1 process is needed. Use 1.", "\n".join(form.validate()))

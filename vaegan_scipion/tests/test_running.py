@@ -1,18 +1,22 @@
 """While it runs: progress in log and summary, stop and continue as the GUI does it, a queue, the choice of GPU."""
 import json
 import os
+import subprocess
+import textwrap
 import time
+from pathlib import Path
 
 import psutil
-from pyworkflow.protocol import MODE_RESUME, STATUS_ABORTED
+from pyworkflow.protocol import MODE_RESUME, STATUS_ABORTED, HostConfig
 
 from vaegan_scipion.engine.vaegan_engine.contract import result_files
 from vaegan_scipion.engine.vaegan_engine.contract.status import read_status
-from vaegan_scipion.protocols import VaeganProtTrain3D
+from vaegan_scipion.protocols import VaeganProtStates, VaeganProtTrain3D
 from vaegan_scipion.protocols.protocol_train import time_text
 from vaegan_scipion.tests.phantom import ProjectTest, environment, said_by_fake
 
 PATIENCE_S = 60
+PROCESSES_RST = Path(__file__).resolve().parents[2] / "docs" / "use" / "processes.rst"
 HOSTS = """[localhost]
 PARALLEL_COMMAND = mpirun -np %_(JOB_NODES)d %_(COMMAND)s
 NAME = TEST
@@ -115,6 +119,22 @@ class TestRunning(ProjectTest):
             text = stream.read()
         self.assertIn("--gres=gpu:1 --cpus-per-task=1", text)
         self.assertIn("hours 24", text)
+
+    def test_slurm_entry_of_the_documentation(self):
+        """Scipion reads it, and the job of a run on two GPUs asks for two; a shell takes it."""
+        if not PROCESSES_RST.exists():
+            self.skipTest("installed without its documentation")
+        entry = PROCESSES_RST.read_text().split("are those that are used::\n\n")[1].split("\n\nThe processes are")[0]
+        Path("slurm.conf").write_text(textwrap.dedent(entry) + "\n")
+        host = HostConfig.load("slurm.conf")["localhost"]
+        protocol = self.newProtocol(VaeganProtStates, gpuList="0 1", numberOfThreads=8)
+        protocol.setHostConfig(host)
+        protocol._queueParams.set(json.dumps(["gpu", {"JOB_MEMORY": "64", "JOB_HOURS": "24"}]))
+        script = host.getSubmitTemplate() % {**protocol.getSubmitDict(), "JOB_COMMAND": "echo begun"}
+        for line in ("#SBATCH --gres=gpu:2", "#SBATCH --cpus-per-task=8", "#SBATCH --ntasks=1", "#SBATCH --mem=64G",
+                     "#SBATCH --partition=gpu", "#SBATCH --time=24:00:00"):
+            self.assertIn(line, script)
+        self.assertEqual(subprocess.run(["bash"], input=script, capture_output=True, text=True).stdout, "begun\n")
 
     def test_gpu_of_the_form_without_a_queue(self):
         protocol = self.launch(self.start(gpuList="3"))

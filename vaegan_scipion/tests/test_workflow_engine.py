@@ -93,7 +93,7 @@ class TestWorkflowOnTheRealEngine(BaseTest):
         n = N_STATES * N_PER_STATE
         self.assertEqual(imported.outputParticles.getSize(), n)
 
-        states = self.newProtocol(VaeganProtStates, numberOfThreads=2, boxPx=BOX_PX, maxShiftFrac=0.05)
+        states = self.newProtocol(VaeganProtStates, numberOfMpi=2, numberOfThreads=1, boxPx=BOX_PX, maxShiftFrac=0.05)
         states.inputParticles.set(imported)
         states.inputParticles.setExtended("outputParticles")
         self.launch(states)
