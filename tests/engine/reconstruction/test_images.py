@@ -40,7 +40,7 @@ def little_memory(monkeypatch):
 @pytest.mark.usefixtures("little_memory")
 @pytest.mark.parametrize("box_px", [23, 24])
 def test_what_memory_has_no_room_for_is_the_same_on_disk(box_px, tmp_path, monkeypatch):
-    monkeypatch.setattr(images, "_WRITTEN_IMAGES", 7)
+    monkeypatch.setattr(images, "_STORED_IMAGES", 7)
     data, *_ = simulated([blobs(1, box_px)], 30, 1.0)
     assert data.with_stored(7.4) is data
     stored, rows = data.with_stored(7.4, tmp_path / "cache"), np.array([4, 29, 4, 0])
