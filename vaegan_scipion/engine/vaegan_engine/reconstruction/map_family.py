@@ -1,13 +1,16 @@
 """A mean map and a basis of maps, seen at the images' own poses: what the images say about the coefficients.
 
+In the plane (``physics.space``) the same of a mean image and a basis of images, which in-plane rotations turn.
+
 Model of image i in a band, at pose ``A_i`` (shift taken back) with CTF times contrast ``C_i`` and noise variance
 ``s^2`` per shell::
 
     X_i = C_i S_i[V + sum_m c_m U_m] + T_i u + n,    u ~ N(0, 1),
 
 where the columns of ``T_i`` are what the image changes by, per standard deviation, when its contrast, its rotation
-(three axes) and its shift (two) are not quite those given: derivatives of ``C_i S_i[V]``. They are integrated out in
-closed form, so that an error of the poses does not pass for another structure. What is left is quadratic in c::
+(three axes, in the plane one) and its shift (two) are not quite those given: derivatives of ``C_i S_i[V]``. They are
+integrated out in closed form, so that an error of the poses does not pass for another structure. What is left is
+quadratic in c::
 
     log p(X_i | c) = b_i . c - c . G_i c / 2 + const,
 
@@ -23,12 +26,12 @@ from torch import Tensor
 
 from ..physics.fourier_band import Band
 from ..physics.map_constraint import MapConstraint, symmetrised_sums
-from ..physics.projection import map_to_fourier
-from ..physics.slices import PAD, Stencil, fourier_to_map, half_radius, stencil
+from ..physics.slices import PAD, Stencil
+from ..physics.space import MAPS, Space, space_of
 from .least_squares import EDGE_SHELLS, WIENER_FRAC
 from .posed_images import Posed
 
-N_NUISANCES = 6  # contrast, rotation about x, y, z of the map, shift along x, y of the image
+N_NUISANCES = 6  # contrast, rotation about x, y, z of the map, shift along x, y of the image; in the plane 4
 FAMILY_CHUNK_IMAGES = 256  # each has a column per map and per nuisance; of one map, ``slices.CHUNK_IMAGES``
 
 
@@ -39,9 +42,9 @@ class Spreads(NamedTuple):
     rotation_rad: float = math.radians(1.0)  # about each axis
     shift: float = 0.01  # along each axis, fraction of the box
 
-    def each(self) -> Tensor:
-        """One per nuisance ``(6,)``."""
-        return torch.tensor([self.contrast, *[self.rotation_rad] * 3, *[self.shift] * 2])
+    def each(self, n_turns: int = 3) -> Tensor:
+        """One per nuisance ``(1 + n_turns + 2,)``."""
+        return torch.tensor([self.contrast, *[self.rotation_rad] * n_turns, *[self.shift] * 2])
 
 
 class Family(NamedTuple):
@@ -50,10 +53,11 @@ class Family(NamedTuple):
     table: Tensor  # (s * s * (s//2 + 1), 2 (1 + m + 3)): real and imaginary parts of V, U_1.., x V, y V, z V
     n_basis: int
     band: Band  # of the maps' box
+    space: Space = MAPS
 
 
 class Seen(NamedTuple):
-    """Some images beside the family: whitened columns ``(n, 6 + m + 1, 2 p)`` and their products.
+    """Some images beside the family: whitened columns ``(n, 6 + m + 1, 2 p)`` and their products; q = 6 nuisances.
 
     Columns: nuisances (per standard deviation), ``C S[U_m]``, and the residual ``X - C S[V]``.
     """
@@ -65,66 +69,85 @@ class Seen(NamedTuple):
     weighted: Tensor  # (n, p) C / s: from whitened residuals to what is summed in the transform
 
     @property
+    def n_nuisances(self) -> int:
+        """q."""
+        return self.inner.shape[-1]
+
+    @property
     def gram(self) -> Tensor:
         """G ``(n, m, m)``."""
-        across = self.products[:, :N_NUISANCES, N_NUISANCES:-1]
-        return self.products[:, N_NUISANCES:-1, N_NUISANCES:-1] - across.mT @ self.inner @ across
+        q = self.n_nuisances
+        across = self.products[:, :q, q:-1]
+        return self.products[:, q:-1, q:-1] - across.mT @ self.inner @ across
 
     @property
     def pull(self) -> Tensor:
         """b ``(n, m)``."""
-        across, told = self.products[:, :N_NUISANCES, N_NUISANCES:-1], self.products[:, :N_NUISANCES, -1:]
-        return (self.products[:, N_NUISANCES:-1, -1:] - across.mT @ self.inner @ told)[..., 0]
+        q = self.n_nuisances
+        across, told = self.products[:, :q, q:-1], self.products[:, :q, -1:]
+        return (self.products[:, q:-1, -1:] - across.mT @ self.inner @ told)[..., 0]
+
+    def log_evidence(self) -> Tensor:
+        """``log p(X | pose)`` ``(n,)`` of c ~ N(0, 1), up to what does not change with the pose.
+
+        ``(b.(G + 1)^-1 b - log det(G + 1) - r.r + r.T (1 + T.T)^-1 T.r - log det(1 + T.T)) / 2``, r the residual.
+        """
+        whole = self.gram + torch.eye(self.gram.shape[-1], device=self.gram.device, dtype=self.gram.dtype)
+        factor, told = torch.linalg.cholesky(whole), self.products[:, :self.n_nuisances, -1:]
+        explained = torch.linalg.solve_triangular(factor, self.pull[..., None], upper=False).square().sum((1, 2))
+        spread = 2 * factor.diagonal(dim1=1, dim2=2).log().sum(1)
+        left = self.products[:, -1, -1] - (told.mT @ self.inner @ told)[:, 0, 0]
+        return 0.5 * (explained - spread - left + torch.linalg.slogdet(self.inner)[1])
 
 
 def family(mean: Tensor, basis: Tensor, band: Band) -> Family:
-    """Table of a mean map ``(d, d, d)`` and basis maps ``(m, d, d, d)``; ``band`` is of box d."""
-    d = mean.shape[-1]
+    """Table of a mean map ``(d, d, d)`` and basis maps ``(m, d, d, d)``, or of images; ``band`` is of box d."""
+    d, space = mean.shape[-1], space_of(mean)
     x = torch.arange(d, device=mean.device, dtype=mean.dtype) - d // 2
-    moments = torch.stack((mean * x, mean * x[:, None], mean * x[:, None, None]))
-    return Family(as_table(map_to_fourier(torch.cat((mean[None], basis, moments)), PAD)), len(basis), band)
+    moments = torch.stack([mean * x.view(-1, *[1] * axis) for axis in range(space.ndim)])
+    return Family(as_table(space.transforms(torch.cat((mean[None], basis, moments)))), len(basis), band, space)
 
 
 def as_table(transforms: Tensor) -> Tensor:
-    """Half transforms ``(m, s, s, s//2 + 1)`` as rows of real and imaginary parts ``(points, 2 m)``."""
-    return torch.view_as_real(transforms).permute(1, 2, 3, 0, 4).reshape(-1, 2 * len(transforms)).contiguous()
+    """Half transforms ``(m, s, .., s//2 + 1)`` as rows of real and imaginary parts ``(points, 2 m)``."""
+    return torch.view_as_real(transforms).movedim(0, -2).reshape(-1, 2 * len(transforms)).contiguous()
 
 
 def read_slices(table: Tensor, at: Stencil) -> Tensor:
     """Slices ``(n, p, m)`` complex of all maps of a table; differentiable in the table."""
+    near = at.rows.shape[-1]
     values = torch.nn.functional.embedding_bag(
-        at.rows.reshape(-1, 8), table, mode="sum", per_sample_weights=at.weights.reshape(-1, 8))
+        at.rows.reshape(-1, near), table, mode="sum", per_sample_weights=at.weights.reshape(-1, near))
     values = values.view(*at.sign.shape, -1, 2)
     return torch.complex(values[..., 0], values[..., 1] * at.sign[..., None])
 
 
 def seen(maps: Family, images: Posed, precision: Tensor, spreads: Spreads) -> Seen:
     """Images beside the family; ``precision (p,)``: degrees of freedom / noise variance."""
-    band, m = maps.band, maps.n_basis
-    at = stencil(band, images.rotations)
+    band, m, space = maps.band, maps.n_basis, maps.space
+    at = space.stencil(band, images.rotations)
     slices = read_slices(maps.table, at)
     weighted = images.ctf * precision.sqrt()
     mean, basis, moments = slices[..., 0], slices[..., 1:m + 1], slices[..., m + 1:]
     q = torch.einsum("pi,nij->npj", band.kxy, images.rotations[:, :2])
-    gradient = (-2j * math.pi / band.box_px) * moments
-    turned = torch.stack((q[..., 1] * gradient[..., 2] - q[..., 2] * gradient[..., 1],
-                          q[..., 2] * gradient[..., 0] - q[..., 0] * gradient[..., 2],
-                          q[..., 0] * gradient[..., 1] - q[..., 1] * gradient[..., 0]), -1)
+    turned = space.turned(q, (-2j * math.pi / band.box_px) * moments)
     moved = (-2j * math.pi) * mean[..., None] * band.kxy
-    nuisances = torch.cat((mean[..., None], turned, moved), -1) * spreads.each().to(q)
+    nuisances = torch.cat((mean[..., None], turned, moved), -1) * spreads.each(space.n_turns).to(q)
     columns = torch.cat((nuisances * weighted[..., None], basis * weighted[..., None],
                          (images.moved * precision.sqrt() - mean * weighted)[..., None]), -1)
     columns = torch.view_as_real(columns.transpose(1, 2)).flatten(2)
     products = columns @ columns.mT
-    eye = torch.eye(N_NUISANCES, device=q.device, dtype=q.dtype)
-    inner = torch.linalg.inv(products[:, :N_NUISANCES, :N_NUISANCES] + eye)
+    n_nuisances = nuisances.shape[-1]
+    eye = torch.eye(n_nuisances, device=q.device, dtype=q.dtype)
+    inner = torch.linalg.inv(products[:, :n_nuisances, :n_nuisances] + eye)
     return Seen(columns, products, inner, at, weighted)
 
 
 def nuisance_moments(particles: Seen, mean: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """``E u`` (n, 6), ``E u c^T`` (n, 6, m) and ``E u u^T`` (n, 6, 6), of ``E c`` (n, m) and ``E c c^T`` (n, m, m)."""
-    across = particles.inner @ particles.products[:, :N_NUISANCES, N_NUISANCES:-1]  # (n, 6, m)
-    told = particles.inner @ particles.products[:, :N_NUISANCES, -1:]  # (n, 6, 1)
+    q = particles.n_nuisances
+    across = particles.inner @ particles.products[:, :q, q:-1]  # (n, 6, m)
+    told = particles.inner @ particles.products[:, :q, -1:]  # (n, 6, 1)
     u = (told - across @ mean[..., None])
     u_c = told @ mean[:, None] - across @ second
     cross = told @ (across @ mean[..., None]).mT
@@ -135,20 +158,19 @@ def nuisance_moments(particles: Seen, mean: Tensor, second: Tensor) -> tuple[Ten
 class Sums:
     """What a pass over the images leaves: the gradient of all maps, its scale, and moments."""
 
-    def __init__(self, band: Band, n_basis: int) -> None:
-        size = PAD * band.box_px
-        self.band, self.n_basis, self.shape = band, n_basis, (size, size, size // 2 + 1)
+    def __init__(self, band: Band, n_basis: int, space: Space = MAPS) -> None:
+        self.band, self.n_basis, self.space, self.shape = band, n_basis, space, space.shape(PAD * band.box_px)
         self.gradient = torch.zeros(2 * (n_basis + 1), math.prod(self.shape), device=band.kxy.device)
         self.density = torch.zeros(math.prod(self.shape), device=band.kxy.device)
         self.second = torch.zeros(n_basis + 1, n_basis + 1, device=band.kxy.device)
-        self.nuisances = torch.zeros(N_NUISANCES, device=band.kxy.device)
+        self.nuisances = torch.zeros(3 + space.n_turns, device=band.kxy.device)
         self.power = torch.zeros(len(band.index), device=band.kxy.device)  # of the whitened residual
         self.count = 0
 
     def add(self, particles: Seen, mean: Tensor, second: Tensor) -> None:
         """Images with ``E c`` ``(n, m)`` and ``E c c^T`` ``(n, m, m)``."""
         u, u_c, u_u = nuisance_moments(particles, mean, second)
-        one = torch.ones_like(mean[:, :1])
+        one = mean.new_ones(len(mean), 1)
         to_mean = torch.cat((-u, -mean, one), 1)[:, None]
         to_basis = torch.cat((-u_c.mT, -second, mean[..., None]), 2)
         residual = torch.view_as_complex((torch.cat((to_mean, to_basis), 1) @ particles.columns).unflatten(-1, (-1, 2)))
@@ -180,35 +202,34 @@ class Sums:
         self.count += int(values[-1])
 
     def change(self, constraint: MapConstraint) -> Tensor:
-        """Step of the mean and all basis maps ``(1 + m, d, d, d)`` towards the least weighted residual.
+        """Step of the mean and all basis maps ``(1 + m, d, d, d)`` (images) towards the least weighted residual.
 
         ``(E a a^T)^-1 D^-1 gradient``, a = (1, c), D the density of what was measured at each frequency: the normal
         equations with the images' own moments in place of each frequency's. D is the row sum of the true matrix, whose
         entries are not negative, so that no step overshoots. Gradient and D are summed over the constraint's group.
         """
         gradient = torch.view_as_complex(self.gradient.view(-1, 2, *self.shape).movedim(1, -1).contiguous())
-        edge = gradient[..., 0].clone()
-        gradient[..., 0] += edge.flip(1, 2).roll((1, 1), (1, 2)).conj()
+        gradient[..., 0] += self.space.folded(gradient[..., 0].clone()).conj()
         density = self.density.view(self.shape).clone()
-        density[..., 0] += density[..., 0].clone().flip(0, 1).roll((1, 1), (0, 1))
+        density[..., 0] += self.space.folded(density[..., 0].clone())
         gradient = symmetrised_sums(gradient, constraint.group)
         density = symmetrised_sums(torch.complex(density, torch.zeros_like(density))[None], constraint.group)[0].real
         second = self.second / self.count
         second = second + torch.diag((second.diagonal() <= 0).to(second))  # of maps that no image uses
-        scaled = torch.einsum("kl,lxyz->kxyz", torch.linalg.inv(second).to(gradient), gradient)
-        ratio = scaled / filled_density(density, self.band)
-        return torch.stack([fourier_to_map(part, self.band.box_px) for part in ratio]) * constraint.mask
+        scaled = torch.einsum("kl,l...->k...", torch.linalg.inv(second).to(gradient), gradient)
+        ratio = scaled / filled_density(density, self.band, self.space)
+        return torch.stack([self.space.array_of(part, self.band.box_px) for part in ratio]) * constraint.mask
 
     def spreads(self, before: Spreads) -> Spreads:
         """Standard deviations that the images show (one step of expectation maximisation)."""
         factor = (self.nuisances / self.count).sqrt().tolist()
-        turn, move = (math.sqrt(sum(f * f for f in part) / len(part)) for part in (factor[1:4], factor[4:]))
+        turn, move = (math.sqrt(sum(f * f for f in part) / len(part)) for part in (factor[1:-2], factor[-2:]))
         return Spreads(before.contrast * factor[0], before.rotation_rad * turn, before.shift * move)
 
 
-def filled_density(density: Tensor, band: Band) -> Tensor:
+def filled_density(density: Tensor, band: Band, space: Space = MAPS) -> Tensor:
     """Density plus ``WIENER_FRAC`` of its shell's mean inside the band's soft edge; infinite beyond."""
-    k = half_radius(PAD * band.box_px, density.device)
+    k = space.half_radius(PAD * band.box_px, density.device)
     shell = (k / PAD).round().long().flatten()
     n = int(shell.max()) + 1
     total = torch.zeros(n, device=k.device).index_add_(0, shell, density.flatten())

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from torch import Tensor
 from ..physics.fourier_band import Band, shell_sums
 from ..physics.map_constraint import MapConstraint
 from ..physics.shards import shared_parts
-from ..physics.slices import half_radius
+from ..physics.space import space_of
 from .least_squares import reconstruction, residual_noise
 from .map_family import FAMILY_CHUNK_IMAGES, Seen, Spreads, Sums, family, seen
 from .posed_images import InChunks, Posed
@@ -27,6 +27,20 @@ Chunks = Callable[[Tensor], Posed]  # images by their row numbers
 Moments = Callable[[Tensor, Seen], tuple[Tensor, Tensor]]  # of the coefficients of images, by their row numbers
 _SUMS = 8  # of a shared pass, that are added at its end
 _MOST_SUMMED = 2 ** 28  # numbers of 4 bytes in all these sums: 1 GB
+_MEAN_STEPS = 5  # of a mean image
+
+
+class PlanesInChunks(Protocol):
+    """Images that are read as they are wanted, by row numbers."""
+
+    band: Band
+
+    def __len__(self) -> int: ...
+
+    def part(self, rows: Tensor) -> Posed:
+        """Some of them."""
+        ...
+
 
 
 @dataclass(frozen=True)
@@ -54,6 +68,22 @@ def first_maps(images: InChunks, n_basis: int, constraint: MapConstraint) -> Pri
     return PrincipalMaps(mean, mean.new_zeros(n_basis, *mean.shape), residual_noise(images, mean), Spreads(), band)
 
 
+def first_planes(images: PlanesInChunks, n_basis: int, constraint: MapConstraint) -> PrincipalMaps:
+    """The same of images that are kept as images: steps of the mean image from nothing (``map_family.Sums.change``)."""
+    band = images.band
+    every, d = torch.arange(len(images), device=band.kxy.device), band.box_px
+    noise = torch.ones(band.n_shells, device=every.device)
+    maps = PrincipalMaps(torch.zeros(d, d, device=every.device), torch.zeros(0, d, d, device=every.device), noise,
+                         Spreads(), band)
+
+    def nothing(part: Tensor, _: Seen) -> tuple[Tensor, Tensor]:
+        return torch.zeros(len(part), 0, device=every.device), torch.zeros(len(part), 0, 0, device=every.device)
+
+    for _ in range(_MEAN_STEPS):
+        maps = stepped(maps, one_pass(maps, images.part, every, nothing), constraint)
+    return replace(maps, basis=maps.mean.new_zeros(n_basis, d, d), spreads=Spreads())
+
+
 def linear_posterior(gram: Tensor, pull: Tensor) -> tuple[Tensor, Tensor]:
     """Mean ``(n, m)`` and covariance ``(n, m, m)`` of z ~ N(0, 1) with log likelihood ``b.z - z.Gz/2``."""
     eye = torch.eye(gram.shape[-1], device=gram.device, dtype=gram.dtype)
@@ -66,11 +96,12 @@ def one_pass(maps: PrincipalMaps, images: Chunks, rows: Tensor, moments: Moments
 
     ``shared``: by all threads and processes; then ``moments`` must draw no random numbers.
     """
-    read, total = family(maps.mean, maps.basis, maps.band), Sums(maps.band, len(maps.basis))
+    read = family(maps.mean, maps.basis, maps.band)
+    total = Sums(maps.band, len(maps.basis), read.space)
     n_sums = max(1, min(_SUMS, _MOST_SUMMED // total.gradient.numel())) if shared else 1
 
     def part(first: int, end: int) -> tuple[Tensor, ...]:
-        own = Sums(maps.band, len(maps.basis))
+        own = Sums(maps.band, len(maps.basis), read.space)
         for some in rows[first:end].split(FAMILY_CHUNK_IMAGES):
             seen_here = seen(read, images(some), maps.precision, maps.spreads)
             own.add(seen_here, *moments(some, seen_here))
@@ -103,7 +134,7 @@ def normalised(maps: PrincipalMaps, total: Sums) -> PrincipalMaps:
     scaled = root.T @ flat
     _, vectors = torch.linalg.eigh(scaled @ scaled.T)
     basis = (vectors.flip(1).T @ scaled).view_as(maps.basis)
-    return replace(maps, mean=maps.mean + torch.einsum("m,mxyz->xyz", shift, maps.basis), basis=basis)
+    return replace(maps, mean=maps.mean + torch.einsum("m,m...->...", shift, maps.basis), basis=basis)
 
 
 def principal_maps(start: PrincipalMaps, images: Chunks, rows: Tensor, constraint: MapConstraint, rounds: int,
@@ -158,8 +189,7 @@ def agreed(one: PrincipalMaps, other: PrincipalMaps) -> Agreed:
 
 def whitened_maps(maps: Tensor, noise: Tensor, band: Band) -> Tensor:
     """Maps ``(m, d, d, d)`` divided by the noise's standard deviation in every shell of the band, 0 beyond."""
-    d = band.box_px
-    k = half_radius(d, maps.device)
+    d, space = band.box_px, space_of(maps[0])
+    k = space.half_radius(d, maps.device)
     weight = (noise[k.round().long().clamp(max=len(noise) - 1)].rsqrt() * (k <= band.radius))
-    axes = (1, 2, 3)
-    return torch.fft.irfftn(torch.fft.rfftn(maps, dim=axes) * weight, s=(d, d, d), dim=axes)
+    return torch.fft.irfftn(torch.fft.rfftn(maps, dim=space.axes) * weight, s=(d,) * space.ndim, dim=space.axes)
