@@ -16,8 +16,11 @@ from pyworkflow.object import Integer
 from ..constants import EVALUATION_DIR, LABELS_CSV, REFERENCES_DIR
 from ..convert.from_engine import Picture, new_picture_item
 from ..engine.vaegan_engine.contract import result_files
+from ..engine.vaegan_engine.contract.errors import ConfigError
 from ..engine.vaegan_engine.contract.settings import EvaluateRun
+from ..engine.vaegan_engine.contract.symmetry import family_and_fold
 from ..engine_run import result_file
+from .form_settings import add_setting, label_of
 from .protocol_base import VaeganProtBase, file_digest, set_digest
 from .protocol_classes_2d import VaeganProtClasses2D
 from .protocol_states import VaeganProtStates
@@ -68,11 +71,13 @@ class VaeganProtEvaluate(VaeganProtBase):
                       label="Reference maps",
                       help="Maps to align to and compare with; in the order of the labels, where there are both. "
                            "Voxels no larger than those of the maps compared.")
+        add_setting(form, EvaluateRun, "symmetry", expertLevel=params.LEVEL_ADVANCED)
         self._defineComputeParams(form, gpu=False)
 
     # --------------------------- INSERT steps functions ---------------------------
     def _insertAllSteps(self) -> None:
-        digest = json.dumps([self._clustersDigest(), self._labelsDigest(), self._referencesDigest()])
+        digest = json.dumps([self._clustersDigest(), self._labelsDigest(), self._referencesDigest(),
+                             self._symmetry()])
         self._insertFunctionStep(self.convertInputStep, digest)
         self._insertFunctionStep(self.evaluateStep, digest, self.numberOfThreads.get())
         self._insertFunctionStep(self.createOutputStep, digest, self.numberOfThreads.get())
@@ -127,7 +132,7 @@ class VaeganProtEvaluate(VaeganProtBase):
 
     # --------------------------- INFO functions ---------------------------
     def _validateForm(self) -> List[str]:
-        problems, clustering = self._validateCompute(), self.inputClusters.get()
+        problems, clustering = self._validateCompute() + self._validateSymmetry(), self.inputClusters.get()
         if clustering is None:
             return problems
         if not clustering.hasAttribute("outputClasses"):
@@ -147,6 +152,14 @@ class VaeganProtEvaluate(VaeganProtBase):
                          f"the maps compared ({rate:.3f} A). Give a finer reference."
                          for volume in references if volume.getSamplingRate() > 1.001 * rate]
         return problems
+
+    def _validateSymmetry(self) -> List[str]:
+        """What is wrong with the references' point group."""
+        try:
+            family_and_fold(self._symmetry(), f"'{label_of(self.getParam('symmetry'))}'")
+        except ConfigError as error:
+            return [str(error)]
+        return []
 
     def _summary(self) -> List[str]:
         values = self._evaluationOrNone()
@@ -208,6 +221,10 @@ class VaeganProtEvaluate(VaeganProtBase):
             return [given]
         return [volume.clone() for volume in given.iterItems(orderBy="id") if volume.isEnabled()]
 
+    def _symmetry(self) -> str:
+        """Point group of the references, as it was typed."""
+        return str(self.symmetry.get() or "").strip()
+
     def _clustersDigest(self) -> str:
         return file_digest(os.path.join(self.inputClusters.get().getClustersDir(), result_files.CLUSTERS_CSV))
 
@@ -228,7 +245,7 @@ class VaeganProtEvaluate(VaeganProtBase):
             clusters_dir=os.path.relpath(clustering.getClustersDir(), extra),
             truth_csv=LABELS_CSV if os.path.exists(self._getExtraPath(LABELS_CSV)) else "",
             maps=tuple(sorted(os.path.join(REFERENCES_DIR, name) for name in names)),
-            partial_labels=True, compute=self._getCompute())
+            symmetry=self._symmetry(), partial_labels=True, compute=self._getCompute())
 
 
 def names_of(run: Any) -> Tuple[str, str]:

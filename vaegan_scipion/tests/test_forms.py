@@ -241,7 +241,7 @@ class TestForms(ProjectTest):
         protocol = self.new(VaeganProtEvaluate, {"inputClusters": self.clustering,
                                                  "inputClasses": (self.clustering, "outputClasses")}, labelsFile=path)
         changes = {"inputClusters": second, "labelsFrom": 0, "inputClasses": (second, "outputClasses"),
-                   "inputReferences": (self.training, "outputVolumes"), "numberOfThreads": 1}
+                   "inputReferences": (self.training, "outputVolumes"), "symmetry": "D2", "numberOfThreads": 1}
         self.check_heard(protocol, changes, {**dict.fromkeys(changes, first), "numberOfThreads": "evaluateStep"},
                          ignored=("labelsFile",))  # its contents count: tested where it is read
 

@@ -5,7 +5,9 @@ import torch
 from scipy import ndimage
 from vaegan_engine.physics import map_alignment
 from vaegan_engine.physics.fsc import fourier_shell_correlation
+from vaegan_engine.physics.map_constraint import symmetrised_maps
 from vaegan_engine.physics.rotations import random_rotations, rotation_distance_deg
+from vaegan_engine.physics.symmetry import group_of
 from vaegan_engine.simulation.phantom import PHANTOM_BOX_ANG, phantom_states
 
 
@@ -86,6 +88,24 @@ def test_noise_does_not_align():
 def test_without_mirror_the_wrong_hand_scores_less():
     moving = map_alignment.mirror(phantom(24))
     assert map_alignment.align_map(moving, phantom(24), 1.0, allow_mirror=False).correlation < 0.9
+
+
+def test_of_a_map_s_copies_the_one_that_breaks_the_symmetry_alike_is_taken():
+    """A D2 map and a feature at one of its four places; aligned at a wrong copy it is brought to the right one."""
+    d, group = 24, group_of("D2")
+    base = symmetrised_maps(torch.from_numpy(phantom(d).astype(np.float32))[None], group)[0].numpy()
+    reference = base + 0.15 * phantom(d, 1)
+    R, shift = motion(3, d)
+    moving = map_alignment.move_map(reference, R.T, -R.T @ shift)  # the motion R, t takes it back
+    wrong = group[2].numpy()
+    R_wrong, t_wrong = R @ wrong, wrong.T @ shift
+    at_wrong = map_alignment.AlignedMap(map_alignment.move_map(moving, R_wrong, t_wrong), R_wrong, t_wrong, t_wrong,
+                                        False, 0.0)
+    found = map_alignment.likest_copy(at_wrong, reference, group, 1.0)
+    assert found.correlation > 0.97 > np.corrcoef(at_wrong.map.ravel(), reference.ravel())[0, 1]
+    again = map_alignment.move_map(moving, found.rotation, found.shift_px)
+    assert np.corrcoef(again.ravel(), reference.ravel())[0, 1] > 0.97
+    assert map_alignment.likest_copy(found, reference, group_of("C1"), 1.0) is found
 
 
 def test_refuses_different_boxes():

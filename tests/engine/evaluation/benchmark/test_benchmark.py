@@ -38,7 +38,7 @@ TASK = Task(("state0.mrc", "state0.mrc", "state1.mrc"), 40, 2, box_px=24, crop_f
 
 def truthful(wrong: int, tilt_deg: float):
     """A stand-in for states: the truth, with some labels wrong and all tilts off."""
-    def refine(out: Path, clusters: str, where: ComputeConfig) -> StatesSummary:
+    def refine(out: Path, clusters: str, where: ComputeConfig, symmetry: str) -> StatesSummary:
         rows = result_files.read_csv(out / "data" / "truth.csv")
         label = [int(row["map_file"] == "state1.mrc") for row in rows]
         label[:wrong] = [1 - x for x in label[:wrong]]

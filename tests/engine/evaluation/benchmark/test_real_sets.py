@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from made_records import states_summary
 from refine_particles import blobs
 from scipy.spatial.transform import Rotation
@@ -13,6 +14,7 @@ from vaegan_engine.evaluation.benchmark import benchmark, real_sets
 from vaegan_engine.evaluation.benchmark.benchmark import BenchmarkOptions, run_benchmark
 from vaegan_engine.evaluation.benchmark.real_sets import RealSet, map_figures, pole_share, turned_correlations
 from vaegan_engine.physics.map_alignment import move_map
+from vaegan_engine.physics.rotations import matrix_to_euler, random_rotations
 from vaegan_engine.physics.symmetry import group_of
 
 VOXEL_ANG = 3.0
@@ -55,9 +57,21 @@ def test_figures_against_the_model():
 @pytest.mark.parametrize(("tilt", "share"), [("even", 1.0), ("poles", 1 / (1 - np.cos(np.radians(20))))])
 def test_views_at_the_poles(tmp_path, tilt, share):
     cosine = np.linspace(-1, 1, 2001) if tilt == "even" else np.sign(np.linspace(-1, 1, 2000))
-    result_files.write_csv(tmp_path / result_files.PARTICLES_CSV, ["particle_id", "label", "tilt_deg"],
-                           [[i, 0, t] for i, t in enumerate(np.degrees(np.arccos(cosine)))] + [[9999, -1, 0.0]])
+    result_files.write_csv(tmp_path / result_files.PARTICLES_CSV, ["particle_id", "label", "rot_deg", "tilt_deg"],
+                           [[i, 0, 10, t] for i, t in enumerate(np.degrees(np.arccos(cosine)))] + [[9999, -1, 0, 0.0]])
     assert pole_share(tmp_path) == pytest.approx(share, rel=0.02)
+
+
+def test_even_views_in_one_unit_of_a_symmetry_are_even(tmp_path):
+    """What a search with symmetry leaves: one of all copies of each view, here never near a pole."""
+    views, group = random_rotations(4000, torch.Generator().manual_seed(0)), group_of("O")
+    copies = views[:, None] @ group
+    lowest = copies[:, :, 2, 2].abs().argmin(1)
+    rot, tilt, _ = matrix_to_euler(copies[torch.arange(4000), lowest])
+    result_files.write_csv(tmp_path / result_files.PARTICLES_CSV, ["particle_id", "label", "rot_deg", "tilt_deg"],
+                           [[i, 0, float(r), float(t)] for i, (r, t) in enumerate(zip(rot, tilt, strict=True))])
+    assert pole_share(tmp_path) < 0.1
+    assert pole_share(tmp_path, "O") == pytest.approx(1, rel=0.1)
 
 
 def test_the_set_is_run_once_and_missing_particles_are_said(tmp_path, monkeypatch, capsys):
@@ -76,8 +90,8 @@ def test_the_set_is_run_once_and_missing_particles_are_said(tmp_path, monkeypatc
         write_map(out / result_files.MAPS / "cluster_00.mrc", model, VOXEL_ANG)
         rows = [[1, 0, 1.0], [2, 0, 1.0], [3, -1, 1.0]]
         result_files.write_csv(out / result_files.CLUSTERS_CSV, ["particle_id", "label", "probability"], rows)
-        result_files.write_csv(out / result_files.PARTICLES_CSV, ["particle_id", "label", "tilt_deg"],
-                               [[i, label, 40.0] for i, label, _ in rows])
+        result_files.write_csv(out / result_files.PARTICLES_CSV, ["particle_id", "label", "rot_deg", "tilt_deg"],
+                               [[i, label, 0.0, 40.0] for i, label, _ in rows])
         return states_summary(states=1, verdict="one state")
 
     monkeypatch.setattr("vaegan_engine.refine.refine.run_states", run_states)

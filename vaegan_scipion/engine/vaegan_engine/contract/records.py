@@ -231,6 +231,14 @@ class CeilingScores:
 
 
 @dataclass(frozen=True)
+class PoseError:
+    """Poses of a state against the true ones, modulo the symmetry that was told."""
+
+    label: int
+    median_deg: float
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """``evaluation.json``: clusters and maps against the truth."""
 
@@ -238,6 +246,7 @@ class Evaluation:
     labels: Optional[LabelScores] = inlined(default=None)
     ceiling: Optional[CeilingScores] = None
     nmi_of_ceiling: Optional[float] = None
+    pose_errors: List[PoseError] = field(default_factory=list)
 
 
 # ------------------------------- states -------------------------------

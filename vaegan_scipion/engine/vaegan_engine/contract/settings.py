@@ -337,6 +337,9 @@ class EvaluateRun:
     maps: Tuple[str, ...] = setting((), "Reference maps, in the order of the labels; a simulated phantom needs none",
                                     path=True, metavar="MRC")
     ceiling_json: str = setting("", "ceiling.json of vaegan ceiling", path=True)
+    symmetry: str = setting(
+        "C1", "Point group of the reference maps with RELION's axes, exact or broken: poses that show the same by it "
+        "are one, and of a map's copies the likest is compared", label="Symmetry of the references", metavar="GROUP")
     all_references: bool = setting(False, "Align each map to every reference, not only to that of its majority's state")
     partial_labels: bool = setting(False, "Particles without a label are left out of the scores, in place of an error")
     compute: ComputeConfig = section(ComputeConfig, shown=("threads",))

@@ -206,6 +206,26 @@ def _refined_full(transform: Tensor, band: _Band, d: int, rotation: Tensor,
     return rotations[0], shifts[0], correlation
 
 
+def likest_copy(aligned: AlignedMap, reference: np.ndarray, group: Tensor, voxel_size_ang: float) -> AlignedMap:
+    """Of the copies of an aligned map that show the same to a reference's point group ``(g, 3, 3)`` the likest one.
+
+    ``reference(G r) = reference(r)`` but for what breaks the symmetry, which alone tells ``aligned(G r)`` from
+    ``aligned(r)``: ``R' = R G``, ``t' = G^-1 t``. A search at low resolution does not see it. The best is refined.
+    """
+    if len(group) == 1:
+        return aligned
+    d = len(reference)
+    full, transform = _band(_transform(reference), d, d / 2), _transform(aligned.map)
+    turned = _correlation(transform, full, group.float(), torch.zeros(len(group), 3))
+    best = int(turned.argmax())
+    if best == 0:  # the identity: as it is
+        return aligned
+    own, shift, correlation = _refined_full(transform, full, d, group[best].float(), torch.zeros(3))
+    rotation = aligned.rotation @ own.numpy()
+    moved = own.numpy().T @ aligned.shift_px + shift.numpy()
+    return AlignedMap(move_map(aligned.map, own.numpy(), shift.numpy()), rotation, moved, moved * voxel_size_ang,
+                      aligned.mirrored, correlation)
+
 
 def with_axes(aligned: AlignedMap, symmetry: str) -> AlignedMap:
     """The alignment next to one that was found freely that leaves the axes of two maps of a symmetry where they are.

@@ -145,7 +145,7 @@ def result_row(row: TaskRow, options: BenchmarkOptions) -> ResultRow:
              "view_resolution_0.5_ang": "view_resolution_at_frc_0.5_ang",
              "pose_error_deg": "pose_error_deg", "resolution_0.5_ang": "resolution_at_fsc_0.5_ang",
              "nyquist_frac_0.5": "of_nyquist", "claimed_excess": "claimed_fsc_excess",
-             "claimed_excess_all_shells": "claimed_fsc_excess_all_shells", "spearman": "spearman",
+             "claimed_excess_all_shells": "claimed_fsc_excess_all_shells", "spearman": "spearman", "hands": "hands",
              "junk_recall": "junk_recall", "junk_precision": "junk_precision", "minutes": "minutes",
              **{name: name for name in (*LANDSCAPE_FIGURES, *REAL_FIGURES)}, "verdict": "verdict"}
     said = to_json(row)
@@ -203,7 +203,7 @@ def run_task(name: str, task: Task, data: Path, out: Path, where: ComputeConfig,
     else:
         if not train:
             run_json.write_run(training(out, where), out / "run" / result_files.RUN_JSON)
-        of_states = run_states_of(out, clusters, where)
+        of_states = run_states_of(out, clusters, where, task.symmetry)
         verdict = of_states.verdict
         counts = {"states": task.states, "found": of_states.states if of_states.has_states else 0}
     minutes = (time.monotonic() - started) / 60
@@ -260,12 +260,13 @@ def trained(out: Path, where: ComputeConfig) -> str:
     return folders["clusters"]
 
 
-def run_states_of(out: Path, clusters: str, where: ComputeConfig) -> StatesSummary:
+def run_states_of(out: Path, clusters: str, where: ComputeConfig, symmetry: str) -> StatesSummary:
     """Refine the task's particles."""
     from ...refine.refine import run_states
 
     compute.prepare_device(where)
-    return run_states(StatesRun(run_dir=str((out / "run").absolute()), clusters_dir=clusters, compute=where),
+    return run_states(StatesRun(run_dir=str((out / "run").absolute()), clusters_dir=clusters, symmetry=symmetry,
+                                compute=where),
                       out / "states")
 
 

@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from scipy.spatial.transform import Rotation
 
 from ...contract import result_files
 from ...contract.records import StatesSummary
 from ...contract.settings import ComputeConfig, DataConfig, StatesRun
+from ...contract.symmetry import NO_SYMMETRY
 from ...data.mrc_files import read_map
 from ...physics.map_alignment import align_map, move_map
 from ...physics.map_comparison import compare
+from ...physics.rotations import euler_to_matrix
 from ...physics.symmetry import group_of
 
 REAL_FIGURES = ("self_correlation", "control_correlation", "model_correlation", "resolution_0.143_ang", "pole_share")
@@ -74,7 +77,7 @@ def run_real_set(real: RealSet, data: Path, out: Path, where: ComputeConfig) -> 
     made, voxel_size_ang = read_map(out / "states" / result_files.MAPS / "cluster_00.mrc")
     return summary, {"found": summary.states if summary.has_states else 0, "minutes": minutes,
                      **map_figures(made, read_map(data / real.model)[0], voxel_size_ang, real),
-                     "pole_share": pole_share(out / "states")}
+                     "pole_share": pole_share(out / "states", real.states.get("symmetry", NO_SYMMETRY))}
 
 
 def map_figures(made: np.ndarray, model: np.ndarray, voxel_size_ang: float, real: RealSet) -> dict[str, float]:
@@ -129,12 +132,18 @@ def correlation(a: np.ndarray, b: np.ndarray, inside: np.ndarray) -> float:
     return float(np.corrcoef(a[inside], b[inside])[0, 1])
 
 
-def pole_share(folder: Path) -> float:
-    """Views within 20 degrees of the z axis, up or down, over those that even views have there; 1 where even."""
-    tilt = np.array([float(row["tilt_deg"]) for row in result_files.read_csv(folder / result_files.PARTICLES_CSV)
-                     if int(row["label"]) >= 0])
-    near = np.abs(np.cos(np.radians(tilt))) > np.cos(np.radians(NEAR_POLE_DEG))
-    return float(near.mean() / (1 - np.cos(np.radians(NEAR_POLE_DEG))))
+def pole_share(folder: Path, symmetry: str = NO_SYMMETRY) -> float:
+    """Views within 20 degrees of the z axis, up or down, over those that even views have there; 1 where even.
+
+    Poses found with a ``symmetry`` are searched in one unit of it: each view counts at all its copies.
+    """
+    angles = torch.tensor([[float(row[name]) for name in ("rot_deg", "tilt_deg")]
+                           for row in result_files.read_csv(folder / result_files.PARTICLES_CSV)
+                           if int(row["label"]) >= 0])
+    views = euler_to_matrix(angles[:, 0], angles[:, 1], torch.zeros(len(angles)))[:, 2]
+    cosine = torch.einsum("ni,gi->ng", views, group_of(symmetry)[:, :, 2]).abs()
+    near = cosine > np.cos(np.radians(NEAR_POLE_DEG))
+    return float(near.float().mean() / (1 - np.cos(np.radians(NEAR_POLE_DEG))))
 
 
 def settings_of(real: RealSet) -> dict[str, Any]:

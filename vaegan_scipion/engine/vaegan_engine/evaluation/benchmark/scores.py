@@ -5,22 +5,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from ...contract import result_files
-from ...contract.labels import UNASSIGNED
 from ...contract.records import ClaimedFigures
 from ...contract.settings import ComputeConfig, EvaluateRun
 from ...data.mrc_files import read_map
-from ...data.particle_tables import JUNK, read_cluster_rows, read_clusters
+from ...data.particle_tables import read_cluster_rows, read_clusters
 from ...physics.map_comparison import compare
-from ...physics.rotations import euler_to_matrix
 from ...simulation.simulate import TRUTH_CSV
+from .tasks import Task
 from ..truth.claimed_fsc import ClaimedFsc
 from ..truth.evaluate import run_evaluate
-from ..truth.pose_scores import median_pose_error_deg
 from ..truth.reference_maps import read_references
-from .tasks import Task
 
 COLUMNS = ("task", "seed", "images", "snr", "states", "found", "nmi", "ami", "pose_error_deg", "resolution_0.5_ang",
            "nyquist_frac_0.5", "fsc_auc", "claimed_excess", "spearman", "junk_recall", "junk_precision", "minutes",
@@ -68,7 +64,8 @@ def scores(task: Task, data: Path, out: Path, where: ComputeConfig) -> dict[str,
     ``pose_error_deg``: the largest of the states' medians; resolutions: the worst map, at FSC 0.5; ``fsc_auc``: see
     ``image_fsc_auc``; ``claimed_excess``: what half maps claim beyond what they deserve (``claimed_fsc``), the largest
     over shells and states; ``spearman``: of the place along the motion with the frame, in the largest state (0 where no
-    motion was found).
+    motion was found); ``hands``: 1 where all maps are of one hand, whichever. Poses and maps are compared modulo the
+    task's symmetry.
     """
     truth_csv = out / "data" / TRUTH_CSV
     by_name = label_scores(out / "states", truth_csv, groups(task, data))
@@ -76,15 +73,17 @@ def scores(task: Task, data: Path, out: Path, where: ComputeConfig) -> dict[str,
     maps = tuple(dict.fromkeys(map(str, true_maps(task, data, out / "data"))))
     if not maps:
         return values | claims_of_noise(out / "states")
-    values["pose_error_deg"] = max(pose_errors(out / "states", truth_csv).values())
     if task.ordered:
         values["spearman"] = frame_correlation(out / "states", truth_csv)
-    request = EvaluateRun(clusters_dir=str(out / "states"), truth_csv=str(truth_csv), maps=maps, compute=where)
+    request = EvaluateRun(clusters_dir=str(out / "states"), truth_csv=str(truth_csv), maps=maps,
+                          symmetry=task.symmetry, compute=where)
     evaluation = run_evaluate(request, out / "evaluation")
+    values["pose_error_deg"] = max(error.median_deg for error in evaluation.pose_errors)
     rows = evaluation.maps
     if rows:
         worst = max((row.compared for row in rows), key=lambda compared: compared.resolution_05_ang)
-        values |= {"resolution_0.5_ang": worst.resolution_05_ang, "nyquist_frac_0.5": worst.nyquist_frac_05}
+        values |= {"resolution_0.5_ang": worst.resolution_05_ang, "nyquist_frac_0.5": worst.nyquist_frac_05,
+                   "hands": len({row.mirrored for row in rows})}
         aligned = {row.label: read_map(out / "evaluation" / row.aligned_file) for row in rows}
         values["fsc_auc"] = image_fsc_auc(out / "states", aligned, maps, truth_csv)
         values |= largest_claims([row.claim for row in rows])
@@ -140,18 +139,3 @@ def frame_correlation(folder: Path, truth_csv: Path) -> float:
         return 0.0
     frames = [int(truth[int(row["particle_id"])]["map"]) for row in rows]
     return abs(float(spearmanr([float(row["motion"]) for row in rows], frames)[0]))
-
-
-def pose_errors(folder: Path, truth_csv: Path) -> dict[int, float]:
-    """Median pose error in degrees of every state, of the particles that have a true pose."""
-    truth = true_table(truth_csv)
-    rows = [row for row in result_files.read_csv(folder / result_files.PARTICLES_CSV)
-            if int(row["label"]) != UNASSIGNED and truth[int(row["particle_id"])]["map_file"] != JUNK]
-    angles = ("rot_deg", "tilt_deg", "psi_deg")
-    errors = {}
-    for label in sorted({int(row["label"]) for row in rows}):
-        mine = [row for row in rows if int(row["label"]) == label]
-        rotations, true = (euler_to_matrix(*torch.tensor([[float(row[name]) for name in angles] for row in part]).T)
-                           for part in (mine, [truth[int(row["particle_id"])] for row in mine]))
-        errors[label] = median_pose_error_deg(rotations, true)
-    return errors

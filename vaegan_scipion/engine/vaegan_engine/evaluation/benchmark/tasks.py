@@ -14,6 +14,7 @@ _ADK = tuple(f"adk_DIMS/maps/frame_{k:03d}.mrc" for k in (0, 11, 22, 33, 44, 56,
 _RIBO20_FOLDER = "ribo50S_10076_real_vols/"
 _RIBO20 = tuple(f"{_RIBO20_FOLDER}maps/vol_{k}.mrc" for k in (
     "018", 113, 115, 116, 194, 287, 288, 291, 293, 306, 383, 385, 386, 388, 390, 442, 455, 457, 458, 498))
+_THIRTY = tuple(f"r30S_4ADV/maps/{name}.mrc" for name in ("full", "no_head", "no_late_proteins"))
 _RIBO3 = (_RIBOSOME[0], _RIBOSOME[1], _RIBOSOME[3])
 
 
@@ -41,6 +42,7 @@ class Task:
     phase_flipped: bool = False
     ball: bool = False  # the particle is a homogeneous ball, which has no orientation
     in_plane: bool = False  # class averages are made, not states
+    symmetry: str = "C1"  # point group of the maps, with RELION's axes, which states is told
 
 
 _DIRTY = Task((), 2000, 4, snr=0.3, junk_frac=0.2, view_concentration=2.0, contrast_spread=0.25, noise_ratio=3.0,
@@ -70,6 +72,9 @@ TASKS = {
     "dirty-exosome": replace(_DIRTY, maps=_EXOSOME, junk_maps=(*_OTHERS, _RIBOSOME[3])),
     "ribo3-hard": Task(_RIBO3, 6667, 3, snr=0.032, box_px=64, crop_frac=1.0),
     "flipped": Task(_RIBO3, 3000, 3, phase_flipped=True),
+    "twohands": Task(_THIRTY, 3000, 3),  # their common body fits itself in the other hand too
+    "octahedral": Task(("real_particles/apoferritin_10146/apoferritin_64.mrc",), 2500, 1, snr=0.5, box_px=64,
+                       crop_frac=1.0, symmetry="O"),  # the real set's model: whether its poses can be found at all
     "homogeneous-0.1": Task((_RIBOSOME[3],), 5000, 1, snr=0.1),
     "homogeneous-0.05": Task((_RIBOSOME[3],), 5000, 1, snr=0.05),
     "null-0.02": Task((_RIBOSOME[3],), 5000, 1, snr=0.02),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from ...contract import result_files
 from ...contract.errors import DataError
@@ -19,18 +20,21 @@ from ...contract.records import (
     LabelScores,
     MapComparison,
     MapEvaluation,
+    PoseError,
 )
 from ...contract.setting import check_settings
 from ...contract.settings import EvaluateRun
 from ...contract.status import update_status
 from ...data.mrc_files import read_map, write_map
 from ...data.particle_tables import JUNK, Truth, read_cluster_rows, read_clusters, read_truth, rows_of
-from ...physics.map_alignment import AlignedMap, align_map, move_map
+from ...physics.map_alignment import AlignedMap, align_map, likest_copy, move_map
 from ...physics.map_comparison import compare
 from ...physics.masked_fsc import mask_of_map
+from ...physics.symmetry import group_of
 from ...runtime import compute
 from ...stats.label_agreement import agreement, clustering_scores, contingency
 from .claimed_fsc import ClaimedFsc, deserved_fsc
+from .pose_scores import pose_errors
 from .reference_maps import Reference, read_references, reference_of_state
 
 
@@ -49,7 +53,9 @@ def run_evaluate(run: EvaluateRun, out_dir: Path | None) -> Evaluation:
     if run.ceiling_json and not run.truth_csv:
         raise DataError(f"{run.ceiling_json}: a ceiling is of use beside labels alone.", "Give the labels too.")
     labels = evaluate_labels(run, read_truth(run.truth_csv)) if run.truth_csv else None
-    evaluation = Evaluation(evaluate_maps(run, labels, out_dir), labels)
+    errors = pose_errors(Path(run.clusters_dir), Path(run.truth_csv), group_of(run.symmetry)) if run.truth_csv else {}
+    evaluation = Evaluation(evaluate_maps(run, labels, out_dir), labels,
+                            pose_errors=[PoseError(label, error) for label, error in errors.items()])
     if run.ceiling_json and labels is not None:
         ceiling = read_ceiling(run.ceiling_json)
         evaluation = replace(evaluation, ceiling=ceiling, nmi_of_ceiling=labels.nmi / max(ceiling.nmi, 1e-12))
@@ -122,7 +128,7 @@ def evaluate_maps(run: EvaluateRun, labels: LabelScores | None, out_dir: Path) -
             majority, purity = labels.states[state], max(of_state) / sum(of_state)
             expected = reference_of_state(state, majority, references)
         used = references if run.all_references or expected is None else [references[expected]]
-        against, aligned = compare_with(used, read_map(folder / row.file)[0], voxel_size_ang)
+        against, aligned = compare_with(used, read_map(folder / row.file)[0], voxel_size_ang, group_of(run.symmetry))
         best = max(against, key=lambda name: aligned[name].correlation)
         chosen = best if expected is None else references[expected].name
         file = f"{result_files.MAPS}/cluster_{row.label:02d}_aligned.mrc"
@@ -150,10 +156,11 @@ def claim_of_halves(row: ClusterRow, folder: Path, aligned: AlignedMap, truth: n
     return ClaimedFsc(np.array(halves.fsc), deserved, proof.shared_shell).figures()
 
 
-def compare_with(references: list[Reference], array: np.ndarray, voxel_size_ang: float
+def compare_with(references: list[Reference], array: np.ndarray, voxel_size_ang: float, group: Tensor
                  ) -> tuple[dict[str, MapComparison], dict[str, AlignedMap]]:
     """One map aligned to each of ``references`` in turn: by name its agreement, and how it was aligned."""
-    aligned = {reference.name: align_map(array, reference.map, voxel_size_ang) for reference in references}
+    aligned = {reference.name: likest_copy(align_map(array, reference.map, voxel_size_ang), reference.map, group,
+                                           voxel_size_ang) for reference in references}
     return {reference.name: compare(aligned[reference.name].map, reference.map, voxel_size_ang)
             for reference in references}, aligned
 
@@ -172,6 +179,8 @@ def report(evaluation: Evaluation) -> None:
     if ceiling is not None:
         print(f"ceiling NMI {ceiling.nmi:.3f} (supervised, accuracy {ceiling.accuracy:.3f})")
         print(f"NMI / ceiling {evaluation.nmi_of_ceiling:.3f}")
+    for error in evaluation.pose_errors:
+        print(f"{cluster_name(error.label)}: median pose error {error.median_deg:.2f} degrees")
     for row in evaluation.maps:
         print(map_line(row))
 
