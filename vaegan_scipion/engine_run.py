@@ -6,9 +6,11 @@ from subprocess import CalledProcessError
 from typing import Any, Dict, Tuple
 
 from . import Plugin
+from .constants import PARTICLES_STAR
 from .engine.vaegan_engine.contract import errors, result_files, run_json
 from .engine.vaegan_engine.contract.settings import FullresRun, HalvesRun, StatesRun, TrainRun
 from .engine.vaegan_engine.contract.status import Status, read_status
+from .prepared_images import take_prepared
 
 EXIT_SENTENCES = {
     1: "The engine stopped with an error of its own; the last lines of the run's log show it.",
@@ -70,6 +72,8 @@ class EngineRun:
             shutil.rmtree(self.out_dir, ignore_errors=True)
         self.out_dir.mkdir(parents=True, exist_ok=True)
         run_json.write_run(self.settings, self.request)
+        if not resume:
+            take_prepared(self.settings, self.request.parent / PARTICLES_STAR, self.out_dir)
         return resume
 
     def _has_checkpoint(self) -> bool:

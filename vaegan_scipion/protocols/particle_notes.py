@@ -1,8 +1,9 @@
 """What forms that take particles themselves say of them before a run."""
-from typing import Any, List
+from typing import Any, Dict, List
 
 from ..convert.sample_images import contrast_note, sample_images
 from ..engine.vaegan_engine.contract.settings import DataConfig
+from .box_field import data_values
 from .form_settings import optional
 from .protocol_base import warn_particles
 
@@ -14,6 +15,15 @@ def circle_radius_frac(protocol: Any, particles: Any) -> float:
         return float(DataConfig().particle_radius_frac * protocol.cropFrac.get())
     whole_ang = particles.getXDim() * particles.getSamplingRate()
     return float(diameter_ang / (2 * whole_ang)) if whole_ang > 0 else 0.5
+
+
+def image_settings(protocol: Any) -> Dict[str, Any]:
+    """How the images of a run were made, for a training on the same ones: settings of `DataConfig`."""
+    particles = protocol.inputParticles.get()
+    values = data_values(protocol, particles, ("box_px", "crop_frac", "invert_contrast", "ignore_ctf"))
+    radius_frac = (DataConfig().particle_radius_frac if particles is None
+                   else circle_radius_frac(protocol, particles) / values["crop_frac"])
+    return {**values, "particle_radius_frac": min(round(radius_frac, 6), 0.5)}
 
 
 def particle_notes(protocol: Any, particles: Any, n_few: int) -> List[str]:

@@ -20,10 +20,11 @@ from ..engine.vaegan_engine.contract.records import ClusterRow
 from ..engine.vaegan_engine.contract.settings import Classes2dRun, ComputeConfig, DataConfig
 from ..engine.vaegan_engine.contract.status import read_status
 from ..engine_run import has_result, result_file
+from ..prepared_images import taken_note
 from .box_field import LABELS, add_box, chosen_box_px, data_problems, data_values, too_large
 from .cost_note import add_cost_line, cost_note
 from .form_settings import add_setting, optional, problems_of, values_of
-from .particle_notes import particle_notes
+from .particle_notes import image_settings, particle_notes
 from .protocol_base import (
     VaeganProtBase,
     count_enabled,
@@ -184,7 +185,8 @@ class VaeganProtClasses2D(VaeganProtBase):
             return [f"Running: {stage}" if self.isActive() else f"Stopped at: {stage}. Continue goes on from there.",
                     *cost_note(self.getClassesDir())]
         return [f"Answer: {self.answerText()}", f"Verdict: {self._details().verdict}",
-                f"All averages in one picture: {self._path(result_files.CLASSES_PNG)}"]
+                f"All averages in one picture: {self._path(result_files.CLASSES_PNG)}",
+                *taken_note(self.getClassesDir())]
 
     def _methods(self) -> List[str]:
         if not self.hasAttribute("outputClasses") or not has_result(self.getClassesDir(), result_files.CLASSES2D_JSON):
@@ -222,6 +224,10 @@ class VaeganProtClasses2D(VaeganProtBase):
     def getParticlesPointer(self) -> Any:
         """Pointer to the particles that were classified."""
         return self.inputParticles
+
+    def getImageSettings(self) -> Dict[str, Any]:
+        """How its images were made, for a training on the same ones: settings of `DataConfig`."""
+        return image_settings(self)
 
     def isVolumetric(self) -> bool:
         """Classes in the plane have images, not maps."""

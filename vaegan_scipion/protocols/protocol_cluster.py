@@ -236,8 +236,9 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
             return [] if particles.hasAlignmentProj() else [
                 "The training took the poses that its particles carry, but 'Other particles' have no projection "
                 "alignment. Give refined particles."]
-        return ["The training took the poses of states, which 'Other particles' are not in. Leave them empty, or train "
-                "on particles that carry their poses."]
+        source, remedy = (("poses of states", "train on particles that carry their poses") if training.isVolumetric()
+                          else ("alignment of classes 2D", "train without it"))
+        return [f"The training took the {source}, which 'Other particles' are not in. Leave them empty, or {remedy}."]
 
     def _warnings(self) -> List[str]:
         training, notes = self.inputTraining.get(), self._warnCompute()
@@ -340,7 +341,7 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
     def answerText(self, crossed: Optional[Crossing]) -> str:
         """Which of states and clusters to trust, and why; without states, what to make of the clusters."""
         if crossed is None:
-            return clusters_answer(self.readDetails(), self.inputTraining.get().isPosed())
+            return clusters_answer(self.readDetails(), self.isVolumetric() and self.inputTraining.get().isPosed())
         return trusted(crossed, self.readDetails(), True, self.getStates().readSummary())
 
     def readPictures(self) -> Dict[int, Picture]:

@@ -22,11 +22,12 @@ from ..engine.vaegan_engine.contract.records import ClusterRow, StatesSummary
 from ..engine.vaegan_engine.contract.settings import DataConfig, StatesRun, TrainRun
 from ..engine.vaegan_engine.contract.status import read_status
 from ..engine_run import has_result, result_file
+from ..prepared_images import taken_note
 from . import stage_resolutions, symmetry_fields
 from .box_field import LABELS, add_box, chosen_box_px, data_problems, data_values, too_large
 from .cost_note import add_cost_line, cost_note
 from .form_settings import add_setting, optional, problems_of, values_of
-from .particle_notes import circle_radius_frac, particle_notes
+from .particle_notes import image_settings, particle_notes
 from .protocol_base import (
     VaeganProtBase,
     count_enabled,
@@ -277,7 +278,8 @@ class VaeganProtStates(VaeganProtBase, ProtFlexBase):
             return [f"Running: {stage}" if self.isActive() else f"Stopped at: {stage}. Continue goes on from there.",
                     *cost_note(self.getStatesDir())]
         summary = self.readSummary()
-        lines = [f"Answer: {self.answerText()}", f"Verdict: {summary.verdict}", *symmetry_fields.summary_lines(summary)]
+        lines = [f"Answer: {self.answerText()}", f"Verdict: {summary.verdict}", *symmetry_fields.summary_lines(summary),
+                 *taken_note(self.getStatesDir())]
         for row in sorted(self.readClusterRows(), key=lambda row: row.label):
             lines.append(f"state {row.label + 1}: {row.n_particles} particles, "
                          f"{row.of_state.halves.resolution_0143_ang:.1f} Å at FSC 0.143"
@@ -333,11 +335,7 @@ class VaeganProtStates(VaeganProtBase, ProtFlexBase):
 
     def getImageSettings(self) -> Dict[str, Any]:
         """How its images were made, for a training on the same ones: settings of `DataConfig`."""
-        particles = self.inputParticles.get()
-        values = data_values(self, particles, ("box_px", "crop_frac", "invert_contrast", "ignore_ctf"))
-        radius_frac = (DataConfig().particle_radius_frac if particles is None
-                       else circle_radius_frac(self, particles) / values["crop_frac"])
-        return {**values, "particle_radius_frac": min(round(radius_frac, 6), 0.5)}
+        return image_settings(self)
 
     def getMapPixelSize(self) -> float:
         """Voxel size of the maps in A."""

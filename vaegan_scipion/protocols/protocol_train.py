@@ -12,6 +12,7 @@ from ..engine.vaegan_engine.contract.setting import field_of
 from ..engine.vaegan_engine.contract.settings import DataConfig, ModelConfig, StatesRun, TrainingConfig, TrainRun
 from ..engine.vaegan_engine.contract.status import Status, read_status
 from ..engine_run import result_file
+from ..prepared_images import taken_note
 from .box_field import chosen_box_px, empty_text
 from .cost_note import add_cost_line, cost_note
 from .form_settings import (
@@ -186,6 +187,7 @@ class VaeganProtTrain(VaeganProtBase):
                  f"{status.n_particles:,} particles, on {status.device}", self._pace(status),
                  f"Box {status.box_px} px, {status.pixel_size_ang:.3f} A/px "
                  f"(Nyquist {2 * status.pixel_size_ang:.1f} A)"]
+        lines += taken_note(self.getRunDir())
         if self.continueFrom.get() is not None:
             lines.append(f"Started with the networks of '{self.continueFrom.get().getRunName()}'")
         if status.warning:

@@ -15,7 +15,7 @@ from pyworkflow.utils.process import buildRunCommand
 
 from vaegan_scipion import Plugin
 from vaegan_scipion.constants import ENV_NAME, VAEGAN_ENV_ACTIVATION
-from vaegan_scipion.engine.vaegan_engine.contract import result_files, run_json
+from vaegan_scipion.engine.vaegan_engine.contract import prepared, result_files, run_json
 from vaegan_scipion.engine.vaegan_engine.contract.settings import (
     ComputeConfig,
     DataConfig,
@@ -27,6 +27,7 @@ from vaegan_scipion.engine.vaegan_engine.contract.settings import (
 )
 from vaegan_scipion.engine.vaegan_engine.contract.status import Failure, update_status
 from vaegan_scipion.engine_run import EXIT_REMEDIES, EXIT_SENTENCES, EngineError, EngineRun, result_file
+from vaegan_scipion.prepared_images import taken_note
 from vaegan_scipion.tests.phantom import environment, make_fake_environment, said_by_fake
 
 STAR = """data_optics
@@ -284,3 +285,72 @@ class TestEnvironmentRecipes(unittest.TestCase):
                                  "eval hook&& conda activate x && CUDA_VISIBLE_DEVICES= python -m vaegan_engine")
             finally:
                 Plugin._condaActivationCmd = original
+
+
+class TestPreparedImages(unittest.TestCase):
+    """Prepared images of an earlier run of the project are taken where particles and settings agree."""
+
+    def setUp(self):
+        self.runs = Path(tempfile.mkdtemp()) / "Runs"
+        self.addCleanup(shutil.rmtree, self.runs.parent)
+        self.extra = self.new_run("000009_VaeganProtTrain2D")
+        self.settings = TrainRun(data=DataConfig(particles="particles.star", box_px=16, particle_radius_frac=0.3125))
+        self.earlier = self.new_run("000004_VaeganProtStates") / "states"
+        self.prepare(self.earlier, self.settings.data)
+
+    def new_run(self, name):
+        extra = self.runs / name / "extra"
+        extra.mkdir(parents=True)
+        (extra / "particles.star").write_text(STAR)
+        return extra
+
+    def prepare(self, folder, data, **changes):
+        values = {"format": prepared.FORMAT, "star_sha256": prepared.file_sha256(self.extra / "particles.star"),
+                  "stacks": "", "one_stack": False, "pixel_size_ang": 4.0, "original_pixel_size_ang": 2.0,
+                  "original_box_px": 32, "ctf_present": True, "ids_are_rows_of": "", "notes": [],
+                  "data": {name: getattr(data, name) for name in prepared.IMAGE_FIELDS}}
+        for name in (prepared.IMAGES_NPY, prepared.TABLE_NPZ):
+            (folder / result_files.CACHE).mkdir(parents=True, exist_ok=True)
+            (folder / result_files.CACHE / name).write_text(str(folder))
+        result_files.write_json(folder / result_files.CACHE / prepared.META_JSON, {**values, **changes})
+
+    def taken(self, settings=None, name="run"):
+        run = EngineRun(settings or self.settings, str(self.extra / f"{name}.json"), str(self.extra / name))
+        run.prepare()
+        return taken_note(run.out_dir)
+
+    def test_images_are_linked_said_and_kept(self):
+        self.assertEqual(self.taken(), ["Prepared images were taken from run 4 (VaeganProtStates)"])
+        own = self.extra / "run" / result_files.CACHE
+        self.assertTrue(os.path.samefile(own / prepared.IMAGES_NPY,
+                                         self.earlier / result_files.CACHE / prepared.IMAGES_NPY))
+        shutil.rmtree(self.runs / "000004_VaeganProtStates")
+        self.assertEqual((own / prepared.IMAGES_NPY).read_text(), str(self.earlier))
+
+    def test_images_that_the_engine_makes_anew_are_its_own(self):
+        self.taken()
+        images = self.extra / "run" / result_files.CACHE / prepared.IMAGES_NPY
+        images.with_name("new").write_text("others")
+        os.replace(images.with_name("new"), images)
+        self.assertEqual(taken_note(self.extra / "run"), [])
+
+    def test_the_newest_that_fits(self):
+        self.prepare(self.new_run("000008_VaeganProtTrain3D") / "run", self.settings.data)
+        self.prepare(self.new_run("000012_VaeganProtStates") / "states", self.settings.data, format=0)
+        self.assertIn("run 8 (VaeganProtTrain3D)", self.taken()[0])
+
+    def test_a_diameter_is_the_circle_that_it_stands_for(self):
+        """20 A of 64 A kept: a radius of 0.15625 of the box; the training's fraction has six digits."""
+        self.prepare(self.earlier, replace(self.settings.data, particle_radius_frac=0.15625))
+        states = StatesRun(data=DataConfig(particles="particles.star", box_px=16), particle_diameter_ang=20.0)
+        self.assertTrue(self.taken(states, "states"))
+        rounded = replace(self.settings, data=replace(self.settings.data, particle_radius_frac=0.156251))
+        self.assertTrue(self.taken(rounded))
+
+    def test_other_particles_or_settings_are_not_taken(self):
+        for values in ({"box_px": 24}, {"particle_radius_frac": 0.3126}, {"invert_contrast": True}, {"half_set": 1}):
+            other = replace(self.settings, data=replace(self.settings.data, **values))
+            self.assertEqual(self.taken(other), [], values)
+            self.assertFalse((self.extra / "run" / result_files.CACHE).exists())
+        (self.extra / "particles.star").write_text(STAR.replace(" 9", " 10"))
+        self.assertEqual(self.taken(), [])

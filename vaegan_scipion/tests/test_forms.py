@@ -21,6 +21,7 @@ from vaegan_scipion.engine.vaegan_engine.contract.settings import (
     TraverseRun,
 )
 from vaegan_scipion.protocols import (
+    VaeganProtClasses2D,
     VaeganProtCluster,
     VaeganProtEvaluate,
     VaeganProtSelect,
@@ -32,6 +33,7 @@ from vaegan_scipion.protocols import (
 )
 from vaegan_scipion.protocols.form_settings import values_of
 from vaegan_scipion.protocols.protocol_cluster import METHODS
+from vaegan_scipion.protocols.protocol_train_2d import OF_CLASSES
 from vaegan_scipion.protocols.protocol_train_3d import NO_POSES, OF_STATES
 from vaegan_scipion.tests.phantom import ProjectTest, import_phantom
 
@@ -199,7 +201,8 @@ class TestForms(ProjectTest):
                        "particleDiameterAng": "40", "invertContrast": True, "maxImages": 40, "nCategories": 3,
                        "totalKimg": 2.0, "continueFrom": older, "maxShiftFrac": 0.1, "ignoreCtf": True,
                        "batchSize": 8, "extraSettings": "training.critic_lr=1e-4", "seed": 3, "numberOfThreads": 1}
-            with_poses = ("posesFrom", "inputStates", "resolutionAng") if protocol_class is VaeganProtTrain3D else ()
+            with_poses = (("posesFrom", "inputStates", "resolutionAng") if protocol_class is VaeganProtTrain3D
+                          else ("posesFrom", "inputClasses2D"))
             self.check_heard(protocol, changes, {**dict.fromkeys(changes, "trainStep"),
                                                  "inputParticles": "convertInputStep"}, ignored=with_poses)
 
@@ -215,6 +218,18 @@ class TestForms(ProjectTest):
                   "maxShiftFrac", "ignoreCtf")
         self.check_heard(protocol, changes, {**dict.fromkeys(changes, "trainStep"), "inputStates": "convertInputStep",
                                              "posesFrom": "convertInputStep"}, ignored=hidden)
+
+    def test_every_field_of_a_2d_training_with_classes(self):
+        classes, others = (self.make(VaeganProtClasses2D, boxPx=16, seed=seed, inputParticles=self.particles)
+                           for seed in (0, 1))
+        protocol = self.new(VaeganProtTrain2D, {"inputClasses2D": classes, "inputParticles": self.particles},
+                            posesFrom=OF_CLASSES)
+        changes = {"posesFrom": 0, "inputClasses2D": others, "boxPx": 24, "maxImages": 40, "totalKimg": 2.0,
+                   "batchSize": 8, "seed": 3, "numberOfThreads": 1, "extraSettings": "training.start_rounds=3"}
+        hidden = ("inputParticles", "preset", "nCategories", "cropFrac", "particleDiameterAng", "invertContrast",
+                  "maxShiftFrac", "ignoreCtf", "continueFrom")
+        self.check_heard(protocol, changes, {**dict.fromkeys(changes, "trainStep"), "posesFrom": "convertInputStep",
+                                             "inputClasses2D": "convertInputStep"}, ignored=hidden)
 
     def test_every_field_of_the_clustering(self):
         protocol = self.new(VaeganProtCluster, {"inputTraining": self.training}, doHalves=True)

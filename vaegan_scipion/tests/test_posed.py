@@ -8,12 +8,15 @@ from vaegan_scipion.annotate_space import getAnnotateSpaceArguments
 from vaegan_scipion.engine.vaegan_engine.contract import result_files, run_json
 from vaegan_scipion.engine.vaegan_engine.contract.settings import DataConfig
 from vaegan_scipion.protocols import (
+    VaeganProtClasses2D,
     VaeganProtCluster,
     VaeganProtSelect,
     VaeganProtStates,
+    VaeganProtTrain2D,
     VaeganProtTrain3D,
     VaeganProtTraverse,
 )
+from vaegan_scipion.protocols.protocol_train_2d import OF_CLASSES
 from vaegan_scipion.protocols.protocol_train_3d import NO_POSES, OF_PARTICLES, OF_STATES
 from vaegan_scipion.tests.phantom import ENABLED_IDS, SAMPLING_RATE_ANG, ProjectTest, import_phantom, label_of
 
@@ -63,6 +66,31 @@ class TestPosed(ProjectTest):
         self.assertEqual(sorted(item.getObjId() for item in selection.outputParticles),
                          [i for i in KEPT_IDS if label_of(i) == 1])
         self.assertTrue(selection.outputParticles.hasAlignmentProj())
+
+    def test_the_road_in_the_plane(self):
+        """Classes 2D, training with their alignment, clusters, traversal: each by its own protocol."""
+        classes = self.make(VaeganProtClasses2D, boxPx=16, particleDiameterAng=DIAMETER_ANG, invertContrast=True,
+                            inputParticles=(self.imported, "outputParticles"))
+        training = self.run_protocol(VaeganProtTrain2D, posesFrom=OF_CLASSES, inputClasses2D=classes)
+        run = run_json.read_run(os.path.join(training.getRunDir(), result_files.RUN_JSON))
+        self.assertEqual((run.preset, run.command, run.model.generator), ("posed", "train2d", "basis"))
+        self.assertEqual(os.path.realpath(run.data.poses_dir), os.path.realpath(classes.getClassesDir()))
+        self.assertAlmostEqual(2 * run.data.particle_radius_frac * SAMPLING_RATE_ANG * 32, DIAMETER_ANG, 2)
+        self.assertEqual((run.data.box_px, run.data.invert_contrast, run.training.band_shells), (16, True, 7.0))
+        kept = [i for i in ENABLED_IDS if i % 10 and i % 3 != 2]  # those that the fake classes do not call junk
+        self.assertEqual(self.ids_of(run.data.particles), kept)
+        self.assertIn("with the alignment of class averages", training._methods()[0])
+        clustering = self.run_protocol(VaeganProtCluster, inputTraining=training, nNeighbors=5)
+        self.assertEqual({particle.getObjId() for item in clustering.outputClasses for particle in item}, set(kept))
+        traversal = self.run_protocol(VaeganProtTraverse, inputClusters=clustering, nPoints=3)
+        self.assertEqual(traversal.outputAverages.getSize(), 9)
+        others = self.filled(VaeganProtCluster, inputTraining=training, nNeighbors=5,
+                             inputParticles=(self.imported, "outputParticles"))
+        self.assertIn("alignment of classes 2D, which 'Other particles' are not in", "\n".join(others.validate()))
+        unfinished = self.filled(VaeganProtClasses2D, inputParticles=(self.imported, "outputParticles"))
+        self.proj.saveProtocol(unfinished)
+        refused = self.filled(VaeganProtTrain2D, posesFrom=OF_CLASSES, inputClasses2D=unfinished)
+        self.assertIn("has no classes of particles. Finish it first", "\n".join(refused.validate()))
 
     def ids_of(self, star):
         """Particle ids of a star file."""

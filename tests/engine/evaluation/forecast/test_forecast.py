@@ -98,12 +98,15 @@ def runs(star):
         "train3d": presets.build_run("train3d", "fast", {**tiny, "training": {"batch_size": 8}}),
         "posed": presets.build_run("train3d", "posed", {**narrow, **tiny, "data": {**tiny["data"],
                                                                                    "input_poses": True}}),
+        "posed2d": presets.build_run("train2d", "posed", {**narrow, **tiny, "data": {**tiny["data"],
+                                                                                     "poses_dir": "classes"}}),
         "classes2d": Classes2dRun(data=data_of(star), n_classes=3, n_steps=4, compute=COMPUTE)}
 
 
 @pytest.mark.parametrize(("name", "stages"), [
     ("states", {"starts", "pose searches", "states and landscapes", "detail of halves", "variation"}),
     ("train3d", {"networks", "encoder"}), ("posed", {"principal maps", "networks", "steps of the maps"}),
+    ("posed2d", {"in-plane frame", "principal maps", "networks", "steps of the maps"}),
     ("classes2d", {"steps", "all images", "near their poses"})])
 def test_every_stage_takes_time(star, name, stages):
     expected = forecasts.forecast_for(runs(star)[name])

@@ -83,7 +83,7 @@ def train_settings(command: str, values: dict[str, Any], config: Path | None, se
         changes = merged(changes, parse_setting(text))
     data = changes.get("data", {})
     posed = data.get("poses_dir") or data.get("input_poses")
-    return build_run(command, preset or ("posed" if posed and command == "train3d" else TrainRun().preset), changes)
+    return build_run(command, preset or ("posed" if posed else TrainRun().preset), changes)
 
 
 def run_command(command: Command, args: argparse.Namespace) -> None:

@@ -45,6 +45,8 @@ POSED: Dict[str, Any] = {
     "model": {"generator": "basis", "n_categories": 0, "n_normal": 8, "generator_width": 64},
     "training": {"total_kimg": 500.0, "encoder_kimg": 0.0, "batch_size": 256, "likelihood_weight": 1.0,
                  "adversarial_weight": 0.0, "voxel_lr": 1e-2, "tick_kimg": 25.0, "checkpoint_kimg": 100.0}}
+# Views differ more than states do: more images are combined than maps
+POSED_2D = merged(POSED, {"model": {"n_normal": 24, "n_basis": 24}, "training": {"band_shells": 8.0}})
 NO_NOISE: Dict[str, Any] = {"model": {"noise": "none"}}
 VARIANT: Dict[str, Any] = {"model": {"downsampling": "maxpool", "first_layer": "conv", "polar_encoder": False}}
 CAMERA: Dict[str, Any] = {"model": {"pose_prior": "camera"}}
@@ -67,6 +69,8 @@ PRESETS: Dict[str, Dict[str, Preset]] = {
     },
     "train2d": {
         "fast": Preset("class images in minutes to hours (the default)", {"model": {"generator": "dcgan"}}),
+        "posed": Preset("with poses in the plane (the default with --poses): z holds state and view, not rotation",
+                        POSED_2D, poses=True),
         "thesis-2d": Preset("the thesis in 2D: DC-GAN, invariant critic, polar encoder, noise generator", THESIS_2D),
         "thesis-2d-no-noise": Preset("ablation: thesis-2d without the noise generator", merged(THESIS_2D, NO_NOISE)),
         "thesis-2d-variant": Preset("ablation: thesis-2d without invariance (max pooling, zero padding, no polar warp)",
@@ -120,8 +124,9 @@ def check(run: TrainRun) -> None:
 def check_parts(run: TrainRun) -> None:
     """Refuse parts of the model and the training that do not go together."""
     model, training = run.model, run.training
-    if run.command == "train2d" and model.generator != "dcgan":
-        raise ConfigError(f"model.generator is '{model.generator}' in a 2D training.", "Use 'dcgan'.")
+    if run.command == "train2d" and model.generator not in ("dcgan", "basis"):
+        raise ConfigError(f"model.generator is '{model.generator}' in a 2D training.",
+                          "Use 'dcgan', or 'basis' with poses.")
     if run.command == "train3d" and model.generator == "dcgan":
         raise ConfigError("model.generator is 'dcgan' in a 3D training.", "Use 'voxel' or 'siren'.")
     if run.command == "train2d" and model.pose_prior == "camera":
@@ -153,8 +158,9 @@ def check_parts(run: TrainRun) -> None:
 def check_posed(run: TrainRun) -> None:
     """Refuse poses without the model that uses them, and that model without poses."""
     data, model, training = run.data, run.model, run.training
-    if data.posed and run.command != "train3d":
-        raise ConfigError("poses are given in a 2D training.", "Use train3d.")
+    if data.input_poses and run.command == "train2d":
+        raise ConfigError("data.input_poses is true in a 2D training, which takes the alignment of classes2d.",
+                          "Give the folder of classes2d with --poses.")
     if data.poses_dir and data.input_poses:
         raise ConfigError(f"data.poses_dir is {data.poses_dir} with data.input_poses.", "Take poses from one place.")
     if data.posed != (model.generator == "basis"):

@@ -103,6 +103,7 @@ JUNK_STAR = "junk.star"
 FULLRES_JSON = "fullres.json"
 JUNK_EXAMPLES_JSON = "junk_examples.json"
 JUNK_EXAMPLES_MRCS = "junk_examples.mrcs"
+PLANE_POSES_CSV = "plane_poses.csv"  # train2d with poses: particle_id, psi_deg in one frame for all classes
 CLASSES2D_JSON = "classes2d.json"
 CLASSES_MRCS = "classes.mrcs"
 CLASSES_PNG = "classes.png"

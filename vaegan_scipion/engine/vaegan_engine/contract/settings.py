@@ -43,8 +43,8 @@ class DataConfig:
     half_set: Literal[0, 1, 2] = setting(0, "0 = all particles, 1 or 2 = one independent half")
     prepared_dir: str = setting("", "Results folder of prepare, whose images are taken; they must be of the same "
                                 "particles and settings. Empty = they are prepared in the results folder", path=True)
-    poses_dir: str = setting("", "train3d: take the poses of this results folder of states (particles.csv), and "
-                             "the preset posed", path=True)
+    poses_dir: str = setting("", "Take the poses of this results folder, and the preset posed; train3d: of states "
+                             "(particles.csv), train2d: of classes2d", path=True)
     input_poses: bool = setting(False, "train3d, states: start from the alignment that the particles carry")
 
     @property
@@ -58,7 +58,7 @@ class ModelConfig:
     """Networks. z = [one-hot of n_categories, n_normal Gaussian coordinates]."""
 
     generator: Literal["voxel", "siren", "dcgan", "basis"] = setting(
-        "voxel", "voxel and siren make maps, basis makes maps at known poses, dcgan makes images")
+        "voxel", "voxel and siren make maps, dcgan makes images; basis makes either at known poses")
     n_categories: int = setting(6, "More than the species you expect; unused ones empty themselves",
                                 label="Number of components", low=0, high=1000)
     n_normal: int = setting(0, "Gaussian coordinates of z", low=0, high=1000)

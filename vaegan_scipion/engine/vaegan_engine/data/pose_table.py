@@ -1,4 +1,7 @@
-"""Poses of particles: of a folder of ``states`` (``particles.csv``) or of a star file's own alignment."""
+"""Poses of particles: of a folder of ``states`` (``particles.csv``) or of a star file's own alignment.
+
+In the plane: turns and shifts of a folder of ``classes2d``, each with respect to the average of the particle's class.
+"""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -51,9 +54,14 @@ def read_poses(data: DataConfig) -> PoseTable:
     if not data.input_poses:
         check_row_ids(data.poses_dir, data.particles)
     table = _star_poses(Path(data.particles)) if data.input_poses else _folder_poses(Path(data.poses_dir))
+    _check_values(table, data.particles if data.input_poses else data.poses_dir)
+    return table
+
+
+def _check_values(table: PoseTable, where: str) -> None:
+    """Refuse poses that are no numbers, and particles with several."""
     values = np.concatenate((table.angles_deg, table.shifts_ang, table.contrast[:, None]), axis=1)
     bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
-    where = data.particles if data.input_poses else data.poses_dir
     if len(bad):
         raise DataError(f"{where}: the pose of particle {table.particle_id[bad[0]]} is not finite ({len(bad)} such "
                         "particles).", "Correct or remove these rows.")
@@ -61,6 +69,27 @@ def read_poses(data: DataConfig) -> PoseTable:
     if (counts > 1).any():
         raise DataError(f"{where}: particle {ids[counts > 1][0]} has {counts.max()} poses.",
                         "Give every particle one row.")
+
+
+def read_plane_poses(data: DataConfig) -> PoseTable:
+    """Turns (psi), shifts and classes of the folder of ``classes2d`` that the settings name. Raises DataError."""
+    folder = Path(data.poses_dir)
+    if not (folder / result_files.CLASSES2D_JSON).exists():
+        raise DataError(f"{folder}: it has no {result_files.CLASSES2D_JSON}; a 2D training takes poses in the plane.",
+                        "Give a finished results folder of classes2d, or use train3d.")
+    check_row_ids(data.poses_dir, data.particles)
+    path = folder / result_files.PARTICLES_CSV
+    try:
+        rows = result_files.read_csv(path)
+        psi, shifts, contrast = (np.array([[float(row[name]) for name in names] for row in rows])
+                                 for names in (("psi_deg",), SHIFT_COLUMNS, ("contrast",)))
+        label = np.array([UNASSIGNED if row["junk"] == "1" else int(row["label"]) for row in rows], np.int64)
+        table = PoseTable(np.array([int(row["particle_id"]) for row in rows], np.int64),
+                          np.concatenate((np.zeros((len(rows), 2)), psi), 1), shifts, contrast[:, 0], label,
+                          np.array([int(row["half_set"]) for row in rows], np.uint8))
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise DataError(f"{path}: the poses cannot be read ({error}).", "Run classes2d again.") from error
+    _check_values(table, str(folder))
     return table
 
 

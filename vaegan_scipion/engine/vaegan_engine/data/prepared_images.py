@@ -20,14 +20,22 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from ..contract.boxes import cropped_box_px
 from ..contract.errors import DataError
+from ..contract.prepared import (
+    FORMAT,
+    IMAGE_FIELDS,
+    IMAGES_NPY,
+    META_JSON,
+    TABLE_NPZ,
+    CacheMeta,
+)
 from ..contract.record import from_json, to_json
 from ..contract.result_files import CACHE, read_json, read_npz
 from ..contract.settings import DataConfig
@@ -42,32 +50,8 @@ if TYPE_CHECKING:
 
     from ..reconstruction.images import Images
 
-FORMAT = 2  # raise it when the same inputs give other images
-IMAGES_NPY = "images.npy"
-TABLE_NPZ = "table.npz"
-META_JSON = "meta.json"
 BLOCK_BYTES = 2 ** 25  # of float32 source images held at a time
 SPARE_BYTES = 2 ** 20
-# settings that shape the images (``particles`` and ``stack`` count by content)
-_FIELDS = ("max_images", "box_px", "crop_frac", "particle_radius_frac", "resize", "normalization",
-           "invert_contrast", "ignore_ctf", "phase_flipped", "half_set")
-
-
-@dataclass(frozen=True)
-class CacheMeta:
-    """``meta.json``: what the images were made from, and what is known of them."""
-
-    format: int
-    star_sha256: str
-    stacks: str  # digest of their sizes and times
-    one_stack: bool
-    data: dict[str, Any]  # ``_FIELDS`` and their values
-    pixel_size_ang: float
-    original_pixel_size_ang: float
-    original_box_px: int
-    ctf_present: bool
-    ids_are_rows_of: str
-    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -153,7 +137,7 @@ def _open(data: DataConfig, folder: Path, star_digest: str) -> tuple[ParticleCac
         return None, ""
     try:
         meta = from_json(CacheMeta, read_json(folder / META_JSON), META_JSON)
-        reason = _difference(meta, data, star_digest)
+        reason = meta.difference(data, star_digest)
         if reason:
             return None, reason
         table = read_npz(folder / TABLE_NPZ)
@@ -169,25 +153,6 @@ def _open(data: DataConfig, folder: Path, star_digest: str) -> tuple[ParticleCac
     return ParticleCache(images, table["particle_id"], table["ctf"], table["half_set"],
                          meta.pixel_size_ang, box_px, meta.original_pixel_size_ang, meta.original_box_px,
                          meta.ctf_present, meta.ids_are_rows_of, tuple(meta.notes)), ""
-
-
-def read_meta(folder: Path) -> CacheMeta | None:
-    """What the images of a folder were made from; None where nothing says so."""
-    try:
-        return from_json(CacheMeta, read_json(folder / META_JSON), META_JSON)
-    except (OSError, ValueError, DataError):
-        return None
-
-
-def _difference(meta: CacheMeta, data: DataConfig, star_digest: str) -> str:
-    if meta.format != FORMAT:
-        return "made by another version"
-    if meta.star_sha256 != star_digest:
-        return "the star file changed"
-    if meta.one_stack != bool(data.stack):
-        return "the image stacks changed"
-    return ", ".join(f"{name} was {meta.data.get(name)}, is {getattr(data, name)}" for name in _FIELDS
-                     if meta.data.get(name) != getattr(data, name))
 
 
 def _stat_digest(files: Sequence[str | Path]) -> str:
@@ -213,7 +178,8 @@ def _build(data: DataConfig, table: ParticleTable, folder: Path, progress: bool)
     files = [header.path for header in table.headers]
     cropped_px = cropped_box_px(table.box_px, data.crop_frac)
     meta = CacheMeta(
-        FORMAT, table.sha256, _stat_digest(files), bool(data.stack), {name: getattr(data, name) for name in _FIELDS},
+        FORMAT, table.sha256, _stat_digest(files), bool(data.stack),
+        {name: getattr(data, name) for name in IMAGE_FIELDS},
         image_preparation.training_pixel_size_ang(table.pixel_size_ang, cropped_px, data.box_px),
         table.pixel_size_ang, table.box_px, table.ctf_present, table.sha256 if table.ids_are_rows else "")
     needed_bytes = len(table) * (2 * data.box_px ** 2 + table.ctf[0].nbytes + 9) + SPARE_BYTES

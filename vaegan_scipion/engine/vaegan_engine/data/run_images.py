@@ -8,11 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..contract.errors import DataError
+from ..contract.prepared import read_meta
 from ..contract.result_files import CACHE
 from ..contract.settings import DataConfig
 from ..contract.status import read_status
 from .particles import PARTICLE_ID
-from .prepared_images import ParticleCache, cache_folder, open_cache, read_meta
+from .prepared_images import ParticleCache, cache_folder, open_cache
 from .star_files import file_digest, read_star
 
 

@@ -1,4 +1,4 @@
-"""Networks of a training with poses: z to maps, and what the images say about the maps to z.
+"""Networks of a training with poses: z to maps, in 2D to images, and what the particles say about these to z.
 
 Generator: ``V(z) = V + sum_m c_m(z) U_m`` with ``c(z) = E z + f(z)``, E the first columns of the unit matrix and f a
 small network that starts at 0: at the start, and with f = 0, probabilistic principal components.
@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from ..contract.settings import ModelConfig, TrainRun
-from ..physics.map_resize import resized_maps, working_box_px
+from ..physics.map_resize import working_box_px
+from ..physics.space import MAPS, PLANES, Space
 from .critic_encoder import Critic
 from .vae_gan import Frame
 
@@ -68,12 +69,12 @@ class BasisGenerator(nn.Module):
     active: Tensor
     agreement: Tensor
 
-    def __init__(self, model: ModelConfig, working_px: int) -> None:
+    def __init__(self, model: ModelConfig, working_px: int, space: Space = MAPS) -> None:
         super().__init__()
-        d, self.n_latent, self.n_basis = working_px, model.n_normal, model.n_basis
-        self.register_buffer("mean", torch.zeros(d, d, d))
+        d, self.n_latent, self.n_basis, self.space = working_px, model.n_normal, model.n_basis, space
+        self.register_buffer("mean", torch.zeros([d] * space.ndim))
         self.register_buffer("scale", torch.ones(()))  # basis maps are counted in it
-        self.basis = nn.Parameter(torch.zeros(self.n_basis, d, d, d))
+        self.basis = nn.Parameter(torch.zeros([self.n_basis, *[d] * space.ndim]))
         self.register_buffer("noise", torch.ones(d // 2 + 1))  # variance of a coefficient, per shell
         self.register_buffer("spreads", torch.zeros(3))  # contrast, rotation (rad), shift (fraction of the box)
         self.register_buffer("active", torch.ones(self.n_basis))  # 0: a direction that halves do not agree on
@@ -86,12 +87,17 @@ class BasisGenerator(nn.Module):
         return nn.functional.pad(z, (0, self.n_basis - self.n_latent)) + self.bend(z) * self.active
 
     def maps(self) -> Tensor:
-        """Basis maps ``(m, d, d, d)``."""
-        return self.scale * self.active[:, None, None, None] * self.basis
+        """Basis maps ``(m, d, d, d)``, or images ``(m, d, d)``."""
+        return self.scale * self.of_active(self.basis)
+
+    def of_active(self, arrays: Tensor) -> Tensor:
+        """Arrays ``(m, d, ..)``, 0 for directions that are not active."""
+        return self.active.view(-1, *[1] * self.space.ndim) * arrays
 
     def decode(self, z: Tensor, box_px: int) -> Tensor:
-        """Maps ``(n, b, b, b)`` of latents ``(n, k)`` in a box of ``box_px``."""
-        return resized_maps(self.mean + torch.einsum("nm,mxyz->nxyz", self.coefficients(z), self.maps()), box_px)
+        """Maps ``(n, b, b, b)``, or images, of latents ``(n, k)`` in a box of ``box_px``."""
+        made = self.mean + torch.einsum("nm,m...->n...", self.coefficients(z), self.maps())
+        return self.space.resized(made, box_px)
 
 
 class PosteriorEncoder(nn.Module):
@@ -127,9 +133,10 @@ class PosedVaeGan:
         self.run, self.model, self.device = run, run.model, device
         self.box_px, self.pixel_size_ang = frame.box_px, frame.pixel_size_ang
         self.working_px = working_box_px(run.training.band_shells, frame.box_px)
+        self.space = PLANES if run.command == "train2d" else MAPS
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(run.compute.seed)
-            self.generator = BasisGenerator(self.model, self.working_px).to(device)
+            self.generator = BasisGenerator(self.model, self.working_px, self.space).to(device)
             self.encoder = PosteriorEncoder(self.model).to(device)
         self.rng = torch.Generator(device).manual_seed(run.compute.seed + 1)
 
@@ -148,7 +155,10 @@ class PosedVaeGan:
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
-        """Maps ``(n, d, d, d)`` of latents ``(n, j)`` in the training box, up to the band; later coordinates are 0."""
+        """Maps ``(n, d, d, d)`` (2D: images) of latents ``(n, j)`` in the training box, up to the band.
+
+        Later coordinates are 0.
+        """
         z = nn.functional.pad(z.to(self.device), (0, self.model.n_normal - z.shape[1]))
         return torch.cat([self.generator.decode(row[None], self.box_px).float().cpu() for row in z])
 

@@ -34,7 +34,8 @@ def answer_section(run: ReportRun) -> Section:
 
 def crossed_answer_section(run: ReportRun, clusters: Clusters, details: Clustering) -> Section:
     """The answer of clusters, crossed with states where there are any, and how many particles are in both."""
-    posed = read_training(run.run_dir).data.posed
+    training = read_training(run.run_dir)
+    posed = training.data.posed and training.command == "train3d"  # in the plane, views are not known
     if not run.states_dir:
         return Section("answer", "Answer", f'<p class="verdict">{html.escape(clusters_answer(details, posed))}</p>')
     crossed = crossing(dict(zip(clusters.particle_id.tolist(), clusters.label.tolist(), strict=True)),

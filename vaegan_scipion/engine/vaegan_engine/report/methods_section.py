@@ -99,8 +99,9 @@ def training_text(folder: str) -> str:
     seen = status.images_seen
     length = f" for {seen / 1000:.0f} thousand images" if seen else ""
     if run.data.posed:
-        poses = "of the states" if run.data.poses_dir else "that the particles carried"
-        return (f"At the poses {poses} a variational autoencoder ({cited('Kingma & Welling 2014')}, "
+        poses = ("With the in-plane alignment of class averages" if run.command == "train2d"
+                 else "At the poses of the states" if run.data.poses_dir else "At the poses that the particles carried")
+        return (f"{poses} a variational autoencoder ({cited('Kingma & Welling 2014')}, "
                 f"{cited('Larsen et al. 2016')}; preset {html.escape(run.preset)}, {run.model.n_normal} latent "
                 f"coordinates, Fourier shells up to {run.training.band_shells:g}) was trained{length}.")
     kind = "3D" if run.command == "train3d" else "2D"

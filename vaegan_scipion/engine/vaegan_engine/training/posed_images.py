@@ -10,7 +10,7 @@ from torch import Tensor
 from ..contract.errors import DataError
 from ..contract.settings import TrainRun
 from ..contract.symmetry import is_symmetric
-from ..data.pose_table import read_poses
+from ..data.pose_table import PoseTable, read_poses
 from ..data.prepared_images import ParticleCache
 from ..physics.fourier_band import Band, make_band
 from ..physics.map_resize import working_box_px
@@ -68,6 +68,11 @@ def posed_particles(run: TrainRun, cache: ParticleCache, device: torch.device) -
             f"{run.data.poses_dir or run.data.particles}: the poses are of symmetry {table.symmetry}; a training has "
             "none, and what breaks the symmetry would be smeared over all its places.",
             f"Run states on its particles.star with input_poses and relax_symmetry {table.symmetry}; give that folder.")
+    return at_poses(run, cache, table, device)
+
+
+def at_poses(run: TrainRun, cache: ParticleCache, table: PoseTable, device: torch.device) -> PosedParticles:
+    """The particles of a cache that have a pose in a table and are no junk. Raises DataError."""
     rows, here = table.rows_of(cache.particle_id)
     if len(rows) < 2:
         where = run.data.poses_dir or run.data.particles

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ..networks.posed_vae import critic_box_px
 from ..physics.fourier_band import make_band
-from ..reconstruction.map_family import N_NUISANCES, Seen
+from ..reconstruction.map_family import Seen
 from .posed_images import PosedParticles
 
 
@@ -21,7 +21,7 @@ class Pairs:
     def simulated(self, particles: Seen, coefficients: Tensor, rng: torch.Generator) -> Tensor:
         """Residuals ``(n, 2 p)`` of images at the poses of ``particles``: other maps, pose errors and white noise."""
         n, _, length = particles.columns.shape
-        u = torch.randn(n, N_NUISANCES, generator=rng, device=self.weight.device)
+        u = torch.randn(n, particles.n_nuisances, generator=rng, device=self.weight.device)
         noise = torch.randn(n, length // 2, 2, generator=rng, device=self.weight.device)
         noise = noise * (self.weight / 2).sqrt()[:, None]
         alone = self.weight == 1  # its own conjugate: real

@@ -14,6 +14,7 @@ from ..networks.posed_vae import PosedVaeGan
 from ..networks.vae_gan import Frame
 from ..reconstruction.map_family import FAMILY_CHUNK_IMAGES, Spreads, family, seen
 from . import checkpoints
+from .plane_images import in_frame
 from .posed_images import posed_particles
 
 
@@ -30,10 +31,9 @@ class Posteriors:
 class PosedRun:
     """The generator and encoder of a run's newest checkpoint."""
 
-    is_3d = True
-
-    def __init__(self, vae_gan: PosedVaeGan) -> None:
-        self.vae_gan, self.run = vae_gan, vae_gan.run
+    def __init__(self, vae_gan: PosedVaeGan, folder: Path) -> None:
+        self.vae_gan, self.run, self.folder = vae_gan, vae_gan.run, folder
+        self.is_3d = vae_gan.space.ndim == 3
         self.box_px, self.pixel_size_ang, self.z_dim = vae_gan.box_px, vae_gan.pixel_size_ang, vae_gan.n_active
         for module in vae_gan.modules().values():
             module.eval().requires_grad_(False)
@@ -44,12 +44,13 @@ class PosedRun:
         run, state = checkpoints.read_run(Path(run_dir), torch.device(device))
         vae_gan = PosedVaeGan(run, Frame(state["box_px"], state["pixel_size_ang"]), torch.device(device))
         checkpoints.restore_networks(vae_gan.modules(), state)
-        return cls(vae_gan)
+        return cls(vae_gan, Path(run_dir))
 
     @torch.no_grad()
     def posteriors(self, run: TrainRun, cache: ParticleCache) -> Posteriors:
         """Of the particles of a cache at the poses that ``run`` names, in the cache's order. Raises DataError."""
-        particles, g = posed_particles(run, cache, self.vae_gan.device), self.vae_gan.generator
+        device, g = self.vae_gan.device, self.vae_gan.generator
+        particles = posed_particles(run, cache, device) if self.is_3d else in_frame(run, cache, self.folder, device)
         read = family(g.mean, g.maps(), particles.band)
         precision = particles.band.weight / g.noise[particles.band.shell]
         spreads = Spreads(*g.spreads.tolist())
@@ -62,5 +63,5 @@ class PosedRun:
         return Posteriors(particles.particle_id, np.concatenate(z), np.concatenate(inverse), particles.half_set)
 
     def decode(self, z: Tensor | np.ndarray) -> np.ndarray:
-        """Maps ``(n, d, d, d)`` at latents ``(n, k)``, float32."""
+        """Maps ``(n, d, d, d)``, or images ``(n, d, d)``, at latents ``(n, k)``, float32."""
         return self.vae_gan.decode(torch.as_tensor(np.asarray(z, np.float32))).numpy()

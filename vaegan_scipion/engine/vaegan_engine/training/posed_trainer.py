@@ -11,11 +11,13 @@ from ..networks.posed_vae import PosedVaeGan, build_critic, negative_log_likelih
 from ..networks.vae_gan import Frame
 from ..physics.fsc import soft_sphere_mask
 from ..physics.map_constraint import MapConstraint, within
+from ..physics.space import Space
 from ..reconstruction.map_family import FAMILY_CHUNK_IMAGES, Family, Seen, Spreads, family, seen
 from ..reconstruction.principal_maps import (
     PrincipalMaps,
     agreed,
     first_maps,
+    first_planes,
     improved,
     one_pass,
     principal_maps,
@@ -32,6 +34,12 @@ N_HALF = 3000  # images of each half that principal maps are first looked for in
 N_LAST = 2  # rounds of principal maps on all images
 LEAST_AGREEMENT = 0.2  # cosine, from which a direction of two halves counts as the same
 BEYOND_FRAC, EDGE_FRAC = 0.03, 0.08  # of the box: mask beyond the particle's circle, its soft edge
+
+
+def circle_or_sphere(space: Space, box_px: int, radius_frac: float) -> Tensor:
+    """Soft mask ``(d, ..)`` a little larger than the particle, whose radius is a fraction of the box."""
+    sphere = torch.from_numpy(soft_sphere_mask(box_px, (radius_frac + BEYOND_FRAC) * box_px, EDGE_FRAC * box_px))
+    return sphere if space.ndim == 3 else sphere[box_px // 2]
 
 
 class PosedTrainer:
@@ -95,10 +103,9 @@ class PosedTrainer:
 
     @property
     def mask(self) -> Tensor:
-        """Soft sphere ``(d, d, d)`` that maps are kept in."""
+        """Soft sphere ``(d, d, d)`` that maps are kept in, or circle of images."""
         d = self.vae_gan.working_px
-        radius = (self.run.data.particle_radius_frac + BEYOND_FRAC) * d
-        return torch.from_numpy(soft_sphere_mask(d, radius, EDGE_FRAC * d)).to(self.device)
+        return circle_or_sphere(self.vae_gan.space, d, self.run.data.particle_radius_frac).to(self.device)
 
     @property
     def constraint(self) -> MapConstraint:
@@ -115,13 +122,14 @@ class PosedTrainer:
         g = self.vae_gan.generator
         with torch.no_grad():
             g.mean.copy_(maps.mean)
-            g.basis.copy_(maps.basis / g.scale * g.active[:, None, None, None])
+            g.basis.copy_(g.of_active(maps.basis / g.scale))
             g.noise.copy_(maps.noise)
             g.spreads.copy_(torch.tensor(tuple(maps.spreads)))
 
     def begin(self) -> None:
         """Mean map, noise and, in ``start_rounds``, the principal maps of the images."""
-        start = first_maps(self.images, self.model.n_basis, self.constraint)
+        first = first_maps if self.vae_gan.space.ndim == 3 else first_planes
+        start = first(self.images, self.model.n_basis, self.constraint)
         self.vae_gan.generator.scale.copy_(start.mean.std())
         if self.config.start_rounds:
             self._take(self._supported(start))

@@ -78,7 +78,7 @@ class Preview:
 
 
 class PosedPreview:
-    """Projections of the maps along each coordinate of z, from -2 to 2."""
+    """Projections of the maps, or images, along each coordinate of z, from -2 to 2."""
 
     def __init__(self, vae_gan: PosedVaeGan) -> None:
         self.vae_gan = vae_gan
@@ -87,8 +87,8 @@ class PosedPreview:
         """Write the picture."""
         k = self.vae_gan.model.n_normal
         places = torch.linspace(-2, 2, N_PLACES)
-        save([(f"z_{i + 1} from -2 to 2", self.vae_gan.decode(places[:, None] * torch.eye(k)[i]).sum(1))
-              for i in range(min(k, N_COORDINATES))], path)
+        made = [self.vae_gan.decode(places[:, None] * torch.eye(k)[i]) for i in range(min(k, N_COORDINATES))]
+        save([(f"z_{i + 1} from -2 to 2", one.sum(1) if one.ndim == 4 else one) for i, one in enumerate(made)], path)
 
 
 def save(rows: list[tuple[str, Tensor]], path: Path) -> None:

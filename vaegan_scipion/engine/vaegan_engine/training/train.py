@@ -21,15 +21,19 @@ from ..data.image_preparation import background_mask
 from ..data.prepared_images import ParticleCache, open_cache
 from ..networks.generators import match_amplitude
 from ..networks.vae_gan import Frame
+from ..physics.map_constraint import within
+from ..physics.map_resize import working_box_px
+from ..physics.space import PLANES
 from ..runtime import compute
 from ..runtime.progress import progress_bar
 from ..runtime.stop_signals import stop_requests
 from . import checkpoints
 from .batches import Batches, RowBatches
 from .decoded import write_components
+from .plane_images import with_frame
 from .pose_watch import collapse_warning
 from .posed_images import posed_particles
-from .posed_trainer import PosedTrainer
+from .posed_trainer import PosedTrainer, circle_or_sphere
 from .preview import PosedPreview, Preview
 from .trainer import Trainer
 
@@ -90,7 +94,9 @@ def run_train(run: TrainRun, out_dir: Path, resume: bool = False) -> None:
     if resume:
         check_same_particles(cache, out_dir)
     run_json.write_run(run, out_dir / result_files.RUN_JSON)
-    trainer, batches = made_for(run, cache, device)
+    if not resume:
+        (out_dir / result_files.PLANE_POSES_CSV).unlink(missing_ok=True)
+    trainer, batches = made_for(run, cache, device, out_dir)
     start(trainer, batches, cache, out_dir, resume)
     print(f"{run.command}: {len(cache.images)} particles, {cache.box_px} px, "
           f"{cache.pixel_size_ang:.3f} A/px, on {compute.describe(device)}", flush=True)
@@ -115,14 +121,22 @@ def run_train(run: TrainRun, out_dir: Path, resume: bool = False) -> None:
     update_status(out_dir, state="finished", stage_seconds_left=0.0)
 
 
-def made_for(run: TrainRun, cache: ParticleCache, device: torch.device
+def made_for(run: TrainRun, cache: ParticleCache, device: torch.device, out_dir: Path
              ) -> tuple[Trainer, Batches] | tuple[PosedTrainer, RowBatches]:
-    """What trains on the particles of a cache, and the batches that its steps take."""
+    """What trains on the particles of a cache, and the batches that its steps take.
+
+    The results folder ``out_dir`` holds the in-plane frame of a 2D training with poses.
+    """
     size, seed = run.training.batch_size, run.compute.seed
     if not run.data.posed:
         return (Trainer(run, cache.box_px, cache.pixel_size_ang, device),
                 Batches(cache.images, cache.ctf, size, seed, device))
-    images = posed_particles(run, cache, device)
+    if run.command == "train3d":
+        images = posed_particles(run, cache, device)
+    else:
+        mask = circle_or_sphere(PLANES, working_box_px(run.training.band_shells, cache.box_px),
+                                run.data.particle_radius_frac).to(device)
+        images = with_frame(run, cache, within(mask), out_dir)
     return (PosedTrainer(run, Frame(cache.box_px, cache.pixel_size_ang), images, device),
             RowBatches(len(images), size, seed, device))
 

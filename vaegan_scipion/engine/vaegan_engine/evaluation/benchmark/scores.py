@@ -13,10 +13,10 @@ from ...data.mrc_files import read_map
 from ...data.particle_tables import read_cluster_rows, read_clusters
 from ...physics.map_comparison import compare
 from ...simulation.simulate import TRUTH_CSV
-from .tasks import Task
 from ..truth.claimed_fsc import ClaimedFsc
 from ..truth.evaluate import run_evaluate
 from ..truth.reference_maps import read_references
+from .tasks import Task
 
 COLUMNS = ("task", "seed", "images", "snr", "states", "found", "nmi", "ami", "pose_error_deg", "resolution_0.5_ang",
            "nyquist_frac_0.5", "fsc_auc", "claimed_excess", "spearman", "junk_recall", "junk_precision", "minutes",

@@ -171,7 +171,7 @@ def measure_training(place: Place, run: TrainRun, report: Report) -> None:
     device = place.device
     cache = open_cache(run.data, place.folder / result_files.CACHE)
     began = time.monotonic()
-    trainer, batches = made_for(run, cache, device)
+    trainer, batches = made_for(run, cache, device, place.folder)
     if isinstance(trainer, PosedTrainer):
         trainer.begin()
         trainer.refresh()

@@ -14,10 +14,11 @@ from ...physics.map_resize import working_box_px
 from ...reconstruction.posed_images import MOST_HELD, Coefficients
 from ...runtime.memory import resident_gb
 from ...training.batches import IN_MEMORY_BYTES, Batches
+from ...training.plane_frames import EM_ROUNDS, N_LOOKED_AT, NEAR_DEG, ROUNDS, in_plane
 from ...training.posed_images import PosedParticles
 from ...training.posed_trainer import N_HALF, N_LAST, PosedTrainer
 from ...training.trainer import Trainer
-from .measured import GB, Span, count_images, forecast_of, made_images, prepared_device, prepared_gb, seconds_of
+from .forecast import GB, Span, count_images, forecast_of, made_images, prepared_device, prepared_gb, seconds_of
 
 N_MADE = 256  # images that a training with poses is measured on
 
@@ -59,6 +60,8 @@ def posed_stages(run: TrainRun, n: int, device: torch.device) -> dict[str, Span]
     training, d = run.training, run.data.box_px
     images, rotations = made_images(N_MADE, d, device)
     rows, radius = np.arange(N_MADE), training.band_shells
+    if run.command == "train2d":
+        rotations = in_plane(torch.arange(0, 360, 360 / N_MADE, device=device))
     particles = PosedParticles(
         Coefficients(images, rows, make_band(d, radius, device)), rotations, torch.zeros(N_MADE, 2, device=device),
         torch.zeros(N_MADE, device=device), make_band(working_box_px(radius, d), radius, device), rows,
@@ -74,6 +77,12 @@ def posed_stages(run: TrainRun, n: int, device: torch.device) -> dict[str, Span]
     passes = training.start_rounds * (halves + halves / 3) + (N_LAST + 1) * n if training.start_rounds else n
     rounds = int(training.total_kimg // training.round_kimg) if trainer.likely else 0
     seconds = 0.5 * moved * passes, rounds * moved * n
-    return {"principal maps": Span(seconds[0], seconds[0]),
+    frame = {}
+    if run.command == "train2d":  # without the few images of each class that its own turn is found with
+        looked_at = min(n, N_LOOKED_AT)
+        looks = sum(len(offsets) for offsets in NEAR_DEG) * ((ROUNDS - 1) * looked_at + n)
+        whole = 0.5 * moved * (looks + ROUNDS * EM_ROUNDS * looked_at)
+        frame = {"in-plane frame": Span(whole, whole)}
+    return {**frame, "principal maps": Span(seconds[0], seconds[0]),
             "networks": steps_of(training.total_kimg, quick.training.batch_size, step),
             "steps of the maps": Span(seconds[1], seconds[1])}
