@@ -68,3 +68,11 @@ class PlaneFigures:
     median_gain: float  # log likelihood ratio of an image with the other half's average
     frc_0143_ang: float = named("frc_0.143_ang")  # 0 where the halves agree on nothing
     frc_05_ang: float = named("frc_0.5_ang")
+
+
+@dataclass(frozen=True)
+class PoseError:
+    """Poses of a state against the true ones, modulo the symmetry that was told."""
+
+    label: int
+    median_deg: float

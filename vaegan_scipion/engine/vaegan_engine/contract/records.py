@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Dict, List, Optional
 
-from .map_records import MapComparison, PlaneFigures, StateFigures
+from .map_records import MapComparison, PlaneFigures, PoseError, StateFigures
 from .record import inlined, named
 
 
@@ -228,14 +228,6 @@ class CeilingScores:
     accuracy: float
     nmi: float
     ami: float
-
-
-@dataclass(frozen=True)
-class PoseError:
-    """Poses of a state against the true ones, modulo the symmetry that was told."""
-
-    label: int
-    median_deg: float
 
 
 @dataclass(frozen=True)

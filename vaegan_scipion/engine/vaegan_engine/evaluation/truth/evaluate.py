@@ -11,6 +11,7 @@ from torch import Tensor
 from ...contract import result_files
 from ...contract.errors import DataError
 from ...contract.labels import UNASSIGNED, cluster_name
+from ...contract.map_records import PoseError
 from ...contract.record import write_record
 from ...contract.records import (
     CeilingScores,
@@ -20,7 +21,6 @@ from ...contract.records import (
     LabelScores,
     MapComparison,
     MapEvaluation,
-    PoseError,
 )
 from ...contract.setting import check_settings
 from ...contract.settings import EvaluateRun
