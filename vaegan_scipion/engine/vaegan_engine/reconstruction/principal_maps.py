@@ -33,7 +33,10 @@ _MEAN_STEPS = 5  # of a mean image
 class PlanesInChunks(Protocol):
     """Images that are read as they are wanted, by row numbers."""
 
-    band: Band
+    @property
+    def band(self) -> Band:
+        """The coefficients."""
+        ...
 
     def __len__(self) -> int: ...
 

@@ -18,7 +18,7 @@ from ...training.plane_frames import EM_ROUNDS, N_LOOKED_AT, NEAR_DEG, ROUNDS, i
 from ...training.posed_images import PosedParticles
 from ...training.posed_trainer import N_HALF, N_LAST, PosedTrainer
 from ...training.trainer import Trainer
-from .forecast import GB, Span, count_images, forecast_of, made_images, prepared_device, prepared_gb, seconds_of
+from .measured import GB, Span, count_images, forecast_of, made_images, prepared_device, prepared_gb, seconds_of
 
 N_MADE = 256  # images that a training with poses is measured on
 
