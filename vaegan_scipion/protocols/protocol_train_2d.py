@@ -10,6 +10,7 @@ from pyworkflow.object import Pointer
 from ..convert.from_engine import new_picture_item
 from ..engine.vaegan_engine.contract import presets, result_files
 from ..engine.vaegan_engine.contract.settings import DataConfig
+from .form_settings import given_values
 from .protocol_base import file_digest
 from .protocol_train import POSED_PRESET, VaeganProtTrain
 
@@ -107,6 +108,9 @@ class VaeganProtTrain2D(VaeganProtTrain):
             return super()._imageSettings()
         return {**classes.getImageSettings(),
                 "poses_dir": os.path.relpath(classes.getClassesDir(), self._getExtraPath())}
+
+    def _boxSettings(self) -> Dict[str, int]:
+        return super()._boxSettings() if self.getClasses() is None else given_values(self, DataConfig, ("box_px",))
 
     def getParticlesPointer(self) -> Any:
         """Pointer to the particles that are trained on: with classes 2D those that are in a class of particles."""
