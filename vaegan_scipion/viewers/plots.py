@@ -222,7 +222,9 @@ def traversal_size_in(points: Sequence[Point]) -> Tuple[float, float]:
     strips: Dict[Tuple[int, int], int] = {}
     for point in points:
         strips[point.cluster, point.component] = strips.get((point.cluster, point.component), 0) + 1
-    return 1.9 * max(strips.values(), default=1) + 0.7, 2.0 * max(len(strips), 1) + 0.3
+    longest = max(strips.values(), default=1)
+    side_in = min(1.9, 13.0 / longest)  # all of a strip on a screen
+    return side_in * longest + 0.7, (side_in + 0.1) * max(len(strips), 1) + 0.3
 
 
 def draw_traversal(figure: Figure, points: Sequence[Point], pixel_size_ang: float = 0.0) -> Figure:

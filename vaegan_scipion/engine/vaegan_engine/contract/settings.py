@@ -216,7 +216,7 @@ class TraverseRun:
     clusters_dir: str = setting("", "Results folder of cluster", path=True, required=True)
     run_dir: str = setting("", "Results folder of the training", path=True, required=True)
     n_components: int = setting(1, "Of each cluster", label="Principal components", low=1, high=1000)
-    n_points: int = setting(4, "Maps made along each principal component", label="Points per component", low=1,
+    n_points: int = setting(7, "Maps made along each principal component", label="Points per component", low=1,
                             high=10**4)
     low_percentile: float = setting(5.0, "Where the first point lies among the particles of the cluster",
                                     label="First point (percentile)", low=0, high=100)
