@@ -57,7 +57,7 @@ VIEWS = {  # button of a viewer -> name of the picture
 }
 # a message in place of a figure where nothing moves, was set aside or was compared, and where there is no such drawing
 MAY_BE_EMPTY = ("showFilm", "showJunk", "showFsc", "showSurfaces", "showPreview", "showCounts")
-FORECAST_S = 300
+FORECAST_S = 300.0
 
 
 class Session:
@@ -121,6 +121,7 @@ class Session:
             return None
 
         self.driver.click(*self.driver.wait(place, f"the box of {run.getObjLabel()}"))
+        self.driver.ask(lambda: canvas.onLeave(None))  # or its tool tip stays, on a slow machine
         chosen = self.driver.ask(view.getSelectedProtocol)
         if chosen is None or chosen.getObjId() != run.getObjId():
             raise GuiError(f"a click on the box did not select run {run.getObjId()}")
@@ -168,7 +169,7 @@ class Session:
             self.driver.picture(name if number == 1 else f"{name}_{number}", form.root)
 
     def wizards(self):
-        """The size and the cost of a run, beside the form of states with the project's particles."""
+        """The size and the cost, from the form of states with the project's particles."""
         protocol = self.window.project.newProtocol(VaeganProtStates)
         protocol.useGpu.set(False)
         known = self.newest_run(VaeganProtStates)
@@ -176,6 +177,7 @@ class Session:
         count = len(self.forms)
         self.driver.root.after(0, lambda: self.protocols_view()._openProtocolForm(protocol))
         form = self.new_form(count)
+        time.sleep(2)  # a new window may be moved yet
         for name, picture in (("expectedCost", "wizard_cost"), ("particleDiameterAng", "wizard_size")):
             if name == "expectedCost" and self.made_here:
                 continue  # the small set of the tests has fewer particles than the form takes

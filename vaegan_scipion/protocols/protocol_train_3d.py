@@ -8,12 +8,12 @@ from pwem.objects import SetOfVolumes
 from pyworkflow.object import Pointer
 
 from ..convert.from_engine import new_picture_item
-from ..engine.vaegan_engine.contract import result_files
+from ..engine.vaegan_engine.contract import presets, result_files
 from ..engine.vaegan_engine.contract.settings import DataConfig, TrainingConfig
 from .form_settings import OptionalNumber, given_values, labelled, optional
 from .protocol_base import file_digest
 from .protocol_states import VaeganProtStates
-from .protocol_train import VaeganProtTrain
+from .protocol_train import POSED_PRESET, VaeganProtTrain
 
 OF_STATES, OF_PARTICLES, NO_POSES = 0, 1, 2  # choices of posesFrom
 
@@ -105,6 +105,14 @@ class VaeganProtTrain3D(VaeganProtTrain):
                 "Chan2021"]
 
     # --------------------------- UTILS functions ---------------------------
+    @classmethod
+    def _empty(cls, section: str, name: str) -> str:
+        without = super()._empty(section, name)
+        if name == "box_px":
+            return f"that of the states; else {without}"
+        posed = presets.PRESETS[cls.COMMAND][POSED_PRESET].changes[section][name]
+        return f"with poses {posed:g}; else {without}" if posed else without  # 0: the form does not ask with poses
+
     def _validateDiameter(self, particles: Any) -> List[str]:
         return super()._validateDiameter(particles) if self.getStates() is None else []
 
