@@ -68,6 +68,9 @@ class ForecastProcess:
             return f"This cannot be forecast: {reason(code, said)}"
         found = said[next((i for i, line in enumerate(said) if line.startswith("expected")), 0):]
         found[0] = found[0][:1].upper() + found[0][1:] + "."
+        load, cores = os.getloadavg()[0], os.cpu_count() or 1
+        if load > cores + 1:
+            found.append(f"This machine does much else now (load {load:.0f} on {cores} cores): that is in the times.")
         if self.on_queue:
             found.append("The run goes to a queue: another machine takes another time.")
         return "\n".join(found)

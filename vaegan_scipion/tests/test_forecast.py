@@ -65,6 +65,7 @@ class TestForecast(ProjectTest):
             found = Config.getDomain().findWizards(form, DESKTOP_TKINTER)
             self.assertEqual(found["expectedCost"].__name__, "VaeganForecastWizard")
 
+    @patch.object(os, "getloadavg", lambda: (0.5, 0.5, 0.5))
     def test_the_engine_is_asked_with_the_form_as_it_stands(self):
         for form in self.forms(particleDiameterAng="70"):
             measuring = forecast.ForecastProcess(form)

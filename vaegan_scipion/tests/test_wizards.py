@@ -121,7 +121,7 @@ class TestPicture(unittest.TestCase):
         text = picture.update(0.5, 0.4)
         self.assertEqual(len(picture.marks), 6)
         for kept, circle in picture.marks:
-            self.assertEqual(kept.get_bbox().bounds, (5.0, 5.0, 10.0, 10.0))
+            self.assertEqual(kept.get_bbox().bounds, (4.5, 4.5, 10.0, 10.0))
             self.assertEqual((circle.center, circle.radius), ((10, 10), 4.0))
         self.assertIn("kept box 10 px, 25 A", text)
         self.assertIn("particle 8 px, 20 A across", text)

@@ -24,6 +24,7 @@ class Card(NamedTuple):
     strip: Sequence[plots.Point] = ()
     curve: Optional[plots.Curve] = None
     proven: bool = True  # False: the halves fall apart where they share their start
+    pixel_size_ang: float = 0.0  # of the picture, for a scale bar
 
 
 def cards_size_in(n_cards: int) -> Any:
@@ -51,8 +52,10 @@ def draw_card(figure: Figure, card: Card, place: Tuple[float, float], naming: Na
     if card.picture is not None:
         views = sections(card.picture)
         low, high = np.percentile(card.picture, (1, 99.8))
-        for name, view in views:
-            _image(figure, (left, bottom, 0.095, height), view, low, high, name)
+        for number, (name, view) in enumerate(views):
+            axes = _image(figure, (left, bottom, 0.095, height), view, low, high, name)
+            if number == 0:
+                plots.scale_bar(axes, view.shape[1], card.pixel_size_ang)
             left += 0.098
     left = 0.165 + 3 * 0.098 + 0.012
     strip = chosen(sorted(card.strip, key=lambda point: point.position), STRIP_POINTS)
@@ -63,7 +66,8 @@ def draw_card(figure: Figure, card: Card, place: Tuple[float, float], naming: Na
             _image(figure, (left, bottom, 0.07, height), point.image, low, high, f"{point.n_near} near")
             left += 0.072
     if card.curve is not None:
-        axes = figure.add_axes((0.865, bottom + 0.24 * height, 0.125, 0.60 * height))
+        at, width = (0.865, 0.125) if strip else (left + 0.045, 0.28)
+        axes = figure.add_axes((at, bottom + 0.24 * height, width, 0.60 * height))
         axes.plot(card.curve.frequency_per_ang, card.curve.fsc, color=colour, lw=1.3)
         for threshold in plots.THRESHOLDS:
             axes.axhline(threshold, color="black", lw=0.6, ls="--")
@@ -101,9 +105,10 @@ def chosen(points: Sequence[Any], at_most: int) -> List[Any]:
     return [points[int(i)] for i in np.linspace(0, len(points) - 1, at_most).round()]
 
 
-def _image(figure: Figure, place: Any, image: np.ndarray, low: float, high: float, title: str) -> None:
+def _image(figure: Figure, place: Any, image: np.ndarray, low: float, high: float, title: str) -> Any:
     left, bottom, width, height = place
     axes = figure.add_axes((left, bottom + 0.06 * height, width, 0.78 * height))
     axes.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-12), origin="lower")
     axes.set(xticks=[], yticks=[])
     axes.set_title(title, fontsize=8, pad=2)
+    return axes

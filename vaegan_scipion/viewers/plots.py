@@ -292,8 +292,8 @@ def fill_counts(axes: Any, counts: np.ndarray, labels: Sequence[int], states: Se
 
 
 def draw_picture(figure: Figure, picture: np.ndarray) -> Figure:
-    """A picture (rows, columns[, colours]) as it is; grey where it has no colours."""
-    axes = figure.add_subplot()
+    """A picture (rows, columns[, colours]) as it is, as large as the figure; grey where it has no colours."""
+    axes = figure.add_axes((0.01, 0.01, 0.98, 0.98))
     axes.imshow(picture, cmap="gray")
     _bare(axes, "", "")
     return figure

@@ -154,14 +154,14 @@ class VaeganClusterViewer(VaeganViewer):
         pictures, strips = self.protocol.readPictures(), self._strips()
         fscs = getattr(self.protocol, "outputFSCs", None) or []
         curves = {curve.label: curve for curve in map(fsc_curve, fscs)}
-        made = []
+        made, rate = [], self.protocol.getMapPixelSize() if pictures else 0.0
         for row in self.protocol.readClusterRows():
             label = row.label
             inside = clusters.label == label
             made.append(cards.Card(
                 label, int(inside.sum()), float(inside.mean()), float(clusters.probability[inside].mean()),
                 read_picture(pictures[label]) if label in pictures else None, row.stability,
-                strips.get(label, ()), curves.get(label)))
+                strips.get(label, ()), curves.get(label), pixel_size_ang=rate))
         return made
 
     def _strips(self) -> Dict[int, List[plots.Point]]:

@@ -81,8 +81,10 @@ class VaeganStatesViewer(VaeganViewer):
         label = np.array([pose.label for pose in poses.values()])
         probability = np.array([pose.probability for pose in poses.values()])
         curves = {curve.label: curve for curve in map(fsc_curve, getattr(self.protocol, "outputFSCs", None) or [])}
+        rate = self.protocol.getMapPixelSize()
         return [cards.Card(row.label, row.n_particles, row.fraction, float(probability[label == row.label].mean()),
-                           self._map(row.file), curve=curves.get(row.label), proven=row.of_state.proof.proven_0143)
+                           self._map(row.file), curve=curves.get(row.label), proven=row.of_state.proof.proven_0143,
+                           pixel_size_ang=rate)
                 for row in self.protocol.readClusterRows()]
 
     def _map(self, file: str) -> np.ndarray:

@@ -23,8 +23,8 @@ class VaeganTraverseViewer(VaeganViewer):
 
     def _defineParams(self, form: Any) -> None:
         form.addSection(label="Visualization")
-        form.addParam("cluster", params.IntParam, default=ALL_CLUSTERS, label="Cluster",
-                      help="Number of the cluster to show. 0 = all; the movie and ChimeraX then show the first.")
+        form.addParam("cluster", params.IntParam, default=ALL_CLUSTERS, label="Cluster (0: all)",
+                      help="Number of the cluster to show. 0: all; the movie and ChimeraX then show the first.")
         form.addParam("component", params.IntParam, default=1, label="Component",
                       help="Number of the component that the movie and ChimeraX show.")
         form.addParam("showStrips", params.LabelParam, label="Along the components",

@@ -38,7 +38,7 @@ class SizePicture:
         axes.imshow(image, cmap="gray", vmin=low, vmax=high if high > low else low + 1)
         axes.set_title(title, fontsize=8)
         axes.set_axis_off()
-        kept = axes.add_patch(Rectangle((0, 0), 1, 1, fill=False, color=KEPT_COLOUR, lw=1.5))
+        kept = axes.add_patch(Rectangle((0, 0), 1, 1, fill=False, color=KEPT_COLOUR, lw=1.5, clip_on=False))
         centre = (self.box_px // 2, self.box_px // 2)
         circle = axes.add_patch(Circle(centre, 1, fill=False, color=CIRCLE_COLOUR, lw=1.5))
         self.marks.append((kept, circle))
@@ -47,7 +47,8 @@ class SizePicture:
         """Move the marks: kept part of the box, and radius of the particle / kept box. Returns the sentence shown."""
         centre, kept_px = self.box_px // 2, crop_frac * self.box_px
         for kept, circle in self.marks:
-            kept.set_bounds(centre - kept_px / 2, centre - kept_px / 2, kept_px, kept_px)
+            corner = centre - kept_px / 2 - 0.5  # a pixel's number is that of its centre
+            kept.set_bounds(corner, corner, kept_px, kept_px)
             circle.set_radius(radius_frac * kept_px)
         self.text.set_text(size_text(self.box_px, self.pixel_size_ang, crop_frac, radius_frac))
         return str(self.text.get_text())

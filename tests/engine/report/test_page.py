@@ -139,8 +139,8 @@ def test_the_page_says_what_the_files_say(tmp_path, analysis):
                   "phantom_2", "cluster 3, component 1",
                   "particles of phantom_0 phantom_1 phantom_2 cluster 1 80 0 0 cluster 2 0 60 0"):
         assert words in text, words
-    # six views of each of four groups, four points of three clusters, FSC and curves
-    assert len(reader.images) == 6 * 4 + 4 * 3 + 1 + 1
+    # six views of each of four groups, the points of three clusters, FSC and curves
+    assert len(reader.images) == 6 * 4 + 3 * TraverseRun().n_points + 1 + 1
     near = re.findall(r"(\d+) near", text)
     assert near == [row["n_near"] for row in result_files.read_csv(tmp_path / "tra" / result_files.TRAVERSAL_CSV)]
 

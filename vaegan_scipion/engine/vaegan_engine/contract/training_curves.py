@@ -23,6 +23,7 @@ def draw_training_curves(figure: Any, rows: Sequence[Dict[str, float]], n_column
                   marker="o" if len(having) < MIN_UNMARKED_TICKS else None, ms=3)
         axes.set_title(name.replace("_", " "), fontsize=8)
         axes.tick_params(labelsize=7)
+        axes.ticklabel_format(axis="y", useOffset=False)  # whole numbers at the ticks, none to add
         if number > len(names) - n_columns:
             axes.set_xlabel("thousand images", fontsize=7)
     return figure
