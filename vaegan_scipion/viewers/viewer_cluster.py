@@ -186,7 +186,7 @@ class VaeganClusterViewer(VaeganViewer):
 
     def _surfaces(self, _name: Any = None) -> List[Any]:
         if not self.protocol.isVolumetric():
-            return self._nothing("Clusters of a 2D training have images, not maps.")
+            return [self.infoMessage("Clusters of a 2D training have images, not maps.", "No surfaces")]
         pictures = self.protocol.readPictures()
         labels = sorted(pictures, key=lambda label: (label < 0, label))
         return self.figure_view(map_drawings.draw_surfaces, [read_picture(pictures[label]) for label in labels],
@@ -197,7 +197,7 @@ class VaeganClusterViewer(VaeganViewer):
     def _fsc(self, _name: Any = None) -> List[Any]:
         output = getattr(self.protocol, "outputFSCs", None)
         if output is None or not output.getSize():
-            return self._nothing("This run has no FSC. Set 'Two independent halves' to Yes.")
+            return [self.infoMessage("This run has no FSC. Set 'Two independent halves' to Yes.", "No FSC")]
         return self.figure_view(plots.draw_fsc, [fsc_curve(fsc) for fsc in output], title="FSC")
 
     def _classes(self, _name: Any = None) -> List[Any]:
