@@ -1,13 +1,16 @@
 """Several processes give the bits of one; the end of one ends all, with one sentence and an exit code."""
+import os
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 import shared_sums
 from vaegan_engine.cli.main import main
-from vaegan_engine.contract.errors import EXIT_CONFIG, EXIT_DATA, EXIT_PROCESS_LOST, ProcessLostError
+from vaegan_engine.contract.errors import EXIT_CONFIG, EXIT_DATA, EXIT_PROCESS_LOST, EXIT_SIGTERM, ProcessLostError
 from vaegan_engine.physics import shards
 from vaegan_engine.runtime import launch, place
 
@@ -53,6 +56,19 @@ def test_those_that_do_not_notice_are_ended(monkeypatch):
     monkeypatch.setattr(launch, "_ENDINGS", ((0.2, 15), (1.0, 9)))
     command = [sys.executable, "-c", "import os, sys, time\nif os.environ['RANK'] == '1': sys.exit(4)\ntime.sleep(60)"]
     assert launch.run_processes(command, 2) == 4
+
+
+@pytest.mark.parametrize("ends", ["signal.SIG_DFL", "lambda *_: sys.exit(143)"])
+def test_a_stop_reaches_all_and_is_no_loss(monkeypatch, ends):
+    command = [sys.executable, "-c", f"import signal, sys, time\nsignal.signal(15, {ends})\ntime.sleep(60)"]
+    watch = launch.watch
+
+    def stopped_in_between(started):
+        threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        return watch(started)
+
+    monkeypatch.setattr(launch, "watch", stopped_in_between)
+    assert launch.run_processes(command, 2) == EXIT_SIGTERM
 
 
 def test_a_place_is_read_from_the_environment(monkeypatch):

@@ -32,9 +32,11 @@ def run_processes(command: Sequence[str], count: int) -> int:
     started = [subprocess.Popen(command, start_new_session=True,
                                 env={**os.environ, **place, "RANK": str(number), "LOCAL_RANK": str(number)})
                for number in range(count)]
-    with signals_to(started):
+    with signals_to(started) as passed_on:
         failed = watch(started)
     codes = [one.wait() for one in started]
+    if passed_on and codes[0] < EXIT_DONE:  # it was asked to stop, and did not come to say so
+        return 128 + passed_on[0]
     if codes[0] >= EXIT_DONE or codes[failed] >= EXIT_DONE:
         return codes[0 if codes[0] >= EXIT_DONE else failed]
     raise ProcessLostError(f"Process {failed + 1} of {count} was ended by {name_of(-codes[failed])}; the checkpoints "
@@ -77,8 +79,8 @@ def watch(started: list[subprocess.Popen[bytes]]) -> int:
 
 
 @contextmanager
-def signals_to(started: list[subprocess.Popen[bytes]]) -> Iterator[None]:
-    """SIGTERM and SIGINT go on to the processes, once."""
+def signals_to(started: list[subprocess.Popen[bytes]]) -> Iterator[list[int]]:
+    """SIGTERM and SIGINT go on to the processes, once; yields those that came."""
     seen: list[int] = []
 
     def pass_on(number: int, _: object) -> None:
@@ -89,7 +91,7 @@ def signals_to(started: list[subprocess.Popen[bytes]]) -> Iterator[None]:
 
     previous = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield
+        yield seen
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
