@@ -1,7 +1,7 @@
 """What every protocol of the plugin shares: the engine, GPU and CPU, digests and checks of inputs."""
 import os
 import shutil
-from typing import Any, Callable, Dict, List, Optional, Set, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Set, Tuple
 
 import pyworkflow.protocol.params as params
 from pwem.protocols import EMProtocol
@@ -17,6 +17,7 @@ from ..engine.vaegan_engine.contract.settings import ComputeConfig, DataConfig
 from ..engine.vaegan_engine.contract.status import Status
 from ..engine_run import EngineError, EngineRun
 from .form_settings import add_setting, field_problems, problems_of
+from .runs_before import pointers_before, waits_in_its_scheduler
 
 N_FILES_CHECKED = 200
 
@@ -32,6 +33,12 @@ class VaeganNamed:
     @classmethod
     def getClassPackageName(cls) -> str:
         return PACKAGE
+
+    def iterInputAttributes(self) -> Iterator[Tuple[str, Any]]:
+        """Inputs by name; while the run waits to be launched also those of the runs that it takes."""
+        yield from super().iterInputAttributes()  # type: ignore[misc]
+        if waits_in_its_scheduler(self):
+            yield from pointers_before(self, VaeganNamed)
 
 
 class VaeganProtBase(VaeganNamed, EMProtocol):
