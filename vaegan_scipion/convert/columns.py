@@ -4,7 +4,7 @@ Scipion keeps a set in a SQLite file: the table Classes says which column of the
 """
 import sqlite3
 from contextlib import closing
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Set
 
 DEFOCUS, MICROGRAPH = "_ctfModel._defocusU", "_micId"
 
@@ -33,6 +33,16 @@ def read_column(particles: Any, name: str) -> Dict[int, Any]:
     if not any(values.values()):
         raise ColumnError(f"The particles' column '{name}' holds nothing. Choose another one.")
     return values
+
+
+def distinct_values(particles: Any, name: str) -> Set[Any]:
+    """Values of one attribute that enabled particles have; none where there is no such column."""
+    columns = _columns(particles)
+    if name not in columns:
+        return set()
+    with closing(_open(particles)) as table:
+        return {value for value, in table.execute(
+            f"SELECT DISTINCT {columns[name]} FROM {particles.getPrefix()}Objects WHERE enabled = 1")}
 
 
 def _open(particles: Any) -> sqlite3.Connection:

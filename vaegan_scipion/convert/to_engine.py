@@ -1,21 +1,13 @@
 """Scipion sets to the star file that the engine reads."""
 from __future__ import annotations
 
-import io
 import os
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List
 
 from emtable import Table
 
-from .from_engine import (
-    CTF_COLUMNS,
-    HALF_SET_ATTRIBUTE,
-    IMAGE_COLUMNS,
-    MICROSCOPE_COLUMNS,
-    NO_OPTICS,
-    OPTICS_ATTRIBUTE,
-    OPTICS_COLUMNS,
-)
+from .from_engine import CTF_COLUMNS, HALF_SET_ATTRIBUTE, IMAGE_COLUMNS, OPTICS_COLUMNS
+from .optics_groups import PHASE_FLIPPED, PREMULTIPLIED, Optics, optics_of
 from .poses import star_pose
 
 POSE_COLUMNS = ["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi", "rlnOriginXAngst", "rlnOriginYAngst"]
@@ -36,14 +28,13 @@ def write_particles_star(particles: Any, star: str, aligned: bool = False) -> Li
     has_halves = first.getAttributeValue(HALF_SET_ATTRIBUTE) in (1, 2)
     columns = (IMAGE_COLUMNS + (CTF_COLUMNS if has_ctf else [])
                + (["rlnRandomSubset"] if has_halves else []) + (POSE_COLUMNS if aligned else []))
-    known = stored_optics(particles)
-    table, ids = Table(columns=columns), []
-    optics: Dict[Tuple[int, float, float, float], int] = {}
+    rows: List[List[Any]] = []
+    micrographs: List[str] = []
+    groups: Dict[Optics, int] = {}
     for particle in particles.iterItems(orderBy="id", direction="ASC"):
         if not particle.isEnabled():
             continue
-        key = optics_of(particle, particles, known)
-        group = optics.setdefault(key, len(optics) + 1)
+        group = groups.setdefault(optics_of(particle, particles), len(groups) + 1)
         row = [image_name(particle), group, particle.getObjId()]
         if has_ctf:
             row += ctf_values(particle)
@@ -51,18 +42,52 @@ def write_particles_star(particles: Any, star: str, aligned: bool = False) -> Li
             row.append(int(particle.getAttributeValue(HALF_SET_ATTRIBUTE)))
         if aligned:
             row += star_pose(particle.getTransform().getMatrix(), particles.getSamplingRate())
+        rows.append(row)
+        micrographs.append(micrograph_of(particle))
+    if rows and all(micrographs):
+        columns = columns + ["rlnMicrographName"]
+        rows = [[*row, name] for row, name in zip(rows, micrographs)]
+    table = Table(columns=columns)
+    for row in rows:
         table.addRow(*row)
-        ids.append(particle.getObjId())
-    optics_table = Table(columns=OPTICS_COLUMNS)
-    for (_, voltage, cs, contrast), number in optics.items():
-        optics_table.addRow(f"opticsGroup{number}", number, voltage, cs, contrast,
-                            float(particles.getSamplingRate()), int(particles.getXDim()), 2)
+    optics_table = optics_table_of(list(groups), particles)
     part = star + ".tmp"
     with open(part, "w") as stream:
         optics_table.writeStar(stream, tableName="optics")
         table.writeStar(stream, tableName="particles")
     os.replace(part, star)
-    return ids
+    return [int(row[IMAGE_COLUMNS.index("vaeParticleId")]) for row in rows]
+
+
+def optics_table_of(groups: List[Optics], particles: Any) -> Any:
+    """The table of the optics groups, numbered from 1 in this order.
+
+    What was done to the images has a column where it was done to any, which the engine then goes by; without one it is
+    the set that says whether they are phase-flipped.
+    """
+    premultiplied, flipped = (any(getattr(group, name) for group in groups)
+                              for name in ("premultiplied", "phase_flipped"))
+    table = Table(columns=OPTICS_COLUMNS + [PREMULTIPLIED] * premultiplied + [PHASE_FLIPPED] * flipped)
+    for number, group in enumerate(groups, start=1):
+        table.addRow(f"opticsGroup{number}", number, *group.microscope, float(particles.getSamplingRate()),
+                     int(particles.getXDim()), 2, *[int(group.premultiplied)] * premultiplied,
+                     *[int(group.phase_flipped or bool(particles.isPhaseFlipped()))] * flipped)
+    return table
+
+
+def micrograph_of(particle: Any) -> str:
+    """Name of the micrograph that a particle was picked in, for a noise spectrum of its own; empty where unknown."""
+    coordinate = particle.getCoordinate()
+    name = coordinate.getMicName() if coordinate is not None else None
+    if not name:
+        number = particle.getMicId()
+        name = f"micrograph_{number}" if number is not None else ""
+    return quoted(str(name))
+
+
+def quoted(text: str) -> str:
+    """A value of a star file; in quotes when it has a space."""
+    return f'"{text}"' if " " in text else text
 
 
 def image_name(particle: Any) -> str:
@@ -72,7 +97,7 @@ def image_name(particle: Any) -> str:
         raise ValueError(f"{path}: particle {particle.getObjId()} is in a file that is not MRC. "
                          "Convert the particles to .mrcs, for example with 'relion - preprocess particles'.")
     name = f"{max(index, 1):06d}@{path}"
-    return f'"{name}"' if " " in name else name
+    return quoted(name)
 
 
 def ctf_values(particle: Any) -> List[float]:
@@ -83,38 +108,3 @@ def ctf_values(particle: Any) -> List[float]:
                          "Make a subset without it, or estimate its CTF.")
     return [float(ctf.getDefocusU()), float(ctf.getDefocusV()), float(ctf.getDefocusAngle()),
             float(ctf.getPhaseShift() or 0.0)]
-
-
-def stored_optics(particles: Any) -> Dict[int, Tuple[float, float, float]]:
-    """Optics groups that an import from RELION left in the set: number -> (kV, Cs in mm, contrast)."""
-    text = particles.getAcquisition().opticsGroupInfo.get()
-    if not text:
-        return {}
-    table = Table()
-    table.readStar(io.StringIO(text), tableName="optics")
-    if not table.hasAllColumns(["rlnOpticsGroup"] + MICROSCOPE_COLUMNS):
-        return {}
-    return {int(row.rlnOpticsGroup): (float(row.rlnVoltage), float(row.rlnSphericalAberration),
-                                      float(row.rlnAmplitudeContrast)) for row in table}
-
-
-def optics_of(particle: Any, particles: Any,
-              known: Dict[int, Tuple[float, float, float]]) -> Tuple[int, float, float, float]:
-    """Optics group of a particle as (number in the import, kV, Cs in mm, amplitude contrast).
-
-    The import's optics group counts first, then the particle's own values, then those of the set. Where none are
-    known, as of class averages, there is no CTF they could matter to: ``NO_OPTICS``.
-    """
-    number = int(particle.getAttributeValue(OPTICS_ATTRIBUTE, 1))
-    if number in known:
-        return (number, *known[number])
-    acquisition = particle.getAcquisition()
-    if acquisition is None or acquisition.getVoltage() is None:
-        acquisition = particles.getAcquisition()
-    values = (acquisition.getVoltage(), acquisition.getSphericalAberration(), acquisition.getAmplitudeContrast())
-    if None in values:
-        if particles.hasCTF():
-            raise ValueError("The particles have a CTF, but no voltage, spherical aberration or amplitude contrast. "
-                             "Import them again with their acquisition values.")
-        return (number, *NO_OPTICS)
-    return (number, *(float(value) for value in values))

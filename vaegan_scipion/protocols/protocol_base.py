@@ -10,6 +10,7 @@ from pyworkflow import BETA
 from .. import Plugin
 from ..constants import PACKAGE, PARTICLES_STAR
 from ..convert.from_engine import enabled_ids
+from ..convert.optics_groups import PREMULTIPLIED, premultiplied_groups
 from ..convert.to_engine import READABLE_STACKS, write_particles_star
 from ..engine.vaegan_engine.contract import result_files
 from ..engine.vaegan_engine.contract.setting import field_of, number_text
@@ -197,6 +198,11 @@ def validate_particles(particles: Any, ctf_needed: bool, n_min: int) -> List[str
     errors = []
     if ctf_needed and not particles.hasCTF():
         errors.append("The input particles have no CTF. Assign one, or set 'Images without a CTF' to Yes.")
+    multiplied = premultiplied_groups(particles) if ctf_needed else []
+    if multiplied:
+        errors.append(f"The images of optics group {multiplied[0]} were multiplied by their CTF ({PREMULTIPLIED} is "
+                      "1), and the model would apply it once more. Extract the particles again without multiplying "
+                      "them by their CTF.")
     size, rate = count_enabled(particles), particles.getSamplingRate()
     if size < n_min:
         errors.append(f"The input set has {size} enabled particles; at least {n_min} are needed.")

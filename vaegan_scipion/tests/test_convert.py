@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import numpy as np
 from emtable import Table
-from pwem.objects import Acquisition, CTFModel, ParticleFlex, SetOfParticlesFlex
+from pwem.objects import Acquisition, Coordinate, CTFModel, ParticleFlex, SetOfParticles, SetOfParticlesFlex
+from pyworkflow.object import Integer
 from pyworkflow.tests import BaseTest, setupTestProject
 
 from vaegan_scipion.annotate_space import getAnnotateSpaceArguments
@@ -19,18 +20,29 @@ from vaegan_scipion.convert.from_engine import (
     share_attributes,
 )
 from vaegan_scipion.convert.motions import fill_motion
+from vaegan_scipion.convert.optics_groups import Optics, optics_of, premultiplied_groups
 from vaegan_scipion.convert.poses import read_poses
-from vaegan_scipion.convert.to_engine import ctf_values, image_name, optics_of, write_particles_star
+from vaegan_scipion.convert.to_engine import (
+    ctf_values,
+    image_name,
+    micrograph_of,
+    optics_table_of,
+    write_particles_star,
+)
 from vaegan_scipion.engine.vaegan_engine.contract import result_files
 from vaegan_scipion.engine_run import EngineError
+from vaegan_scipion.protocols.protocol_base import validate_particles
 from vaegan_scipion.tests.phantom import (
     BOX_PX,
     DISABLED_IDS,
     ENABLED_IDS,
     OTHER_OPTICS_IDS,
     SAMPLING_RATE_ANG,
+    acquisition,
     import_phantom,
+    make_particle,
 )
+from vaegan_scipion.tests.phantom import OPTICS as PHANTOM_OPTICS
 
 OPTICS = """data_optics
 
@@ -42,6 +54,12 @@ _rlnSphericalAberration
 _rlnAmplitudeContrast
 a 1 120.0 1.2 0.15
 """
+
+
+def optics_text(voltage_kv, contrast, phase_flipped):
+    """What an import of one optics group leaves."""
+    head = OPTICS.rsplit("a 1", 1)[0]
+    return f"{head}_rlnCtfDataArePhaseFlipped\na 1 {voltage_kv} 2.7 {contrast} {phase_flipped}\n"
 
 
 class TestConvert(BaseTest):
@@ -83,13 +101,73 @@ class TestConvert(BaseTest):
             self.assertEqual((group.rlnImagePixelSize, group.rlnImageSize), (SAMPLING_RATE_ANG, BOX_PX))
 
     def test_optics_of_a_relion_import_count_first(self):
+        """But for particles of another microscope than their set's: those came from another import."""
         particles = import_phantom(self.proj).outputParticles
         particles.getAcquisition().opticsGroupInfo.set(OPTICS)
         star = os.path.abspath("relion.star")
         write_particles_star(particles, star)
-        group, = Table(fileName=star, tableName="optics")
-        self.assertEqual((group.rlnVoltage, group.rlnSphericalAberration, group.rlnAmplitudeContrast),
+        first, second = Table(fileName=star, tableName="optics")
+        self.assertEqual((first.rlnVoltage, first.rlnSphericalAberration, first.rlnAmplitudeContrast),
                          (120, 1.2, 0.15))
+        self.assertEqual((second.rlnVoltage, second.rlnAmplitudeContrast), (200, 0.07))
+        for row in Table(fileName=star, tableName="particles"):
+            self.assertEqual(row.rlnOpticsGroup, 2 if row.vaeParticleId in OTHER_OPTICS_IDS else 1)
+
+    def test_joined_imports_keep_what_each_says_of_its_images(self):
+        """The set has the text of the first; the second's particles have their own, with the same number."""
+        particles = SetOfParticles(filename=":memory:")
+        particles.setSamplingRate(SAMPLING_RATE_ANG)
+        particles.setHasCTF(True)
+        particles.setAcquisition(acquisition(300.0))
+        particles.getAcquisition().opticsGroupInfo.set(optics_text(300.0, 0.1, phase_flipped=1))
+        for particle_id in (7, 9):
+            particle = make_particle(particle_id, 1, "stack.mrcs", True)
+            own = acquisition(300.0 if particle_id == 7 else 200.0)
+            own.opticsGroupInfo.set(optics_text(own.getVoltage(), own.getAmplitudeContrast(),
+                                                phase_flipped=int(particle_id == 7)))
+            particle.setAcquisition(own)
+            particle._rlnOpticsGroup = Integer(1)
+            particles.append(particle)
+        first, second = (optics_of(item, particles) for item in particles)
+        self.assertEqual(first, Optics(1, (300, 2.7, 0.1), False, True))
+        self.assertEqual(second, Optics(1, (200, 2.7, 0.07), False, False))
+        particles.getXDim = lambda: BOX_PX
+        first, second = optics_table_of([first, second], particles)
+        self.assertEqual((first.rlnCtfDataArePhaseFlipped, second.rlnCtfDataArePhaseFlipped), (1, 0))
+        self.assertFalse(hasattr(first, "rlnCtfDataAreCtfPremultiplied"))
+
+    def test_images_that_were_multiplied_by_their_ctf_are_refused_and_written_so(self):
+        particles = import_phantom(self.proj, poses=True).outputParticles
+        self.assertEqual(premultiplied_groups(particles), [])
+        text = PHANTOM_OPTICS.replace("Dimensionality\n", "Dimensionality\n_rlnCtfDataAreCtfPremultiplied\n")
+        particles.getAcquisition().opticsGroupInfo.set(text.replace("3.5 32 2\nb", "3.5 32 2 0\nb").rstrip() + " 1\n")
+        self.assertEqual(premultiplied_groups(particles), [2])
+        self.assertIn("optics group 2 were multiplied by their CTF", " ".join(validate_particles(particles, True, 1)))
+        self.assertEqual(validate_particles(particles, False, 1), [])
+        star = os.path.abspath("premultiplied.star")
+        write_particles_star(particles, star)
+        self.assertEqual([row.rlnCtfDataAreCtfPremultiplied for row in Table(fileName=star, tableName="optics")],
+                         [0, 1])
+
+    def test_micrographs_are_written_where_all_particles_have_one(self):
+        """For a noise spectrum of each."""
+        self.assertFalse(Table(fileName=self.star, tableName="particles").hasColumn("rlnMicrographName"))
+        particle, coordinate = self.particles.getFirstItem().clone(), Coordinate(x=3, y=4)
+        self.assertEqual(micrograph_of(particle), "")
+        particle.setMicId(12)
+        self.assertEqual(micrograph_of(particle), "micrograph_12")
+        coordinate.setMicName("mic 7.mrc")
+        particle.setCoordinate(coordinate)
+        self.assertEqual(micrograph_of(particle), '"mic 7.mrc"')
+        some = SetOfParticles(filename=":memory:")
+        some.copyInfo(self.particles)
+        for item in self.particles:
+            item.setMicId(item.getObjId() % 2)
+            some.append(item.clone())
+        star = os.path.abspath("micrographs.star")
+        write_particles_star(some, star)
+        for row in Table(fileName=star, tableName="particles"):
+            self.assertEqual(row.rlnMicrographName, f"micrograph_{row.vaeParticleId % 2}")
 
     def test_without_ctf_there_are_no_ctf_columns(self):
         star = os.path.abspath("no_ctf.star")
@@ -103,9 +181,9 @@ class TestConvert(BaseTest):
         def of(has_ctf):
             return SimpleNamespace(hasCTF=lambda: has_ctf, getAcquisition=Acquisition)
 
-        self.assertEqual(optics_of(classes, of(False), {}), (1, *NO_OPTICS))
+        self.assertEqual(optics_of(classes, of(False)), Optics(1, NO_OPTICS))
         with self.assertRaisesRegex(ValueError, "no voltage, spherical aberration"):
-            optics_of(classes, of(True), {})
+            optics_of(classes, of(True))
 
     def test_a_particle_without_ctf_values_is_named(self):
         particle = self.particles.getFirstItem().clone()

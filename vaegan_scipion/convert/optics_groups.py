@@ -1,0 +1,84 @@
+"""Optics groups of particles: what a RELION import left in a set, and the microscope that each particle says it is of.
+
+An import from RELION keeps its table of optics groups as text, in the acquisition of the set and, as Scipion copies
+that, in that of every particle. A set that was joined of two has the text of the first; its particles have their own.
+"""
+from __future__ import annotations
+
+import io
+from functools import lru_cache
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+
+from emtable import Table
+
+from .columns import distinct_values
+from .from_engine import MICROSCOPE_COLUMNS, NO_OPTICS, OPTICS_ATTRIBUTE
+
+PREMULTIPLIED, PHASE_FLIPPED = "rlnCtfDataAreCtfPremultiplied", "rlnCtfDataArePhaseFlipped"
+OWN_TEXT = "_acquisition.opticsGroupInfo"
+Microscope = Tuple[float, float, float]  # kV, Cs in mm, amplitude contrast
+
+
+class Optics(NamedTuple):
+    """An optics group; equal ones are one group of the star file."""
+
+    number: int  # in the import
+    microscope: Microscope
+    premultiplied: bool = False  # the images were multiplied by their CTF
+    phase_flipped: bool = False  # they were multiplied by its sign
+
+
+@lru_cache(maxsize=64)
+def stored_optics(text: Optional[str]) -> Dict[int, Optics]:
+    """Optics groups in the text that an import from RELION left, by number."""
+    if not text:
+        return {}
+    table = Table()
+    table.readStar(io.StringIO(text), tableName="optics")
+    if not table.hasAllColumns(["rlnOpticsGroup"] + MICROSCOPE_COLUMNS):
+        return {}
+    return {int(row.rlnOpticsGroup): Optics(
+        int(row.rlnOpticsGroup),
+        (float(row.rlnVoltage), float(row.rlnSphericalAberration), float(row.rlnAmplitudeContrast)),
+        *(table.hasColumn(name) and float(getattr(row, name)) == 1 for name in (PREMULTIPLIED, PHASE_FLIPPED)))
+        for row in table}
+
+
+def optics_of(particle: Any, particles: Any) -> Optics:
+    """Optics group of a particle.
+
+    A particle whose own microscope is neither that of its set nor that of its group there is of another import, and its
+    own optics groups count; else those of the set count, then the particle's own values, then those of the set. Where none are known, as of class
+    averages, there is no CTF they could matter to: ``NO_OPTICS``. What was done to the images is whatever either text
+    says of the group. Raises ValueError where there is a CTF and no microscope.
+    """
+    number = int(particle.getAttributeValue(OPTICS_ATTRIBUTE, 1))
+    whole, own = particles.getAcquisition(), particle.getAcquisition()
+    of_set = stored_optics(whole.opticsGroupInfo.get()).get(number)
+    of_own = stored_optics(own.opticsGroupInfo.get()).get(number) if own is not None else None
+    set_values, own_values = _microscope(whole), None if own is None else _microscope(own)
+    flags = [any(getattr(group, name) for group in (of_set, of_own) if group is not None)
+             for name in ("premultiplied", "phase_flipped")]
+    same = {set_values, None if of_set is None else of_set.microscope}
+    if own_values is not None and set_values is not None and own_values not in same:
+        # of another import than the set's text, which says nothing of this group
+        flags = [of_own.premultiplied, of_own.phase_flipped] if of_own is not None else [False, False]
+        return Optics(number, of_own.microscope if of_own is not None else own_values, *flags)
+    values = of_set.microscope if of_set is not None else own_values or set_values
+    if values is None and particles.hasCTF():
+        raise ValueError("The particles have a CTF, but no voltage, spherical aberration or amplitude contrast. "
+                         "Import them again with their acquisition values.")
+    return Optics(number, NO_OPTICS if values is None else values, *flags)
+
+
+def premultiplied_groups(particles: Any) -> List[int]:
+    """Numbers of the optics groups in use whose images were multiplied by their CTF; asked of the set's table."""
+    texts = {particles.getAcquisition().opticsGroupInfo.get(), *distinct_values(particles, OWN_TEXT)}
+    used = {int(value) for value in distinct_values(particles, OPTICS_ATTRIBUTE) if value is not None} or {1}
+    return sorted({group.number for text in texts for group in stored_optics(text).values()
+                   if group.premultiplied and group.number in used})
+
+
+def _microscope(acquisition: Any) -> Optional[Microscope]:
+    values = acquisition.getVoltage(), acquisition.getSphericalAberration(), acquisition.getAmplitudeContrast()
+    return None if None in values else (float(values[0]), float(values[1]), float(values[2]))
