@@ -102,6 +102,24 @@ def test_a_resumed_training_is_the_same_to_the_bit(folder, tmp_path, monkeypatch
             assert torch.equal(value, b[module][key]), (module, key)
 
 
+def test_a_training_goes_on_at_the_poses_it_was_begun_at_alone(folder, tmp_path):
+    """States that were run again into the same folder have other poses under the same path."""
+    shutil.copytree(folder / "poses", tmp_path / "poses")
+    table = tmp_path / "poses" / result_files.PARTICLES_CSV
+    run = tiny(folder, data={"poses_dir": str(tmp_path / "poses")},
+               training={"likelihood_weight": 0.0, "adversarial_weight": 1.0, "start_rounds": 0, "total_kimg": 0.016,
+                         "batch_size": 8, "tick_kimg": 0.016})
+    train.run_train(run, tmp_path / "run")
+    before = table.read_text()
+    table.write_text(before + "\n")  # the same poses, written again
+    train.run_train(run, tmp_path / "run", resume=True)
+    rows = result_files.read_csv(table)
+    turned = [{**row, "rot_deg": float(row["rot_deg"]) + 1.0} for row in rows]
+    result_files.write_csv(table, list(rows[0]), [list(row.values()) for row in turned])
+    with pytest.raises(ConfigError, match="begun at other poses"):
+        train.run_train(run, tmp_path / "run", resume=True)
+
+
 def test_the_adversarial_part_alone_trains_maps_and_encoder(folder, tmp_path):
     run = tiny(folder, training={"likelihood_weight": 0.0, "adversarial_weight": 1.0, "start_rounds": 0,
                                  "total_kimg": 0.2, "batch_size": 8, "tick_kimg": 0.1})

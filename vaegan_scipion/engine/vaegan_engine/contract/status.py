@@ -39,6 +39,7 @@ class Status:
     device: Optional[str] = None
     seed: Optional[int] = None
     particles: Optional[str] = None  # digest
+    poses: Optional[str] = None  # digest of those that the particles were trained at
     pixel_size_ang: Optional[float] = None  # of the prepared images
     box_px: Optional[int] = None
     versions: Optional[Dict[str, str]] = None

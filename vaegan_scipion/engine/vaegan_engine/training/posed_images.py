@@ -11,7 +11,7 @@ from ..contract.errors import DataError
 from ..contract.settings import TrainRun
 from ..contract.symmetry import is_symmetric
 from ..data.pose_table import PoseTable, read_poses
-from ..data.prepared_images import ParticleCache
+from ..data.prepared_images import ParticleCache, digest
 from ..physics.fourier_band import Band, make_band
 from ..physics.map_resize import working_box_px
 from ..physics.rotations import euler_to_matrix
@@ -30,6 +30,7 @@ class PosedParticles:
     band: Band  # of the working box; its coefficients are those of the images' own
     particle_id: np.ndarray  # (n,) int64
     half_set: np.ndarray  # (n,) uint8
+    poses: str = ""  # digest of their particles, angles, shifts and contrasts; "": no particles' own
 
     def __len__(self) -> int:
         return len(self.rotations)
@@ -90,4 +91,5 @@ def at_poses(run: TrainRun, cache: ParticleCache, table: PoseTable, device: torc
         euler_to_matrix(*angles.T).float().to(device),
         torch.from_numpy(table.shifts_ang[here] / cache.pixel_size_ang).float().to(device),
         torch.deg2rad(angles[:, 2]).float().to(device), make_band(working_box_px(radius, cache.box_px), radius, device),
-        cache.particle_id[rows].astype(np.int64), cache.half_set[rows].astype(np.uint8))
+        cache.particle_id[rows].astype(np.int64), cache.half_set[rows].astype(np.uint8),
+        digest(table.particle_id[here], table.angles_deg[here], table.shifts_ang[here], table.contrast[here]))

@@ -97,6 +97,8 @@ def run_train(run: TrainRun, out_dir: Path, resume: bool = False) -> None:
     if not resume:
         (out_dir / result_files.PLANE_POSES_CSV).unlink(missing_ok=True)
     trainer, batches = made_for(run, cache, device, out_dir)
+    if resume and isinstance(trainer, PosedTrainer):
+        check_same_poses(trainer.images.poses, out_dir)
     start(trainer, batches, cache, out_dir, resume)
     print(f"{run.command}: {len(cache.images)} particles, {cache.box_px} px, "
           f"{cache.pixel_size_ang:.3f} A/px, on {compute.describe(device)}", flush=True)
@@ -170,6 +172,15 @@ def check_same_particles(cache: ParticleCache, out_dir: Path) -> None:
                           "Continue with those, or train into a new folder.")
 
 
+def check_same_poses(poses: str, out_dir: Path) -> None:
+    """Refuse to go on at other poses than a checkpoint was made at: states that were run again into the same folder."""
+    stored = checkpoints.newest(out_dir)
+    before = read_status(out_dir).poses if stored is not None and stored.exists() else None
+    if before and before != poses:
+        raise ConfigError(f"{out_dir}: the training was begun at other poses of these particles.",
+                          "Train into a new folder, or bring back the poses that it was begun at.")
+
+
 def check_cache(run: TrainRun, cache: ParticleCache) -> None:
     """Refuse particles that cannot be trained on."""
     if len(cache.images) < 2:
@@ -208,6 +219,7 @@ def start(trainer: Trainer | PosedTrainer, batches: Batches | RowBatches, cache:
     update_status(
         out_dir, state="running", command=run.command, device=compute.describe(trainer.device),
         seed=run.compute.seed, n_particles=len(cache.images), particles=cache.digest(),
+        poses=trainer.images.poses if isinstance(trainer, PosedTrainer) else None,
         pixel_size_ang=cache.pixel_size_ang, box_px=cache.box_px,
         versions=compute.versions(),
         images_seen=trainer.images_seen, total_images=total_images(run), error=None)
