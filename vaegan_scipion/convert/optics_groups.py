@@ -48,9 +48,9 @@ def optics_of(particle: Any, particles: Any) -> Optics:
     """Optics group of a particle.
 
     A particle whose own microscope is neither that of its set nor that of its group there is of another import, and its
-    own optics groups count; else those of the set count, then the particle's own values, then those of the set. Where none are known, as of class
-    averages, there is no CTF they could matter to: ``NO_OPTICS``. What was done to the images is whatever either text
-    says of the group. Raises ValueError where there is a CTF and no microscope.
+    own optics groups count; else those of the set count, then the particle's own values, then those of the set. Where
+    none are known, as of class averages, there is no CTF they could matter to: ``NO_OPTICS``. What was done to the
+    images is whatever either text says of the group. Raises ValueError where there is a CTF and no microscope.
     """
     number = int(particle.getAttributeValue(OPTICS_ATTRIBUTE, 1))
     whole, own = particles.getAcquisition(), particle.getAcquisition()
