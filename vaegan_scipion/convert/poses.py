@@ -70,6 +70,13 @@ def pose_matrices(poses: Dict[int, Pose], sampling_rate_ang: float) -> Dict[int,
     return dict(zip(poses, matrices))
 
 
+def scaled_shifts(matrix: Any, scale: float) -> np.ndarray:
+    """Scipion's matrix (4, 4) with its shifts (px) times `scale`: of the same pose in smaller or larger pixels."""
+    scaled = np.array(matrix, float)
+    scaled[:3, 3] *= scale
+    return scaled
+
+
 def star_pose(matrix: Any, sampling_rate_ang: float) -> List[float]:
     """RELION's rot, tilt, psi (deg) and rlnOriginX, Y (A) of Scipion's matrix (4, 4): `pose_matrix` undone."""
     matrix = np.asarray(matrix, float)

@@ -6,7 +6,7 @@ begin with # are left out.
 """
 import re
 from pathlib import Path
-from typing import Any, Iterable, List, NamedTuple, Set
+from typing import Iterable, List, NamedTuple, Set
 
 import numpy as np
 
@@ -16,8 +16,6 @@ from .from_engine import Clusters
 UNASSIGNED_WORD = cluster_name(UNASSIGNED)
 SEPARATORS = re.compile(r"[\s,;]+")
 RANGE = re.compile(r"(\d+)-(\d+)")
-DEFOCUS_TOLERANCE_ANG = 1000.0  # two CTF fits of one image differ by less
-N_COMPARED = 100
 
 
 class SelectionError(ValueError):
@@ -98,19 +96,3 @@ def select(wanted: Set[int], known: Set[int], disabled: Set[int], invert: bool, 
     if not ids:
         raise SelectionError(f"{what}: no enabled particle is left in the selection. Select others.")
     return Selection(ids, len(named & disabled))
-
-
-def check_same_particles(clustered: Any, other: Any, ids: List[int]) -> None:
-    """Refuse a set whose ids name other particles, as far as the defocus of some of them tells.
-
-    Raises SelectionError when more than half of the compared ones differ by over 1,000 A.
-    """
-    if not (clustered.hasCTF() and other.hasCTF()):
-        return
-    chosen = [ids[int(i)] for i in np.linspace(0, len(ids) - 1, min(len(ids), N_COMPARED))]
-    differing = sum(abs(clustered[i].getCTF().getDefocusU() - other[i].getCTF().getDefocusU()) > DEFOCUS_TOLERANCE_ANG
-                    for i in chosen)
-    if 2 * differing > len(chosen):
-        raise SelectionError(f"The defocus of {differing} of {len(chosen)} compared particles differs from that of the "
-                             f"clustered ones by more than {DEFOCUS_TOLERANCE_ANG:.0f} A: the ids name other "
-                             "particles. Give a set that was made from the same import.")

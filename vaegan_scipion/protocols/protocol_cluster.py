@@ -3,10 +3,11 @@ import json
 import os
 import shutil
 from enum import Enum
+from functools import partial
 from typing import Any, Callable, Dict, List, Optional, Type
 
 import pyworkflow.protocol.params as params
-from pwem.objects import FSC, SetOfClasses2D, SetOfClasses3D, SetOfFSCs, SetOfParticlesFlex, SetOfVolumes
+from pwem.objects import FSC, SetOfClasses2D, SetOfClasses3D, SetOfFSCs, SetOfParticlesFlex, SetOfVolumes, Transform
 from pwem.protocols import ProtFlexBase
 from pyworkflow.object import Integer
 from pyworkflow.protocol import MODE_RESTART
@@ -25,6 +26,7 @@ from ..convert.from_engine import (
     read_clusters,
     read_latents,
 )
+from ..convert.poses import scaled_shifts
 from ..engine.vaegan_engine.contract import result_files, run_json
 from ..engine.vaegan_engine.contract.answer import Crossing, clusters_answer, trusted
 from ..engine.vaegan_engine.contract.labels import UNASSIGNED, cluster_name
@@ -38,12 +40,12 @@ from .cost_note import cost_note
 from .form_settings import add_setting, label_text, optional, problems_of, values_of
 from .protocol_base import VaeganProtBase, count_enabled, set_digest, validate_particles, warn_particles
 from .protocol_train import IMAGES
+from .same_kind import validate_same_kind
 
 METHODS = list(field_of(ClusterRun, "method").choices)
 FIXED_NUMBER = " or ".join(f"method == {METHODS.index(name)}" for name in ("kmeans", "gmm"))
 N_PARTICLES_MIN = 30  # two of the smallest clusters that the engine looks for
 N_PARTICLES_FEW = 500
-PIXEL_TOLERANCE = 0.01
 # settings of the form: for every method, for hdbscan, for a number of clusters that is given
 FOR_ALL = ("method", "n_neighbors", "min_dist", "stability_repeats")
 FOR_DENSITY = ("min_samples", "min_cluster_size", "min_cluster_frac", "join_valley")
@@ -303,8 +305,18 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         return training is None or training.isVolumetric()
 
     def readAlignments(self, sampling_rate_ang: float) -> Dict[int, Callable[[Any], None]]:
-        """None: an alignment that is known stands in the particles."""
-        return {}
+        """Particle id -> what gives a particle of this pixel size the alignment that was trained at; empty without.
+
+        Of states and classes 2D what they have found; else that of the clustered particles, shifts in the new pixels.
+        """
+        training, particles = self.inputTraining.get(), self.getParticlesPointer().get()
+        if training.getAlignedBy() is not None:
+            return dict(training.getAlignedBy().readAlignments(sampling_rate_ang))
+        if not training.usesAlignment() or particles is None:
+            return {}
+        scale = particles.getSamplingRate() / sampling_rate_ang
+        return {item.getObjId(): partial(set_alignment, matrix=scaled_shifts(item.getTransform().getMatrix(), scale))
+                for item in particles}
 
     def getParticlesPointer(self) -> Any:
         """Pointer to the particles that are clustered."""
@@ -377,19 +389,9 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
                                   total_kimg=self._halvesKimg(), compute=self._getCompute())
 
 
-def validate_same_kind(particles: Any, trained_on: Any) -> List[str]:
-    """What keeps a model from embedding particles that it was not trained on: their pixel size or field of view."""
-    new, old = particles.getSamplingRate(), trained_on.getSamplingRate()
-    if abs(new - old) > PIXEL_TOLERANCE * old:
-        return [f"The particles have {new:.3f} A/px, those of the training {old:.3f}. "
-                "Give particles of the same pixel size."]
-    new, old = particles.getXDim(), trained_on.getXDim()
-    if new != old:
-        return [f"The particles' box is {new} px, that of the training {old} px. Give particles of the same box."]
-    if particles.isPhaseFlipped() != trained_on.isPhaseFlipped():
-        return ["Either the particles or those of the training are phase-flipped, but not both. Give particles of "
-                "the same kind."]
-    return []
+def set_alignment(particle: Any, matrix: Any) -> None:
+    """Give a particle its projection alignment."""
+    particle.setTransform(Transform(matrix))
 
 
 def _as_text(settings: Any) -> str:

@@ -15,6 +15,7 @@ from pyworkflow.object import Integer
 
 from ..constants import EVALUATION_DIR, LABELS_CSV, REFERENCES_DIR
 from ..convert.from_engine import Picture, new_picture_item
+from ..convert.same_particles import TOLERANCE_PX, why_others
 from ..engine.vaegan_engine.contract import result_files
 from ..engine.vaegan_engine.contract.errors import ConfigError
 from ..engine.vaegan_engine.contract.settings import EvaluateRun
@@ -27,6 +28,7 @@ from .protocol_states import VaeganProtStates
 
 GROUPED = "VaeganProtCluster,VaeganProtStates,VaeganProtClasses2D"  # runs that part particles into groups
 NO_LABELS, FROM_CLASSES, FROM_FILE = 0, 1, 2
+CENTRED_FRAC = 0.25  # of the box: a class average may have moved its particles by less
 ID_COLUMNS = ("id", "particle_id")
 LABEL_COLUMNS = ("map", "label", "state")
 
@@ -142,6 +144,8 @@ class VaeganProtEvaluate(VaeganProtBase):
             problems.append("There is nothing to compare with. Give labels, reference maps or both.")
         if self.labelsFrom.get() == FROM_CLASSES and self.inputClasses.get() is None:
             problems.append("Labels come from classes, but there are none. Give the classes, or choose 'no labels'.")
+        if self.labelsFrom.get() == FROM_CLASSES and self.inputClasses.get() is not None:
+            problems += self._validateClasses(clustering.getParticlesPointer().get())
         if self.labelsFrom.get() == FROM_FILE:
             problems += validate_labels((self.labelsFile.get() or "").strip())
         if references and not clustering.isVolumetric():
@@ -160,6 +164,17 @@ class VaeganProtEvaluate(VaeganProtBase):
         except ConfigError as error:
             return [str(error)]
         return []
+
+    def _validateClasses(self, particles: Any) -> List[str]:
+        """Why the classes are not of the same particles; they may have been centred since."""
+        labelled = self.inputClasses.get().getImages()
+        if particles is None or labelled is None:
+            return []
+        shared = particles.getIdSet() & labelled.getIdSet()
+        if not shared:
+            return ["The classes and the particles have no particle id in common. Give classes of the same particles."]
+        tolerance_px = max(TOLERANCE_PX, CENTRED_FRAC * particles.getXDim(), CENTRED_FRAC * labelled.getXDim())
+        return list(filter(None, [why_others(particles, labelled, sorted(shared), tolerance_px)]))
 
     def _summary(self) -> List[str]:
         values = self._evaluationOrNone()

@@ -12,6 +12,7 @@ from pwem.objects import SetOfClasses3D, SetOfFSCs, SetOfParticles, SetOfVolumes
 from ..constants import FULLRES_DIR, PARTICLES_STAR
 from ..convert.from_engine import Picture, enabled_ids, new_picture_item
 from ..convert.poses import pose_matrices, read_poses
+from ..convert.same_particles import why_others
 from ..engine.vaegan_engine.contract import result_files, run_json
 from ..engine.vaegan_engine.contract.fullres_records import FullresState, FullresSummary
 from ..engine.vaegan_engine.contract.labels import UNASSIGNED
@@ -23,6 +24,7 @@ from ..engine_run import EngineError, has_result, result_file
 from .form_settings import add_setting, problems_of, values_of
 from .protocol_base import file_digest, set_digest, validate_particles
 from .protocol_states import VaeganProtStates
+from .same_kind import validate_same_flips
 
 SETTINGS = ("b_factor_ang2", "max_rounds")
 STATES_SEEN = "states_seen.txt"  # digest of the states' table that the rounds began with
@@ -124,12 +126,18 @@ class VaeganProtFullres(VaeganProtStates):
                                "and poses that it began with."]
         if not states.hasAttribute("outputClasses") or not has_result(states.getStatesDir(), result_files.STATES_JSON):
             return [*problems, f"The run '{states.getRunName()}' has no states. Finish it first."]
-        particles = self.getParticles()
+        particles, before = self.getParticles(), states.getParticlesPointer().get()
+        if particles is None:
+            return [*problems, "The states have no input particles any more. Give the particles here."]
         problems += validate_particles(particles, not states.ignoreCtf.get(), N_PARTICLES_MIN)
-        missing = sorted(set(in_states(states)) - set(enabled_ids(particles)))
+        used = in_states(states)
+        missing = sorted(set(used) - set(enabled_ids(particles)))
         if missing:
             problems.append(f"Particle {missing[0]} of the states is not among the particles at full size "
                             f"({len(missing)} are missing). Give the same particles, with the same ids.")
+        if self.inputParticles.get() is not None and before is not None:
+            problems += validate_same_flips(particles, before, "the states")
+            problems += filter(None, [why_others(before, particles, used)])
         return problems
 
     def _warnings(self) -> List[str]:
@@ -180,9 +188,14 @@ class VaeganProtFullres(VaeganProtStates):
         """None: it begins with states."""
         return None
 
+    def getSearch(self) -> Any:
+        """The run of find states and poses that it began with."""
+        return self.inputStates.get()
+
     def getImageSettings(self) -> Dict[str, Any]:
         """How the images of the states were made, for a training on the same ones at these poses."""
-        return dict(self.inputStates.get().getImageSettings())
+        states, own = self.inputStates.get(), self.getParticles()
+        return same_part(states.getImageSettings(), box_ang(states.getParticlesPointer().get()), box_ang(own))
 
     def readSummary(self) -> StatesSummary:
         """`states.json` of the states."""
@@ -197,6 +210,24 @@ class VaeganProtFullres(VaeganProtStates):
         folder = os.path.relpath(self.inputStates.get().getStatesDir(), self._getExtraPath())
         return FullresRun(states_dir=folder, particles=PARTICLES_STAR, **values_of(self, FullresRun, SETTINGS),
                           compute=self._getCompute())
+
+
+def same_part(settings: Dict[str, Any], before_ang: float, now_ang: float) -> Dict[str, Any]:
+    """Image settings of particles in a box of one width (A), for the same part of the images in a box of another.
+
+    Where the box is smaller than that part all of it is taken, and the particle's circle is the larger part of it.
+    """
+    if not before_ang or not now_ang:
+        return dict(settings)
+    kept_ang = settings["crop_frac"] * before_ang
+    crop_frac = min(kept_ang / now_ang, 1.0)
+    radius_frac = min(settings["particle_radius_frac"] * kept_ang / (crop_frac * now_ang), 0.5)
+    return {**settings, "crop_frac": round(crop_frac, 6), "particle_radius_frac": round(radius_frac, 6)}
+
+
+def box_ang(particles: Any) -> float:
+    """Width of the particles' box in A; 0 where there are none."""
+    return 0.0 if particles is None else float(particles.getXDim() * particles.getSamplingRate())
 
 
 def in_states(states: Any) -> List[int]:

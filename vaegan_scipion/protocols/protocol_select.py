@@ -14,9 +14,9 @@ from pyworkflow import BETA
 from ..constants import SELECTED_IDS_TXT, SELECTED_STAR
 from ..convert.from_engine import copy_particles, read_clusters
 from ..convert.result_columns import ids_in_range, of_groups, read_values
+from ..convert.same_particles import why_others
 from ..convert.selection import (
     SelectionError,
-    check_same_particles,
     ids_of_clusters,
     parse_cluster_labels,
     read_particle_ids,
@@ -45,8 +45,8 @@ class VaeganProtSelect(VaeganNamed, EMProtocol, ProtFlexBase):
 
     The subset holds the original particles, not the small images that were trained on: ids, optics groups, CTFs and
     coordinates stay as they were, so that RELION, cryoSPARC and every other protocol can go on with them. Of states and
-    classes they have the alignment and the half set that were found; of clusters those that they came with. It can be
-    written as RELION star file too.
+    classes they have the alignment and the half set that were found; of clusters those that the training was made at,
+    or, without any, those that they came with. It can be written as RELION star file too.
 
     From a script or a viewer: set `inputClusters`, `selectBy` to BY_FILE and `selectionFile` to a text file of
     particle ids (the ids of the clustered set; parted by spaces, commas or new lines; # begins a comment line).
@@ -107,7 +107,7 @@ class VaeganProtSelect(VaeganNamed, EMProtocol, ProtFlexBase):
     def _insertAllSteps(self) -> None:
         tables = [os.path.join(self.inputClusters.get().getClustersDir(), name)
                   for name in (result_files.CLUSTERS_CSV, result_files.PARTICLES_CSV)]
-        chosen = self.selectionFile.get() if self.selectBy.get() == BY_FILE else ""
+        chosen = self._selectionFile() if self.selectBy.get() == BY_FILE else ""
         digests = [set_digest(self.getParticlesPointer().get()), *map(file_digest, tables),
                    hashlib.sha256(open(chosen, "rb").read()).hexdigest() if chosen else "",
                    repr([self.selectBy.get(), self.clusterNumbers.get(), self.minProbability.get(),
@@ -118,12 +118,11 @@ class VaeganProtSelect(VaeganNamed, EMProtocol, ProtFlexBase):
     # --------------------------- STEPS functions ---------------------------
     def createOutputStep(self, *digests: str) -> None:
         pointer = self.getParticlesPointer()
-        particles, clustered = pointer.get(), self.inputClusters.get().getParticlesPointer().get()
+        particles = pointer.get()
         wanted, what = self._wantedIds()
         disabled = {item.getObjId() for item in particles.iterItems(where="enabled=0")}
         chosen = select(wanted, particles.getIdSet(), disabled, self.invertSelection.get(), what)
-        if particles.getObjId() != clustered.getObjId():
-            check_same_particles(clustered, particles, sorted(set(chosen.ids) & clustered.getIdSet()))
+        self._checkSame(particles, chosen.ids)
         with open(self._getExtraPath(SELECTED_IDS_TXT), "w") as stream:
             stream.write(" ".join(map(str, chosen.ids)) + "\n")
         flexible = isinstance(particles, SetOfParticlesFlex)
@@ -186,7 +185,8 @@ class VaeganProtSelect(VaeganNamed, EMProtocol, ProtFlexBase):
                             "file?' to No.")
         try:
             wanted, what = self._wantedIds()
-            select(wanted, particles.getIdSet(), set(), self.invertSelection.get(), what)
+            chosen = select(wanted, particles.getIdSet(), set(), self.invertSelection.get(), what)
+            self._checkSame(particles, chosen.ids)
         except SelectionError as error:
             problems.append(str(error))
         return problems
@@ -219,7 +219,7 @@ class VaeganProtSelect(VaeganNamed, EMProtocol, ProtFlexBase):
     def _wantedIds(self) -> Tuple[Set[int], str]:
         """Ids that the form names, and the name of the field. Raises SelectionError."""
         if self.selectBy.get() == BY_FILE:
-            path = (self.selectionFile.get() or "").strip()
+            path = self._selectionFile()
             if not path:
                 raise SelectionError("File of particle ids is empty. Choose the file.")
             return read_particle_ids(path), path
@@ -240,6 +240,16 @@ class VaeganProtSelect(VaeganNamed, EMProtocol, ProtFlexBase):
         labels = parse_cluster_labels(self.clusterNumbers.get() or "", clusters.label)
         return ids_of_clusters(clusters, labels, self.minProbability.get()), "Clusters, states or classes to take"
 
+    def _checkSame(self, particles: Any, ids: List[int]) -> None:
+        """Refuse ids that name other particles than the clustered ones, where those are still there."""
+        clustered = self.inputClusters.get().getParticlesPointer().get()
+        why = why_others(clustered, particles, ids)
+        if why:
+            raise SelectionError(why)
+
+    def _selectionFile(self) -> str:
+        return (self.selectionFile.get() or "").strip()
+
     def _rangeName(self) -> str:
         return (self.rangeColumn.get() or "").strip()
 
@@ -252,7 +262,7 @@ class VaeganProtSelect(VaeganNamed, EMProtocol, ProtFlexBase):
     def _selectionText(self) -> str:
         taken = "all but" if self.invertSelection else "those of"
         if self.selectBy.get() == BY_FILE:
-            return f"{taken} the ids in {os.path.basename(self.selectionFile.get())}"
+            return f"{taken} the ids in {os.path.basename(self._selectionFile())}"
         if self.selectBy.get() == BY_RANGE:
             low, high = optional(self, "rangeLow"), optional(self, "rangeHigh")
             limits = ("" if low is None else f" from {low:g}") + ("" if high is None else f" to {high:g}")

@@ -349,6 +349,10 @@ class VaeganProtStates(VaeganProtBase, ProtFlexBase):
         """The clusters to start from; None where there are none, or where poses are given."""
         return None if self.useAlignment else self.inputClusters.get()
 
+    def getSearch(self) -> Any:
+        """The run of find states and poses that the states are of: this one."""
+        return self
+
     def _startText(self) -> str:
         if self.useAlignment:
             return "the particles' alignment"

@@ -171,8 +171,8 @@ class VaeganProtTrain(VaeganProtBase):
             return notes
         notes += warn_particles(particles, N_PARTICLES_FEW)
         older = self.continueFrom.get()
-        if older is not None and particles.getObjId() == older.getParticlesPointer().get().getObjId() \
-                and self.seed.get() == older.seed.get():
+        same = older.getParticlesPointer().get() if older is not None else None
+        if same is not None and particles.getObjId() == same.getObjId() and self.seed.get() == older.seed.get():
             notes.append("The seed is that of the older run: the same images come in the same order again. "
                          "Take another seed.")
         data = self.getDataSettings()
@@ -291,6 +291,10 @@ class VaeganProtTrain(VaeganProtBase):
     def getStates(self) -> Any:
         """The run whose states' poses are taken; None where there is none."""
         return None
+
+    def getAlignedBy(self) -> Any:
+        """The run that found the alignment that was trained at; None where there is none."""
+        return self.getStates()
 
     def isPosed(self) -> bool:
         """Whether the training is given poses."""

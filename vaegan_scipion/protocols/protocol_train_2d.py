@@ -85,6 +85,9 @@ class VaeganProtTrain2D(VaeganProtTrain):
         """The run whose alignment is taken; None where there is none."""
         return self.inputClasses2D.get() if self.isPosed() else None
 
+    def getAlignedBy(self) -> Any:
+        return self.getClasses()
+
     def isPosed(self) -> bool:
         """Whether the training is given an alignment."""
         return bool(self.posesFrom.get() == OF_CLASSES)

@@ -50,11 +50,12 @@ def label_of(particle_id):
     return -1 if particle_id % 10 == 0 else particle_id % 3
 
 
-def import_phantom(project, with_ctf=True, poses=False, defocus_offset_ang=0.0):
+def import_phantom(project, with_ctf=True, poses=False, defocus_offset_ang=0.0, shift_px=0.0):
     """A finished import in `project`: seeded noise with a blob, CTF values that tell the id.
 
     poses: with projection alignment (tilt = 10 + id degrees) and two optics groups, as an import from RELION leaves
-    them; defocus_offset_ang is added to each defocus, as if the ids named other particles.
+    them, all shifted by shift_px in x; defocus_offset_ang is added to each defocus, as if the ids named other
+    particles.
 
     The set is made in this process, in the folder of an import that is never launched, because only
     protocols of plugins can be launched and none of pwem's imports reads a CTF.
@@ -82,6 +83,7 @@ def import_phantom(project, with_ctf=True, poses=False, defocus_offset_ang=0.0):
             particle.getCTF().setDefocusU(particle.getCTF().getDefocusU() + defocus_offset_ang)
         if poses:
             particle.setTransform(Transform(pose_matrix(10 + particle_id)))
+            particle.getTransform().getMatrix()[0, 3] = shift_px
             particle._rlnOpticsGroup = Integer(2 if particle_id in OTHER_OPTICS_IDS else 1)
         particles.append(particle)
     protocol._defineOutputs(outputParticles=particles)

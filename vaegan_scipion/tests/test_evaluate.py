@@ -11,7 +11,7 @@ from pyworkflow.protocol import MODE_RESUME
 from vaegan_scipion.convert.from_engine import Picture
 from vaegan_scipion.protocols import VaeganProtCluster, VaeganProtEvaluate, VaeganProtTrain2D, VaeganProtTrain3D
 from vaegan_scipion.protocols.protocol_evaluate import FROM_FILE, NO_LABELS, fsc_frequencies, write_reference
-from vaegan_scipion.tests.phantom import ENABLED_IDS, ProjectTest
+from vaegan_scipion.tests.phantom import ENABLED_IDS, ProjectTest, import_phantom
 from vaegan_scipion.viewers.viewer_base import read_picture
 
 
@@ -39,6 +39,13 @@ class TestEvaluate(ProjectTest):
         self.assertFalse(run.hasAttribute("outputVolumes"))
         self.assertIn(f"against 4 labels, {len(ENABLED_IDS)} particles", run._summary()[0])
         self.assertIn("1.00", run._methods()[0])
+
+    def test_classes_of_other_particles_are_refused(self):
+        other = import_phantom(self.proj, defocus_offset_ang=5000.0)
+        classes = self.make(VaeganProtCluster, nNeighbors=5, inputTraining=self.make(
+            VaeganProtTrain3D, boxPx=16, inputParticles=(other, "outputParticles")))
+        run = self.filled(VaeganProtEvaluate, inputClusters=self.clustering, inputClasses=(classes, "outputClasses"))
+        self.assertIn("the ids name other particles", " ".join(run._validate()))
 
     def test_references_then_labels_in_a_file(self):
         run = self.run_protocol(VaeganProtEvaluate, inputClusters=self.clustering, labelsFrom=NO_LABELS,

@@ -4,11 +4,20 @@ from unittest.mock import patch
 
 import numpy as np
 from pwem.constants import ALIGN_PROJ
+from pyworkflow.object import Pointer
 
 from vaegan_scipion.convert.poses import Pose, pose_matrix
 from vaegan_scipion.engine.vaegan_engine.contract.settings import ComputeConfig, FullresRun
 from vaegan_scipion.engine_run import EngineError
-from vaegan_scipion.protocols import VaeganProtEvaluate, VaeganProtFullres, VaeganProtSelect, VaeganProtStates
+from vaegan_scipion.protocols import (
+    VaeganProtCluster,
+    VaeganProtEvaluate,
+    VaeganProtFullres,
+    VaeganProtSelect,
+    VaeganProtStates,
+    VaeganProtTrain3D,
+)
+from vaegan_scipion.protocols.protocol_fullres import same_part
 from vaegan_scipion.tests.phantom import (
     ENABLED_IDS,
     SAMPLING_RATE_ANG,
@@ -17,7 +26,7 @@ from vaegan_scipion.tests.phantom import (
     import_phantom,
     run_in_shell,
 )
-from vaegan_scipion.viewers import VaeganFullresViewer
+from vaegan_scipion.viewers import VaeganClusterViewer, VaeganEvaluateViewer, VaeganFullresViewer
 
 KEPT_IDS = [i for i in ENABLED_IDS if i % 10]
 
@@ -99,6 +108,47 @@ class TestFullres(ProjectTest):
             self.filled(VaeganProtFullres, inputStates=self.run_)._validate()))
         self.assertIn("has no states. Finish it first", " ".join(
             self.filled(VaeganProtFullres, inputStates=fresh)._validate()))
+
+    def test_particles_that_are_not_those_of_the_states_are_refused(self):
+        """Other picks of the same ids; images after phase flipping; none at all."""
+        def said(**changes):
+            other = import_phantom(self.proj, **changes)
+            run = self.filled(VaeganProtFullres, inputStates=self.states, inputParticles=(other, "outputParticles"))
+            if not changes:
+                other.outputParticles.setIsPhaseFlipped(True)
+            return " ".join(run._validate())
+
+        self.assertIn("the ids name other particles", said(defocus_offset_ang=5000.0))
+        self.assertIn("Either the particles or those of the states are phase-flipped, but not both", said())
+        with patch.object(VaeganProtStates, "getParticlesPointer", lambda run: Pointer()):
+            self.assertIn("Give the particles here", " ".join(
+                self.filled(VaeganProtFullres, inputStates=self.states)._validate()))
+
+    def test_a_training_at_these_poses_sees_the_part_of_the_images_that_the_states_saw(self):
+        """In a larger box a smaller share of it, with the same circle in A; in a smaller one all of it."""
+        settings = {"crop_frac": 0.75, "particle_radius_frac": 0.4, "box_px": 16}
+        self.assertEqual(same_part(settings, 100.0, 100.0), settings)
+        self.assertEqual(same_part(settings, 0.0, 100.0), settings)
+        self.assertEqual(same_part(settings, 100.0, 150.0), {**settings, "crop_frac": 0.5})
+        self.assertEqual(same_part(settings, 100.0, 60.0), {**settings, "crop_frac": 1.0, "particle_radius_frac": 0.5})
+        self.assertEqual(same_part({**settings, "particle_radius_frac": 0.3}, 100.0, 60.0),
+                         {**settings, "crop_frac": 1.0, "particle_radius_frac": 0.375})
+        other = import_phantom(self.proj)
+        run = self.make(VaeganProtFullres, inputStates=self.states, inputParticles=(other, "outputParticles"))
+        before = self.states.getImageSettings()
+        self.assertEqual(run.getImageSettings(), before)
+        other.outputParticles.setSamplingRate(2 * SAMPLING_RATE_ANG)
+        self.assertEqual(run.getImageSettings(), {**before, "crop_frac": before["crop_frac"] / 2})
+
+    def test_the_report_shows_the_search_that_it_began_with(self):
+        for viewer in (VaeganEvaluateViewer(project=self.proj, protocol=self.make(
+                VaeganProtEvaluate, inputClusters=self.run_, inputClasses=(self.run_, "outputClasses"))),
+                VaeganClusterViewer(project=self.proj, protocol=self.make(
+                    VaeganProtCluster, nNeighbors=5, inputTraining=self.make(
+                        VaeganProtTrain3D, inputStates=self.run_)))):
+            view, = viewer._getVisualizeDict()["showReport"]()
+            with open(view.path) as stream:
+                self.assertIn(os.path.abspath(self.states.getStatesDir()), stream.read())
 
     def test_it_can_be_compared_with_references_as_states_can(self):
         run = self.filled(VaeganProtEvaluate, inputClusters=self.run_, labelsFrom=0)

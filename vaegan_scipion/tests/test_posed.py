@@ -117,6 +117,26 @@ class TestPosed(ProjectTest):
         star = Table(fileName=clustering._getExtraPath("particles.star"), tableName="particles")
         self.assertTrue(star.hasColumn("rlnAngleTilt"))
 
+    def test_a_selection_of_clusters_from_larger_images_has_the_alignment_that_was_trained_at(self):
+        """Of states' poses, and of those that the particles carried; shifts in the new pixels."""
+        fine = import_phantom(self.proj)
+        fine.outputParticles.setSamplingRate(SAMPLING_RATE_ANG / 2)
+        aligned = import_phantom(self.proj, poses=True, shift_px=1.5)
+        for training, source in (
+                (self.make(VaeganProtTrain3D, inputStates=self.states), self.states.outputParticles),
+                (self.make(VaeganProtTrain3D, posesFrom=OF_PARTICLES, boxPx=16,
+                           inputParticles=(aligned, "outputParticles")), aligned.outputParticles)):
+            clustering = self.make(VaeganProtCluster, inputTraining=training, nNeighbors=5)
+            chosen = self.make(VaeganProtSelect, inputClusters=clustering, clusterNumbers="2",
+                               inputParticles=(fine, "outputParticles")).outputParticles
+            self.assertTrue(chosen.hasAlignmentProj())
+            self.assertGreater(chosen.getSize(), 10)
+            for item in chosen:
+                expected = np.array(source[item.getObjId()].getTransform().getMatrix())
+                self.assertGreater(np.abs(expected[:3, 3]).max(), 0.5)
+                expected[:3, 3] *= 2
+                np.testing.assert_allclose(item.getTransform().getMatrix(), expected, atol=1e-6)
+
     def test_what_the_form_refuses(self):
         def text(**values):
             return "\n".join(self.filled(VaeganProtTrain3D, **values).validate())

@@ -19,7 +19,7 @@ from vaegan_scipion.protocols import (
     VaeganProtTraverse,
 )
 from vaegan_scipion.protocols.protocol_base import warn_particles
-from vaegan_scipion.protocols.protocol_cluster import validate_same_kind
+from vaegan_scipion.protocols.same_kind import validate_same_kind
 from vaegan_scipion.tests.phantom import (
     BOX_PX,
     DISABLED_IDS,

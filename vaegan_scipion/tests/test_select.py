@@ -5,11 +5,13 @@ import unittest
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import patch
 
 import numpy as np
 from emtable import Table
 from pwem.constants import ALIGN_PROJ
 from pwem.objects import SetOfParticlesFlex
+from pyworkflow.object import Pointer
 from pyworkflow.protocol import MODE_RESUME
 
 from vaegan_scipion.constants import SELECTED_IDS_TXT, SELECTED_STAR
@@ -224,6 +226,27 @@ class TestSelect(ProjectTest):
         run = self.run_protocol(VaeganProtSelect, wait_ok=False, inputClusters=self.clustering,
                                 inputParticles=(other, "outputParticles"))
         self.assertIn("the ids name other particles", run.getErrorMessage())
+        run = self.filled(VaeganProtSelect, inputClusters=self.clustering, inputParticles=(other, "outputParticles"))
+        self.assertIn("the ids name other particles", " ".join(run._validate()))
+
+    def test_a_blank_beside_the_name_of_a_file_is_no_part_of_it(self):
+        path = self.write("8 11\n")
+        run = self.make(VaeganProtSelect, inputClusters=self.clustering, selectBy=BY_FILE,
+                        selectionFile=f" {path} ")
+        self.check(run, [8, 11])
+        self.assertIn(f"the ids in {os.path.basename(path)}", run._summary()[0] + "|")
+
+    def test_particles_that_are_given_stand_in_for_clustered_ones_that_are_gone(self):
+        with patch.object(VaeganProtCluster, "getParticlesPointer", lambda run: Pointer()):
+            run = self.filled(VaeganProtSelect, inputClusters=self.clustering, clusterNumbers="2")
+            self.assertIn("The clustered particles are gone", " ".join(run._validate()))
+            run = self.make(VaeganProtSelect, inputClusters=self.clustering, clusterNumbers="2",
+                            inputParticles=(self.imported, "outputParticles"))
+            self.assertEqual(run._validate(), [])
+            self.check(run, [i for i in ENABLED_IDS if label_of(i) == 1])
+            run.selectBy.set(BY_RANGE)
+            run.rangeColumn.set("_ctfModel._defocusU")
+            self.assertIn("The particles of this run are gone, and with them the column", " ".join(run._validate()))
 
     def test_form_refuses(self):
         unknown = self.write("8 9999")

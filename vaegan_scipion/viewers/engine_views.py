@@ -61,7 +61,8 @@ def make_counterpart(clustering: Any, particle_id: int) -> Counterpart:
 def make_report(owner: Any, clustering: Any = None, **runs: Any) -> str:
     """Write the HTML report into `owner`, a run; returns the path. Raises EngineError.
 
-    clustering: None for results that stand alone. runs: traversal, evaluation, states, classes, each a run or None.
+    clustering: None for results that stand alone. runs: traversal, evaluation, states, classes, each a run or None;
+    of states at full resolution the search that they began with is shown.
     """
 
     def folder_of(kind: str, name: str) -> str:
@@ -69,6 +70,8 @@ def make_report(owner: Any, clustering: Any = None, **runs: Any) -> str:
         return str(Path(run._getExtraPath(name)).absolute()) if run else ""
 
     about = clustering or runs.get("states") or runs.get("classes")
+    if runs.get("states") is not None:
+        runs["states"] = runs["states"].getSearch()
     settings = ReportRun(states_dir=folder_of("states", STATES_DIR), classes_dir=folder_of("classes", CLASSES_DIR),
                          title=f"{about.getProject().getShortName()}: {about.getRunName()}")
     if clustering is not None:
