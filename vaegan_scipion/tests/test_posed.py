@@ -118,18 +118,20 @@ class TestPosed(ProjectTest):
         self.assertTrue(star.hasColumn("rlnAngleTilt"))
 
     def test_a_selection_of_clusters_from_larger_images_has_the_alignment_that_was_trained_at(self):
-        """Of states' poses, and of those that the particles carried; shifts in the new pixels."""
+        """Of states' poses, of those that the particles carried, and of classes 2D; shifts in the new pixels."""
         fine = import_phantom(self.proj)
         fine.outputParticles.setSamplingRate(SAMPLING_RATE_ANG / 2)
         aligned = import_phantom(self.proj, poses=True, shift_px=1.5)
+        classes = self.make(VaeganProtClasses2D, boxPx=16, inputParticles=(self.imported, "outputParticles"))
         for training, source in (
                 (self.make(VaeganProtTrain3D, inputStates=self.states), self.states.outputParticles),
+                (self.make(VaeganProtTrain2D, posesFrom=OF_CLASSES, inputClasses2D=classes), classes.outputParticles),
                 (self.make(VaeganProtTrain3D, posesFrom=OF_PARTICLES, boxPx=16,
                            inputParticles=(aligned, "outputParticles")), aligned.outputParticles)):
             clustering = self.make(VaeganProtCluster, inputTraining=training, nNeighbors=5)
             chosen = self.make(VaeganProtSelect, inputClusters=clustering, clusterNumbers="2",
                                inputParticles=(fine, "outputParticles")).outputParticles
-            self.assertTrue(chosen.hasAlignmentProj())
+            self.assertEqual(chosen.getAlignment(), source.getAlignment())
             self.assertGreater(chosen.getSize(), 10)
             for item in chosen:
                 expected = np.array(source[item.getObjId()].getTransform().getMatrix())
