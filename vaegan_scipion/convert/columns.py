@@ -23,6 +23,9 @@ def read_column(particles: Any, name: str) -> Dict[int, Any]:
 
     Raises ColumnError.
     """
+    if particles is None:
+        raise ColumnError(f"The particles are gone, and with them the column '{name}'. Choose what the run knows "
+                          "itself.")
     columns = _columns(particles)
     if name not in columns:
         short = [other for other in sorted(columns) if name.strip("_").lower() in other.lower()] if name else []

@@ -33,12 +33,8 @@ def read_values(run: Any, name: str) -> Dict[int, float]:
         if not numbers:
             raise SelectionError(f"No particle of this run has a value of '{name}'. Choose another coordinate.")
         return numbers
-    particles = run.getParticlesPointer().get()
-    if particles is None:
-        raise SelectionError(f"The particles of this run are gone, and with them the column '{name}'. Choose one that "
-                             f"the run knows itself: {', '.join(known)}.")
     try:
-        values = read_column(particles, name)
+        values = read_column(run.getParticlesPointer().get(), name)
     except ColumnError as error:
         raise SelectionError(f"{error} This run knows {', '.join(known)} too.") from error
     found = {i: _number(value) for i, value in values.items()}

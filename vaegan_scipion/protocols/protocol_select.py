@@ -194,8 +194,7 @@ class VaeganProtSelect(VaeganNamed, EMProtocol, ProtFlexBase):
     def _summary(self) -> List[str]:
         if not self.hasAttribute("outputParticles"):
             return ["No particles are selected yet."]
-        taken, total = self.outputParticles.getSize(), self.getParticlesPointer().get().getSize()
-        lines = [f"{taken} of {total} particles ({100 * taken / total:.1f} %), {self._selectionText()}",
+        lines = [f"{self._takenText(True)}, {self._selectionText()}",
                  f"{self.outputParticles.getXDim()} px, {self.outputParticles.getSamplingRate():.3f} A/px"]
         if os.path.exists(self._getExtraPath(SELECTED_STAR)):
             lines.append(f"Star file: {self._getExtraPath(SELECTED_STAR)}")
@@ -204,8 +203,7 @@ class VaeganProtSelect(VaeganNamed, EMProtocol, ProtFlexBase):
     def _methods(self) -> List[str]:
         if not self.hasAttribute("outputParticles"):
             return []
-        return [f"{self.outputParticles.getSize()} of {self.getParticlesPointer().get().getSize()} particles were "
-                f"selected, {self._selectionText()}, from {self._kind()[1]}."]
+        return [f"{self._takenText(False)} were selected, {self._selectionText()}, from {self._kind()[1]}."]
 
     def _citations(self) -> List[str]:
         return ["Larsen2016"]
@@ -258,6 +256,14 @@ class VaeganProtSelect(VaeganNamed, EMProtocol, ProtFlexBase):
         run = self.inputClusters.get()
         return next((words for kind, words in KINDS.items() if isinstance(run, kind)),
                     ("cluster", "the clusters of a VAE-GAN's latent space"))
+
+    def _takenText(self, with_share: bool) -> str:
+        """How many particles were taken, and of how many where those are still there."""
+        taken, particles = self.outputParticles.getSize(), self.getParticlesPointer().get()
+        if particles is None:
+            return f"{taken} particles"
+        total = particles.getSize()
+        return f"{taken} of {total} particles" + (f" ({100 * taken / total:.1f} %)" if with_share else "")
 
     def _selectionText(self) -> str:
         taken = "all but" if self.invertSelection else "those of"

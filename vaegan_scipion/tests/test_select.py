@@ -246,7 +246,10 @@ class TestSelect(ProjectTest):
             self.check(run, [i for i in ENABLED_IDS if label_of(i) == 1])
             run.selectBy.set(BY_RANGE)
             run.rangeColumn.set("_ctfModel._defocusU")
-            self.assertIn("The particles of this run are gone, and with them the column", " ".join(run._validate()))
+            self.assertIn("The particles are gone, and with them the column", " ".join(run._validate()))
+            run.inputParticles.set(None)
+            self.assertIn(f"{run.outputParticles.getSize()} particles, those of", run._summary()[0])
+            self.assertIn("particles were selected", run._methods()[0])
 
     def test_form_refuses(self):
         unknown = self.write("8 9999")
