@@ -1,4 +1,5 @@
 """The command line: made from the settings, one table of commands, nothing imported that is not asked for."""
+import argparse
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -10,10 +11,11 @@ from vaegan_engine.cli import main
 from vaegan_engine.cli.commands import COMMANDS
 from vaegan_engine.cli.main import build_parser, train_settings
 from vaegan_engine.cli.options import given, help_text, option_name, options_of
-from vaegan_engine.contract.errors import EXIT_CONFIG, ConfigError
+from vaegan_engine.contract.errors import EXIT_CONFIG, ConfigError, DataError
 from vaegan_engine.contract.run_json import from_dict
 from vaegan_engine.contract.setting import described, field_of, section, setting
 from vaegan_engine.contract.settings import RUN_TYPES, ClusterRun, ComputeConfig, StatesRun, TrainRun
+from vaegan_engine.contract.status import read_status, update_status
 
 WITH_SETTINGS = [command for command in COMMANDS.values() if command.settings]
 
@@ -128,3 +130,15 @@ def test_states_of_nothing_are_refused_in_one_sentence(tmp_path, capsys):
     assert main.main(["states", "--out", str(tmp_path / "out")]) == EXIT_CONFIG
     assert "Neither particles nor run_dir is given. Name a RELION star file (--particles)" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("before", "after"), [("running", "failed"), ("finished", "finished")])
+def test_a_command_that_had_begun_leaves_its_reason(tmp_path, before, after):
+    """Also where it was not called by a run.json; what is finished stays."""
+    update_status(tmp_path, state=before)
+    main.leave_reason(argparse.Namespace(command="states", out=tmp_path), DataError("a.star: it is gone.", ""))
+    assert read_status(tmp_path).state == after
+    assert not (tmp_path / "none").exists()
+    main.leave_reason(argparse.Namespace(command="states", out=tmp_path / "none"), DataError("gone", ""))
+    main.leave_reason(argparse.Namespace(command="presets"), DataError("gone", ""))
+    assert not (tmp_path / "none").exists()

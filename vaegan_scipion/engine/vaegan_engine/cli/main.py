@@ -16,7 +16,7 @@ from ..contract.errors import EXIT_DONE, EXIT_SIGINT, ConfigError, DataError, En
 from ..contract.presets import build_run, parse_setting
 from ..contract.run_json import from_dict, merged
 from ..contract.settings import DataConfig, TrainRun
-from ..contract.status import record_failure
+from ..contract.status import read_status, record_failure
 from ..runtime import launch
 from ..runtime.place import is_first, place
 from .commands import COMMANDS, Command
@@ -178,9 +178,12 @@ def ended_by(args: argparse.Namespace, error: EngineError) -> int:
 
 
 def leave_reason(args: argparse.Namespace, error: EngineError) -> None:
-    """Leave the reason in ``status.json`` for whoever reads the folder (Scipion does)."""
-    if args.command != "run":
+    """Leave the reason in ``status.json`` for whoever reads the folder (Scipion does).
+
+    A command that was not called by a ``run.json`` leaves it where it had begun.
+    """
+    folder = getattr(args, "out", None) or (args.run_json.resolve().parent if args.command == "run" else None)
+    if folder is None or args.command != "run" and read_status(folder).state != "running":
         return
-    folder = args.out or args.run_json.resolve().parent
     if Path(folder).is_dir() and os.access(folder, os.W_OK):
         record_failure(folder, error)
