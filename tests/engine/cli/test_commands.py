@@ -102,9 +102,12 @@ def test_options_win_over_the_file_and_set_over_both(tmp_path):
     assert given(TrainRun, args) == {"data": {"particles": "/p.star"}, "compute": {"threads": 2}}
 
 
-def test_poses_in_a_2d_training_are_refused_as_such():
-    with pytest.raises(ConfigError, match="poses are given in a 2D training"):
-        train_settings("train2d", {"data": {"poses_dir": "/states"}}, None, [])
+def test_poses_choose_the_preset_of_a_training():
+    """In the plane they are those of classes 2D: particles carry none that a 2D training takes."""
+    for command in ("train2d", "train3d"):
+        assert train_settings(command, {"data": {"poses_dir": "/before"}}, None, []).preset == "posed"
+    with pytest.raises(ConfigError, match="input_poses is true in a 2D training"):
+        train_settings("train2d", {"data": {"input_poses": True}}, None, [])
 
 
 def test_a_value_outside_of_its_limits_is_one_sentence(tmp_path, capsys):
