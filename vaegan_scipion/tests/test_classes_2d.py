@@ -83,7 +83,7 @@ class TestClasses2D(ProjectTest):
         figures = {name: views[name][0].getFigure() for name in viewer.DRAWINGS}
         self.assertIn(figures["showAnswer"].texts[0].get_text().split()[0], self.run_._summary()[0])
         titles = [axes.get_title() for axes in figures["showAverages"].axes]
-        self.assertEqual([title.split("\n")[1] for title in titles], ["15.0 Å", "16.0 Å", "off centre"])
+        self.assertEqual([title.split(", ")[1] for title in titles], ["15.0 Å", "16.0 Å", "off centre"])
         np.testing.assert_allclose(figures["showFrc"].axes[0].lines[0].get_ydata(), [0.5, 0.0])
         shown = [(axes.get_xlabel(), float(axes.images[0].get_array()[0, 0])) for axes in figures["showJunk"].axes]
         self.assertTrue(all(float(name) == value for name, value in shown))

@@ -22,6 +22,7 @@ FAINTEST = 0.2  # opacity of nearly nothing
 BESIDE_LEGEND = (0.09, 0.10, 0.66, 0.82)  # axes that leave room for a legend
 THRESHOLDS = (0.143, 0.5)
 MOST_CURVES = 12  # of one drawing
+FIRST_TWIN = 8  # colours from here on are darker and lighter twins of those before
 CLASSES = Naming(lambda label: "junk" if label < 0 else f"class {label + 1}", cluster_colour)
 PLANES = (("z", 0), ("y", 1), ("x", 2))  # normal of the section, axis of the array
 
@@ -147,21 +148,22 @@ def resolution_ang(curve: Curve, threshold: float) -> float:
 
 def draw_fsc(figure: Figure, curves: Sequence[Curve], naming: Naming = CLUSTERS, unproven_per_ang: float = 0.0
              ) -> Figure:
-    """FSC curves with their resolution at 0.143 and 0.5; what lies below `unproven_per_ang` (1/A) on grey."""
-    axes = figure.add_subplot()
+    """FSC (of classes in the plane: FRC) with resolutions at 0.143 and 0.5; on grey below `unproven_per_ang`, 1/A."""
+    axes, kind = figure.add_subplot(), "FRC" if naming is CLASSES else "FSC"
     if unproven_per_ang > 0:
         axes.axvspan(0, unproven_per_ang, color="0.88", lw=0, label=wording.unproven_text(len(curves)))
     for curve in curves:
         text = ", ".join(f"{resolution_ang(curve, threshold):.1f}" for threshold in THRESHOLDS)
         axes.plot(curve.frequency_per_ang, curve.fsc, color=naming.colour(curve.label),
+                  ls="-" if curve.label < FIRST_TWIN else "-.",
                   label=f"{naming.name(curve.label)}: {text} Å")
     for threshold in THRESHOLDS:
         axes.axhline(threshold, color="black", lw=0.8, ls="--")
         axes.annotate(f"{threshold:g}", (1, threshold), xycoords=("axes fraction", "data"),
                       ha="right", va="bottom", fontsize=8)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"1/{1 / x:.1f}" if x > 0 else "0"))
-    axes.set(xlabel="spatial frequency (1/Å)", ylabel="FSC", ylim=(-0.1, 1.05), xlim=(0, None),
-             title="resolution at FSC 0.143, 0.5")
+    axes.set(xlabel="spatial frequency (1/Å)", ylabel=kind, ylim=(-0.1, 1.05), xlim=(0, None),
+             title=f"resolution at {kind} 0.143, 0.5")
     axes.legend(fontsize=8)
     return figure
 

@@ -24,6 +24,7 @@ from ..protocols.protocol_base import VaeganNamed
 from . import map_drawings, plots
 from .engine_views import BrowserView, make_report
 
+SCREEN_IN = (14.5, 8.8)  # of 1,500 by 1,000 pixels, less frame and buttons
 CHIMERA_DIR, MOVIES_DIR = "chimerax", "movies"
 PICTURES_DIR, PICTURE_DPI = "pictures", 200
 SAID = (EngineError, errors.EngineError, OSError)  # what is missing, in a sentence
@@ -90,7 +91,7 @@ class VaeganViewer(VaeganNamed, ProtocolViewer):
         if self._saved is not None:
             self._save(draw, arguments, title, size_in)
             return []
-        plotter = FilledPlotter(windowTitle=title, figsize=size_in)
+        plotter = FilledPlotter(windowTitle=title, figsize=on_screen(size_in))
         figure = plotter.getFigure()
         figure.content = draw(figure, *arguments)
         return [plotter]
@@ -149,6 +150,11 @@ class VaeganViewer(VaeganNamed, ProtocolViewer):
             return [BrowserView(make_report(self.protocol, clustering, **{**runs, **chosen}))]
         except (EngineError, errors.EngineError) as error:
             return [self.errorMessage(str(error), "No report")]
+
+
+def on_screen(size_in: Any) -> Any:
+    """A figure's width and height in inches, none larger than a screen: one that is squeezed later loses its layout."""
+    return tuple(min(size, most) for size, most in zip(size_in, SCREEN_IN))
 
 
 def reason_of(error: Exception) -> str:

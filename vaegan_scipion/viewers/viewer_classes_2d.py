@@ -44,7 +44,7 @@ class VaeganClasses2DViewer(VaeganViewer):
     def _averages(self, _name: Any = None) -> List[Any]:
         rows = self.protocol.readClassRows()
         images = [read_picture(self.protocol.pictureOf(row)) for row in rows]
-        titles = [f"{row.label + 1}: {row.n_particles}\n{row.of_class.junk or resolution_text(row)}" for row in rows]
+        titles = [f"{row.label + 1}: {row.n_particles}, {row.of_class.junk or resolution_text(row)}" for row in rows]
         colours = [JUNK_COLOUR if row.of_class.junk else "black" for row in rows]
         side_in = 1.3 * max(3, int(len(rows) ** 0.5 + 0.999))
         return self.figure_view(plots.draw_montage, images, titles, colours, self.protocol.getMapPixelSize(),
