@@ -47,7 +47,7 @@ VIEWS = {  # button of a viewer -> name of the picture
                         "showPictures": "maps", "showSurfaces": "surfaces", "showFsc": "fsc"},
     VaeganProtTraverse: {"showStrips": "strips", "showMovie": "movie"},
     VaeganProtEvaluate: {"showCounts": "counts"},
-    VaeganProtFullres: {"showMaps": "fullres_maps", "showSharpened": "fullres_sharpened", "showLocal": "fullres_local",
+    VaeganProtFullres: {"showMaps": "fullres_maps", "showSurfaces": "fullres_surfaces", "showLocal": "fullres_local",
                         "showFsc": "fullres_fsc", "showRounds": "fullres_rounds", "showViews": "fullres_views"},
     VaeganProtStates: {"showAnswer": "states_answer", "showVerdict": "states_verdict", "showCards": "states_cards",
                        "showSurfaces": "states_surfaces", "showViews": "states_views", "showFsc": "states_fsc",

@@ -4,6 +4,7 @@ from typing import Any, Callable, Dict, List, Sequence
 import numpy as np
 import pyworkflow.protocol.params as params
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ..engine.vaegan_engine.contract.fullres_records import FullresState
 from ..engine.vaegan_engine.contract.labels import state_colour, state_name
@@ -97,6 +98,7 @@ def draw_rounds(figure: Figure, states: List[FullresState]) -> Figure:
                   color=state_colour(state.label), label=state_name(state.label))
     axes.set(xlabel="round", ylabel="resolution at FSC 0.143 (Å)")
     axes.invert_yaxis()
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(fontsize=8)
     figure.tight_layout()
     return figure
