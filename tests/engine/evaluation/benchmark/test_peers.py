@@ -3,15 +3,18 @@ from __future__ import annotations
 
 import shutil
 
+import mrcfile
 import numpy as np
 import pytest
+from particle_files import optics_columns, star_block
 from refine_particles import PIXEL_SIZE_ANG
 from vaegan_engine.contract import result_files, run_json
 from vaegan_engine.contract.errors import ConfigError
 from vaegan_engine.contract.record import read_record, to_json
 from vaegan_engine.contract.settings import ComputeConfig, DataConfig, TrainRun
-from vaegan_engine.data.mrc_files import write_map
+from vaegan_engine.data.mrc_files import write_map, write_stack
 from vaegan_engine.evaluation.benchmark import benchmark
+from vaegan_engine.evaluation.checks import relion_class
 from vaegan_engine.simulation.simulate import SimulateOptions, run_simulate
 
 WHERE = ComputeConfig(device="cpu", threads=1, seed=0)
@@ -46,6 +49,23 @@ def test_relion_is_asked_for_by_name(task, monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(ConfigError, match="relion_refine"):
         benchmark.with_peers(ROW, task, ["relion2d"], WHERE)
+
+
+def test_classes_of_relion_are_kept_as_those_of_classes2d(tmp_path):
+    """Angles and classes as they are, shifts the other way round, the stack of averages."""
+    columns = {"rlnImageName": ["000001@images.mrcs", "000002@images.mrcs"], "vaeParticleId": [7, 3],
+               "rlnClassNumber": [2, 1], "rlnAnglePsi": [30.0, -170.5], "rlnOriginXAngst": [6.0, -1.5],
+               "rlnOriginYAngst": [0.0, 2.0], "rlnOpticsGroup": [1, 1]}
+    (tmp_path / "class_it005_data.star").write_text(star_block("optics", optics_columns(3.0))
+                                                    + star_block("particles", columns))
+    averages = np.arange(2 * 8 * 8, dtype=np.float32).reshape(2, 8, 8)
+    write_stack(tmp_path / "class_it005_classes.mrcs", averages, 3.0)
+    relion_class.write_classes(tmp_path, 5, 3.0)
+    rows = result_files.read_csv(tmp_path / result_files.PARTICLES_CSV)
+    assert [(row["particle_id"], row["label"], row["junk"]) for row in rows] == [("7", "1", "0"), ("3", "0", "0")]
+    assert [float(rows[0][name]) for name in ("psi_deg", "shift_x_ang", "shift_y_ang")] == [30, -6, 0]
+    assert [float(rows[1][name]) for name in ("psi_deg", "shift_x_ang", "shift_y_ang")] == [-170.5, 1.5, -2]
+    assert np.array_equal(mrcfile.read(tmp_path / result_files.MAPS / result_files.CLASSES_MRCS), averages)
 
 
 @pytest.mark.skipif(shutil.which("relion_refine") is None, reason="RELION is not installed")

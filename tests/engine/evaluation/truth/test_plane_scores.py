@@ -58,11 +58,11 @@ def write_classes(out, maps, pixel_size_ang, shift_error_px=0.0):
 def test_true_averages_are_perfect_and_moved_ones_are_not(simulated):
     out, (maps, pixel_size_ang, _) = simulated
     write_classes(out, maps, pixel_size_ang)
-    perfect = plane_scores(out)
+    perfect = plane_scores(out / "classes", out / "data")
     assert perfect.frc_auc > 0.99 and perfect.view_frc_auc > 0.99
     assert perfect.resolution_05_ang == pytest.approx(2 * pixel_size_ang)
     write_classes(out, maps, pixel_size_ang, shift_error_px=2.0)
-    assert plane_scores(out).frc_auc < 0.6
+    assert plane_scores(out / "classes", out / "data").frc_auc < 0.6
 
 
 def test_weighted_median():

@@ -37,7 +37,8 @@ from .tasks import SUITES, TASKS, Task
 
 ROW_JSON, TABLE_JSON = "row.json", "benchmark.json"
 BALL_RADIUS_FRAC, BALL_PIXEL_SIZE_ANG = 0.25, 6.0  # of the box
-PEER_COLUMNS = ("task", "seed", "peer", "found", "nmi", "ami", "ari", "minutes")
+PLANE_CLASSES = 50  # that a peer of classes in the plane is told
+PEER_COLUMNS = ("task", "seed", "peer", "found", "nmi", "ami", "ari", "frc_auc", "minutes")
 
 
 @dataclass(frozen=True)
@@ -172,10 +173,13 @@ def with_peers(row: TaskRow, out: Path, peers: Sequence[str], where: ComputeConf
     for peer in peers:
         if peer in row.peers:
             continue
-        minutes = run_peer(peer, out / "run", out / "peers" / peer, row.figures["states"], where)
-        label = read_clusters(out / "peers" / peer).label
-        scored = PeerRow(int(label.max()) + 1, minutes,
-                         label_scores(out / "peers" / peer, out / "data" / TRUTH_CSV, group_of))
+        in_plane, folder = "classes" in row.figures, out / "peers" / peer
+        minutes = run_peer(peer, out / ("classes" if in_plane else "run"), folder,
+                           PLANE_CLASSES if in_plane else row.figures["states"], where)
+        label = read_clusters(folder).label
+        scored = PeerRow(int(label.max()) + 1, minutes, {
+            **label_scores(folder, out / "data" / TRUTH_CSV, group_of),
+            **(averages_scores(folder, out / "data") if in_plane and (folder / result_files.MAPS).exists() else {})})
         row = replace(row, peers={**row.peers, peer: scored})
         write_record(out / ROW_JSON, row)
     return row
@@ -279,12 +283,17 @@ def run_classes_of(task: Task, out: Path, where: ComputeConfig) -> Classes2dSumm
                                       n_classes=max(2, min(50, n // 60))), out / "classes")
 
 
+def averages_scores(folder: Path, data: Path) -> dict[str, float]:
+    """Class averages of a folder against the true projections."""
+    found = plane_scores(folder, data)
+    return {} if found is None else to_json(found)
+
+
 def class_scores(out: Path) -> dict[str, float]:
     """Averages against the projections, images of junk against the truth."""
     of_junk = label_scores(out / "classes", out / "data" / TRUTH_CSV)
-    of_averages = plane_scores(out)
     return {**{name: value for name, value in of_junk.items() if name.startswith("junk")},
-            **({} if of_averages is None else to_json(of_averages))}
+            **averages_scores(out / "classes", out / "data")}
 
 
 def table(rows: Sequence[Mapping[str, Figure]], columns: tuple[str, ...] = COLUMNS) -> str:

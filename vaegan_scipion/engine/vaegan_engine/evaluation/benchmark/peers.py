@@ -1,8 +1,9 @@
 """Other ways to group the same particles, for the scoreboard: what ``states`` is to be compared with.
 
 ``pca``: principal components of the phase-flipped images, then UMAP and HDBSCAN with the settings of ``cluster``. It
-corrects no pose. ``relion2d``: RELION's 2D classification, which is told the true number of classes. Each writes
-``clusters.csv`` as ``cluster`` does.
+corrects no pose. ``relion2d``: RELION's 2D classification, which is told the true number of classes, or in the plane
+50, and whose averages and alignment are kept as ``classes2d`` keeps its own. Each writes ``clusters.csv`` as
+``cluster`` does.
 """
 from __future__ import annotations
 
@@ -14,9 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ...contract import result_files
+from ...contract import result_files, run_json
 from ...contract.errors import ConfigError
-from ...contract.run_json import read_training
 from ...contract.settings import ClusterRun, ComputeConfig
 from ...data.prepared_images import ParticleCache
 from ...data.run_images import open_run_cache
@@ -35,8 +35,7 @@ def run_peer(name: str, run_dir: Path, out_dir: Path, n_states: int, where: Comp
 
     Raises ConfigError where a program is missing, DataError where the run is no training or a program fails.
     """
-    train = read_training(run_dir)
-    cache = open_run_cache(train.data, run_dir)
+    cache = open_run_cache(run_json.read_run(run_dir / result_files.RUN_JSON).data, run_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     labels = PEERS[name](cache, out_dir, n_states, where)
@@ -81,6 +80,7 @@ def by_relion(cache: ParticleCache, out_dir: Path, n_states: int, where: Compute
     relion_class.classify(out_dir, relion_class.Classification(
         DIAMETER_FRAC * cache.box_px * cache.pixel_size_ang, RELION_ITERATIONS, where.threads, where.seed,
         relion_class.ctf_flags(ctf), n_states))
+    relion_class.write_classes(out_dir, RELION_ITERATIONS, cache.pixel_size_ang)
     numbers = relion_class.class_numbers(out_dir, RELION_ITERATIONS)
     return np.array([numbers[int(i)] for i in cache.particle_id])
 

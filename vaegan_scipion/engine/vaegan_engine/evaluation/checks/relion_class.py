@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import starfile
 
+from ...contract import result_files
 from ...contract.errors import ConfigError, DataError
 from ...data.mrc_files import write_stack
 from ...data.optics import CTF_RELION, PHASE_FLIPPED
@@ -95,6 +96,23 @@ def class_numbers(folder: Path, iterations: int) -> dict[int, int]:
     table = read_star(folder / f"{_ROOT}_it{iterations:03d}_data.star")
     classes = table.integers("rlnClassNumber") - 1
     return dict(zip(particle_ids(table).tolist(), classes.tolist(), strict=True))
+
+
+def write_classes(folder: Path, iterations: int, pixel_size_ang: float) -> None:
+    """Averages and alignment after ``classify`` as ``classes2d`` leaves them: its stack, and a row for each particle.
+
+    RELION moves an image by ``rlnOrigin`` to centre it: the particle's shift is its opposite. It calls nothing junk.
+    """
+    table = read_star(folder / f"{_ROOT}_it{iterations:03d}_data.star")
+    label, psi = table.integers("rlnClassNumber") - 1, table.numbers("rlnAnglePsi")
+    shifts = -np.stack([table.numbers(f"rlnOrigin{axis}Angst") for axis in "XY"], 1)
+    result_files.write_csv(folder / result_files.PARTICLES_CSV,
+                           ["particle_id", "label", "junk", "psi_deg", "shift_x_ang", "shift_y_ang"],
+                           [[int(i), int(k), 0, f"{angle:.4f}", f"{x:.4f}", f"{y:.4f}"] for i, k, angle, (x, y)
+                            in zip(particle_ids(table), label, psi, shifts, strict=True)])
+    with mrcfile.open(folder / f"{_ROOT}_it{iterations:03d}_classes.mrcs", permissive=True) as stored:
+        averages = np.array(stored.data, np.float32).reshape(-1, *stored.data.shape[-2:])
+    write_stack(folder / result_files.MAPS / result_files.CLASSES_MRCS, averages, pixel_size_ang)
 
 
 def ctf_flags(ctf: np.ndarray | None) -> tuple[str, ...]:

@@ -83,15 +83,15 @@ class PlaneScores:
     view_resolution_05_ang: float = named("view_resolution_0.5_ang")
 
 
-def plane_scores(out: Path) -> PlaneScores | None:
-    """Figures of ``out / "classes"`` against ``out / "data"``; None where no class has a particle."""
-    folder, simulation = out / "classes", read_record(Simulation, out / "data" / SIMULATION_JSON, "simulate")
+def plane_scores(folder: Path, data: Path) -> PlaneScores | None:
+    """Figures of a folder of classes against the simulated ``data``; None where no class has a particle."""
+    simulation = read_record(Simulation, data / SIMULATION_JSON, "simulate")
     maps, pixel_size_ang, _ = load_maps(simulation.options)
     with mrcfile.open(folder / result_files.MAPS / result_files.CLASSES_MRCS, permissive=True) as file:
         averages = np.array(file.data, np.float64)
     map_ft, d = map_to_fourier(torch.from_numpy(maps)), averages.shape[-1]
     areas, resolutions, weights = [], [], []
-    for label, members in sorted(members_of(folder, out / "data" / TRUTH_CSV, pixel_size_ang).items()):
+    for label, members in sorted(members_of(folder, data / TRUTH_CSV, pixel_size_ang).items()):
         average = averages[label]
         mask = (np.abs(average) > 0).astype(np.float64)
         clean = clean_members(map_ft, members, d) * mask
