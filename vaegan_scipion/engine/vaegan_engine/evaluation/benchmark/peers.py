@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from ...contract import result_files, run_json
-from ...contract.errors import ConfigError
-from ...contract.settings import ClusterRun, ComputeConfig
+from ...contract.errors import ConfigError, DataError
+from ...contract.settings import Classes2dRun, ClusterRun, ComputeConfig, TrainRun
 from ...data.prepared_images import ParticleCache
 from ...data.run_images import open_run_cache
 from ...latent import density_clustering
@@ -35,7 +35,10 @@ def run_peer(name: str, run_dir: Path, out_dir: Path, n_states: int, where: Comp
 
     Raises ConfigError where a program is missing, DataError where the run is no training or a program fails.
     """
-    cache = open_run_cache(run_json.read_run(run_dir / result_files.RUN_JSON).data, run_dir)
+    run = run_json.read_run(run_dir / result_files.RUN_JSON)
+    if not isinstance(run, (TrainRun, Classes2dRun)):
+        raise DataError(f"{run_dir} holds no training and no classes.", "Give the folder of one of them.")
+    cache = open_run_cache(run.data, run_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     labels = PEERS[name](cache, out_dir, n_states, where)
