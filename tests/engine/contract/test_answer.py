@@ -108,3 +108,4 @@ def test_clusters_without_states_are_a_first_look():
     assert "confirm it" in clusters_answer(clustering(verdict="3 clusters"), posed=False)
     assert clusters_answer(clustering(verdict="3 clusters"), posed=True) == "3 clusters."
     assert clusters_answer(clustering(), posed=True) == "3 clusters, whose stability was not looked at."
+    assert clusters_answer(clustering(clusters=1), posed=True) == "1 cluster, whose stability was not looked at."

@@ -161,7 +161,8 @@ def clusters_answer(details: Clustering, posed: bool) -> str:
 
     posed: whether the embedding was made at poses that the particles carried.
     """
-    text = details.verdict or f"{details.clusters} clusters, whose stability was not looked at"
+    text = details.verdict or (
+        f"{details.clusters} cluster{'s' * (details.clusters != 1)}, whose stability was not looked at")
     if posed:
         return f"{text[0].upper()}{text[1:]}."
     return (f"{text[0].upper()}{text[1:]}. The embedding was made without poses, where views and defocus look like "
