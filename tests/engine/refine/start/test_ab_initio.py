@@ -23,6 +23,7 @@ from vaegan_engine.runtime.journal import Journal
 from vaegan_engine.runtime.step_store import Checkpoints
 
 CPU = torch.device("cpu")
+WITHOUT_CTF = np.array([0, 0, 0, 300, 0, 1, 0], np.float32)  # amplitude contrast alone: -1 everywhere
 RUN = StatesRun(n_maps=1, n_starts=3, start_steps=8, search_steps=2, batch_size=60, start_shells=4.0,
                 search_shells=5.0, state_shells=6.0, compute=ComputeConfig(device="cpu", threads=1, seed=0))
 
@@ -73,6 +74,43 @@ def test_shells_that_are_given_stay():
 def test_shells_that_are_left_rise_about_those_that_are_given(given, all_three):
     run = resolutions.with_shells(replace(StatesRun(), **given), balls(48, 0.45, 0.0))
     assert (run.start_shells, run.search_shells, run.state_shells) == all_three
+
+
+def shells(box_px: int, n: int = 400, noise: float = 0.3, arms: bool = True) -> Images:
+    """Hollow balls, alike from all sides, with detail on them that is fine and differs from image to image."""
+    rng, axis = np.random.default_rng(0), np.arange(box_px) - box_px // 2
+    r = np.hypot(axis[:, None], axis)
+    k = np.hypot(np.fft.fftfreq(box_px, 1 / box_px)[:, None], np.fft.rfftfreq(box_px, 1 / box_px))
+    fine = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((n, box_px, box_px))) * ((k > 8) & (k < 17)),
+                         s=(box_px, box_px))
+    images = 4 * np.exp(-np.square((r - 0.25 * box_px) / 4.5)) + noise * rng.standard_normal((n, box_px, box_px))
+    images += float(arms) * fine * (r < 0.3 * box_px)
+    return Images(images.astype(np.float32), np.tile(WITHOUT_CTF, (n, 1)), PIXEL_SIZE_ANG, CPU)
+
+
+def test_a_hollow_shell_gets_shells_where_it_has_an_orientation():
+    """Its coarse shells are a ball's: at 10 shells its images are alike from all sides."""
+    data = shells(64)
+    last = resolutions.ball_shells(data)
+    assert 6 <= last <= 9
+    run = resolutions.with_shells(StatesRun(), data)
+    assert run.start_shells == pytest.approx(1.75 * last)
+    assert run.state_shells == pytest.approx(1.2 * run.start_shells)
+    assert resolutions.with_grids(TUNING, run, data).start.n_rotations == pytest.approx(
+        2304 * (run.start_shells / 10) ** 3, rel=1e-3)
+    share = resolutions.ball_share(data)
+    assert share[4] > 0.9 and share[12] < 0.01 and np.isnan(share[28])
+
+
+@pytest.mark.parametrize("box_px", [48, 49])
+def test_a_ball_without_detail_keeps_its_shells(box_px):
+    assert resolutions.ball_shells(balls(box_px, 0.3, 1.0)) == 0
+    assert resolutions.ball_shells(shells(box_px, arms=False)) == 0
+
+
+def test_a_solid_particle_keeps_its_shells():
+    data, *_ = simulated([blobs(5, 32)], 300, 0.3)
+    assert 1.75 * resolutions.ball_shells(data) < 10
 
 
 @pytest.mark.parametrize(("given", "start", "search"), [
@@ -249,7 +287,7 @@ def test_two_right_starts_agree_and_wrong_ones_do_not(tmp_path):
     for start, map_ in zip(right, (blobs(3), blobs(3).flip(0).roll(1, 0)), strict=True):  # the other hand
         start.model.maps = low_passed(float(scale) * map_[None], 6.0)
         start.model.noise = 0.1 * start.model.noise
-        start.each, start.rotations = trial.look(start.model, stage)
+        start.each, start.rotations, start.shifts_px = trial.look(start.model, stage)
     assert trial.agree(*right)
 
 

@@ -250,6 +250,10 @@ class StatesRun:
     particle_diameter_ang: float = setting(
         0.0, "Of the circle that holds the particle. Outside of it is background", label="Particle diameter", unit="A",
         low=1, high=1e5, zero="0.9 of the kept part of the box")
+    mask_diameter_ang: float = setting(
+        0.0, "Of the soft circle through which images are seen: noise takes the place of what lies outside, so that "
+        "neighbours do not decide the poses", label="Diameter of the images' mask", unit="A", low=1, high=1e5,
+        zero="the particle's diameter and the largest shift to both sides; no mask where no diameter is given")
     symmetry: str = setting(
         "C1", "Point group of the particle with RELION's axes: C1, C4, D2, T, O, I (= I2), I1. Maps are held to it; "
         "a state that breaks it is found by relax_symmetry", label="Symmetry", metavar="GROUP")
@@ -266,7 +270,8 @@ class StatesRun:
     n_maps: int = setting(3, "Maps that are tried beside the best start, for particles that share no frame; 1 = none. "
                             "The number of states does not depend on it", label="Maps to try", low=1, high=32)
     n_starts: int = setting(
-        4, "Starts from one random map each; images that take no part choose the best. More is safer and slower",
+        4, "Starts from one random map each, two for one of a symmetric map; unseen images choose the best. "
+        "More is safer and slower",
         label="Starts to try", low=1, high=100)
     start_shells: float = setting(0.0, "Resolution of the start, as box size / resolution. Lower is safer, higher sees "
                                   "more", label="Shells at the start", low=2, zero="by the particle's size, from 10")

@@ -37,6 +37,7 @@ from ..contract.symmetry import is_symmetric
 from ..data.particle_tables import read_cluster_rows
 from ..data.pose_table import read_poses
 from ..data.prepared_images import ParticleCache
+from ..reconstruction.masked_images import masked
 from ..runtime import compute, processes
 from ..runtime.journal import Journal
 from ..runtime.place import is_first
@@ -45,9 +46,10 @@ from ..runtime.stop_signals import stoppable
 from .detail.common_frame import lay_in_one_frame
 from .detail.each_state import find_motions, follow_motions, half_sets_of_all, refine_details
 from .detail.motion import Motion
+from .image_mask import capped, circle_of
 from .inputs import open_images, with_data
 from .output import output
-from .problem import Problem, Recorder
+from .problem import GivenPoses, Problem, Recorder
 from .resume import settings_of
 from .rounds import mask_choice
 from .rounds.rounds import find_states
@@ -126,21 +128,30 @@ def problem_of(run: StatesRun, cache: ParticleCache, device: torch.device, tunin
 
     ``folder`` is for transforms that there is no room for in memory.
     """
+    poses = poses_of(run, cache, device)
     images = cache.on(device)
+    circle = circle_of(run, images, poses, tuning.mask)
+    circle_frac = run.data.particle_radius_frac
+    if circle is not None:
+        images = masked(images, circle, None if poses is None else poses.shifts_px.cpu().numpy())
+        tuning = replace(tuning, mask=capped(tuning.mask, circle_frac, circle, images.box_px))
     smallest_frac = max(run.smallest_frac, tuning.min_state / len(images))
     settings = with_shells(replace(run, smallest_frac=smallest_frac), images, tuning.shells)
-    circle_frac = run.data.particle_radius_frac
     masks = mask_choice.candidate_masks(images.box_px, circle_frac, device, tuning.mask)
-    poses = None
-    if run.data.input_poses:
-        table = read_poses(run.data)
-        if is_symmetric(table.symmetry) and not (is_symmetric(run.symmetry) or run.relax_symmetry):
-            print(f"warning: the given poses are of symmetry {table.symmetry}, maps are made without: what breaks it "
-                  f"lies at any of its places. Give relax_symmetry {table.symmetry} to bring it to one", flush=True)
-        poses = given_poses(table, cache.particle_id, cache.pixel_size_ang, device)
     problem = Problem(images, settings, masks[tuning.mask.first], cache.half_set, circle_frac,
                       run.max_shift_frac * images.box_px, with_grids(tuning, settings, images), poses)
     return replace(problem, images=images.with_stored(problem.max_shell(1), folder))
+
+
+def poses_of(run: StatesRun, cache: ParticleCache, device: torch.device) -> GivenPoses | None:
+    """The poses that the particles carry; None where they are to be searched. Raises DataError."""
+    if not run.data.input_poses:
+        return None
+    table = read_poses(run.data)
+    if is_symmetric(table.symmetry) and not (is_symmetric(run.symmetry) or run.relax_symmetry):
+        print(f"warning: the given poses are of symmetry {table.symmetry}, maps are made without: what breaks it "
+              f"lies at any of its places. Give relax_symmetry {table.symmetry} to bring it to one", flush=True)
+    return given_poses(table, cache.particle_id, cache.pixel_size_ang, device)
 
 
 def cluster_maps(run: StatesRun, box_px: int, voxel_size_ang: float) -> Tensor | None:

@@ -23,6 +23,10 @@ class ShellTuning:
     power_shells: float = 6.0  # low pass before it is measured
     edge_frac: float = 0.9  # of the circle: beyond it there is only noise
     min_power_frac: float = 0.02  # of all power that must be the particle's, or its size is unknown
+    min_ball_share: float = 0.05  # of a shell's signal: a ball explains it; apoferritin to shell 8, ribosome, exosome 2
+    min_signal: float = 0.05  # of the noise: below it a shell has too little to ask; wide
+    noise_frac: float = 0.75  # of Nyquist: the shells beyond it are noise
+    times_ball: float = 1.75  # the last such shell, for the start: real apoferritin 14; wide for solid particles
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class StartTuning:
     min_part_gain: float = 0.01  # of unseen log likelihood, by a part of the steps, for another part; wide
     agree_deg: float = 25.0  # of the poses of unseen images in two starts, in one frame
     min_agree: float = 0.6  # of these images: the starts have found the same; ribo3 0.94, wrong starts 0.03 to 0.18
+    times_symmetric: int = 2  # more starts of a symmetric map; of eight on apoferritin four found the particle; single
+    min_displaced_frac: float = 0.02  # of the box: a map that stands so far off its images' centre is moved; wide
     larger_batches: int = 2  # times the batch of the starts, for what goes on; wide
     n_images_power: int = 1000  # that starting noise and scale are measured on; wide
     n_rotations_scale: int = 256  # that the power of the maps' slices is averaged over; wide
@@ -156,6 +162,7 @@ class MaskTuning:
     first: int = 1  # of them, before there are poses
     edge_frac: float = 0.08
     max_images: int = 2000  # of a state
+    image_edge_frac: float = 0.06  # of the box: soft edge of the images' mask; wide, RELION's is 5 px
 
 
 @dataclass(frozen=True)

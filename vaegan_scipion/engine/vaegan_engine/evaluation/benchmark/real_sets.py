@@ -47,8 +47,7 @@ _FOLDER = "real_particles/apoferritin_10146/"
 _APOFERRITIN = RealSet(
     _FOLDER + "particles.star", _FOLDER + "apoferritin_64.mrc", "O", (36.0, 70.0),
     {"box_px": 64, "invert_contrast": True},
-    {"particle_diameter_ang": 140.0, "max_shift_frac": 0.035, "n_maps": 1, "start_shells": 14.0, "search_shells": 14.0,
-     "state_shells": 16.0})  # centred to about 1 px; detail finer than 21 A alone tells its poses
+    {"particle_diameter_ang": 130.0, "max_shift_frac": 0.035, "n_maps": 1})  # centred to about 1 px
 REAL_SETS = {
     "apoferritin": _APOFERRITIN,
     "apoferritin-O": replace(_APOFERRITIN, states={**_APOFERRITIN.states, "symmetry": "O"}),

@@ -5,10 +5,8 @@ import numpy as np
 
 from ...contract.records import ShiftLimit
 from ..problem import Problem
+from ..start.centring import MOST_AT_LIMIT, share_at_limit
 from ..states import Assignment
-
-NEAR_FRAC = 0.95  # of the largest shift: at the limit; of shifts that are even within it, 10 % are
-MOST_AT_LIMIT = 0.15  # of the particles: beyond it there is a warning
 
 
 def shift_warning(shifts: ShiftLimit) -> str:
@@ -23,6 +21,5 @@ def shift_limit(problem: Problem, assignment: Assignment) -> ShiftLimit:
     """The share of the particles in states whose shift reaches the largest one that was searched; 0 where none was."""
     rows = np.flatnonzero(~assignment.aside)
     _, shifts_px = assignment.poses(rows)
-    near = shifts_px.abs().amax(1) >= NEAR_FRAC * problem.max_shift_px
-    frac = float(near.float().mean()) if len(rows) and problem.max_shift_px and problem.poses is None else 0.0
+    frac = share_at_limit(shifts_px, problem.max_shift_px) if len(rows) and problem.poses is None else 0.0
     return ShiftLimit(problem.max_shift_px * problem.images.pixel_size_ang, frac)

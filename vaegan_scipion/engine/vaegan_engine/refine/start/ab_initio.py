@@ -40,6 +40,7 @@ from ...runtime.progress import progress_bar
 from ...runtime.step_store import stored
 from ..problem import Problem, Recorder
 from ..tuning import TUNING, StartTuning
+from .centring import MOST_AT_LIMIT, displacement_px, move_back, share_at_limit
 from .starting_maps import starting_mixture
 
 UNDER_WAY, TRIED, PARTS = "ab_initio_under_way", "ab_initio_tried", "ab_initio_parts"  # checkpoints inside the step
@@ -56,6 +57,7 @@ class Start:
     rng: torch.Generator
     each: Tensor = field(default_factory=lambda: torch.zeros(0))  # log likelihood ratio of every unseen image
     rotations: Tensor = field(default_factory=lambda: torch.zeros(0, 3, 3))  # of the unseen images in the first map
+    shifts_px: Tensor = field(default_factory=lambda: torch.zeros(0, 2))
 
     @property
     def unseen(self) -> float:
@@ -65,14 +67,14 @@ class Start:
     def state(self) -> dict[str, Any]:
         """For ``restore``."""
         return {"model": self.model.state(), "batches": self.batches.state(), "rng": self.rng.get_state(),
-                "each": self.each, "rotations": self.rotations}
+                "each": self.each, "rotations": self.rotations, "shifts_px": self.shifts_px}
 
     def restore(self, state: dict[str, Any]) -> Start:
         """Go on as from ``state``."""
         self.model.restore(state["model"])
         self.batches.restore(state["batches"])
         self.rng.set_state(state["rng"].cpu())
-        self.each, self.rotations = state["each"].cpu(), state["rotations"].cpu()
+        self.each, self.rotations, self.shifts_px = (state[name].cpu() for name in ("each", "rotations", "shifts_px"))
         return self
 
 
@@ -147,15 +149,31 @@ class Trial:
             maps = torch.cat((alone.maps, resized_maps(random, alone.maps.shape[-1])))
         return Start(MapMixture(maps, alone.noise, problem.constraint), self.batches(seed), rng)
 
-    def look(self, model: MapMixture, stage: Stage) -> tuple[Tensor, Tensor]:
-        """The images that took no part, searched in all maps: ``unseen_log_evidence``, rotations in the first map."""
+    def look(self, model: MapMixture, stage: Stage) -> tuple[Tensor, Tensor, Tensor]:
+        """The images that took no part, searched in all maps: ``unseen_log_evidence``, poses in the first map."""
         best = search_all(self.problem.images, model, self.held, stage.radius, stage.n_rotations,
                           self.problem.max_shift_px)
-        return torch.from_numpy(best.log_evidence).logsumexp(1) - np.log(model.n_maps), best.rotations[:, 0].cpu()
+        return (torch.from_numpy(best.log_evidence).logsumexp(1) - np.log(model.n_maps), best.rotations[:, 0].cpu(),
+                best.shifts_px[:, 0].cpu())
 
     def unseen_log_evidence(self, model: MapMixture, stage: Stage) -> Tensor:
         """Log likelihood ratio of the images that took no part, the maps against an empty one."""
         return self.look(model, stage)[0]
+
+    def recentre(self, start: Start) -> float:
+        """Move a start's maps to where the unseen images say that their centre is; by how many px, 0 where it is near.
+
+        Only maps of one frame: of ``BESIDE`` and ``CLUSTERS`` each has its own.
+        """
+        least_px = self.problem.tuning.start.min_displaced_frac * self.problem.box_px
+        if not self.problem.max_shift_px or start.model.n_maps > 1:
+            return 0.0
+        displaced_px = displacement_px(start.rotations, start.shifts_px, self.problem.constraint.group.cpu())
+        distance_px = float(displaced_px.norm())
+        if distance_px < least_px:
+            return 0.0
+        move_back(start.model, displaced_px, self.problem.box_px)
+        return distance_px
 
     def agree(self, first: Start, second: Start) -> bool:
         """Whether two starts have found the same poses of the images that took no part."""
@@ -181,7 +199,7 @@ def grown(map_: Tensor, problem: Problem, rng: torch.Generator) -> Tensor:
 def ab_initio(problem: Problem, maps: Tensor | None, recorder: Recorder) -> CoarseMaps:
     """Coarse maps that the states begin with; ``maps`` (c, d, d, d) of the clusters, where they are given."""
     run, trial = problem.settings, trial_of(problem)
-    recorder.stage("ab initio", f"{run.n_starts} starts of one map")
+    recorder.stage("ab initio", f"{n_starts_of(problem)} starts of one map")
     alone = recorder.step("ab_initio_alone", partial(best_alone, trial, recorder))
     kept, several = alone, list[BestStart]()
     if run.n_maps > 1 or maps is not None:
@@ -210,9 +228,16 @@ def is_plainly_better(first: Tensor, second: Tensor, tuning: StartTuning = TUNIN
     return float(gain.mean()) > tuning.plain_errors * float(gain.std()) / len(gain) ** 0.5
 
 
+def n_starts_of(problem: Problem) -> int:
+    """Starts from one map that are made, if no two agree: more of a symmetric one, whose steps cost less."""
+    times = 1 if len(problem.constraint.group) == 1 else problem.tuning.start.times_symmetric
+    return times * problem.settings.n_starts
+
+
 def best_alone(trial: Trial, recorder: Recorder) -> BestStart:
     """All starts from one map, or two where they agree, and more steps of the best of them."""
-    (first, longer), steps, n_starts = trial.stages(), recorder.steps, trial.problem.settings.n_starts
+    (first, longer), steps = trial.stages(), recorder.steps
+    n_starts = n_starts_of(trial.problem)
     ends: list[dict[str, Any]] = steps.read(TRIED) or []  # of every start: the parts that are done, where it is
 
     def take(number: int, stage: Stage, part: str) -> Start:
@@ -303,7 +328,7 @@ def start_with_contrasts(problem: Problem, model: MapMixture, recorder: Recorder
     Without them faint and strong images have gathered in maps of their own, and weak maps attract wrong poses.
     """
     trial = trial_of(problem)
-    seed = problem.seed + _SEED_STEP * problem.settings.n_starts
+    seed = problem.seed + _SEED_STEP * n_starts_of(problem)
     start = Start(model, trial.batches(seed), torch.Generator().manual_seed(seed))
     recorder.stage("ab initio", "once more, with contrasts")
     start, _ = advance_in_parts(trial, start, trial.stages()[1], GoingOn("with contrasts"), recorder)
@@ -326,8 +351,13 @@ def advance(trial: Trial, start: Start, stage: Stage, part: str, recorder: Recor
 
         run_stage(trial.problem.images, start.model, stage, start.batches, trial.problem.max_shift_px, start.rng,
                   done=n_done, after_step=after_step)
-    start.each, start.rotations = trial.look(start.model, stage)
+    start.each, start.rotations, start.shifts_px = trial.look(start.model, stage)
+    displaced_px = trial.recentre(start)
+    at_limit = share_at_limit(start.shifts_px, trial.problem.max_shift_px)
     steps.drop(UNDER_WAY)
-    recorder.note(stage="held out", part=part, n_images=len(trial.held), log_evidence=start.unseen)
-    print(f"{part}: log likelihood of unseen images {start.unseen:.1f} per image", flush=True)
+    recorder.note(stage="held out", part=part, n_images=len(trial.held), log_evidence=start.unseen,
+                  displaced_px=displaced_px, at_limit_frac=at_limit)
+    moved = f", the map stood {displaced_px:.1f} px off centre and is moved back" if displaced_px else ""
+    crowded = (f", {100 * at_limit:.0f} % at the largest shift" if at_limit > MOST_AT_LIMIT else "")
+    print(f"{part}: log likelihood of unseen images {start.unseen:.1f} per image{moved}{crowded}", flush=True)
     return start

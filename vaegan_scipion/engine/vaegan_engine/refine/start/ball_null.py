@@ -28,6 +28,7 @@ from ...reconstruction.pose_search import Stage, shift_grid_of
 from ...reconstruction.pose_sharpness import open_angle_deg, orientation_gain
 from ...runtime.step_store import stored
 from ..problem import Problem
+from .centring import shift_phases_of
 
 _FINER_SHIFTS = 4.0  # of balls: a map that is off centre has as fine ones, by its rotations
 _NOISE_TURNS = 3  # of noise and shifts, for the null
@@ -107,7 +108,7 @@ def fit_noise(model: MapMixture, templates: Templates, images: Shifted) -> None:
 def centred(map_: Tensor) -> Tensor:
     """A map ``(d, d, d)`` with its centre (``centre_px``) moved to the voxel d // 2."""
     d = len(map_)
-    moved = torch.fft.rfftn(torch.fft.ifftshift(map_)) * _phases(d, centre_px(map_), map_.device)
+    moved = torch.fft.rfftn(torch.fft.ifftshift(map_)) * shift_phases_of(d, centre_px(map_).to(map_.device))
     return torch.fft.fftshift(torch.fft.irfftn(moved, s=(d, d, d)))
 
 
@@ -123,7 +124,7 @@ def centre_px(map_: Tensor) -> Tensor:
     best, steps = torch.zeros(3), torch.cartesian_prod(*[torch.tensor([-1.0, 0.0, 1.0])] * 3)
 
     def power(centre: Tensor) -> float:
-        moved = (transform * _phases(d, centre, map_.device)).real.flatten()
+        moved = (transform * shift_phases_of(d, centre.to(map_.device))).real.flatten()
         return float((torch.bincount(shell, moved).square() / counts).sum())
 
     for step in _CENTRE_STEPS:
@@ -134,10 +135,3 @@ def centre_px(map_: Tensor) -> Tensor:
                 break
             best = better
     return best
-
-
-def _phases(d: int, centre: Tensor, device: torch.device) -> Tensor:
-    """``exp(2 pi i k.c / d)`` on a half transform ``(d, d, d//2 + 1)``: moves ``centre`` (x, y, z) to the origin."""
-    k, kx = torch.fft.fftfreq(d, 1 / d, device=device), torch.arange(d // 2 + 1, device=device)
-    angle = 2 * torch.pi / d * (centre[2] * k[:, None, None] + centre[1] * k[None, :, None] + centre[0] * kx)
-    return torch.polar(torch.ones_like(angle), angle)

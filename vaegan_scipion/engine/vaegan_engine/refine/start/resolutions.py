@@ -8,6 +8,7 @@ import torch
 
 from ...contract.errors import ConfigError
 from ...contract.settings import StatesRun
+from ...physics.fourier_band import make_band, shell_sums
 from ...reconstruction.images import Images, spread_rows
 from ..tuning import TUNING, RefineTuning, ShellTuning
 
@@ -36,13 +37,46 @@ def particle_radius_frac(data: Images, tuning: ShellTuning = TUNING.shells) -> f
     return float(np.interp(_POWER_FRAC, np.maximum.accumulate(share), np.arange(len(share))) / (_POWER_RADIUS * d))
 
 
-def with_shells(run: StatesRun, data: Images, tuning: ShellTuning = TUNING.shells) -> StatesRun:
-    """The settings with every resolution that was left to the particle's size, rising about those that are given.
+def ball_share(data: Images, tuning: ShellTuning = TUNING.shells) -> np.ndarray:
+    """Part of the images' signal that a ball about their middle explains, per shell ``(d//2 + 1,)``.
 
-    Raises ConfigError where the given ones do not rise.
+    A ball's transform is one real number b per shell, ``b = sum C Re X / sum C^2`` over images and points; it explains
+    ``mean(C^2) b^2`` of ``mean |X|^2 - noise``. That has no orientation. NaN where the signal is below
+    ``ShellTuning.min_signal`` of the noise, which is that of the highest shells.
     """
-    radius_frac, highest = particle_radius_frac(data, tuning), data.box_px / 2
-    finer = min(max(tuning.typical_radius_frac / radius_frac, 1.0), tuning.max_finer) if radius_frac else 1.0
+    band, rows = make_band(data.box_px, data.box_px / 2, data.device), spread_rows(len(data), tuning.n_images)
+    transforms, ctf = data.coefficients(rows, band)
+    counts = shell_sums(torch.ones_like(band.weight), band).clamp_min(1)
+    power = shell_sums(transforms.abs().square().mean(0), band) / counts
+    noise = power[int(tuning.noise_frac * (len(power) - 1)):-2].mean()
+    strength = shell_sums(ctf.square().sum(0), band)
+    ball = shell_sums((ctf * transforms.real).sum(0), band).square() / strength.clamp_min(1e-9) / (len(rows) * counts)
+    signal = power - noise
+    share: np.ndarray = torch.where(signal > tuning.min_signal * noise, ball / signal, torch.nan).cpu().numpy()
+    return share
+
+
+def ball_shells(data: Images, tuning: ShellTuning = TUNING.shells) -> int:
+    """The last shell of which a ball explains ``ShellTuning.min_ball_share``, 0 where there is none.
+
+    And 0 where no signal is left for an orientation in the shells that begin there, up to ``times_ball`` as many.
+    """
+    share = ball_share(data, tuning)
+    ball = np.flatnonzero(share >= tuning.min_ball_share)
+    if not len(ball):
+        return 0
+    last, reach = int(ball[-1]), round(tuning.times_ball * ball[-1])
+    return last if np.isfinite(share[last:reach + 1]).all() else 0
+
+
+def with_shells(run: StatesRun, data: Images, tuning: ShellTuning = TUNING.shells) -> StatesRun:
+    """The settings with every resolution that was left to the particle, rising about those that are given.
+
+    What fits its size; finer, where a ball explains much of the shells that this reaches (``ball_shells``): a hollow
+    shell has no orientation there. Raises ConfigError where the given ones do not rise.
+    """
+    finer, highest = finer_by_size(data, tuning), data.box_px / 2
+    finer = max(finer, min(tuning.times_ball * ball_shells(data, tuning) / tuning.start, tuning.max_finer))
 
     state = run.state_shells or max(min(finer * tuning.states, highest), run.search_shells, run.start_shells)
     search = run.search_shells or max(min(finer * tuning.search, state), run.start_shells)
@@ -54,19 +88,27 @@ def with_shells(run: StatesRun, data: Images, tuning: ShellTuning = TUNING.shell
     return run
 
 
+def finer_by_size(data: Images, tuning: ShellTuning = TUNING.shells) -> float:
+    """How many times finer than a typical particle's the shells of a smaller one are."""
+    radius_frac = particle_radius_frac(data, tuning)
+    return min(max(tuning.typical_radius_frac / radius_frac, 1.0), tuning.max_finer) if radius_frac else 1.0
+
+
 def with_grids(tuning: RefineTuning, run: StatesRun, data: Images) -> RefineTuning:
-    """The grids of rotations made finer where the user asks for finer shells than the particle's size gives.
+    """The grids of rotations made finer where shells are finer than the particle's size gives.
 
     A step in angle and a shell go together: r times the shells take r^3 times the rotations, at most MOST_ROTATIONS.
     """
-    usual = with_shells(replace(run, start_shells=0.0, search_shells=0.0, state_shells=0.0), data, tuning.shells)
+    by_size, highest = finer_by_size(data, tuning.shells), data.box_px / 2
+    usual_start = min(by_size * tuning.shells.start, highest)
+    usual_search = min(by_size * tuning.shells.search, highest)
 
     def finer(n_rotations: int, shells: float, usual_shells: float) -> int:
         return max(n_rotations, min(MOST_ROTATIONS, round(n_rotations * (shells / usual_shells) ** 3)))
 
     start, search = tuning.start.n_rotations, tuning.search.n_rotations
-    return replace(tuning, start=replace(tuning.start, n_rotations=finer(start, run.start_shells, usual.start_shells)),
-                   search=replace(tuning.search, n_rotations=finer(search, run.search_shells, usual.search_shells)))
+    return replace(tuning, start=replace(tuning.start, n_rotations=finer(start, run.start_shells, usual_start)),
+                   search=replace(tuning.search, n_rotations=finer(search, run.search_shells, usual_search)))
 
 
 def shells_text(run: StatesRun, data: Images) -> str:
