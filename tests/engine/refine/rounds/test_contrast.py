@@ -83,6 +83,17 @@ def test_empty_images_are_no_faint_particles():
     assert made.min() >= 1 - 2 * found - 1e-6 and made[:50].mean() < 0.8
 
 
+@pytest.mark.parametrize(("given", "low", "high"), [(0.0, 0.0, TUNING.contrast.min_spread), (0.25, 0.2, 0.33)])
+def test_junk_and_wrong_poses_are_no_contrast(given, low, high):
+    """A fifth of the images is junk, a tenth in wrong poses: deviations to both sides gave 0.25 and 0.43."""
+    data, _, (state,) = faint_and_strong([blobs(0)], given)
+    rng = np.random.default_rng(1)
+    data.images[:100] = rng.standard_normal((100, BOX_PX, BOX_PX)) + 0.5 * np.roll(data.images[100:200], (9, 5), (1, 2))
+    state.rotations[100:150] = state.rotations[150:200]
+    _, found = measured(data, [state])
+    assert low <= found < high
+
+
 def test_shrinkage_in_closed_form():
     """Values of variance 0.04 that scatter with 0.04 + 0.09: drawn to 1 by 9/13, the spread is 0.3."""
     from scipy.stats import norm

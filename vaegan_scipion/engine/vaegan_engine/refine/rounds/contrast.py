@@ -4,8 +4,9 @@ Model of an image at its pose: ``X_i = a_i C_i S_i[V] + n``. The least-squares v
 
     a = sum_k w Re(X* C S[V]) / sum_k w |C S[V]|^2,    variance 1 / sum_k w |C S[V]|^2,
 
-with w = degrees of freedom / noise variance, and V such that the median of each state is 1. What the values scatter
-more than their variances say is the spread tau of the particles. Each value is then drawn to 1 by
+with w = degrees of freedom / noise variance, and V such that the peak of each state's values is 1. What the values
+scatter above it more than their variances say is the spread tau of the particles: junk and images in wrong poses, which
+match their state's map too little, lie below the peak and say nothing of it. Each value is then drawn to 1 by
 ``tau^2 / (tau^2 + variance)`` (empirical Bayes: James and Stein, 1961) and kept from 1 - 2 tau, or
 ``ContrastTuning.min_contrast``, to 1 + 6 tau: an image with nothing in it must not pass for a faint particle, while
 strong ones do occur.
@@ -23,15 +24,14 @@ from ...physics.fourier_band import make_band
 from ...physics.slices import transform_of
 from ...reconstruction.least_squares import project, reconstruction, residual_noise
 from ...reconstruction.posed_images import Coefficients, PosedImages, in_chunks
+from ...stats.peak_width import peak_and_width
 from ..problem import Problem
 from ..states import State
 from ..tuning import TUNING, ContrastTuning
 
-_MAD = 1.4826  # median absolute deviation to standard deviation of a normal distribution
-
 
 def fit_contrasts(problem: Problem, state: State, max_shell: float) -> tuple[np.ndarray, np.ndarray]:
-    """Least-squares contrasts ``(n,)`` of a state's images, their median 1, and their variances."""
+    """Least-squares contrasts ``(n,)`` of a state's images, the peak of their density at 1, and their variances."""
     band = make_band(problem.box_px, max_shell, problem.device)
     images = PosedImages(Coefficients(problem.images, state.rows, band), state.rotations, state.shifts_px)
     map_ = reconstruction(images, torch.ones_like(band.weight), problem.constraint)
@@ -46,15 +46,17 @@ def fit_contrasts(problem: Problem, state: State, max_shell: float) -> tuple[np.
 
     product, power = torch.cat(in_chunks(part, len(state.rows)), 1).double().cpu().numpy()
     value = product / power
-    middle = np.median(value)
-    return value / middle, 1 / (power * middle ** 2)
+    peak, _ = peak_and_width(value)
+    if peak <= 0:  # nothing of the map is in them
+        peak = float(np.median(np.abs(value)))
+    return value / peak, 1 / (power * peak ** 2)
 
 
 def shrink(value: np.ndarray, variance: np.ndarray, tuning: ContrastTuning = TUNING.contrast
            ) -> tuple[np.ndarray, float]:
     """Contrasts ``(n,)`` drawn to 1 by what is known of each, and the spread of the particles' own."""
-    scatter = (_MAD * np.median(np.abs(value - 1))) ** 2
-    spread = float(np.sqrt(max(scatter - np.median(variance), 0.0)))
+    _, width = peak_and_width(value)
+    spread = float(np.sqrt(max(width ** 2 - np.median(variance), 0.0)))
     drawn = 1 + (value - 1) * spread ** 2 / (spread ** 2 + variance)
     return drawn.clip(max(1 - tuning.spreads_below * spread, tuning.min_contrast),
                       1 + tuning.spreads_above * spread), spread
