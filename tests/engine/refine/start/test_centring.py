@@ -30,13 +30,14 @@ def test_the_displacement_is_what_explains_the_shifts(group, left):
     rng = torch.Generator().manual_seed(0)
     rotations = random_rotations(400, rng)
     shifts = shifts_of(rotations, torch.tensor([1.0, -2.0, 3.0])) + torch.randn(400, 2, generator=rng)
-    found = displacement_px(rotations, shifts, group_of(group))
+    found, error = displacement_px(rotations, shifts, group_of(group))
     assert found.tolist() == pytest.approx(left, abs=0.25)
+    assert error == pytest.approx((3 / (400 * 2 / 3)) ** 0.5, rel=0.15)
 
 
 def test_views_from_one_side_say_nothing_of_the_depth():
     rotations = random_rotations(1, torch.Generator().manual_seed(1)).repeat(100, 1, 1)
-    found = displacement_px(rotations, torch.tensor([[1.0, 0.0]]).repeat(100, 1), group_of("C1"))
+    found, _ = displacement_px(rotations, torch.tensor([[1.0, 0.0]]).repeat(100, 1), group_of("C1"))
     assert (rotations[0] @ found).tolist() == pytest.approx([-1.0, 0.0, 0.0], abs=0.1)
 
 

@@ -42,6 +42,7 @@ class StartTuning:
     min_agree: float = 0.6  # of these images: the starts have found the same; ribo3 0.94, wrong starts 0.03 to 0.18
     times_symmetric: int = 2  # more starts of a symmetric map; of eight on apoferritin four found the particle; single
     min_displaced_frac: float = 0.02  # of the box: a map that stands so far off its images' centre is moved; wide
+    min_displaced_errors: float = 4.0  # standard errors of that distance; wide
     larger_batches: int = 2  # times the batch of the starts, for what goes on; wide
     n_images_power: int = 1000  # that starting noise and scale are measured on; wide
     n_rotations_scale: int = 256  # that the power of the maps' slices is averaged over; wide

@@ -165,12 +165,12 @@ class Trial:
 
         Only maps of one frame: of ``BESIDE`` and ``CLUSTERS`` each has its own.
         """
-        least_px = self.problem.tuning.start.min_displaced_frac * self.problem.box_px
+        tuning = self.problem.tuning.start
         if not self.problem.max_shift_px or start.model.n_maps > 1:
             return 0.0
-        displaced_px = displacement_px(start.rotations, start.shifts_px, self.problem.constraint.group.cpu())
+        displaced_px, error_px = displacement_px(start.rotations, start.shifts_px, self.problem.constraint.group.cpu())
         distance_px = float(displaced_px.norm())
-        if distance_px < least_px:
+        if distance_px < max(tuning.min_displaced_frac * self.problem.box_px, tuning.min_displaced_errors * error_px):
             return 0.0
         move_back(start.model, displaced_px, self.problem.box_px)
         return distance_px

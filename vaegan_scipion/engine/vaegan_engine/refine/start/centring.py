@@ -19,16 +19,19 @@ NEAR_FRAC = 0.95  # of the largest shift: at the limit; of shifts that are even 
 _RIDGE = 0.05  # added to the mean of the normal matrix's diagonal
 
 
-def displacement_px(rotations: Tensor, shifts_px: Tensor, group: Tensor) -> Tensor:
-    """How far (x, y, z) a map stands off the centre that its images share, from poses ``(n, 3, 3)`` and ``(n, 2)``.
+def displacement_px(rotations: Tensor, shifts_px: Tensor, group: Tensor) -> tuple[Tensor, float]:
+    """How far (x, y, z) a map stands off the centre that its images share, and the standard error of that distance.
 
-    ``group`` (g, 3, 3) of the map's symmetry: its mean leaves of c what lies on all axes.
+    From poses ``(n, 3, 3)``, ``(n, 2)``. ``group`` (g, 3, 3) of the map's symmetry: its mean leaves of c what lies on
+    all axes.
     """
-    rows = rotations[:, :2].reshape(-1, 3).double()
-    normal = rows.T @ rows / len(rotations)
+    rows, shifts = rotations[:, :2].reshape(-1, 3).double(), shifts_px.reshape(-1).double()
+    normal = rows.T @ rows
     normal += _RIDGE * normal.diagonal().mean() * torch.eye(3, dtype=torch.float64, device=rows.device)
-    c = torch.linalg.solve(normal, -(rows.T @ shifts_px.reshape(-1).double()) / len(rotations))
-    return (group.double().mean(0) @ c).float()
+    inverse = torch.linalg.pinv(normal, hermitian=True)
+    c = -inverse @ (rows.T @ shifts)
+    variance = (shifts + rows @ c).square().mean() * inverse.trace()
+    return (group.double().mean(0) @ c).float(), float(variance.sqrt())
 
 
 def move_back(model: MapMixture, displaced_px: Tensor, box_px: int) -> None:
