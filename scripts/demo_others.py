@@ -1,7 +1,7 @@
 """The runs that the demo's road leaves out, in its project, so that every viewer can be looked at.
 
 ``bin/scipion3 python scripts/demo_others.py [TRUTH.csv]`` after ``make demo``: classes 2D, train 2D with its clusters
-and their traversal, states at full resolution, and evaluate against the truth. A few minutes on a CPU.
+and their traversal, states at full resolution, and evaluate against the truth. Some minutes on free cores.
 """
 import os
 import sys
@@ -23,7 +23,7 @@ from vaegan_scipion.protocols.protocol_evaluate import FROM_FILE
 
 PROJECT = "vaegan_demo"
 TRUTH = Path(__file__).resolve().parent.parent / "demo" / "data" / "truth.csv"
-KIMG = 20  # of the 2D training: enough to look at, not to trust
+KIMG = 6  # of the 2D training: its pictures are looked at, not trusted
 
 
 def main():
