@@ -16,7 +16,7 @@ from vaegan_scipion.engine.vaegan_engine.contract.status import Status
 from vaegan_scipion.viewers.cards import Card, chosen, draw_cards, facts
 from vaegan_scipion.viewers.moving import Frame, LiveCurves, Movie, headline
 from vaegan_scipion.viewers.plots import Curve, Point
-from vaegan_scipion.viewers.umap_explorer import Counterpart, UmapExplorer
+from vaegan_scipion.viewers.umap_explorer import Counterpart, ExplorerCalls, UmapExplorer
 
 SPIRAL = 150  # particles
 
@@ -35,8 +35,8 @@ class TestExplorer(TestCase):
         umap = np.stack((turn * np.cos(turn), turn * np.sin(turn)), 1)
         self.clusters = Clusters(np.arange(SPIRAL) * 3 + 5, np.arange(SPIRAL) % 3 - 1, np.ones(SPIRAL), umap)
         self.created, self.asked = [], []
-        self.explorer = UmapExplorer(new_figure(), self.clusters, self.image_of, {0: np.zeros((4, 4))},
-                                     self.counterpart_of, self.create)
+        self.explorer = UmapExplorer(new_figure(), self.clusters, {0: np.zeros((4, 4))},
+                                     ExplorerCalls(self.image_of, self.counterpart_of, self.create))
         self.explorer.figure.canvas.draw()
 
     def image_of(self, particle_id):

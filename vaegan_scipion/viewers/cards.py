@@ -53,7 +53,7 @@ def draw_card(figure: Figure, card: Card, place: Tuple[float, float], naming: Na
         views = sections(card.picture)
         low, high = np.percentile(card.picture, (1, 99.8))
         for number, (name, view) in enumerate(views):
-            axes = _image(figure, (left, bottom, 0.095, height), view, low, high, name)
+            axes = _image(figure, (left, bottom, 0.095, height), view, (low, high), name)
             if number == 0:
                 plots.scale_bar(axes, view.shape[1], card.pixel_size_ang)
             left += 0.098
@@ -63,7 +63,7 @@ def draw_card(figure: Figure, card: Card, place: Tuple[float, float], naming: Na
         stacked = np.stack([point.image for point in strip])
         low, high = np.percentile(stacked, (1, 99.8))
         for point in strip:
-            _image(figure, (left, bottom, 0.07, height), point.image, low, high, f"{point.n_near} near")
+            _image(figure, (left, bottom, 0.07, height), point.image, (low, high), f"{point.n_near} near")
             left += 0.072
     if card.curve is not None:
         at, width = (0.865, 0.125) if strip else (left + 0.045, 0.28)
@@ -105,8 +105,8 @@ def chosen(points: Sequence[Any], at_most: int) -> List[Any]:
     return [points[int(i)] for i in np.linspace(0, len(points) - 1, at_most).round()]
 
 
-def _image(figure: Figure, place: Any, image: np.ndarray, low: float, high: float, title: str) -> Any:
-    left, bottom, width, height = place
+def _image(figure: Figure, place: Any, image: np.ndarray, grey: Tuple[float, float], title: str) -> Any:
+    (left, bottom, width, height), (low, high) = place, grey
     axes = figure.add_axes((left, bottom + 0.06 * height, width, 0.78 * height))
     axes.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-12), origin="lower")
     axes.set(xticks=[], yticks=[])

@@ -26,6 +26,14 @@ class Counterpart(NamedTuple):
     correlation: float
 
 
+class ExplorerCalls(NamedTuple):
+    """What the explorer asks of the run that it shows."""
+
+    read_image: Callable[[int], np.ndarray]  # particle id -> image (d, d)
+    counterpart: Callable[[int], Counterpart]  # particle id -> its counterpart; takes seconds: called in another thread
+    create_subset: Callable[[List[int]], str]  # rising ids -> what was done; called when the button is pressed
+
+
 class UmapExplorer:
     """An embedding beside the particle under the mouse and its generated counterpart.
 
@@ -33,18 +41,12 @@ class UmapExplorer:
     ----------
     figure : an empty figure; its canvas gives the events.
     clusters : particle_id (n,), label (n,), umap (n, 2 or more), as `convert.Clusters`.
-    read_image : particle id -> image (d, d).
     pictures : label -> generated image or section of its cluster.
-    counterpart : particle id -> Counterpart; takes seconds, so it is called in another thread.
-    create_subset : rising ids -> sentence that says what was done. Called when the button is pressed.
+    calls : what is asked of the run.
     """
 
-    def __init__(self, figure: Figure, clusters: Any, read_image: Callable[[int], np.ndarray],
-                 pictures: Dict[int, np.ndarray], counterpart: Callable[[int], Counterpart],
-                 create_subset: Callable[[List[int]], str]) -> None:
-        self.figure, self.clusters = figure, clusters
-        self.read_image, self.pictures = read_image, pictures
-        self.counterpart, self.create_subset = counterpart, create_subset
+    def __init__(self, figure: Figure, clusters: Any, pictures: Dict[int, np.ndarray], calls: ExplorerCalls) -> None:
+        self.figure, self.clusters, self.pictures, self.calls = figure, clusters, pictures, calls
         self.selected_ids: List[int] = []
         self.shown: Optional[int] = None  # row
         self.pinned = False
@@ -104,7 +106,7 @@ class UmapExplorer:
         self.shown = row
         particle_id, label = int(self.clusters.particle_id[row]), int(self.clusters.label[row])
         try:
-            self._show(self.particle_axes, self.read_image(particle_id), f"particle {particle_id}")
+            self._show(self.particle_axes, self.calls.read_image(particle_id), f"particle {particle_id}")
         except (OSError, ValueError, IndexError) as error:  # image files are moved and deleted
             self.particle_axes.clear()
             self.particle_axes.set(xticks=[], yticks=[])
@@ -118,7 +120,7 @@ class UmapExplorer:
         """Begin to make the counterpart of a particle; `poll` shows it."""
         self.show_particle(row)
         self.pinned = True
-        self._pending = self._workers.submit(self.counterpart, int(self.clusters.particle_id[row]))
+        self._pending = self._workers.submit(self.calls.counterpart, int(self.clusters.particle_id[row]))
         self.say("The generator makes the counterpart of this particle (some seconds) ...")
         self._timer.start()
 
@@ -189,7 +191,7 @@ class UmapExplorer:
         if not self.selected_ids:
             self.say("Nothing is selected. Draw around some particles first.")
             return
-        self.say(self.create_subset(list(self.selected_ids)))
+        self.say(self.calls.create_subset(list(self.selected_ids)))
 
     def on_clear(self, _event: Any = None) -> None:
         self._forget()

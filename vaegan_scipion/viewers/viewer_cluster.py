@@ -12,7 +12,7 @@ from ..protocols import VaeganProtCluster, VaeganProtSelect, VaeganProtTraverse
 from ..protocols.protocol_select import BY_FILE
 from . import cards, map_drawings, plots, umap_colours
 from .engine_views import Counterpart, make_counterpart
-from .umap_explorer import UmapExplorer
+from .umap_explorer import ExplorerCalls, UmapExplorer
 from .viewer_base import VaeganViewer, central_section, fsc_curve, newest_run, read_particle, read_picture
 
 SELECTIONS_DIR = "selections"
@@ -80,7 +80,8 @@ class VaeganClusterViewer(VaeganViewer):
         def counterpart_of(particle_id: int) -> Counterpart:
             return make_counterpart(self.protocol, particle_id)
 
-        return self.figure_view(UmapExplorer, clusters, image_of, pictures, counterpart_of, self.create_subset,
+        return self.figure_view(UmapExplorer, clusters, pictures,
+                                ExplorerCalls(image_of, counterpart_of, self.create_subset),
                                 title="UMAP", size_in=(12, 7.5))
 
     def _answer(self, _name: Any = None) -> List[Any]:

@@ -15,7 +15,7 @@ ENGINE = PLUGIN / "engine"
 SHARED = sorted(path.stem for path in (ENGINE / "vaegan_engine" / "contract").glob("*.py") if path.stem != "__init__")
 NEVER_IN_PLUGIN = {"torch", "umap", "hdbscan", "sklearn", "starfile", "numba"}
 NEVER_IN_ENGINE = {"pyworkflow", "pwem", "vaegan_scipion", "relion", "scipion", "emtable"}
-MAX_LINES = 400
+MAX_LINES, MAX_ARGUMENTS = 400, 5
 # Folders of the engine by floor: a folder imports from floors below its own, and from itself.
 FLOORS = (("contract",), ("physics",), ("networks", "reconstruction", "stats", "figures", "runtime"), ("data",),
           ("training", "refine", "classes2d", "simulation"), ("latent", "fullres"), ("evaluation",),
@@ -208,3 +208,15 @@ def test_no_path_of_one_machine():
 
 def test_no_module_is_named_for_leftovers():
     assert not [of(path) for path in ALL_FILES if path.stem in ("utils", "misc", "helpers")]
+
+
+def test_functions_take_at_most_five_arguments():
+    """But for compiled kernels, which know no records."""
+    def long_ones(path):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and "compiled" not in map(ast.unparse, node.decorator_list):
+                given = [item.arg for item in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+                if len(set(given) - {"self", "cls"}) > MAX_ARGUMENTS:
+                    yield node.name
+
+    assert offenders([*ENGINE_FILES, *PLUGIN_FILES], lambda path: list(long_ones(path))) == {}

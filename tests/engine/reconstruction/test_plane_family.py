@@ -9,7 +9,7 @@ from vaegan_engine.physics.rotations import euler_to_matrix
 from vaegan_engine.reconstruction.images import Images
 from vaegan_engine.reconstruction.map_family import Spreads, family, seen
 from vaegan_engine.reconstruction.posed_images import Coefficients, PosedImages, posed
-from vaegan_engine.reconstruction.principal_maps import first_planes, linear_posterior, principal_maps
+from vaegan_engine.reconstruction.principal_maps import drawn_maps, first_planes, improved, linear_posterior
 
 D, RADIUS, N = 32, 8.0, 160
 
@@ -64,7 +64,8 @@ def test_mean_and_principal_image_of_two_pictures(problem):
     start = first_planes(images, 2, whole)
     one, other = (blobs(picture, D) for picture in PICTURES)
     assert np.corrcoef(start.mean.numpy().ravel(), (one + other).ravel())[0, 1] > 0.95
-    maps = principal_maps(start, images.part, torch.arange(N), whole, 6)
+    rows = torch.arange(N)
+    maps = improved(drawn_maps(start, images.part, rows, whole), images.part, rows, whole, 6)
     assert abs(np.corrcoef(maps.basis[0].numpy().ravel(), (one - other).ravel())[0, 1]) > 0.9
     found = seen(family(maps.mean, maps.basis, band), images.part(torch.arange(N)), maps.precision, maps.spreads)
     z = linear_posterior(found.gram, found.pull)[0][:, 0]

@@ -8,7 +8,7 @@ from refine_particles import PIXEL_SIZE_ANG, blobs, mask_of, simulated
 from vaegan_engine.physics.map_constraint import within
 from vaegan_engine.reconstruction.images import Images, image_power
 from vaegan_engine.reconstruction.map_mixture import MapMixture
-from vaegan_engine.reconstruction.pose_search import Batches, search_all, shift_step_px
+from vaegan_engine.reconstruction.pose_search import Batches, PoseGrid, search_all, shift_step_px
 from vaegan_engine.refine.start.starting_maps import scale_to_images
 
 
@@ -20,7 +20,8 @@ def test_noise_alone_has_no_evidence_for_a_map():
     data = Images(images, ctf, PIXEL_SIZE_ANG, torch.device("cpu"))
     power = image_power(data)
     maps = scale_to_images(blobs(0)[None], simulated([blobs(0)], 60, 1.0)[0], power, 5.0)
-    found = search_all(data, MapMixture(maps, power, within(mask_of(24))), np.arange(60), 5.0, 300, 1.0)
+    found = search_all(data, MapMixture(maps, power, within(mask_of(24))), np.arange(60),
+                       PoseGrid(5.0, 300, 1.0))
     assert found.log_evidence.mean() < 0
 
 

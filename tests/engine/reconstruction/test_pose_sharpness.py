@@ -6,11 +6,11 @@ import math
 import pytest
 import torch
 from refine_particles import blobs, mask_of, simulated
-from vaegan_engine.physics.fourier_band import make_band
 from vaegan_engine.physics.fsc import soft_sphere_mask
 from vaegan_engine.physics.map_constraint import within
 from vaegan_engine.physics.rotations import random_rotations, rotation_distance_deg
 from vaegan_engine.reconstruction.map_mixture import MapMixture
+from vaegan_engine.reconstruction.pose_search import PoseGrid
 from vaegan_engine.reconstruction.pose_sharpness import open_angle_deg, orientation_gain
 
 N_ROTATIONS = 300
@@ -19,7 +19,7 @@ N_ROTATIONS = 300
 def gain_of(map_: torch.Tensor, noise: float, variance: float) -> torch.Tensor:
     images, _, _, _ = simulated([map_], 20, noise)
     model = MapMixture(map_[None], torch.full((len(map_) // 2 + 1,), variance), within(mask_of(len(map_))))
-    return orientation_gain(images, model, torch.arange(20), make_band(len(map_), 6.0), N_ROTATIONS, 1.0)
+    return orientation_gain(images, model, torch.arange(20), PoseGrid(6.0, N_ROTATIONS, 1.0))
 
 
 def test_a_ball_tells_nothing_and_a_sharp_image_all():

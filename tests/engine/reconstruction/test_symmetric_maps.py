@@ -13,9 +13,9 @@ from vaegan_engine.physics.symmetry import distance_deg, group_of
 from vaegan_engine.reconstruction.images import image_power
 from vaegan_engine.reconstruction.least_squares import reconstruction
 from vaegan_engine.reconstruction.map_mixture import MapMixture
-from vaegan_engine.reconstruction.pose_search import Batches, Stage, run_stage, search_all
+from vaegan_engine.reconstruction.pose_search import Batches, Course, PoseGrid, Stage, run_stage, search_all
 from vaegan_engine.reconstruction.posed_images import Coefficients, PosedImages
-from vaegan_engine.reconstruction.principal_maps import first_maps, principal_maps
+from vaegan_engine.reconstruction.principal_maps import drawn_maps, first_maps, improved
 
 BOX_PX = 19
 C4 = group_of("C4")
@@ -59,7 +59,9 @@ def test_principal_maps_are_of_the_symmetry():
     band = make_band(BOX_PX, 6.0)
     images = PosedImages(Coefficients(data, np.arange(120), band), rotations, shifts)
     constraint = MapConstraint(mask_of(BOX_PX), C4)
-    maps = principal_maps(first_maps(images, 2, constraint), images.part, torch.arange(120), constraint, 2)
+    rows = torch.arange(120)
+    first = drawn_maps(first_maps(images, 2, constraint), images.part, rows, constraint)
+    maps = improved(first, images.part, rows, constraint, 2)
     for made in (maps.mean, *maps.basis):
         torch.testing.assert_close(turned(made), made, atol=1e-4 * float(made.abs().max()), rtol=0)
 
@@ -68,7 +70,7 @@ def test_one_pose_of_those_that_show_the_same_is_searched_and_found():
     map_, data, _, rotations, _ = symmetric_particles(80, 0.3)
     model = MapMixture(map_[None], 0.1 * image_power(data), MapConstraint(mask_of(BOX_PX), C4))
     assert len(model.constraint.rotations(super_fibonacci_rotations(1600))) < 420
-    found = search_all(data, model, np.arange(80), 6.0, 1600, 1.0)
+    found = search_all(data, model, np.arange(80), PoseGrid(6.0, 1600, 1.0))
     errors = distance_deg(found.rotations[:, 0], rotations, C4)
     assert float(errors.median()) < 14  # the grid is 17 degrees wide
 
@@ -78,7 +80,8 @@ def test_every_step_of_a_start_leaves_a_map_of_the_symmetry():
     power = image_power(data)
     start = symmetrised_maps(blobs(5, BOX_PX)[None], C4)
     model = MapMixture(start * float(power[2].sqrt() / start.std()), power, MapConstraint(mask_of(BOX_PX), C4))
-    run_stage(data, model, Stage(5.0, 400, 3, 50), Batches(np.arange(100), 0), 1.0, torch.Generator().manual_seed(0))
+    course = Course(Batches(np.arange(100), 0), torch.Generator().manual_seed(0))
+    run_stage(data, model, Stage(5.0, 400, 3, 50, 1.0), course)
     small = model.maps[0]
     if len(small) % 2 == 0:  # voxel d // 2 is the axis: without the first row and column the box is odd
         small = small[:, 1:, 1:]

@@ -165,7 +165,7 @@ def test_a_start_that_comes_later_goes_on_where_it_was(small_run, tmp_path, monk
             os.kill(os.getpid(), signal.SIGTERM)
 
     def noted(*args, **more):
-        done.append(more["done"])
+        done.append(args[3].done)
         run_stage(*args, **more)
         raise StoppedError("seen", "stop here", EXIT_SIGTERM)
 

@@ -1,11 +1,10 @@
 """Progress in a log: finished lines with rate and time left, few of them."""
-from vaegan_engine.runtime import progress
 from vaegan_engine.runtime.progress import progress_bar
 
 
-def test_log_lines_hold_rate_and_time_left(capsys, monkeypatch):
-    monkeypatch.setattr(progress, "LOG_INTERVAL_S", 0.0)
+def test_log_lines_hold_rate_and_time_left(capsys):
     with progress_bar(10, "Reading", "images") as bar:
+        bar.mininterval = 0.0
         for _ in range(2):
             bar.update(5)
     lines = capsys.readouterr().err.splitlines()
@@ -16,8 +15,9 @@ def test_log_lines_hold_rate_and_time_left(capsys, monkeypatch):
 
 
 def test_lines_come_at_most_once_per_interval(capsys):
-    for _ in progress_bar(None, "Steps", "steps", iterable=range(5000)):
-        pass
+    with progress_bar(5000, "Steps", "steps") as bar:
+        for _ in range(5000):
+            bar.update()
     assert len(capsys.readouterr().err.splitlines()) == 2  # the first and the last
 
 

@@ -17,7 +17,7 @@ from vaegan_engine.contract.records import StatesSummary
 from vaegan_engine.contract.settings import ComputeConfig
 from vaegan_engine.data.mrc_files import write_map
 from vaegan_engine.evaluation.benchmark import benchmark, scores
-from vaegan_engine.evaluation.benchmark.benchmark import run_task, table
+from vaegan_engine.evaluation.benchmark.benchmark import Place, run_task, table
 from vaegan_engine.evaluation.benchmark.tasks import TASKS, Task
 from vaegan_engine.physics.map_comparison import compare
 
@@ -71,7 +71,7 @@ def truthful(wrong: int, tilt_deg: float):
 
 def test_a_perfect_refinement_has_perfect_figures(data, tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark, "run_states_of", truthful(0, 0.0))
-    row = run_task("two", TASK, data, tmp_path / "out", WHERE, train=False)
+    row = run_task("two", TASK, Place(data, tmp_path / "out", WHERE), train=False)
     assert (row.figures["found"], row.images) == (2, 120)
     for name in ("nmi", "ami"):
         assert row.figures[name] == pytest.approx(1.0)  # a map named twice is one state
@@ -88,19 +88,20 @@ def test_groups_are_the_states_where_they_are_given(data, tmp_path, monkeypatch)
                                                               ["state1.mrc", "b"]])
     monkeypatch.setattr(benchmark, "run_states_of", truthful(0, 0.0))
     task = replace(TASK, maps=("state0.mrc", "like0.mrc", "state1.mrc"))
-    grouped = run_task("two", replace(task, groups_csv="groups.csv"), data, tmp_path / "grouped", WHERE, train=False)
-    single = run_task("two", task, data, tmp_path / "single", WHERE, train=False)
+    of_groups = replace(task, groups_csv="groups.csv")
+    grouped = run_task("two", of_groups, Place(data, tmp_path / "grouped", WHERE), train=False)
+    single = run_task("two", task, Place(data, tmp_path / "single", WHERE), train=False)
     assert grouped.figures["nmi"] == pytest.approx(1.0) and single.figures["nmi"] < 0.95
     assert grouped.figures["fsc_auc"] == pytest.approx(single.figures["fsc_auc"])
     with pytest.raises(DataError, match=r"none\.csv: there is no such file"):
-        run_task("two", replace(task, groups_csv="none.csv"), data, tmp_path / "none", WHERE, train=False)
+        run_task("two", replace(task, groups_csv="none.csv"), Place(data, tmp_path / "none", WHERE), train=False)
 
 
 def test_area_under_the_fsc_is_of_the_image_s_own_map(data, tmp_path, monkeypatch):
     areas = []
     for wrong in (0, 30):
         monkeypatch.setattr(benchmark, "run_states_of", truthful(wrong, 0.0))
-        areas.append(run_task("two", TASK, data, tmp_path / str(wrong), WHERE, train=False).figures["fsc_auc"])
+        areas.append(run_task("two", TASK, Place(data, tmp_path / str(wrong), WHERE), train=False).figures["fsc_auc"])
     assert areas[0] > 0.98
     a, b = (blobs(k).numpy() for k in (0, 1))
     crossed = float(np.mean(compare(a, b, PIXEL_SIZE_ANG).fsc[1:]))
@@ -109,20 +110,20 @@ def test_area_under_the_fsc_is_of_the_image_s_own_map(data, tmp_path, monkeypatc
 
 def test_views_of_a_task_can_be_preferred(data, tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark, "run_states_of", truthful(0, 0.0))
-    run_task("two", replace(TASK, view_concentration=8.0), data, tmp_path / "out", WHERE, train=False)
+    run_task("two", replace(TASK, view_concentration=8.0), Place(data, tmp_path / "out", WHERE), train=False)
     tilt = [float(row["tilt_deg"]) for row in result_files.read_csv(tmp_path / "out" / "data" / "truth.csv")]
     assert np.abs(np.cos(np.radians(tilt))).mean() > 0.8  # 0.875 expected, 0.5 for uniform views
 
 
 def test_errors_show_in_the_figures(data, tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark, "run_states_of", truthful(30, 8.0))
-    row = run_task("two", TASK, data, tmp_path / "out", WHERE, train=False)
+    row = run_task("two", TASK, Place(data, tmp_path / "out", WHERE), train=False)
     assert row.figures["nmi"] < 0.6 and 4.0 < row.figures["pose_error_deg"] < 12.0
 
 
 def test_junk_has_its_own_figures(data, tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark, "run_states_of", truthful(0, 0.0))
-    row = run_task("two", replace(TASK, junk_frac=0.2, junk_maps=("state1.mrc",)), data, tmp_path / "out", WHERE,
+    row = run_task("two", replace(TASK, junk_frac=0.2, junk_maps=("state1.mrc",)), Place(data, tmp_path / "out", WHERE),
                    train=False)
     assert row.images == 150
     assert row.figures["junk_recall"] == row.figures["junk_precision"] == 1.0
@@ -141,16 +142,16 @@ def test_rank_correlation_is_that_of_the_largest_state(tmp_path):
 
 def test_finished_rows_are_kept(data, tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark, "run_states_of", truthful(0, 0.0))
-    first = run_task("two", TASK, data, tmp_path / "out", WHERE, train=False)
+    first = run_task("two", TASK, Place(data, tmp_path / "out", WHERE), train=False)
     monkeypatch.setattr(benchmark, "run_states_of", lambda *args: pytest.fail("it was run again"))
-    assert run_task("two", TASK, data, tmp_path / "out", WHERE, train=False) == first
+    assert run_task("two", TASK, Place(data, tmp_path / "out", WHERE), train=False) == first
     with pytest.raises(ConfigError, match="other settings"):
-        run_task("two", TASK, data, tmp_path / "out", WHERE, train=True)
+        run_task("two", TASK, Place(data, tmp_path / "out", WHERE), train=True)
 
 
 def test_missing_map_is_named(tmp_path):
     with pytest.raises(DataError, match="state0"):
-        run_task("two", TASK, tmp_path, tmp_path / "out", WHERE, train=False)
+        run_task("two", TASK, Place(tmp_path, tmp_path / "out", WHERE), train=False)
 
 
 def test_maps_of_the_tasks_exist(shared_data):

@@ -28,7 +28,6 @@ from ..runtime.journal import Journal
 from ..runtime.step_store import Checkpoints
 from ..runtime.stop_signals import stoppable
 from . import output
-from .junk import judge
 from .problem import PlaneProblem
 from .rounds import classify
 from .tuning import TUNING, ClassTuning
@@ -58,7 +57,7 @@ def run_classes2d(asked: Classes2dRun, out_dir: Path, resume: bool = False, tuni
     with stoppable(out_dir):
         journal.stage("steps", f"{run.n_classes} classes, from 1 image each")
         state = classify(problem, journal, steps)
-        details = output.write(problem, cache, state, judge(problem, state), run.data, out_dir)
+        details = output.write(problem, cache, state, run.data, out_dir)
     steps.clear()
     return details
 

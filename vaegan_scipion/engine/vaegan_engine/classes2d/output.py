@@ -22,7 +22,7 @@ from ..data.star_files import RelionTable
 from ..data.star_subset import decimals, whole_numbers
 from ..physics.fsc import resolution_at
 from .gallery import draw_gallery
-from .junk import Judged
+from .junk import Judged, judge
 from .problem import PlaneProblem
 from .rounds import FRC_LIMIT, Classified, half_frc
 
@@ -44,9 +44,10 @@ class Table:
     junk_reason: list[str]  # (n,) why it is junk; "" = it is not
 
 
-def write(problem: PlaneProblem, cache: ParticleCache, state: Classified, judged: Judged, data: DataConfig,
-          out_dir: Path) -> Classes2dSummary:
-    """Write everything into ``out_dir``; returns ``classes2d.json``."""
+def write(problem: PlaneProblem, cache: ParticleCache, state: Classified, data: DataConfig, out_dir: Path
+          ) -> Classes2dSummary:
+    """Judge what is junk and write everything into ``out_dir``; returns ``classes2d.json``."""
+    judged = judge(problem, state)
     order = class_order(state, judged)
     table = particle_table(state, judged, order, cache.pixel_size_ang)
     model = state.model.chosen(order)

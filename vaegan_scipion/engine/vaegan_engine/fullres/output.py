@@ -60,7 +60,7 @@ def write(inputs: Inputs, refined: list[Found], asked: Asked, out_dir: Path) -> 
         maps = final_maps(final_half_maps(state, refinement), inputs.mask.cpu().numpy(), start.shared_shell,
                           inputs.images.pixel_size_ang, asked.run.b_factor_ang2)
         files = write_maps(maps, start.label, inputs.images.pixel_size_ang, out_dir)
-        row = cluster_row(start, maps, files, len(state.rows), len(inputs.label), inputs)
+        row = cluster_row(start, maps, files, len(state.rows), inputs)
         rows.append(row)
         write_state_star(inputs, cache, table, start.label, out_dir)
         states.append(state_record(inputs, start, (state, refinement), maps, out_dir))
@@ -114,12 +114,12 @@ def map_files(label: int) -> list[str]:
     return [f"{result_files.MAPS}/cluster_{label:02d}{suffix}.mrc" for suffix in _SUFFIXES]
 
 
-def cluster_row(start: StateStart, maps: FinalMaps, files: list[str], n: int, n_all: int, inputs: Inputs) -> ClusterRow:
+def cluster_row(start: StateStart, maps: FinalMaps, files: list[str], n: int, inputs: Inputs) -> ClusterRow:
     """The entry of ``clusters.json``, which other commands read as that of ``states``."""
     before = start.row.of_state
     figures = StateFigures(files[1:3], inputs.images.pixel_size_ang, before.frame_correlation, before.frame_mirrored,
                            None, [], maps.compared, maps.proof)
-    return ClusterRow(start.label, n, n / n_all, [], files[0], start.label, state=figures)
+    return ClusterRow(start.label, n, n / len(inputs.label), [], files[0], start.label, state=figures)
 
 
 def sharpened_title(maps: FinalMaps) -> str:

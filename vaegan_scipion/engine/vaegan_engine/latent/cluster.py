@@ -135,8 +135,10 @@ def grouped(run: ClusterRun, z: np.ndarray, points: np.ndarray, n_all: int) -> G
 def describe(run: ClusterRun, z: np.ndarray, clusters: Clusters, laid_out: LaidOut) -> Clustering:
     """What ``clustering.json`` holds: how the clusters came about and how stable their number is."""
     rows, n = laid_out.rows, len(z)
-    sweep = (density_clustering.sweep(z[rows], laid_out.points, run.min_samples, run.join_valley, clusters.label[rows],
-                                      n) if run.method == "hdbscan" else None)
+    def grouped_from(size: int) -> Grouping:
+        return density_clustering.group_by_density(z[rows], laid_out.points, size, run.min_samples, run.join_valley)
+
+    sweep = density_clustering.sweep(grouped_from, clusters.label[rows], n) if run.method == "hdbscan" else None
     return Clustering(run.method, n, int(clusters.label.max()) + 1, float((clusters.label == UNASSIGNED).mean()),
                       density_clustering.JITTER_FRAC, [], laid_out.group.min_cluster_size, sweep=sweep,
                       laid_out=len(rows) if len(rows) < n else None)

@@ -9,6 +9,7 @@ arXiv 1508.04841, who also test pairs of clusters in one dimension).
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -173,20 +174,17 @@ def part_size(size: int, n: int, n_part: int) -> int:
     return max(2, min(size, SMALLEST_MIN_SIZE), round(size * n_part / n))
 
 
-def sweep(z: np.ndarray, points: np.ndarray, min_samples: int, largest_valley: float,
-          chosen: np.ndarray, n_all: int = 0) -> list[SweepRow]:
+def sweep(grouped: Callable[[int], Grouping], chosen: np.ndarray, n_all: int) -> list[SweepRow]:
     """Number of clusters against min_cluster_size: where the answer is stable, it is to be trusted.
 
-    ``ami``: adjusted mutual information with the ``chosen`` labels. Sizes are those of ``n_all`` particles, of which z
-    and points may be a part.
+    ``grouped`` makes groups of particles from the least size of one; ``ami``: adjusted mutual information with the
+    ``chosen`` labels ``(n,)`` of these particles. Sizes are those of ``n_all`` particles, of which these may be a part.
     """
     from sklearn.metrics import adjusted_mutual_info_score
 
     rows = []
-    n_all = n_all or len(points)
     for size in sweep_sizes(n_all):
-        own = part_size(size, n_all, len(points))
-        group = group_by_density(z, points, own, min_samples, largest_valley)
+        group = grouped(part_size(size, n_all, len(chosen)))
         rows.append(SweepRow(size, len(group.hdbscan_groups or []), int(group.labels.max()) + 1,
                              float((group.labels == UNASSIGNED).mean()),
                              float(adjusted_mutual_info_score(chosen, group.labels))))

@@ -23,6 +23,17 @@ from .polar_search import PolarTemplates, polar_templates, search_polar
 
 SHIFTS_PER_PERIOD = 3.0  # of the shift grid, in the finest period of the band; poses are refined afterwards
 _KEEP_SUMS = 0.9  # of the sums of maps and noise, per step
+_SEARCHED_TOGETHER = 256  # images
+
+
+@dataclass(frozen=True)
+class PoseGrid:
+    """The poses that a search tries."""
+
+    radius: float  # shells (cycles per box) that are compared
+    n_rotations: int
+    largest_shift_px: float
+    finer_shifts: float = 1.0  # times finer than the band needs
 
 
 @dataclass(frozen=True)
@@ -33,6 +44,12 @@ class Stage:
     n_rotations: int
     steps: int
     batch: int
+    largest_shift_px: float
+
+    @property
+    def grid(self) -> PoseGrid:
+        """The poses that a step tries."""
+        return PoseGrid(self.radius, self.n_rotations, self.largest_shift_px)
 
 
 class Batches:
@@ -61,20 +78,34 @@ class Batches:
         self._rng.bit_generator.state = state["rng"]
 
 
-def run_stage(data: Images, model: MapMixture, stage: Stage, batches: Batches, largest_shift_px: float,
-              rng: torch.Generator, after_step: Callable[[dict[str, Any]], None] | None = None,
-              done: int = 0) -> None:
-    """EM steps of one stage, after ``done`` of them; changes ``model`` in place.
+@dataclass(frozen=True)
+class Course:
+    """Where a stage is: the images whose turn it is, the turns of its grids, and how many steps are done."""
 
-    ``after_step`` gets step, shares of the maps and mean log evidence.
-    """
+    batches: Batches
+    rng: torch.Generator
+    done: int = 0
+
+
+@dataclass(frozen=True)
+class EmStep:
+    """What a step of expectation maximisation says of itself."""
+
+    step: int  # from 1
+    shares: list[float]  # of the images, of every map
+    log_evidence: float  # mean of the batch
+
+
+def run_stage(data: Images, model: MapMixture, stage: Stage, course: Course,
+              after_step: Callable[[EmStep], None] | None = None) -> None:
+    """EM steps of one stage, from where ``course`` is; changes ``model`` in place."""
     band = make_band(data.box_px, stage.radius, data.device)
     model.fit_box(stage.radius)
-    phases = shift_phases(band, shift_grid(largest_shift_px, shift_step_px(data.box_px, stage.radius), data.device))
-    for step in range(done, stage.steps):
-        rows = batches.take(stage.batch)
+    phases = shift_phases(band, shift_grid_of(data, stage.radius, stage.largest_shift_px))
+    for step in range(course.done, stage.steps):
+        rows = course.batches.take(stage.batch)
         images = Shifted(*data.coefficients(rows, band), band, phases)
-        turn = random_rotations(1, rng).to(data.device)[0]
+        turn = random_rotations(1, course.rng).to(data.device)[0]
         templates = templates_for(images, model, stage.n_rotations, turn)
         posterior = searched(images, model, templates, spread=data.contrast_spread)
         model.forget(_KEEP_SUMS)
@@ -82,8 +113,8 @@ def run_stage(data: Images, model: MapMixture, stage: Stage, batches: Batches, l
         model.solve(stage.radius)
         if after_step:
             shares = posterior.map_posterior().mean(0)
-            after_step({"step": step + 1, "shares": [round(float(x), 4) for x in shares],
-                        "log_evidence": float(posterior.log_evidence.logsumexp(1).mean())})
+            after_step(EmStep(step + 1, [round(float(x), 4) for x in shares],
+                              float(posterior.log_evidence.logsumexp(1).mean())))
 
 
 def templates_for(images: Shifted, model: MapMixture, n_rotations: int, turn: Tensor) -> Templates | PolarTemplates:
@@ -125,15 +156,14 @@ class Search:
     shifts_px: Tensor  # (n, c, 2)
 
 
-def search_all(data: Images, model: MapMixture, rows: np.ndarray, radius: float, n_rotations: int,
-               largest_shift_px: float, batch: int = 256, progress: Callable[[int], None] | None = None,
-               finer_shifts: float = 1.0) -> Search:
-    """E step over ``rows`` with the maps held fixed; ``finer_shifts``: how many times finer the shifts are."""
-    band = make_band(data.box_px, radius, data.device)
-    shifts = shift_grid_of(data, radius, largest_shift_px, finer_shifts)
+def search_all(data: Images, model: MapMixture, rows: np.ndarray, grid: PoseGrid,
+               progress: Callable[[int], None] | None = None) -> Search:
+    """E step over ``rows`` at all poses of the grid with the maps held fixed."""
+    band = make_band(data.box_px, grid.radius, data.device)
+    shifts = shift_grid_of(data, grid.radius, grid.largest_shift_px, grid.finer_shifts)
     phases = shift_phases(band, shifts)
-    first_images = Shifted(*data.coefficients(rows[:batch], band), band, phases)
-    templates = templates_for(first_images, model, n_rotations, torch.eye(3, device=data.device))
+    first_images = Shifted(*data.coefficients(rows[:_SEARCHED_TOGETHER], band), band, phases)
+    templates = templates_for(first_images, model, grid.n_rotations, torch.eye(3, device=data.device))
     done, together = 0, n_processes()
 
     def part(first: int, end: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -146,6 +176,6 @@ def search_all(data: Images, model: MapMixture, rows: np.ndarray, radius: float,
             done += more
         return found.best_rotation, found.best_shift, found.log_evidence
 
-    parts = shared_parts(part, len(rows), batch, threads=False)
+    parts = shared_parts(part, len(rows), _SEARCHED_TOGETHER, threads=False)
     rotation, shift, evidence = map(torch.cat, zip(*parts, strict=True))
     return Search(evidence.cpu().numpy(), templates.rotations[rotation], shifts[shift])

@@ -6,26 +6,26 @@ import math
 import torch
 from torch import Tensor
 
-from ..physics.fourier_band import Band, shift_phases
+from ..physics.fourier_band import make_band, shift_phases
 from ..physics.rotations import super_fibonacci_rotations
 from ..physics.shards import shared_parts
 from .images import Images
 from .map_mixture import MapMixture
-from .pose_search import shift_grid_of
+from .pose_search import PoseGrid, shift_grid_of
 
 _FLOATS = 2 ** 22  # log likelihoods held at a time
 
 
-def orientation_gain(data: Images, model: MapMixture, rows: Tensor, band: Band, n_rotations: int,
-                     max_shift_px: float) -> Tensor:
+def orientation_gain(data: Images, model: MapMixture, rows: Tensor, poses: PoseGrid) -> Tensor:
     """Information that each image gives on its orientation ``(n,)``, in nats.
 
     ``KL = sum_R p(R | X) log(p(R | X) M)`` over the M rotations of an even grid: 0 where the posterior is uniform,
     log M where it is one rotation. Of a symmetric map those that show the same count once. Shifts are summed over; with
     several maps it is the mean over these by their probability.
     """
-    grid = model.constraint.rotations(super_fibonacci_rotations(n_rotations, data.device))
-    phases = shift_phases(band, shift_grid_of(data, band.radius, max_shift_px))
+    band = make_band(data.box_px, poses.radius, data.device)
+    grid = model.constraint.rotations(super_fibonacci_rotations(poses.n_rotations, data.device))
+    phases = shift_phases(band, shift_grid_of(data, poses.radius, poses.largest_shift_px, poses.finer_shifts))
     templates, precision = model.templates(band, grid), model.precision(band)
     flat = templates.slices.reshape(-1, templates.slices.shape[-1])
     real, norms = torch.cat((flat.real, flat.imag), -1), flat.abs().square().T

@@ -140,20 +140,20 @@ def normalised(maps: PrincipalMaps, total: Sums) -> PrincipalMaps:
     return replace(maps, mean=maps.mean + torch.einsum("m,m...->...", shift, maps.basis), basis=basis)
 
 
-def principal_maps(start: PrincipalMaps, images: Chunks, rows: Tensor, constraint: MapConstraint, rounds: int,
-                   seed: int = 0) -> PrincipalMaps:
-    """Basis maps of the images ``rows`` from random coefficients; ``start.basis`` gives their number."""
+def drawn_maps(start: PrincipalMaps, images: Chunks, rows: Tensor, constraint: MapConstraint, seed: int = 0
+          ) -> PrincipalMaps:
+    """Basis maps that random coefficients of the images ``rows`` make; ``start.basis`` gives their number."""
     m, device = len(start.basis), start.mean.device
     rng = torch.Generator().manual_seed(seed)
     random = torch.randn(int(rows.max()) + 1, m, generator=rng).to(device)
     total = one_pass(start, images, rows, lambda part, _: (random[part], random[part, :, None] * random[part, None]),
                      shared=True)
-    return improved(replace(start, basis=total.change(constraint)[1:]), images, rows, constraint, rounds)
+    return replace(start, basis=total.change(constraint)[1:])
 
 
 def improved(maps: PrincipalMaps, images: Chunks, rows: Tensor, constraint: MapConstraint, rounds: int
              ) -> PrincipalMaps:
-    """Rounds of expectation maximisation on the images ``rows``."""
+    """Principal maps of the images ``rows``: rounds of expectation maximisation from ``maps`` (``drawn_maps``)."""
     def moments(_: Tensor, seen_images: Seen) -> tuple[Tensor, Tensor]:
         mean, covariance = linear_posterior(seen_images.gram, seen_images.pull)
         return mean, covariance + mean[:, :, None] * mean[:, None]

@@ -27,8 +27,8 @@ def search_in_all_maps(problem: Problem, states: list[State], progress: Callable
     images, max_shell = problem.images, problem.settings.search_shells
     noise = joint_noise(problem, states, max_shell)
     maps = low_passed(torch.stack([state.map for state in states]), max_shell)
-    best = search_all(images, MapMixture(maps, noise, problem.constraint), np.arange(len(images)), max_shell,
-                      problem.tuning.search.n_rotations, problem.max_shift_px, progress=progress)
+    best = search_all(images, MapMixture(maps, noise, problem.constraint), np.arange(len(images)),
+                      problem.pose_grid(max_shell), progress)
     log_evidence = torch.from_numpy(best.log_evidence)
     return Assignment(best.log_evidence.argmax(1), log_evidence.log_softmax(1).numpy(), best.rotations, best.shifts_px,
                       maps, noise, np.zeros(len(images), bool))

@@ -13,6 +13,7 @@ from ..contract.settings import StatesRun
 from ..physics.map_constraint import MapConstraint
 from ..physics.symmetry import group_of
 from ..reconstruction.images import Images
+from ..reconstruction.pose_search import PoseGrid
 from ..runtime.journal import Journal
 from ..runtime.step_store import Checkpoints
 from .tuning import TUNING, RefineTuning
@@ -73,6 +74,10 @@ class Problem:
     def device(self) -> torch.device:
         """Where everything is computed."""
         return self.images.device
+
+    def pose_grid(self, radius: float) -> PoseGrid:
+        """The poses that a search within ``radius`` shells tries."""
+        return PoseGrid(radius, self.tuning.search.n_rotations, self.max_shift_px)
 
     def max_shell(self, round_number: int) -> float:
         """Band in which states are told apart in a round: finer from the second on, at most Nyquist."""

@@ -2,8 +2,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
-from typing import Any
 
 from tqdm import tqdm
 
@@ -36,13 +34,12 @@ class _LogProgress(tqdm):
             self.disable = True
 
 
-def progress_bar(total: int | None, desc: str, unit: str, enabled: bool = True,
-                 iterable: Iterable[Any] | None = None, initial: int = 0) -> tqdm:
-    """Return a tqdm bar: a context manager with ``update(n)``, or an iterator over ``iterable``.
+def progress_bar(total: int, desc: str, unit: str, enabled: bool = True, initial: int = 0) -> tqdm:
+    """Return a tqdm bar: a context manager with ``update(n)``.
 
     Parameters
     ----------
-    total : number of units in all; None takes it from ``iterable``
+    total : number of units in all
     desc, unit : what is done, and the plural of what is counted ("images" shows images/s)
     enabled : False shows nothing
     initial : units done before (a resumed run), left out of the rate
@@ -51,8 +48,7 @@ def progress_bar(total: int | None, desc: str, unit: str, enabled: bool = True,
     """
     terminal = sys.stderr.isatty()
     kind = tqdm if terminal else _LogProgress
-    return kind(iterable, total=total, desc=desc, unit=f" {unit}", initial=initial,
-                disable=not (enabled and is_first()),
+    return kind(total=total, desc=desc, unit=f" {unit}", initial=initial, disable=not (enabled and is_first()),
                 file=sys.stderr, mininterval=0.2 if terminal else LOG_INTERVAL_S,
                 maxinterval=LOG_INTERVAL_S, dynamic_ncols=terminal,
                 bar_format=_TERMINAL_FORMAT if terminal else _LOG_FORMAT)

@@ -17,7 +17,7 @@ from ..physics.map_constraint import MapConstraint
 from ..physics.rotations import euler_to_matrix
 from ..physics.space import PLANES
 from ..reconstruction.map_family import FAMILY_CHUNK_IMAGES, Family, family, read_slices, seen
-from ..reconstruction.principal_maps import PrincipalMaps, first_planes, improved, principal_maps
+from ..reconstruction.principal_maps import PrincipalMaps, drawn_maps, first_planes, improved
 from .posed_images import PosedParticles
 
 FRAME_SHELLS = 8.0  # that averages are compared in
@@ -85,7 +85,8 @@ def aligned(particles: PosedParticles, label: Tensor, averages: Tensor, constrai
     particles, some = turned(particles, psi_deg), particles.spread(N_LOOKED_AT)
     every = torch.arange(len(particles), device=label.device)
     start = first_planes(particles, n_basis, constraint)
-    maps = principal_maps(start, particles.part, some, constraint, EM_ROUNDS, seed)
+    maps = drawn_maps(start, particles.part, some, constraint, seed)
+    maps = improved(maps, particles.part, some, constraint, EM_ROUNDS)
     for k in range(ROUNDS):
         read, rows = family(maps.mean, maps.basis, maps.band), every if k == ROUNDS - 1 else some
         if k == 0:

@@ -16,11 +16,11 @@ from ..reconstruction.map_family import FAMILY_CHUNK_IMAGES, Family, Seen, Sprea
 from ..reconstruction.principal_maps import (
     PrincipalMaps,
     agreed,
+    drawn_maps,
     first_maps,
     first_planes,
     improved,
     one_pass,
-    principal_maps,
     stepped,
 )
 from . import losses
@@ -143,8 +143,10 @@ class PosedTrainer:
     def _supported(self, start: PrincipalMaps) -> PrincipalMaps:
         """Principal maps of all images, as many as two halves agree on; the others are 0 and stay so."""
         generator, rounds, within_mask = self.vae_gan.generator, self.config.start_rounds, self.constraint
-        halves = [principal_maps(start, self.images.part, rows, within_mask, rounds, self.run.compute.seed + k)
-                  for k, rows in enumerate(self.images.halves(N_HALF))]
+        seed, part, halves = self.run.compute.seed, self.images.part, []
+        for k, rows in enumerate(self.images.halves(N_HALF)):
+            maps = drawn_maps(start, part, rows, within_mask, seed + k)
+            halves.append(improved(maps, part, rows, within_mask, rounds))
         shared = agreed(*halves)
         n_agreed = int((shared.cosines > LEAST_AGREEMENT).sum())
         n = max(1, n_agreed)

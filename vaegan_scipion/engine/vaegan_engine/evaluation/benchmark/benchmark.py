@@ -100,7 +100,7 @@ def run_benchmark(options: BenchmarkOptions, out_dir: Path) -> list[TaskRow]:
         for seed in options.seeds or seeds:
             out = out_dir / f"{options.suite}-{name}-{seed}"
             where, is_new = replace(options.compute, seed=seed), not (out / ROW_JSON).exists()
-            rows.append(run_task(name, task, data, out, where, options.train))
+            rows.append(run_task(name, task, Place(data, out, where), options.train))
             if options.landscape and not task.in_plane:
                 rows[-1] = with_landscape(rows[-1], out, where, groups(task, data), task.ordered)
             if options.rows_dir and is_new:
@@ -123,10 +123,8 @@ def skipped(name: str, data: Path) -> bool:
 def run_real(name: str, options: BenchmarkOptions, out: Path, seed: int) -> TaskRow:
     """The row of a set of real particles; read back where it is there."""
     where, real = replace(options.compute, seed=seed), REAL_SETS[name]
-    if (out / ROW_JSON).exists():
-        row = read_record(TaskRow, out / ROW_JSON, "benchmark")
-        if row.settings != settings_of(real):
-            raise ConfigError(f"{out}: its row was made with other settings.", "Give another --out.")
+    row = Place(Path(options.data_dir), out, where).row_of(settings_of(real))
+    if row is not None:
         return row
     print(f"\n{name}, seed {seed}", flush=True)
     summary, figures = run_real_set(real, Path(options.data_dir), out, where)
@@ -185,13 +183,30 @@ def with_peers(row: TaskRow, out: Path, peers: Sequence[str], where: ComputeConf
     return row
 
 
-def run_task(name: str, task: Task, data: Path, out: Path, where: ComputeConfig, train: bool) -> TaskRow:
-    """One row of the table; read back where it is there. Raises ConfigError or DataError."""
-    settings = {**asdict(task), "maps": list(task.maps), "junk_maps": list(task.junk_maps), "train": train}
-    if (out / ROW_JSON).exists():
-        row = read_record(TaskRow, out / ROW_JSON, "benchmark")
+@dataclass(frozen=True)
+class Place:
+    """Where a task is run: the folder of the maps, the folder of its results, the device and the seed."""
+
+    data: Path
+    out: Path
+    where: ComputeConfig
+
+    def row_of(self, settings: dict[str, Any]) -> TaskRow | None:
+        """The row that is there, if there is one. Raises ConfigError where it was made with other settings."""
+        if not (self.out / ROW_JSON).exists():
+            return None
+        row = read_record(TaskRow, self.out / ROW_JSON, "benchmark")
         if row.settings != settings:
-            raise ConfigError(f"{out}: its row was made with other settings.", "Give another --out.")
+            raise ConfigError(f"{self.out}: its row was made with other settings.", "Give another --out.")
+        return row
+
+
+def run_task(name: str, task: Task, place: Place, train: bool) -> TaskRow:
+    """One row of the table; read back where it is there. Raises ConfigError or DataError."""
+    data, out, where = place.data, place.out, place.where
+    settings = {**asdict(task), "maps": list(task.maps), "junk_maps": list(task.junk_maps), "train": train}
+    row = place.row_of(settings)
+    if row is not None:
         return row
     needed = (*task.maps, *task.junk_maps, *filter(None, (task.groups_csv, task.ctf_table)))
     missing = [path for path in needed if not (data / path).exists()]

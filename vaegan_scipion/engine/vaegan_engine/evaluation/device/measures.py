@@ -26,7 +26,7 @@ from ...physics.fsc import soft_sphere_mask
 from ...physics.map_constraint import within
 from ...reconstruction.images import image_power
 from ...reconstruction.map_mixture import MapMixture
-from ...reconstruction.pose_search import search_all
+from ...reconstruction.pose_search import PoseGrid, search_all
 from ...refine.refine import run_states
 from ...refine.tuning import TUNING, RefineTuning, SearchTuning, StartTuning
 from ...runtime import compute
@@ -116,9 +116,10 @@ def measure_e_step(place: Place, report: Report) -> None:
         maps = torch.from_numpy(phantom_states(n_maps, size.box_px, cache.pixel_size_ang)).to(device)
         model = MapMixture(maps, image_power(images), within(mask))
         model.fit_box(radius)
+        grid = PoseGrid(radius, size.n_rotations, size.states.max_shift_frac * size.box_px)
         rows, done, began = np.arange(len(images))[:size.n_searched], 0, 0.0
         for part in (rows[:16], *np.array_split(rows, 8)):  # the first one compiles and warms up
-            search_all(images, model, part, radius, size.n_rotations, place.size.states.max_shift_frac * size.box_px)
+            search_all(images, model, part, grid)
             wait_for(device)
             if not began:
                 began = time.monotonic()

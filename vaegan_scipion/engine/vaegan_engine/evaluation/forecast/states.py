@@ -14,7 +14,7 @@ from ...physics.symmetry import group_of
 from ...reconstruction.images import Images, image_power, stored_bytes
 from ...reconstruction.least_squares import misfits
 from ...reconstruction.map_mixture import MapMixture
-from ...reconstruction.pose_search import Batches, Stage, run_stage, search_all
+from ...reconstruction.pose_search import Batches, Course, PoseGrid, Stage, run_stage, search_all
 from ...reconstruction.posed_images import HELD_PART, MOST_HELD, Coefficients, PosedImages
 from ...reconstruction.principal_maps import first_maps, one_pass, stepped
 from ...refine.assignment import state_map
@@ -94,16 +94,16 @@ def measured(problem: Problem, rotations: torch.Tensor) -> Costs:
 
     def step(n_maps: int) -> float:
         model = MapMixture(map_[None].repeat(n_maps, 1, 1, 1), image_power(problem.images), problem.constraint)
-        stage = Stage(run.start_shells, tuning.start.n_rotations, 1, min(run.batch_size, MANY))
-        rng = torch.Generator().manual_seed(0)
-        one = seconds_of(lambda: run_stage(problem.images, model, stage, Batches(np.arange(MANY), 0),
-                                           problem.max_shift_px, rng), device)
+        stage = Stage(run.start_shells, tuning.start.n_rotations, 1, min(run.batch_size, MANY),
+                      problem.max_shift_px)
+        course = Course(Batches(np.arange(MANY), 0), torch.Generator().manual_seed(0))
+        one = seconds_of(lambda: run_stage(problem.images, model, stage, course), device)
         return one * run.batch_size / stage.batch
 
     def searched(radius: float, n_rotations: int) -> Line:
         model = MapMixture(map_[None], noise, problem.constraint)
-        return line_of(lambda n: search_all(problem.images, model, np.arange(n), radius, n_rotations,
-                                            problem.max_shift_px), FEW, MANY, device)
+        grid = PoseGrid(radius, n_rotations, problem.max_shift_px)
+        return line_of(lambda n: search_all(problem.images, model, np.arange(n), grid), FEW, MANY, device)
 
     def refined(radius: float) -> Line:
         wide = make_band(problem.box_px, radius, device)

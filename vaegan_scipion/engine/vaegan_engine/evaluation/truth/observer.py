@@ -31,7 +31,7 @@ from ...reconstruction.images import Images, image_power, spread_rows
 from ...reconstruction.least_squares import project, residual_noise
 from ...reconstruction.map_mixture import MapMixture
 from ...reconstruction.pose_refinement import AtPoses, refine_poses
-from ...reconstruction.pose_search import Search, search_all
+from ...reconstruction.pose_search import PoseGrid, Search, search_all
 from ...reconstruction.posed_images import posed
 from ...refine.start.starting_maps import scale_to_images
 from ...runtime.compute import describe, prepare_device
@@ -139,8 +139,9 @@ def fitted(data: Images, maps: Tensor, rows: np.ndarray, options: ObserverOption
     band = make_band(data.box_px, options.shells, data.device)
     model = MapMixture(scale_to_images(maps, data, power, options.shells), power, within(torch.ones_like(maps[0])))
     transforms, ctf = data.coefficients(rows, band)
+    grid = PoseGrid(options.shells, options.n_rotations, largest_shift_px)
     for _ in range(FITS):
-        search = search_all(data, model, rows, options.shells, options.n_rotations, largest_shift_px)
+        search = search_all(data, model, rows, grid)
         best = torch.from_numpy(search.log_evidence.argmax(1)).to(data.device)
         at = torch.arange(len(rows), device=data.device)
         images = posed(transforms, ctf, search.rotations[at, best], search.shifts_px[at, best], band)
@@ -156,7 +157,7 @@ def fitted(data: Images, maps: Tensor, rows: np.ndarray, options: ObserverOption
         noise = torch.stack([n * spectrum for n, spectrum in parts]).sum(0) / len(rows)
         inside = torch.arange(len(power), device=power.device) <= options.shells
         model.noise = torch.where(inside, noise, power)
-    return model, search_all(data, model, rows, options.shells, options.n_rotations, largest_shift_px)
+    return model, search_all(data, model, rows, grid)
 
 
 def best_refined(data: Images, model: MapMixture, search: Search, rows: np.ndarray, band: Band

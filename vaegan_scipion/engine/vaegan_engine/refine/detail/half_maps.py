@@ -89,8 +89,7 @@ def search_apart(problem: Problem, assignment: Assignment, state: int, limit: fl
         for k, half in enumerate(HALF_SETS):
             rows = rows_of_half(problem, assignment, state, half)
             model = MapMixture(low_passed(maps[k][None], radius), noises[k], problem.constraint)
-            tried = search_all(problem.images, model, rows, radius, tuning.search.n_rotations,
-                               problem.max_shift_px)
+            tried = search_all(problem.images, model, rows, problem.pose_grid(radius))
             band = make_band(problem.box_px, radius, problem.device)
             source, precision = Coefficients(problem.images, rows, band), band.weight / noises[k][band.shell]
             new = PosedImages(source, tried.rotations[:, 0], tried.shifts_px[:, 0])

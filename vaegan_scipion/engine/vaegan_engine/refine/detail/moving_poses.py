@@ -11,6 +11,7 @@ sample of their images tells that there is no motion.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -40,8 +41,7 @@ def search_at_nodes(problem: Problem, assignment: Assignment, state: int, maps: 
     band = make_band(problem.box_px, max_shell, problem.device)
     precision = band.weight / assignment.noise[band.shell]
     tried = search_all(images, MapMixture(low_passed(maps, search_shells), assignment.noise, problem.constraint), rows,
-                       search_shells, problem.tuning.search.n_rotations, problem.max_shift_px,
-                       finer_shifts=problem.tuning.motion.finer_shifts)
+                       replace(problem.pose_grid(search_shells), finer_shifts=problem.tuning.motion.finer_shifts))
     nearest = torch.from_numpy(tried.log_evidence.argmax(1)).to(rotations.device)
     as_they_are = PosedImages(Coefficients(images, rows, band), rotations, shifts_px)
     before = torch.stack([misfits(as_they_are, map_, precision) for map_ in maps]).amin(0)

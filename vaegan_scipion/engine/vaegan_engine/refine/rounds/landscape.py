@@ -23,7 +23,7 @@ from ...physics.map_resize import resized_maps, working_box_px
 from ...physics.shards import shared_parts
 from ...reconstruction.map_family import FAMILY_CHUNK_IMAGES, family, nuisance_moments, seen
 from ...reconstruction.posed_images import Coefficients, Posed, posed
-from ...reconstruction.principal_maps import PrincipalMaps, first_maps, linear_posterior, principal_maps
+from ...reconstruction.principal_maps import PrincipalMaps, drawn_maps, first_maps, improved, linear_posterior
 from ...runtime.step_store import stored
 from ...stats.group_evidence import PairEvidence, joined
 from ...stats.outliers import Outliers, outliers
@@ -91,7 +91,7 @@ class WorkingImages:
 
     def __init__(self, problem: Problem, state: State, max_shell: float) -> None:
         self._source = Coefficients(problem.images, state.rows, make_band(problem.box_px, max_shell, problem.device))
-        self.rotations, self._shifts_px = state.rotations, state.shifts_px
+        self.rotations, self._shifts_px, self._seed = state.rotations, state.shifts_px, problem.seed
         small = working_box_px(max_shell, problem.box_px)
         self.band: Band = make_band(small, max_shell, problem.device)
         scale = (small / problem.box_px) ** 3  # of the values of a resized map
@@ -106,6 +106,12 @@ class WorkingImages:
         transforms, ctf = self._source[rows.cpu().numpy()]
         images = posed(transforms, ctf, self.rotations[rows], self._shifts_px[rows], self._source.band)
         return images._replace(band=self.band)
+
+    def principal_maps(self, n: int, rounds: int) -> PrincipalMaps:
+        """The ``n`` principal maps of these images, after so many rounds from random coefficients."""
+        rows, first = torch.arange(len(self)), first_maps(self, n, self.constraint)
+        maps = drawn_maps(first, self.part, rows, self.constraint, self._seed)
+        return improved(maps, self.part, rows, self.constraint, rounds)
 
     def rows(self, at: slice) -> Posed:
         """Images in a row."""
@@ -159,9 +165,7 @@ def find_landscape(problem: Problem, state: State, max_shell: float) -> Landscap
     """Principal maps of a state's images at its poses, groups in them, and which of these are states."""
     tuning = problem.tuning.landscape
     images = WorkingImages(problem, state, max_shell)
-    first = first_maps(images, tuning.n_components, images.constraint)
-    maps = principal_maps(first, images.part, torch.arange(len(images)), images.constraint, tuning.map_rounds,
-                          problem.seed)
+    maps = images.principal_maps(tuning.n_components, tuning.map_rounds)
     given = problem.images.contrast
     told = see(images, maps, np.ones(len(images)) if given is None else given[state.rows])
     points, by_view = apart_from_views(told.points, state.rotations, tuning.view_rounds)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from ...physics.fourier_band import make_band
@@ -22,7 +21,6 @@ from ...physics.map_resize import resized_maps
 from ...physics.rotations import rotation_distance_deg
 from ...reconstruction.least_squares import reconstruction, residual_noise
 from ...reconstruction.posed_images import Coefficients, PosedImages
-from ...reconstruction.principal_maps import first_maps, principal_maps
 from ..problem import Problem
 from ..start.known_poses import best_copies, copies_of
 from ..states import State
@@ -35,8 +33,7 @@ def without_symmetry(problem: Problem, state: State) -> Tensor:
     """The map ``(d', d', d')`` of a state plus the strongest way in which its images break the symmetry."""
     tuning, copies = problem.tuning.landscape, copies_of(problem)
     images = WorkingImages(problem, state, problem.settings.state_shells)
-    maps = principal_maps(first_maps(images, tuning.n_components, images.constraint), images.part,
-                          torch.arange(len(images)), images.constraint, tuning.map_rounds, problem.seed)
+    maps = images.principal_maps(tuning.n_components, tuning.map_rounds)
     breaking = maps.basis - symmetrised_maps(maps.basis, copies)
     strongest = int(breaking.flatten(1).norm(dim=1).argmax())
     return resized_maps(maps.mean + breaking[strongest], state.map.shape[-1])

@@ -68,8 +68,7 @@ def place_map(problem: Problem, assignment: Assignment, state: int, map_: Tensor
     """The assignment with another map of a state, and every image's best pose in it."""
     max_shell = problem.settings.search_shells
     model = MapMixture(low_passed(map_[None], max_shell), assignment.noise, problem.constraint)
-    best = search_all(problem.images, model, np.arange(len(problem)), max_shell, problem.tuning.search.n_rotations,
-                      problem.max_shift_px)
+    best = search_all(problem.images, model, np.arange(len(problem)), problem.pose_grid(max_shell))
     return assignment.with_state_poses(state, best.rotations[:, 0], best.shifts_px[:, 0]).with_map(state, map_)
 
 

@@ -151,8 +151,8 @@ def first_states(problem: Problem, model: MapMixture, one_frame: bool, recorder:
     images, tuning, n_maps = problem.images, problem.tuning, model.n_maps
     recorder.stage("pose search", f"{len(images)} particles in {n_maps} maps")
     with progress_bar(len(images), "pose search", "images") as bar:
-        best = search_all(images, model, np.arange(len(images)), problem.settings.search_shells,
-                          tuning.search.n_rotations, problem.max_shift_px, progress=bar.update)
+        best = search_all(images, model, np.arange(len(images)),
+                          problem.pose_grid(problem.settings.search_shells), bar.update)
     shares = np.bincount(best.log_evidence.argmax(1), minlength=n_maps) / len(images)
     min_share = min(tuning.start.min_share, 0.5 / n_maps)  # of many maps each has a small one
     kept = [k for k in range(n_maps) if shares[k] > min_share]

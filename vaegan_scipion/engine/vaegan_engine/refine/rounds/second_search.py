@@ -18,7 +18,7 @@ from ...physics.symmetry import distance_deg
 from ...reconstruction.images import low_passed, spread_rows
 from ...reconstruction.least_squares import better_poses
 from ...reconstruction.map_mixture import MapMixture
-from ...reconstruction.pose_search import search_all
+from ...reconstruction.pose_search import PoseGrid, search_all
 from ...reconstruction.posed_images import Coefficients, PosedImages
 from ..assignment import cost_of, state_log_posterior
 from ..problem import Problem
@@ -33,8 +33,8 @@ def search_again(problem: Problem, assignment: Assignment, rows: np.ndarray, ban
     """
     tuning = problem.tuning.search
     model = MapMixture(low_passed(assignment.maps, band.radius), assignment.noise, problem.constraint)
-    tried = search_all(problem.images, model, rows, band.radius, tuning.second_n_rotations, problem.max_shift_px,
-                       progress=progress)
+    tried = search_all(problem.images, model, rows,
+                       PoseGrid(band.radius, tuning.second_n_rotations, problem.max_shift_px), progress)
     source, precision = Coefficients(problem.images, rows, band), band.weight / assignment.noise[band.shell]
     at = torch.from_numpy(rows).to(assignment.rotations.device)
     rotations, shifts_px, costs = assignment.rotations[at], assignment.shifts_px[at], []

@@ -21,7 +21,7 @@ where these were plainly better after the same part.
 """
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -35,7 +35,7 @@ from ...physics.map_resize import resized_maps
 from ...physics.pose_agreement import share_in_one_frame
 from ...reconstruction.images import low_passed, spread_rows
 from ...reconstruction.map_mixture import MapMixture
-from ...reconstruction.pose_search import Batches, Stage, run_stage, search_all
+from ...reconstruction.pose_search import Batches, Course, EmStep, Stage, run_stage, search_all
 from ...runtime.progress import progress_bar
 from ...runtime.step_store import stored
 from ..problem import Problem, Recorder
@@ -120,8 +120,9 @@ class Trial:
         """Steps of every start at its resolution, and of what goes on at that of the pose search."""
         run, tuning = self.problem.settings, self.problem.tuning.start
         batch = min(run.batch_size, max(tuning.least_batch, int(tuning.max_batch_frac * len(self.problem))))
-        return (Stage(run.start_shells, tuning.n_rotations, run.start_steps, batch),
-                Stage(run.search_shells, tuning.n_rotations, run.search_steps, tuning.larger_batches * batch))
+        most_px = self.problem.max_shift_px
+        return (Stage(run.start_shells, tuning.n_rotations, run.start_steps, batch, most_px),
+                Stage(run.search_shells, tuning.n_rotations, run.search_steps, tuning.larger_batches * batch, most_px))
 
     def batches(self, seed: int) -> Batches:
         """Of the images that take part."""
@@ -151,8 +152,7 @@ class Trial:
 
     def look(self, model: MapMixture, stage: Stage) -> tuple[Tensor, Tensor, Tensor]:
         """The images that took no part, searched in all maps: ``unseen_log_evidence``, poses in the first map."""
-        best = search_all(self.problem.images, model, self.held, stage.radius, stage.n_rotations,
-                          self.problem.max_shift_px)
+        best = search_all(self.problem.images, model, self.held, stage.grid)
         return (torch.from_numpy(best.log_evidence).logsumexp(1) - np.log(model.n_maps), best.rotations[:, 0].cpu(),
                 best.shifts_px[:, 0].cpu())
 
@@ -344,13 +344,12 @@ def advance(trial: Trial, start: Start, stage: Stage, part: str, recorder: Recor
     with progress_bar(stage.steps * stage.batch, f"ab initio, {stage.radius:.3g} shells", "images",
                       initial=n_done * stage.batch) as bar:
 
-        def after_step(values: dict[str, Any]) -> None:
+        def after_step(done: EmStep) -> None:
             bar.update(stage.batch)
-            recorder.note(stage="ab initio", part=part, shells=stage.radius, **values)
-            steps.under_way(UNDER_WAY, lambda: {"part": part, "step": values["step"], "start": start.state()})
+            recorder.note(stage="ab initio", part=part, shells=stage.radius, **asdict(done))
+            steps.under_way(UNDER_WAY, lambda: {"part": part, "step": done.step, "start": start.state()})
 
-        run_stage(trial.problem.images, start.model, stage, start.batches, trial.problem.max_shift_px, start.rng,
-                  done=n_done, after_step=after_step)
+        run_stage(trial.problem.images, start.model, stage, Course(start.batches, start.rng, n_done), after_step)
     start.each, start.rotations, start.shifts_px = trial.look(start.model, stage)
     displaced_px = trial.recentre(start)
     at_limit = share_at_limit(start.shifts_px, trial.problem.max_shift_px)

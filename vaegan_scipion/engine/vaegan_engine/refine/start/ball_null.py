@@ -83,7 +83,7 @@ def ball_null(problem: Problem, model: MapMixture, rows: np.ndarray, stage: Stag
     fit_noise(model, balls, fine)
     each = [log_evidence(model, whole, coarse), log_evidence(model, balls, fine)]
     gain = each[0] - each[1]
-    orientation = orientation_gain(data, model, torch.from_numpy(rows), band, stage.n_rotations, max_shift_px)
+    orientation = orientation_gain(data, model, torch.from_numpy(rows), stage.grid)
     return BallNull(float(gain.mean()), float(gain.std()) / len(rows) ** 0.5, float(each[1].mean()),
                     float(orientation.mean()), len(rows), tuning.min_ball_errors, tuning.min_ball_frac,
                     len(model.constraint.group))
