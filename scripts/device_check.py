@@ -49,20 +49,20 @@ class Ended:
         return not self.problem
 
 
-def run_apart(command: list[str], figures: Path, seconds: float) -> Ended:
+def run_apart(command: list[str], figures: Path, seconds: float, ending_seconds: float = ENDING_SECONDS) -> Ended:
     """Run one measure as a process of its own, at most for ``seconds``, and read what it reported."""
     figures.parent.mkdir(parents=True, exist_ok=True)
     log, began, problem = figures.with_suffix(".log"), time.monotonic(), ""
     with open(log, "w") as stream:
         process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
         try:
-            code = process.wait(seconds + ENDING_SECONDS)
+            code = process.wait(seconds + ending_seconds)
             if code:
                 problem = last_line(log) or f"exit code {code}"
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            problem = f"killed after {seconds + ENDING_SECONDS:.0f} s"
+            problem = f"killed after {seconds + ending_seconds:.0f} s"
     values = json.loads(figures.read_text()) if figures.exists() else {}
     return Ended(values, time.monotonic() - began, problem)
 

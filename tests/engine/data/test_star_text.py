@@ -137,9 +137,8 @@ def test_rows_are_those_counted_in_the_text(data, n_columns, tmp_path_factory):
         assert [x.decode() for x in block.columns[f"c{i}"].tolist()] == [row[i] for row in counted]
 
 
-def test_long_files_are_read_and_written_in_parts(tmp_path, monkeypatch):
-    monkeypatch.setattr(star_text, "ROWS_AT_ONCE", 7)
-    n = 30
+def test_long_files_are_read_and_written_in_parts(tmp_path):
+    n = 2 * star_text.ROWS_AT_ONCE + 30
     columns = {"rlnA": list(range(n)), "rlnB": [10 ** (i % 12) for i in range(n)]}
     (tmp_path / "p.star").write_text(star_block("p", columns))
     blocks, _ = read_blocks(tmp_path / "p.star")

@@ -13,7 +13,6 @@ SIZES = 500, 300, 200
 @pytest.fixture
 def blobs(monkeypatch):
     """Three groups in five dimensions, of which 400 are laid out, in their first two columns: (z, truth)."""
-    monkeypatch.setattr(large_sets, "MOST_LAID_OUT", 400)
     monkeypatch.setattr(density_clustering, "embed_2d", lambda z, *_: np.asarray(z[:, :2], np.float64))
     rng, truth = np.random.default_rng(0), np.repeat(np.arange(3), SIZES)
     order = rng.permutation(len(truth))
@@ -64,7 +63,7 @@ def test_repeats_and_layout_ask_for_the_same_share_of_large_sets(monkeypatch):
 def test_all_particles_get_a_group_and_a_place(blobs):
     z, truth = blobs
     run = ClusterRun(min_cluster_size=100)
-    noisy, laid_out, tries = cluster.most_typical(run, z)
+    noisy, laid_out, tries = cluster.most_typical(run, z, 400)
     points, group = large_sets.with_others(noisy, laid_out.rows, laid_out.points, laid_out.group)
     assert len(laid_out.rows) == 400 and len(tries) == 3
     assert adjusted_mutual_info_score(truth, group.labels) > 0.98
@@ -83,7 +82,7 @@ def test_all_particles_get_a_group_and_a_place(blobs):
 
 def test_groups_of_all_keep_their_labels(blobs):
     z, truth = blobs
-    noisy, laid_out, _ = cluster.most_typical(ClusterRun(method="kmeans", n_clusters=3), z)
+    noisy, laid_out, _ = cluster.most_typical(ClusterRun(method="kmeans", n_clusters=3), z, 400)
     points, group = large_sets.with_others(noisy, laid_out.rows, laid_out.points, laid_out.group)
     assert adjusted_mutual_info_score(truth, group.labels) > 0.98 and len(points) == 1000
     assert group is laid_out.group

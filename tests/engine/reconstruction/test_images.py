@@ -25,11 +25,11 @@ def test_stored_transforms_are_those_of_the_images(box_px, radius):
     assert torch.equal(part.coefficients(np.arange(4), band)[0], data.coefficients(rows, band)[0])
 
 
-def test_more_than_memory_is_meant_for_is_not_stored(monkeypatch):
+def test_more_than_memory_is_meant_for_is_not_stored():
     data, *_ = simulated([blobs(1)], 10, 1.0)
-    monkeypatch.setattr(images, "MOST_STORED", 9 * len(make_band(24, 5.0).index))
-    assert data.with_stored(5.0) is data
-    assert data.with_stored(3.0).stored is not None
+    most = 9 * len(make_band(24, 5.0).index)
+    assert data.with_stored(5.0, most=most) is data
+    assert data.with_stored(3.0, most=most).stored is not None
 
 
 @pytest.fixture

@@ -115,13 +115,12 @@ def test_powers_of_what_is_left_are_those_of_the_noise():
     torch.testing.assert_close(powers.mean(0)[1:9], residual_noise(images, map_)[1:9], rtol=1e-3, atol=1.0)
 
 
-def test_powers_are_summed_in_groups_a_block_at_a_time(monkeypatch):
+def test_powers_are_summed_in_groups_a_block_at_a_time():
     data, _, rotations, shifts = simulated([blobs(4)], 23, 1.0)
     images = PosedImages(Coefficients(data, np.arange(23), make_band(24, 8.0)), rotations, shifts)
     each, group = least_squares.residual_power_sums(images, blobs(4), torch.arange(23), 23), torch.arange(23) % 4
-    monkeypatch.setattr(least_squares, "SUMMED_TOGETHER", 5)
     expected = torch.stack([each[group == number].sum(0) for number in range(4)])
-    torch.testing.assert_close(least_squares.residual_power_sums(images, blobs(4), group, 4), expected)
+    torch.testing.assert_close(least_squares.residual_power_sums(images, blobs(4), group, 4, together=5), expected)
 
 
 def test_a_narrower_band_is_that_of_the_images(monkeypatch):

@@ -57,7 +57,7 @@ def small_run(tmp_path_factory):
 
 # Few rotations; both rounds are taken, and no maps are aligned to be joined: that takes seconds.
 SMALL = replace(FEW_ROTATIONS, start=replace(FEW_ROTATIONS.start, min_log_evidence=-1e6),
-                join=JoinTuning(sure_agreement=-1.0, sure_valley=1e6))
+                join=JoinTuning(sure_agreement=-1.0, sure_valley=1e6), checkpoint_seconds=0.0)
 
 
 def run_states(run, out_dir, resume=False, tuning=SMALL):
@@ -69,7 +69,6 @@ def quick(monkeypatch):
     monkeypatch.setattr(common_frame, "align_map", lambda moving, *_: AlignedMap(
         moving, np.eye(3), np.zeros(3), np.zeros(3), False, 1.0))
     monkeypatch.setattr(join_states, "is_separate", lambda *_: True)  # both states stay
-    monkeypatch.setattr(step_store, "UNDER_WAY_SECONDS", 0.0)
 
 
 def stop_after(monkeypatch, written: list[str]) -> None:

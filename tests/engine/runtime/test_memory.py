@@ -24,6 +24,5 @@ def test_memory_of_process_and_machine():
 def test_a_container_may_have_less(limit, used, free, tmp_path, monkeypatch):
     (tmp_path / "memory.max").write_text(limit)
     (tmp_path / "memory.current").write_text(used)
-    monkeypatch.setattr(memory, "CGROUP", tmp_path)
     monkeypatch.setattr(memory, "_kilobytes", lambda *_: 8 * 2 ** 20)
-    assert memory.free_gb() == free
+    assert memory.free_gb(cgroup=tmp_path) == free

@@ -138,10 +138,9 @@ def test_seed_decides(tmp_path):
         assert first != other
 
 
-def test_blocks_do_not_show(tmp_path, monkeypatch):
+def test_blocks_do_not_show(tmp_path):
     simulate.run_simulate(options(per_map=5), tmp_path / "one")
-    monkeypatch.setattr(simulate, "BLOCK_PX", 3 * 32 ** 2)
-    simulate.run_simulate(options(per_map=5), tmp_path / "many")
+    simulate.run_simulate(options(per_map=5), tmp_path / "many", block_px=3 * 32 ** 2)
     one, many = images(tmp_path / "one"), images(tmp_path / "many")
     # noise is drawn block by block; the clean part must not differ
     maps = phantom_states(2, 32, PHANTOM_BOX_ANG / 32)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 
 import mrcfile
 import numpy as np
@@ -13,7 +14,7 @@ from vaegan_engine.contract.errors import ConfigError
 from vaegan_engine.contract.record import read_record, to_json
 from vaegan_engine.contract.settings import ComputeConfig, DataConfig, TrainRun
 from vaegan_engine.data.mrc_files import write_map, write_stack
-from vaegan_engine.evaluation.benchmark import benchmark
+from vaegan_engine.evaluation.benchmark import benchmark, peers
 from vaegan_engine.evaluation.checks import relion_class
 from vaegan_engine.simulation.simulate import SimulateOptions, run_simulate
 
@@ -70,8 +71,6 @@ def test_classes_of_relion_are_kept_as_those_of_classes2d(tmp_path):
 
 @pytest.mark.skipif(shutil.which("relion_refine") is None, reason="RELION is not installed")
 def test_relion_tells_sizes_apart(task, monkeypatch):
-    from vaegan_engine.evaluation.benchmark import peers
-
-    monkeypatch.setattr(peers, "RELION_ITERATIONS", 5)
+    monkeypatch.setitem(peers.PEERS, "relion2d", partial(peers.by_relion, iterations=5))
     row = benchmark.with_peers(ROW, task, ["relion2d"], WHERE)
     assert row.peers["relion2d"].scores["nmi"] > 0.9

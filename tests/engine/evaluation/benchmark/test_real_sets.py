@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 from vaegan_engine.contract import result_files
 from vaegan_engine.contract.errors import ConfigError
 from vaegan_engine.data.mrc_files import write_map
-from vaegan_engine.evaluation.benchmark import benchmark, real_sets
+from vaegan_engine.evaluation.benchmark import real_sets
 from vaegan_engine.evaluation.benchmark.benchmark import BenchmarkOptions, run_benchmark
 from vaegan_engine.evaluation.benchmark.real_sets import RealSet, map_figures, pole_share, turned_correlations
 from vaegan_engine.physics.map_alignment import move_map
@@ -75,10 +75,11 @@ def test_even_views_in_one_unit_of_a_symmetry_are_even(tmp_path):
 
 
 def test_the_set_is_run_once_and_missing_particles_are_said(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(benchmark, "REAL_SETS", {"shell": SET})
-    options = BenchmarkOptions(data_dir=str(tmp_path), only=("shell",), seeds=(0,), rows_dir=str(tmp_path / "rows"))
-    monkeypatch.setattr(benchmark, "check_settings", lambda _: None)
-    assert run_benchmark(options, tmp_path / "out") == []
+    def run(real=SET):
+        return run_benchmark(options, tmp_path / "out", {}, {"shell": real})
+
+    options = BenchmarkOptions(data_dir=str(tmp_path), seeds=(0,), rows_dir=str(tmp_path / "rows"))
+    assert run() == []
     assert "shell: skipped, there is no" in capsys.readouterr().out
     model = of_group(blobs(3).numpy(), "O").astype(np.float32)
     write_map(tmp_path / "set" / "model.mrc", model, VOXEL_ANG)
@@ -95,13 +96,12 @@ def test_the_set_is_run_once_and_missing_particles_are_said(tmp_path, monkeypatc
         return states_summary(states=1, verdict="one state")
 
     monkeypatch.setattr("vaegan_engine.refine.refine.run_states", run_states)
-    (row,) = run_benchmark(options, tmp_path / "out")
+    (row,) = run()
     assert row.figures["found"] == 1 and row.images == 3 and row.figures["self_correlation"] > 0.9
     assert asked[0].data.box_px == 24 and asked[0].n_maps == 1
     (written,) = (tmp_path / "rows").glob("*.json")
     figures = result_files.read_json(written)["figures"]
     assert figures["states"] == 1 and figures["resolution_0.143_ang"] == row.figures["resolution_0.143_ang"]
-    assert run_benchmark(options, tmp_path / "out")[0].figures == row.figures and len(asked) == 1
-    monkeypatch.setattr(benchmark, "REAL_SETS", {"shell": RealSet(SET.star, SET.model, "O", (5.0, 30.0))})
+    assert run()[0].figures == row.figures and len(asked) == 1
     with pytest.raises(ConfigError, match="other settings"):
-        run_benchmark(options, tmp_path / "out")
+        run(RealSet(SET.star, SET.model, "O", (5.0, 30.0)))

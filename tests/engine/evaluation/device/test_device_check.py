@@ -77,11 +77,8 @@ def test_what_a_killed_or_failed_measure_reported_is_kept(tmp_path):
                                     tmp_path / "a.json", 30)
     assert failed.figures == {"images_per_second": 5.0} and failed.problem == "no memory"
     (tmp_path / "a.json").unlink()
-    monkey = pytest.MonkeyPatch()
-    with monkey.context() as m:
-        m.setattr(device_check, "ENDING_SECONDS", 0.0)
-        killed = device_check.run_apart([sys.executable, "-c", f"{report}; import time; time.sleep(60)"],
-                                        tmp_path / "a.json", 1.0)
+    killed = device_check.run_apart([sys.executable, "-c", f"{report}; import time; time.sleep(60)"],
+                                    tmp_path / "a.json", 1.0, ending_seconds=0.0)
     assert killed.figures == {"images_per_second": 5.0} and killed.problem == "killed after 1 s"
 
 

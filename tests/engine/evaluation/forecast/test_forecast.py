@@ -7,7 +7,7 @@ from vaegan_engine.contract import presets, result_files, wording
 from vaegan_engine.contract.record import read_record
 from vaegan_engine.contract.records import Forecast
 from vaegan_engine.contract.settings import Classes2dRun, ClusterRun, ComputeConfig, DataConfig, StatesRun
-from vaegan_engine.evaluation.forecast import classes2d, cluster, forecasts, measured, states, train
+from vaegan_engine.evaluation.forecast import cluster, forecasts, measured, states
 from vaegan_engine.evaluation.forecast.states import Costs
 from vaegan_engine.simulation.simulate import SimulateOptions, run_simulate
 
@@ -21,14 +21,6 @@ def star(tmp_path_factory):
     folder = tmp_path_factory.mktemp("particles")
     run_simulate(SimulateOptions(phantom=2, per_map=20, box_px=BOX, snr=1.0, device="cpu"), folder)
     return str(folder / "particles.star")
-
-
-@pytest.fixture(autouse=True)
-def few_images(monkeypatch):
-    for module in (states, classes2d):
-        monkeypatch.setattr(module, "FEW", 4)
-        monkeypatch.setattr(module, "MANY", 12)
-    monkeypatch.setattr(train, "N_MADE", 64)
 
 
 def data_of(star, **more):
@@ -83,8 +75,7 @@ def test_a_forecast_that_cannot_be_made_ends_no_run(star, tmp_path, monkeypatch,
         raise error
 
     monkeypatch.setattr(forecasts, "forecast_for", fails)
-    monkeypatch.setattr(forecasts, "FROM_IMAGES", 40)
-    forecasts.say(runs(star)["states"], tmp_path)
+    forecasts.say(runs(star)["states"], tmp_path, from_images=40)
     assert f"no forecast: {str(error) or 'MemoryError'}" in capsys.readouterr().out
 
 
@@ -109,7 +100,7 @@ def runs(star):
     ("posed2d", {"in-plane frame", "principal maps", "networks", "steps of the maps"}),
     ("classes2d", {"steps", "all images", "near their poses"})])
 def test_every_stage_takes_time(star, name, stages):
-    expected = forecasts.forecast_for(runs(star)[name])
+    expected = forecasts.forecast_for(runs(star)[name], n_made=64 if name == "posed" else 12)
     assert set(expected.stages) == stages and all(value > 0 for value in expected.stages.values())
     assert expected.n_images == 40 and 0 < expected.seconds <= expected.long_seconds
     assert 0.05 < expected.memory_gb < 8 and expected.disk_gb == pytest.approx(40 * (2 * BOX ** 2 + 64) / 2 ** 30)
@@ -144,8 +135,7 @@ def test_large_sets_are_told_before_the_run(star, tmp_path, monkeypatch, capsys)
     monkeypatch.setattr(forecasts, "forecast_for", lambda run: expected)
     forecasts.say(runs(star)["states"], tmp_path)
     assert not (tmp_path / result_files.FORECAST_JSON).exists()
-    monkeypatch.setattr(forecasts, "FROM_IMAGES", 40)
-    forecasts.say(runs(star)["states"], tmp_path)
+    forecasts.say(runs(star)["states"], tmp_path, from_images=40)
     assert read_record(Forecast, tmp_path / result_files.FORECAST_JSON, "states") == expected
     assert capsys.readouterr().out == wording.forecast_text(expected) + "\n" == (
         "expected for 40 particles on this machine: about 10 min (25 min where the particles need more), 1.2 GB of "

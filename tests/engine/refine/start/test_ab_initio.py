@@ -18,7 +18,6 @@ from vaegan_engine.refine.start import ab_initio, resolutions
 from vaegan_engine.refine.start.ab_initio import BestStart, CoarseMaps
 from vaegan_engine.refine.start.starting_maps import starting_mixture
 from vaegan_engine.refine.tuning import TUNING
-from vaegan_engine.runtime import step_store
 from vaegan_engine.runtime.journal import Journal
 from vaegan_engine.runtime.step_store import Checkpoints
 
@@ -194,14 +193,13 @@ def test_a_stop_at_any_checkpoint_changes_nothing(tmp_path, monkeypatch, agree_a
     """Starts that agree once both have so many steps of six; stopped each time that something has been stored."""
     data, *_ = simulated([blobs(3)], 80, noise=0.5)
     run = replace(RUN, n_maps=1, start_steps=6, search_steps=6, batch_size=10)
-    problem, write = problem_of(data, run=run, tuning=FEW_ROTATIONS), Checkpoints.write
+    problem, write = problem_of(data, run=run, tuning=replace(FEW_ROTATIONS, checkpoint_seconds=0.0)), Checkpoints.write
 
     def agree(trial, *starts):  # 72 images take part, so no start has begun them anew
         return min(start.batches.state()["next"] for start in starts) >= 10 * 2 * agree_after
 
     monkeypatch.setattr(ab_initio.Trial, "agree", agree)
     whole = ab_initio.ab_initio(problem, None, recorder_of(tmp_path / "whole"))
-    monkeypatch.setattr(step_store, "UNDER_WAY_SECONDS", 0.0)
     written: list[str] = []
 
     def and_stop(self, name, value):

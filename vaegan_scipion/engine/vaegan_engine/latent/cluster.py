@@ -78,15 +78,17 @@ class LaidOut:
     group: Grouping  # of these; of all particles where the method needs no UMAP
 
 
-def most_typical(run: ClusterRun, raw: np.ndarray) -> tuple[np.ndarray, LaidOut, list[Try]]:
+def most_typical(run: ClusterRun, raw: np.ndarray, most: int = large_sets.MOST_LAID_OUT
+                 ) -> tuple[np.ndarray, LaidOut, list[Try]]:
     """z with jitter of latents ``raw`` (n, k), what UMAP and the method make of them, and a row for every try.
 
     Random numbers decide where UMAP leaves a bridge, and now and then one more or one less joins everything. So
     HDBSCAN's groups are those of the try whose labels agree best with the others' (mean AMI), a median of partitions.
+    Of more than ``most`` particles a part is laid out.
     """
     from sklearn.metrics import adjusted_mutual_info_score
 
-    made, rows = [], large_sets.laid_out_rows(len(raw), run.compute.seed)
+    made, rows = [], large_sets.laid_out_rows(len(raw), run.compute.seed, most)
     for seed in range(run.compute.seed, run.compute.seed + (TRIES if run.method == "hdbscan" else 1)):
         part = f"{len(rows)} of " if len(rows) < len(raw) else ""
         print(f"UMAP of {part}{len(raw)} particles, z of {raw.shape[1]} numbers, seed {seed}", flush=True)

@@ -18,11 +18,11 @@ MOST_LAID_OUT = 30_000
 N_NEAR = 5
 
 
-def laid_out_rows(n: int, seed: int) -> np.ndarray:
-    """Row numbers of the particles that are laid out, rising; all where there are no more than ``MOST_LAID_OUT``."""
-    if n <= MOST_LAID_OUT:
+def laid_out_rows(n: int, seed: int, most: int = MOST_LAID_OUT) -> np.ndarray:
+    """Row numbers of the particles that are laid out, rising; all where there are no more than ``most``."""
+    if n <= most:
         return np.arange(n)
-    return np.sort(np.random.default_rng([seed, n]).permutation(n)[:MOST_LAID_OUT])
+    return np.sort(np.random.default_rng([seed, n]).permutation(n)[:most])
 
 
 def nearest_rows(z: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -102,7 +102,7 @@ class Images:
         """Images that are read at a time."""
         return max(1, min(_READ_IMAGES, _READ_PIXELS // self.box_px ** 2))
 
-    def with_stored(self, radius: float, folder: Path | None = None) -> Images:
+    def with_stored(self, radius: float, folder: Path | None = None, most: int = MOST_STORED) -> Images:
         """The images with their transforms within ``radius`` shells in memory, where there is room (``stored_bytes``).
 
         Where there is none they go to a file in ``folder`` that is gone with the run, if one is given; a GPU reads
@@ -110,7 +110,7 @@ class Images:
         """
         band, rows = make_band(self.box_px, radius, self.device), np.arange(len(self))
         plain = replace(self, stored=None)
-        if stored_bytes(len(rows), len(band.index)):
+        if stored_bytes(len(rows), len(band.index), most):
             values = torch.empty(len(rows), len(band.index), dtype=torch.complex64, device=self.device)
         elif folder is None or self.device.type != "cpu":
             return self
@@ -132,9 +132,9 @@ class Images:
                        contrast=None if self.contrast is None else self.contrast[rows])
 
 
-def stored_bytes(n: int, n_points: int) -> int:
-    """Bytes of the transforms of n images in memory; 0 where they are more than may be held."""
-    fits = n * n_points <= MOST_STORED and 8 * n * n_points <= share_bytes(STORED_PART)
+def stored_bytes(n: int, n_points: int, most: int = MOST_STORED) -> int:
+    """Bytes of the transforms of n images in memory; 0 where they are more than ``most``, or than there is room for."""
+    fits = n * n_points <= most and 8 * n * n_points <= share_bytes(STORED_PART)
     return 8 * n * n_points if fits else 0
 
 

@@ -110,10 +110,11 @@ def residual_noise(images: InChunks, map_: Tensor) -> Tensor:
     return torch.where(counts > 0, shell_sums(power, images.band) / counts.clamp_min(1), 1.0)
 
 
-def residual_power_sums(images: InChunks, map_: Tensor, group: Tensor, n_groups: int) -> Tensor:
+def residual_power_sums(images: InChunks, map_: Tensor, group: Tensor, n_groups: int,
+                        together: int = SUMMED_TOGETHER) -> Tensor:
     """Mean ``|X - C S[V]|^2`` of an image in every shell, summed in each group of images ``(n_groups, d//2 + 1)``.
 
-    ``group`` (n,) int64. 0 outside of the band. Memory does not grow with the images.
+    ``group`` (n,) int64. 0 outside of the band. Memory does not grow with the images: it holds ``together`` of them.
     """
     map_ft, band = transform_of(map_, images.band), images.band
     counts = shell_sums(torch.ones_like(band.weight), band).clamp_min(1)
@@ -124,8 +125,8 @@ def residual_power_sums(images: InChunks, map_: Tensor, group: Tensor, n_groups:
         power = (own.moved - project(own, map_ft)).abs().square()
         return power.new_zeros(len(power), band.n_shells).index_add_(1, band.shell, power) / counts
 
-    for block in range(0, len(group), SUMMED_TOGETHER):
-        n = min(SUMMED_TOGETHER, len(group) - block)
+    for block in range(0, len(group), together):
+        n = min(together, len(group) - block)
         powers = in_chunks(lambda rows, at=block: part(slice(at + rows.start, at + rows.stop)),  # type: ignore[misc]
                            n, len(band.index))
         total.index_add_(0, group[block:block + n], torch.cat(powers))

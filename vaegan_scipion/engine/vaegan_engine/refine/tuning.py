@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ..runtime.step_store import UNDER_WAY_SECONDS
+
 
 @dataclass(frozen=True)
 class ShellTuning:
@@ -217,6 +219,7 @@ class RefineTuning:
     """All of them."""
 
     min_state: int = 50  # particles of a state, however small a part of the set that is
+    checkpoint_seconds: float = UNDER_WAY_SECONDS  # between two checkpoints inside of a step
     shells: ShellTuning = field(default_factory=ShellTuning)
     start: StartTuning = field(default_factory=StartTuning)
     search: SearchTuning = field(default_factory=SearchTuning)

@@ -26,12 +26,12 @@ def peak_gb() -> float:
     return (_kilobytes("/proc/self/status", "VmHWM") or 0) * 1024 / GB
 
 
-def free_gb(otherwise: float = 8.0) -> float:
+def free_gb(otherwise: float = 8.0, cgroup: Path = CGROUP) -> float:
     """Memory of this machine that programs may still take, within the limit of a container; else ``otherwise``."""
     free = _kilobytes("/proc/meminfo", "MemAvailable")
     free_of_machine_gb = otherwise if free is None else free * 1024 / GB
     try:
-        limit, used = (int((CGROUP / name).read_text()) for name in ("memory.max", "memory.current"))
+        limit, used = (int((cgroup / name).read_text()) for name in ("memory.max", "memory.current"))
         return min(free_of_machine_gb, max(0.0, (limit - used) / GB))
     except (OSError, ValueError):  # no container, or "max"
         return free_of_machine_gb

@@ -87,9 +87,9 @@ class Checkpoints:
             rng.set_state(state.cpu())
         return cast(T, value)
 
-    def under_way(self, name: str, value: Callable[[], Any]) -> None:
-        """Store where a step is, if the last checkpoint is ``UNDER_WAY_SECONDS`` old."""
-        if is_first() and time.monotonic() - self._saved >= UNDER_WAY_SECONDS:
+    def under_way(self, name: str, value: Callable[[], Any], after_seconds: float = UNDER_WAY_SECONDS) -> None:
+        """Store where a step is, if the last checkpoint is ``after_seconds`` old."""
+        if is_first() and time.monotonic() - self._saved >= after_seconds:
             self.write(name, value())
 
     def write(self, name: str, value: Any) -> None:

@@ -202,10 +202,10 @@ def particle_images(map_ft: Tensor, truth: Truth, rows: Tensor, box_px: int, pix
     return images * truth.contrast[rows, None, None].to(device)
 
 
-def run_simulate(options: SimulateOptions, out_dir: Path) -> Simulation:
+def run_simulate(options: SimulateOptions, out_dir: Path, block_px: int = BLOCK_PX) -> Simulation:
     """Write a simulated set into ``out_dir``; returns what ``simulation.json`` holds.
 
-    The clean images are made twice, first to measure their variance, so that memory stays bounded.
+    The clean images are made twice, first to measure their variance, so that memory stays bounded: ``block_px`` pixels.
     The star file is written last: a folder with one is complete.
     """
     check_options(options)
@@ -214,7 +214,7 @@ def run_simulate(options: SimulateOptions, out_dir: Path) -> Simulation:
     truth = with_surroundings(draw_truth(options, len(maps)), options, maps)
     n, d = len(truth.map_index), options.box_px
     n_particles = int((truth.map_index != NO_MAP).sum())
-    step = max(1, BLOCK_PX // d ** 2)
+    step = max(1, block_px // d ** 2)
     blocks = [slice(start, min(n, start + step)) for start in range(0, n, step)]
     noise_generator = torch.Generator(device).manual_seed(options.seed)
     with torch.no_grad():

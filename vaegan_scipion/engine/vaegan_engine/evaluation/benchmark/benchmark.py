@@ -30,7 +30,7 @@ from ...simulation.simulate import STACK, STAR, TRUTH_CSV, run_simulate
 from ..truth.plane_scores import plane_scores
 from .landscape_scores import LANDSCAPE_FIGURES, landscape_scores
 from .peers import PEERS, run_peer
-from .real_sets import REAL_FIGURES, REAL_SETS, is_there, run_real_set, settings_of
+from .real_sets import REAL_FIGURES, REAL_SETS, RealSet, is_there, run_real_set, settings_of
 from .result_rows import Figure, ResultRow, measured, write_row
 from .scores import COLUMNS, groups, label_scores, scores, true_maps, true_table
 from .tasks import SUITES, TASKS, Task
@@ -86,17 +86,19 @@ class TaskRow:
     figures: dict[str, Any] = inlined(default_factory=dict)  # the columns of the scoreboard
 
 
-def run_benchmark(options: BenchmarkOptions, out_dir: Path) -> list[TaskRow]:
+def run_benchmark(options: BenchmarkOptions, out_dir: Path, tasks: Mapping[str, Task] = TASKS,
+                  real_sets: Mapping[str, RealSet] = REAL_SETS) -> list[TaskRow]:
     """Run the tasks into ``out_dir``; returns the rows of ``benchmark.json``. Raises ConfigError or DataError."""
     check_settings(options)
     (part, seeds), data, out_dir = SUITES[options.suite], Path(options.data_dir), Path(out_dir)
     rows = []
-    for name in options.only or (*TASKS, *REAL_SETS):
-        if name in REAL_SETS:
-            rows += [run_real(name, options, out_dir / f"{name}-{seed}", seed) for seed in options.seeds or seeds
-                     if is_there(REAL_SETS[name], data) or skipped(name, data)]
+    for name in options.only or (*tasks, *real_sets):
+        if name in real_sets:
+            real = real_sets[name]
+            rows += [run_real(name, real, options, out_dir / f"{name}-{seed}", seed) for seed in options.seeds or seeds
+                     if is_there(real, data) or skipped(name, data / real.star)]
             continue
-        task = replace(TASKS[name], per_map=max(60, round(part * TASKS[name].per_map)))
+        task = replace(tasks[name], per_map=max(60, round(part * tasks[name].per_map)))
         for seed in options.seeds or seeds:
             out = out_dir / f"{options.suite}-{name}-{seed}"
             where, is_new = replace(options.compute, seed=seed), not (out / ROW_JSON).exists()
@@ -114,15 +116,15 @@ def run_benchmark(options: BenchmarkOptions, out_dir: Path) -> list[TaskRow]:
     return rows
 
 
-def skipped(name: str, data: Path) -> bool:
-    """False, said: the real particles of a task are not below a folder."""
-    print(f"{name}: skipped, there is no {data / REAL_SETS[name].star}", flush=True)
+def skipped(name: str, star: Path) -> bool:
+    """False, said: the real particles of a task are not there."""
+    print(f"{name}: skipped, there is no {star}", flush=True)
     return False
 
 
-def run_real(name: str, options: BenchmarkOptions, out: Path, seed: int) -> TaskRow:
+def run_real(name: str, real: RealSet, options: BenchmarkOptions, out: Path, seed: int) -> TaskRow:
     """The row of a set of real particles; read back where it is there."""
-    where, real = replace(options.compute, seed=seed), REAL_SETS[name]
+    where = replace(options.compute, seed=seed)
     row = Place(Path(options.data_dir), out, where).row_of(settings_of(real))
     if row is not None:
         return row
@@ -149,7 +151,7 @@ def result_row(row: TaskRow, options: BenchmarkOptions) -> ResultRow:
              **{name: name for name in (*LANDSCAPE_FIGURES, *REAL_FIGURES)}, "verdict": "verdict"}
     said = to_json(row)
     figures = {new: said[old] for old, new in named.items() if said.get(old) is not None}
-    suffix = "" if options.suite == "standard" or row.task in REAL_SETS else f"-{options.suite}"
+    suffix = "" if options.suite == "standard" or row.snr is None else f"-{options.suite}"
     command = (f"vaegan benchmark --data MAPS --suite {options.suite} --only {row.task} --seed {row.seed}"
                + (" --train" if options.train else "") + (" --landscape" if options.landscape else ""))
     return measured(row.task + suffix, figures, command, row.seed, threads=options.compute.threads,

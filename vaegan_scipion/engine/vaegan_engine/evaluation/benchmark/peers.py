@@ -72,7 +72,8 @@ def by_pca(cache: ParticleCache, out_dir: Path, n_states: int, where: ComputeCon
     return density_clustering.group_by_density(z, points, size, run.min_samples, run.join_valley).labels
 
 
-def by_relion(cache: ParticleCache, out_dir: Path, n_states: int, where: ComputeConfig) -> np.ndarray:
+def by_relion(cache: ParticleCache, out_dir: Path, n_states: int, where: ComputeConfig,
+              iterations: int = RELION_ITERATIONS) -> np.ndarray:
     """Labels ``(n,)`` of RELION's 2D classification into ``n_states`` classes. Raises ConfigError or DataError."""
     if shutil.which(relion_class.PROGRAM) is None:
         raise ConfigError(f"The program {relion_class.PROGRAM} is not on PATH.",
@@ -81,10 +82,10 @@ def by_relion(cache: ParticleCache, out_dir: Path, n_states: int, where: Compute
     relion_class.write_images(out_dir, np.asarray(cache.images, np.float32), ctf, cache.particle_id,
                               cache.pixel_size_ang)
     relion_class.classify(out_dir, relion_class.Classification(
-        DIAMETER_FRAC * cache.box_px * cache.pixel_size_ang, RELION_ITERATIONS, where.threads, where.seed,
+        DIAMETER_FRAC * cache.box_px * cache.pixel_size_ang, iterations, where.threads, where.seed,
         relion_class.ctf_flags(ctf), n_states))
-    relion_class.write_classes(out_dir, RELION_ITERATIONS, cache.pixel_size_ang)
-    numbers = relion_class.class_numbers(out_dir, RELION_ITERATIONS)
+    relion_class.write_classes(out_dir, iterations, cache.pixel_size_ang)
+    numbers = relion_class.class_numbers(out_dir, iterations)
     return np.array([numbers[int(i)] for i in cache.particle_id])
 
 

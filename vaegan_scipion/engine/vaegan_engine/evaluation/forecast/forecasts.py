@@ -15,20 +15,23 @@ from ...contract.run_json import read_training
 from ...contract.settings import Classes2dRun, ClusterRun, StatesRun, TrainRun
 from ...data.particle_tables import read_latents
 from . import classes2d, cluster, states, train
-from .measured import count_images, lines
+from .measured import N_MADE, count_images, lines
 
 FROM_IMAGES = 5000  # a smaller set is done sooner than it is worth to ask
 
 
-def forecast_for(run: Any) -> Forecast | None:
-    """Of a run of any command that has a forecast; None of others. Raises ConfigError, DataError or OSError."""
-    makers: dict[type, Callable[[Any], Forecast]] = {
+def forecast_for(run: Any, n_made: int = N_MADE) -> Forecast | None:
+    """Of a run of any command that has a forecast, measured on ``n_made`` images; None of others.
+
+    Raises ConfigError, DataError or OSError.
+    """
+    makers: dict[type, Callable[[Any, int], Forecast]] = {
         StatesRun: states.states_forecast, TrainRun: train.training_forecast,
-        Classes2dRun: classes2d.classes2d_forecast, ClusterRun: cluster.cluster_forecast}
+        Classes2dRun: classes2d.classes2d_forecast, ClusterRun: lambda run, _: cluster.cluster_forecast(run)}
     if type(run) not in makers:
         return None
     began = time.perf_counter()
-    return replace(makers[type(run)](run), measured_seconds=time.perf_counter() - began)
+    return replace(makers[type(run)](run, n_made), measured_seconds=time.perf_counter() - began)
 
 
 def images_of(run: Any) -> int:
@@ -41,12 +44,12 @@ def images_of(run: Any) -> int:
         return 0
 
 
-def say(run: Any, out_dir: Path | None) -> None:
-    """Print what a large run is expected to take, and leave it in its folder; of a small one nothing.
+def say(run: Any, out_dir: Path | None, from_images: int = FROM_IMAGES) -> None:
+    """Print what a run of ``from_images`` and more is expected to take, and leave it in its folder; else nothing.
 
     What cannot be measured here ends no run: the reason is printed.
     """
-    if images_of(run) < FROM_IMAGES:
+    if images_of(run) < from_images:
         return
     try:
         expected = forecast_for(run)

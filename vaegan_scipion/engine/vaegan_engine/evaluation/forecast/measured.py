@@ -24,6 +24,7 @@ from ...runtime import compute
 from ...simulation.phantom import PHANTOM_BOX_ANG, phantom_states
 
 GB = 2 ** 30
+N_MADE = 192  # images that are made to measure on
 CTF_ROW = (15000.0, 14700.0, 0.3, 300.0, 2.7, 0.1, 0.0, 0.0)
 
 

@@ -38,7 +38,6 @@ from .measured import (
     seconds_of,
 )
 
-FEW, MANY = 64, 192  # images that are measured
 USUAL_PARTS, USUAL_ROUNDS, LONG_ROUNDS = 2 / 3, 2, 4  # of a start's steps until two agree; rounds of states
 MOTION_PASSES = 60  # passes over the images of a state, of a pose refinement's cost each, that its variation takes
 DETAIL_SEARCHES, LONG_DETAIL_SEARCHES = 4, 5  # of each half, with those in coarse bands
@@ -59,12 +58,15 @@ class Costs:
     tried: Line  # images at one copy of their poses
 
 
-def states_forecast(asked: StatesRun) -> Forecast:
-    """Of a run without given poses; with them, of its rounds and detail. Raises ConfigError or DataError."""
+def states_forecast(asked: StatesRun, n_made: int) -> Forecast:
+    """Of a run without given poses; with them, of its rounds and detail. Raises ConfigError or DataError.
+
+    Measured on ``n_made`` images.
+    """
     run = with_data(asked)
     device = prepared_device(run.compute)
     n, d = count_images(run.data), run.data.box_px
-    images, rotations = made_images(MANY, d, device)
+    images, rotations = made_images(n_made, d, device)
     problem = problem_of(run, images)
     costs = measured(problem, rotations)
     stages = counted(problem.settings, costs, n)
@@ -87,32 +89,33 @@ def problem_of(run: StatesRun, images: Images) -> Problem:
 def measured(problem: Problem, rotations: torch.Tensor) -> Costs:
     """All costs, on the problem's made images."""
     run, tuning, device = problem.settings, problem.tuning, problem.device
-    max_shell, nyquist = problem.max_shell(1), problem.box_px / 2
-    state = State(np.arange(MANY), rotations, torch.zeros(MANY, 2, device=device), problem.mask)
+    max_shell, nyquist, many = problem.max_shell(1), problem.box_px / 2, len(problem)
+    few = many // 3
+    state = State(np.arange(many), rotations, torch.zeros(many, 2, device=device), problem.mask)
     band = make_band(problem.box_px, max_shell, device)
-    map_, noise = mapped(problem, state, MANY, max_shell)
+    map_, noise = mapped(problem, state, many, max_shell)
 
     def step(n_maps: int) -> float:
         model = MapMixture(map_[None].repeat(n_maps, 1, 1, 1), image_power(problem.images), problem.constraint)
-        stage = Stage(run.start_shells, tuning.start.n_rotations, 1, min(run.batch_size, MANY),
+        stage = Stage(run.start_shells, tuning.start.n_rotations, 1, min(run.batch_size, many),
                       problem.max_shift_px)
-        course = Course(Batches(np.arange(MANY), 0), torch.Generator().manual_seed(0))
+        course = Course(Batches(np.arange(many), 0), torch.Generator().manual_seed(0))
         one = seconds_of(lambda: run_stage(problem.images, model, stage, course), device)
         return one * run.batch_size / stage.batch
 
     def searched(radius: float, n_rotations: int) -> Line:
         model = MapMixture(map_[None], noise, problem.constraint)
         grid = PoseGrid(radius, n_rotations, problem.max_shift_px)
-        return line_of(lambda n: search_all(problem.images, model, np.arange(n), grid), FEW, MANY, device)
+        return line_of(lambda n: search_all(problem.images, model, np.arange(n), grid), few, many, device)
 
     def refined(radius: float) -> Line:
         wide = make_band(problem.box_px, radius, device)
         precision = wide.weight / noise[wide.shell]
         return line_of(lambda n: posed(problem, state, n, radius).refined(
-            map_, precision, tuning.rounds.pose_iterations), FEW, MANY, device)
+            map_, precision, tuning.rounds.pose_iterations), few, many, device)
 
     def principal(n: int) -> None:
-        working = WorkingImages(problem, state.part(np.arange(MANY) < n), max_shell)
+        working = WorkingImages(problem, state.part(np.arange(many) < n), max_shell)
         start = first_maps(working, tuning.landscape.n_components, working.constraint)
         random = torch.randn(n, tuning.landscape.n_components, device=device)
         for _ in range(2):
@@ -120,12 +123,12 @@ def measured(problem: Problem, rotations: torch.Tensor) -> Costs:
                 random[rows], random[rows, :, None] * random[rows, None]), shared=True)
             stepped(start, total, working.constraint)
 
-    maps = line_of(lambda n: mapped(problem, state, n, band.radius), FEW, MANY, device)
-    wide = line_of(lambda n: mapped(problem, state, n, nyquist), FEW, MANY, device)
+    maps = line_of(lambda n: mapped(problem, state, n, band.radius), few, many, device)
+    wide = line_of(lambda n: mapped(problem, state, n, nyquist), few, many, device)
     fine = refined(nyquist)
-    both = line_of(principal, FEW, MANY, device)
-    tried = line_of(lambda n: misfits(posed(problem, state, n, max_shell), map_, band.weight / noise[band.shell]), FEW,
-                    MANY, device)
+    both = line_of(principal, few, many, device)
+    tried = line_of(lambda n: misfits(posed(problem, state, n, max_shell), map_, band.weight / noise[band.shell]), few,
+                    many, device)
     return Costs(step(1), step(run.n_maps), searched(run.search_shells, tuning.search.n_rotations),
                  searched(max_shell, tuning.search.second_n_rotations), refined(max_shell), maps,
                  Line(both.fixed / 2, both.each / 2), Line(fine.fixed + wide.fixed, 1.5 * fine.each + wide.each), tried)

@@ -20,14 +20,15 @@ from ...training.posed_trainer import N_HALF, N_LAST, PosedTrainer
 from ...training.trainer import Trainer
 from .measured import GB, Span, count_images, forecast_of, made_images, prepared_device, prepared_gb, seconds_of
 
-N_MADE = 256  # images that a training with poses is measured on
 
+def training_forecast(run: TrainRun, n_made: int) -> Forecast:
+    """Without the preparation of the images, which reads them once. Raises ConfigError or OSError.
 
-def training_forecast(run: TrainRun) -> Forecast:
-    """Without the preparation of the images, which reads them once. Raises ConfigError or OSError."""
+    A training with poses is measured on ``n_made`` images.
+    """
     n, device = count_images(run.data), prepared_device(run.compute)
     run = replace(run, training=replace(run.training, batch_size=max(2, min(run.training.batch_size, n))))
-    stages = posed_stages(run, n, device) if run.data.posed else plain_stages(run, device)
+    stages = posed_stages(run, n, n_made, device) if run.data.posed else plain_stages(run, device)
     d, band = run.data.box_px, make_band(run.data.box_px, min(run.training.band_shells, run.data.box_px / 2))
     held = min(2 * n * d ** 2, IN_MEMORY_BYTES) * 2  # while it is put on the device
     if run.data.posed:
@@ -55,22 +56,22 @@ def steps_of(kimg: float, batch: int, step_seconds: float) -> Span:
     return Span(seconds, seconds)
 
 
-def posed_stages(run: TrainRun, n: int, device: torch.device) -> dict[str, Span]:
+def posed_stages(run: TrainRun, n: int, n_made: int, device: torch.device) -> dict[str, Span]:
     """Principal maps to start from, steps, and steps of the maps at the end of every round."""
     training, d = run.training, run.data.box_px
-    images, rotations = made_images(N_MADE, d, device)
-    rows, radius = np.arange(N_MADE), training.band_shells
+    images, rotations = made_images(n_made, d, device)
+    rows, radius = np.arange(n_made), training.band_shells
     if run.command == "train2d":
-        rotations = in_plane(torch.arange(0, 360, 360 / N_MADE, device=device))
+        rotations = in_plane(torch.arange(0, 360, 360 / n_made, device=device))
     particles = PosedParticles(
-        Coefficients(images, rows, make_band(d, radius, device)), rotations, torch.zeros(N_MADE, 2, device=device),
-        torch.zeros(N_MADE, device=device), make_band(working_box_px(radius, d), radius, device), rows,
+        Coefficients(images, rows, make_band(d, radius, device)), rotations, torch.zeros(n_made, 2, device=device),
+        torch.zeros(n_made, device=device), make_band(working_box_px(radius, d), radius, device), rows,
         (1 + rows % 2).astype(np.uint8))
-    quick = replace(run, training=replace(training, start_rounds=1, batch_size=min(training.batch_size, N_MADE)))
+    quick = replace(run, training=replace(training, start_rounds=1, batch_size=min(training.batch_size, n_made)))
     trainer = PosedTrainer(quick, Frame(d, images.pixel_size_ang), particles, device)
     trainer.begin()
     trainer.refresh()
-    moved = seconds_of(trainer._move_maps, device) / N_MADE  # a pass over the images, and what they say anew
+    moved = seconds_of(trainer._move_maps, device) / n_made  # a pass over the images, and what they say anew
     batch = torch.arange(quick.training.batch_size, device=device)
     step = seconds_of(lambda: trainer.step(batch), device)
     halves = 2 * min(N_HALF, n // 2)

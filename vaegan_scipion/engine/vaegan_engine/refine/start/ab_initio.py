@@ -347,7 +347,8 @@ def advance(trial: Trial, start: Start, stage: Stage, part: str, recorder: Recor
         def after_step(done: EmStep) -> None:
             bar.update(stage.batch)
             recorder.note(stage="ab initio", part=part, shells=stage.radius, **asdict(done))
-            steps.under_way(UNDER_WAY, lambda: {"part": part, "step": done.step, "start": start.state()})
+            steps.under_way(UNDER_WAY, lambda: {"part": part, "step": done.step, "start": start.state()},
+                            trial.problem.tuning.checkpoint_seconds)
 
         run_stage(trial.problem.images, start.model, stage, Course(start.batches, start.rng, n_done), after_step)
     start.each, start.rotations, start.shifts_px = trial.look(start.model, stage)
