@@ -82,13 +82,13 @@ def cross_with_states(clusters: Clusters, states_dir: str) -> Crossing:
     return crossing(dict(zip(clusters.particle_id.tolist(), clusters.label.tolist())), read_states(states_dir))
 
 
-def check_ids(expected: Iterable[int], found: Iterable[int], what: str) -> None:
-    """Raise EngineError unless `found` holds every expected id once and no other."""
-    expected_ids, found_ids = sorted(map(int, expected)), sorted(map(int, found))
-    if expected_ids == found_ids:
+def check_ids(expected: Iterable[int], present: Iterable[int], what: str) -> None:
+    """Raise EngineError unless `present` holds every expected id once and no other."""
+    expected_ids, present_ids = sorted(map(int, expected)), sorted(map(int, present))
+    if expected_ids == present_ids:
         return
-    differing = sorted(set(expected_ids) ^ set(found_ids)) or found_ids
-    raise EngineError(f"{what} holds {len(found_ids)} particles, the input set {len(expected_ids)}; "
+    differing = sorted(set(expected_ids) ^ set(present_ids)) or present_ids
+    raise EngineError(f"{what} holds {len(present_ids)} particles, the input set {len(expected_ids)}; "
                       f"the first particle id that differs is {differing[0]}. Run again with Restart.")
 
 

@@ -37,8 +37,8 @@ def read_values(run: Any, name: str) -> Dict[int, float]:
         values = read_column(run.getParticlesPointer().get(), name)
     except ColumnError as error:
         raise SelectionError(f"{error} This run knows {', '.join(known)} too.") from error
-    found = {i: _number(value) for i, value in values.items()}
-    numbers = {i: value for i, value in found.items() if value is not None}
+    given = {i: _number(value) for i, value in values.items()}
+    numbers = {i: value for i, value in given.items() if value is not None}
     if not numbers:
         raise SelectionError(f"The column '{name}' holds no numbers. Choose another one.")
     return numbers
@@ -79,8 +79,8 @@ def _latent(run: Any, name: str) -> Dict[int, float]:
 
 def _of_tables(run: Any, name: str) -> Dict[int, float]:
     table = next(path for path in _tables(run) if name in _header(path))
-    found = {int(row["particle_id"]): _number(row[name]) for row in result_files.read_csv(table)}
-    return {i: value for i, value in found.items() if value is not None}
+    values_by_id = {int(row["particle_id"]): _number(row[name]) for row in result_files.read_csv(table)}
+    return {i: value for i, value in values_by_id.items() if value is not None}
 
 
 def _number(value: Any) -> Optional[float]:

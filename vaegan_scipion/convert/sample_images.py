@@ -65,6 +65,6 @@ def contrast_note(images: np.ndarray, radius_frac: float, invert_contrast: bool)
     sigma = contrast_sigma(images, radius_frac)
     if abs(sigma) < CONTRAST_MIN_SIGMA or (sigma < 0) == invert_contrast:
         return ""
-    found, answer = ("darker", "Yes") if sigma < 0 else ("brighter", "No")
-    return (f"In {len(images)} particles the centre is {found} than the rest ({abs(sigma):.0f} standard errors), but "
+    centre, answer = ("darker", "Yes") if sigma < 0 else ("brighter", "No")
+    return (f"In {len(images)} particles the centre is {centre} than the rest ({abs(sigma):.0f} standard errors), but "
             f"'Is the protein dark?' says otherwise. Look at the particles; most likely the answer is {answer}.")

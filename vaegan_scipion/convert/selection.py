@@ -31,7 +31,7 @@ class Selection(NamedTuple):
 
 def parse_cluster_labels(text: str, present: Iterable[int]) -> Set[int]:
     """Engine labels that "1 3-5 unassigned" means, out of those `present`. Raises SelectionError."""
-    known, found = set(map(int, present)), set()
+    known, named = set(map(int, present)), set()
     names = ", ".join(UNASSIGNED_WORD if label == UNASSIGNED else str(label + 1)
                       for label in sorted(known, key=lambda label: (label == UNASSIGNED, label)))
     for word in filter(None, SEPARATORS.split(text.strip())):
@@ -48,10 +48,10 @@ def parse_cluster_labels(text: str, present: Iterable[int]) -> Set[int]:
         for label in labels or [-2]:
             if label not in known or (label == UNASSIGNED and word.lower() != UNASSIGNED_WORD):
                 raise SelectionError(f"Clusters: '{word}' names a cluster that is not there. There are {names}.")
-        found.update(labels)
-    if not found:
+        named.update(labels)
+    if not named:
         raise SelectionError(f"Clusters is empty. Give one or more of {names}.")
-    return found
+    return named
 
 
 def read_particle_ids(path: str) -> Set[int]:
@@ -61,7 +61,7 @@ def read_particle_ids(path: str) -> Set[int]:
     except (OSError, UnicodeDecodeError) as error:
         raise SelectionError(f"{path}: the particle ids cannot be read ({error}). "
                              "Give a text file of whole numbers.") from error
-    found: Set[int] = set()
+    ids: Set[int] = set()
     for number, line in enumerate(lines, start=1):
         if line.lstrip().startswith("#"):
             continue
@@ -69,10 +69,10 @@ def read_particle_ids(path: str) -> Set[int]:
             if not word.isdigit():
                 raise SelectionError(f"{path}, line {number}: '{word[:40]}' is not a particle id. "
                                      "Ids are whole numbers parted by spaces, commas or new lines.")
-            found.add(int(word))
-    if not found:
+            ids.add(int(word))
+    if not ids:
         raise SelectionError(f"{path}: there is no particle id in it. Select particles first.")
-    return found
+    return ids
 
 
 def ids_of_clusters(clusters: Clusters, labels: Iterable[int], min_probability: float) -> Set[int]:

@@ -106,25 +106,25 @@ def given_values(protocol: Any, cls: Type[Any], names: Iterable[str]) -> Dict[st
 
 def problems_of(cls: Type[Any], values: Dict[str, Any], **labels: str) -> List[str]:
     """What is wrong with the values of settings, by their labels (or the form's own), one sentence of limits each."""
-    found = []
+    problems = []
     for name, value in values.items():
         item = field_of(cls, name)
         problem = limit_problem(labels.get(name, label_text(item)), value, item.about)
         if problem:
-            found.append(" ".join(problem).replace("0 = ", "empty = ") if may_be_empty(item) else " ".join(problem))
-    return found
+            problems.append(" ".join(problem).replace("0 = ", "empty = ") if may_be_empty(item) else " ".join(problem))
+    return problems
 
 
 def field_problems(protocol: Any) -> List[str]:
     """Fields of a form that hold no value, or a text that is no number: label, value, remedy."""
-    found = []
+    problems = []
     for name, param in protocol.getDefinition().iterParams():
         if not protocol.evalParamCondition(name):
             continue
         problem = field_problem(param, getattr(protocol, name).get() if hasattr(protocol, name) else "")
         if problem:
-            found.append(problem)
-    return found
+            problems.append(problem)
+    return problems
 
 
 def field_problem(param: Any, value: Any) -> Optional[str]:

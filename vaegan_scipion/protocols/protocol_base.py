@@ -178,8 +178,8 @@ def file_digest(path: Any) -> str:
     """Text that changes when a file is written again; empty when it is not there."""
     if not os.path.exists(path):
         return ""
-    found = os.stat(path)
-    return f"{found.st_size} {found.st_mtime_ns}"
+    status = os.stat(path)
+    return f"{status.st_size} {status.st_mtime_ns}"
 
 
 def count_enabled(particles: Any) -> int:

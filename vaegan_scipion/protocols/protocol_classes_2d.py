@@ -163,13 +163,13 @@ class VaeganProtClasses2D(VaeganProtBase):
     # --------------------------- INFO functions ---------------------------
     def _validateForm(self) -> List[str]:
         problems, particles = self._validateCompute(), self.inputParticles.get()
-        found = problems_of(Classes2dRun, values_of(self, Classes2dRun, SEARCH))
-        found += data_problems(self, particles, DATA, N_PARTICLES_MIN)
+        of_settings = problems_of(Classes2dRun, values_of(self, Classes2dRun, SEARCH))
+        of_settings += data_problems(self, particles, DATA, N_PARTICLES_MIN)
         if particles is None:
-            return problems + found
+            return problems + of_settings
         problems += validate_particles(particles, not self.ignoreCtf.get(), N_PARTICLES_MIN)
-        if found:
-            return problems + found
+        if of_settings:
+            return problems + of_settings
         problems += too_large(self, particles)
         return problems + validate_diameter(optional(self, "particleDiameterAng"), kept_box_ang(self, particles))
 

@@ -17,6 +17,7 @@ from ..constants import EVALUATION_DIR, LABELS_CSV, REFERENCES_DIR
 from ..convert.from_engine import Picture, new_picture_item
 from ..convert.same_particles import TOLERANCE_PX, why_others
 from ..engine.vaegan_engine.contract import result_files
+from ..engine.vaegan_engine.contract.drawings import frequencies_per_ang
 from ..engine.vaegan_engine.contract.errors import ConfigError
 from ..engine.vaegan_engine.contract.settings import EvaluateRun
 from ..engine.vaegan_engine.contract.symmetry import family_and_fold
@@ -125,7 +126,7 @@ class VaeganProtEvaluate(VaeganProtBase):
     def _makeFSCs(self, rows: List[Dict[str, Any]]) -> Any:
         fscs = self._createSetOfFSCs()
         for row in rows:
-            frequencies = fsc_frequencies(len(row["fsc"]), row["voxel_size_ang"])
+            frequencies = frequencies_per_ang(2 * (len(row["fsc"]) - 1), row["voxel_size_ang"])
             fsc = FSC(objLabel=self._title(row))
             fsc.setData(frequencies[1:].tolist(), [float(x) for x in row["fsc"][1:]])
             fsc._vaeganLabel = Integer(row["label"])
@@ -276,11 +277,6 @@ def write_reference(volume: Any, path: str) -> None:
     with mrcfile.new(path, overwrite=True) as mrc:
         mrc.set_data(array)
         mrc.voxel_size = volume.getSamplingRate()
-
-
-def fsc_frequencies(n_shells: int, voxel_size_ang: float) -> np.ndarray:
-    """Spatial frequency (1/A) of each shell of an FSC that ends at Nyquist, (n_shells,)."""
-    return np.arange(n_shells) / (2 * (n_shells - 1) * voxel_size_ang)
 
 
 def validate_labels(path: str) -> List[str]:

@@ -26,12 +26,12 @@ def add_fields(form: Any) -> None:
 
 def shells(protocol: Any, particles: Any) -> Dict[str, float]:
     """Settings of the engine, for the fields that are not empty. Raises ValueError."""
-    found = {}
+    given = {}
     for name, (setting, _) in RESOLUTIONS.items():
         wanted_ang = optional(protocol, name)
         if wanted_ang:
-            found[setting] = round(kept_box_ang(protocol, particles) / wanted_ang, 6)
-    return found
+            given[setting] = round(kept_box_ang(protocol, particles) / wanted_ang, 6)
+    return given
 
 
 def problems(protocol: Any, particles: Any) -> List[str]:

@@ -10,7 +10,7 @@ from pyworkflow.protocol import MODE_RESUME
 
 from vaegan_scipion.convert.from_engine import Picture
 from vaegan_scipion.protocols import VaeganProtCluster, VaeganProtEvaluate, VaeganProtTrain2D, VaeganProtTrain3D
-from vaegan_scipion.protocols.protocol_evaluate import FROM_FILE, NO_LABELS, fsc_frequencies, write_reference
+from vaegan_scipion.protocols.protocol_evaluate import FROM_FILE, NO_LABELS, write_reference
 from vaegan_scipion.tests.phantom import ENABLED_IDS, ProjectTest, import_phantom
 from vaegan_scipion.viewers.viewer_base import read_picture
 
@@ -88,10 +88,6 @@ class TestEvaluate(ProjectTest):
         np.testing.assert_array_equal(read_picture(Picture(0, path)), array)
         with mrcfile.open(path) as mrc:
             self.assertAlmostEqual(float(mrc.voxel_size.x), 2.5, 5)
-
-    def test_frequencies_end_at_nyquist(self):
-        self.assertAlmostEqual(fsc_frequencies(9, 3.0)[-1], 1 / 6)
-        self.assertAlmostEqual(fsc_frequencies(9, 3.0)[1], 1 / 48)
 
     def test_form_refuses(self):
         flat = self.make(VaeganProtCluster, nNeighbors=5, inputTraining=self.make(

@@ -12,10 +12,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from vaegan_scipion.convert.from_engine import Clusters
+from vaegan_scipion.engine.vaegan_engine.contract.drawings import Curve
 from vaegan_scipion.engine.vaegan_engine.contract.status import Status
 from vaegan_scipion.viewers.cards import Card, chosen, draw_cards, facts
 from vaegan_scipion.viewers.moving import Frame, LiveCurves, Movie, headline
-from vaegan_scipion.viewers.plots import Curve, Point
+from vaegan_scipion.viewers.plots import Point
 from vaegan_scipion.viewers.umap_explorer import Counterpart, ExplorerCalls, UmapExplorer
 
 SPIRAL = 150  # particles

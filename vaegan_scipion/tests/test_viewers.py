@@ -17,7 +17,7 @@ from pyworkflow.config import Config
 from pyworkflow.viewer import DESKTOP_TKINTER, MessageView
 
 from vaegan_scipion.convert.from_engine import Picture
-from vaegan_scipion.engine.vaegan_engine.contract import result_files
+from vaegan_scipion.engine.vaegan_engine.contract import drawings, result_files
 from vaegan_scipion.engine.vaegan_engine.contract.answer import crossing
 from vaegan_scipion.engine.vaegan_engine.contract.labels import STATES
 from vaegan_scipion.protocols import (
@@ -73,7 +73,7 @@ class TestPlots(TestCase):
                          [plots.cluster_colour(label) for label in (0, 1, 2, 11, -1)])
 
     def test_umap_of_many_is_a_density_of_all(self):
-        n = plots.MAX_POINTS + 10
+        n = drawings.MAX_POINTS + 10
         umap = np.random.default_rng(0).normal(size=(n, 2))
         axes, = plots.draw_umap(Figure(), umap, np.arange(n) % 2).axes
         self.assertEqual(len(axes.images), 1)
@@ -83,7 +83,7 @@ class TestPlots(TestCase):
     def test_density_counts_and_mixes(self):
         umap = np.array([[0.0, 0.0]] * 7 + [[1.0, 1.0]] * 3)
         labels = np.array([0] * 7 + [1] * 2 + [2])
-        picture, extent = plots.density_image(umap, labels, n_bins=2)
+        picture, extent = drawings.density_image(umap, labels, n_bins=2)
         np.testing.assert_allclose(extent, [-0.02, 1.02, -0.02, 1.02])
         np.testing.assert_allclose(picture[0, 0], [*to_rgb(plots.cluster_colour(0)), 1.0])
         mixed = (2 * np.array(to_rgb(plots.cluster_colour(1))) + np.array(to_rgb(plots.cluster_colour(2)))) / 3
@@ -98,23 +98,23 @@ class TestPlots(TestCase):
 
     def test_resolution_of_a_straight_fsc(self):
         x = np.linspace(0.01, 0.1, 10)
-        curve = plots.Curve(0, x, 1 - 10 * x)  # fsc = t at frequency (1 - t) / 10
-        for threshold in plots.THRESHOLDS:
-            self.assertAlmostEqual(plots.resolution_ang(curve, threshold), 10 / (1 - threshold), 6)
-        self.assertAlmostEqual(plots.resolution_ang(plots.Curve(0, x, np.ones(10)), 0.5), 10)
-        self.assertEqual(plots.resolution_ang(plots.Curve(0, x, np.zeros(10)), 0.5), float("inf"))
+        curve = drawings.Curve(0, x, 1 - 10 * x)  # fsc = t at frequency (1 - t) / 10
+        for threshold in drawings.FSC_THRESHOLDS:
+            self.assertAlmostEqual(curve.resolution_ang(threshold), 10 / (1 - threshold), 6)
+        self.assertAlmostEqual(drawings.Curve(0, x, np.ones(10)).resolution_ang(0.5), 10)
+        self.assertEqual(drawings.Curve(0, x, np.zeros(10)).resolution_ang(0.5), float("inf"))
 
     def test_fsc_draws_curves_and_thresholds(self):
         x = np.linspace(0.01, 0.1, 10)
-        axes, = plots.draw_fsc(Figure(), [plots.Curve(1, x, 1 - 10 * x)]).axes
+        axes, = plots.draw_fsc(Figure(), [drawings.Curve(1, x, 1 - 10 * x)]).axes
         np.testing.assert_allclose(axes.lines[0].get_ydata(), 1 - 10 * x)
         self.assertEqual([line.get_ydata()[0] for line in axes.lines[1:]], [0.143, 0.5])
         self.assertEqual(axes.get_legend().get_texts()[0].get_text(), "cluster 2: 11.7, 20.0 Å")
         self.assertEqual(list(axes.patches), [])
-        grey = plots.draw_fsc(Figure(), [plots.Curve(1, x, 1 - 10 * x)], unproven_per_ang=0.03).axes[0]
+        grey = plots.draw_fsc(Figure(), [drawings.Curve(1, x, 1 - 10 * x)], unproven_per_ang=0.03).axes[0]
         self.assertAlmostEqual(grey.patches[0].get_extents().transformed(grey.transData.inverted()).x1, 0.03)
         self.assertIn("not proven: shared by the halves", [text.get_text() for text in grey.get_legend().get_texts()])
-        both = [plots.Curve(label, x, 1 - 10 * x) for label in (0, 1)]
+        both = [drawings.Curve(label, x, 1 - 10 * x) for label in (0, 1)]
         grey = plots.draw_fsc(Figure(), both, unproven_per_ang=0.03).axes[0]  # that of the worse one
         self.assertEqual(grey.get_legend().get_texts()[0].get_text(),
                          "not proven of at least one: shared by the halves")
@@ -146,11 +146,11 @@ class TestPlots(TestCase):
     def test_scale_bar_has_a_round_length(self):
         for width_px, pixel_size_ang, length_ang in ((48, 4.5, 50), (32, 9.0, 50), (128, 1.3, 50), (64, 1.0, 20)):
             axes = Figure().add_subplot()
-            plots.scale_bar(axes, width_px, pixel_size_ang)
+            drawings.draw_scale_bar(axes, width_px, pixel_size_ang)
             x = axes.lines[0].get_xdata()
             self.assertAlmostEqual((x[1] - x[0]) * pixel_size_ang, length_ang)
             self.assertEqual(axes.texts[0].get_text(), f"{length_ang} Å")
-        plots.scale_bar(axes, 64, 0.0)
+        drawings.draw_scale_bar(axes, 64, 0.0)
         self.assertEqual(len(axes.lines), 1)
 
     def test_answer_says_it_in_a_sentence_and_shows_the_table(self):

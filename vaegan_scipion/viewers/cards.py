@@ -4,6 +4,7 @@ from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 from matplotlib.figure import Figure
 
+from ..engine.vaegan_engine.contract import drawings
 from ..engine.vaegan_engine.contract.labels import CLUSTERS, Naming
 from . import plots
 
@@ -22,7 +23,7 @@ class Card(NamedTuple):
     picture: Optional[np.ndarray]  # map (d, d, d) or class image (d, d)
     stability: Optional[float] = None
     strip: Sequence[plots.Point] = ()
-    curve: Optional[plots.Curve] = None
+    curve: Optional[drawings.Curve] = None
     proven: bool = True  # False: the halves fall apart where they share their start
     pixel_size_ang: float = 0.0  # of the picture, for a scale bar
 
@@ -55,7 +56,7 @@ def draw_card(figure: Figure, card: Card, place: Tuple[float, float], naming: Na
         for number, (name, view) in enumerate(views):
             axes = _image(figure, (left, bottom, 0.095, height), view, (low, high), name)
             if number == 0:
-                plots.scale_bar(axes, view.shape[1], card.pixel_size_ang)
+                drawings.draw_scale_bar(axes, view.shape[1], card.pixel_size_ang)
             left += 0.098
     left = 0.165 + 3 * 0.098 + 0.012
     strip = chosen(sorted(card.strip, key=lambda point: point.position), STRIP_POINTS)
@@ -69,7 +70,7 @@ def draw_card(figure: Figure, card: Card, place: Tuple[float, float], naming: Na
         at, width = (0.865, 0.125) if strip else (left + 0.045, 0.28)
         axes = figure.add_axes((at, bottom + 0.24 * height, width, 0.60 * height))
         axes.plot(card.curve.frequency_per_ang, card.curve.fsc, color=colour, lw=1.3)
-        for threshold in plots.THRESHOLDS:
+        for threshold in drawings.FSC_THRESHOLDS:
             axes.axhline(threshold, color="black", lw=0.6, ls="--")
         axes.set(ylim=(-0.1, 1.05), xlim=(0, None))
         axes.set_xlabel("1/Å", fontsize=7, labelpad=1)
@@ -85,7 +86,7 @@ def facts(card: Card) -> List[str]:
     if card.stability is not None:
         lines.append(f"stability {card.stability:.2f}")
     if card.curve is not None:
-        resolution = plots.resolution_ang(card.curve, plots.THRESHOLDS[0])
+        resolution = card.curve.resolution_ang(drawings.FSC_THRESHOLDS[0])
         lines.append(f"halves agree to {resolution:.1f} Å" if card.proven and np.isfinite(resolution)
                      else "no resolution is proven")
     return lines
@@ -95,7 +96,7 @@ def sections(picture: np.ndarray) -> List[Any]:
     """(name, image): central sections of a map, or the image itself."""
     if picture.ndim == 2:
         return [("class image", picture)]
-    return [(f"across {name}", np.take(picture, picture.shape[axis] // 2, axis=axis)) for name, axis in plots.PLANES]
+    return [(f"across {name}", drawings.section_across(picture, axis)) for name, axis in drawings.PLANES]
 
 
 def chosen(points: Sequence[Any], at_most: int) -> List[Any]:

@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
+from ..engine.vaegan_engine.contract import drawings
 from ..engine.vaegan_engine.contract.surface_picture import coloured, finer, surface_level, surface_picture
 from ..engine.vaegan_engine.contract.wording import JUNK_REASONS
-from . import plots
 
 LINE_CHARS_PER_IN = 9.8  # of the bold face at 11 points
 SENTENCE_LINE_IN = 0.21
@@ -37,13 +37,13 @@ def draw_surfaces(figure: Figure, maps: Sequence[np.ndarray], titles: Sequence[s
     """The surface of each map (d, d, d) seen along z, y and x, one row per map, each at a level of its own."""
     for row, (array, title, colour) in enumerate(zip(maps, titles, colours)):
         level, fine = surface_level(array), finer(array)
-        for column, (name, axis) in enumerate(plots.PLANES):
-            axes = figure.add_subplot(len(maps), len(plots.PLANES), row * len(plots.PLANES) + column + 1)
+        for column, (name, axis) in enumerate(drawings.PLANES):
+            axes = figure.add_subplot(len(maps), len(drawings.PLANES), row * len(drawings.PLANES) + column + 1)
             picture = coloured(surface_picture(fine, axis, level), to_rgb(colour))
             axes.imshow(picture, origin="lower")
             if column == 0:
                 fine_size_ang = pixel_size_ang * array.shape[0] / fine.shape[0]
-                plots.scale_bar(axes, picture.shape[1], fine_size_ang, "black")
+                drawings.draw_scale_bar(axes, picture.shape[1], fine_size_ang, "black")
             axes.set(xticks=[], yticks=[])
             axes.set_frame_on(False)
             axes.set_title(f"along {name}" if row == 0 else "", fontsize=8)

@@ -1,12 +1,13 @@
 """Figures that move: curves of a training that runs, and a traversal as a movie. No Scipion, no Tk."""
 from pathlib import Path
-from typing import Any, Callable, Dict, List, NamedTuple, Sequence
+from typing import Any, Callable, Dict, NamedTuple, Sequence
 
 import numpy as np
 from matplotlib.animation import PillowWriter
 from matplotlib.figure import Figure
 from matplotlib.widgets import Button, Slider
 
+from ..engine.vaegan_engine.contract import drawings
 from ..engine.vaegan_engine.contract.status import Status
 from . import plots
 
@@ -77,7 +78,7 @@ class Movie:
         self.figure = figure
         self.frames = sorted(frames, key=lambda frame: frame.position)
         self.index = 0
-        sections = [sections_of(frame.array) for frame in self.frames]
+        sections = [drawings.central_sections(frame.array) for frame in self.frames]
         low, high = np.percentile(np.stack([np.stack(each) for each in sections]), (1, 99.8))
         n_views = len(sections[0])
         self._sections, self.pictures = sections, []
@@ -85,7 +86,7 @@ class Movie:
             axes = figure.add_axes((0.03 + number * 0.94 / n_views, 0.20, 0.92 / n_views, 0.64))
             self.pictures.append(axes.imshow(sections[0][number], cmap="gray", origin="lower", vmin=low,
                                              vmax=max(high, low + 1e-12)))
-            name = f"section across {plots.PLANES[number][0]}" if n_views > 1 else ""
+            name = f"section across {drawings.PLANES[number][0]}" if n_views > 1 else ""
             axes.set(xticks=[], yticks=[])
             axes.set_xlabel(name, fontsize=8)
         self.title = figure.text(0.5, 0.93, "", ha="center", fontsize=10)
@@ -145,10 +146,3 @@ class Movie:
                 writer.grab_frame()
         self.show(before)
         return path
-
-
-def sections_of(array: np.ndarray) -> List[np.ndarray]:
-    """The central sections of a map across z, y and x; or the image itself."""
-    if array.ndim == 2:
-        return [array]
-    return [np.take(array, array.shape[axis] // 2, axis=axis) for _, axis in plots.PLANES]

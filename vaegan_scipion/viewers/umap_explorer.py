@@ -8,8 +8,8 @@ from matplotlib.path import Path as Polygon
 from matplotlib.widgets import Button, LassoSelector
 from scipy.spatial import cKDTree
 
+from ..engine.vaegan_engine.contract import drawings
 from ..engine.vaegan_engine.contract.labels import cluster_colour, cluster_name
-from . import plots
 
 NEAR_PX = 12  # a dot this near to the mouse is meant
 CLICK_PX = 4  # a drag that stays within is a click
@@ -72,7 +72,7 @@ class UmapExplorer:
     def _place(self) -> None:
         figure = self.figure
         self.axes = figure.add_axes((0.08, 0.17, 0.46, 0.77))
-        plots.fill_umap(self.axes, self.clusters.umap, self.clusters.label)
+        drawings.draw_umap(self.axes, self.clusters.umap, self.clusters.label, beside=True)
         self.axes.set_aspect("equal", adjustable="datalim")
         self.particle_axes = figure.add_axes((0.70, 0.56, 0.28, 0.36))
         self.generated_axes = figure.add_axes((0.70, 0.12, 0.28, 0.36))
@@ -135,11 +135,10 @@ class UmapExplorer:
         if error is not None:
             self.say(str(error))
             return
-        found: Counterpart = pending.result()
+        counterpart: Counterpart = pending.result()
         row = self.shown if self.shown is not None else 0
-        self._show(self.generated_axes, found.image, f"generated for particle {int(self.clusters.particle_id[row])}, "
-                                                     f"r = {found.correlation:.2f}",
-                   cluster_colour(int(self.clusters.label[row])))
+        title = f"generated for particle {int(self.clusters.particle_id[row])}, r = {counterpart.correlation:.2f}"
+        self._show(self.generated_axes, counterpart.image, title, cluster_colour(int(self.clusters.label[row])))
         self.say(HELP)
 
     @staticmethod
@@ -183,7 +182,7 @@ class UmapExplorer:
     def describe(self, inside: np.ndarray) -> str:
         """How many particles of each cluster are selected."""
         counts = [(label, int((self.clusters.label[inside] == label).sum()))
-                  for label in plots.sorted_labels(self.clusters.label[inside])]
+                  for label in drawings.sorted_labels(self.clusters.label[inside])]
         parts = ", ".join(f"{cluster_name(label)}: {count}" for label, count in counts)
         return f"{int(inside.sum())} particles selected" + (f" ({parts})" if parts else "")
 

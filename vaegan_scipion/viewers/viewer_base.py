@@ -14,14 +14,14 @@ from pyworkflow.viewer import DESKTOP_TKINTER, ProtocolViewer
 from scipy.ndimage import gaussian_filter
 
 from ..convert.from_engine import Picture
-from ..engine.vaegan_engine.contract import errors, result_files
+from ..engine.vaegan_engine.contract import drawings, errors, result_files
 from ..engine.vaegan_engine.contract.record import read_records
 from ..engine.vaegan_engine.contract.records import JunkGroup
 from ..engine_run import EngineError
 from ..protocols import VaeganProtEvaluate, VaeganProtStates, VaeganProtTraverse
 from ..protocols.form_settings import label_of
 from ..protocols.protocol_base import VaeganNamed
-from . import map_drawings, plots
+from . import map_drawings
 from .engine_views import BrowserView, make_report
 
 SCREEN_IN = (14.5, 8.8)  # of 1,500 by 1,000 pixels, less frame and buttons
@@ -190,7 +190,7 @@ def read_particle(particle: Any, dark_protein: bool) -> np.ndarray:
 
 def central_section(array: np.ndarray) -> np.ndarray:
     """The image itself, or the section of a map across z through its centre."""
-    return array[len(array) // 2] if array.ndim == 3 else array
+    return drawings.central_sections(array)[0]
 
 
 def newest_run(project: Any, kind: Any, clustering: Any) -> Optional[Any]:
@@ -202,15 +202,15 @@ def newest_run(project: Any, kind: Any, clustering: Any) -> Optional[Any]:
         return None not in (one, other) and one.getObjId() == other.getObjId()
 
     runs = [run for run in project.getRuns() if type(run) is kind and run.isFinished()]
-    found = [run for run in runs if same(run.inputClusters.get(), clustering)]
-    if not found and kind is VaeganProtStates:
+    related = [run for run in runs if same(run.inputClusters.get(), clustering)]
+    if not related and kind is VaeganProtStates:
         particles = clustering.getParticlesPointer().get()
-        found = [run for run in runs if same(run.inputParticles.get(), particles)]
-    return found[-1] if found else None
+        related = [run for run in runs if same(run.inputParticles.get(), particles)]
+    return related[-1] if related else None
 
 
-def fsc_curve(fsc: Any) -> plots.Curve:
+def fsc_curve(fsc: Any) -> drawings.Curve:
     """A Scipion FSC of this plugin as curve of its cluster."""
     frequency_per_ang, values = fsc.getData()
-    return plots.Curve(fsc._vaeganLabel.get(), [float(x) for x in frequency_per_ang],
+    return drawings.Curve(fsc._vaeganLabel.get(), [float(x) for x in frequency_per_ang],
                        [float(y) for y in values])

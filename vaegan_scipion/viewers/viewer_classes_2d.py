@@ -3,6 +3,7 @@ from typing import Any, Callable, Dict, List
 
 import pyworkflow.protocol.params as params
 
+from ..engine.vaegan_engine.contract import drawings
 from ..protocols import VaeganProtClasses2D
 from . import plots
 from .viewer_base import VaeganViewer, read_picture
@@ -56,7 +57,7 @@ class VaeganClasses2DViewer(VaeganViewer):
         for row in rows[:plots.MOST_CURVES]:
             frc = row.of_class.frc
             step_per_ang = 1 / (2 * (len(frc) - 1) * row.of_class.pixel_size_ang)
-            curves.append(plots.Curve(row.label, [k * step_per_ang for k in range(1, len(frc))], frc[1:]))
+            curves.append(drawings.Curve(row.label, [k * step_per_ang for k in range(1, len(frc))], frc[1:]))
         if not curves:
             return [self.errorMessage("This run has no class of particles.", "Nothing to show")]
         return self.figure_view(plots.draw_fsc, curves, plots.CLASSES, title="FRC of the halves")

@@ -6,6 +6,7 @@ import pyworkflow.protocol.params as params
 
 from ..constants import EVALUATION_DIR
 from ..convert.from_engine import Picture
+from ..engine.vaegan_engine.contract import drawings
 from ..engine.vaegan_engine.contract.labels import CLUSTERS, STATES, Naming
 from ..engine_run import result_file
 from ..protocols import VaeganProtClasses2D, VaeganProtEvaluate, VaeganProtStates
@@ -42,7 +43,7 @@ class VaeganEvaluateViewer(VaeganViewer):
         values = self.protocol.readEvaluation()
         if "contingency" not in values:
             return [self.errorMessage("This run compared maps only, no labels.", "Nothing to show")]
-        labels = plots.sorted_labels(np.array([int(label) for label in values["contingency"]]))
+        labels = drawings.sorted_labels(np.array([int(label) for label in values["contingency"]]))
         counts = np.array([values["contingency"][str(label)] for label in labels])
         return self.figure_view(plots.draw_counts, counts, labels, [str(name) for name in values["states"]],
                                 self._naming(), title="Counts", size_in=plots.counts_size_in(counts))

@@ -6,6 +6,7 @@ import pyworkflow.protocol.params as params
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ..engine.vaegan_engine.contract import drawings
 from ..engine.vaegan_engine.contract.fullres_records import FullresState
 from ..engine.vaegan_engine.contract.labels import state_colour, state_name
 from ..protocols import VaeganProtFullres
@@ -76,16 +77,16 @@ def draw_local(figure: Figure, maps: Sequence[np.ndarray], titles: Sequence[str]
     """Central sections of maps (d, d, d) whose values are resolutions in A, one scale for all; none at 0."""
     inside = np.concatenate([array[array > 0] for array in maps])
     low, high = np.percentile(inside, (1, 99)) if len(inside) else (0.0, 1.0)
-    grid, shown = figure.subplots(len(maps), len(plots.PLANES), squeeze=False), None
+    grid, shown = figure.subplots(len(maps), len(drawings.PLANES), squeeze=False), None
     for row, (array, title, colour) in enumerate(zip(maps, titles, colours)):
-        for axes, (name, axis) in zip(grid[row], plots.PLANES):
-            section = np.take(array, array.shape[axis] // 2, axis=axis)
+        for axes, (name, axis) in zip(grid[row], drawings.PLANES):
+            section = drawings.section_across(array, axis)
             shown = axes.imshow(np.ma.masked_less_equal(section, 0), cmap="cividis_r", vmin=low,
                                 vmax=max(high, low + 1e-6), origin="lower")
             axes.set(xticks=[], yticks=[])
             axes.set_title(f"section across {name}" if row == 0 else "", fontsize=8)
         grid[row][0].set_ylabel(title, fontsize=8, color=colour)
-        plots.scale_bar(grid[row][0], array.shape[-1], pixel_size_ang, "black")
+        drawings.draw_scale_bar(grid[row][0], array.shape[-1], pixel_size_ang, "black")
     figure.colorbar(shown, ax=grid.ravel().tolist(), label="local resolution (Å)", shrink=0.8)
     return figure
 

@@ -61,10 +61,10 @@ class VaeganTrainViewer(VaeganViewer):
 
     def _preview(self, _name: Any = None) -> List[Any]:
         # names hold the images seen, zero-padded: the last name is the newest
-        found = sorted((Path(self.protocol.getRunDir()) / result_files.PREVIEWS).glob("*.png"))
-        if not found:
+        previews = sorted((Path(self.protocol.getRunDir()) / result_files.PREVIEWS).glob("*.png"))
+        if not previews:
             return [self.errorMessage("The training has not finished its first tick.", "Nothing to show")]
-        return self.figure_view(plots.draw_picture, imread(found[-1]), title=found[-1].stem, size_in=(11, 6))
+        return self.figure_view(plots.draw_picture, imread(previews[-1]), title=previews[-1].stem, size_in=(11, 6))
 
     def _table(self, _name: Any = None) -> List[Any]:
         return self.table_view("outputVolumes" if self.protocol.isVolumetric() else "outputAverages")

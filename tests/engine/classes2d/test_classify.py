@@ -7,12 +7,12 @@ import pytest
 from flat_pictures import make
 from vaegan_engine.classes2d import rounds
 from vaegan_engine.classes2d.classify import run_classes2d
+from vaegan_engine.contract.drawings import scale_bar_ang
 from vaegan_engine.contract.errors import DataError, StoppedError
 from vaegan_engine.contract.settings import Classes2dRun, ComputeConfig, DataConfig, EvaluateRun
 from vaegan_engine.data.mrc_files import write_stack
 from vaegan_engine.data.star_files import read_star
 from vaegan_engine.evaluation.truth.evaluate import run_evaluate
-from vaegan_engine.figures.drawing import scale_bar_ang
 
 N = 120
 HEADER = ("_rlnImageName", "_vaeParticleId", "_rlnOpticsGroup", "_rlnDefocusU", "_rlnDefocusV", "_rlnDefocusAngle",
@@ -128,7 +128,7 @@ def test_too_few_particles(particles, tmp_path):
 @pytest.mark.parametrize("width_ang", [30.0, 192.0, 314.0, 1000.0])
 def test_scale_bar_is_round_and_fits(width_ang):
     length = scale_bar_ang(width_ang)
-    assert 0.15 * width_ang <= length <= 0.4 * width_ang
+    assert width_ang / 7.5 < length <= width_ang / 3  # steps of at most 2.5
     assert float(f"{length:e}".split("e")[0]) in (1.0, 2.0, 5.0)
     assert np.isfinite(length)
 

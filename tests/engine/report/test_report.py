@@ -10,6 +10,7 @@ from fake_run import align_nothing, write_clusters, write_embedding, write_truth
 from matplotlib.colors import to_hex
 from vaegan_engine.contract import labels as cluster_labels
 from vaegan_engine.contract import result_files, run_json
+from vaegan_engine.contract.drawings import draw_umap
 from vaegan_engine.contract.errors import DataError
 from vaegan_engine.contract.settings import ComputeConfig, EvaluateRun, ReportRun, TrainRun, TraverseRun
 from vaegan_engine.evaluation.truth import evaluate
@@ -76,13 +77,12 @@ def test_umap_has_one_dot_per_particle_in_its_cluster_colour():
     points, labels = np.random.default_rng(0).normal(size=(50, 2)), np.repeat([0, 3, -1], (20, 20, 10))
     figure = drawing.new_figure(3, 3)
     ax = figure.subplots()
-    drawing.draw_umap(ax, points, labels)
-    dots = ax.collections[0]
-    where = {tuple(p): to_hex(c) for p, c in zip(dots.get_offsets().tolist(), dots.get_facecolors(), strict=True)}
+    draw_umap(ax, points, labels)
+    where = {tuple(p): to_hex(dots.get_facecolor()[0]) for dots in ax.collections for p in dots.get_offsets().tolist()}
     assert where == {tuple(p): cluster_labels.cluster_colour(label)
                      for p, label in zip(points.tolist(), labels, strict=True)}
     assert [t.get_text() for t in ax.get_legend().get_texts()] == [
-        "cluster 1 (20)", "cluster 4 (20)", "unassigned (10)"]
+        "cluster 1: 20", "cluster 4: 20", "unassigned: 10"]
 
 
 def test_slices_are_the_central_ones():

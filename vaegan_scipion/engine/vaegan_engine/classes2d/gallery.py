@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
+from ..contract.drawings import draw_scale_bar
 from ..contract.records import ClusterRow
-from ..figures.drawing import draw_scale_bar, new_figure, save_png
+from ..figures.drawing import new_figure, save_png
 
 COLUMNS = 10
 TILE_IN = 1.25

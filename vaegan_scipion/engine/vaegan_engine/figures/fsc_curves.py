@@ -5,12 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from ..contract import result_files, wording
+from ..contract.drawings import Curve, draw_fsc, frequencies_per_ang
 from ..contract.labels import CLUSTERS, Naming
 from ..contract.map_records import HalvesProof, MapComparison
-from ..physics.map_comparison import frequencies_per_ang
 from . import drawing
 
 
@@ -24,18 +22,18 @@ class HalvesFsc:
     proof: HalvesProof | None = None
     note: str | None = None
 
-    def curves(self, naming: Naming = CLUSTERS) -> list[drawing.Curve]:
+    def curves(self, naming: Naming = CLUSTERS) -> list[Curve]:
         """The FSC with its resolution, and dashed the one without mask, where it has one; [] without half maps."""
         if self.halves is None:
             return []
         frequency = frequencies_per_ang(2 * (len(self.halves.fsc) - 1), self.voxel_size_ang)
         text = f"{naming.name(self.label)}: {self.halves.resolution_0143_ang:.1f} Å"
         if self.proof is None:
-            return [drawing.Curve(self.label, text, frequency, np.array(self.halves.fsc))]
+            return [Curve(self.label, frequency, self.halves.fsc, text)]
         if not self.proof.proven_0143:
             text = f"{naming.name(self.label)}: not proven"
-        return [drawing.Curve(self.label, text, frequency, np.array(self.halves.fsc)),
-                drawing.Curve(self.label, "_without mask", frequency, np.array(self.proof.fsc_raw), "--")]
+        return [Curve(self.label, frequency, self.halves.fsc, text),
+                Curve(self.label, frequency, self.proof.fsc_raw, "_without mask", "--")]
 
     def lines(self) -> list[list[str]]:
         """Lines of ``fsc.csv``: with a proof the curves without mask and uncorrected too, and what is proven."""
@@ -66,7 +64,7 @@ def write_fsc(rows: Sequence[HalvesFsc], out_dir: Path, title: str, naming: Nami
     result_files.write_csv(out_dir / result_files.FSC_CSV, columns, table)
     curves = [curve for row in rows for curve in row.curves(naming)]
     figure = drawing.new_figure(6.0, 4.2)
-    drawing.draw_fsc(figure.subplots(), curves, title, naming, unproven_per_ang(rows))
+    draw_fsc(figure.subplots(), curves, title, naming, unproven_per_ang(rows))
     drawing.save_png(figure, out_dir / "fsc.png")
 
 

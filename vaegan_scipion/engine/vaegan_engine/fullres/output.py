@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..contract import result_files
+from ..contract.drawings import draw_scale_bar
 from ..contract.fullres_records import FullresState, FullresSummary
 from ..contract.labels import STATES, state_name
 from ..contract.map_records import StateFigures
@@ -72,7 +73,7 @@ def write(inputs: Inputs, refined: list[Found], asked: Asked, out_dir: Path) -> 
                 for row in rows]
     fsc_curves.write_fsc(compared, out_dir, "Half maps apart, full resolution", STATES)
     figure = drawing.density_strip(strip, [row.label for row in rows], naming=STATES)
-    drawing.draw_scale_bar(figure.axes[0], inputs.images.box_px, inputs.images.pixel_size_ang)
+    draw_scale_bar(figure.axes[0], inputs.images.box_px, inputs.images.pixel_size_ang)
     drawing.save_png(figure, out_dir / SECTIONS_PNG)
     write_records(out_dir / result_files.CLUSTERS_JSON, rows)
     summary = FullresSummary(inputs.images.box_px, inputs.images.pixel_size_ang, len(inputs.label), asked.seconds,

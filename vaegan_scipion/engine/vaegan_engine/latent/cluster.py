@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..contract import result_files, run_json
+from ..contract.drawings import draw_umap
 from ..contract.errors import DataError
 from ..contract.labels import UNASSIGNED, cluster_name
 from ..contract.record import write_record, write_records
@@ -244,8 +245,9 @@ def draw(clusters: Clusters, rows: list[Row], arrays: np.ndarray, out_dir: Path)
     """Write ``umap.png`` and ``maps.png``."""
     figure = drawing.new_figure(6.5, 5.5)
     n_clusters = int(clusters.label.max()) + 1
-    drawing.draw_umap(figure.subplots(), clusters.umap, clusters.label,
-                      title=f"{n_clusters} cluster{'s' * (n_clusters != 1)} of {len(clusters.label)} particles")
+    axes = figure.subplots()
+    draw_umap(axes, clusters.umap, clusters.label)
+    axes.set_title(f"{n_clusters} cluster{'s' * (n_clusters != 1)} of {len(clusters.label)} particles")
     drawing.save_png(figure, out_dir / "umap.png")
     strip = drawing.density_strip(
         [[(array, f"{cluster_name(row.label)}, {row.n_particles} particles")]

@@ -180,8 +180,8 @@ class SirenGenerator(nn.Module):
         """Coordinate grid at frequencies ``(n, p, 3)`` (x >= 0, y, z; cycles per box): trilinear."""
         where = 2 * points / self.box_px  # -1 .. 1 from the first to the last node
         where = torch.cat((2 * where[..., :1] - 1, where[..., 1:]), -1)
-        found = functional.grid_sample(self.coordinates[None], where.reshape(1, -1, 1, 1, 3), align_corners=True)
-        return found.reshape(3, -1).T.reshape(*points.shape)
+        sampled = functional.grid_sample(self.coordinates[None], where.reshape(1, -1, 1, 1, 3), align_corners=True)
+        return sampled.reshape(3, -1).T.reshape(*points.shape)
 
     def fourier(self, points: Tensor, z: Tensor) -> Tensor:
         """``F (n, p)`` complex at frequencies ``(n, p, 3)``, |k| <= d/2, of latents ``(n, k)``."""

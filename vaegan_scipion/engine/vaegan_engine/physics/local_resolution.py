@@ -60,13 +60,14 @@ def local_resolution(half_maps: np.ndarray, mask: np.ndarray, voxel_size_ang: fl
     points = np.argwhere(inside)
 
     def at_points(first: int, end: int) -> list[float]:
-        found = []
+        resolutions_ang = []
         for corner in ticks[points[first:end]]:
             halves = padded[(slice(None), *(slice(t, t + side) for t in corner))] * ball
-            found.append(resolution_at(fourier_shell_correlation(*halves), THRESHOLD, side, voxel_size_ang).ang)
+            resolutions_ang.append(
+                resolution_at(fourier_shell_correlation(*halves), THRESHOLD, side, voxel_size_ang).ang)
         if progress:
             progress(end - first)
-        return found
+        return resolutions_ang
 
     grid = np.full(inside.shape, np.nan)
     grid[inside] = np.concatenate(in_parts(at_points, len(points), _POINTS))

@@ -3,12 +3,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..contract.drawings import FSC_THRESHOLDS
 from ..contract.map_records import MapComparison
 from .fsc import fourier_shell_correlation, resolution_at, soft_sphere_mask
 
 MASK_RADIUS_FRAC = 0.45  # of the box; both maps of an FSC are masked
 MASK_EDGE_FRAC = 0.05
-THRESHOLDS = (0.143, 0.5)
 
 
 def compare(map_a: np.ndarray, map_b: np.ndarray, voxel_size_ang: float) -> MapComparison:
@@ -25,12 +25,7 @@ def compare(map_a: np.ndarray, map_b: np.ndarray, voxel_size_ang: float) -> MapC
 
 def comparison_of(fsc: np.ndarray, voxel_size_ang: float) -> MapComparison:
     """Where an FSC ``(d//2 + 1,)`` falls below each threshold."""
-    lower, upper = (resolution_at(fsc, threshold, 2 * (len(fsc) - 1), voxel_size_ang) for threshold in THRESHOLDS)
+    lower, upper = (resolution_at(fsc, threshold, 2 * (len(fsc) - 1), voxel_size_ang) for threshold in FSC_THRESHOLDS)
     return MapComparison([float(x) for x in fsc],
                          lower.ang, 2 * voxel_size_ang / lower.ang, bool(lower.crossed),
                          upper.ang, 2 * voxel_size_ang / upper.ang, bool(upper.crossed))
-
-
-def frequencies_per_ang(box_px: int, voxel_size_ang: float) -> np.ndarray:
-    """Spatial frequency of each FSC shell, 1/A, ``(d // 2 + 1,)``."""
-    return np.arange(box_px // 2 + 1) / (box_px * voxel_size_ang)

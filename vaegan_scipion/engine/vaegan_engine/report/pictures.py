@@ -10,6 +10,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
+from ..contract.drawings import Curve, draw_fsc
 from ..contract.labels import CLUSTERS, Naming
 from ..contract.surface_picture import coloured, finer, surface_level, surface_picture
 from ..contract.training_curves import curve_names, draw_training_curves
@@ -108,9 +109,9 @@ def curves_uri(rows: Sequence[dict[str, float]]) -> str:
     return figure_uri(draw_training_curves(drawing.new_figure(10.5, 2.1 * n_rows), rows, CURVE_COLUMNS))
 
 
-def fsc_uri(curves: Sequence[drawing.Curve], title: str, naming: Naming = CLUSTERS, unproven_per_ang: float = 0.0
+def fsc_uri(curves: Sequence[Curve], title: str, naming: Naming = CLUSTERS, unproven_per_ang: float = 0.0
             ) -> str:
     """FSC curves with both thresholds, what is not proven on grey."""
     figure = drawing.new_figure(6.4, 4.0)
-    drawing.draw_fsc(figure.subplots(), curves, title, naming, unproven_per_ang)
+    draw_fsc(figure.subplots(), curves, title, naming, unproven_per_ang)
     return figure_uri(figure)

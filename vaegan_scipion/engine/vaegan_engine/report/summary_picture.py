@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..contract import result_files, run_json
+from ..contract.drawings import Curve, draw_fsc, draw_umap, frequencies_per_ang
 from ..contract.errors import DataError
 from ..contract.labels import UNASSIGNED, Naming, cluster_colour, cluster_name, state_colour
 from ..contract.map_records import MapComparison
@@ -18,7 +19,6 @@ from ..contract.settings import ReportRun, TrainRun
 from ..data.particle_tables import Clusters, read_cluster_rows, read_clusters, read_truth, rows_of
 from ..evaluation.truth.reference_maps import Reference, read_references
 from ..figures import drawing
-from ..physics.map_comparison import frequencies_per_ang
 from .result_reading import read_evaluation, read_halves, read_picture
 
 SHOWN_CLUSTERS = 8  # the largest; the numbers name all
@@ -97,22 +97,25 @@ def draw_plots(panel: Any, report: ReportRun, shown: Shown, lines: list[str]) ->
     clusters, curves = shown.clusters, fsc_curves(shown)
     n_plots = 2 + bool(report.truth_csv) + bool(curves)
     axes = list(np.ravel(panel.subplots(1, n_plots)))
-    drawing.draw_umap(axes.pop(0), clusters.umap, clusters.label, title="UMAP of z, by cluster")
+    ax = axes.pop(0)
+    draw_umap(ax, clusters.umap, clusters.label)
+    ax.set_title("UMAP of z, by cluster")
     if report.truth_csv:
         truth = read_truth(report.truth_csv)
         state = truth.label[rows_of(truth.particle_id, clusters.particle_id, report.truth_csv)]
-        drawing.draw_umap(axes.pop(0), clusters.umap, state, "the same, by true state",
-                          Naming(lambda index: Path(truth.names[index]).stem, state_colour))
+        ax = axes.pop(0)
+        draw_umap(ax, clusters.umap, state, Naming(lambda index: Path(truth.names[index]).stem, state_colour))
+        ax.set_title("the same, by true state")
     if curves:
-        drawing.draw_fsc(axes.pop(0), curves, "FSC")
+        draw_fsc(axes.pop(0), curves, "FSC")
     drawing.text_panel(axes.pop(0), lines)
 
 
-def fsc_curves(shown: Shown) -> list[drawing.Curve]:
+def fsc_curves(shown: Shown) -> list[Curve]:
     """Curves against the references, then (dashed) between the halves."""
-    def curve(label: int, text: str, compared: MapComparison, voxel_size_ang: float, style: str) -> drawing.Curve:
-        fsc = np.array(compared.fsc)
-        return drawing.Curve(label, text, frequencies_per_ang(2 * (len(fsc) - 1), voxel_size_ang), fsc, style)
+    def curve(label: int, text: str, compared: MapComparison, voxel_size_ang: float, style: str) -> Curve:
+        frequency = frequencies_per_ang(2 * (len(compared.fsc) - 1), voxel_size_ang)
+        return Curve(label, frequency, compared.fsc, text, style)
 
     return [*(curve(row.label, f"{cluster_name(row.label)} vs {Path(row.reference).stem}", row.compared,
                     row.voxel_size_ang, "-") for row in shown.evaluation.maps),

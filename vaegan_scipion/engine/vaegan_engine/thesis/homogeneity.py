@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..contract import result_files
+from ..contract.drawings import FSC_THRESHOLDS, frequencies_per_ang
 from ..contract.errors import ConfigError, DataError
 from ..contract.record import inlined, named, write_record
 from ..contract.run_json import read_training
@@ -30,7 +31,6 @@ from ..figures import drawing
 from ..latent.centroids import nearest_to_centroids
 from ..physics.fsc import fourier_shell_correlation, resolution_at, soft_sphere_mask
 from ..physics.image_alignment import align_image
-from ..physics.map_comparison import THRESHOLDS, frequencies_per_ang
 from ..runtime.compute import free_cores
 from ..runtime.progress import progress_bar
 
@@ -135,13 +135,13 @@ def align_groups(options: HomogeneityOptions, data: DataConfig, latents: Latents
             curve, mean = compare_averages(averages[0], averages[1], d)
             curves.append(curve)
             pictures.append(mean)
-            at = [resolution_at(curve, threshold, d, cache.pixel_size_ang).ang for threshold in THRESHOLDS]
+            at = [resolution_at(curve, threshold, d, cache.pixel_size_ang).ang for threshold in FSC_THRESHOLDS]
             rows.append([group, *(len(half) for half in halves), *(f"{ang:.3f}" for ang in at)])
     if not rows:
         raise DataError(f"{options.clusters_dir}: no group of {n_groups} has {SMALLEST_HALF} particles in each half.",
                         "Use fewer --groups or more particles.")
-    result_files.write_csv(out_dir / HOMOGENEITY_CSV, ["group", "n_half1", "n_half2",
-                                                  *(f"resolution_{threshold:g}_ang" for threshold in THRESHOLDS)], rows)
+    result_files.write_csv(out_dir / HOMOGENEITY_CSV, [
+        "group", "n_half1", "n_half2", *(f"resolution_{threshold:g}_ang" for threshold in FSC_THRESHOLDS)], rows)
     frequency = frequencies_per_ang(d, cache.pixel_size_ang)
     result_files.write_csv(out_dir / RINGS_CSV, ["group", "spatial_frequency_per_ang", "ring_correlation"], (
         [row[0], f"{f:.6g}", f"{c:.6g}"] for row, curve in zip(rows, curves, strict=True)
@@ -183,7 +183,7 @@ def draw(frequency: np.ndarray, curves: list[np.ndarray], pictures: list[np.ndar
     for curve in curves:
         ax.plot(frequency, curve, color="0.75", lw=0.7)
     ax.plot(frequency, np.mean(curves, axis=0), color="#1f77b4", lw=2, label=f"mean of {len(curves)} groups")
-    for threshold in THRESHOLDS:
+    for threshold in FSC_THRESHOLDS:
         ax.axhline(threshold, color="0.6", lw=0.8, ls=":")
     ax.set(xlabel="spatial frequency (1/Å)", ylabel="Fourier ring correlation", ylim=(-0.2, 1.05))
     ax.legend(fontsize=8)

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from ..contract import result_files
+from ..contract.drawings import frequencies_per_ang
 from ..contract.presets import NO_NOISE, VARIANT
 from ..contract.record import read_record, write_record
 from ..data.mrc_files import read_map, write_map
 from ..evaluation.truth.reference_maps import read_references
 from ..figures import drawing
 from ..physics.map_alignment import align_map
-from ..physics.map_comparison import compare, frequencies_per_ang
+from ..physics.map_comparison import compare
 from . import experiment_tables
 from .experiment_tables import AlignedFigures, ReproduceOptions, TableRow
 from .trainings import Configuration, maps_of, simulated, trained, training_columns, training_command

@@ -134,10 +134,10 @@ class NoiseGan:
 
     def measured(self, n: int = N_MEASURED) -> Measured:
         """A point of the curve."""
-        found = np.stack([shifted_onto(image, self.clean) for image in self.images(n, seed=1)])
+        aligned = np.stack([shifted_onto(image, self.clean) for image in self.images(n, seed=1)])
         sigma = self.known_sigma if self.known_sigma is not None else rms(self.sigma_maps(n, seed=2))
-        psnr = float(np.mean([psnr_db(image, self.clean) for image in found]))
-        return Measured(self.steps_done, sigma, psnr, rms(found - self.clean), rms(found - found.mean(0)))
+        psnr = float(np.mean([psnr_db(image, self.clean) for image in aligned]))
+        return Measured(self.steps_done, sigma, psnr, rms(aligned - self.clean), rms(aligned - aligned.mean(0)))
 
     def modules(self) -> dict[str, nn.Module]:
         """All networks, by name."""

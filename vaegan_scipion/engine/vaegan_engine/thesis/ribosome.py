@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..contract import result_files
+from ..contract.drawings import draw_umap, frequencies_per_ang
 from ..contract.labels import Naming, state_colour
 from ..contract.record import write_records
 from ..contract.settings import EvaluateRun
@@ -21,7 +22,7 @@ from ..evaluation.truth.evaluate import run_evaluate
 from ..evaluation.truth.reference_maps import read_references
 from ..figures import drawing
 from ..physics.map_alignment import align_map
-from ..physics.map_comparison import compare, frequencies_per_ang
+from ..physics.map_comparison import compare
 from ..training.decoded import load_trained
 from . import experiment_tables
 from .experiment_tables import AlignedFigures, ReproduceOptions, TableRow
@@ -164,8 +165,8 @@ def draw(out_dir: Path, names: list[str], star: Path, command: str) -> None:
     for line, name in zip(axes, names, strict=True):
         clusters = read_clusters(out_dir / name / "clusters")
         state = truth.label[rows_of(truth.particle_id, clusters.particle_id, star)]
-        drawing.draw_umap(line[0], clusters.umap, state, name,
-                          Naming(lambda label: Path(truth.names[label]).stem, state_colour))
+        draw_umap(line[0], clusters.umap, state, Naming(lambda label: Path(truth.names[label]).stem, state_colour))
+        line[0].set_title(name)
         if command == "train3d":
             draw_states(line[1:], out_dir / name / "states")
         else:

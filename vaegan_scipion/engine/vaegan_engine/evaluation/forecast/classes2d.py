@@ -46,10 +46,10 @@ def classes2d_forecast(asked: Classes2dRun, n_made: int) -> Forecast:
         return line_of(lambda m: search(problem, model, np.arange(m), radius), n_made // 3, n_made, device)
 
     step, whole, halves = (searched(radius) for radius in ((first + last) / 2, last, apart))
-    found = search(problem, model, np.arange(n_made), apart).found
+    poses = search(problem, model, np.arange(n_made), apart).found
     n_turns, step_px = search_steps(problem, apart)
     near = near_grid(2 * np.pi / n_turns / 3, step_px / 2, last)
-    candidates = candidates_of(found, tuning.n_candidates, tuning.least_log_weight)
+    candidates = candidates_of(poses, tuning.n_candidates, tuning.least_log_weight)
     close = seconds_of(lambda: near_step(problem, model, candidates, near), device) / n_made * n
     stages = {"steps": equal(run.n_steps * step.of(min(n, tuning.online_images))),
               "all images": Span(whole.of(n) + USUAL_LEFT * halves.of(n), whole.of(n) + halves.of(n)),

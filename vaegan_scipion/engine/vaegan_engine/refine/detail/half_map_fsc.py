@@ -3,9 +3,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...contract.drawings import FSC_THRESHOLDS
 from ...contract.map_records import HalvesProof, MapComparison
 from ...physics.fsc import fourier_shell_correlation, resolution_at
-from ...physics.map_comparison import THRESHOLDS, comparison_of
+from ...physics.map_comparison import comparison_of
 from ...physics.masked_fsc import conical_fsc, mask_of_map, masked_fsc
 from .half_maps import Halves
 
@@ -15,7 +16,7 @@ def halves_proof(halves: Halves, voxel_size_ang: float) -> tuple[MapComparison, 
     raw = fourier_shell_correlation(*halves.maps)
     mask = mask_of_map(halves.full, raw)
     curves = masked_fsc(halves.maps, mask, halves.shared_shell)
-    box_px, sure = len(halves.full), THRESHOLDS[0]
+    box_px, sure = len(halves.full), FSC_THRESHOLDS[0]
     proven = bool(halves.shared_shell + 1 < len(raw) and curves.corrected[1:halves.shared_shell + 2].min() >= sure)
     cones = conical_fsc(*(halves.maps * mask))
     along = cones.corrected(curves.random, curves.first_random).resolutions_ang(sure, voxel_size_ang)
