@@ -1,9 +1,11 @@
 """The plugin and the engine meet in the contract only; sources stay short, relocatable and portable."""
 import ast
+import json
 import os
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ ENGINE = PLUGIN / "engine"
 # What Scipion may import from the engine, all of `contract` and nothing else: no torch behind any of it.
 SHARED = sorted(path.stem for path in (ENGINE / "vaegan_engine" / "contract").glob("*.py") if path.stem != "__init__")
 NEVER_IN_PLUGIN = {"torch", "umap", "hdbscan", "sklearn", "starfile", "numba"}
+DRAWING = {"matplotlib", "mrcfile"}  # of both sides, but not in what both share
 NEVER_IN_ENGINE = {"pyworkflow", "pwem", "vaegan_scipion", "relion", "scipion", "emtable"}
 MAX_LINES, MAX_ARGUMENTS = 400, 5
 # Folders of the engine by floor: a folder imports from floors below its own, and from itself.
@@ -33,10 +36,17 @@ ALL_FILES = sorted({*PLUGIN_FILES, *ENGINE.rglob("*.py"), *(ROOT / "tests").rglo
                     *(ROOT / "scripts").glob("*.py"), ROOT / "setup.py"})
 
 
+@cache
+def nodes_of(path):
+    """Every node of a file's code."""
+    return tuple(ast.walk(ast.parse(path.read_text())))
+
+
+@cache
 def imported_modules(path):
     """Dotted names of everything that a file imports, at any depth of its code; relative ones start with dots."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -163,18 +173,32 @@ def test_the_walk_sees_a_crossing(tmp_path):
     assert {"training", "train"} <= engine_folders(crossing)
 
 
-@pytest.mark.parametrize("module", SHARED)
-def test_shared_modules_import_without_torch(module):
-    program = ("import sys\n"
+@pytest.fixture(scope="module")
+def import_errors():
+    """What keeps each shared module from being imported where none of these libraries is, by name; one process."""
+    program = ("import importlib, json, sys\n"
                "class Blocked:\n"
                "    def find_spec(self, name, path=None, target=None):\n"
-               f"        if name.split('.')[0] in {sorted(NEVER_IN_PLUGIN | NEVER_IN_ENGINE)!r}:\n"
+               f"        if name.split('.')[0] in {sorted(NEVER_IN_PLUGIN | NEVER_IN_ENGINE | DRAWING)!r}:\n"
                "            raise ImportError(f'{name} is blocked')\n"
                "sys.meta_path.insert(0, Blocked())\n"
-               f"import vaegan_engine.contract.{module}\n")
+               "errors = {}\n"
+               f"for module in {[*SHARED, 'gone']!r}:\n"
+               "    try:\n"
+               "        importlib.import_module(f'vaegan_engine.contract.{module}')\n"
+               "    except ImportError as error:\n"
+               "        errors[module] = str(error)\n"
+               "print(json.dumps(errors))\n")
     environment = {"PYTHONPATH": str(ENGINE), "PATH": os.environ["PATH"]}
     result = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+@pytest.mark.parametrize("module", SHARED)
+def test_shared_modules_import_without_torch(import_errors, module):
+    assert module not in import_errors, import_errors[module]
+    assert "gone" in import_errors  # the program tells
 
 
 @pytest.mark.parametrize("module", SHARED)
@@ -213,7 +237,7 @@ def test_no_module_is_named_for_leftovers():
 def test_functions_take_at_most_five_arguments():
     """But for compiled kernels, which know no records."""
     def long_ones(path):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in nodes_of(path):
             if isinstance(node, ast.FunctionDef) and "compiled" not in map(ast.unparse, node.decorator_list):
                 given = [item.arg for item in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
                 if len(set(given) - {"self", "cls"}) > MAX_ARGUMENTS:
