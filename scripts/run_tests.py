@@ -81,7 +81,7 @@ def read_junit(path: Path, suite: str) -> list[Outcome]:
     """Outcomes in pytest's XML report."""
     outcomes = []
     for case in ElementTree.parse(path).getroot().iter("testcase"):
-        test = re.sub(r"@shared\.\w+$", "", case.get("name") or "")  # the group of tests that one worker runs
+        test = re.sub(r"@[\w.]+$", "", case.get("name") or "")  # the group of tests that one worker runs
         name = f"{case.get('classname')}::{test}"
         outcome, reason = "passed", ""
         for child in case:

@@ -28,6 +28,12 @@ def is_long(item: pytest.Item) -> bool:
     return any(item.get_closest_marker(name) for name in ("science", "slow"))
 
 
+def group_of(item: pytest.Item) -> str:
+    """Tests of a group run in one worker: those of a mark ``xdist_group``, and those that share what is made once."""
+    mark = item.get_closest_marker("xdist_group")
+    return mark.args[0] if mark else f"shared.{item.module.__name__}" if shares_a_fixture(item) else ""
+
+
 def put_in_group(item: pytest.Item, group: str) -> None:
     """Mark the test's id with a group, as pytest-xdist 3.8 does by an attribute that pytest 9.2 no longer has."""
     from _pytest.nodeid import coerce_node_id
@@ -39,13 +45,11 @@ def put_in_group(item: pytest.Item, group: str) -> None:
 @pytest.hookimpl(hookwrapper=True)
 def pytest_collection_modifyitems(config, items):
     """For workers: tests that share what their module makes go to one of them, and the longest start first."""
-    groups = {item: f"shared.{item.module.__name__}" for item in items if shares_a_fixture(item)}
-    for item, group in groups.items():
-        item.add_marker(pytest.mark.xdist_group(group))
     yield  # to pytest-randomly, which shuffles
     if getattr(config.option, "loadgroup", False):
-        for item, group in groups.items():
-            if not item.nodeid.endswith(f"@{group}"):
+        for item in items:
+            group = group_of(item)
+            if group and not item.nodeid.endswith(f"@{group}"):
                 put_in_group(item, group)
     items.sort(key=lambda item: (not is_long(item), not shares_a_fixture(item)))
 

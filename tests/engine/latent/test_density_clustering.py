@@ -13,6 +13,8 @@ from vaegan_engine.data.mrc_files import read_map
 from vaegan_engine.latent import cluster, density_clustering
 from vaegan_engine.stats import density_valley
 
+pytestmark = pytest.mark.xdist_group("umap")  # which compiles for long, in each process
+
 
 @pytest.fixture
 def rng():
@@ -165,7 +167,8 @@ def embedding(tmp_path, rng):
     return write_embedding(tmp_path / "emb", soft_one_hot(state, rng, 7.0), ids), ids, state
 
 
-@pytest.mark.parametrize(("method", "is_3d"), [("hdbscan", True), ("kmeans", False), ("gmm", True)])
+@pytest.mark.parametrize(("method", "is_3d"), [
+    pytest.param("hdbscan", True, marks=pytest.mark.slow), ("kmeans", False), ("gmm", True)])
 def test_run_cluster_writes_what_the_results_table_says(tmp_path, embedding, method, is_3d, fake_model):
     fake_model(is_3d=is_3d)
     folder, ids, state = embedding

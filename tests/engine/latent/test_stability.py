@@ -9,6 +9,7 @@ from vaegan_engine.latent import cluster, density_clustering, stability
 from vaegan_engine.latent.stability import StabilityEvidence, best_overlaps, null_latents, plateau, verdict
 
 ALONE = NullDraw(1, 1.0, [])
+pytestmark = pytest.mark.xdist_group("umap")  # which compiles for long, in each process
 
 
 @pytest.fixture
@@ -152,6 +153,7 @@ def test_a_draw_is_as_deep_with_as_many_clusters_and_no_higher_valley(clusters, 
     assert stability.as_deep(NullDraw(clusters, valley, []), 3, 0.2) is expected
 
 
+@pytest.mark.slow
 def test_a_mixture_is_stable(rng):
     state = np.repeat([0, 1, 2], (200, 160, 120))
     found, labels = assessed(7 * np.eye(3, 5)[state] / np.sqrt(2) + rng.normal(size=(480, 5)))
@@ -163,6 +165,7 @@ def test_a_mixture_is_stable(rng):
     assert all(len(row.null_clusters) == 3 for row in found.sweep)
 
 
+@pytest.mark.slow
 def test_sure_categories_of_true_states_are_more_than_their_null(rng):
     """Probabilities near the corners: the null falls into corners too, but is parted less deeply."""
     found, labels = assessed(soft_one_hot(np.repeat([0, 1, 2], (200, 160, 120)), rng, 9.0), n_categories=3)
@@ -170,6 +173,7 @@ def test_sure_categories_of_true_states_are_more_than_their_null(rng):
     assert found.verdict.startswith("3 clusters, stable"), found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", ["blob", "ring"])
 def test_what_has_no_gap_is_no_stable_clusters(rng, shape):
     if shape == "blob":

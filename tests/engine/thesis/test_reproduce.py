@@ -159,6 +159,7 @@ def test_ribosome_3d_compares_configurations_and_keeps_what_is_done(tmp_path, ma
         reproduce.run_reproduce(ReproduceOptions("ribosome-3d", maps=maps, per_map=7), tmp_path)
 
 
+@pytest.mark.slow
 def test_a_training_done_elsewhere_by_the_planned_command_is_taken(tmp_path, maps, capsys):
     options = options_of("ribosome-3d", maps, only="thesis-3d-no-noise")
     reproduce.run_reproduce(ReproduceOptions(**{**vars(options), "stop_after": "data"}), tmp_path)

@@ -19,6 +19,7 @@ from vaegan_engine.evaluation.checks import relion_class
 from vaegan_engine.simulation.simulate import SimulateOptions, run_simulate
 
 WHERE = ComputeConfig(device="cpu", threads=1, seed=0)
+pytestmark = pytest.mark.xdist_group("umap")  # which compiles for long, in each process
 ROW = benchmark.TaskRow("sizes", 0, 200, 5.0, "2 states", 0.1, {}, figures={"states": 2})
 
 

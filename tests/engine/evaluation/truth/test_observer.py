@@ -49,6 +49,7 @@ def test_strong_signal_is_told_apart_at_the_true_poses(data, tmp_path):
     assert read_record(Observed, tmp_path / OBSERVER_JSON, "observer") == made
 
 
+@pytest.mark.slow
 def test_no_signal_is_chance(data, tmp_path):
     made = run_observer(options(data, "weak"), tmp_path)
     assert abs(made.grid.ami) < 0.1
