@@ -17,7 +17,7 @@ from vaegan_engine.refine.rounds.evidence import Evidence, Kind, verdict
 from vaegan_engine.refine.start.ball_null import BallNull, ball_null, centre_px, centred
 from vaegan_engine.refine.start.starting_maps import scale_to_images
 
-BOX_PX, STAGE = 24, Stage(5.0, 400, 0, 0, 0.0)
+BOX_PX, STAGE = 24, Stage(5.0, 400, 0, 0, 1.0)
 BALL = soft_sphere_mask(BOX_PX, 5.0, 4.0)
 
 

@@ -71,15 +71,15 @@ class BallNull:
 
 def ball_null(problem: Problem, model: MapMixture, rows: np.ndarray, stage: Stage) -> BallNull:
     """The null of ``model`` by images ``rows`` that it was made without, at the resolution of a stage."""
-    data, max_shift_px, tuning = problem.images, problem.max_shift_px, problem.tuning.start
+    data, tuning = problem.images, problem.tuning.start
     band = make_band(data.box_px, stage.radius, data.device)
     maps = torch.stack([centred(map_) for map_ in low_passed(model.maps, stage.radius)])
     model = MapMixture(maps, model.noise, model.constraint)
     whole = model.templates(band, model.constraint.rotations(super_fibonacci_rotations(stage.n_rotations, data.device)))
     balls = Templates(whole.rotations[:1], whole.slices.mean(1, keepdim=True).real.to(whole.slices.dtype))
     images = data.coefficients(rows, band)
-    fine, coarse = (Shifted(*images, band, shift_phases(band, shift_grid_of(data, stage.radius, max_shift_px, finer)))
-                    for finer in (_FINER_SHIFTS, 1.0))
+    shifts = (shift_grid_of(data, stage.radius, stage.largest_shift_px, finer) for finer in (_FINER_SHIFTS, 1.0))
+    fine, coarse = (Shifted(*images, band, shift_phases(band, grid)) for grid in shifts)
     fit_noise(model, balls, fine)
     each = [log_evidence(model, whole, coarse), log_evidence(model, balls, fine)]
     gain = each[0] - each[1]
