@@ -120,7 +120,7 @@ class TestExplorer(TestCase):
         def gone(_particle_id):
             raise OSError("no such file")
 
-        self.explorer.read_image = gone
+        self.explorer.calls = self.explorer.calls._replace(read_image=gone)
         self.explorer.show_particle(0)
         self.assertIn("cannot be read (no such file). Bring its file back.", self.explorer.status.get_text())
 
