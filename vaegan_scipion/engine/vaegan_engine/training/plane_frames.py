@@ -8,6 +8,7 @@ little about there: by the evidence of an image with its latent integrated out (
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -72,34 +73,48 @@ def common_turns_deg(averages: Tensor) -> Tensor:
     return found % 360
 
 
-def log_evidence(particles: PosedParticles, rows: Tensor, maps: PrincipalMaps, read: Family) -> Tensor:
-    """``log p(X | turn)`` of the images ``rows (n,)`` where they are."""
-    return torch.cat([seen(read, particles.part(part), maps.precision, maps.spreads).log_evidence()
-                      for part in rows.split(FAMILY_CHUNK_IMAGES)])
+class InClasses(NamedTuple):
+    """Which class each image is in, and what the classes look like."""
+
+    label: Tensor  # (n,) int64
+    averages: Tensor  # (c, d, d)
 
 
-def aligned(particles: PosedParticles, label: Tensor, averages: Tensor, constraint: MapConstraint, seed: int,
-            n_basis: int) -> PosedParticles:
-    """Images at turns to their class's average, turned to one frame; ``label (n,)`` is the class of each."""
-    psi_deg = torch.rad2deg(particles.psi_rad) - common_turns_deg(averages)[label]
+class Reader(NamedTuple):
+    """Principal images, and the table that turned ones are read from."""
+
+    maps: PrincipalMaps
+    read: Family
+
+    def log_evidence(self, particles: PosedParticles, rows: Tensor) -> Tensor:
+        """``log p(X | turn)`` of the images ``rows (n,)`` where they are."""
+        return torch.cat([seen(self.read, particles.part(part), self.maps.precision, self.maps.spreads).log_evidence()
+                          for part in rows.split(FAMILY_CHUNK_IMAGES)])
+
+
+def aligned(particles: PosedParticles, classes: InClasses, constraint: MapConstraint, seed: int, n_basis: int
+            ) -> PosedParticles:
+    """Images at turns to their class's average, turned to one frame."""
+    label = classes.label
+    psi_deg = torch.rad2deg(particles.psi_rad) - common_turns_deg(classes.averages)[label]
     particles, some = turned(particles, psi_deg), particles.spread(N_LOOKED_AT)
     every = torch.arange(len(particles), device=label.device)
     start = first_planes(particles, n_basis, constraint)
     maps = drawn_maps(start, particles.part, some, constraint, seed)
     maps = improved(maps, particles.part, some, constraint, EM_ROUNDS)
     for k in range(ROUNDS):
-        read, rows = family(maps.mean, maps.basis, maps.band), every if k == ROUNDS - 1 else some
+        reader, rows = Reader(maps, family(maps.mean, maps.basis, maps.band)), every if k == ROUNDS - 1 else some
         if k == 0:
-            psi_deg = psi_deg + _class_turns_deg(particles, label, maps, read)[label]
+            psi_deg = psi_deg + _class_turns_deg(particles, label, reader)[label]
         for offsets in NEAR_DEG:
-            psi_deg = _nearest(particles, psi_deg, rows, offsets, maps, read)
+            psi_deg = _nearest(particles, psi_deg, rows, offsets, reader)
         particles = turned(particles, psi_deg)
         if k < ROUNDS - 1:
             maps = improved(maps, particles.part, some, constraint, EM_ROUNDS)
     return particles
 
 
-def _class_turns_deg(particles: PosedParticles, label: Tensor, maps: PrincipalMaps, read: Family) -> Tensor:
+def _class_turns_deg(particles: PosedParticles, label: Tensor, reader: Reader) -> Tensor:
     """By how much all images of a class are to be turned ``(c,)``."""
     n_classes = int(label.max()) + 1
     rows = torch.cat([torch.nonzero(label == k).flatten()[:N_OF_CLASS] for k in range(n_classes)])
@@ -107,13 +122,13 @@ def _class_turns_deg(particles: PosedParticles, label: Tensor, maps: PrincipalMa
     turns = torch.arange(0, 360, CLASS_STEP_DEG, device=label.device)
     evidence = torch.stack([
         torch.zeros(n_classes, device=label.device).index_add_(
-            0, label[rows], log_evidence(turned(particles, psi_deg + turn), rows, maps, read)) for turn in turns])
+            0, label[rows], reader.log_evidence(turned(particles, psi_deg + turn), rows)) for turn in turns])
     return turns[evidence.argmax(0)]
 
 
-def _nearest(particles: PosedParticles, psi_deg: Tensor, rows: Tensor, offsets: tuple[float, ...], maps: PrincipalMaps,
-             read: Family) -> Tensor:
+def _nearest(particles: PosedParticles, psi_deg: Tensor, rows: Tensor, offsets: tuple[float, ...], reader: Reader
+             ) -> Tensor:
     """Turns ``(n,)`` with those of ``rows`` at the likeliest of some offsets."""
-    evidence = torch.stack([log_evidence(turned(particles, psi_deg + offset), rows, maps, read) for offset in offsets])
+    evidence = torch.stack([reader.log_evidence(turned(particles, psi_deg + offset), rows) for offset in offsets])
     best = torch.tensor(offsets, device=psi_deg.device)[evidence.argmax(0)]
     return psi_deg.index_add(0, rows, best.to(psi_deg))

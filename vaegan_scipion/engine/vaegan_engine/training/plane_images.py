@@ -18,7 +18,7 @@ from ..data.pose_table import PoseTable, read_plane_poses
 from ..data.prepared_images import ParticleCache
 from ..data.stacks import read_header, read_images
 from ..physics.map_constraint import MapConstraint
-from .plane_frames import aligned
+from .plane_frames import InClasses, aligned
 from .posed_images import PosedParticles, at_poses
 
 HEAD = ("particle_id", "psi_deg")
@@ -40,8 +40,8 @@ def with_frame(run: TrainRun, cache: ParticleCache, constraint: MapConstraint, f
     n_classes = len(np.unique(table.label[here]))
     print(f"one in-plane frame for {n_classes} classes of {len(particles)} particles", flush=True)
     averages = torch.from_numpy(class_averages(Path(run.data.poses_dir))).to(device)
-    particles = aligned(particles, torch.from_numpy(table.label[here]).to(device), averages, constraint,
-                        run.compute.seed, run.model.n_basis)
+    classes = InClasses(torch.from_numpy(table.label[here]).to(device), averages)
+    particles = aligned(particles, classes, constraint, run.compute.seed, run.model.n_basis)
     psi_deg = torch.rad2deg(particles.psi_rad).cpu().numpy()
     write_frame(dict(zip(particles.particle_id.tolist(), psi_deg.tolist(), strict=True)), folder)
     return in_frame(run, cache, folder, device)
