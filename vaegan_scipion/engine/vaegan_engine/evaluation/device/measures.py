@@ -62,7 +62,7 @@ FULL = Size()
 TOY = Size(box_px=24, n_images=120, n_searched=32, n_rotations=60, snr=2.0, n_states_images=120,
            training={"training": {"batch_size": 4, "band_shells": 6.0, "start_rounds": 1},
                      "model": {"generator_width": 8, "critic_width": 4, "encoder_width": 4}},
-           states=StatesRun(n_maps=1, n_starts=1, start_steps=3, search_steps=2, batch_size=32, start_shells=4.0,
+           states=StatesRun(n_maps=1, n_starts=2, start_steps=3, search_steps=2, batch_size=32, start_shells=4.0,
                             search_shells=4.0, state_shells=5.0, max_shift_frac=0.05),
            tuning=replace(TUNING, min_state=20, start=StartTuning(n_rotations=60), search=SearchTuning(n_rotations=60)))
 

@@ -177,7 +177,7 @@ class Trial:
 
     def agree(self, first: Start, second: Start) -> bool:
         """Whether two starts have found the same poses of the images that took no part."""
-        tuning, group = self.problem.tuning.start, self.problem.constraint.group
+        tuning, group = self.problem.tuning.start, self.problem.constraint.group.cpu()  # as the rotations
         within_deg = tuning.agree_deg * len(group) ** (-1 / 3)  # as likely by chance as without symmetry
         return share_in_one_frame(first.rotations, second.rotations, within_deg, group) >= tuning.min_agree
 
