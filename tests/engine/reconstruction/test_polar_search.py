@@ -153,3 +153,15 @@ def test_an_image_alone_has_the_evidence_that_it_has_among_others():
 def replace_images(images: Shifted, rows: slice) -> Shifted:
     """Some of the images."""
     return images._replace(transforms=images.transforms[rows], ctf=images.ctf[rows])
+
+
+def test_where_the_ctf_is_zero_at_frequency_zero_the_evidence_is_that_of_the_direct_sums():
+    """Without amplitude contrast no image says anything of the ring of radius 0."""
+    images, model, templates, _ = problem(24, 5.0)
+    ctf = images.ctf.clone()
+    ctf[:, (images.band.kxy == 0).all(1)] = 0.0
+    turn = templates.rotations[0]
+    polar = polar_templates(model, images.band, 300, turn, ctf.square().mean(0))
+    silent = images._replace(ctf=ctf)
+    error = search_polar(silent, model, polar).log_evidence - search(silent, model, direct(model, polar)).log_evidence
+    assert float(error.square().mean().sqrt()) < 0.5  # NaN is not

@@ -22,6 +22,7 @@ from torch import Tensor
 from ..physics.fourier_band import Band
 from ..physics.slices import take_slices
 
+_LEAST = 1e-6  # weight of a ring in that of the strongest one: without amplitude contrast, a CTF is 0 at frequency 0
 _SPARE_ANGLES = 6  # on the half circle, beyond those for a particle that fills the box
 
 
@@ -86,7 +87,7 @@ def fitted_basis(harmonics: Tensor, m: Tensor, weight: Tensor, rings: Rings, los
 
     Powers are means over the templates of sums over rings with ``weight`` (g,), that of all points of a ring together.
     """
-    n, series = len(harmonics), harmonics.permute(2, 1, 0)
+    n, series, weight = len(harmonics), harmonics.permute(2, 1, 0), weight.clamp_min(_LEAST * float(weight.max()))
     power = (series.abs().square().sum(2) * weight).sum(1) * torch.where(m == 0, 1.0, 2.0) / n  # (h,)
     allowed = lost.power + lost.part * float(power.sum())
     used = _but_smallest(power, allowed / 2)  # most of the high ones have next to nothing
