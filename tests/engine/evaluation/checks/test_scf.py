@@ -10,7 +10,8 @@ from vaegan_engine.contract import result_files
 from vaegan_engine.contract.errors import DataError
 from vaegan_engine.evaluation.checks import scf
 from vaegan_engine.physics import view_coverage
-from vaegan_engine.physics.rotations import euler_to_matrix
+from vaegan_engine.physics.rotations import euler_to_matrix, matrix_to_euler, random_rotations
+from vaegan_engine.physics.symmetry import group_of, in_one_unit
 from vaegan_engine.training import pose_watch
 
 
@@ -98,6 +99,20 @@ def test_star_file_by_the_command(tmp_path, capsys):
     assert main.main(["scf", "--particles", str(star), "--shell-px", "0"]) == 2
     top = star_of(tmp_path / "top.star", np.zeros(50), np.zeros(50), np.arange(50))
     assert view_coverage.completeness(scf.views_of_star(top)).scf == 0
+
+
+@pytest.mark.parametrize("name", ["C4", "D2", "O"])
+def test_views_of_a_symmetric_map_are_all_that_show_the_same(tmp_path, name):
+    """Uniform views, each brought into one unit, as states finds them."""
+    turns = random_rotations(4000, torch.Generator().manual_seed(0))
+    unit = turns[in_one_unit(turns, group_of(name))]
+    assert view_coverage.completeness(view_coverage.views_of(unit)).scf < 0.9
+    found = view_coverage.completeness(view_coverage.views_of(unit, group_of(name)))
+    assert found.scf > 0.95 and found.unsampled_frac == 0
+    star = star_of(tmp_path / "unit.star", *matrix_to_euler(unit.double()))
+    lines = star.read_text().splitlines()
+    star.write_text("\n".join([*lines[:7], "_rlnSymmetryGroup #5", *(f"{line} {name}" for line in lines[7:])]) + "\n")
+    assert view_coverage.completeness(scf.views_of_star(star)).scf == pytest.approx(found.scf, abs=0.01)
 
 
 def test_a_star_file_without_poses_is_refused_by_name(tmp_path):

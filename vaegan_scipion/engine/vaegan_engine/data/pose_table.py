@@ -120,12 +120,12 @@ def _star_poses(star: Path) -> PoseTable:
     return PoseTable(particle_ids(table), np.stack([table.numbers(name) for name in STAR_ANGLES], axis=1),
                      -np.stack([table.numbers(name) for name in STAR_ORIGINS], axis=1), np.ones(n),
                      np.zeros(n, np.int64),
-                     symmetry=_star_symmetry(table, star) if n else NO_SYMMETRY)
+                     symmetry=star_symmetry(table, star))
 
 
-def _star_symmetry(table: RelionTable, star: Path) -> str:
-    """What the star file says; no symmetry, and a word of it, where the name is another program's."""
-    name = table.text(SYMMETRY)[0] if table.has(SYMMETRY) else NO_SYMMETRY
+def star_symmetry(table: RelionTable, star: Path) -> str:
+    """What the star file says of its poses; no symmetry, and a word of it, where the name is another program's."""
+    name = table.text(SYMMETRY)[0] if len(table) and table.has(SYMMETRY) else NO_SYMMETRY
     try:
         return group_name(name)
     except ConfigError as error:

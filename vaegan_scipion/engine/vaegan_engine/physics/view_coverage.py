@@ -4,9 +4,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 SHELL_PX = 20.0  # radius in voxels of the Fourier shell on which sampling is counted
+MOST_COPIES = 300_000  # views of a symmetric map that are counted
 N_POINTS = 4000  # directions on that shell
 BLOCK = 2 ** 22  # products of direction and view at a time
 
@@ -48,7 +50,7 @@ def completeness(views: np.ndarray, shell_px: float = SHELL_PX, n_points: int = 
 
     1 for uniform views, ``8 / pi^2`` for views from the side alone, 0 where part of the shell is not sampled
     at all (one direction, a missing cone, fewer views than fill the shell). Counting noise lowers
-    it by about ``2 r / N``. Symmetry is not applied.
+    it by about ``2 r / N``. The views of a symmetric map are all that show the same (``views_of``).
     Source: Baldwin and Lyumkis, Prog. Biophys. Mol. Biol. 150 (2020) 160-183.
     """
     sampled = sampling(np.asarray(views, np.float64), shell_px, n_points)
@@ -57,6 +59,14 @@ def completeness(views: np.ndarray, shell_px: float = SHELL_PX, n_points: int = 
     return Completeness(scf, empty, len(views))
 
 
-def views_of(rotations: Tensor) -> np.ndarray:
-    """Directions of view ``(n, 3)``, the third rows of ``A (n, 3, 3)``."""
-    return rotations[:, 2].detach().double().cpu().numpy()
+def views_of(rotations: Tensor, group: Tensor | None = None) -> np.ndarray:
+    """Directions of view ``(n, 3)``, the third rows of ``A (n, 3, 3)``; with a map's group, those of all ``A G``.
+
+    A symmetric map has an image at all poses that show the same, ``(n g, 3)``; of rotations in a row at equal steps
+    where these would be more than ``MOST_COPIES``.
+    """
+    views = rotations[:, 2].detach().double().cpu()
+    if group is not None and len(group) > 1:
+        step = -(-len(views) * len(group) // MOST_COPIES)
+        views = torch.einsum("nj,gjk->ngk", views[::max(1, step)], group.double().cpu()).flatten(0, 1)
+    return views.numpy()

@@ -14,8 +14,10 @@ import torch
 from ...contract import result_files
 from ...contract.errors import ConfigError
 from ...contract.setting import check_settings, setting
+from ...data.pose_table import star_symmetry
 from ...data.star_files import read_star
 from ...physics.rotations import euler_to_matrix
+from ...physics.symmetry import group_of
 from ...physics.view_coverage import SHELL_PX, completeness, views_of
 from ...training.pose_watch import camera_completeness
 
@@ -34,10 +36,13 @@ class ScfOptions:
 
 
 def views_of_star(star: str | Path) -> np.ndarray:
-    """Directions of view ``(n, 3)`` of a star file with RELION's angles. Raises DataError."""
+    """Directions of view ``(n, 3)`` of a star file with RELION's angles. Raises DataError.
+
+    Where it names a symmetry (``rlnSymmetryGroup``), those of all poses that show the same.
+    """
     table = read_star(Path(star))
     angles = [torch.tensor(table.numbers(name)) for name in ANGLES]
-    return views_of(euler_to_matrix(*angles))
+    return views_of(euler_to_matrix(*angles), group_of(star_symmetry(table, Path(star))))
 
 
 def run_scf(options: ScfOptions, out_dir: Path | None) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from ...contract import result_files
 from ...contract.labels import STATES, UNASSIGNED, state_name
@@ -56,7 +57,8 @@ def write(problem: Problem, cache: ParticleCache, refined: Refined, out_dir: Pat
     rows = []
     for state in order:
         label, n = int(new[state]), int(sizes[state])
-        file, figures = write_state(label, StateResults(refined, state, moving[state]), cache.pixel_size_ang, out_dir)
+        file, figures = write_state(label, StateResults(refined, state, moving[state], problem.constraint.group),
+                                    cache.pixel_size_ang, out_dir)
         rows.append(ClusterRow(label, n, n / len(cache), [], file, label, state=figures))
     write_pictures(rows, [refined.halves[state] for state in order], out_dir)
     draw_motions([(int(new[state]), moving[state]) for state in order], out_dir)
@@ -110,11 +112,12 @@ def summary_of(problem: Problem, rows: list[ClusterRow], evidence: Evidence, new
 
 @dataclass(frozen=True)
 class StateResults:
-    """One state of a refinement; ``shown``: its motion, where the halves agree on it."""
+    """One state of a refinement; ``shown``: its motion, where the halves agree on it; ``group`` (g, 3, 3) of maps."""
 
     refined: Refined
     state: int
     shown: Motion | None
+    group: Tensor
 
 
 def write_state(label: int, results: StateResults, voxel_size_ang: float, out_dir: Path) -> tuple[str, StateFigures]:
@@ -131,7 +134,7 @@ def write_state(label: int, results: StateResults, voxel_size_ang: float, out_di
     members = refined.assignment.members(state)
     compared, proof = halves_proof(halves, voxel_size_ang)
     shell_px = halves.full.shape[0] * voxel_size_ang / compared.resolution_0143_ang  # there gaps in the views matter
-    views = completeness(views_of(refined.assignment.poses(members)[0]), min(shell_px, SHELL_PX))
+    views = completeness(views_of(refined.assignment.poses(members)[0], results.group), min(shell_px, SHELL_PX))
     return names[0], StateFigures(
         names[1:], voxel_size_ang, frame.correlation, frame.mirrored, None if motion is None else motion.agreement,
         along, compared, proof, views.scf, views.unsampled_frac)
