@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from particle_files import loaded, noise_images, optics_columns, particle_columns, write_stack, write_star
 from vaegan_engine.contract.errors import DataError
+from vaegan_engine.contract.settings import DataConfig
 from vaegan_engine.data.image_names import split_names
+from vaegan_engine.data.prepared_images import open_cache
 from vaegan_engine.data.star_files import read_star
 
 N, D = 4, 8
@@ -83,6 +85,9 @@ def test_rows_of_one_image_share_a_half_set_and_are_said(tmp_path):
     backwards = loaded(write_star(tmp_path / "q.star", {**particle_columns(24), "rlnImageName": names[::-1],
                                                         "vaeParticleId": range(24, 0, -1)}, optics_columns()))
     np.testing.assert_array_equal(backwards.half_set[::-1], table.half_set)
+    prepared = open_cache(DataConfig(particles=str(tmp_path / "q.star"), box_px=8), tmp_path / "cache", False)
+    for made in (backwards, prepared):
+        np.testing.assert_array_equal(made.twin_id[::-1], 1 + np.arange(24) % 3)
     stated = loaded(write_star(tmp_path / "r.star", {**particle_columns(24), "rlnImageName": names,
                                                      "rlnRandomSubset": [1, 2] * 12}, optics_columns()))
     assert stated.half_set.tolist() == [1, 2] * 12

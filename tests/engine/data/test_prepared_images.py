@@ -200,3 +200,12 @@ def test_hot_pixels_and_copies_are_said_once(tmp_path, capsys):
     assert open_cache(data, tmp_path / "c", progress=False).notes == cache.notes
     assert capsys.readouterr().err == ""
     assert np.abs(np.asarray(cache.images, np.float32)).max() < 10
+
+
+def test_other_images_of_the_same_particles_have_another_digest(tmp_path):
+    """What goes on from a checkpoint compares it; the same images, made again, have the same."""
+    images = noise_images(6, 24)
+    made = [open_cache(DataConfig(particles=str(write_particles(tmp_path / name, 6, 24, pixels)), box_px=16),
+                       tmp_path / f"{name}_cache", False).digest()
+            for name, pixels in (("a", images), ("b", images), ("c", images[::-1]))]
+    assert made[0] == made[1] != made[2]

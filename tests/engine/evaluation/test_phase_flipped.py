@@ -72,7 +72,8 @@ def test_the_setting_makes_the_table_again(tmp_path):
 
 def test_a_set_without_flips_has_the_digest_of_a_table_without_the_column(tmp_path):
     cache = cache_of(star_of(tmp_path))
-    older = ParticleCache(cache.images, cache.particle_id, cache.ctf[:, :7], cache.half_set, 4.0, D, 4.0, D, True)
+    older = ParticleCache(cache.images, cache.particle_id, cache.ctf[:, :7], cache.half_set, 4.0, D, 4.0, D, True,
+                          pixels=cache.pixels)
     assert cache.digest() == older.digest()
 
 

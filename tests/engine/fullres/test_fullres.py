@@ -159,6 +159,12 @@ def test_states_that_changed_in_anything_are_other_ones(few):
               replace(inputs, images=replace(inputs.images, contrast=np.full(24, 1.1, np.float32))),
               replace(inputs, states=[replace(start, shells=start.shells + 1)]),
               replace(inputs, states=[replace(start, shared_shell=start.shared_shell + 1)])]
+    stack = next((few.parent / "particles").glob("*.mrcs"))
+    os.utime(stack, ns=(0, stack.stat().st_mtime_ns + 10 ** 9))  # other images under the same names
+    others.append(open_inputs(run, torch.device("cpu"), TUNING))
+    star = few.parent / "particles" / "particles.star"
+    star.write_text(star.read_text() + "# of other micrographs\n")
+    others.append(open_inputs(run, torch.device("cpu"), TUNING))
     made = [fullres.settings_of(run, one) for one in (inputs, *others)]
     assert all(one != other for place, one in enumerate(made) for other in made[:place])
 

@@ -155,12 +155,12 @@ def test_half_sets_that_go_with_a_state_are_drawn_anew_for_all(one_half_each, ca
     data, label, rotations, shifts = simulated([blobs(0), blobs(1)], 60, 0.5)
     found = assignment(data, label, rotations, shifts, 2)
     given = (1 + (label if one_half_each else np.arange(120) % 2)).astype(np.uint8)
-    particle_id = np.arange(1, 121)
-    used = each_state.half_sets_of_all(problem_of(data, half_set=given), found, particle_id)
+    twin_id = np.arange(120) // 2  # every image has two rows
+    used = each_state.half_sets_of_all(problem_of(data, half_set=given), found, twin_id)
     assert smaller_halves(found, used).min() > 0.3
     if one_half_each:
         assert smaller_halves(found, given).max() == 0
-        assert np.array_equal(used, drawn_half_sets(particle_id))
+        assert np.array_equal(used, drawn_half_sets(twin_id)) and np.array_equal(used[::2], used[1::2])
         assert "state 1 has 0.0 % of its images in the smaller one" in capsys.readouterr().out
     else:
         assert used is given

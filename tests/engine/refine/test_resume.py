@@ -22,6 +22,7 @@ from vaegan_engine.physics.map_alignment import AlignedMap
 from vaegan_engine.refine import refine
 from vaegan_engine.refine.detail import common_frame
 from vaegan_engine.refine.inputs import open_images, with_data
+from vaegan_engine.refine.problem import GivenPoses
 from vaegan_engine.refine.resume import settings_of
 from vaegan_engine.refine.rounds import contrast, join_states
 from vaegan_engine.refine.start import ab_initio
@@ -250,3 +251,12 @@ def test_a_broken_checkpoint_is_named(tmp_path):
     np.savez(path, _value=np.array([{"a": 1}], dtype=object))  # a pickle
     with pytest.raises(DataError, match="cannot be read"):
         steps.read("first_states")
+
+
+def test_other_poses_of_the_same_particles_are_other_settings(small_run, tmp_path):
+    run = with_data(small_run[0])
+    cache = open_images(run, tmp_path, True)
+    poses = GivenPoses(torch.eye(3).expand(len(cache), 3, 3), torch.zeros(len(cache), 2))
+    turned, moved = replace(poses, rotations=poses.rotations.flip(1)), replace(poses, shifts_px=torch.ones(1))
+    made = [settings_of(run, cache, None, one) for one in (None, poses, turned, moved)]
+    assert all(one != other for place, one in enumerate(made) for other in made[:place])

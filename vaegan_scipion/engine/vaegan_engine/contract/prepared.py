@@ -41,6 +41,7 @@ class CacheMeta:
     ctf_present: bool
     ids_are_rows_of: str
     notes: List[str] = field(default_factory=list)
+    pixels: str = ""  # digest of the images; "": made before it was kept
 
     def difference(self, data: DataConfig, star_sha256: str) -> str:
         """Why the images are not those of a star file with these settings; "" where they are."""

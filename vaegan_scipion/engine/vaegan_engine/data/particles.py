@@ -11,7 +11,7 @@ import numpy as np
 
 from ..contract.errors import DataError
 from ..contract.settings import DataConfig
-from .image_names import ImageNames, find_images, split_names
+from .image_names import find_images, split_names
 from .optics import pixel_size_ang, read_ctf, unit_ctf
 from .stacks import StackHeader, common_box_px
 from .star_files import RelionTable, read_star
@@ -32,6 +32,7 @@ class ParticleTable:
     slice_index: np.ndarray  # (n,) int64, 0-based image in its stack
     ctf: np.ndarray  # (n, 8) float32, columns as ctf.CTF_COLUMNS
     half_set: np.ndarray  # (n,) uint8, 1 or 2
+    twin_id: np.ndarray  # (n,) int64, lowest id of the star file's rows that name the same image
     pixel_size_ang: float
     box_px: int
     ctf_present: bool  # False: the CTF columns were ignored and ctf means 1 everywhere
@@ -62,7 +63,8 @@ def load_particles(data: DataConfig) -> ParticleTable:
     table = read_star(star)
     ids = particle_ids(table)
     names = split_names(table)
-    halves, said = half_sets(table, ids, names)
+    twin = names.first_of_same(ids)
+    halves, said = half_sets(table, ids, twin)
     notes += said
     rows = _chosen_rows(table, halves, data.max_images, data.half_set)
     places = find_images(table, names, rows, data.stack)
@@ -75,8 +77,8 @@ def load_particles(data: DataConfig) -> ParticleTable:
     size_ang, said = pixel_size_ang(table, rows, places.headers)
     notes += said
     return ParticleTable(star, ids[rows], rows + 1, places.headers, places.stack_index, places.slice_index, ctf,
-                         halves[rows], size_ang, box_px, not data.ignore_ctf, not table.has(PARTICLE_ID),
-                         table.sha256, tuple(f"{star}: {note}" for note in notes))
+                         halves[rows], ids[twin][rows], size_ang, box_px, not data.ignore_ctf,
+                         not table.has(PARTICLE_ID), table.sha256, tuple(f"{star}: {note}" for note in notes))
 
 
 def particle_ids(table: RelionTable) -> np.ndarray:
@@ -93,12 +95,12 @@ def particle_ids(table: RelionTable) -> np.ndarray:
     return ids
 
 
-def half_sets(table: RelionTable, particle_id: np.ndarray, names: ImageNames) -> tuple[np.ndarray, list[str]]:
+def half_sets(table: RelionTable, particle_id: np.ndarray, twin: np.ndarray) -> tuple[np.ndarray, list[str]]:
     """(n,) uint8 of 1 and 2: ``rlnRandomSubset`` where it splits the set, else drawn from the id; and what to say.
 
-    0 and 1 are taken as 1 and 2 (cryoSPARC counts from 0). Rows that name one image are drawn into one half.
+    0 and 1 are taken as 1 and 2 (cryoSPARC counts from 0). Rows that name one image (``twin`` (n,): the first of
+    them, ``ImageNames.first_of_same``) are drawn into one half.
     """
-    twin = names.first_of_same(particle_id)
     n_twins = int((twin != np.arange(len(twin))).sum())
     notes, halves = [], drawn_half_sets(particle_id[twin])
     if table.has(RANDOM_SUBSET):

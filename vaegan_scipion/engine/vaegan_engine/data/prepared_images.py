@@ -2,7 +2,7 @@
 
 ========================= ======================================================
 ``images.npy``            (n, d, d) float16, protein white, normalised
-``table.npz``             particle_id, ctf, half_set; stack_files for the check below
+``table.npz``             particle_id, ctf, half_set, twin_id; stack_files for the check below
 ``meta.json``             what the cache was made from; written last
 ========================= ======================================================
 
@@ -69,6 +69,8 @@ class ParticleCache:
     ctf_present: bool  # False: ctf means 1 everywhere
     ids_are_rows_of: str = ""  # SHA-256 of the star file whose row numbers the ids are; "": ids of their own
     notes: tuple[str, ...] = ()  # what was ignored or changed when the images were prepared, a sentence each
+    pixels: str = ""  # digest of the images; "": not known
+    twins: np.ndarray | None = None  # (n,) int64 as ``twin_id``; None: not known
 
     def __len__(self) -> int:
         return len(self.particle_id)
@@ -79,10 +81,15 @@ class ParticleCache:
 
         return Images(self.images, self.ctf, self.pixel_size_ang, device)
 
+    @property
+    def twin_id(self) -> np.ndarray:
+        """Of each row the lowest id of the rows that name the same image ``(n,)``; its own where that is not known."""
+        return self.particle_id if self.twins is None else self.twins
+
     def digest(self) -> str:
-        """Text that other particles, or the same with another CTF or half set, do not have."""
+        """Text that other particles, or the same with another CTF, half set or image, do not have."""
         ctf = self.ctf if self.ctf[:, 7:].any() else self.ctf[:, :7]  # no image flipped: as before that column
-        return digest(self.particle_id, self.half_set, ctf)
+        return digest(self.particle_id, self.half_set, ctf, np.frombuffer(self.pixels.encode(), np.uint8))
 
 
 def digest(*arrays: np.ndarray) -> str:
@@ -142,7 +149,7 @@ def _open(data: DataConfig, folder: Path, star_digest: str) -> tuple[ParticleCac
             return None, reason
         table = read_npz(folder / TABLE_NPZ)
         files = [data.stack] if data.stack else _unpacked(table["stack_files"], Path(data.particles))
-        if _stat_digest(files) != meta.stacks:
+        if stat_digest(files) != meta.stacks:
             return None, "the image stacks changed"
         images = np.load(folder / IMAGES_NPY, mmap_mode="r")
         n, box_px = len(table["particle_id"]), data.box_px
@@ -152,10 +159,11 @@ def _open(data: DataConfig, folder: Path, star_digest: str) -> tuple[ParticleCac
         return None, f"it is damaged or its stacks moved: {error}"
     return ParticleCache(images, table["particle_id"], table["ctf"], table["half_set"],
                          meta.pixel_size_ang, box_px, meta.original_pixel_size_ang, meta.original_box_px,
-                         meta.ctf_present, meta.ids_are_rows_of, tuple(meta.notes)), ""
+                         meta.ctf_present, meta.ids_are_rows_of, tuple(meta.notes), meta.pixels,
+                         table.get("twin_id")), ""
 
 
-def _stat_digest(files: Sequence[str | Path]) -> str:
+def stat_digest(files: Sequence[str | Path]) -> str:
     """Digest of sizes and modification times, in order."""
     digest = hashlib.sha256()
     for file in files:
@@ -178,20 +186,20 @@ def _build(data: DataConfig, table: ParticleTable, folder: Path, progress: bool)
     files = [header.path for header in table.headers]
     cropped_px = cropped_box_px(table.box_px, data.crop_frac)
     meta = CacheMeta(
-        FORMAT, table.sha256, _stat_digest(files), bool(data.stack),
+        FORMAT, table.sha256, stat_digest(files), bool(data.stack),
         {name: getattr(data, name) for name in IMAGE_FIELDS},
         image_preparation.training_pixel_size_ang(table.pixel_size_ang, cropped_px, data.box_px),
         table.pixel_size_ang, table.box_px, table.ctf_present, table.sha256 if table.ids_are_rows else "")
     needed_bytes = len(table) * (2 * data.box_px ** 2 + table.ctf[0].nbytes + 9) + SPARE_BYTES
     with _whole_or_nothing(folder, needed_bytes) as parts:
         with open(parts[IMAGES_NPY], "wb") as stream:
-            notes = _write_images(stream, data, table, progress)
+            notes, pixels = _write_images(stream, data, table, progress)
             stream.flush()
             os.fsync(stream.fileno())
         with open(parts[TABLE_NPZ], "wb") as stream:
             np.savez(stream, particle_id=table.particle_id, ctf=table.ctf, half_set=table.half_set,
-                     stack_files=_packed(files, table.star))
-        meta = replace(meta, notes=[*table.notes, *notes])
+                     twin_id=table.twin_id, stack_files=_packed(files, table.star))
+        meta = replace(meta, notes=[*table.notes, *notes], pixels=pixels)
         parts[META_JSON].write_text(json.dumps(to_json(meta), indent=2, allow_nan=False) + "\n")
 
 
@@ -244,8 +252,9 @@ def _disk_full(folder: Path, needed_bytes: int, free_bytes: int) -> DataError:
                      "Free some space, choose another output folder, or use a smaller box_px or max_images.")
 
 
-def _write_images(stream: BinaryIO, data: DataConfig, table: ParticleTable, progress: bool) -> list[str]:
-    """Prepare all images; returns what to say about them."""
+def _write_images(stream: BinaryIO, data: DataConfig, table: ParticleTable, progress: bool
+                  ) -> tuple[list[str], str]:
+    """Prepare all images; returns what to say about them, and their digest."""
     n, box_px = len(table), data.box_px
     n_hot, fingerprint = np.zeros(n, np.int64), np.zeros(n, np.uint64)
     np.lib.format.write_array_header_1_0(
@@ -264,7 +273,7 @@ def _write_images(stream: BinaryIO, data: DataConfig, table: ParticleTable, prog
             stream.write(stored.tobytes())
             bar.update(len(images))
     _, first, group = np.unique(fingerprint, return_index=True, return_inverse=True)
-    return _image_notes(table, n_hot, first[group])
+    return _image_notes(table, n_hot, first[group]), digest(fingerprint)
 
 
 def _image_notes(table: ParticleTable, n_hot: np.ndarray, twin: np.ndarray) -> list[str]:

@@ -20,7 +20,7 @@ from ..contract.symmetry import NO_SYMMETRY
 from ..data.particle_tables import read_cluster_rows
 from ..data.particles import load_particles
 from ..data.pose_table import PoseTable, read_poses
-from ..data.prepared_images import digest
+from ..data.prepared_images import digest, stat_digest
 from ..data.star_files import RelionTable, read_star
 from ..data.streamed_images import StreamedImages
 from ..physics.fsc import soft_sphere_mask
@@ -64,13 +64,14 @@ class Inputs:
     ids_are_rows_of: str
     background: Callable[[np.ndarray], tuple[float, float]]  # mean and deviation in the stacks of some particles
     symmetry: str = NO_SYMMETRY  # of the states' maps
+    files: str = ""  # SHA-256 of the star file, sizes and times of its stacks
 
     def digest(self) -> str:
-        """Text that other particles, poses, contrasts, half sets or masks do not have."""
+        """Text that other particles, images, noise groups, poses, contrasts, half sets or masks do not have."""
         contrast = self.images.contrast
         return digest(self.particle_id, self.label, self.half_set, self.images.ctf, self.rotations.cpu().numpy(),
                       self.shifts_px.cpu().numpy(), self.mask.cpu().numpy(),
-                      np.empty(0) if contrast is None else contrast)
+                      np.empty(0) if contrast is None else contrast, np.frombuffer(self.files.encode(), np.uint8))
 
 
 def open_inputs(run: FullresRun, device: torch.device, tuning: FullresTuning) -> Inputs:
@@ -104,7 +105,8 @@ def open_inputs(run: FullresRun, device: torch.device, tuning: FullresTuning) ->
         streamed.data, read_star(Path(data.particles)), images, table.row_number[rows] - 1, table.particle_id[rows],
         poses.label[here], half_sets_of(poses, here, folder), euler_to_matrix(*angles_deg.T).float().to(device),
         shifts_px.float().to(device), starts, mask_of(folder, starts, images, tuning).to(device),
-        table.sha256 if table.ids_are_rows else "", lambda some: streamed.background(rows[some]), poses.symmetry)
+        table.sha256 if table.ids_are_rows else "", lambda some: streamed.background(rows[some]), poses.symmetry,
+        table.sha256 + stat_digest([header.path for header in table.headers]))
     for note in table.notes:
         print(note, flush=True)
     check_halves(inputs, folder)

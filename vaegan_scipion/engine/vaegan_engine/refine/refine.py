@@ -86,7 +86,7 @@ def run_states(asked: StatesRun, out_dir: Path, resume: bool = False, tuning: Re
         check(run, cache, tuning.min_state)
         problem = problem_of(run, cache, device, tuning, out_dir / result_files.CACHE)
         maps = cluster_maps(run, cache.box_px, cache.pixel_size_ang)
-        steps = Checkpoints(out_dir, settings_of(run, cache, maps), device, resume)
+        steps = Checkpoints(out_dir, settings_of(run, cache, maps, problem.poses), device, resume)
         if resume and steps.finished():
             print(f"{out_dir}: the refinement is finished")
             return read_record(StatesSummary, out_dir / result_files.STATES_JSON, "states")
@@ -97,7 +97,7 @@ def run_states(asked: StatesRun, out_dir: Path, resume: bool = False, tuning: Re
               f"on {compute.describe(device)}")
         print(f"resolution: {shells_text(problem.settings, problem.images)}", flush=True)
         with stoppable(out_dir):
-            problem, refined = refine(problem, maps, cache.particle_id, recorder)
+            problem, refined = refine(problem, maps, cache.twin_id, recorder)
             if is_first():
                 output.write(problem, replace(cache, half_set=problem.half_set), refined, out_dir)
             processes.wait()
@@ -105,12 +105,15 @@ def run_states(asked: StatesRun, out_dir: Path, resume: bool = False, tuning: Re
     return read_record(StatesSummary, out_dir / result_files.STATES_JSON, "states")
 
 
-def refine(problem: Problem, maps: Tensor | None, particle_id: np.ndarray, recorder: Recorder
+def refine(problem: Problem, maps: Tensor | None, twin_id: np.ndarray, recorder: Recorder
            ) -> tuple[Problem, output.Refined]:
-    """All steps, and the problem as it is known after them; ``maps`` (c, d, d, d) to start from, where there are."""
+    """All steps, and the problem as it is known after them; ``maps`` (c, d, d, d) to start from, where there are.
+
+    ``twin_id``: of the images (``half_sets_of_all``).
+    """
     start = partial(ab_initio, problem, maps, recorder) if problem.poses is None else partial(known_start, problem)
     problem, assignment, evidence = find_states(problem, recorder.step("ab_initio", start), recorder)
-    problem = replace(problem, half_set=half_sets_of_all(problem, assignment, particle_id))
+    problem = replace(problem, half_set=half_sets_of_all(problem, assignment, twin_id))
     moving = [False] * assignment.n_states
     if evidence.structured:
         assignment, moving = follow_motions(problem, assignment, recorder)

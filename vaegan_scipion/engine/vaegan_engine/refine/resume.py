@@ -8,10 +8,12 @@ from torch import Tensor
 from ..contract import run_json
 from ..contract.settings import StatesRun
 from ..data.prepared_images import ParticleCache, digest
+from .problem import GivenPoses
 
 
-def settings_of(run: StatesRun, cache: ParticleCache, maps: Tensor | None) -> dict[str, Any]:
-    """All that a result depends on: settings, how the images were prepared, particles, maps to start from.
+def settings_of(run: StatesRun, cache: ParticleCache, maps: Tensor | None, poses: GivenPoses | None = None
+                ) -> dict[str, Any]:
+    """All that a result depends on: settings, how the images were prepared, particles, maps or poses to start from.
 
     ``run``: with the data settings that count (``inputs.with_data``). Paths, device and number of threads are left
     out: a folder may be moved, and go on elsewhere.
@@ -23,4 +25,6 @@ def settings_of(run: StatesRun, cache: ParticleCache, maps: Tensor | None) -> di
             **{f"data.{name}": value for name, value in data.items()
                if name not in ("particles", "stack", "prepared_dir")},
             "n_particles": len(cache), "box_px": cache.box_px, "particles": cache.digest(),
-            "maps of the clusters": "none" if maps is None else digest(maps.cpu().numpy())}
+            "maps of the clusters": "none" if maps is None else digest(maps.cpu().numpy()),
+            **({} if poses is None else {"given poses": digest(poses.rotations.cpu().numpy(),
+                                                               poses.shifts_px.cpu().numpy())})}

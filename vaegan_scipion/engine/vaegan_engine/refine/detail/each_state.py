@@ -43,15 +43,18 @@ def follow_motions(problem: Problem, assignment: Assignment, recorder: Recorder)
     return assignment, moving
 
 
-def half_sets_of_all(problem: Problem, assignment: Assignment, particle_id: np.ndarray) -> np.ndarray:
-    """Half sets ``(n,)`` that every state has both of: drawn anew where those given go with a state."""
+def half_sets_of_all(problem: Problem, assignment: Assignment, twin_id: np.ndarray) -> np.ndarray:
+    """Half sets ``(n,)`` that every state has both of: drawn anew where those given go with a state.
+
+    By ``twin_id`` (n,): rows that name one image have one, and go into one half.
+    """
     parts, min_frac = smaller_halves(assignment, problem.half_set), problem.tuning.half_maps.min_half_frac
     if parts.min() >= min_frac:
         return problem.half_set
     print(f"half sets of the particles: state {int(parts.argmin()) + 1} has {100 * parts.min():.1f} % of its images in "
           f"the smaller one, at least {100 * min_frac:g} % is asked for: NOT USED, both halves are drawn anew "
           "for all states", flush=True)
-    return drawn_half_sets(particle_id)
+    return drawn_half_sets(twin_id)
 
 
 def refine_details(problem: Problem, assignment: Assignment, moving: list[bool], recorder: Recorder
