@@ -17,6 +17,7 @@ from vaegan_engine.data.star_files import read_star
 from vaegan_engine.evaluation.checks import halves
 from vaegan_engine.latent.embed import run_embed
 from vaegan_engine.latent.traverse import run_traverse
+from vaegan_engine.networks.vae_gan import Frame
 from vaegan_engine.physics.rotations import euler_to_matrix
 from vaegan_engine.reconstruction.map_family import Spreads, seen
 from vaegan_engine.simulation.simulate import SimulateOptions, run_simulate
@@ -219,3 +220,31 @@ def test_poses_of_a_symmetric_map_are_refused(folder, tmp_path):
     with pytest.raises(DataError, match="the poses are of symmetry D4; a training has none") as caught:
         train.run_train(tiny(folder, data={"poses_dir": str(tmp_path / "poses")}), tmp_path / "out")
     assert "relax_symmetry D4" in caught.value.hint
+
+
+def test_half_sets_are_those_that_the_poses_were_refined_in(folder, tmp_path):
+    """States draw anew what goes with a state; the star file's half sets are then not those of its maps."""
+    cache = open_cache(tiny(folder).data, tmp_path / "cache", False)
+    half_of = dict(zip(cache.particle_id.tolist(), (3 - cache.half_set).tolist(), strict=True))
+    rows = result_files.read_csv(folder / "poses" / result_files.PARTICLES_CSV)
+    result_files.write_csv(tmp_path / "poses" / result_files.PARTICLES_CSV, [*rows[0], "half_set"],
+                           [[*row.values(), half_of[int(row["particle_id"])]] for row in rows])
+    own, anew = (posed_particles(tiny(folder, data={"poses_dir": str(where / "poses")}), cache, torch.device("cpu"))
+                 for where in (folder, tmp_path))
+    assert np.array_equal(anew.half_set, 3 - own.half_set) and anew.half_set.dtype == np.uint8
+    assert anew.half_set.tolist() == [half_of[i] for i in anew.particle_id.tolist()]
+
+
+def test_dropout_of_a_step_does_not_depend_on_what_was_drawn_before(folder, tmp_path):
+    """As a training goes on after a resume, whose global random numbers are others."""
+    run = tiny(folder, model={"dropout": 0.5},
+               training={"likelihood_weight": 0.0, "adversarial_weight": 1.0, "start_rounds": 0, "batch_size": 8})
+    cache = open_cache(run.data, tmp_path, False)
+    images, critics = posed_particles(run, cache, torch.device("cpu")), []
+    for drawn in range(2):
+        trainer = PosedTrainer(run, Frame(cache.box_px, cache.pixel_size_ang), images, torch.device("cpu"))
+        trainer.begin()
+        torch.manual_seed(drawn)
+        trainer.step(torch.arange(8))
+        critics.append(torch.cat([p.flatten() for p in trainer.critic.parameters()]))
+    assert torch.equal(*critics)

@@ -81,6 +81,7 @@ def at_poses(run: TrainRun, cache: ParticleCache, table: PoseTable, device: torc
                         "Give the poses of these particles; rows are joined by particle id.")
     if len(rows) < len(cache):
         print(f"{len(cache) - len(rows)} of {len(cache)} particles have no pose or are junk: left out", flush=True)
+    cache = with_half_sets_of(cache, table, rows, here)
     contrast = np.ones(len(cache), np.float32)
     contrast[rows] = table.contrast[here]
     images = replace(cache.on(device), contrast=contrast)
@@ -93,3 +94,15 @@ def at_poses(run: TrainRun, cache: ParticleCache, table: PoseTable, device: torc
         torch.deg2rad(angles[:, 2]).float().to(device), make_band(working_box_px(radius, cache.box_px), radius, device),
         cache.particle_id[rows].astype(np.int64), cache.half_set[rows].astype(np.uint8),
         digest(table.particle_id[here], table.angles_deg[here], table.shifts_ang[here], table.contrast[here]))
+
+
+def with_half_sets_of(cache: ParticleCache, table: PoseTable, rows: np.ndarray, here: np.ndarray) -> ParticleCache:
+    """Particles in the half sets that their poses were refined in, where these are known of all (``here``).
+
+    Those of the star file are not always these: ``states`` draws anew what goes with a state.
+    """
+    if table.half_set is None or not np.isin(table.half_set[here], (1, 2)).all():
+        return cache
+    half_set = cache.half_set.copy()
+    half_set[rows] = table.half_set[here]
+    return replace(cache, half_set=half_set)

@@ -27,6 +27,7 @@ from . import losses
 from .posed_images import PosedParticles
 from .posed_pairs import Pairs
 from .preview import PosedPreview
+from .seeded_dropout import seeded_dropout
 
 N_SAMPLES = 4  # of each image's z in a step
 N_MOMENT_SAMPLES = 8  # for the maps
@@ -182,9 +183,10 @@ class PosedTrainer:
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
-        stats = self._likelihood_step(rows) if self.likely else {}
-        if self.config.adversarial_weight > 0:
-            stats |= self._adversarial_step(rows[:self.config.adversarial_batch])
+        with seeded_dropout(self.run, self.images_seen, self.device):
+            stats = self._likelihood_step(rows) if self.likely else {}
+            if self.config.adversarial_weight > 0:
+                stats |= self._adversarial_step(rows[:self.config.adversarial_batch])
         before = self.images_seen
         self.images_seen += len(rows)
         length = 1000 * self.config.round_kimg

@@ -1,9 +1,6 @@
 """One training step of the VAE-GAN. No files, no prints, no host synchronisation here."""
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor, nn
 
@@ -14,6 +11,7 @@ from ..networks.vae_gan import Frame, build_with_critic
 from . import losses
 from .pose_watch import N_TRACKED, camera_completeness
 from .preview import Preview
+from .seeded_dropout import seeded_dropout
 
 
 class Trainer:
@@ -67,16 +65,6 @@ class Trainer:
             left = 1 - kimg / c.total_kimg
         return c.lr_final_frac + (1 - c.lr_final_frac) * left
 
-    @contextmanager
-    def _dropout_seed(self) -> Iterator[None]:
-        """Seed dropout, which draws from torch's global generator, by run and step; then restore it."""
-        if self.model.dropout == 0:
-            yield
-            return
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(((self.run.compute.seed << 40) + self.images_seen) % 2 ** 63)
-            yield
-
     def step(self, real: Tensor, ctf_table: Tensor) -> dict[str, Tensor]:
         """Train on a batch ``real (n, d, d)`` with its CTF rows ``(n, 8)``.
 
@@ -90,7 +78,7 @@ class Trainer:
         averages: list[tuple[nn.Module, nn.Module]] = []
         if self.vae_gan.encoder is not None and self.vae_gan.encoder_ema is not None:
             averages.append((self.vae_gan.encoder_ema, self.vae_gan.encoder))
-        with self._dropout_seed():
+        with seeded_dropout(self.run, self.images_seen, self.device):
             if self.images_seen >= self.config.total_kimg * 1000:
                 stats = self._encoder_step_averaged(ctf)
             else:
