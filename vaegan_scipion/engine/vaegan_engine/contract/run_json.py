@@ -16,11 +16,17 @@ from .settings import CONTRACT_VERSION, RUN_TYPES, AnyRun, TrainRun
 
 
 def read_training(run_dir: str | Path) -> TrainRun:
-    """Settings of the training in a folder. Raises ConfigError or DataError."""
-    run = run_json.read_run(Path(run_dir) / result_files.RUN_JSON)
+    """Settings of the training in a folder. Raises ConfigError or DataError.
+
+    One that was begun before there was ``penalty_every`` had a penalty in every step.
+    """
+    path = Path(run_dir) / result_files.RUN_JSON
+    run = run_json.read_run(path)
     if not isinstance(run, TrainRun):
         raise DataError(f"{run_dir}: its run.json is a '{run.command}', not a training.",
                         "Give the --out folder of train3d or train2d.")
+    if not run.data.posed and "penalty_every" not in json.loads(path.read_text()).get("training", {}):
+        run = dataclasses.replace(run, training=dataclasses.replace(run.training, penalty_every=1))
     return run
 
 
