@@ -2,9 +2,11 @@
 from dataclasses import replace
 
 import pytest
-from vaegan_engine.cli.main import box_was_asked_for
+from vaegan_engine.cli.main import main, was_asked_for
 from vaegan_engine.contract.settings import DataConfig
 from vaegan_engine.data.fitting_box import fitting_box, optics_image_px
+from vaegan_engine.evaluation.forecast import forecasts
+from vaegan_engine.training import train
 
 STAR = """
 data_optics
@@ -47,4 +49,16 @@ def test_nothing_is_known_of_other_files(tmp_path):
 @pytest.mark.parametrize(("values", "settings", "asked"), [
     ({"data": {"particles": "x"}}, (), False), ({"data": {"box_px": 48}}, (), True), ({}, ("data.box_px=40",), True)])
 def test_a_box_that_was_asked_for_stays(values, settings, asked):
-    assert box_was_asked_for(values, settings) == asked
+    assert was_asked_for("data", "box_px", values, settings) == asked
+
+
+@pytest.mark.parametrize(("size", "more", "band"), [
+    (20, [], 7.0), (31, [], 11.0), (32, [], 12.0),
+    (20, ["--set", "training.band_shells=5"], 5.0)])
+def test_a_band_that_nobody_asked_for_has_room_in_the_box(tmp_path, monkeypatch, size, more, band):
+    begun = []
+    monkeypatch.setattr(train, "run_train", lambda run, out, resume=False: begun.append(run))
+    monkeypatch.setattr(forecasts, "say", lambda *_: None)
+    given = star(tmp_path, size).particles
+    assert main(["train3d", "--particles", given, "--poses", str(tmp_path), "--out", str(tmp_path / "x"), *more]) == 0
+    assert begun[0].training.band_shells == band

@@ -12,6 +12,7 @@ from typing import Any
 
 from .. import __version__
 from ..contract import run_json
+from ..contract.boxes import max_band_shells
 from ..contract.errors import EXIT_DONE, EXIT_SIGINT, ConfigError, DataError, EngineError
 from ..contract.presets import build_run, parse_setting
 from ..contract.run_json import from_dict, merged
@@ -94,19 +95,30 @@ def run_command(command: Command, args: argparse.Namespace) -> None:
         return
     cls = command.load("settings")
     values = given(cls, args)
-    asked = box_was_asked_for(values, args.set if command.presets else ()) or bool(command.presets and args.config)
+    asked = (was_asked_for("data", "box_px", values, args.set if command.presets else ())
+             or bool(command.presets and args.config))
     settings = (train_settings(command.name, values, args.config, args.set) if command.presets
                 else from_dict(cls, values, "settings"))
     if not asked and getattr(settings, "data", None) is not None and settings.data.box_px == DataConfig().box_px:
         from ..data.fitting_box import fitting_box
 
         settings = dataclasses.replace(settings, data=fitting_box(settings.data))
+        if command.presets and not was_asked_for("training", "band_shells", values, args.set):
+            settings = with_fitting_band(settings)
     start(command, settings, args.out, args)
 
 
-def box_was_asked_for(values: dict[str, Any], settings: Sequence[str]) -> bool:
-    """Whether options or ``--set`` name the training box."""
-    return "box_px" in values.get("data", {}) or any(text.startswith("data.box_px=") for text in settings)
+def was_asked_for(section: str, key: str, values: dict[str, Any], settings: Sequence[str]) -> bool:
+    """Whether options or ``--set`` name a setting."""
+    return key in values.get(section, {}) or any(text.startswith(f"{section}.{key}=") for text in settings)
+
+
+def with_fitting_band(run: TrainRun) -> TrainRun:
+    """A training with poses whose band, where nobody asked for one, has room in a box that was fitted to the images."""
+    most = max_band_shells(run.data.box_px)
+    if not run.data.posed or run.training.band_shells <= most:
+        return run
+    return dataclasses.replace(run, training=dataclasses.replace(run.training, band_shells=most))
 
 
 def start(command: Command, settings: Any, out_dir: Path | None, args: argparse.Namespace) -> None:

@@ -16,3 +16,8 @@ def fitting_box_px(image_px: int, crop_frac: float, default_px: int) -> int:
     """
     kept_px = cropped_box_px(image_px, crop_frac) // STEP_PX * STEP_PX
     return kept_px if LEAST_PX <= kept_px < default_px else default_px
+
+
+def max_band_shells(box_px: int) -> float:
+    """The most Fourier shells that a training with poses may use: half of the box less one."""
+    return box_px / 2 - 1

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from math import log
 from typing import Any, Dict
 
+from .boxes import max_band_shells
 from .errors import ConfigError, DataError
 from .run_json import from_dict, merged, to_dict
 from .setting import check_settings, field_of, limit_problem, limits_text
@@ -179,6 +180,6 @@ def check_posed(run: TrainRun) -> None:
                           "Use a likelihood_weight of 1.")
     if training.encoder_kimg:
         raise ConfigError(f"training.encoder_kimg is {training.encoder_kimg:g} with poses.", "Use encoder_kimg 0.")
-    if training.band_shells > data.box_px / 2 - 1:
+    if training.band_shells > max_band_shells(data.box_px):
         raise ConfigError(f"training.band_shells is {training.band_shells:g}.",
-                          f"Use at most {data.box_px / 2 - 1:g}, half of the box less one.")
+                          f"Use at most {max_band_shells(data.box_px):g}, half of the box less one.")
