@@ -51,7 +51,8 @@ def as_of_a_gpu(images: Any, model: Any, n_rotations: int, turn: Tensor) -> Any:
 def paired(problem: Problem, found: Assignment, _: Any) -> list[Any]:
     pairs = join_states.separate_pairs(problem, found, SHELL, torch.Generator().manual_seed(0))
     swapped = join_states.exchange_poses(problem, found, (0, 1), SHELL)
-    return [pairs[0].agreement, pairs[0].valley, swapped.rotations]
+    rotations, shifts_px = swapped.poses(np.arange(len(problem)))  # in the other state's map none is determined
+    return [pairs[0].agreement, pairs[0].valley, rotations, shifts_px]
 
 
 def searched(problem: Problem, found: Assignment, _: Any) -> list[Any]:
