@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(REPOSITORY / "vaegan_scipion" / "engine"))
+ENGINE = str(REPOSITORY / "vaegan_scipion" / "engine")
+sys.path.insert(0, ENGINE)
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (ENGINE, os.environ.get("PYTHONPATH"))))  # of processes started
 
 
 def pytest_configure(config):

@@ -14,7 +14,7 @@ from vaegan_engine.reconstruction.images import Images, image_power
 from vaegan_engine.reconstruction.least_squares import reconstruction
 from vaegan_engine.reconstruction.map_mixture import MapMixture
 from vaegan_engine.reconstruction.masked_images import Circle, MaskedImages, masked, noise_deviation
-from vaegan_engine.reconstruction.pose_search import search_all
+from vaegan_engine.reconstruction.pose_search import PoseGrid, search_all
 from vaegan_engine.reconstruction.posed_images import Coefficients, PosedImages
 
 CPU = torch.device("cpu")
@@ -99,7 +99,7 @@ def test_poses_of_crowded_particles_are_those_of_the_particle():
 
     def error_deg(images: Images) -> float:
         model = MapMixture(map_[None], image_power(images), within(torch.ones(box_px, box_px, box_px)))
-        found = search_all(images, model, np.arange(n), 8.0, 2000, 1.0)
+        found = search_all(images, model, np.arange(n), PoseGrid(8.0, 2000, 1.0))
         return float(rotation_distance_deg(found.rotations[:, 0], rotations).median())
 
     clean, seen, plain = error_deg(alone_images), error_deg(masked(data, Circle(8.5, 2.0))), error_deg(data)
