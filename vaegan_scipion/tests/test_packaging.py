@@ -52,9 +52,9 @@ print(vaegan_engine.__path__[0])
 
 
 def package_files(folder):
-    """Files of the package below a folder, as relative paths."""
+    """Files of the package below a folder, as relative paths; not what Python and numba compiled when it ran."""
     return sorted(str(path.relative_to(folder)) for path in (folder / PACKAGE).rglob("*")
-                  if path.is_file() and path.suffix != ".pyc")
+                  if path.is_file() and "__pycache__" not in path.parts)
 
 
 @unittest.skipUnless((ROOT / "setup.py").exists(), "not a checkout")
