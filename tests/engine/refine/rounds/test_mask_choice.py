@@ -64,5 +64,6 @@ def test_words_say_what_to_do_at_the_edge():
     assert wording.mask_text(rows) == (
         "mask: radius 96 A (misfit of unseen images by radius: 80 A 171.7, 96 A 138.0, 110 A 140.0)")
     rows[1:] = replace(rows[1], kept=False), replace(rows[2], kept=True)
-    assert wording.mask_text(rows).endswith("; the particle reaches to the edge or past it: take a larger particle "
-                                            "diameter, or a larger box")
+    assert wording.mask_text(rows).endswith(
+        "; the widest mask is the best: the particle may reach to its edge or past it (then take a larger particle "
+        "diameter, or a larger box), or neighbours stand that near")

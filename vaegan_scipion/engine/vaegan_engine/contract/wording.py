@@ -55,7 +55,8 @@ def mask_text(rows: Sequence[MaskRow]) -> str:
     tried = ", ".join(f"{row.radius_ang:.0f} A {row.misfit:.1f}" for row in rows)
     text = f"mask: radius {kept.radius_ang:.0f} A (misfit of unseen images by radius: {tried})"
     if kept is rows[-1]:
-        text += "; the particle reaches to the edge or past it: take a larger particle diameter, or a larger box"
+        text += ("; the widest mask is the best: the particle may reach to its edge or past it (then take a larger "
+                 "particle diameter, or a larger box), or neighbours stand that near")
     return text
 
 
