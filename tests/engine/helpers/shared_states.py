@@ -9,15 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from vaegan_engine.contract.errors import EngineError
+from told_errors import errors_told
 from vaegan_engine.contract.settings import ComputeConfig, DataConfig
 from vaegan_engine.evaluation.device.measures import TOY
 from vaegan_engine.physics import slices
 from vaegan_engine.reconstruction import polar_search
 from vaegan_engine.refine.refine import run_states
 from vaegan_engine.refine.rounds import landscape
-from vaegan_engine.runtime import processes
-from vaegan_engine.runtime.place import is_first
 from vaegan_engine.runtime.step_store import Checkpoints
 
 BOX_PX = 16
@@ -51,14 +49,8 @@ def die_after(last):
 def main(star, out, how=""):
     if how != "--resume" and os.environ.get("RANK") == "1":
         die_after(how)
-    try:
+    with errors_told():
         refined(star, out, how == "--resume")
-    except EngineError as error:
-        if is_first():
-            print(error, file=sys.stderr)
-        else:
-            processes.tell_failure(error)
-        sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

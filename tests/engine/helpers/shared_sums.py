@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from vaegan_engine.contract.errors import DataError, EngineError
+from told_errors import errors_told
+from vaegan_engine.contract.errors import DataError
 from vaegan_engine.physics import shards
 from vaegan_engine.runtime import processes
 from vaegan_engine.runtime.place import is_first
@@ -41,18 +42,11 @@ def made(how=""):
 
 def main(out, how=""):
     shards.use_threads(1 + int(os.environ.get("RANK", 0)))  # their number does not matter
-    try:
-        with processes.joined(torch.device("cpu")):
-            values = made(how)
-            same = processes.told(repr(values).encode()) == repr(values).encode()
-            if is_first() or not same:
-                np.savez(out if same else out + "_other", **values)
-    except EngineError as error:
-        if is_first():
-            print(error, file=sys.stderr)
-        else:
-            processes.tell_failure(error)
-        sys.exit(error.exit_code)
+    with errors_told(), processes.joined(torch.device("cpu")):
+        values = made(how)
+        same = processes.told(repr(values).encode()) == repr(values).encode()
+        if is_first() or not same:
+            np.savez(out if same else out + "_other", **values)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import torch
 from fake_run import write_clusters
 from flat_pictures import PICTURES, blobs, make
 from particle_files import optics_columns, star_block
+from resumed import same_after_a_resume
 from vaegan_engine.contract import presets, result_files
 from vaegan_engine.contract.errors import ConfigError, DataError
 from vaegan_engine.contract.settings import EmbedRun, TraverseRun
@@ -14,11 +15,10 @@ from vaegan_engine.data.mrc_files import write_stack
 from vaegan_engine.data.particle_tables import read_latents
 from vaegan_engine.latent.embed import run_embed
 from vaegan_engine.latent.traverse import run_traverse
-from vaegan_engine.training import checkpoints, train
+from vaegan_engine.training import train
 from vaegan_engine.training.decoded import load_trained
 from vaegan_engine.training.plane_frames import common_turns_deg
 from vaegan_engine.training.plane_images import read_frame
-from vaegan_engine.training.posed_trainer import PosedTrainer
 
 BOX, N, PIXEL_ANG = 32, 240, 6.0
 EXTRA = (-0.02, -0.2, 0.05, 1.0)  # a blob that the second state of the first view has
@@ -119,27 +119,11 @@ def test_traversals_take_it_as_any_2d_training(folder, trained, tmp_path):
     assert len(result_files.read_csv(tmp_path / "traverse" / result_files.TRAVERSAL_CSV)) == 4
 
 
-def test_a_resumed_training_is_the_same_to_the_bit(folder, tmp_path, monkeypatch):
+def test_a_resumed_training_is_the_same_to_the_bit(folder, tmp_path):
     """Likelihood and critic both at work; the frame is that of the beginning."""
     run = tiny(folder, training={"adversarial_weight": 1.0, "total_kimg": 1.5, "round_kimg": 0.5, "tick_kimg": 0.4,
                                  "checkpoint_kimg": 0.4})
-    train.run_train(run, tmp_path / "whole")
-    step = PosedTrainer.step
-
-    def stumbling(self, rows):
-        if self.images_seen >= 1000:
-            raise KeyboardInterrupt
-        return step(self, rows)
-
-    monkeypatch.setattr(PosedTrainer, "step", stumbling)
-    with pytest.raises(KeyboardInterrupt):
-        train.run_train(run, tmp_path / "parts")
-    monkeypatch.setattr(PosedTrainer, "step", step)
-    train.run_train(run, tmp_path / "parts", resume=True)
-    a, b = (checkpoints.read(checkpoints.newest(tmp_path / x))["modules"] for x in ("whole", "parts"))
-    for module in a:
-        for key, value in a[module].items():
-            assert torch.equal(value, b[module][key]), (module, key)
+    same_after_a_resume(run, tmp_path)
     log = result_files.read_jsonl(tmp_path / "whole" / result_files.LOG_JSONL)[-1]
     assert {"critic_loss", "generator_loss", "kl"} <= log.keys()
 

@@ -1,6 +1,8 @@
 """Layers for images without edges, which a cyclic shift moves and does not change: convolution, halving."""
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,6 +12,7 @@ from torch.nn import functional
 from ..physics.shards import in_parts
 from . import cyclic_kernels as kernels
 
+Pass = Callable[[Tensor], Tensor]
 _TOGETHER = 8  # images that one thread works on at a time
 _PLANES_TOGETHER = 128  # planes of one channel, likewise
 
@@ -31,7 +34,9 @@ class AdaptivePolyphase(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if x.device.type == "cpu" and x.dtype == torch.float32:
-            halved: Tensor = _Take.apply(x, _strongest(x, self.blur), self.blur)
+            chosen, blurred = _strongest(x, self.blur), self.blur
+            halved: Tensor = _Linear.apply(x, partial(_taken, chosen=chosen, blurred=blurred),
+                                           partial(_given, chosen=chosen, blurred=blurred))
             return halved
         parts = components(x, self.blur)
         strongest = parts.detach().square().sum(dim=(2, 3, 4)).argmax(dim=1)
@@ -53,40 +58,33 @@ def _strongest(x: Tensor, blurred: bool) -> Tensor:
     return chosen
 
 
-class _Take(torch.autograd.Function):
-    """The chosen components; linear in the images, so its adjoint's adjoint is itself."""
+class _Linear(torch.autograd.Function):
+    """A linear pass ``there`` and its adjoint ``back``; the adjoint's adjoint is the pass itself."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, chosen: Tensor, blurred: bool) -> Tensor:
-        ctx.chosen, ctx.blurred = chosen, blurred
-        images, of = x.contiguous().numpy(), chosen.numpy()
-        n, c, h, w = x.shape
-        made = torch.empty(n, c, h // 2, w // 2)
-        into = made.numpy()
-        in_parts(lambda a, b: kernels.take(images[a:b], of[a:b], blurred, into[a:b]), n, _TOGETHER)
-        return made
+    def forward(ctx: Any, x: Tensor, there: Pass, back: Pass) -> Tensor:
+        ctx.there, ctx.back = there, back
+        return there(x.contiguous())
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return _Give.apply(gradient, ctx.chosen, ctx.blurred), None, None
+        return _Linear.apply(gradient, ctx.back, ctx.there), None, None
 
 
-class _Give(torch.autograd.Function):
-    """Adjoint of ``_Take``."""
+def _taken(x: Tensor, chosen: Tensor, blurred: bool) -> Tensor:
+    n, c, h, w = x.shape
+    made = torch.empty(n, c, h // 2, w // 2)
+    images, of, into = x.numpy(), chosen.numpy(), made.numpy()
+    in_parts(lambda a, b: kernels.take(images[a:b], of[a:b], blurred, into[a:b]), n, _TOGETHER)
+    return made
 
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, chosen: Tensor, blurred: bool) -> Tensor:
-        ctx.chosen, ctx.blurred = chosen, blurred
-        small, of = values.contiguous().numpy(), chosen.numpy()
-        n, c, h, w = values.shape
-        made = torch.empty(n, c, 2 * h, 2 * w)
-        into = made.numpy()
-        in_parts(lambda a, b: kernels.give(small[a:b], of[a:b], blurred, into[a:b]), n, _TOGETHER)
-        return made
 
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return _Take.apply(gradient, ctx.chosen, ctx.blurred), None, None
+def _given(values: Tensor, chosen: Tensor, blurred: bool) -> Tensor:
+    n, c, h, w = values.shape
+    made = torch.empty(n, c, 2 * h, 2 * w)
+    small, of, into = values.numpy(), chosen.numpy(), made.numpy()
+    in_parts(lambda a, b: kernels.give(small[a:b], of[a:b], blurred, into[a:b]), n, _TOGETHER)
+    return made
 
 
 class CyclicConv(nn.Conv2d):
@@ -102,40 +100,22 @@ class CyclicConv(nn.Conv2d):
 def cyclic_pad(x: Tensor, margin: int) -> Tensor:
     """Images ``(n, c, h, w)`` continued cyclically by ``margin`` px on all sides."""
     if margin and x.device.type == "cpu" and x.dtype == torch.float32 and margin <= min(x.shape[2:]):
-        padded: Tensor = _Pad.apply(x, margin)
+        padded: Tensor = _Linear.apply(x, partial(_padded, margin=margin), partial(_folded, margin=margin))
         return padded
     return functional.pad(x, (margin,) * 4, mode="circular") if margin else x
 
 
-class _Pad(torch.autograd.Function):
-    """Cyclic padding; linear, so its adjoint's adjoint is itself."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, margin: int) -> Tensor:
-        ctx.margin = margin
-        n, c, h, w = x.shape
-        made = torch.empty(n, c, h + 2 * margin, w + 2 * margin)
-        images, into = x.contiguous().flatten(0, 1).numpy(), made.flatten(0, 1).numpy()
-        in_parts(lambda a, b: kernels.pad(images[a:b], margin, into[a:b]), n * c, _PLANES_TOGETHER)
-        return made
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return _Fold.apply(gradient, ctx.margin), None
+def _padded(x: Tensor, margin: int) -> Tensor:
+    n, c, h, w = x.shape
+    made = torch.empty(n, c, h + 2 * margin, w + 2 * margin)
+    images, into = x.flatten(0, 1).numpy(), made.flatten(0, 1).numpy()
+    in_parts(lambda a, b: kernels.pad(images[a:b], margin, into[a:b]), n * c, _PLANES_TOGETHER)
+    return made
 
 
-class _Fold(torch.autograd.Function):
-    """Adjoint of ``_Pad``."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, margin: int) -> Tensor:
-        ctx.margin = margin
-        n, c, h, w = values.shape
-        made = torch.empty(n, c, h - 2 * margin, w - 2 * margin)
-        wide, into = values.contiguous().flatten(0, 1).numpy(), made.flatten(0, 1).numpy()
-        in_parts(lambda a, b: kernels.fold(wide[a:b], margin, into[a:b]), n * c, _PLANES_TOGETHER)
-        return made
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return _Pad.apply(gradient, ctx.margin), None
+def _folded(values: Tensor, margin: int) -> Tensor:
+    n, c, h, w = values.shape
+    made = torch.empty(n, c, h - 2 * margin, w - 2 * margin)
+    wide, into = values.flatten(0, 1).numpy(), made.flatten(0, 1).numpy()
+    in_parts(lambda a, b: kernels.fold(wide[a:b], margin, into[a:b]), n * c, _PLANES_TOGETHER)
+    return made
