@@ -16,6 +16,7 @@ from ..constants import PROGRAM_NAME
 from ..engine.vaegan_engine.contract import result_files
 from ..engine.vaegan_engine.contract.answer import Crossing, crossing
 from ..engine.vaegan_engine.contract.labels import UNASSIGNED, cluster_name
+from ..engine.vaegan_engine.contract.result_files import read_picture
 from ..engine_run import EngineError, result_file
 
 HALF_SET_ATTRIBUTE = "_rlnRandomSubset"
@@ -34,6 +35,10 @@ class Picture(NamedTuple):
 
     number: int
     path: str
+
+    def read(self) -> np.ndarray:
+        """Densities (d, d, d) or (d, d), as float32. Raises DataError of the engine."""
+        return read_picture(self.path, max(self.number - 1, 0))
 
 
 class Clusters(NamedTuple):

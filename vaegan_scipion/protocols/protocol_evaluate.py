@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from enum import Enum
-from typing import Any, Dict, List, Tuple
+from typing import Any, List, Optional, Tuple
 
 import mrcfile
 import numpy as np
@@ -19,9 +19,11 @@ from ..convert.same_particles import TOLERANCE_PX, why_others
 from ..engine.vaegan_engine.contract import result_files
 from ..engine.vaegan_engine.contract.drawings import frequencies_per_ang
 from ..engine.vaegan_engine.contract.errors import ConfigError
+from ..engine.vaegan_engine.contract.record import read_record
+from ..engine.vaegan_engine.contract.records import Evaluation, MapEvaluation
 from ..engine.vaegan_engine.contract.settings import EvaluateRun
 from ..engine.vaegan_engine.contract.symmetry import family_and_fold
-from ..engine_run import result_file
+from ..engine_run import has_result, result_file
 from .form_settings import add_setting, label_of
 from .protocol_base import VaeganProtBase, file_digest, set_digest
 from .protocol_classes_2d import VaeganProtClasses2D
@@ -105,7 +107,7 @@ class VaeganProtEvaluate(VaeganProtBase):
         self._runEngine(self._getSettings(), "evaluate", EVALUATION_DIR)
 
     def createOutputStep(self, digest: str, _threads: int) -> None:
-        rows, made = self.readEvaluation()["maps"], {}
+        rows, made = self.readEvaluation().maps, {}
         # the project keeps every output a run ever had: one that is not wanted any more is emptied
         if rows or self.hasAttribute("outputVolumes"):
             made = {"outputVolumes": self._makeVolumes(rows), "outputFSCs": self._makeFSCs(rows)}
@@ -113,23 +115,23 @@ class VaeganProtEvaluate(VaeganProtBase):
         for output in made.values():
             self._defineSourceRelation(self.inputClusters, output)
 
-    def _makeVolumes(self, rows: List[Dict[str, Any]]) -> Any:
+    def _makeVolumes(self, rows: List[MapEvaluation]) -> Any:
         volumes = self._createSetOfVolumes()
         volumes.setSamplingRate(self.inputClusters.get().getMapPixelSize())
         for row in rows:
-            path = str(result_file(self._getExtraPath(EVALUATION_DIR), row["aligned_file"]))
-            volumes.append(new_picture_item(True, Picture(0, path), row["voxel_size_ang"], self._title(row),
-                                            label=row["label"], correlation=float(row["correlation"]),
-                                            particles=row["n_particles"]))
+            path = str(result_file(self._getExtraPath(EVALUATION_DIR), row.aligned_file))
+            volumes.append(new_picture_item(True, Picture(0, path), row.voxel_size_ang, self._title(row),
+                                            label=row.label, correlation=row.correlation,
+                                            particles=row.n_particles))
         return volumes
 
-    def _makeFSCs(self, rows: List[Dict[str, Any]]) -> Any:
+    def _makeFSCs(self, rows: List[MapEvaluation]) -> Any:
         fscs = self._createSetOfFSCs()
         for row in rows:
-            frequencies = frequencies_per_ang(2 * (len(row["fsc"]) - 1), row["voxel_size_ang"])
+            frequencies = frequencies_per_ang(2 * (len(row.compared.fsc) - 1), row.voxel_size_ang)
             fsc = FSC(objLabel=self._title(row))
-            fsc.setData(frequencies[1:].tolist(), [float(x) for x in row["fsc"][1:]])
-            fsc._vaeganLabel = Integer(row["label"])
+            fsc.setData(frequencies[1:].tolist(), row.compared.fsc[1:])
+            fsc._vaeganLabel = Integer(row.label)
             fscs.append(fsc)
         return fscs
 
@@ -182,27 +184,29 @@ class VaeganProtEvaluate(VaeganProtBase):
         if values is None:
             return ["Nothing is compared yet."]
         lines = []
-        if "nmi" in values:
-            lines.append(f"NMI {values['nmi']:.3f}, AMI {values['ami']:.3f}, ARI {values['ari']:.3f}: "
-                         f"{values['clusters']} {names_of(self.inputClusters.get())[1]} against "
-                         f"{len(values['states'])} labels, {values['n_particles']} particles")
-            if values.get("unlabelled"):
-                lines.append(f"{values['unlabelled']} particles without a label were left out")
-        lines += [f"{self._title(row)}: {row['resolution_0.5_ang']:.1f} A at FSC 0.5, "
-                  f"{row['resolution_0.143_ang']:.1f} A at 0.143, "
-                  f"correlation {row['correlation']:.2f}" + (", other hand" if row["mirrored"] else "")
-                  for row in values["maps"]]
+        scores = values.labels
+        if scores is not None:
+            lines.append(f"NMI {scores.nmi:.3f}, AMI {scores.ami:.3f}, ARI {scores.ari:.3f}: "
+                         f"{scores.clusters} {names_of(self.inputClusters.get())[1]} against "
+                         f"{len(scores.states)} labels, {scores.n_particles} particles")
+            if scores.unlabelled:
+                lines.append(f"{scores.unlabelled} particles without a label were left out")
+        lines += [f"{self._title(row)}: {row.compared.resolution_05_ang:.1f} A at FSC 0.5, "
+                  f"{row.compared.resolution_0143_ang:.1f} A at 0.143, "
+                  f"correlation {row.correlation:.2f}" + (", other hand" if row.mirrored else "")
+                  for row in values.maps]
         return lines
 
     def _methods(self) -> List[str]:
         values, text = self._evaluationOrNone(), []
-        if values is not None and "nmi" in values:
+        if values is not None and values.labels is not None:
+            scores = values.labels
             text.append(f"The {names_of(self.inputClusters.get())[1]} agree with the labels to a normalised mutual "
-                        f"information of {values['nmi']:.2f} (adjusted {values['ami']:.2f}; "
-                        f"adjusted Rand index {values['ari']:.2f}).")
-        if values is not None and values["maps"]:
-            best = min(row["resolution_0.5_ang"] for row in values["maps"])
-            text.append(f"{len(values['maps'])} maps were aligned to reference maps over rotation, shift and hand; the "
+                        f"information of {scores.nmi:.2f} (adjusted {scores.ami:.2f}; "
+                        f"adjusted Rand index {scores.ari:.2f}).")
+        if values is not None and values.maps:
+            best = min(row.compared.resolution_05_ang for row in values.maps)
+            text.append(f"{len(values.maps)} maps were aligned to reference maps over rotation, shift and hand; the "
                         f"best agrees to {best:.1f} A at FSC 0.5.")
         return text
 
@@ -210,23 +214,22 @@ class VaeganProtEvaluate(VaeganProtBase):
         return ["Larsen2016"]
 
     # --------------------------- UTILS functions ---------------------------
-    def readEvaluation(self) -> Dict[str, Any]:
+    def readEvaluation(self) -> Evaluation:
         """`evaluation.json` of the run."""
-        return dict(
-            result_files.read_json(result_file(self._getExtraPath(EVALUATION_DIR), result_files.EVALUATION_JSON))
-        )
+        path = result_file(self._getExtraPath(EVALUATION_DIR), result_files.EVALUATION_JSON)
+        return read_record(Evaluation, path, "evaluate")
 
-    def _evaluationOrNone(self) -> Any:
-        path = self._getExtraPath(EVALUATION_DIR, result_files.EVALUATION_JSON)
-        return result_files.read_json(path) if os.path.exists(path) else None
+    def _evaluationOrNone(self) -> Optional[Evaluation]:
+        return self.readEvaluation() if has_result(self._getExtraPath(EVALUATION_DIR),
+                                                   result_files.EVALUATION_JSON) else None
 
-    def _title(self, row: Dict[str, Any]) -> str:
+    def _title(self, row: MapEvaluation) -> str:
         """ "cluster 1 against ribosome": a reference by its label in the project where it has one."""
         names = [volume.getObjLabel() or os.path.basename(volume.getFileName()) for volume in self._references()]
-        stem = os.path.splitext(row["reference"])[0].rsplit("_", 1)
+        stem = os.path.splitext(row.reference)[0].rsplit("_", 1)
         known = len(stem) == 2 and stem[0] == "reference" and 0 < int(stem[1]) <= len(names)
-        reference = names[int(stem[1]) - 1] if known else row["reference"]
-        return f"{names_of(self.inputClusters.get())[0]} {row['label'] + 1} against {reference}"
+        reference = names[int(stem[1]) - 1] if known else row.reference
+        return f"{names_of(self.inputClusters.get())[0]} {row.label + 1} against {reference}"
 
     def _references(self) -> List[Any]:
         """Reference volumes, in the order of their ids."""

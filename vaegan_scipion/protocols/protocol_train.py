@@ -8,6 +8,8 @@ import pyworkflow.protocol.params as params
 from ..constants import PARTICLES_STAR, RUN_DIR
 from ..convert.from_engine import Picture
 from ..engine.vaegan_engine.contract import errors, presets, result_files, run_json
+from ..engine.vaegan_engine.contract.record import read_records
+from ..engine.vaegan_engine.contract.records import ComponentRow
 from ..engine.vaegan_engine.contract.setting import field_of
 from ..engine.vaegan_engine.contract.settings import DataConfig, ModelConfig, StatesRun, TrainingConfig, TrainRun
 from ..engine.vaegan_engine.contract.status import Status, read_status
@@ -40,7 +42,6 @@ IMAGE_SETTINGS = ("crop_frac", "invert_contrast", "ignore_ctf")
 IMAGES = "thousand images"  # unit of a training's length
 SECTIONS = {"data": DataConfig, "model": ModelConfig, "training": TrainingConfig}
 N_PARTICLES_MIN = 16
-COMPONENTS_JSON = "components.json"
 N_PARTICLES_FEW = 1000
 
 
@@ -345,14 +346,14 @@ class VaeganProtTrain(VaeganProtBase):
         path = os.path.join(self.getRunDir(), result_files.RUN_JSON)
         return os.path.exists(path) and bool(result_files.read_json(path)["model"].get("homogeneous", False))
 
-    def _readComponents(self) -> List[Dict[str, Any]]:
-        """What the training says each component looks like: picture and latent."""
-        folder = result_file(self.getRunDir(), COMPONENTS_JSON).parent
-        rows = result_files.read_json(folder / COMPONENTS_JSON)
-        for row in rows:
-            path = str(result_file(folder, row["file"]))
-            row["picture"] = Picture(0 if self.isVolumetric() else row["index"] + 1, path)
-        return list(rows)
+    def readComponents(self) -> List[ComponentRow]:
+        """What the training says each component looks like."""
+        return read_records(ComponentRow, result_file(self.getRunDir(), result_files.COMPONENTS_JSON), "train")
+
+    def pictureOf(self, component: ComponentRow) -> Picture:
+        """Where a component's map or image is."""
+        path = str(result_file(self.getRunDir(), component.file))
+        return Picture(0 if self.isVolumetric() else component.index + 1, path)
 
 
 def time_text(seconds: float) -> str:

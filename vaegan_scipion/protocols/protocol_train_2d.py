@@ -58,9 +58,9 @@ class VaeganProtTrain2D(VaeganProtTrain):
         rate = self.getTrainingPixelSize()
         averages = self._createSetOfAverages()
         averages.setSamplingRate(rate)
-        for row in self._readComponents():
-            averages.append(new_picture_item(False, row["picture"], rate, f"component {row['index'] + 1}",
-                                             z=row["z"]))
+        for row in self.readComponents():
+            averages.append(new_picture_item(False, self.pictureOf(row), rate, f"component {row.index + 1}",
+                                             z=row.z))
         self._defineOutputs(**{VaeganProtTrain2DOutputs.outputAverages.name: averages})
         self._defineSourceRelation(self.getParticlesPointer(), averages)
 

@@ -70,9 +70,9 @@ class VaeganProtTrain3D(VaeganProtTrain):
         rate = self.getTrainingPixelSize()
         volumes = self._createSetOfVolumes()
         volumes.setSamplingRate(rate)
-        for row in self._readComponents():
-            volumes.append(new_picture_item(True, row["picture"], rate, f"component {row['index'] + 1}",
-                                            z=row["z"]))
+        for row in self.readComponents():
+            volumes.append(new_picture_item(True, self.pictureOf(row), rate, f"component {row.index + 1}",
+                                            z=row.z))
         self._defineOutputs(**{VaeganProtTrain3DOutputs.outputVolumes.name: volumes})
         self._defineSourceRelation(self.getParticlesPointer(), volumes)
 

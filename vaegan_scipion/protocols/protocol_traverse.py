@@ -2,7 +2,7 @@
 import json
 import os
 from enum import Enum
-from typing import Any, Dict, List
+from typing import Any, List
 
 import pyworkflow.protocol.params as params
 from pwem.objects import SetOfAverages, SetOfVolumes
@@ -10,6 +10,7 @@ from pwem.objects import SetOfAverages, SetOfVolumes
 from ..constants import TRAVERSAL_DIR
 from ..convert.from_engine import Picture, new_picture_item
 from ..engine.vaegan_engine.contract import result_files, run_json
+from ..engine.vaegan_engine.contract.analysis_records import TraversalPoint, read_traversal
 from ..engine.vaegan_engine.contract.settings import TraverseRun
 from ..engine.vaegan_engine.contract.status import Status, read_status
 from ..engine_run import has_result, result_file
@@ -67,10 +68,10 @@ class VaeganProtTraverse(VaeganProtBase):
         made.setSamplingRate(rate)
         for row in self.readPoints():
             made.append(new_picture_item(
-                volumetric, row["picture"], rate,
-                f"cluster {row['cluster'] + 1}, component {row['component'] + 1}, point {row['point'] + 1}",
-                label=row["cluster"], component=row["component"] + 1, point=row["point"] + 1,
-                position=row["position"], near=row["n_near"], distance=row["distance_z"]))
+                volumetric, self.pictureOf(row), rate,
+                f"cluster {row.cluster + 1}, component {row.component + 1}, point {row.point + 1}",
+                label=row.cluster, component=row.component + 1, point=row.point + 1,
+                position=row.position, near=row.n_near, distance=row.distance_z))
         name = (VaeganProtTraverseOutputs.outputVolumes if volumetric
                 else VaeganProtTraverseOutputs.outputAverages).name
         self._defineOutputs(**{name: made})
@@ -92,8 +93,8 @@ class VaeganProtTraverse(VaeganProtBase):
         if not self.getOutputsSize() or not has_result(self._getExtraPath(TRAVERSAL_DIR), result_files.TRAVERSAL_CSV):
             return ["The traversal is not made yet."]
         points = self.readPoints()
-        counts = [row["n_near"] for row in points]
-        clusters = {row["cluster"] for row in points}
+        counts = [row.n_near for row in points]
+        clusters = {row.cluster for row in points}
         return [f"{len(points)} points in {len(clusters)} clusters",
                 f"Particles near a point: {min(counts)} to {max(counts)}"]
 
@@ -108,17 +109,14 @@ class VaeganProtTraverse(VaeganProtBase):
         return ["Larsen2016"]
 
     # --------------------------- UTILS functions ---------------------------
-    def readPoints(self) -> List[Dict[str, Any]]:
-        """Rows of `traversal.csv` with numbers as numbers and the picture of each point."""
-        folder = result_file(self._getExtraPath(TRAVERSAL_DIR), result_files.TRAVERSAL_CSV).parent
-        volumetric, rows = self.inputClusters.get().isVolumetric(), []
-        for row in result_files.read_csv(folder / result_files.TRAVERSAL_CSV):
-            index = 0 if volumetric else int(row["index"]) + 1
-            rows.append({"cluster": int(row["cluster"]), "component": int(row["component"]),
-                         "point": int(row["point"]), "position": float(row["position"]),
-                         "n_near": int(row["n_near"]), "distance_z": float(row["distance_z"]),
-                         "picture": Picture(index, str(result_file(folder, row["file"])))})
-        return rows
+    def readPoints(self) -> List[TraversalPoint]:
+        """Rows of `traversal.csv`."""
+        return read_traversal(self._getExtraPath(TRAVERSAL_DIR))
+
+    def pictureOf(self, point: TraversalPoint) -> Picture:
+        """Where a point's map or image is."""
+        path = str(result_file(self._getExtraPath(TRAVERSAL_DIR), point.file))
+        return Picture(0 if self.inputClusters.get().isVolumetric() else point.index + 1, path)
 
     def _getSettings(self) -> TraverseRun:
         clustering, extra = self.inputClusters.get(), self._getExtraPath()

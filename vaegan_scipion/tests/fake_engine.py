@@ -17,6 +17,7 @@ import time
 import zlib
 from pathlib import Path
 
+import fake_evaluate
 import fake_fullres
 import numpy as np
 from vaegan_engine.contract import result_files, run_json
@@ -26,6 +27,7 @@ from vaegan_engine.contract.record import write_record, write_records
 from vaegan_engine.contract.records import (
     Clustering,
     ClusterRow,
+    ComponentRow,
     JunkGroup,
     JunkNumbers,
     Separation,
@@ -50,8 +52,10 @@ def main(words):
     if os.environ.get("VAEGAN_FAKE_WAIT") == run.command:
         wait_in_the_middle(run, out_dir)
     commands = {"train2d": train, "train3d": train, "embed": embed, "cluster": cluster, "traverse": traverse,
-                "halves": halves, "states": states, "classes2d": classes2d, "evaluate": evaluate, "report": report,
-                "counterpart": counterpart, "fullres": lambda run, out_dir: fake_fullres.fullres(
+                "halves": halves, "states": states, "classes2d": classes2d, "report": report,
+                "counterpart": counterpart,
+                "evaluate": lambda run, out_dir: fake_evaluate.evaluate(run, out_dir, write_pictures, label_of),
+                "fullres": lambda run, out_dir: fake_fullres.fullres(
                     run, out_dir, write_pictures, pixel_size(read_star(run.particles)))}
     commands[run.command](run, out_dir)
     update_status(out_dir, state="finished")
@@ -103,9 +107,9 @@ def train(run, out_dir):
     n_components = run.model.n_categories or 6
     for index in range(n_components):
         file = f"maps/component_{index:02d}.mrc" if volumetric else "maps/images.mrcs"
-        rows.append({"index": index, "z": np.eye(n_components)[index].tolist(), "file": file, "share": 1 / 6})
-    write_pictures(out_dir, [row["file"] for row in rows], volumetric, rate)
-    result_files.write_json(out_dir / "components.json", rows)
+        rows.append(ComponentRow(index, np.eye(n_components)[index].tolist(), file, 1 / 6))
+    write_pictures(out_dir, [row.file for row in rows], volumetric, rate)
+    write_records(out_dir / result_files.COMPONENTS_JSON, rows)
     update_status(out_dir, state="finished", command=run.command, device=run.compute.device,
                           seed=run.compute.seed, n_particles=len(star["particles"]), pixel_size_ang=rate,
                           box_px=box_px, images_seen=9600, total_images=9600, images_per_second=100.0,
@@ -266,39 +270,6 @@ def write_junk_examples(out_dir, reasons, pixel_size_ang):
     (out_dir / result_files.MAPS).mkdir(parents=True, exist_ok=True)
     write_mrc(out_dir / result_files.MAPS / result_files.JUNK_EXAMPLES_MRCS, np.stack(images), pixel_size_ang, 0)
     write_records(out_dir / result_files.JUNK_EXAMPLES_JSON, groups)
-
-
-def evaluate(run, out_dir):
-    """Scores that tell what was compared: NMI = labelled share of the particles; one map per reference."""
-    known = {i for i in clustered_ids(run) if i in labels_of(run)}
-    values = {"maps": []}
-    if run.truth_csv:
-        share = len(known) / len(clustered_ids(run))
-        values.update(nmi=share, ami=share, ari=share, clusters=3, n_particles=len(known),
-                      unlabelled=len(clustered_ids(run)) - len(known), states=sorted(set(labels_of(run).values())))
-        values["contingency"] = {str(label): [sum(label_of(i) == label and labels_of(run)[i] == state for i in known)
-                                              for state in values["states"]] for label in (0, 1, 2, -1)}
-    for label, path in enumerate(map(Path, run.maps)):
-        header = struct.unpack_from("<10i6f", path.read_bytes(), 0)
-        voxel_ang = header[10] / header[0]
-        file = f"maps/cluster_{label:02d}_aligned.mrc"
-        write_pictures(out_dir, [file], True, voxel_ang)
-        values["maps"].append({"label": label, "n_particles": 5, "voxel_size_ang": voxel_ang, "aligned_file": file,
-                               "reference": path.name, "correlation": 0.5, "mirrored": label == 1,
-                               "fsc": [1 - k / 8 for k in range(9)], "resolution_0.5_ang": 4 * voxel_ang,
-                               "resolution_0.143_ang": 3 * voxel_ang})
-    result_files.write_json(out_dir / result_files.EVALUATION_JSON, values)
-
-
-def clustered_ids(run):
-    """Ids of the clustering behind a request."""
-    path = Path(run.clusters_dir) / result_files.CLUSTERS_CSV
-    return [int(row["particle_id"]) for row in result_files.read_csv(path)]
-
-
-def labels_of(run):
-    """Particle id -> label of the table of a request."""
-    return {int(row["id"]): row["label"] for row in result_files.read_csv(run.truth_csv)} if run.truth_csv else {}
 
 
 def report(run, out_dir):

@@ -18,7 +18,6 @@ from pwem.protocols import ProtImportParticles, ProtUserSubSet
 from vaegan_scipion.convert.from_engine import Picture
 from vaegan_scipion.protocols import VaeganProtCluster, VaeganProtSelect, VaeganProtTrain3D
 from vaegan_scipion.tests.phantom import ProjectTest
-from vaegan_scipion.viewers.viewer_base import read_picture
 
 BOX_PX = 32
 RATE_ANG = 4.2
@@ -122,7 +121,7 @@ class TestChain(ProjectTest):
         self.assertAlmostEqual(volume.getSamplingRate(), RATE_ANG, 3)
         with mrcfile.open(volume.getFileName().replace(":mrc", ""), header_only=True, permissive=True) as mrc:
             self.assertAlmostEqual(float(mrc.voxel_size.x), RATE_ANG, 2)
-        array = read_picture(Picture(0, volume.getFileName().replace(":mrc", "")))
+        array = Picture(0, volume.getFileName().replace(":mrc", "")).read()
         found = [correlation(array, gaussians(points, 3)) for points in SPECIES_BLOBS_PX]
         self.assertGreater(found.pop(species), MIN_OWN_CORRELATION)
         self.assertLess(max(found), MAX_OTHER_CORRELATION)
@@ -153,7 +152,7 @@ class TestChain(ProjectTest):
         mask = self.run_protocol(ProtRelionCreateMask3D, threshold=0.02, initialLowPassFilterA=-1,
                                  inputVolume=(reconstructed, "outputVolume"))
         self.assertAlmostEqual(mask.outputMask.getSamplingRate(), RATE_ANG, 3)
-        array = read_picture(Picture(0, mask.outputMask.getFileName().replace(":mrc", "")))
+        array = Picture(0, mask.outputMask.getFileName().replace(":mrc", "")).read()
         self.assertTrue(0.005 < (array > 0.5).mean() < 0.5, (array > 0.5).mean())
 
         # 3.1's default gradient algorithm does not exist in it: EM

@@ -12,7 +12,6 @@ from vaegan_scipion.convert.from_engine import Picture
 from vaegan_scipion.protocols import VaeganProtCluster, VaeganProtEvaluate, VaeganProtTrain2D, VaeganProtTrain3D
 from vaegan_scipion.protocols.protocol_evaluate import FROM_FILE, NO_LABELS, write_reference
 from vaegan_scipion.tests.phantom import ENABLED_IDS, ProjectTest, import_phantom
-from vaegan_scipion.viewers.viewer_base import read_picture
 
 
 class TestEvaluate(ProjectTest):
@@ -35,7 +34,7 @@ class TestEvaluate(ProjectTest):
     def test_classes_of_the_project_as_labels(self):
         run = self.run_protocol(VaeganProtEvaluate, inputClusters=self.clustering,
                                 inputClasses=(self.clustering, "outputClasses"))
-        self.assertEqual(run.readEvaluation()["nmi"], 1.0)
+        self.assertEqual(run.readEvaluation().labels.nmi, 1.0)
         self.assertFalse(run.hasAttribute("outputVolumes"))
         self.assertIn(f"against 4 labels, {len(ENABLED_IDS)} particles", run._summary()[0])
         self.assertIn("1.00", run._methods()[0])
@@ -68,7 +67,7 @@ class TestEvaluate(ProjectTest):
         run.inputReferences.set(None)
         run.runMode.set(MODE_RESUME)
         self.launch(run)
-        self.assertAlmostEqual(run.readEvaluation()["nmi"], len(half) / len(ENABLED_IDS))
+        self.assertAlmostEqual(run.readEvaluation().labels.nmi, len(half) / len(ENABLED_IDS))
         self.assertIn(f"{len(ENABLED_IDS) - len(half)} particles without a label", run._summary()[1])
         again = self.proj.getProtocol(run.getObjId(), fromRuns=False)
         self.assertEqual(again.outputVolumes.getSize(), 0)  # nothing of the references is left
@@ -85,7 +84,7 @@ class TestEvaluate(ProjectTest):
         volume = Volume(location=source)
         volume.setSamplingRate(2.5)
         write_reference(volume, path)
-        np.testing.assert_array_equal(read_picture(Picture(0, path)), array)
+        np.testing.assert_array_equal(Picture(0, path).read(), array)
         with mrcfile.open(path) as mrc:
             self.assertAlmostEqual(float(mrc.voxel_size.x), 2.5, 5)
 

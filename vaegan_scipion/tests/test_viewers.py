@@ -37,7 +37,6 @@ from vaegan_scipion.viewers import (
     plots,
 )
 from vaegan_scipion.viewers.umap_colours import Values, draw_umap_values
-from vaegan_scipion.viewers.viewer_base import read_picture
 
 
 class TestReading(TestCase):
@@ -51,7 +50,7 @@ class TestReading(TestCase):
         with mrcfile.new(path) as mrc:
             mrc.set_data(image)
             mrc.set_image_stack()
-        np.testing.assert_array_equal(read_picture(Picture(1, path)), image[0])
+        np.testing.assert_array_equal(Picture(1, path).read(), image[0])
 
 
 class TestPlots(TestCase):

@@ -11,7 +11,6 @@ from pyworkflow.tests import BaseTest, setupTestProject
 from vaegan_scipion import Plugin
 from vaegan_scipion.convert.from_engine import Picture
 from vaegan_scipion.protocols import VaeganProtCluster, VaeganProtStates, VaeganProtTrain3D, VaeganProtTraverse
-from vaegan_scipion.viewers.viewer_base import read_picture
 
 N_STATES = 3
 N_PER_STATE = 500
@@ -113,7 +112,7 @@ class TestWorkflowOnTheRealEngine(BaseTest):
         self.launch(traversal)
         self.assertEqual(traversal.outputVolumes.getSize(), 3 * clustering.outputVolumes.getSize())
         for volume in traversal.outputVolumes:
-            self.assertTrue(np.isfinite(read_picture(Picture(0, volume.getFileName()))).all())
+            self.assertTrue(np.isfinite(Picture(0, volume.getFileName()).read()).all())
             self.assertGreater(volume._vaeganNear.get(), 0)
 
     def check_no_defocus(self, particles):
@@ -161,6 +160,6 @@ class TestWorkflowOnTheRealEngine(BaseTest):
         self.assertEqual(clustering.outputVolumes.getSize(), N_STATES)
         self.assertGreaterEqual(nmi, NMI_FLOOR)
         for volume in clustering.outputVolumes:
-            array = read_picture(Picture(0, volume.getFileName()))
+            array = Picture(0, volume.getFileName()).read()
             self.assertTrue(np.isfinite(array).all())
             self.assertGreater(array.std(), 0)

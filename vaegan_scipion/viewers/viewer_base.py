@@ -13,7 +13,6 @@ from pwem.viewers.mdviewer.viewer import MDViewer
 from pyworkflow.viewer import DESKTOP_TKINTER, ProtocolViewer
 from scipy.ndimage import gaussian_filter
 
-from ..convert.from_engine import Picture
 from ..engine.vaegan_engine.contract import drawings, errors, result_files
 from ..engine.vaegan_engine.contract.record import read_records
 from ..engine.vaegan_engine.contract.records import JunkGroup
@@ -169,14 +168,6 @@ class FilledPlotter(EmPlotter):
 
     def tightLayout(self) -> None:
         """Nothing."""
-
-
-def read_picture(picture: Picture) -> np.ndarray:
-    """A map (d, d, d), or one image (d, d) of a stack, as float32."""
-    with mrcfile.mmap(picture.path, mode="r", permissive=True) as mrc:
-        stacked = picture.number and mrc.data.ndim == 3  # a stack of one is read as an image
-        data = mrc.data[picture.number - 1] if stacked else mrc.data
-        return np.array(data, np.float32)
 
 
 def read_particle(particle: Any, dark_protein: bool) -> np.ndarray:

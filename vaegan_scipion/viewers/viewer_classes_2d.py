@@ -6,7 +6,7 @@ import pyworkflow.protocol.params as params
 from ..engine.vaegan_engine.contract import drawings
 from ..protocols import VaeganProtClasses2D
 from . import plots
-from .viewer_base import VaeganViewer, read_picture
+from .viewer_base import VaeganViewer
 
 JUNK_COLOUR = "#c0392b"
 
@@ -44,7 +44,7 @@ class VaeganClasses2DViewer(VaeganViewer):
 
     def _averages(self, _name: Any = None) -> List[Any]:
         rows = self.protocol.readClassRows()
-        images = [read_picture(self.protocol.pictureOf(row)) for row in rows]
+        images = [self.protocol.pictureOf(row).read() for row in rows]
         titles = [f"{row.label + 1}: {row.n_particles}, {row.of_class.junk or resolution_text(row)}" for row in rows]
         colours = [JUNK_COLOUR if row.of_class.junk else "black" for row in rows]
         side_in = 1.3 * max(3, int(len(rows) ** 0.5 + 0.999))

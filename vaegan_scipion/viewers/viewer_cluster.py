@@ -13,7 +13,7 @@ from ..protocols.protocol_select import BY_FILE
 from . import cards, map_drawings, plots, umap_colours
 from .engine_views import Counterpart, make_counterpart
 from .umap_explorer import ExplorerCalls, UmapExplorer
-from .viewer_base import VaeganViewer, central_section, fsc_curve, newest_run, read_particle, read_picture
+from .viewer_base import VaeganViewer, central_section, fsc_curve, newest_run, read_particle
 
 SELECTIONS_DIR = "selections"
 TILT = "tilt of the view (deg)"
@@ -71,7 +71,7 @@ class VaeganClusterViewer(VaeganViewer):
         clusters = read_clusters(self.protocol.getClustersDir())
         particles = self.protocol.getParticlesPointer().get()
         dark = self.protocol.inputTraining.get().getDataSettings().invert_contrast
-        pictures = {label: central_section(read_picture(picture))
+        pictures = {label: central_section(picture.read())
                     for label, picture in self.protocol.readPictures().items()}
 
         def image_of(particle_id: int) -> Any:
@@ -161,7 +161,7 @@ class VaeganClusterViewer(VaeganViewer):
             inside = clusters.label == label
             made.append(cards.Card(
                 label, int(inside.sum()), float(inside.mean()), float(clusters.probability[inside].mean()),
-                read_picture(pictures[label]) if label in pictures else None, row.stability,
+                pictures[label].read() if label in pictures else None, row.stability,
                 strips.get(label, ()), curves.get(label), pixel_size_ang=rate))
         return made
 
@@ -169,15 +169,15 @@ class VaeganClusterViewer(VaeganViewer):
         traversal = newest_run(self.getProject(), VaeganProtTraverse, self.protocol)
         strips: Dict[int, List[plots.Point]] = {}
         for row in traversal.readPoints() if traversal else ():
-            if row["component"] == 0:
-                strips.setdefault(row["cluster"], []).append(plots.Point(
-                    row["cluster"], 1, row["position"], row["n_near"], central_section(read_picture(row["picture"]))))
+            if row.component == 0:
+                strips.setdefault(row.cluster, []).append(plots.Point(
+                    row.cluster, 1, row.position, row.n_near, central_section(traversal.pictureOf(row).read())))
         return strips
 
     def _pictures(self, _name: Any = None) -> List[Any]:
         pictures = self.protocol.readPictures()
         labels = sorted(pictures, key=lambda label: (label < 0, label))
-        arrays = [read_picture(pictures[label]) for label in labels]
+        arrays = [pictures[label].read() for label in labels]
         volumetric = self.protocol.isVolumetric()
         draw = plots.draw_slices if volumetric else plots.draw_montage
         names = [plots.cluster_name(label) for label in labels]
@@ -190,7 +190,7 @@ class VaeganClusterViewer(VaeganViewer):
             return [self.infoMessage("Clusters of a 2D training have images, not maps.", "No surfaces")]
         pictures = self.protocol.readPictures()
         labels = sorted(pictures, key=lambda label: (label < 0, label))
-        return self.figure_view(map_drawings.draw_surfaces, [read_picture(pictures[label]) for label in labels],
+        return self.figure_view(map_drawings.draw_surfaces, [pictures[label].read() for label in labels],
                                 [plots.cluster_name(label) for label in labels],
                                 [plots.cluster_colour(label) for label in labels], self.protocol.getMapPixelSize(),
                                 title="Surfaces", size_in=map_drawings.surfaces_size_in(len(labels)))

@@ -11,7 +11,7 @@ from ..engine.vaegan_engine.contract.labels import CLUSTERS, STATES, Naming
 from ..engine_run import result_file
 from ..protocols import VaeganProtClasses2D, VaeganProtEvaluate, VaeganProtStates
 from . import plots
-from .viewer_base import VaeganViewer, fsc_curve, read_picture
+from .viewer_base import VaeganViewer, fsc_curve
 
 
 class VaeganEvaluateViewer(VaeganViewer):
@@ -40,12 +40,12 @@ class VaeganEvaluateViewer(VaeganViewer):
                 "showReport": self._report, "savePictures": self._save_pictures}
 
     def _counts(self, _name: Any = None) -> List[Any]:
-        values = self.protocol.readEvaluation()
-        if "contingency" not in values:
+        scores = self.protocol.readEvaluation().labels
+        if scores is None:
             return [self.errorMessage("This run compared maps only, no labels.", "Nothing to show")]
-        labels = drawings.sorted_labels(np.array([int(label) for label in values["contingency"]]))
-        counts = np.array([values["contingency"][str(label)] for label in labels])
-        return self.figure_view(plots.draw_counts, counts, labels, [str(name) for name in values["states"]],
+        labels = drawings.sorted_labels(np.array(list(scores.contingency)))
+        counts = np.array([scores.contingency[label] for label in labels])
+        return self.figure_view(plots.draw_counts, counts, labels, scores.states,
                                 self._naming(), title="Counts", size_in=plots.counts_size_in(counts))
 
     def _naming(self) -> Naming:
@@ -65,14 +65,14 @@ class VaeganEvaluateViewer(VaeganViewer):
                                 title="FSC with references")
 
     def _maps(self, _name: Any = None) -> List[Any]:
-        rows = self.protocol.readEvaluation()["maps"]
+        rows = self.protocol.readEvaluation().maps
         if not rows:
             return self._no_maps()
         folder = self.protocol._getExtraPath(EVALUATION_DIR)
-        arrays = [read_picture(Picture(0, str(result_file(folder, row["aligned_file"])))) for row in rows]
+        arrays = [Picture(0, str(result_file(folder, row.aligned_file))).read() for row in rows]
         naming = self._naming()
-        names, colours = zip(*((naming.name(row["label"]), naming.colour(row["label"])) for row in rows))
-        return self.figure_view(plots.draw_slices, arrays, list(names), list(colours), rows[0]["voxel_size_ang"],
+        names, colours = zip(*((naming.name(row.label), naming.colour(row.label)) for row in rows))
+        return self.figure_view(plots.draw_slices, arrays, list(names), list(colours), rows[0].voxel_size_ang,
                                 title="Aligned maps", size_in=plots.slices_size_in(len(rows)))
 
     def _table(self, _name: Any = None) -> List[Any]:

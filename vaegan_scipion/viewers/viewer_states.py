@@ -17,7 +17,7 @@ from ..engine_run import result_file
 from ..protocols import VaeganProtStates
 from . import cards, map_drawings, plots, states_drawings
 from .moving import Frame, Movie
-from .viewer_base import MOVIES_DIR, VaeganViewer, fsc_curve, read_picture
+from .viewer_base import MOVIES_DIR, VaeganViewer, fsc_curve
 
 FILM_SIZE_IN = (9, 4.2)
 
@@ -88,7 +88,7 @@ class VaeganStatesViewer(VaeganViewer):
                 for row in self.protocol.readClusterRows()]
 
     def _map(self, file: str) -> np.ndarray:
-        return read_picture(Picture(0, str(result_file(self.protocol.getStatesDir(), file))))
+        return Picture(0, str(result_file(self.protocol.getStatesDir(), file))).read()
 
     def _cards(self, _name: Any = None) -> List[Any]:
         made = self.read_cards()

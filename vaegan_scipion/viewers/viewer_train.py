@@ -10,7 +10,7 @@ from ..engine.vaegan_engine.contract.status import read_status
 from ..protocols import VaeganProtTrain2D, VaeganProtTrain3D
 from . import plots
 from .moving import LiveCurves, headline
-from .viewer_base import VaeganViewer, read_picture
+from .viewer_base import VaeganViewer
 
 
 class VaeganTrainViewer(VaeganViewer):
@@ -51,9 +51,9 @@ class VaeganTrainViewer(VaeganViewer):
         return self.figure_view(LiveCurves, read_rows, lambda: read_status(folder), title="Training", size_in=(11, 8))
 
     def _components(self, _name: Any = None) -> List[Any]:
-        rows = self.protocol._readComponents()
-        titles = [f"component {row['index'] + 1}" for row in rows]
-        pictures = [read_picture(row["picture"]) for row in rows]
+        rows = self.protocol.readComponents()
+        titles = [f"component {row.index + 1}" for row in rows]
+        pictures = [self.protocol.pictureOf(row).read() for row in rows]
         volumetric = self.protocol.isVolumetric()
         draw = plots.draw_slices if volumetric else plots.draw_montage
         return self.figure_view(draw, pictures, titles, (), self.protocol.getTrainingPixelSize(), title="Components",

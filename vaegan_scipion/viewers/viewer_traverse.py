@@ -4,12 +4,13 @@ from typing import Any, Callable, Dict, List, Sequence
 
 import pyworkflow.protocol.params as params
 
+from ..engine.vaegan_engine.contract.analysis_records import TraversalPoint
 from ..engine.vaegan_engine.contract.chimerax import series_commands
 from ..engine.vaegan_engine.contract.labels import cluster_colour, cluster_name
 from ..protocols import VaeganProtTraverse
 from . import plots
 from .moving import Frame, Movie
-from .viewer_base import MOVIES_DIR, VaeganViewer, central_section, read_picture
+from .viewer_base import MOVIES_DIR, VaeganViewer, central_section
 
 ALL_CLUSTERS = 0
 
@@ -48,22 +49,22 @@ class VaeganTraverseViewer(VaeganViewer):
 
     def _strips(self, _name: Any = None) -> List[Any]:
         wanted = self.cluster.get()
-        points = [plots.Point(row["cluster"], row["component"] + 1, row["position"], row["n_near"],
-                              central_section(read_picture(row["picture"])))
-                  for row in self.protocol.readPoints() if wanted in (ALL_CLUSTERS, row["cluster"] + 1)]
+        points = [plots.Point(row.cluster, row.component + 1, row.position, row.n_near,
+                              central_section(self.protocol.pictureOf(row).read()))
+                  for row in self.protocol.readPoints() if wanted in (ALL_CLUSTERS, row.cluster + 1)]
         if not points:
             return [self.errorMessage(f"There is no cluster {wanted} in this traversal.", "Nothing to show")]
         rate = self.protocol.inputClusters.get().getMapPixelSize()
         return self.figure_view(plots.draw_traversal, points, rate, title="Traversal",
                                 size_in=plots.traversal_size_in(points))
 
-    def chosen_rows(self) -> List[Dict[str, Any]]:
+    def chosen_rows(self) -> List[TraversalPoint]:
         """Points of the cluster and component of the form, in order; [] where there are none."""
-        rows = [row for row in self.protocol.readPoints() if row["component"] + 1 == self.component.get()]
+        rows = [row for row in self.protocol.readPoints() if row.component + 1 == self.component.get()]
         wanted = self.cluster.get()
         if wanted == ALL_CLUSTERS and rows:
-            wanted = min(row["cluster"] for row in rows) + 1
-        return sorted((row for row in rows if row["cluster"] + 1 == wanted), key=lambda row: row["point"])
+            wanted = min(row.cluster for row in rows) + 1
+        return sorted((row for row in rows if row.cluster + 1 == wanted), key=lambda row: row.point)
 
     def _nothing(self) -> List[Any]:
         return [self.errorMessage(f"There is no cluster {self.cluster.get()} with a component {self.component.get()} "
@@ -74,7 +75,13 @@ class VaeganTraverseViewer(VaeganViewer):
         if not rows:
             return self._nothing()
         size_in = (9, 4.2) if self.isVolumetric() else (5, 5.4)
-        return self.figure_view(Movie, frames_of(rows), title="Traversal movie", size_in=size_in)
+        return self.figure_view(Movie, self._frames(rows), title="Traversal movie", size_in=size_in)
+
+    def _frames(self, rows: Sequence[TraversalPoint]) -> List[Frame]:
+        """Points with their maps or images read."""
+        return [Frame(row.position, self.protocol.pictureOf(row).read(),
+                      f"{cluster_name(row.cluster)}, component {row.component + 1}: position {row.position:.2f}, "
+                      f"{row.n_near} particles near", cluster_colour(row.cluster)) for row in rows]
 
     def _save_movie(self, _name: Any = None) -> List[Any]:
         views = self._movie()
@@ -82,7 +89,7 @@ class VaeganTraverseViewer(VaeganViewer):
             return views
         row = self.chosen_rows()[0]
         path = self.protocol._getExtraPath(
-            MOVIES_DIR, f"cluster_{row['cluster'] + 1:02d}_component_{row['component'] + 1}.gif")
+            MOVIES_DIR, f"cluster_{row.cluster + 1:02d}_component_{row.component + 1}.gif")
         views[0].getFigure().content.save_gif(path)
         views[0].close()
         return [self.infoMessage(f"The movie is in {os.path.abspath(path)}", "Saved")]
@@ -94,8 +101,8 @@ class VaeganTraverseViewer(VaeganViewer):
         rows = self.chosen_rows()
         if not rows:
             return self._nothing()
-        name = f"cluster_{rows[0]['cluster'] + 1:02d}_component_{rows[0]['component'] + 1}"
-        return self.chimera_view(name, series_commands([row["picture"].path for row in rows]))
+        name = f"cluster_{rows[0].cluster + 1:02d}_component_{rows[0].component + 1}"
+        return self.chimera_view(name, series_commands([self.protocol.pictureOf(row).path for row in rows]))
 
     def isVolumetric(self) -> bool:
         """Whether the points have maps."""
@@ -106,10 +113,3 @@ class VaeganTraverseViewer(VaeganViewer):
 
     def _report(self, _name: Any = None) -> List[Any]:
         return self.report_view(self.protocol.inputClusters.get(), traversal=self.protocol)
-
-
-def frames_of(rows: Sequence[Dict[str, Any]]) -> List[Frame]:
-    """Points with their maps or images read."""
-    return [Frame(row["position"], read_picture(row["picture"]),
-                  f"{cluster_name(row['cluster'])}, component {row['component'] + 1}: position {row['position']:.2f}, "
-                  f"{row['n_near']} particles near", cluster_colour(row["cluster"])) for row in rows]

@@ -5,17 +5,17 @@ import numpy as np
 from made_records import comparison, proof, state_row, states_summary
 from vaegan_engine.contract import result_files, run_json
 from vaegan_engine.contract.record import write_record, write_records
+from vaegan_engine.contract.result_files import read_picture
 from vaegan_engine.contract.settings import StatesRun
 from vaegan_engine.data.mrc_files import write_stack
 from vaegan_engine.report import methods_section, states_section
-from vaegan_engine.report.result_reading import read_picture
 
 
 def test_a_stack_of_one_image(tmp_path):
     """It is an image for mrcfile: the first of it is not its first row."""
     image = np.arange(16, dtype=np.float32).reshape(1, 4, 4)
     write_stack(tmp_path / "one.mrcs", image, 3.0)
-    np.testing.assert_array_equal(read_picture(tmp_path, "one.mrcs", 0), image[0])
+    np.testing.assert_array_equal(read_picture(tmp_path / "one.mrcs"), image[0])
 
 
 def test_the_methods_claim_what_is_proven(tmp_path):

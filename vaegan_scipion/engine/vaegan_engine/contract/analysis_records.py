@@ -1,13 +1,16 @@
-"""What stands in the JSON files of class averages, of runs compared and of one particle's counterpart.
+"""What stands in the files of class averages, of traversals, of runs compared and of one particle's counterpart.
 
 Standard library only, Python 3.8 syntax: Scipion reads results with this file.
 """
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import List, Optional
 
+from .errors import DataError
 from .record import named
+from .result_files import TRAVERSAL_CSV, PathLike, read_csv
 
 
 @dataclass(frozen=True)
@@ -65,3 +68,31 @@ class CounterpartNumbers:
     rot_deg: Optional[float] = None  # in 3D, of the projection that resembles it most
     tilt_deg: Optional[float] = None
     psi_deg: Optional[float] = None
+
+
+@dataclass(frozen=True)
+class TraversalPoint:
+    """A row of ``traversal.csv``, without its latent vector."""
+
+    cluster: int
+    component: int  # from 0
+    point: int  # from 0
+    position: float  # along the component
+    n_near: int  # particles with a score within half a step of it
+    distance_z: float  # to the nearest particle
+    file: str
+    index: int  # of the image in its stack
+
+
+def read_traversal(folder: PathLike) -> List[TraversalPoint]:
+    """Rows of a traversal's folder, in the file's order. Raises DataError."""
+    path = Path(folder) / TRAVERSAL_CSV
+    if not path.exists():
+        raise DataError(f"{path} is not there.", "Run vaegan traverse first.")
+    try:
+        return [TraversalPoint(int(row["cluster"]), int(row["component"]), int(row["point"]), float(row["position"]),
+                               int(row["n_near"]), float(row["distance_z"]), row["file"], int(row["index"]))
+                for row in read_csv(path)]
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: it cannot be read ({type(error).__name__}: {error}).",
+                        "Run vaegan traverse again.") from error

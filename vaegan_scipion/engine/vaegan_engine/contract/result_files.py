@@ -80,6 +80,8 @@ from typing import Any, Dict, Iterable, List, Mapping, Sequence, Union, cast
 
 import numpy as np
 
+from .errors import DataError
+
 RUN_JSON = "run.json"
 STATUS_JSON = "status.json"
 FORECAST_JSON = "forecast.json"
@@ -94,6 +96,7 @@ CLUSTERING_JSON = "clustering.json"
 MAPS = "maps"
 IMAGES_MRCS = "images.mrcs"
 TRAVERSAL_CSV = "traversal.csv"
+COMPONENTS_JSON = "components.json"
 FSC_CSV = "fsc.csv"
 HALVES_JSON = "halves.json"
 STATES_JSON = "states.json"
@@ -192,3 +195,15 @@ def read_csv(path: PathLike) -> List[Dict[str, str]]:
         reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
         return [{name: value.strip() if isinstance(value, str) else value for name, value in row.items()}
                 for row in reader]
+
+
+def read_picture(path: PathLike, index: int = 0) -> np.ndarray:
+    """A map ``(d, d, d)``, or image ``index`` (from 0) of a stack ``(d, d)``, as float32. Raises DataError."""
+    import mrcfile
+
+    try:
+        with mrcfile.mmap(path, mode="r", permissive=True) as stored:
+            stacked = Path(path).suffix == ".mrcs" and stored.data.ndim == 3  # a stack of one is read as an image
+            return np.array(stored.data[index] if stacked else stored.data, np.float32)
+    except (OSError, ValueError, IndexError) as error:
+        raise DataError(f"{path}: it cannot be read ({error}).", "Run the command that made it again.") from error

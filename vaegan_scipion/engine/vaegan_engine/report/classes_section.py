@@ -8,10 +8,10 @@ from ..contract import result_files
 from ..contract.analysis_records import Classes2dSummary
 from ..contract.record import read_record
 from ..contract.records import ClusterRow
+from ..contract.result_files import read_picture
 from ..data.particle_tables import read_cluster_rows
 from . import pictures
 from .html import Section, table
-from .result_reading import read_picture
 
 
 def read_details(folder: str) -> Classes2dSummary:
@@ -25,7 +25,7 @@ def classes_section(folder: str) -> Section:
     good, bad = ([row for row in rows if bool(row.of_class.junk) == junk] for junk in (False, True))
     width_ang = 0.0
     if rows:
-        width_ang = read_picture(folder, rows[0].file, rows[0].index).shape[0] * rows[0].of_class.pixel_size_ang
+        width_ang = read_picture(Path(folder) / rows[0].file, rows[0].index).shape[0] * rows[0].of_class.pixel_size_ang
     body = (f'<p class="note">Averages of all images of a class, masked to the particle and centred; each picture is '
             f"{width_ang:.0f} Å wide, white is dense. Below: particles, and the resolution to which the halves agree "
             "(FRC 0.143).</p>")
@@ -42,7 +42,7 @@ def classes_section(folder: str) -> Section:
 
 def figure_of(folder: str, row: ClusterRow) -> str:
     """One average with its number, size and resolution, or why it is junk."""
-    image = read_picture(folder, row.file, row.index)
+    image = read_picture(Path(folder) / row.file, row.index)
     known = html.escape(row.of_class.junk) or ang(row.of_class.frc_0143_ang)
     caption = f"{row.label + 1}: {row.n_particles:,}; {known}"
     return pictures.figure_html(pictures.grey_uri(image, *pictures.limits(image)), caption)

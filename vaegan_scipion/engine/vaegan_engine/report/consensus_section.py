@@ -6,11 +6,11 @@ from pathlib import Path
 from ..contract.analysis_records import ConsensusSummary
 from ..contract.labels import CLUSTERS, STATES
 from ..contract.record import read_record
+from ..contract.result_files import read_picture
 from ..data.particle_tables import read_cluster_rows
 from ..evaluation.checks.consensus import CONSENSUS_JSON
 from . import pictures
 from .html import Section, table
-from .result_reading import read_picture
 
 
 def read_consensus(folder: str) -> ConsensusSummary:
@@ -34,7 +34,7 @@ def consensus_section(folder: str) -> Section:
          "its groups are shown" if run.folder == made.chosen else "") for run in made.runs])
     for label, row in rows.items():
         colour = naming.colour(label)
-        array = read_picture(folder, row.file, row.index)
+        array = read_picture(Path(folder) / row.file, row.index)
         shown = pictures.surfaces(array, colour) if array.ndim == 3 else pictures.views(array)
         figures = "".join(pictures.figure_html(uri, caption, "surface" * (array.ndim == 3)) for caption, uri in shown)
         body += (f'<div class="card" style="--colour: {colour}"><h3><span class="swatch"></span>{naming.name(label)}, '

@@ -7,10 +7,10 @@ from pathlib import Path
 from ..contract import result_files
 from ..contract.record import read_records
 from ..contract.records import JunkGroup
+from ..contract.result_files import read_picture
 from ..contract.wording import JUNK_REASONS
 from . import pictures
 from .html import Section
-from .result_reading import read_picture
 
 
 def junk_section(folder: str, of: str) -> list[Section]:
@@ -26,7 +26,7 @@ def junk_section(folder: str, of: str) -> list[Section]:
     for group in groups:
         shown = ""
         for particle_id, index in zip(group.particle_ids, group.indices, strict=True):
-            image = read_picture(folder, stack, index)
+            image = read_picture(Path(folder) / stack, index)
             shown += pictures.figure_html(pictures.grey_uri(image, *pictures.limits(image)), str(particle_id))
         reason = JUNK_REASONS.get(group.reason, group.reason)
         body += (f"<h3>{html.escape(reason[0].upper() + reason[1:])}: {group.n_images:,} image"

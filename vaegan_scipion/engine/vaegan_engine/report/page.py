@@ -17,10 +17,12 @@ from typing import Any
 import numpy as np
 
 from ..contract import result_files, run_json
-from ..contract.errors import ConfigError, DataError
+from ..contract.analysis_records import TraversalPoint, read_traversal
+from ..contract.errors import ConfigError
 from ..contract.labels import UNASSIGNED, cluster_colour, cluster_name
 from ..contract.record import read_record
 from ..contract.records import Clustering, ClusterRow, Evaluation, HalvesRow
+from ..contract.result_files import read_picture
 from ..contract.setting import Described, described
 from ..contract.settings import ClusterRun, ReportRun
 from ..contract.status import Status
@@ -34,7 +36,7 @@ from .consensus_section import consensus_section, read_consensus
 from .html import Section, shown, table
 from .junk_section import junk_section
 from .methods_section import methods_section
-from .result_reading import read_evaluation, read_halves, read_picture, resolutions
+from .result_reading import read_evaluation, read_halves, resolutions
 from .states_section import evidence_section, resolution_section, states_section
 
 PAGE = Path(__file__).with_name("assets")
@@ -258,19 +260,16 @@ def cluster_card(folder: str, clusters: Clusters, row: ClusterRow, half: HalvesR
     shown = ""
     if row.file:
         shown = "".join(f'<figure><img src="{uri}" alt="{caption}"><figcaption>{caption}</figcaption></figure>'
-                        for caption, uri in pictures.views(read_picture(folder, row.file, row.index)))
+                        for caption, uri in pictures.views(read_picture(Path(folder) / row.file, row.index)))
     return (f'<div class="card" style="--colour: {cluster_colour(label)}"><h3><span class="swatch"></span>'
             f'{cluster_name(label)}</h3>{table(None, facts)}<div class="views">{shown}</div></div>')
 
 
 def traversal_section(folder: str, sizes: dict[int, int]) -> Section:
     """A strip per cluster and component, with the particles near each point."""
-    path = Path(folder) / result_files.TRAVERSAL_CSV
-    if not path.exists():
-        raise DataError(f"{path} is not there.", "Run vaegan traverse first.")
-    strips: dict[tuple[int, int], list[dict[str, str]]] = {}
-    for row in result_files.read_csv(path):
-        strips.setdefault((int(row["cluster"]), int(row["component"])), []).append(row)
+    strips: dict[tuple[int, int], list[TraversalPoint]] = {}
+    for point in read_traversal(folder):
+        strips.setdefault((point.cluster, point.component), []).append(point)
     body = ('<p class="note">Each strip runs along a principal component of the latent vectors inside one cluster. '
             "The bar shows how many particles lie near the point: where there are few, the generator made the map "
             "up and it says nothing about the data. Grey levels are the same along a strip.</p>")
@@ -281,19 +280,19 @@ def traversal_section(folder: str, sizes: dict[int, int]) -> Section:
     return Section("traversals", "Traversals", body)
 
 
-def strip(folder: str, rows: Sequence[dict[str, str]], size: int) -> str:
+def strip(folder: str, points: Sequence[TraversalPoint], size: int) -> str:
     """Figures of one component, in order."""
-    rows = sorted(rows, key=lambda row: int(row["point"]))
-    sections = [pictures.section(read_picture(folder, row["file"], int(row["index"]))) for row in rows]
+    points = sorted(points, key=lambda point: point.point)
+    sections = [pictures.section(read_picture(Path(folder) / point.file, point.index)) for point in points]
     low, high = pictures.limits(np.stack(sections))
-    most = max(1, max(int(row["n_near"]) for row in rows))
+    most = max(1, max(point.n_near for point in points))
     made = []
-    for row, image in zip(rows, sections, strict=True):
-        near = int(row["n_near"])
+    for point, image in zip(points, sections, strict=True):
+        near = point.n_near
         few = ' class="few"' if near < FEW_NEAR_FRAC * size else ""
-        made.append(f'<figure><img src="{pictures.grey_uri(image, low, high)}" alt="point {int(row["point"]) + 1}">'
+        made.append(f'<figure><img src="{pictures.grey_uri(image, low, high)}" alt="point {point.point + 1}">'
                     f'<div class="support"><div style="width: {100 * near / most:.0f}%"></div></div>'
-                    f"<figcaption>{float(row['position']):.2f}: <span{few}>{near} near</span></figcaption></figure>")
+                    f"<figcaption>{point.position:.2f}: <span{few}>{near} near</span></figcaption></figure>")
     return "".join(made)
 
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import mrcfile
-import numpy as np
-
 from ..contract import result_files
 from ..contract.errors import DataError
 from ..contract.map_records import MapComparison
@@ -37,15 +34,3 @@ def resolutions(halves: MapComparison) -> tuple[str, str, str]:
     """At FSC 0.143 and 0.5, and the first as part of Nyquist."""
     return (f"{halves.resolution_0143_ang:.1f} Å", f"{halves.resolution_05_ang:.1f} Å",
             f"{halves.nyquist_frac_0143:.2f}")
-
-
-def read_picture(folder: str | Path, file: str, index: int) -> np.ndarray:
-    """A map ``(d, d, d)``, or image ``index`` of a stack ``(d, d)``."""
-    path = Path(folder) / file
-    try:
-        with mrcfile.mmap(path, mode="r", permissive=True) as stored:
-            stacked = path.suffix == ".mrcs" and stored.data.ndim == 3  # a stack of one is read as an image
-            data = np.array(stored.data[index] if stacked else stored.data, np.float32)
-    except (OSError, ValueError, IndexError) as error:
-        raise DataError(f"{path}: it cannot be read ({error}).", "Run the command that made it again.") from error
-    return data

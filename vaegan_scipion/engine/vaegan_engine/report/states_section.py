@@ -12,12 +12,13 @@ from ..contract.errors import DataError
 from ..contract.labels import STATES, state_colour, state_name
 from ..contract.record import read_record
 from ..contract.records import ClusterRow, Separation, StatesSummary
+from ..contract.result_files import read_picture
 from ..contract.view_counts import draw_view_counts, view_counts
 from ..data.particle_tables import read_cluster_rows
 from ..figures import drawing, fsc_curves
 from . import pictures
 from .html import Section, table
-from .result_reading import read_picture, resolutions
+from .result_reading import resolutions
 
 
 def read_summary(folder: str) -> StatesSummary:
@@ -104,13 +105,13 @@ def pairs_table(pairs: Sequence[Separation]) -> str:
 
 def card(folder: str, row: ClusterRow) -> str:
     """Surfaces and sections of a state's map; where it moves, the maps along its motion as a film and as a strip."""
-    array, colour = read_picture(folder, row.file, 0), state_colour(row.label)
+    array, colour = read_picture(Path(folder) / row.file), state_colour(row.label)
     shown = "".join(pictures.figure_html(uri, caption, "surface") for caption, uri in
                     pictures.surfaces(array, colour))
     shown += "".join(pictures.figure_html(uri, caption) for caption, uri in pictures.views(array)[:3])
     along, motion = row.of_state.motion_files, ""
     if along:
-        sections = [pictures.section(read_picture(folder, file, 0)) for file in along]
+        sections = [pictures.section(read_picture(Path(folder) / file)) for file in along]
         low, high = pictures.limits(np.stack(sections))
         motion = pictures.figure_html(pictures.film_uri(sections, low, high), "the motion, there and back")
         motion += "".join(pictures.figure_html(pictures.grey_uri(image, low, high),

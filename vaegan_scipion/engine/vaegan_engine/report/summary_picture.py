@@ -10,16 +10,17 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..contract import result_files, run_json
+from ..contract.analysis_records import read_traversal
 from ..contract.drawings import Curve, draw_fsc, draw_umap, frequencies_per_ang
-from ..contract.errors import DataError
 from ..contract.labels import UNASSIGNED, Naming, cluster_colour, cluster_name, state_colour
 from ..contract.map_records import MapComparison
 from ..contract.records import ClusterRow, Evaluation, HalfMaps, HalvesRow
+from ..contract.result_files import read_picture
 from ..contract.settings import ReportRun, TrainRun
 from ..data.particle_tables import Clusters, read_cluster_rows, read_clusters, read_truth, rows_of
 from ..evaluation.truth.reference_maps import Reference, read_references
 from ..figures import drawing
-from .result_reading import read_evaluation, read_halves, read_picture
+from .result_reading import read_evaluation, read_halves
 
 SHOWN_CLUSTERS = 8  # the largest; the numbers name all
 
@@ -135,8 +136,8 @@ def draw_maps(panel: Any, report: ReportRun, shown: Shown, references: list[Refe
     folder = folder if folder.is_dir() else folder.parent
     for (ax, *others), row in zip(axes, rows, strict=True):
         against = compared.get(row.label)
-        array = (read_picture(report.clusters_dir, row.file, row.index) if against is None
-                 else read_picture(folder, against.aligned_file, 0))
+        array = (read_picture(Path(report.clusters_dir) / row.file, row.index) if against is None
+                 else read_picture(Path(folder) / against.aligned_file))
         drawing.draw_density(ax, array, f"{cluster_name(row.label)}, {row.n_particles} particles",
                              cluster_colour(row.label))
         for other in others:
@@ -149,19 +150,16 @@ def draw_maps(panel: Any, report: ReportRun, shown: Shown, references: list[Refe
 
 def draw_traversal(panel: Any, report: ReportRun) -> None:
     """First component of each cluster, with the number of particles near each point."""
-    path = Path(report.traverse_dir) / result_files.TRAVERSAL_CSV
-    if not path.exists():
-        raise DataError(f"{path} is not there.", "Run vaegan traverse first.")
-    rows = [row for row in result_files.read_csv(path) if int(row["component"]) == 0]
-    labels = sorted({int(row["cluster"]) for row in rows} - {UNASSIGNED})[:SHOWN_CLUSTERS]
-    columns = max((sum(int(row["cluster"]) == label for row in rows) for label in labels), default=1)
+    points = [point for point in read_traversal(report.traverse_dir) if point.component == 0]
+    labels = sorted({point.cluster for point in points} - {UNASSIGNED})[:SHOWN_CLUSTERS]
+    columns = max((sum(point.cluster == label for point in points) for label in labels), default=1)
     panel.suptitle("PC 1 inside each cluster: z slice, particles near the point", fontsize=10)
     axes = panel.subplots(max(len(labels), 1), columns, squeeze=False)
     for ax in axes.ravel():
         ax.axis("off")
     for ax_row, label in zip(axes, labels, strict=False):
-        line = sorted((row for row in rows if int(row["cluster"]) == label), key=lambda row: int(row["point"]))
-        for ax, row in zip(ax_row, line, strict=False):
-            array = read_picture(report.traverse_dir, row["file"], int(row["index"]))
+        line = sorted((point for point in points if point.cluster == label), key=lambda point: point.point)
+        for ax, point in zip(ax_row, line, strict=False):
+            array = read_picture(Path(report.traverse_dir) / point.file, point.index)
             drawing.draw_density(ax, array[len(array) // 2] if array.ndim == 3 else array,
-                                 f"{float(row['position']):.2f}: {row['n_near']}", cluster_colour(label))
+                                 f"{point.position:.2f}: {point.n_near}", cluster_colour(label))

@@ -95,5 +95,5 @@ def write_components(vae_gan: VaeGan | PosedVaeGan, out_dir: Path) -> list[Compo
         rows.append(ComponentRow(index, z[index].tolist(), name, 1.0 / len(made)))
     if made.ndim == 3:
         write_stack(out_dir / result_files.MAPS / result_files.IMAGES_MRCS, made, vae_gan.pixel_size_ang)
-    write_records(out_dir / "components.json", rows)
+    write_records(out_dir / result_files.COMPONENTS_JSON, rows)
     return rows

@@ -1,0 +1,47 @@
+"""The stand-in engine's command evaluate. Imported by `fake_engine`, beside it."""
+import struct
+from pathlib import Path
+
+from vaegan_engine.contract import result_files
+from vaegan_engine.contract.map_records import MapComparison
+from vaegan_engine.contract.record import write_record
+from vaegan_engine.contract.records import Evaluation, LabelScores, MapEvaluation
+
+
+def evaluate(run, out_dir, write_pictures, label_of):
+    """Scores that tell what was compared: NMI = labelled share of the particles; one map per reference.
+
+    ``write_pictures`` makes maps, ``label_of`` tells the cluster of a particle id.
+    """
+    known = {i for i in clustered_ids(run) if i in labels_of(run)}
+    scores, maps = None, []
+    if run.truth_csv:
+        n, states = len(clustered_ids(run)), sorted(set(labels_of(run).values()))
+        share = len(known) / n
+        scores = LabelScores(
+            clusters=3, n_particles=len(known), unassigned_frac=0.0, coverage=1.0, nmi=share, ami=share, ari=share,
+            unlabelled=n - len(known), states=states,
+            contingency={label: [sum(label_of(i) == label and labels_of(run)[i] == state for i in known)
+                                 for state in states] for label in (0, 1, 2, -1)})
+    for label, path in enumerate(map(Path, run.maps)):
+        header = struct.unpack_from("<10i6f", path.read_bytes(), 0)
+        voxel_ang = header[10] / header[0]
+        file = f"maps/cluster_{label:02d}_aligned.mrc"
+        write_pictures(out_dir, [file], True, voxel_ang)
+        compared = MapComparison([1 - k / 8 for k in range(9)], 3 * voxel_ang, 2 / 3, True, 4 * voxel_ang, 0.5, True)
+        maps.append(MapEvaluation(
+            voxel_size_ang=voxel_ang, reference=path.name, correlation=0.5, mirrored=label == 1,
+            best_correlated=path.name, correlations={path.name: 0.5}, label=label, n_particles=5, aligned_file=file,
+            compared=compared))
+    write_record(out_dir / result_files.EVALUATION_JSON, Evaluation(maps, scores))
+
+
+def clustered_ids(run):
+    """Ids of the clustering behind a request."""
+    path = Path(run.clusters_dir) / result_files.CLUSTERS_CSV
+    return [int(row["particle_id"]) for row in result_files.read_csv(path)]
+
+
+def labels_of(run):
+    """Particle id -> label of the table of a request."""
+    return {int(row["id"]): row["label"] for row in result_files.read_csv(run.truth_csv)} if run.truth_csv else {}
