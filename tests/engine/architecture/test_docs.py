@@ -55,8 +55,8 @@ def test_every_results_file_is_named():
 
 def test_results_page_is_made_from_the_rows():
     pages = script("results_pages")
-    text = pages.PAGE.read_text()
-    assert pages.updated(text) == text, "run: python scripts/results_pages.py"
+    for page in (pages.PAGE, pages.EVERY):
+        assert pages.updated(page) == page.read_text(), "run: .venv/engine/bin/python scripts/results_pages.py"
 
 
 def test_a_missed_figure_is_bold():
@@ -64,7 +64,18 @@ def test_a_missed_figure_is_bold():
              "figures": {"nmi": nmi, "states": 3}} for seed, nmi in ((0, 0.97), (1, 0.5))]
     text = script("results_pages").table(rows, {"t": {"nmi": [">=", 0.9], "states": ["==", 3]}})
     assert "nmi **0.97, 0.5**" in text
-    assert "states 3, 3 (seeds 0, 1)" in text
+    assert "states 3 (seeds 0, 1)" in text
+
+
+def test_the_front_page_shows_the_newest_row_of_each_seed():
+    def row(seed, commit, date, **figures):
+        return {"task": "t", "seed": seed, "commit": commit, "date": date, "note": "", "figures": figures}
+
+    rows = [row(0, "new", "2026-02-02", states=3, nmi=0.5, junk_recall=0.9, junk_precision=0.8),
+            row(0, "old", "2026-01-01", states=1, nmi=0.0), row(1, "old", "2026-01-01", states=2, nmi=0.7)]
+    text = script("results_pages").summary(rows, {"t": {"states": ["==", 3], "nmi": [">=", 0.4]}})
+    assert "t (seed 0, 1)" in text and "**3, 2** (asked 3)" in text and "0.5, 0.7 (asked ≥ 0.4)" in text
+    assert "0.9, - / 0.8, -" in text and "new, old" in text and "clusters" in text
 
 
 def test_readme_is_short():
