@@ -1,6 +1,5 @@
 """The real GUI, driven by mouse on a virtual display: every form and viewer comes up, a lasso becomes a subset run."""
 import importlib.util
-import os
 import re
 import subprocess
 import sys
@@ -23,8 +22,6 @@ def reason_to_skip():
     """Why the GUI cannot be driven here; '' when it can."""
     if not SCRIPT.exists():
         return "scripts/gui.py is not there (not a checkout)"
-    if os.environ.get("VAEGAN_SKIP_SLOW"):
-        return "slow: about two minutes"
     spec = importlib.util.spec_from_file_location("gui", SCRIPT)
     gui = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(gui)

@@ -56,7 +56,6 @@ class TestNmi(unittest.TestCase):
         self.assertEqual(normalized_mutual_information(a, np.zeros(4)), 0)
 
 
-@unittest.skipIf(os.environ.get("VAEGAN_SKIP_SLOW"), "slow: minutes on a CPU")
 class TestWorkflowOnTheRealEngine(BaseTest):
     """An easy mixture of three states must come apart."""
 

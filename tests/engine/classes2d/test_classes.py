@@ -31,6 +31,7 @@ def in_frame(made, rows, pose):
     return apart, np.stack((c * moved[:, 0] - s * moved[:, 1], s * moved[:, 0] + c * moved[:, 1]), 1)
 
 
+@pytest.mark.slow
 def test_two_pictures_are_two_classes(two_pictures):
     made, _, state, judged = two_pictures
     assert state.model.n_classes == 2

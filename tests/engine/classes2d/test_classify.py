@@ -14,6 +14,8 @@ from vaegan_engine.data.mrc_files import write_stack
 from vaegan_engine.data.star_files import read_star
 from vaegan_engine.evaluation.truth.evaluate import run_evaluate
 
+pytestmark = pytest.mark.slow
+
 N = 120
 HEADER = ("_rlnImageName", "_vaeParticleId", "_rlnOpticsGroup", "_rlnDefocusU", "_rlnDefocusV", "_rlnDefocusAngle",
           "_rlnMicrographName", "_rlnAnglePsi", "_myOwnColumn")

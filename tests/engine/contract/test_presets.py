@@ -83,6 +83,7 @@ def test_presets_are_built_of_the_parts_they_name(command, name):
     assert (trainer.vae_gan.encoder is None) == ("homogeneous" in name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("command", "name"), THESIS)
 def test_thesis_presets_train_and_resume_bitwise(particles, tmp_path, command, name):
     """Dropout included: its masks follow the seed and the step."""

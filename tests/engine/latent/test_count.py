@@ -63,6 +63,7 @@ def test_first_gap():
     assert cluster_number.first_gap(np.array([0.0, 1.0, 2.0]), np.zeros(3)) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("space", ["z", "UMAP plane"])
 def test_command_writes_table_and_plot(tmp_path, blobs, space):
     points, label = blobs

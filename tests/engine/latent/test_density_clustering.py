@@ -46,6 +46,7 @@ def test_mixture_gives_its_groups_and_the_same_seed_the_same_labels(rng):
     np.testing.assert_array_equal(group.labels, again.labels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dim", [2, 6])
 def test_homogeneous_blob_is_one_cluster(rng, dim):
     z = rng.normal(size=(700, dim))

@@ -188,6 +188,7 @@ def test_what_has_no_gap_is_no_stable_clusters(rng, shape):
         assert len(found.null) == 3  # nothing to decide
 
 
+@pytest.mark.slow
 def test_corners_that_the_softmax_makes_of_one_cloud_are_no_structure(rng):
     logits = 6 * rng.normal(size=(480, 1)) * [1.0, -1.0] + rng.normal(size=(480, 2))
     power = np.exp(logits - logits.max(axis=1, keepdims=True))

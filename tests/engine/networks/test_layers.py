@@ -33,6 +33,7 @@ def test_features_are_unchanged_by_every_cyclic_shift(first_layer, downsampling)
     assert (scores - scores[0]).abs().max() < 1e-12
 
 
+@pytest.mark.slow
 def test_all_4096_shifts_of_a_64_px_image_give_one_feature_vector():
     """The encoder's trunk, which is the critic's; float64: equal to rounding."""
     model = ModelConfig(ctf_channels=False, downsampling="aps", pooling="mean", encoder_width=1)

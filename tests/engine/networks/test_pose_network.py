@@ -100,6 +100,7 @@ def test_the_camera_is_trained_with_the_generator_and_by_nothing_else(particles,
     assert float(net.last.weight.grad.abs().max()) > 0 and not torch.equal(net.last.weight, before)
 
 
+@pytest.mark.slow
 def test_scf_is_logged_and_a_collapse_is_reported_once(particles, tmp_path, capsys, monkeypatch):
     run = tiny(particles)
     train.run_train(run, tmp_path / "good")
@@ -122,6 +123,7 @@ def test_scf_is_logged_and_a_collapse_is_reported_once(particles, tmp_path, caps
     assert capsys.readouterr().err.count("collapsed") == 1
 
 
+@pytest.mark.slow
 def test_scf_of_a_run_and_refusals(particles, tmp_path, capsys):
     run = tiny(particles)
     train.run_train(run, tmp_path / "run")

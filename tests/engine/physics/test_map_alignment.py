@@ -48,6 +48,7 @@ def test_mirror_keeps_the_center(d):
     np.testing.assert_array_equal(map_alignment.mirror(mirrored), array)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("d", "seed", "mirrored"), [(32, 2, False), (32, 3, True), (33, 4, True)])
 def test_recovers_a_known_motion(d, seed, mirrored):
     """The moving map is made by scipy; the motion back is the inverse of the one applied."""
@@ -69,6 +70,7 @@ def test_recovers_a_known_motion(d, seed, mirrored):
     assert curve[1:3 * d // 8].min() > 0.95
 
 
+@pytest.mark.slow
 def test_other_state_keeps_its_pose():
     """A map that lacks a lobe is laid on the whole one within 5 degrees."""
     d = 32
@@ -79,6 +81,7 @@ def test_other_state_keeps_its_pose():
     assert found.correlation == pytest.approx(np.corrcoef(phantom(d, 1).ravel(), phantom(d).ravel())[0, 1], abs=0.03)
 
 
+@pytest.mark.slow
 def test_noise_does_not_align():
     rng = np.random.default_rng(0)
     found = map_alignment.align_map(rng.normal(size=(16, 16, 16)), rng.normal(size=(16, 16, 16)), 1.0)

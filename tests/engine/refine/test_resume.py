@@ -32,6 +32,8 @@ from vaegan_engine.runtime import step_store
 from vaegan_engine.runtime.step_store import Checkpoints
 from vaegan_engine.simulation.simulate import SimulateOptions, run_simulate
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 COMPUTE = ComputeConfig(device="cpu", threads=1, seed=0)
 STEPS = ["ab_initio_under_way", "ab_initio_tried", "ab_initio_parts", "ab_initio_alone", "ab_initio_grown",

@@ -10,6 +10,8 @@ from vaegan_engine.contract.status import read_status
 from vaegan_engine.runtime import launch
 from vaegan_engine.simulation.simulate import STAR, SimulateOptions, run_simulate
 
+pytestmark = pytest.mark.slow
+
 HEADER_BYTES = 1024  # of a map: it holds the time
 
 

@@ -179,6 +179,7 @@ def test_a_verdict_that_was_stored_is_shown_with_its_numbers(tmp_path, analysis)
     assert "No verdict" not in text
 
 
+@pytest.mark.slow
 def test_a_refinement_is_shown(tmp_path, analysis):
     folder = tmp_path / "ref"
     for name in ("cluster_00", "cluster_01", "along_0", "along_1"):
@@ -239,6 +240,7 @@ def test_only_the_folders_that_are_named(tmp_path, analysis):
                                            traverse_dir=str(tmp_path)), tmp_path / "report.html")
 
 
+@pytest.mark.slow
 def test_by_request_and_by_command_line(tmp_path, analysis, monkeypatch):
     request = run_json.write_run(analysis, tmp_path / "request" / result_files.RUN_JSON)
     assert run_json.read_run(request) == analysis
@@ -333,6 +335,7 @@ def test_the_page_in_a_browser(tmp_path, analysis):
     assert told["second"] == "60 of 200 particles selected (cluster 2: 60)"
 
 
+@pytest.mark.slow
 def test_the_answer_comes_first_and_a_paragraph_can_be_pasted(tmp_path, analysis):
     """States and clusters crossed by particle id; what was done, with its citations as links."""
     folder = tmp_path / "ref"

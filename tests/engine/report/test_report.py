@@ -45,6 +45,7 @@ def all_texts(figure):
     return "\n".join(text.get_text() for text in figure.findobj(lambda item: hasattr(item, "get_text")))
 
 
+@pytest.mark.slow
 def test_report_shows_the_figures_of_the_evaluation(tmp_path, analysis):
     values = result_files.read_json(tmp_path / "eva" / result_files.EVALUATION_JSON)
     figure = summary_picture.demo_report(analysis)

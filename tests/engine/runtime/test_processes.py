@@ -14,6 +14,8 @@ from vaegan_engine.contract.errors import EXIT_CONFIG, EXIT_DATA, EXIT_PROCESS_L
 from vaegan_engine.physics import shards
 from vaegan_engine.runtime import launch, place
 
+pytestmark = pytest.mark.slow
+
 HELPERS = Path(shared_sums.__file__).parent
 
 

@@ -61,6 +61,7 @@ def largest_correlation(a, b, rotations):
     return max(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", range(3))
 def test_no_symmetry(state):
     """No rotation by more than 40 degrees and no mirror image correlates above 0.9."""

@@ -95,6 +95,7 @@ def test_without_relion_the_remedy_is_named(grouped, tmp_path, monkeypatch):
         homogeneity.run_homogeneity(HomogeneityOptions(str(folder / "clu"), str(folder / "run"), groups=2), tmp_path)
 
 
+@pytest.mark.slow
 @needs_relion
 def test_groups_of_one_view_have_the_higher_resolution(tmp_path):
     """Halves of one projection, in any orientation, agree to a finer detail than halves of noise."""
@@ -119,6 +120,7 @@ def test_groups_of_one_view_have_the_higher_resolution(tmp_path):
     assert not list(tmp_path.glob("half1/class_it007*"))
 
 
+@pytest.mark.slow
 @needs_relion
 def test_command_aligns_each_group(grouped, tmp_path):
     folder, _ = grouped

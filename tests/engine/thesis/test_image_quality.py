@@ -66,6 +66,7 @@ def test_squared_hinge():
     assert float(feature_network.squared_hinge(scores, torch.tensor([0]))) == pytest.approx(0 + 1.5 ** 2 + 0)
 
 
+@pytest.mark.slow
 def test_the_network_learns_two_classes_and_names_held_out_accuracy():
     rng = np.random.default_rng(0)
     label = rng.integers(0, 2, 300)

@@ -90,6 +90,7 @@ def test_shift_error_is_zero_only_without_max_pooling(preset, invariant):
     assert (errors.max() < 1e-12) == invariant
 
 
+@pytest.mark.slow
 def test_shift_experiment_writes_both_critics(tmp_path, monkeypatch):
     monkeypatch.setattr(invariance, "WIDTHS", {"small": 1, "full": 1})
     text = reproduce.run_reproduce(ReproduceOptions("shift-invariance", per_map=1), tmp_path)
@@ -112,6 +113,7 @@ def test_rotation_experiment_finds_the_polar_encoder_best(tmp_path):
     assert float(rows["polar encoder"]["mean error"]) < 0.5 * float(rows["variant critic"]["mean error"])
 
 
+@pytest.mark.slow
 def test_noise_experiment_runs_one_configuration_and_keeps_it(tmp_path, monkeypatch):
     monkeypatch.setattr(noise_generator, "SCALES", {"small": noise_generator.Scale(16, 2, 4, 3, 1e-3)})
     for only in ("sigma-0.5", "noise-generator"):
@@ -186,6 +188,7 @@ def test_ribosome_2d_reports_fid_and_psnr(tmp_path, maps, monkeypatch):
     assert (tmp_path / "thesis-2d/centroids/centroids.png").exists()
 
 
+@pytest.mark.slow
 def test_motion_is_matched_with_its_frames(tmp_path, maps):
     reproduce.run_reproduce(options_of("glu-morph", maps, only="maps"), tmp_path)
     row = experiment_tables.read_table(tmp_path / "table.csv")[0]

@@ -119,6 +119,7 @@ def test_traversals_take_it_as_any_2d_training(folder, trained, tmp_path):
     assert len(result_files.read_csv(tmp_path / "traverse" / result_files.TRAVERSAL_CSV)) == 4
 
 
+@pytest.mark.slow
 def test_a_resumed_training_is_the_same_to_the_bit(folder, tmp_path):
     """Likelihood and critic both at work; the frame is that of the beginning."""
     run = tiny(folder, training={"adversarial_weight": 1.0, "total_kimg": 1.5, "round_kimg": 0.5, "tick_kimg": 0.4,

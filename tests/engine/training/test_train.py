@@ -66,6 +66,7 @@ def assert_same(a, b) -> None:
         assert a == b
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["train3d", "train2d"])
 @pytest.mark.parametrize(("stop_at", "seen"), [(5, 40), (12, 96)])  # the encoder alone is trained from 80 images on
 def test_resume_equals_an_uninterrupted_run_bitwise(particles, tmp_path, monkeypatch, command, stop_at, seen):
@@ -135,6 +136,7 @@ def test_a_run_goes_on_with_its_own_particles_alone(particles, tmp_path):
         train.run_train(tiny(star, training={"total_kimg": 0.016}), tmp_path, resume=True)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_the_learning_rates_that_are_asked_for(particles, tmp_path, monkeypatch):
     train.run_train(tiny(particles, training={"total_kimg": 0.016, "encoder_kimg": 0.0}), tmp_path)
     rates = []
@@ -306,6 +308,7 @@ def test_a_results_folder_that_cannot_be_made_is_reported_in_one_sentence(partic
     assert code == 3 and "Traceback" not in said and "file" in said
 
 
+@pytest.mark.slow
 def test_command_line_reports_bad_data_in_one_sentence(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "vaegan_engine", "train3d", "--particles", str(tmp_path / "none.star"),

@@ -78,6 +78,7 @@ def truthful(wrong: int, tilt_deg: float):
     return refine
 
 
+@pytest.mark.slow
 def test_a_perfect_refinement_has_perfect_figures(data, tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark, "run_states_of", truthful(0, 0.0))
     row = run_task("two", TASK, Place(data, tmp_path / "out", WHERE), train=False)

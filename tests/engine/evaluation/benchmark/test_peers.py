@@ -70,6 +70,7 @@ def test_classes_of_relion_are_kept_as_those_of_classes2d(tmp_path):
     assert np.array_equal(mrcfile.read(tmp_path / result_files.MAPS / result_files.CLASSES_MRCS), averages)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("relion_refine") is None, reason="RELION is not installed")
 def test_relion_tells_sizes_apart(task, monkeypatch):
     monkeypatch.setitem(peers.PEERS, "relion2d", partial(peers.by_relion, iterations=5))

@@ -43,6 +43,7 @@ def test_a_smooth_shell_passes_for_no_symmetry():
     assert abs(own - control) < 0.15
 
 
+@pytest.mark.slow
 def test_figures_against_the_model():
     """The model itself in another frame and hand, and another map."""
     model = of_group(blobs(3).numpy(), "O").astype(np.float32)
@@ -74,6 +75,7 @@ def test_even_views_in_one_unit_of_a_symmetry_are_even(tmp_path):
     assert pole_share(tmp_path, "O") == pytest.approx(1, rel=0.1)
 
 
+@pytest.mark.slow
 def test_the_set_is_run_once_and_missing_particles_are_said(tmp_path, monkeypatch, capsys):
     def run(real=SET):
         return run_benchmark(options, tmp_path / "out", {}, {"shell": real})

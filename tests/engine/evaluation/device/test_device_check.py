@@ -95,6 +95,7 @@ def test_rows_are_whole_when_a_measure_fails_and_the_exit_code_says_so(tmp_path,
     assert device_check.main(words[:4]) == 0
 
 
+@pytest.mark.slow
 def test_a_measure_in_its_own_process(tmp_path):
     words = ["--out", str(tmp_path), "--toy", "--threads", "1", "--only", "kernels", "--device", "cpu",
              "--seconds", "400"]  # a busy machine is slow

@@ -94,6 +94,7 @@ def runs(star):
         "classes2d": Classes2dRun(data=data_of(star), n_classes=3, n_steps=4, compute=COMPUTE)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "stages"), [
     ("states", {"starts", "pose searches", "states and landscapes", "detail of halves", "variation"}),
     ("train3d", {"networks", "encoder"}), ("posed", {"principal maps", "networks", "steps of the maps"}),
@@ -121,6 +122,7 @@ def test_clusters_are_counted_to_the_limit_of_the_layout(tmp_path, monkeypatch):
     assert seconds[1].n_images == 20_000
 
 
+@pytest.mark.slow
 def test_the_command_says_it_and_runs_nothing(star, tmp_path, capsys):
     words = ["states", "--particles", star, "--box-px", str(BOX), "--device", "cpu", "--threads", "1", "--start-shells",
              "4", "--search-shells", "4", "--state-shells", "5", "--n-maps", "1", "--out", str(tmp_path / "out")]

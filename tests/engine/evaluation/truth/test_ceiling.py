@@ -32,6 +32,7 @@ def predict(images, label, **changes):
         ceiling.Labelled(lambda rows: stored[rows], label, BOX_PX, torch.device("cpu")), MODEL, options(**changes))
 
 
+@pytest.mark.slow
 def test_separable_images_are_told_apart_and_the_seed_repeats():
     rng = np.random.default_rng(0)
     label = rng.permutation(np.repeat([0, 1], 90))

@@ -36,6 +36,7 @@ def test_random_poses_are_far_off():
     assert median_pose_error_deg(random_rotations(400, rng), random_rotations(400, rng)) > 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["C3", "D2", "O", "I1"])
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_any_pose_that_shows_the_same_is_right(name, mirrored):

@@ -16,6 +16,7 @@ BOX_PX, N = 24, 150
 MASK = torch.from_numpy(soft_sphere_mask(BOX_PX, 0.42 * BOX_PX, 2.0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_a_state_in_another_frame_is_laid_on_the_largest(mirrored):
     """Two states of one frame; the poses of the second, smaller one are first carried to another frame and hand."""

@@ -41,6 +41,7 @@ def found_in(maps: torch.Tensor, label: torch.Tensor, noise: float) -> motion.Mo
                                   MapModel(map_, band.weight, within(MASK)), torch.Generator().manual_seed(0))[0]
 
 
+@pytest.mark.slow
 def test_images_that_the_curve_is_not_made_from_get_their_place_on_it():
     label = torch.randperm(N, generator=torch.Generator().manual_seed(9))
     lobes = torch.stack([lobe(angle) for angle in np.linspace(-0.9, 0.9, N)[::10]])
@@ -56,6 +57,7 @@ def test_images_that_the_curve_is_not_made_from_get_their_place_on_it():
         assert abs(spearmanr(moved.t[rows], (label // 10)[rows])[0]) > 0.85
 
 
+@pytest.mark.slow
 def test_an_arm_that_turns_is_ordered():
     angles = np.linspace(-0.9, 0.9, N)
     label = torch.randperm(N, generator=torch.Generator().manual_seed(9))
@@ -75,6 +77,7 @@ def test_an_arm_that_turns_is_ordered():
     assert straight * (correlation(last, ends[0]) - correlation(last, ends[1])) < 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [1.0, 0.5])
 def test_one_rigid_state_has_no_motion(noise):
     """The halves share nothing: with one starting order for both this was 0.69 and 0.89."""

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from known_assignment import RADIUS, assignment
 from moving_particles import BOX_PX, arm, images_of
@@ -31,6 +32,7 @@ def asked(data):
     return problem_of(data, run=RUN, half_set=HALF_SET, max_shift_px=SHIFT_PX)
 
 
+@pytest.mark.slow
 def test_images_of_a_moving_state_come_back_from_wrong_poses():
     wrong = np.sort(np.random.default_rng(0).permutation(N)[:N // 6])
     data, found, rotations = state_of(np.linspace(-0.9, 0.9, 12), 0.3, wrong)
@@ -47,6 +49,7 @@ def test_images_of_a_moving_state_come_back_from_wrong_poses():
     assert not torch.equal(made.maps, found.maps)
 
 
+@pytest.mark.slow
 def test_a_rigid_state_is_left_alone():
     data, found, _ = state_of([0.3], 0.5, np.zeros(0, np.int64))
     turns: list[tuple[float, int]] = []

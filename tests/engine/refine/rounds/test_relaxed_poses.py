@@ -43,6 +43,7 @@ def copies_used(found: torch.Tensor, true: torch.Tensor, group: torch.Tensor) ->
     return torch.einsum("nji,njk,gik->ng", true, found, group).argmax(1).numpy()
 
 
+@pytest.mark.slow
 def test_what_breaks_a_symmetry_is_brought_to_one_place_and_seen_as_a_state(broken):
     problem, label, rotations, group = broken
     before = one_state(problem)

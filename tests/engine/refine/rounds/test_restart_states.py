@@ -4,6 +4,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 from known_assignment import BOX_PX, RADIUS, assignment
 from refine_particles import blobs, problem_of, recorder_of, simulated
@@ -56,6 +57,7 @@ def restarted(data, found, folder):
     return restart_states.restart_states(problem, found, RADIUS, recorder_of(folder), "restart_0")
 
 
+@pytest.mark.slow
 def test_it_gets_its_poses_from_its_own_images(tmp_path):
     data, label, rotations, found = with_wrong_state()
     assert median_pose_error_deg(found.rotations[N:, 1], rotations[N:]) > 30
@@ -67,6 +69,7 @@ def test_it_gets_its_poses_from_its_own_images(tmp_path):
     assert (settled.state_of == label).mean() > 0.97
 
 
+@pytest.mark.slow
 def test_noise_is_tried_and_stays_what_it_is(tmp_path):
     noise = np.random.default_rng(1).standard_normal((N, BOX_PX, BOX_PX)).astype(np.float32) * 1.2
     data, _, _, found = with_wrong_state(noise)

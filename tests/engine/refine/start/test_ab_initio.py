@@ -188,6 +188,7 @@ def test_starts_that_agree_early_end_the_trials(tmp_path, monkeypatch, agree):
     assert len(coarse.starts[0].coarse_log_evidence) == (2 if agree else 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("agree_after", [1, 2, 3, 9])
 def test_a_stop_at_any_checkpoint_changes_nothing(tmp_path, monkeypatch, agree_after):
     """Starts that agree once both have so many steps of six; stopped each time that something has been stored."""
