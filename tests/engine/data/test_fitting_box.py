@@ -1,9 +1,11 @@
 """The box that is taken where nobody names one."""
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from vaegan_engine.cli.main import main, was_asked_for
 from vaegan_engine.contract.settings import DataConfig
+from vaegan_engine.data import fitting_box as box_of_images
 from vaegan_engine.data.fitting_box import fitting_box, optics_image_px
 from vaegan_engine.evaluation.forecast import forecasts
 from vaegan_engine.training import train
@@ -62,3 +64,11 @@ def test_a_band_that_nobody_asked_for_has_room_in_the_box(tmp_path, monkeypatch,
     given = star(tmp_path, size).particles
     assert main(["train3d", "--particles", given, "--poses", str(tmp_path), "--out", str(tmp_path / "x"), *more]) == 0
     assert begun[0].training.band_shells == band
+
+
+@pytest.mark.parametrize("cut", range(4))
+def test_a_long_optics_table_is_read_to_its_last_whole_line(tmp_path, monkeypatch, cut):
+    path = star(tmp_path, 256, 256, 256).particles
+    head = STAR.index("{rows}") + len("1 256\n2 256\n3 25") - cut
+    monkeypatch.setattr(box_of_images, "_HEAD_BYTES", head)
+    assert optics_image_px(Path(path)) == 256

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from particle_files import loaded, noise_images, optics_columns, particle_columns, write_star
 from vaegan_engine.contract.errors import DataError
+from vaegan_engine.data.star_files import RelionTable
 
 N, D = 6, 8
 U, V = (np.array(particle_columns(N)[name]) for name in ("rlnDefocusU", "rlnDefocusV"))
@@ -100,3 +101,12 @@ def test_other_half_sets_are_said(tmp_path, values, words):
     assert words in table.notes[0] and set(table.half_set) <= {1, 2}
     if "taken" in words:
         assert table.half_set.tolist() == [value + 1 for value in values]
+
+
+def test_a_column_that_is_ignored_is_read_once(tmp_path, monkeypatch):
+    """Not once for every particle, which takes days for a million of them."""
+    read, text = [], RelionTable.text
+    monkeypatch.setattr(RelionTable, "text", lambda table, name: (read.append(name), text(table, name))[1])
+    table = loaded(star_of(tmp_path, {"rlnCtfBfactor": [0.0] * 5 + [40.0]}))
+    assert any("ignored" in note for note in table.notes)
+    assert read.count("rlnCtfBfactor") <= 2

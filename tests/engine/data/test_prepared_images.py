@@ -209,3 +209,21 @@ def test_other_images_of_the_same_particles_have_another_digest(tmp_path):
                        tmp_path / f"{name}_cache", False).digest()
             for name, pixels in (("a", images), ("b", images), ("c", images[::-1]))]
     assert made[0] == made[1] != made[2]
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_a_star_file_behind_a_link_is_used_and_not_made_again(tmp_path, monkeypatch, absolute):
+    """A job's folder on another disk, deeper than the link to it."""
+    (tmp_path / "disk" / "a" / "b" / "job").mkdir(parents=True)
+    (tmp_path / "proj").mkdir()
+    (tmp_path / "proj" / "Refine").symlink_to(tmp_path / "disk" / "a" / "b")
+    stack = tmp_path / "proj" / "Extract" / "a.mrcs"
+    stack.parent.mkdir()
+    write_stack(stack, noise_images(4, 16))
+    columns = particle_columns(4)
+    columns["rlnImageName"] = [f"{i + 1}@{stack if absolute else 'Extract/a.mrcs'}" for i in range(4)]
+    star = write_star(tmp_path / "proj" / "Refine" / "job" / "run_data.star", columns, optics_columns())
+    monkeypatch.chdir(tmp_path / "proj")
+    data = DataConfig(particles=str(star), box_px=16)
+    assert len(open_cache(data, tmp_path / "c", False)) == 4
+    assert not is_made_again(data, tmp_path / "c", monkeypatch)

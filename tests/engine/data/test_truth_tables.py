@@ -51,3 +51,10 @@ def test_ids_keep_all_their_digits(tmp_path):
     ids = [2 ** 63 - 1, 2 ** 62 + 1, -3]
     result_files.write_csv(tmp_path / "t.csv", ["id", "map"], [[i, 0] for i in ids])
     np.testing.assert_array_equal(read_truth(tmp_path / "t.csv").particle_id, ids)
+
+
+def test_junk_is_the_last_state(tmp_path):
+    """The order of the others is that of their maps."""
+    (tmp_path / "t.csv").write_text("id,state\n1,tilted\n2,junk\n3,closed\n4,open\n")
+    truth = read_truth(tmp_path / "t.csv")
+    assert truth.names == ["closed", "open", "tilted", "junk"] and truth.label.tolist() == [2, 3, 0, 1]

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from particle_files import loaded, noise_images, optics_columns, particle_columns, write_stack, write_star
 from refine_particles import mask_of
 from states_folders import perturbed, simulated_particles, true_poses, write_states
 from vaegan_engine.contract import result_files, run_json
@@ -25,7 +26,7 @@ from vaegan_engine.data.particle_tables import read_cluster_rows
 from vaegan_engine.data.pose_table import SYMMETRY, read_poses
 from vaegan_engine.data.star_files import read_star
 from vaegan_engine.fullres import fullres
-from vaegan_engine.fullres.inputs import open_inputs
+from vaegan_engine.fullres.inputs import open_inputs, with_circle_of
 from vaegan_engine.fullres.relion import PROGRAM, HandOver, script
 from vaegan_engine.fullres.tuning import TUNING
 from vaegan_engine.physics.fsc import fourier_shell_correlation
@@ -254,3 +255,13 @@ def run_until(script_path, file, seconds=400) -> str:
             os.killpg(process.pid, signal.SIGTERM)
         process.wait()
     return log.read_text(errors="replace")
+
+
+@pytest.mark.parametrize(("box_px", "apix", "expected"), [
+    (64, 4.0, 0.31), (100, 2.0, 0.31 * 256 / 200), (128, 3.0, 0.31 * 256 / 384)])
+def test_the_circle_is_as_wide_in_another_field_of_view(tmp_path, box_px, apix, expected):
+    """States saw 256 A; a particle's circle of 79 A stays 79 A, no matter how large the new boxes are."""
+    write_stack(tmp_path / "particles.mrcs", noise_images(3, box_px))
+    table = loaded(write_star(tmp_path / "p.star", particle_columns(3), optics_columns(apix)))
+    data = with_circle_of(DataConfig(particle_radius_frac=0.31), 256.0, table)
+    assert data.particle_radius_frac == pytest.approx(expected)

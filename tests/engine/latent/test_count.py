@@ -4,7 +4,7 @@ import pytest
 from fake_run import write_clusters, write_embedding
 from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, silhouette_score
 from vaegan_engine.contract import result_files
-from vaegan_engine.contract.errors import ConfigError
+from vaegan_engine.contract.errors import ConfigError, DataError
 from vaegan_engine.latent import cluster_number, count
 from vaegan_engine.latent.count import CountOptions
 
@@ -85,3 +85,11 @@ def test_impossible_range_is_refused(tmp_path, blobs):
     embedding = str(write_embedding(tmp_path / "emb", blobs[0][:5]))
     with pytest.raises(ConfigError, match="k_max 12 for 5 particles"):
         count.run_count(CountOptions(embedding_dir=embedding), tmp_path / "out")
+
+
+def test_groups_without_umap_are_refused(tmp_path):
+    """Those of states, classes and consensus have none."""
+    result_files.write_csv(tmp_path / result_files.CLUSTERS_CSV, ["particle_id", "label", "probability"],
+                           [[i, i % 2, 1.0] for i in range(40)])
+    with pytest.raises(DataError, match="has no UMAP"):
+        count.run_count(CountOptions(clusters_dir=str(tmp_path)), tmp_path / "out")

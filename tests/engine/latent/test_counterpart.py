@@ -13,7 +13,13 @@ from vaegan_engine.contract.record import read_record, to_json
 from vaegan_engine.contract.settings import CounterpartRun, DataConfig, EmbedRun, ModelConfig
 from vaegan_engine.latent import counterpart
 from vaegan_engine.physics.ctf import ctf_2d
-from vaegan_engine.physics.projection import extract_slices, map_to_fourier, shift_slices, slices_to_images
+from vaegan_engine.physics.projection import (
+    extract_slices,
+    images_to_slices,
+    map_to_fourier,
+    shift_slices,
+    slices_to_images,
+)
 from vaegan_engine.physics.rotations import euler_to_matrix, rotation_distance_deg, super_fibonacci_rotations
 
 SHIFT_PX = (1.0, -1.0)
@@ -105,3 +111,14 @@ def test_refusals(tmp_path, one_particle):
         counterpart.run_counterpart(dataclasses.replace(run, particle_id=71), tmp_path)
     with pytest.raises(ConfigError, match="n_orientations is 0"):
         counterpart.run_counterpart(dataclasses.replace(run, n_orientations=0), tmp_path)
+
+
+@pytest.mark.parametrize("box_px", [16, 17])
+@pytest.mark.parametrize("shift", [(3.0, -2.0), (-4.0, 1.0), (0.0, 6.0)])
+def test_shifts_up_to_half_of_the_box_are_tried(box_px, shift):
+    picture = torch.zeros(1, box_px, box_px)
+    picture[0, box_px // 2, box_px // 2 + 1] = picture[0, box_px // 2 + 2, box_px // 2] = 1
+    planes = images_to_slices(picture)
+    image = slices_to_images(shift_slices(planes, torch.tensor([shift])))[0]
+    match = counterpart.best_match(image, iter([(None, planes)]), torch.ones_like(planes[0].real), 0.5 * box_px)
+    assert match.shift_px.tolist() == list(shift)

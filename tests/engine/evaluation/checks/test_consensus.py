@@ -106,3 +106,13 @@ def test_what_cannot_be_compared_is_refused(tmp_path, capsys):
     again = write(tmp_path / "again", TRUTH)
     assert main.main(["consensus", "--clusters", one, again, "--out", str(tmp_path / "out")]) == 0
     assert "group 3: 100 particles, found in 2 of 2 runs, overlap 1.00" in capsys.readouterr().out
+
+
+def test_maps_are_found_from_a_folder_behind_a_link(tmp_path):
+    (tmp_path / "disk" / "deep").mkdir(parents=True)
+    (tmp_path / "out").symlink_to(tmp_path / "disk" / "deep")
+    folders = tuple(write(tmp_path / name, TRUTH) for name in "ab")
+    made = run_consensus(ConsensusOptions(folders), tmp_path / "out" / "con")
+    row = result_files.read_json(tmp_path / "out" / "con" / result_files.CLUSTERS_JSON)[0]
+    there = (tmp_path / "out" / "con" / row["file"]).resolve()
+    assert there == (tmp_path / made.chosen / "maps" / "cluster_00.mrc").resolve()

@@ -6,7 +6,7 @@ import pytest
 from fake_run import BOX_PX, FakeTrained, align_nothing, write_clusters, write_embedding
 from vaegan_engine.contract import result_files, run_json
 from vaegan_engine.contract.errors import ConfigError
-from vaegan_engine.contract.settings import DataConfig, HalvesRun, TrainingConfig, TrainRun
+from vaegan_engine.contract.settings import ComputeConfig, DataConfig, HalvesRun, TrainingConfig, TrainRun
 from vaegan_engine.data.mrc_files import read_map
 from vaegan_engine.evaluation.checks import halves
 from vaegan_engine.training.trained_run import TrainedRun
@@ -124,6 +124,16 @@ def test_length_and_resume(tmp_path, folders, fake_steps):
     halves.run_halves(folders, tmp_path / "hal")
     assert (fake.trained[0][0].training.total_kimg, fake.trained[0][0].training.encoder_kimg) == (16.0, 4.0)
     assert [resume for _, _, resume in fake.trained] == [False, False, True, True, False, False]
+
+
+def test_another_device_or_number_of_threads_goes_on(tmp_path, folders, fake_steps, capsys):
+    fake = fake_steps()
+    halves.run_halves(folders, tmp_path / "hal")
+    halves.run_halves(replace(folders, compute=ComputeConfig(device="cpu", threads=1, memory_gb=20)), tmp_path / "hal")
+    assert [resume for _, _, resume in fake.trained] == [False, False, True, True]
+    assert "anew" not in capsys.readouterr().out
+    halves.run_halves(replace(folders, total_kimg=16.0), tmp_path / "hal")
+    assert capsys.readouterr().out.count("trained anew, as it was made with other settings") == 2
 
 
 @pytest.mark.parametrize(("changes", "words"), [

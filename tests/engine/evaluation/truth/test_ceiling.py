@@ -2,9 +2,10 @@
 import numpy as np
 import pytest
 import torch
+from vaegan_engine.contract import run_json
 from vaegan_engine.contract.errors import ConfigError, DataError
 from vaegan_engine.contract.record import read_record
-from vaegan_engine.contract.settings import ComputeConfig, DataConfig, ModelConfig
+from vaegan_engine.contract.settings import ComputeConfig, DataConfig, ModelConfig, TrainRun
 from vaegan_engine.evaluation.truth import ceiling
 
 BOX_PX = 16
@@ -105,3 +106,10 @@ def test_run_ceiling_joins_by_id_and_writes_its_scores(tmp_path, capsys):
 def test_bad_settings_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="epochs is 0"):
         ceiling.run_ceiling(options(epochs=0), tmp_path)
+
+
+def test_other_particles_are_taken_whole_and_from_their_own_stacks(tmp_path):
+    run = TrainRun(data=DataConfig(particles="a.star", stack="a.mrcs", max_images=500, half_set=1, crop_frac=0.8))
+    run_json.write_run(run, tmp_path / "run.json")
+    data, _, same = ceiling.settings(options(particles="other.star", run_dir=str(tmp_path)))
+    assert not same and data == DataConfig(particles="other.star", crop_frac=0.8)

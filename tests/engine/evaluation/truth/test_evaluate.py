@@ -242,3 +242,21 @@ def test_coarse_reference_is_refused(tmp_path):
     write_map(tmp_path / "coarse.mrc", np.random.default_rng(0).normal(size=(8, 8, 8)), 40.0)
     with pytest.raises(DataError, match=r"coarse\.mrc: its voxels are 40 A wide, those of the run 18"):
         reference_maps.read_references([str(tmp_path / "coarse.mrc")], tmp_path / "truth.csv", 16, 18.0)
+
+
+def references(*paths):
+    return [reference_maps.Reference(name, np.zeros((2, 2, 2))) for name in reference_maps.distinct_names(paths)]
+
+
+@pytest.mark.parametrize(("states", "maps", "expected"), [
+    (["a.mrc", "b.mrc"], ["x/b.mrc", "x/a.mrc"], [1, 0]),  # by name
+    (["run_class001.mrc"] * 2, ["job1/run_class001.mrc", "job2/run_class001.mrc"], [0, 1]),  # one name: by order
+    (["run_class001.mrc"] * 2, ["job1/run_class001.mrc", "other.mrc"], [0, 1]),
+    (["closed", "open", "tilted", "junk"], ["1.mrc", "2.mrc", "3.mrc"], [0, 1, 2, None]),
+    (["closed", "open"], ["1.mrc"], [0, None])])
+def test_each_state_has_its_own_reference(states, maps, expected):
+    assert reference_maps.references_of_states(states, references(*maps)) == expected
+
+
+def test_maps_of_one_file_name_keep_apart():
+    assert reference_maps.distinct_names(["a/m.mrc", "b/m.mrc", "c.mrc"]) == ["1_m.mrc", "2_m.mrc", "c.mrc"]

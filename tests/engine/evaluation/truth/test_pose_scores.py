@@ -3,7 +3,9 @@ import numpy as np
 import pytest
 import torch
 from vaegan_engine.contract import result_files
-from vaegan_engine.evaluation.truth.pose_scores import median_pose_error_deg, pose_errors
+from vaegan_engine.contract.errors import DataError
+from vaegan_engine.evaluation.truth.observer import true_rotations
+from vaegan_engine.evaluation.truth.pose_scores import median_pose_error_deg, pose_errors, true_angles_deg
 from vaegan_engine.physics.rotations import matrix_to_euler, random_rotations
 from vaegan_engine.physics.symmetry import group_of
 from vaegan_engine.reconstruction.pose_refinement import small_rotations
@@ -75,3 +77,20 @@ def test_tables_are_joined_by_id_and_those_without_angles_have_no_error(tmp_path
     result_files.write_csv(tmp_path / "labels.csv", ["id", "map"], [[i, 0] for i in range(41)])
     assert pose_errors(tmp_path, tmp_path / "labels.csv") == {}
     assert pose_errors(tmp_path / "none", tmp_path / "truth.csv") == {}
+
+
+def test_particles_without_a_true_pose_are_left_out(tmp_path):
+    """Empty or nan angles, junk by its state, ids under their other name."""
+    (tmp_path / "truth.csv").write_text("particle_id,state,rot_deg,tilt_deg,psi_deg\n1,a,10,20,30\n2,a,,,\n"
+                                        "3,a,nan,20,30\n4,junk,1,2,3\n5,b,40,50,60\n")
+    assert true_angles_deg(tmp_path / "truth.csv") == {1: (10, 20, 30), 5: (40, 50, 60)}
+    result_files.write_csv(tmp_path / result_files.PARTICLES_CSV,
+                           ["particle_id", "label", "rot_deg", "tilt_deg", "psi_deg"],
+                           [[i, 0, 10, 20, 30] for i in range(1, 5)])
+    assert pose_errors(tmp_path, tmp_path / "truth.csv") == {0: pytest.approx(0, abs=0.1)}
+
+
+def test_the_observer_needs_every_pose(tmp_path):
+    (tmp_path / "truth.csv").write_text("particle_id,state\n1,a\n2,b\n")
+    with pytest.raises(DataError, match="particle 1 has no rot_deg"):
+        true_rotations(str(tmp_path / "truth.csv"), np.array([1, 2]))

@@ -75,8 +75,9 @@ def check(run: Classes2dRun, cache: ParticleCache, tuning: ClassTuning) -> None:
         raise DataError(f"{run.data.particles}: {len(cache)} particles are too few for classes.",
                         f"Give at least {2 * tuning.min_images} particles.")
     if len(np.unique(cache.half_set)) < 2:
-        raise DataError(f"{run.data.particles}: all particles in use are of half set {cache.half_set[0]}; two halves "
-                        "are compared.", "Give all particles (data.half_set 0).")
+        few = f"the first {run.data.max_images} (data.max_images)" if run.data.max_images else "those in use"
+        raise DataError(f"{run.data.particles}: of its particles {few} are all of half set {cache.half_set[0]}; two "
+                        "halves are compared.", "Give all particles (data.half_set 0, data.max_images 0).")
 
 
 def problem_of(run: Classes2dRun, cache: ParticleCache, tuning: ClassTuning, folder: Path) -> PlaneProblem:

@@ -31,9 +31,12 @@ def optics_image_px(star: Path) -> int:
     """Smallest ``rlnImageSize`` of the optics table at the start of a star file; 0 where there is none to be read."""
     try:
         with open(star, "rb") as stream:
-            lines = stream.read(_HEAD_BYTES).split(b"\n")
+            head = stream.read(_HEAD_BYTES)
     except OSError:
         return 0
+    lines = head.split(b"\n")
+    if len(head) == _HEAD_BYTES:  # the last line may be cut
+        lines = lines[:-1]
     labels: list[bytes] = []
     sizes: list[int] = []
     inside = False

@@ -137,8 +137,9 @@ def _not_modelled(table: RelionTable, rows: np.ndarray) -> list[str]:
 
 def _differs(table: RelionTable, name: str, rows: np.ndarray, nothing: float) -> bool:
     """Whether a column holds another number than ``nothing``; lists ``[1,2]`` count by their members."""
-    texts = set(table.text(name)) if name not in table.particles else {table.text(name)[row] for row in rows}
-    for text in texts:
+    column = table.text(name)
+    texts = column if name not in table.particles else (column[row] for row in rows.tolist())
+    for text in set(texts):
         for part in text.strip("[]").split(","):
             try:
                 if abs(float(part) - nothing) > 1e-6:

@@ -112,7 +112,7 @@ def latents_of_clusters(clusters_dir: str | Path) -> tuple[Clusters, Latents]:
 
 
 def read_truth(path: str | Path) -> Truth:
-    """Columns id (or particle_id) and map (or label, state) of a ``truth.csv``. Raises DataError."""
+    """Columns id (or particle_id) and map (or label, state) of a ``truth.csv``; junk is last. Raises DataError."""
     try:
         rows = result_files.read_csv(path)
     except (OSError, UnicodeDecodeError) as error:
@@ -126,9 +126,9 @@ def read_truth(path: str | Path) -> Truth:
                         f"It needs one of {', '.join(TRUTH_ID_COLUMNS)} and one of {', '.join(TRUTH_LABEL_COLUMNS)}, "
                         "separated by commas, and at least one row.")
     _check_truth_rows(path, rows, ids, state)
-    states = sorted({row[state] for row in rows}, key=lambda x: (not x.isdigit(), int(x) if x.isdigit() else 0, x))
-    index = {name: i for i, name in enumerate(states)}
     shown = {row[state]: row.get(TRUTH_NAME_COLUMN, row[state]) for row in rows}
+    states = sorted(shown, key=lambda x: (JUNK in (x, shown[x]), not x.isdigit(), int(x) if x.isdigit() else 0, x))
+    index = {name: i for i, name in enumerate(states)}
     particle_id = np.array([int(row[ids]) for row in rows], np.int64)
     _check_unique(particle_id, path)
     return Truth(particle_id, np.array([index[row[state]] for row in rows], np.int64),

@@ -173,12 +173,13 @@ def stat_digest(files: Sequence[str | Path]) -> str:
 
 
 def _packed(files: Sequence[Path], star: Path) -> np.ndarray:
-    base = star.absolute().parent
-    return np.frombuffer(os.fsencode("\n".join(os.path.relpath(file, base) for file in files)), np.uint8)
+    base = star.resolve().parent  # of the star file itself: ".." behind a link leads elsewhere
+    names = (os.path.relpath(file.parent.resolve() / file.name, base) for file in files)
+    return np.frombuffer(os.fsencode("\n".join(names)), np.uint8)
 
 
 def _unpacked(stored: np.ndarray, star: Path) -> list[Path]:
-    base = star.absolute().parent
+    base = star.resolve().parent
     return [base / name for name in os.fsdecode(stored.tobytes()).split("\n")]
 
 

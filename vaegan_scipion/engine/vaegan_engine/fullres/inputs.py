@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..contract import result_files, run_json
+from ..contract.boxes import cropped_box_px
 from ..contract.errors import DataError
 from ..contract.labels import UNASSIGNED
 from ..contract.record import read_record
@@ -18,7 +19,7 @@ from ..contract.setting import check_settings
 from ..contract.settings import DataConfig, FullresRun, StatesRun
 from ..contract.symmetry import NO_SYMMETRY
 from ..data.particle_tables import read_cluster_rows
-from ..data.particles import load_particles
+from ..data.particles import ParticleTable, load_particles
 from ..data.pose_table import PoseTable, read_poses
 from ..data.prepared_images import digest, stat_digest
 from ..data.star_files import RelionTable, read_star
@@ -30,6 +31,7 @@ from ..refine.inputs import with_data
 from .tuning import FullresTuning
 
 MIN_HALF_IMAGES = 10
+SAME_BOX_FRAC = 1e-3  # boxes that differ by less differ by how their pixel sizes were rounded
 
 
 @dataclass(frozen=True)
@@ -96,11 +98,12 @@ def open_inputs(run: FullresRun, device: torch.device, tuning: FullresTuning) ->
         raise DataError(f"{data.particles}: particle {missing[0]} of {folder} is not there ({len(missing)} of "
                         f"{n_wanted} are missing).", "Give the star file of all particles that states was run on.")
     contrast = poses.contrast[here].astype(np.float32)
-    streamed = StreamedImages(table, data)
+    kept = [row for row in read_cluster_rows(folder) if row.label != UNASSIGNED]
+    streamed = StreamedImages(table, with_circle_of(data, box_of(kept[0]), table))
     images = Images(_Rows(streamed, rows), table.ctf[rows], table.pixel_size_ang, device, contrast)
     angles_deg = torch.from_numpy(poses.angles_deg[here])
     shifts_px = torch.from_numpy(poses.shifts_ang[here] / table.pixel_size_ang)
-    starts = [state_start(row, images) for row in read_cluster_rows(folder) if row.label != UNASSIGNED]
+    starts = [state_start(row, images) for row in kept]
     inputs = Inputs(
         streamed.data, read_star(Path(data.particles)), images, table.row_number[rows] - 1, table.particle_id[rows],
         poses.label[here], half_sets_of(poses, here, folder), euler_to_matrix(*angles_deg.T).float().to(device),
@@ -111,6 +114,19 @@ def open_inputs(run: FullresRun, device: torch.device, tuning: FullresTuning) ->
         print(note, flush=True)
     check_halves(inputs, folder)
     return inputs
+
+
+def box_of(row: ClusterRow) -> float:
+    """Width in A of a state's map."""
+    return 2 * (len(row.of_state.halves.fsc) - 1) * row.of_state.voxel_size_ang
+
+
+def with_circle_of(data: DataConfig, before_ang: float, table: ParticleTable) -> DataConfig:
+    """Settings whose particle's circle is as wide in A as it was in a box of ``before_ang``."""
+    kept_ang = cropped_box_px(table.box_px, data.crop_frac) * table.pixel_size_ang
+    if abs(before_ang / kept_ang - 1) < SAME_BOX_FRAC:
+        return data
+    return replace(data, particle_radius_frac=min(0.5, data.particle_radius_frac * before_ang / kept_ang))
 
 
 class _Rows:
@@ -145,8 +161,7 @@ def state_start(row: ClusterRow, images: Images) -> StateStart:
 
 def mask_of(folder: Path, starts: list[StateStart], images: Images, tuning: FullresTuning) -> Tensor:
     """The soft sphere that ``states`` kept, in the particles' own box; without one, that of the whole box."""
-    figures = starts[0].row.of_state
-    before_ang = 2 * (len(figures.halves.fsc) - 1) * figures.voxel_size_ang
+    before_ang = box_of(starts[0].row)
     summary = read_record(StatesSummary, folder / result_files.STATES_JSON, "states")
     edge_ang = tuning.mask_edge_frac * before_ang
     radius_ang = next((mask.radius_ang for mask in summary.masks if mask.kept), before_ang / 2 - edge_ang)

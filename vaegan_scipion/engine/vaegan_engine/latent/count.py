@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..contract import result_files
-from ..contract.errors import ConfigError
+from ..contract.errors import ConfigError, DataError
 from ..contract.record import write_record
 from ..contract.setting import check_settings, setting
 from ..data.particle_tables import read_clusters, read_latents
@@ -76,6 +76,9 @@ def read_points(options: CountOptions) -> np.ndarray:
         points = density_clustering.jittered(read_latents(options.embedding_dir).z, options.seed)
     else:
         points = read_clusters(options.clusters_dir).umap
+        if points.shape[1] < 2:
+            raise DataError(f"{options.clusters_dir}: its {result_files.CLUSTERS_CSV} has no UMAP.",
+                            "Give the results folder of cluster.")
     rows = np.random.default_rng(options.seed).permutation(len(points))[:options.max_particles]
     return np.asarray(points, np.float64)[np.sort(rows)]
 

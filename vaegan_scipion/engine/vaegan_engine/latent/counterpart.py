@@ -59,7 +59,7 @@ def best_match(image: Tensor, candidates: Iterator[tuple[Tensor | None, Tensor]]
     """
     d = image.shape[-1]
     transform = images_to_slices(image[None])
-    reach = int(max_shift_px)
+    reach = min(int(max_shift_px), (d - 1) // 2)
     window = slice(d // 2 - reach, d // 2 + reach + 1)
     best: Match | None = None
     for rotations, slices in candidates:

@@ -23,7 +23,7 @@ from ..contract.setting import check_settings, section, setting
 from ..contract.settings import ComputeConfig, EmbedRun
 from ..data.particle_tables import read_latents, rows_of
 from ..data.run_images import check_row_ids
-from ..evaluation.truth.reference_maps import read_references, reference_of_state
+from ..evaluation.truth.reference_maps import read_references, references_of_states
 from ..latent.counterpart import best_match, projections
 from ..latent.embed import particles_of
 from ..physics.image_alignment import align_image, correlation
@@ -65,7 +65,10 @@ def clean_projections(options: PsnrOptions, ids: np.ndarray, box_px: int, pixel_
         raise DataError(f"{options.truth_csv}: it names maps, and none are given.",
                         "Give the simulated maps with --maps.")
     chosen = [rows[i] for i in rows_of(np.array([int(row["id"]) for row in rows]), ids, options.truth_csv)]
-    true_maps = [reference_of_state(int(row["map"]), row["map_file"], references) for row in chosen]
+    state_names = {int(row["map"]): row["map_file"] for row in rows}
+    states = sorted(state_names)
+    at = references_of_states([state_names[state] for state in states], references)
+    true_maps = [at[states.index(int(row["map"]))] for row in chosen]
     if None in true_maps:
         raise DataError(f"{options.truth_csv}: map {chosen[true_maps.index(None)]['map_file']} is not among --maps.",
                         "Give all the simulated maps.")

@@ -124,7 +124,7 @@ def read_labels(folders: list[str]) -> tuple[np.ndarray, np.ndarray]:
 def moved(row: ClusterRow, source: Path, out_dir: Path) -> ClusterRow:
     """A row of the folder ``source`` with its files named from ``out_dir``."""
     def there(files: list[str]) -> list[str]:
-        return [os.path.relpath(source / file, out_dir) for file in files]
+        return [os.path.relpath((source / file).resolve(), out_dir.resolve()) for file in files]
 
     state = row.state and replace(row.state, files=there(row.state.files), motion_files=there(row.state.motion_files))
     return replace(row, file=there([row.file])[0], state=state)

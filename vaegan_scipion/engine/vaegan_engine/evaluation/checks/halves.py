@@ -89,7 +89,7 @@ def checked_run(run: HalvesRun) -> TrainRun:
 
 
 def same_settings(folder: Path, settings: TrainRun) -> bool:
-    """Whether ``folder`` holds a training with these settings, to be continued."""
+    """Whether ``folder`` holds a training with these settings, to be continued; where to compute may change."""
     path = folder / result_files.RUN_JSON
     if not path.exists():
         return False
@@ -98,7 +98,11 @@ def same_settings(folder: Path, settings: TrainRun) -> bool:
         return False
     # the training itself may lower the batch size to the number of particles
     training = replace(stored.training, batch_size=settings.training.batch_size)
-    return replace(stored, training=training) == settings
+    compute = replace(settings.compute, seed=stored.compute.seed)
+    same = replace(stored, training=training, compute=compute) == settings
+    if not same:
+        print(f"{folder}: trained anew, as it was made with other settings", flush=True)
+    return same
 
 
 def compare_halves(label: int, clusters: Clusters, latents: list[Latents], decoders: list[Any], out_dir: Path

@@ -108,7 +108,8 @@ def settings(options: CeilingOptions) -> tuple[DataConfig, ModelConfig, bool]:
         return replace(options.data, particles=options.particles), ModelConfig(), False
     run = read_training(options.run_dir)
     same = os.path.realpath(options.particles) == os.path.realpath(run.data.particles)
-    return (run.data if same else replace(run.data, particles=options.particles, prepared_dir="")), run.model, same
+    others = replace(run.data, particles=options.particles, stack="", max_images=0, half_set=0, prepared_dir="")
+    return run.data if same else others, run.model, same
 
 
 def folds_of(label: np.ndarray, n_folds: int, seed: int) -> np.ndarray:

@@ -35,7 +35,7 @@ from ...runtime import compute
 from ...stats.label_agreement import agreement, clustering_scores, contingency
 from .claimed_fsc import ClaimedFsc, deserved_fsc
 from .pose_scores import pose_errors
-from .reference_maps import Reference, read_references, reference_of_state
+from .reference_maps import Reference, read_references, references_of_states
 
 
 def run_evaluate(run: EvaluateRun, out_dir: Path | None) -> Evaluation:
@@ -119,6 +119,7 @@ def evaluate_maps(run: EvaluateRun, labels: LabelScores | None, out_dir: Path) -
     references = read_references(list(run.maps), run.truth_csv, len(first), voxel_size_ang)
     if not references:
         return []
+    expected_of = references_of_states(labels.states, references) if labels is not None else []
     made = []
     for row in rows:
         majority, purity, expected = None, None, None
@@ -126,7 +127,7 @@ def evaluate_maps(run: EvaluateRun, labels: LabelScores | None, out_dir: Path) -
             of_state = labels.contingency[row.label]
             state = int(np.argmax(of_state))
             majority, purity = labels.states[state], max(of_state) / sum(of_state)
-            expected = reference_of_state(state, majority, references)
+            expected = expected_of[state]
         used = references if run.all_references or expected is None else [references[expected]]
         against, aligned = compare_with(used, read_map(folder / row.file)[0], voxel_size_ang, group_of(run.symmetry))
         best = max(against, key=lambda name: aligned[name].correlation)

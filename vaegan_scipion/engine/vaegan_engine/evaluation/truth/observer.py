@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...contract import result_files
 from ...contract.errors import ConfigError, DataError
 from ...contract.record import write_record
 from ...contract.run_json import read_training
@@ -36,7 +35,8 @@ from ...reconstruction.posed_images import posed
 from ...refine.start.starting_maps import scale_to_images
 from ...runtime.compute import describe, prepare_device
 from ...stats.label_agreement import agreement
-from .reference_maps import read_references, reference_of_state
+from .pose_scores import ANGLES, true_angles_deg
+from .reference_maps import read_references, references_of_states
 
 OBSERVER_JSON = "observer.json"
 FITS = 2  # of scale and noise
@@ -115,10 +115,9 @@ def true_maps(options: ObserverOptions, names: list[str], box_px: int, voxel_siz
     """The maps ``(c, d, d, d)`` of the true states, in their order. Raises DataError."""
     references = read_references(list(options.maps), options.truth_csv, box_px, voxel_size_ang)
     maps = []
-    for number, name in enumerate(names):
+    for name, at in zip(names, references_of_states(names, references), strict=True):
         if name == JUNK:
             continue
-        at = reference_of_state(number, name, references)
         if at is None:
             raise DataError(f"{options.truth_csv}: the map of state {name} is not given.", "Give all maps with --maps.")
         maps.append(torch.from_numpy(references[at].map))
@@ -126,10 +125,13 @@ def true_maps(options: ObserverOptions, names: list[str], box_px: int, voxel_siz
 
 
 def true_rotations(truth_csv: str, ids: np.ndarray) -> Tensor:
-    """Rotations ``(n, 3, 3)`` of particles."""
-    table = {int(row["id"]): row for row in result_files.read_csv(truth_csv)}
-    angles = [torch.tensor([float(table[int(i)][name]) for i in ids]) for name in ("rot_deg", "tilt_deg", "psi_deg")]
-    return euler_to_matrix(*angles)
+    """True rotations ``(n, 3, 3)`` of particles. Raises DataError."""
+    known = true_angles_deg(truth_csv)
+    without = [int(i) for i in ids if int(i) not in known]
+    if without:
+        raise DataError(f"{truth_csv}: particle {without[0]} has no {', '.join(ANGLES)} ({len(without)} such).",
+                        "Give the truth.csv of simulate: the true poses are needed.")
+    return euler_to_matrix(*torch.tensor([known[int(i)] for i in ids]).T)
 
 
 def fitted(data: Images, maps: Tensor, rows: np.ndarray, options: ObserverOptions, largest_shift_px: float

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...contract import result_files
 from ...contract.labels import UNASSIGNED
-from ...data.particle_tables import JUNK
+from ...data.particle_tables import JUNK, TRUTH_ID_COLUMNS, TRUTH_LABEL_COLUMNS, TRUTH_NAME_COLUMN
 from ...physics.rotations import euler_to_matrix, rotation_distance_deg
 
 _CANDIDATES = 200  # images whose own difference is tried as the frame
@@ -48,24 +48,37 @@ def _nearest_copies(A: Tensor, true: Tensor, group: Tensor) -> tuple[Tensor, Ten
     return least.values, least.indices
 
 
+def true_angles_deg(truth_csv: str | Path) -> dict[int, tuple[float, float, float]]:
+    """rot, tilt and psi by particle id of the rows of a ``truth.csv`` with three finite angles that are no junk."""
+    made = {}
+    for row in result_files.read_csv(truth_csv):
+        ids = next((row[name] for name in TRUTH_ID_COLUMNS if name in row), None)
+        try:
+            rot, tilt, psi = (float(row[name]) for name in ANGLES)
+        except (KeyError, TypeError, ValueError):
+            continue
+        labels = {row.get(name) for name in (TRUTH_NAME_COLUMN, *TRUTH_LABEL_COLUMNS)}
+        if ids is not None and np.isfinite((rot, tilt, psi)).all() and JUNK not in labels:
+            made[int(ids)] = rot, tilt, psi
+    return made
+
+
 def pose_errors(folder: Path, truth_csv: Path, group: Tensor | None = None) -> dict[int, float]:
     """Median pose error in degrees of every state of a folder of ``states``, of the particles that have a true pose.
 
     Truth: angles in ``truth.csv`` by id; {} where the folder or the truth has no angles.
     """
-    table = result_files.read_csv(truth_csv)
-    if not (folder / result_files.PARTICLES_CSV).exists() or not {"id", *ANGLES} <= set(table[0] if table else {}):
+    truth = true_angles_deg(truth_csv)
+    if not (folder / result_files.PARTICLES_CSV).exists() or not truth:
         return {}
-    truth = {int(row["id"]): row for row in table}
     rows = [row for row in result_files.read_csv(folder / result_files.PARTICLES_CSV)
-            if int(row["label"]) != UNASSIGNED and int(row["particle_id"]) in truth
-            and truth[int(row["particle_id"])].get("map_file") != JUNK]
+            if int(row["label"]) != UNASSIGNED and int(row["particle_id"]) in truth]
     if not all(set(ANGLES) <= set(row) for row in rows):
         return {}
     errors = {}
     for label in sorted({int(row["label"]) for row in rows}):
         mine = [row for row in rows if int(row["label"]) == label]
-        rotations, true = (euler_to_matrix(*torch.tensor([[float(row[name]) for name in ANGLES] for row in part]).T)
-                           for part in (mine, [truth[int(row["particle_id"])] for row in mine]))
+        rotations, true = (euler_to_matrix(*torch.tensor(angles).T) for angles in (
+            [[float(row[name]) for name in ANGLES] for row in mine], [truth[int(row["particle_id"])] for row in mine]))
         errors[label] = median_pose_error_deg(rotations, true, group)
     return errors

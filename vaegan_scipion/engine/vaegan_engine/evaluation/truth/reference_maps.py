@@ -1,6 +1,7 @@
 """Reference maps in the box of a run, and the agreement of a map with them."""
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from ...contract import result_files
 from ...contract.errors import DataError
 from ...data.image_preparation import fourier_matrix
 from ...data.mrc_files import read_map
+from ...data.particle_tables import JUNK
 
 
 @dataclass(frozen=True)
@@ -43,10 +45,10 @@ def read_references(paths: list[str], truth_csv: str | Path, box_px: int, voxel_
     """The maps given, or the phantom's states where ``simulation.json`` beside the truth names it."""
     if paths:
         made = []
-        for path in paths:
+        for path, name in zip(paths, distinct_names(paths), strict=True):
             array, size = read_map(path)
             try:
-                made.append(Reference(Path(path).name, resampled(array, size, box_px, voxel_size_ang)))
+                made.append(Reference(name, resampled(array, size, box_px, voxel_size_ang)))
             except DataError as error:
                 raise DataError(f"{path}: {error.message}", error.hint) from error
         return made
@@ -63,9 +65,25 @@ def read_references(paths: list[str], truth_csv: str | Path, box_px: int, voxel_
     return [Reference(name, state) for name, state in zip(simulation["map_files"], states, strict=True)]
 
 
-def reference_of_state(state: int, name: str, references: list[Reference]) -> int | None:
-    """Which reference a true state was simulated from: by file name, else by order."""
-    names = [Path(reference.name).name for reference in references]
-    if Path(name).name in names:
-        return names.index(Path(name).name)
-    return state if state < len(references) else None
+def distinct_names(paths: Sequence[str]) -> list[str]:
+    """File names of maps; where two have one name, the number of the map before it."""
+    names = [Path(path).name for path in paths]
+    return [name if names.count(name) == 1 else f"{number}_{name}" for number, name in enumerate(names, 1)]
+
+
+def references_of_states(states: Sequence[str], references: Sequence[Reference]) -> list[int | None]:
+    """Which reference each true state was simulated from, None: none of them.
+
+    By file name where that tells one state and one reference, else by order; junk has none.
+    """
+    own = [Path(name).name for name in states]
+    theirs = [Path(reference.name).name for reference in references]
+    made: list[int | None] = []
+    for number, name in enumerate(own):
+        if name == JUNK:
+            made.append(None)
+        elif own.count(name) == theirs.count(name) == 1:
+            made.append(theirs.index(name))
+        else:
+            made.append(number if number < len(references) else None)
+    return made
