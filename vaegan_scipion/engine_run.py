@@ -116,7 +116,7 @@ class EngineRun:
         A queue that runs each command as a job tells no exit code: what the engine wrote counts.
         """
         status = self.status()
-        if status.finished:
+        if status.finished and not status.error:
             return status
         if status.error:
             raise EngineError(str(status.error))

@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+import torch
 from vaegan_engine.cli import main
 from vaegan_engine.cli.commands import COMMANDS
 from vaegan_engine.cli.main import build_parser, train_settings
 from vaegan_engine.cli.options import given, help_text, option_name, options_of
-from vaegan_engine.contract.errors import EXIT_CONFIG, ConfigError, DataError
+from vaegan_engine.contract.errors import EXIT_CONFIG, EXIT_OUT_OF_MEMORY, ConfigError, DataError
 from vaegan_engine.contract.run_json import from_dict
 from vaegan_engine.contract.setting import described, field_of, section, setting
 from vaegan_engine.contract.settings import RUN_TYPES, ClusterRun, ComputeConfig, StatesRun, TrainRun
-from vaegan_engine.contract.status import read_status, update_status
+from vaegan_engine.contract.status import forget_failure, read_status, update_status
 
 WITH_SETTINGS = [command for command in COMMANDS.values() if command.settings]
 
@@ -145,3 +146,24 @@ def test_a_command_that_had_begun_leaves_its_reason(tmp_path, before, after):
     main.leave_reason(argparse.Namespace(command="states", out=tmp_path / "none"), DataError("gone", ""))
     main.leave_reason(argparse.Namespace(command="presets"), DataError("gone", ""))
     assert not (tmp_path / "none").exists()
+
+
+def test_a_refused_call_leaves_finished_results_finished(tmp_path):
+    """Scipion's call with another setting: the reason is there, and the next call that fits takes it away."""
+    update_status(tmp_path, state="finished", verdict="3 states")
+    main.leave_reason(argparse.Namespace(command="run", out=tmp_path), DataError("a.star: it is gone.", "Find it."))
+    status = read_status(tmp_path)
+    assert status.finished and status.verdict == "3 states" and str(status.error) == "a.star: it is gone. Find it."
+    forget_failure(tmp_path)
+    assert read_status(tmp_path).error is None and read_status(tmp_path).finished
+
+
+def test_a_gpu_without_memory_is_said_in_one_sentence(tmp_path, monkeypatch, capsys):
+    def full(*_):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(main, "run_command", full)
+    update_status(tmp_path, state="running")
+    assert main.main(["states", "--particles", "a.star", "--out", str(tmp_path)]) == EXIT_OUT_OF_MEMORY
+    assert "The GPU ran out of memory (CUDA out of memory" in capsys.readouterr().err
+    assert read_status(tmp_path).state == "failed" and read_status(tmp_path).error.code == EXIT_OUT_OF_MEMORY

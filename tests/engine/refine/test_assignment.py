@@ -164,3 +164,9 @@ def test_half_sets_that_go_with_a_state_are_drawn_anew_for_all(one_half_each, ca
         assert "state 1 has 0.0 % of its images in the smaller one" in capsys.readouterr().out
     else:
         assert used is given
+
+
+def test_probabilities_of_the_states_that_are_left_sum_to_one():
+    log_posterior = np.log(np.array([[0.999999, 1e-6], [0.5, 0.5]], np.float32))
+    left = plain(np.array([0, 1]), log_posterior).without(0)
+    np.testing.assert_allclose(np.exp(left.log_posterior).sum(1), 1, rtol=1e-6)

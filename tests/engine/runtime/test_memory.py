@@ -26,3 +26,11 @@ def test_a_container_may_have_less(limit, used, free, tmp_path, monkeypatch):
     (tmp_path / "memory.current").write_text(used)
     monkeypatch.setattr(memory, "_kilobytes", lambda *_: 8 * 2 ** 20)
     assert memory.free_gb(cgroup=tmp_path) == free
+
+
+def test_files_that_a_container_has_read_are_free(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "_kilobytes", lambda *_: 100 * 2 ** 20)
+    (tmp_path / "memory.max").write_text(f"{64 * memory.GB}")
+    (tmp_path / "memory.current").write_text(f"{62 * memory.GB}")
+    (tmp_path / "memory.stat").write_text(f"anon {2 * memory.GB}\ninactive_file {59 * memory.GB}\n")
+    assert memory.free_gb(cgroup=tmp_path) == pytest.approx(61)

@@ -143,3 +143,14 @@ def test_what_is_refused(folder, tmp_path):
     (tmp_path / "classes" / result_files.CLASSES2D_JSON).unlink()
     with pytest.raises(DataError, match="a 2D training takes poses in the plane"):
         train.run_train(tiny(folder, data={"poses_dir": str(tmp_path / "classes")}), tmp_path / "out")
+
+
+def test_a_training_that_cannot_begin_leaves_the_one_before_as_it_was(folder, trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "run")
+    kept = {name: (tmp_path / "run" / name).read_bytes() for name in (result_files.RUN_JSON,
+                                                                      result_files.PLANE_POSES_CSV)}
+    shutil.copytree(folder[0] / "classes", tmp_path / "classes")
+    (tmp_path / "classes" / result_files.CLASSES2D_JSON).unlink()
+    with pytest.raises(DataError):
+        train.run_train(tiny(folder, data={"poses_dir": str(tmp_path / "classes")}), tmp_path / "run")
+    assert {name: (tmp_path / "run" / name).read_bytes() for name in kept} == kept

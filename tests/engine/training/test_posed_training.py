@@ -1,5 +1,6 @@
 """Training with poses, from particles and a pose table to posteriors; small, and on one thread."""
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from vaegan_engine.contract import presets, result_files, run_json
 from vaegan_engine.contract.errors import ConfigError, DataError
 from vaegan_engine.contract.record import write_record
 from vaegan_engine.contract.records import Shells, StatesSummary
+from vaegan_engine.contract.run_json import read_training
 from vaegan_engine.contract.settings import ClusterRun, EmbedRun, HalvesRun, TraverseRun
+from vaegan_engine.contract.status import read_status
 from vaegan_engine.data.particle_tables import read_latents
 from vaegan_engine.data.pose_table import read_poses
 from vaegan_engine.data.prepared_images import open_cache
@@ -232,3 +235,13 @@ def test_dropout_of_a_step_does_not_depend_on_what_was_drawn_before(folder, tmp_
         trainer.step(torch.arange(8))
         critics.append(torch.cat([p.flatten() for p in trainer.critic.parameters()]))
     assert torch.equal(*critics)
+
+
+def test_a_finished_training_is_prolonged(folder, tmp_path):
+    """Whole batches end beyond the length that was asked for; no encoder was trained alone."""
+    short = tiny(folder, training={"total_kimg": 0.2, "start_rounds": 1})
+    train.run_train(short, tmp_path)
+    assert read_status(tmp_path).images_seen > 200
+    longer = replace(short, training=replace(short.training, total_kimg=0.4))
+    train.run_train(longer, tmp_path, resume=True)
+    assert read_status(tmp_path).images_seen >= 400 and read_training(tmp_path).training.total_kimg == 0.4

@@ -126,3 +126,11 @@ def test_a_star_file_without_poses_is_refused_by_name(tmp_path):
 @pytest.mark.parametrize(("value", "told"), [(0.0, True), (0.499, True), (0.5, False), (1.0, False), (math.nan, True)])
 def test_collapse_is_told_below_its_limit(value, told):
     assert (pose_watch.collapse_warning(value) is not None) == told
+
+
+@pytest.mark.parametrize("n_views", [50, 100, 300])
+def test_even_views_of_a_small_state_are_not_called_preferred(n_views):
+    """At the shell that so few views fill; further out a direction is empty by chance."""
+    views = uniform_views(n_views, 1)
+    assert view_coverage.completeness(views).scf < 0.6
+    assert view_coverage.completeness(views, n_views / view_coverage.VIEWS_PER_SHELL).scf > 0.8

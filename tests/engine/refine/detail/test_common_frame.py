@@ -1,6 +1,8 @@
 """States found in other frames and hands are laid on the largest one, poses and maps together."""
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from vaegan_engine.physics.map_alignment import AlignedMap, carried
 from vaegan_engine.physics.rotations import random_rotations, rotation_distance_deg
 from vaegan_engine.refine.detail.common_frame import lay_in_one_frame
 from vaegan_engine.refine.detail.half_maps import halves_at
+from vaegan_engine.refine.problem import GivenPoses
 from vaegan_engine.refine.states import Assignment
 
 BOX_PX, N = 24, 150
@@ -49,3 +52,19 @@ def test_a_state_in_another_frame_is_laid_on_the_largest(mirrored):
     assert np.array_equal(halves[0].full, before[0].full)
     assert torch.equal(found.rotations[:, 1], rotations_other)  # what was given is unchanged
     assert np.allclose(made.maps[1].numpy(), halves[1].full)
+
+
+def test_states_at_given_poses_stay_in_their_frame():
+    """An alignment would follow the part that moves: here the other map is the first one turned."""
+    maps = [blobs(7), torch.rot90(blobs(7), 1, (1, 2))]
+    data, label, rotations, shifts = simulated(maps, 20, 0.5)
+    given = Assignment(label, np.eye(2, dtype=np.float32)[label] - 1, torch.stack((rotations, rotations), 1),
+                       torch.stack((shifts, shifts), 1), torch.zeros(2, BOX_PX, BOX_PX, BOX_PX),
+                       torch.ones(BOX_PX // 2 + 1), np.zeros(40, bool))
+    problem = problem_of(data, half_set=1 + np.arange(40) % 2, mask=MASK)
+    problem = replace(problem, poses=GivenPoses(rotations, shifts))
+    halves = [halves_at(problem, given, state, 8) for state in (0, 1)]
+    made, same, fits = lay_in_one_frame(problem, given, halves)
+    assert made is given and same is halves
+    assert [fit.mirrored for fit in fits] == [False, False] and fits[0].correlation == pytest.approx(1.0)
+    assert fits[1].correlation == pytest.approx(np.corrcoef(halves[0].full.ravel(), halves[1].full.ravel())[0, 1])

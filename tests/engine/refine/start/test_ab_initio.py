@@ -355,3 +355,11 @@ def test_copies_of_one_map_become_the_states(tmp_path):
     unseen = {line["part"].partition(", part")[0]: line["log_evidence"]
               for line in result_files.read_jsonl(tmp_path / result_files.LOG_JSONL) if line["stage"] == "held out"}
     assert unseen["grown"] > unseen["the best goes on"] + 3
+
+
+@pytest.mark.parametrize("shells", [10.0, 12.0, 14.0, 20.0, 30.0])
+def test_the_second_search_is_never_coarser_than_the_first(shells):
+    data = balls(64, 0.4, 0.0)
+    run = resolutions.with_shells(replace(StatesRun(), search_shells=shells, state_shells=31.0), data)
+    tuning = resolutions.with_grids(TUNING, run, data).search
+    assert tuning.second_n_rotations >= min(2 * tuning.n_rotations - 1, resolutions.MOST_ROTATIONS)  # rounded

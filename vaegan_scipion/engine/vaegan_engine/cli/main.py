@@ -13,11 +13,11 @@ from typing import Any
 from .. import __version__
 from ..contract import run_json
 from ..contract.boxes import max_band_shells
-from ..contract.errors import EXIT_DONE, EXIT_SIGINT, ConfigError, DataError, EngineError
+from ..contract.errors import EXIT_DONE, EXIT_SIGINT, ConfigError, DataError, EngineError, OutOfMemoryError
 from ..contract.presets import build_run, parse_setting
 from ..contract.run_json import from_dict, merged
 from ..contract.settings import DataConfig, TrainRun
-from ..contract.status import read_status, record_failure
+from ..contract.status import forget_failure, read_status, record_failure
 from ..runtime import launch
 from ..runtime.place import is_first, place
 from .commands import COMMANDS, Command
@@ -140,6 +140,8 @@ def run_file(args: argparse.Namespace) -> None:
     command = COMMANDS[settings.command]
     out_dir = args.out or args.run_json.resolve().parent
     start(command, settings, out_dir, args)
+    if is_first():
+        forget_failure(out_dir)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -157,6 +159,11 @@ def main(argv: Sequence[str]) -> int:
     except OSError as error:
         return ended_by(args, DataError(f"{error.filename or 'a file'}: {error.strerror or error}.",
                                         "Give files and folders that can be read and written, with disk space left."))
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not loaded by every command
+            raise
+        return ended_by(args, OutOfMemoryError(f"The GPU ran out of memory ({error}).",
+                                               "Use a smaller box, fewer particles at a time, or the CPU."))
     except KeyboardInterrupt:
         return EXIT_SIGINT
     return EXIT_DONE

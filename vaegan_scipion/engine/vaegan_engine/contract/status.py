@@ -79,6 +79,14 @@ def update_status(folder: PathLike, **changes: Any) -> Status:
 
 
 def record_failure(folder: PathLike, error: EngineError) -> None:
-    """Leave the reason why a command ended in the status."""
-    update_status(folder, state="stopped" if isinstance(error, StoppedError) else "failed",
+    """Leave the reason why a command ended in the status; results that are finished stay so."""
+    state = "stopped" if isinstance(error, StoppedError) else "failed"
+    update_status(folder, state="finished" if read_status(folder).finished else state,
                   error=Failure(error.exit_code, error.message, error.hint))
+
+
+def forget_failure(folder: PathLike) -> None:
+    """Take away the reason of a call before, where the results are finished."""
+    status = read_status(folder)
+    if status.finished and status.error:
+        update_status(folder, error=None)

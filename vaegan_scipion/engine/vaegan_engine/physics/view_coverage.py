@@ -29,6 +29,9 @@ def shell_directions(n: int) -> np.ndarray:
     return np.stack((np.sqrt(1 - z * z) * np.cos(angle), np.sqrt(1 - z * z) * np.sin(angle), z), axis=1)
 
 
+VIEWS_PER_SHELL = 20  # an even set leaves a direction of a shell of n / 20 voxels empty once in e^10
+
+
 def sampling(views: np.ndarray, shell_px: float = SHELL_PX, n_points: int = N_POINTS) -> np.ndarray:
     """Sampling S ``(n_points,)`` of a Fourier shell by central slices; 1 everywhere for uniform views.
 

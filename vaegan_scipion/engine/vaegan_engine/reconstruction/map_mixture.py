@@ -188,7 +188,7 @@ def search(images: Shifted, model: MapMixture, templates: Templates, entries: bo
     real = torch.cat((flat.real, flat.imag), -1)
     norms = (flat.real.square() + flat.imag.square()).T
     precision = model.precision(band)
-    chunk = max(1, (_CACHE_FLOATS if flat.device.type == "cpu" else _GPU_FLOATS) // (n_shifts * n_maps * m))
+    chunk = max(1, (_CACHE_FLOATS if flat.device.type == "cpu" else _GPU_FLOATS) // (n_shifts * max(n_maps * m, 2 * p)))
 
     def part(start: int, end: int) -> Posterior:
         rows = slice(start, end)

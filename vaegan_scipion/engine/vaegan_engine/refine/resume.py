@@ -20,6 +20,8 @@ def settings_of(run: StatesRun, cache: ParticleCache, maps: Tensor | None, poses
     """
     values = run_json.to_dict(run)
     data = values.pop("data")
+    if run.particle_diameter_ang:  # which gives it
+        data.pop("particle_radius_frac")
     values = {name: value for name, value in values.items() if name not in ("run_dir", "clusters_dir", "compute")}
     return {**values, "seed": run.compute.seed,
             **{f"data.{name}": value for name, value in data.items()

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from scipy.special import logsumexp
 from torch import Tensor
 
 from ..physics.map_resize import resized_maps
@@ -103,6 +104,7 @@ class Assignment:
         """A state dissolved: its images go to the most probable of the others."""
         kept = [k for k in range(self.n_states) if k != state]
         log_posterior = self.log_posterior[:, kept]
+        log_posterior = log_posterior - logsumexp(log_posterior, axis=1, keepdims=True)
         state_of = np.where(self.state_of == state, log_posterior.argmax(1), self.state_of - (self.state_of > state))
         return Assignment(state_of, log_posterior, self.rotations[:, kept], self.shifts_px[:, kept], self.maps[kept],
                           self.noise, self.aside)

@@ -167,8 +167,12 @@ class PosedTrainer:
         if not self.likely:
             return
         self.read, maps = self._family(), self.maps()
-        parts = [seen(self.read, self.images.part(rows), maps.precision, maps.spreads) for rows in self._all_rows()]
-        self.gram, self.pull = torch.cat([p.gram for p in parts]), torch.cat([p.pull for p in parts])
+        grams, pulls = [], []
+        for rows in self._all_rows():  # what else is seen grows with the images and is not kept
+            part = seen(self.read, self.images.part(rows), maps.precision, maps.spreads)
+            grams.append(part.gram)
+            pulls.append(part.pull)
+        self.gram, self.pull = torch.cat(grams), torch.cat(pulls)
 
     def _all_rows(self) -> tuple[Tensor, ...]:
         return torch.arange(len(self.images), device=self.device).split(FAMILY_CHUNK_IMAGES)

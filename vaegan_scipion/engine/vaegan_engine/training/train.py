@@ -1,10 +1,13 @@
 """``train2d`` and ``train3d``: the loop, from star file to checkpoints, read top to bottom."""
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -93,12 +96,11 @@ def run_train(run: TrainRun, out_dir: Path, resume: bool = False) -> None:
     check_cache(run, cache)
     if resume:
         check_same_particles(cache, out_dir)
-    run_json.write_run(run, out_dir / result_files.RUN_JSON)
-    if not resume:
-        (out_dir / result_files.PLANE_POSES_CSV).unlink(missing_ok=True)
-    trainer, batches = made_for(run, cache, device, out_dir)
+    with frame_put_back(out_dir / result_files.PLANE_POSES_CSV, not resume):
+        trainer, batches = made_for(run, cache, device, out_dir)
     if resume and isinstance(trainer, PosedTrainer):
         check_same_poses(trainer.images.poses, out_dir)
+    run_json.write_run(run, out_dir / result_files.RUN_JSON)
     start(trainer, batches, cache, out_dir, resume)
     print(f"{run.command}: {len(cache.images)} particles, {cache.box_px} px, "
           f"{cache.pixel_size_ang:.3f} A/px, on {compute.describe(device)}", flush=True)
@@ -121,6 +123,21 @@ def run_train(run: TrainRun, out_dir: Path, resume: bool = False) -> None:
         fail(out_dir, unwritten)
         raise unwritten from error
     update_status(out_dir, state="finished", stage_seconds_left=0.0)
+
+
+@contextlib.contextmanager
+def frame_put_back(path: Path, anew: bool) -> Iterator[None]:
+    """Without the in-plane frame of a training before, where one begins ``anew``; it comes back where none can."""
+    old = path.with_name(path.name + ".old")
+    if anew and path.exists():
+        os.replace(path, old)
+    try:
+        yield
+    except BaseException:
+        if old.exists():
+            os.replace(old, path)
+        raise
+    old.unlink(missing_ok=True)
 
 
 def made_for(run: TrainRun, cache: ParticleCache, device: torch.device, out_dir: Path
@@ -154,7 +171,7 @@ def check_resumed(run: TrainRun, out_dir: Path) -> None:
     before = read_training(out_dir)
     one, other = run_json.kept_on_resume(before), run_json.kept_on_resume(run)
     lengths = before.training.total_kimg, run.training.total_kimg
-    if (read_status(out_dir).images_seen or 0) > 1000 * min(lengths):
+    if not before.data.posed and (read_status(out_dir).images_seen or 0) > 1000 * min(lengths):
         one["training.total_kimg"], other["training.total_kimg"] = lengths
     for name in sorted({*one, *other}):
         if one.get(name) != other.get(name):

@@ -17,7 +17,7 @@ from ...data.junk_examples import write_junk_examples
 from ...data.mrc_files import write_map
 from ...data.prepared_images import ParticleCache
 from ...figures import drawing, fsc_curves
-from ...physics.view_coverage import SHELL_PX, completeness, views_of
+from ...physics.view_coverage import SHELL_PX, VIEWS_PER_SHELL, completeness, views_of
 from ..detail.common_frame import FrameFit
 from ..detail.half_map_fsc import halves_proof
 from ..detail.half_maps import Halves
@@ -134,7 +134,8 @@ def write_state(label: int, results: StateResults, voxel_size_ang: float, out_di
     members = refined.assignment.members(state)
     compared, proof = halves_proof(halves, voxel_size_ang)
     shell_px = halves.full.shape[0] * voxel_size_ang / compared.resolution_0143_ang  # there gaps in the views matter
-    views = completeness(views_of(refined.assignment.poses(members)[0], results.group), min(shell_px, SHELL_PX))
+    of_view = views_of(refined.assignment.poses(members)[0], results.group)
+    views = completeness(of_view, max(1.0, min(shell_px, SHELL_PX, len(of_view) / VIEWS_PER_SHELL)))
     return names[0], StateFigures(
         names[1:], voxel_size_ang, frame.correlation, frame.mirrored, None if motion is None else motion.agreement,
         along, compared, proof, views.scf, views.unsampled_frac)

@@ -106,9 +106,10 @@ def with_grids(tuning: RefineTuning, run: StatesRun, data: Images) -> RefineTuni
     def finer(n_rotations: int, shells: float, usual_shells: float) -> int:
         return max(n_rotations, min(MOST_ROTATIONS, round(n_rotations * (shells / usual_shells) ** 3)))
 
-    start, search = tuning.start.n_rotations, tuning.search.n_rotations
+    start, search, second = tuning.start.n_rotations, tuning.search.n_rotations, tuning.search.second_n_rotations
     return replace(tuning, start=replace(tuning.start, n_rotations=finer(start, run.start_shells, usual_start)),
-                   search=replace(tuning.search, n_rotations=finer(search, run.search_shells, usual_search)))
+                   search=replace(tuning.search, n_rotations=finer(search, run.search_shells, usual_search),
+                                  second_n_rotations=finer(second, run.search_shells, usual_search)))
 
 
 def shells_text(run: StatesRun, data: Images) -> str:
