@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from vaegan_engine.cli.main import main, was_asked_for
 from vaegan_engine.contract.settings import DataConfig
-from vaegan_engine.data import fitting_box as box_of_images
 from vaegan_engine.data.fitting_box import fitting_box, optics_image_px
 from vaegan_engine.evaluation.forecast import forecasts
 from vaegan_engine.training import train
@@ -67,8 +66,7 @@ def test_a_band_that_nobody_asked_for_has_room_in_the_box(tmp_path, monkeypatch,
 
 
 @pytest.mark.parametrize("cut", range(4))
-def test_a_long_optics_table_is_read_to_its_last_whole_line(tmp_path, monkeypatch, cut):
+def test_a_long_optics_table_is_read_to_its_last_whole_line(tmp_path, cut):
     path = star(tmp_path, 256, 256, 256).particles
     head = STAR.index("{rows}") + len("1 256\n2 256\n3 25") - cut
-    monkeypatch.setattr(box_of_images, "_HEAD_BYTES", head)
-    assert optics_image_px(Path(path)) == 256
+    assert optics_image_px(Path(path), head) == 256

@@ -27,15 +27,15 @@ def fitting_box(data: DataConfig) -> DataConfig:
     return replace(data, box_px=box_px)
 
 
-def optics_image_px(star: Path) -> int:
-    """Smallest ``rlnImageSize`` of the optics table at the start of a star file; 0 where there is none to be read."""
+def optics_image_px(star: Path, n_bytes: int = _HEAD_BYTES) -> int:
+    """Smallest ``rlnImageSize`` of the optics table in the first ``n_bytes`` of a star file; 0 where none is there."""
     try:
         with open(star, "rb") as stream:
-            head = stream.read(_HEAD_BYTES)
+            head = stream.read(n_bytes)
     except OSError:
         return 0
     lines = head.split(b"\n")
-    if len(head) == _HEAD_BYTES:  # the last line may be cut
+    if len(head) == n_bytes:  # the last line may be cut
         lines = lines[:-1]
     labels: list[bytes] = []
     sizes: list[int] = []
