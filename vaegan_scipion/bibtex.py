@@ -1,4 +1,13 @@
 r"""
+@article{KingmaWelling2014,
+  title = {Auto-Encoding Variational {B}ayes},
+  author = {Kingma, Diederik P. and Welling, Max},
+  journal = {International Conference on Learning Representations},
+  year = {2014},
+  doi = {10.48550/arXiv.1312.6114},
+  url = {https://doi.org/10.48550/arXiv.1312.6114}
+}
+
 @article{Larsen2016,
   title = {Autoencoding beyond pixels using a learned similarity metric},
   author = {Larsen, A. B. L. and S{\o}nderby, S. K. and Larochelle, H. and Winther, O.},

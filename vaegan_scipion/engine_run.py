@@ -8,7 +8,7 @@ from typing import Any, Dict, Tuple
 from . import Plugin
 from .constants import PARTICLES_STAR
 from .engine.vaegan_engine.contract import errors, result_files, run_json
-from .engine.vaegan_engine.contract.settings import FullresRun, HalvesRun, StatesRun, TrainRun
+from .engine.vaegan_engine.contract.settings import Classes2dRun, FullresRun, HalvesRun, StatesRun, TrainRun
 from .engine.vaegan_engine.contract.status import Status, read_status
 from .prepared_images import take_prepared
 
@@ -62,11 +62,11 @@ class EngineRun:
     def prepare(self) -> bool:
         """Write the request and make the results folder; True when it can be resumed.
 
-        A training (or the two of `halves`) and a refinement resume when a checkpoint is there and the earlier request
+        A training (or the two of `halves`), a refinement and classes resume when a checkpoint is there and the earlier request
         asked for the same, apart from where to compute; a training with other learning rates or another batch size too.
         Everything else starts in an empty folder, so that no result of other settings is ever read.
         """
-        keeps = isinstance(self.settings, (TrainRun, HalvesRun, StatesRun, FullresRun))
+        keeps = isinstance(self.settings, (TrainRun, HalvesRun, StatesRun, FullresRun, Classes2dRun))
         resume = keeps and self._has_checkpoint() and self._asks_for_the_same()
         if not resume:
             shutil.rmtree(self.out_dir, ignore_errors=True)

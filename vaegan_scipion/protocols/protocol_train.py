@@ -219,7 +219,10 @@ class VaeganProtTrain(VaeganProtBase):
         parts = (f"{run.model.n_categories} components" if run.model.n_categories
                  else "one structure" if run.model.homogeneous
                  else f"a latent vector of {run.model.n_normal} numbers")
-        return [f"A {kind} VAE-GAN [Larsen2016] with {parts} (preset {run.preset}, loss {run.training.loss}, batch "
+        critic = run.training.adversarial_weight > 0 if run.data.posed else True
+        what = f"{kind} VAE-GAN [Larsen2016]" if critic else f"{kind} variational autoencoder [KingmaWelling2014]"
+        loss = f"loss {run.training.loss}, " if critic else ""
+        return [f"A {what} with {parts} (preset {run.preset}, {loss}batch "
                 f"{run.training.batch_size}, seed {status.seed}) was trained {source} on "
                 f"{status.n_particles} particles of {status.box_px} px ({status.pixel_size_ang:.2f} A/px) for "
                 f"{status.images_seen / 1000:.0f} thousand images."]

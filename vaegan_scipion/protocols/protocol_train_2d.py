@@ -74,7 +74,7 @@ class VaeganProtTrain2D(VaeganProtTrain):
 
     def _citations(self) -> List[str]:
         if self.isPosed():
-            return ["Larsen2016", "Scheres2012"]
+            return ["KingmaWelling2014", "Larsen2016", "Scheres2012"]
         return ["Larsen2016", "Gulrajani2017", "Huang2024", "Chaman2021"]
 
     # --------------------------- UTILS functions ---------------------------

@@ -100,7 +100,7 @@ class VaeganProtTrain3D(VaeganProtTrain):
 
     def _citations(self) -> List[str]:
         if self.isPosed():
-            return ["Larsen2016", "Scheres2012"]
+            return ["KingmaWelling2014", "Larsen2016", "Scheres2012"]
         return ["Larsen2016", "Gupta2021", "Gulrajani2017", "Huang2024", "Chaman2021", "Sitzmann2020",
                 "Chan2021"]
 

@@ -17,6 +17,7 @@ from vaegan_scipion import Plugin
 from vaegan_scipion.constants import ENV_NAME, VAEGAN_ENV_ACTIVATION
 from vaegan_scipion.engine.vaegan_engine.contract import prepared, result_files, run_json
 from vaegan_scipion.engine.vaegan_engine.contract.settings import (
+    Classes2dRun,
     ComputeConfig,
     DataConfig,
     EmbedRun,
@@ -181,6 +182,18 @@ class TestEngineRun(unittest.TestCase):
         result_files.write_npz(checkpoints / "ab_initio.npz", maps=np.zeros(1))
         self.assertTrue(states(3).prepare())
         self.assertFalse(states(4).prepare())
+        self.assertFalse(checkpoints.exists())
+
+    def test_classes_resume(self):
+        def classes(n_classes):
+            settings = Classes2dRun(n_classes=n_classes)
+            return EngineRun(settings, str(self.folder / "classes2d.json"), str(self.folder / "classes"))
+
+        self.assertFalse(classes(20).prepare())
+        checkpoints = self.folder / "classes" / result_files.CHECKPOINTS
+        result_files.write_npz(checkpoints / "search_together.npz", maps=np.zeros(1))
+        self.assertTrue(classes(20).prepare())
+        self.assertFalse(classes(30).prepare())
         self.assertFalse(checkpoints.exists())
 
     def test_every_exit_code_is_a_sentence_with_a_remedy(self):

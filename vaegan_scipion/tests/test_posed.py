@@ -44,6 +44,7 @@ class TestPosed(ProjectTest):
         self.assertEqual((run.data.box_px, run.data.invert_contrast, run.data.crop_frac), (16, True, 1.0))
         self.assertEqual(self.ids_of(run.data.particles), KEPT_IDS)
         self.assertIn("at the poses of the states", training._methods()[0])
+        self.assertIn("3D variational autoencoder", training._methods()[0])  # no critic is trained by default
         self.assertEqual(training.outputVolumes.getSize(), 6)
 
         clustering = self.run_protocol(VaeganProtCluster, inputTraining=training, nNeighbors=5)
