@@ -62,8 +62,9 @@ class EngineRun:
     def prepare(self) -> bool:
         """Write the request and make the results folder; True when it can be resumed.
 
-        A training (or the two of `halves`), a refinement and classes resume when a checkpoint is there and the earlier request
-        asked for the same, apart from where to compute; a training with other learning rates or another batch size too.
+        A training (or the two of `halves`), a refinement and classes resume when a checkpoint is there and the earlier
+        request asked for the same, apart from where to compute; a training with other learning rates or another batch
+        size too.
         Everything else starts in an empty folder, so that no result of other settings is ever read.
         """
         keeps = isinstance(self.settings, (TrainRun, HalvesRun, StatesRun, FullresRun, Classes2dRun))
