@@ -125,8 +125,9 @@ def test_radial_noise_has_the_spectrum_asked_for():
     sigma = torch.linspace(0.5, 2.0, d // 2 + 1)
     with torch.no_grad():
         noise.log_sigma.copy_(sigma.log())
-    made, diversity = noise(torch.zeros(n, d, d), torch.Generator().manual_seed(0))
-    assert diversity is None
+    eps, latent = noise.draw(n, torch.Generator().manual_seed(0))
+    assert latent is None
+    made = noise.made(torch.zeros(n, d, d), eps, None)
     power = torch.fft.rfft2(made).abs().square().mean(0) / d**2
     for shell in (1, 5, 10, 15):
         found = power[noise.shell == shell].mean().sqrt()
@@ -138,8 +139,10 @@ def test_radial_noise_has_the_spectrum_asked_for():
 def test_noise_maps_are_positive_and_diverse(kind):
     torch.manual_seed(0)
     noise = NoiseGenerator(kind, 16, 8)
-    made, diversity = noise(torch.ones(6, 16, 16), torch.Generator().manual_seed(0))
-    assert made.shape == (6, 16, 16) and float(diversity) > 0
+    eps, latent = noise.draw(6, torch.Generator().manual_seed(0))
+    sigma = noise.sigma_map(latent)
+    assert noise.made(torch.ones(6, 16, 16), eps, sigma).shape == (6, 16, 16)
+    assert float(diversity(latent, sigma).detach()) > 0
     assert float(noise.sigma_map(torch.randn(4, 100)).min()) > 0
 
 

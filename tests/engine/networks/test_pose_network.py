@@ -14,6 +14,7 @@ from vaegan_engine.networks import pose_network
 from vaegan_engine.networks.pose_network import CAMERA_LATENT, CameraNetwork, gram_schmidt
 from vaegan_engine.simulation.simulate import SimulateOptions, run_simulate
 from vaegan_engine.training import train
+from vaegan_engine.training.batch_parts import Whole
 from vaegan_engine.training.pose_watch import camera_completeness
 from vaegan_engine.training.trainer import Trainer
 
@@ -92,11 +93,12 @@ def test_the_camera_is_trained_with_the_generator_and_by_nothing_else(particles,
     real, ctf = torch.randn(8, 16, 16, generator=rng()), torch.ones(8, 16, 9)
     before = net.last.weight.clone()
     source = trainer.vae_gan.generator.source()
-    fixed = None if source is None else source.detach()
-    trainer._critic_step(real, ctf, fixed)
-    trainer._encoder_step_perceptual(real, ctf, fixed)
+    shared, still = (None if x is None else Whole(x, by_image=False) for x in (
+        source, None if source is None else source.detach()))
+    trainer._critic_step(real, ctf, still)
+    trainer._encoder_step_perceptual(real, ctf, still)
     assert torch.equal(net.last.weight, before) and net.last.weight.grad is None
-    trainer._generator_step(real, ctf, source)
+    trainer._generator_step(real, ctf, shared)
     assert float(net.last.weight.grad.abs().max()) > 0 and not torch.equal(net.last.weight, before)
 
 

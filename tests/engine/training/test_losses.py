@@ -28,7 +28,7 @@ def test_relativistic_losses_mirror_each_other():
 
 def test_interpolates_lie_between():
     rng = torch.Generator().manual_seed(0)
-    made = losses.interpolate(torch.ones(6, 3, 3), torch.zeros(6, 3, 3), rng)
+    made = losses.interpolate(torch.ones(6, 3, 3), torch.zeros(6, 3, 3), torch.rand(6, 1, 1, generator=rng))
     assert (made >= 0).all() and (made <= 1).all()
     assert torch.allclose(made, made[:, :1, :1].expand_as(made))
     assert made[:, 0, 0].unique().numel() == 6

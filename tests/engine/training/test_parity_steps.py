@@ -7,6 +7,7 @@ import pytest
 import torch
 from tolerances import TOLERANCES
 from vaegan_engine.contract import presets, run_json
+from vaegan_engine.training import batch_parts
 from vaegan_engine.training.trainer import Trainer
 
 D, PIXEL_ANG, BATCH = 16, 4.0, 4
@@ -17,6 +18,7 @@ OTHERS = [("train3d", "thesis-3d", changes) for changes in (
     {"training": {"critic_reconstructions": True}}, {"training": {"loss": "hinge", "gradient_penalty": 1.0}},
     {"training": {"loss": "rpgan", "gradient_penalty": 1.0}}, {"model": {"noise": "poisson_map"}},
     {"model": {"noise": "scalar"}}, {"model": {"noise": "radial"}})]
+OTHERS += [("train3d", "fast", {"model": {"n_categories": 4}})]  # as few as images: parts have maps of their own
 
 
 @pytest.fixture(autouse=True)
@@ -223,27 +225,36 @@ def label(value):
 
 
 @pytest.mark.parametrize(("command", "name", "changes"), PRESETS + OTHERS, ids=label)
-def test_steps_equal_the_literal_algorithm(command, name, changes):
+def test_steps_equal_the_literal_algorithm(command, name, changes, monkeypatch):
+    """In parts too: what couples images of a batch is made of the whole batch."""
     small = {"data": {"box_px": D}, "compute": {"device": "cpu"}, "training": {"batch_size": BATCH},
              "model": {"critic_width": 4, "encoder_width": 4, "generator_width": 32, "dropout": 0.0}}
     run = presets.build_run(command, name, run_json.merged(small, changes))
-    trainer = Trainer(run, D, PIXEL_ANG, torch.device("cpu"))
-    trainer.vae_gan.generator.amplitude.fill_(3.0)
-    literal = Literal(trainer)
+    trainers = {part_images: Trainer(run, D, PIXEL_ANG, torch.device("cpu")) for part_images in (BATCH, 1.3)}
+    for trainer in trainers.values():
+        trainer.vae_gan.generator.amplitude.fill_(3.0)
+    literal = Literal(trainers[BATCH])
     rng = torch.Generator().manual_seed(7)
     for step in range(2):
         real = torch.randn(BATCH, D, D, generator=rng)
         u = torch.rand(BATCH, generator=rng)
         table = torch.stack((15000 + 9000 * u, 14000 + 8000 * u, 180 * u.flip(0), 300 + 0 * u, 2.0 + 0 * u,
                              0.1 + 0 * u, 40 * u), 1)
-        found, expected = trainer.step(real, table), literal.step(real, table)
-        assert found.keys() == expected.keys()
-        for key, value in expected.items():
-            assert abs(float(found[key]) - value) <= ATOL + RTOL * abs(value), (step, key, float(found[key]), value)
-        for part, weights in literal.weights.items():
-            own = list(trainer.modules()[part].parameters())
-            if own:
-                assert_same([p.grad for p in own], literal.gradients[part], (step, part, "gradient"))
-                assert_same(own, weights, (step, part, "weight"))
-        for part, averages in literal.average.items():
-            assert_same(list(trainer.modules()[f"{part}_ema"].parameters()), averages, (step, part, "average"))
+        expected = literal.step(real, table)
+        for part_images, trainer in trainers.items():  # one part; parts of 1, 1 and 2 images
+            monkeypatch.setattr(batch_parts, "PART_IMAGES", part_images)
+            assert_same_step(trainer, trainer.step(real, table), literal, expected, (part_images, step))
+
+
+def assert_same_step(trainer, found, literal, expected, what):
+    """Statistics, gradients, weights and averages."""
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        assert abs(float(found[key]) - value) <= ATOL + RTOL * abs(value), (what, key, float(found[key]), value)
+    for part, weights in literal.weights.items():
+        own = list(trainer.modules()[part].parameters())
+        if own:
+            assert_same([p.grad for p in own], literal.gradients[part], (what, part, "gradient"))
+            assert_same(own, weights, (what, part, "weight"))
+    for part, averages in literal.average.items():
+        assert_same(list(trainer.modules()[f"{part}_ema"].parameters()), averages, (what, part, "average"))

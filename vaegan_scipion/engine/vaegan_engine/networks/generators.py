@@ -1,8 +1,9 @@
 """Generators: z (and a rotation) to clean images in Fourier space, and z to maps or images.
 
 Every generator has ``slices(z, rotations)``: half planes ``(n, d, d//2 + 1)``, phase origin at the image
-centre, and ``decode(z)``: maps ``(n, d, d, d)`` (3D) or images ``(n, d, d)`` (2D). What its slices are taken from and
-no z changes, ``source()``, may be made once for all slices between two changes of its weights.
+centre, and ``decode(z)``: maps ``(n, d, d, d)`` (3D) or images ``(n, d, d)`` (2D). What slices are taken from,
+``source(z)``, may be made before: where no z changes it (``by_image`` False), once for all slices between two changes
+of the weights. Where a batch is normalised (``by_image`` True) it must be made of all its z at once; row i: image i.
 """
 from __future__ import annotations
 
@@ -48,6 +49,7 @@ class VoxelGenerator(nn.Module):
     it uses, which for one-hot categories is one.
     """
 
+    by_image = False
     mask: Tensor
     amplitude: Tensor
     ball: Tensor
@@ -85,18 +87,21 @@ class VoxelGenerator(nn.Module):
         noise = torch.randn(n, d, d, d, generator=rng)
         return noise * (scale / self._smooth(noise).std(dim=(1, 2, 3), keepdim=True))
 
-    def maps(self) -> tuple[Tensor, Tensor]:
-        """Positive maps ``(max(c, 1), d, d, d)`` and signed maps ``(k, d, d, d)``."""
+    def maps(self, categories: slice = slice(None)) -> tuple[Tensor, Tensor]:
+        """Positive maps ``(max(c, 1), d, d, d)``, or of some categories alone, and signed maps ``(k, d, d, d)``."""
         c = self.model.n_categories
-        smooth = self._smooth(torch.cat((self.base[None], self.basis)))
-        density = self.ball + smooth[:1] + (smooth[1:c + 1] if c else 0)
+        positive = self.basis[:c][categories]
+        smooth = self._smooth(torch.cat((self.base[None], positive, self.basis[c:])))
+        end = 1 + len(positive)
+        density = self.ball + smooth[:1] + (smooth[1:end] if c else 0)
         scale = self.amplitude * self.mask
         return (scale * functional.softplus(SHARPNESS * density) / SHARPNESS,
-                scale * smooth[c + 1:])
+                scale * smooth[end:])
 
-    def source(self) -> Tensor:
-        """Transforms of all maps ``(max(c, 1) + k, s, s, s//2 + 1)``."""
-        return map_to_fourier(torch.cat(self.maps()))
+    def source(self, z: Tensor | None = None, categories: slice = slice(None)) -> Tensor:
+        """Transforms of all maps ``(max(c, 1) + k, s, s, s//2 + 1)``, or of those of some categories."""
+        del z  # no z changes them
+        return map_to_fourier(torch.cat(self.maps(categories)))
 
     def slices(self, z: Tensor, rotations: Tensor, one_hot: bool = True, source: Tensor | None = None) -> Tensor:
         c, n = self.model.n_categories, len(z)
@@ -146,6 +151,7 @@ class SirenGenerator(nn.Module):
     Sources: Sitzmann et al., NeurIPS 2020; Chan et al., CVPR 2021.
     """
 
+    by_image = False
     amplitude: Tensor
 
     def __init__(self, model: ModelConfig, box_px: int, rng: torch.Generator) -> None:
@@ -189,7 +195,7 @@ class SirenGenerator(nn.Module):
         parts = self._coefficients(self._sample(points), z)
         return torch.complex(parts[..., 0], parts[..., 1] * sign)
 
-    def source(self) -> None:
+    def source(self, z: Tensor | None = None) -> None:
         """None: the network is evaluated at the points of each slice."""
 
     def slices(self, z: Tensor, rotations: Tensor, one_hot: bool = True, source: None = None) -> Tensor:
@@ -228,6 +234,7 @@ def half_space(points: Tensor) -> tuple[Tensor, Tensor]:
 class ImageGenerator(nn.Module):
     """2D model: a DC-GAN makes the class image itself; poses, if any, turn it in the plane."""
 
+    by_image = True
     amplitude: Tensor
 
     def __init__(self, model: ModelConfig, box_px: int) -> None:
@@ -235,12 +242,14 @@ class ImageGenerator(nn.Module):
         self.net = DcGan(z_dim(model), max(8, model.generator_width // 4), box_px)
         self.register_buffer("amplitude", torch.ones(()))
 
-    def source(self) -> None:
-        """None: every z has its own image."""
+    def source(self, z: Tensor) -> Tensor:
+        """Images ``(n, d, d)`` of all z of a batch, which the network normalises over."""
+        return self.decode(z)
 
-    def slices(self, z: Tensor, rotations: Tensor | None = None, one_hot: bool = True, source: None = None) -> Tensor:
+    def slices(self, z: Tensor, rotations: Tensor | None = None, one_hot: bool = True, source: Tensor | None = None
+               ) -> Tensor:
         del one_hot  # every z costs the same here
-        images = self.decode(z)
+        images = self.source(z) if source is None else source
         return images_to_slices(images if rotations is None else turned(images, rotations))
 
     def decode(self, z: Tensor) -> Tensor:

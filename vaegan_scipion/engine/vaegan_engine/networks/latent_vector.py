@@ -86,8 +86,7 @@ def kl_divergence(head: Tensor, model: ModelConfig) -> Tensor:
     return loss
 
 
-def sample_posterior(head: Tensor, model: ModelConfig, rng: torch.Generator) -> Tensor:
-    """z ~ q(z | x) by reparameterisation; categories by their probabilities (no sampling)."""
+def of_posterior(head: Tensor, eps: Tensor, model: ModelConfig) -> Tensor:
+    """z ~ q(z | x) by reparameterisation, of normal numbers ``eps (n, k)``; categories by their probabilities."""
     logits, mean, log_var = split_head(head, model)
-    eps = torch.randn(mean.shape, generator=rng, device=mean.device, dtype=mean.dtype)
     return torch.cat((logits.softmax(1), mean + (0.5 * log_var).exp() * eps), dim=1)

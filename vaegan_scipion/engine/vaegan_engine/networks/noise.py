@@ -1,6 +1,8 @@
 """The noise generator."""
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
@@ -8,6 +10,13 @@ from .image_decoder import DcGan
 
 NOISE_LATENT = 100
 START_SPREAD = 0.5  # standard deviation of what the sigma network makes at the start
+
+
+class NoiseNumbers(NamedTuple):
+    """Random numbers that noise is made of; row i is image i's. None where the kind of noise needs none."""
+
+    eps: Tensor | None  # (n, d, d) standard normal
+    latent: Tensor | None  # (n, 100), of the sigma map
 
 
 class NoiseGenerator(nn.Module):
@@ -40,25 +49,38 @@ class NoiseGenerator(nn.Module):
         """Sigma ``(n, d, d)`` of a noise vector ``(n, 100)``, positive, 1 on average at the start."""
         return torch.nn.functional.softplus(self.sigma_net(z_noise) + 0.5413)
 
-    def forward(self, signal: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor | None]:
-        """Noise ``(n, d, d)`` for ``signal`` and the diversity loss (None where there is none).
+    @property
+    def has_sigma_map(self) -> bool:
+        """Whether a network makes sigma, of a whole batch at once: it normalises over it."""
+        return self.kind in ("gaussian_map", "poisson_map")
 
-        Diversity: ``|s(z1) - s(z2)| / |z1 - z2|``, mean over pairs (neighbours in the batch), to be made
-        large (thesis, equation 39); ``|.|`` is the mean absolute value over a map or a vector.
-        """
+    def draw(self, n: int, rng: torch.Generator) -> NoiseNumbers:
+        """Random numbers of the noise of n images, on the device of ``rng``."""
+        def normal(*shape: int) -> Tensor:
+            return torch.randn(n, *shape, generator=rng, device=rng.device, dtype=torch.get_default_dtype())
+
         if self.kind == "none":
-            return torch.zeros_like(signal), None
-        eps = torch.randn(signal.shape, generator=rng, device=signal.device, dtype=signal.dtype)
+            return NoiseNumbers(None, None)
+        return NoiseNumbers(normal(self.box_px, self.box_px), normal(NOISE_LATENT) if self.has_sigma_map else None)
+
+    def made(self, signal: Tensor, eps: Tensor | None, sigma: Tensor | None) -> Tensor:
+        """Noise ``(n, d, d)`` for ``signal``, of normal numbers ``eps`` and, where the kind has them, sigma maps."""
+        if eps is None:
+            return torch.zeros_like(signal)
         if self.kind == "scalar":
-            return eps * self.log_sigma.exp(), None
+            return eps * self.log_sigma.exp()
         if self.kind == "radial":
-            sigma = self.log_sigma.exp()[self.shell]
-            return torch.fft.irfft2(torch.fft.rfft2(eps) * sigma, s=signal.shape[-2:]), None
-        z = torch.randn(len(signal), NOISE_LATENT, generator=rng, device=signal.device,
-                        dtype=signal.dtype)
-        sigma = self.sigma_map(z)
-        distance = (z - z.roll(1, 0)).abs().mean(1).clamp_min(1e-6)
-        diversity = ((sigma - sigma.roll(1, 0)).abs().mean((1, 2)) / distance).mean()
+            return torch.fft.irfft2(torch.fft.rfft2(eps) * self.log_sigma.exp()[self.shell], s=signal.shape[-2:])
+        assert sigma is not None
         if self.kind == "poisson_map":
-            return eps * sigma * signal.abs().clamp_min(1e-6).sqrt(), diversity
-        return eps * sigma, diversity
+            return eps * sigma * signal.abs().clamp_min(1e-6).sqrt()
+        return eps * sigma
+
+
+def diversity(latent: Tensor, sigma: Tensor) -> Tensor:
+    """``|s(z1) - s(z2)| / |z1 - z2|``, mean over pairs (neighbours in the batch), to be made large.
+
+    ``|.|`` is the mean absolute value over a sigma map ``(n, d, d)`` or its vector ``(n, 100)`` (thesis, equation 39).
+    """
+    distance = (latent - latent.roll(1, 0)).abs().mean(1).clamp_min(1e-6)
+    return ((sigma - sigma.roll(1, 0)).abs().mean((1, 2)) / distance).mean()

@@ -52,8 +52,11 @@ class CameraNetwork(nn.Module):
             h = h + block(h)
         return gram_schmidt(zc[:, :6] + self.last(h))
 
+    def draw(self, n: int, rng: torch.Generator) -> Tensor:
+        """New latents ``(n, 64)``; ``rng`` lives on the network's device."""
+        return torch.randn(n, CAMERA_LATENT, generator=rng, device=rng.device, dtype=self.last.weight.dtype)
+
     def sample(self, n: int, rng: torch.Generator) -> Tensor:
-        """``(n, 3, 3)`` rotations of new latents; ``rng`` lives on the network's device."""
-        zc = torch.randn(n, CAMERA_LATENT, generator=rng, device=self.last.weight.device,
-                         dtype=self.last.weight.dtype)
-        return self(zc)
+        """``(n, 3, 3)`` rotations of new latents."""
+        rotations: Tensor = self(self.draw(n, rng))
+        return rotations

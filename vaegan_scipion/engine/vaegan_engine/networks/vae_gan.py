@@ -15,7 +15,7 @@ from ..physics.rotations import euler_to_matrix, random_rotations
 from . import latent_vector
 from .critic_encoder import Critic, Encoder, build_encoder, input_channels
 from .generators import Generator, build_generator
-from .noise import NoiseGenerator
+from .noise import NoiseGenerator, NoiseNumbers
 from .pose_network import CameraNetwork
 
 
@@ -27,13 +27,27 @@ class Frame:
     pixel_size_ang: float
 
 
-@dataclass
-class Fakes:
-    """Generated images with what they were made from."""
+@dataclass(frozen=True)
+class ImageNumbers:
+    """Random numbers that images are made of, beside their z; row i of each is image i's."""
 
-    images: Tensor
-    z: Tensor
-    diversity: Tensor | None
+    shifts_px: Tensor  # (n, 2)
+    poses: Tensor | None  # rotations (n, 3, 3), or (n, 64) what the camera makes them of; None where there are none
+    noise: NoiseNumbers
+
+    def of(self, rows: Tensor) -> ImageNumbers:
+        """Those of some images."""
+        return ImageNumbers(self.shifts_px[rows], None if self.poses is None else self.poses[rows],
+                            NoiseNumbers(*(None if x is None else x[rows] for x in self.noise)))
+
+
+@dataclass(frozen=True)
+class Given:
+    """What is known of images that are to be made: the generator's source, sigma maps of the noise, kind of z."""
+
+    source: Tensor | None = None
+    sigma: Tensor | None = None
+    one_hot: bool = True  # whether z has one category each, as the prior's
 
 
 class VaeGan:
@@ -83,23 +97,37 @@ class VaeGan:
             "camera": self.camera}
         return {name: module for name, module in values.items() if module is not None}
 
-    def sample_poses(self, n: int) -> tuple[Tensor | None, Tensor]:
-        """Rotations from the uniform prior or the camera and in-plane shifts (px).
-
-        In 2D the rotations are those of a uniform angle in the plane, or None where the prior is ``none``.
-        """
+    def draw_poses(self, n: int) -> tuple[Tensor | None, Tensor]:
+        """Random numbers of poses (``ImageNumbers.poses``) and in-plane shifts (px)."""
         shifts = (torch.rand(n, 2, generator=self.rng, device=self.device) * 2 - 1)
         shifts = shifts * (self.model.max_shift_frac * self.box_px)
         if self.run.command == "train2d":
             return self._angles_in_plane(n) if self.model.pose_prior == "uniform" else None, shifts
         if self.camera is not None:
-            return self.camera.sample(n, self.rng), shifts
+            return self.camera.draw(n, self.rng), shifts
         return random_rotations(n, generator=self.rng, device=self.device, dtype=shifts.dtype), shifts
+
+    def rotations(self, poses: Tensor | None) -> Tensor | None:
+        """Rotations ``(n, 3, 3)`` of the random numbers of poses; None where there are none."""
+        return poses if self.camera is None or poses is None else self.camera(poses)
+
+    def sample_poses(self, n: int) -> tuple[Tensor | None, Tensor]:
+        """Rotations from the uniform prior or the camera and in-plane shifts (px).
+
+        In 2D the rotations are those of a uniform angle in the plane, or None where the prior is ``none``.
+        """
+        poses, shifts = self.draw_poses(n)
+        return self.rotations(poses), shifts
 
     def _angles_in_plane(self, n: int) -> Tensor:
         psi_deg = 360 * torch.rand(n, generator=self.rng, device=self.device)
         zero = torch.zeros_like(psi_deg)
         return euler_to_matrix(zero, zero, psi_deg)
+
+    def draw(self, n: int) -> ImageNumbers:
+        """Random numbers of n images."""
+        poses, shifts_px = self.draw_poses(n)
+        return ImageNumbers(shifts_px, poses, self.noise.draw(n, self.rng))
 
     def sample_prior(self, n: int) -> Tensor:
         """``(n, k)`` latents of the prior."""
@@ -109,24 +137,25 @@ class VaeGan:
         """CTF half planes of table rows ``(n, 8)``; ones where no CTF is applied."""
         return ctf_2d(table, self.box_px, self.pixel_size_ang)
 
-    def render(self, z: Tensor, ctf: Tensor, averaged: bool = False, one_hot: bool = True,
-               source: Tensor | None = None) -> Fakes:
-        """Noisy images: ``noise + IFT[ CTF shift G(z, R) ]`` at random poses; of the averaged networks if so asked.
+    def render(self, z: Tensor, ctf: Tensor, averaged: bool = False) -> Tensor:
+        """Noisy images ``(n, d, d)`` of one-hot z at random poses; of the averaged networks if so asked."""
+        return self.images(z, ctf, self.draw(len(z)), averaged=averaged)
 
-        ``source`` is the generator's own, where it was made before.
+    def images(self, z: Tensor, ctf: Tensor, numbers: ImageNumbers, given: Given = Given(), averaged: bool = False,
+               ) -> Tensor:
+        """Noisy images: ``noise + IFT[ CTF shift G(z, R) ]``; ``given`` is what was made of them before.
+
         Poisson-like noise follows the image before the CTF (thesis, equation 37).
         """
         generator, noise = (self.generator_ema, self.noise_ema) if averaged else (self.generator, self.noise)
-        rotations, shifts = self.sample_poses(len(z))
-        clean = generator.slices(z, rotations, one_hot, source)  # type: ignore[arg-type]
+        rotations, shifts = self.rotations(numbers.poses), numbers.shifts_px
+        clean = generator.slices(z, rotations, given.one_hot, given.source)  # type: ignore[arg-type]
         signal = slices_to_images(shift_slices(clean * ctf, shifts))
         before_ctf = (slices_to_images(shift_slices(clean, shifts)) if noise.kind == "poisson_map" else signal)
-        added, diversity = noise(before_ctf, self.rng)
-        return Fakes(signal + added, z, diversity)
-
-    def reconstruct(self, ctf: Tensor, head: Tensor, source: Tensor | None = None) -> Fakes:
-        """Images of latents drawn from the posterior that an encoder's ``head`` gives."""
-        return self.render(latent_vector.sample_posterior(head, self.model, self.rng), ctf, False, False, source)
+        sigma = given.sigma
+        if sigma is None and numbers.noise.latent is not None:
+            sigma = noise.sigma_map(numbers.noise.latent)
+        return signal + noise.made(before_ctf, numbers.noise.eps, sigma)
 
     @torch.no_grad()
     def encode_head(self, images: Tensor, ctf_table: Tensor) -> Tensor:

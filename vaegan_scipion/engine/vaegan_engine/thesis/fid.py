@@ -152,5 +152,5 @@ def generated(trained: Any, cache: ParticleCache, n: int, seed: int) -> np.ndarr
     for start in range(0, n, 64):
         table = torch.from_numpy(np.array(cache.ctf[rows[start:start + 64]], np.float32)).to(vae_gan.device)
         fakes = vae_gan.render(vae_gan.sample_prior(len(table)), vae_gan.ctf(table), averaged=True)
-        made.append(fakes.images.float().cpu().numpy())
+        made.append(fakes.float().cpu().numpy())
     return np.concatenate(made)

@@ -97,7 +97,8 @@ class NoiseGan:
         real = self.truth + TRUE_SIGMA * self._normal(*self.truth.shape)
         generated, diversity = self._generated()
         seen = generated.detach().requires_grad_(True)
-        between = losses.interpolate(real, seen.detach(), self.rng).requires_grad_(True)
+        t = torch.rand(n, 1, 1, generator=self.rng, device=real.device, dtype=real.dtype)
+        between = losses.interpolate(real, seen.detach(), t).requires_grad_(True)
         scores = self.critic(torch.cat((real, seen))[:, None])[0]
         penalty = losses.wasserstein_penalty(self.critic(between[:, None])[0], between)
         loss = scores[n:].mean() - scores[:n].mean() + self.config.gradient_penalty * penalty

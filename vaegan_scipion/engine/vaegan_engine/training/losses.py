@@ -24,6 +24,11 @@ def hinge_critic(real: Tensor, fake: Tensor) -> Tensor:
     return functional.relu(1 - real).mean() + functional.relu(1 + fake).mean()
 
 
+def wasserstein_critic(real: Tensor, fake: Tensor) -> Tensor:
+    """``mean C(fake) - mean C(real)`` (WGAN-GP, without its penalty)."""
+    return fake.mean() - real.mean()
+
+
 def squared_gradient(scores: Tensor, images: Tensor) -> Tensor:
     """``mean_i |d C(x_i) / d x_i|^2`` (R1 on real, R2 on generated images), differentiable."""
     (gradient,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
@@ -37,9 +42,8 @@ def wasserstein_penalty(scores: Tensor, images: Tensor) -> Tensor:
     return (norm - 1).square().mean()
 
 
-def interpolate(real: Tensor, fake: Tensor, rng: torch.Generator) -> Tensor:
-    """``t real + (1 - t) fake``, one t ~ U(0, 1) per image."""
-    t = torch.rand(len(real), 1, 1, generator=rng, device=real.device, dtype=real.dtype)
+def interpolate(real: Tensor, fake: Tensor, t: Tensor) -> Tensor:
+    """``t real + (1 - t) fake``, with one t ~ U(0, 1) per image ``(n, 1, 1)``."""
     return t * real + (1 - t) * fake
 
 

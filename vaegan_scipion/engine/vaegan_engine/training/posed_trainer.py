@@ -187,7 +187,7 @@ class PosedTrainer:
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
-        with seeded_dropout(self.run, self.images_seen, self.device):
+        with seeded_dropout(self.run, (self.images_seen,), self.device):
             stats = self._likelihood_step(rows) if self.likely else {}
             if self.config.adversarial_weight > 0:
                 stats |= self._adversarial_step(rows[:self.config.adversarial_batch])

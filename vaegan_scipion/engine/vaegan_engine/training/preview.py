@@ -70,7 +70,7 @@ class Preview:
         clean = slices_to_images(vae_gan.generator_ema.slices(self.z, rotations))  # type: ignore[arg-type]
         made = vae_gan.generator_ema.decode(self.map_z)
         vae_gan.rng.set_state(state)
-        rows = [("particles", self.real), ("generated", fakes.images),
+        rows = [("particles", self.real), ("generated", fakes),
                 ("the same, clean", clean),
                 ("map projections" if made.ndim == 4 else "class images",
                  made.sum(1) if made.ndim == 4 else made)]
