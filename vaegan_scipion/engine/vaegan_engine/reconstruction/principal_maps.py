@@ -97,7 +97,7 @@ def linear_posterior(gram: Tensor, pull: Tensor) -> tuple[Tensor, Tensor]:
 def one_pass(maps: PrincipalMaps, images: Chunks, rows: Tensor, moments: Moments, shared: bool = False) -> Sums:
     """Sums over some images; ``moments(rows, seen)`` gives their ``E c`` and ``E c c^T``.
 
-    ``shared``: by all threads and processes; then ``moments`` must draw no random numbers.
+    ``shared``: by all threads and processes; then what ``moments`` draws must not depend on who asks.
     """
     read = family(maps.mean, maps.basis, maps.band)
     total = Sums(maps.band, len(maps.basis), read.space)

@@ -64,7 +64,7 @@ def prepare_device(compute: ComputeConfig) -> torch.device:
         try_gpu(device)
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = True
-    torch.set_num_threads(compute.threads or free_cores())
+    torch.set_num_threads(compute.threads or max(1, free_cores() // here.count_here))
     return device
 
 

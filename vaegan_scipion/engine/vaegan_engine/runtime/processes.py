@@ -144,6 +144,11 @@ def in_turn(make: Callable[[], T]) -> T:
     return value
 
 
+def largest(value: int) -> int:
+    """The largest of the numbers that the processes give, for all."""
+    return value if _joined is None else max(int(one) for one in _joined.gathered(torch.tensor([value]), "largest"))
+
+
 def wait() -> None:
     """Until all processes have come here."""
     if _joined is not None:

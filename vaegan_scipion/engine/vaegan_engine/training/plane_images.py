@@ -18,6 +18,8 @@ from ..data.pose_table import PoseTable, read_plane_poses
 from ..data.prepared_images import ParticleCache
 from ..data.stacks import read_header, read_images
 from ..physics.map_constraint import MapConstraint
+from ..runtime import processes
+from ..runtime.place import is_first
 from .plane_frames import InClasses, aligned
 from .posed_images import PosedParticles, at_poses
 
@@ -29,10 +31,11 @@ def with_frame(run: TrainRun, cache: ParticleCache, constraint: MapConstraint, f
 
     A training that goes on from another one's networks goes on in that one's frame. Raises DataError.
     """
-    device = constraint.mask.device
-    if run.training.continue_from and not (folder / result_files.PLANE_POSES_CSV).exists():
+    device, is_there = constraint.mask.device, processes.agreed((folder / result_files.PLANE_POSES_CSV).exists())
+    if run.training.continue_from and not is_there:
         write_frame(read_frame(Path(run.training.continue_from)), folder)
-    if (folder / result_files.PLANE_POSES_CSV).exists():
+        is_there = True
+    if is_there:
         return in_frame(run, cache, folder, device)
     table = read_plane_poses(run.data)
     particles = at_poses(run, cache, table, device)
@@ -70,9 +73,11 @@ def class_averages(folder: Path) -> np.ndarray:
 
 
 def write_frame(psi_deg: dict[int, float], folder: Path) -> None:
-    """Write ``plane_poses.csv``."""
-    result_files.write_csv(folder / result_files.PLANE_POSES_CSV, HEAD,
-                           [[i, f"{psi:.4f}"] for i, psi in psi_deg.items()])
+    """Write ``plane_poses.csv``: the first process does, and the others wait for it."""
+    if is_first():
+        result_files.write_csv(folder / result_files.PLANE_POSES_CSV, HEAD,
+                               [[i, f"{psi:.4f}"] for i, psi in psi_deg.items()])
+    processes.wait()
 
 
 def read_frame(folder: Path) -> dict[int, float]:

@@ -11,6 +11,7 @@ from ..networks.posed_vae import PosedVaeGan, build_critic, negative_log_likelih
 from ..networks.vae_gan import Frame
 from ..physics.fsc import soft_sphere_mask
 from ..physics.map_constraint import MapConstraint, within
+from ..physics.shards import shared_parts
 from ..physics.space import Space
 from ..reconstruction.map_family import FAMILY_CHUNK_IMAGES, Family, Seen, Spreads, family, seen
 from ..reconstruction.principal_maps import (
@@ -27,7 +28,7 @@ from . import losses
 from .posed_images import PosedParticles
 from .posed_pairs import Pairs
 from .preview import PosedPreview
-from .seeded_dropout import seeded_dropout
+from .seeded_dropout import seed_of, seeded_dropout
 
 N_SAMPLES = 4  # of each image's z in a step
 N_MOMENT_SAMPLES = 8  # for the maps
@@ -167,15 +168,14 @@ class PosedTrainer:
         if not self.likely:
             return
         self.read, maps = self._family(), self.maps()
-        grams, pulls = [], []
-        for rows in self._all_rows():  # what else is seen grows with the images and is not kept
-            part = seen(self.read, self.images.part(rows), maps.precision, maps.spreads)
-            grams.append(part.gram)
-            pulls.append(part.pull)
-        self.gram, self.pull = torch.cat(grams), torch.cat(pulls)
+        read, n = self.read, len(self.images)
 
-    def _all_rows(self) -> tuple[Tensor, ...]:
-        return torch.arange(len(self.images), device=self.device).split(FAMILY_CHUNK_IMAGES)
+        def said(first: int, end: int) -> tuple[Tensor, Tensor]:
+            part = seen(read, self.images.rows(slice(first, end)), maps.precision, maps.spreads)
+            return part.gram, part.pull
+
+        parts = shared_parts(said, n, FAMILY_CHUNK_IMAGES)
+        self.gram, self.pull = (torch.cat(column) for column in zip(*parts, strict=True))
 
     def _family(self) -> Family:
         g = self.vae_gan.generator
@@ -217,14 +217,20 @@ class PosedTrainer:
 
     @torch.no_grad()
     def _move_maps(self) -> None:
-        """One step of all maps towards the images, each at its present posterior; then what the images say anew."""
+        """One step of all maps towards the images, each at its present posterior; then what the images say anew.
+
+        Random numbers are those of the images, whoever makes their part.
+        """
+        @torch.no_grad()
         def moments(rows: Tensor, seen_images: Seen) -> tuple[Tensor, Tensor]:
+            rng = torch.Generator(self.device).manual_seed(
+                seed_of(self.run.compute.seed, self.images_seen, int(rows[0])))
             q = self.vae_gan.posterior(seen_images.gram, seen_images.pull)
-            c = self.vae_gan.generator.coefficients(q.sample(N_MOMENT_SAMPLES, self.vae_gan.rng))
+            c = self.vae_gan.generator.coefficients(q.sample(N_MOMENT_SAMPLES, rng))
             return c.mean(0), torch.einsum("snk,snl->nkl", c, c) / len(c)
 
         maps, every = self.maps(), torch.arange(len(self.images), device=self.device)
-        self._take(stepped(maps, one_pass(maps, self.images.part, every, moments), self.constraint))
+        self._take(stepped(maps, one_pass(maps, self.images.part, every, moments, shared=True), self.constraint))
         self.refresh()
 
     def _adversarial_step(self, rows: Tensor) -> dict[str, Tensor]:

@@ -10,6 +10,11 @@ import torch
 from ..contract.settings import TrainRun
 
 
+def seed_of(*numbers: int) -> int:
+    """One seed, below 2^63, of several numbers that are not below 0."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
 @contextmanager
 def seeded_dropout(run: TrainRun, place: tuple[int, ...], device: torch.device) -> Iterator[None]:
     """Seed dropout, which draws from torch's global generator, by run and place; then restore it.
@@ -19,7 +24,6 @@ def seeded_dropout(run: TrainRun, place: tuple[int, ...], device: torch.device) 
     if run.model.dropout == 0:
         yield
         return
-    seed = int(np.random.SeedSequence([run.compute.seed, *place]).generate_state(1, np.uint64)[0] >> np.uint64(1))
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
+        torch.manual_seed(seed_of(run.compute.seed, *place))
         yield

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,8 @@ from ..networks.vae_gan import Frame
 from ..physics.map_constraint import within
 from ..physics.map_resize import working_box_px
 from ..physics.space import PLANES
-from ..runtime import compute
+from ..runtime import compute, processes
+from ..runtime.place import is_first
 from ..runtime.progress import progress_bar
 from ..runtime.stop_signals import stop_requests
 from . import checkpoints
@@ -87,27 +89,36 @@ def run_train(run: TrainRun, out_dir: Path, resume: bool = False) -> None:
     presets.check(run)
     compute.work_in_parts(run.compute)
     device = compute.prepare_device(run.compute)
-    out_dir = Path(out_dir)
-    if resume:
+    with processes.joined(device):
+        train(run, Path(out_dir), device, resume)
+
+
+def train(run: TrainRun, out_dir: Path, device: torch.device, resume: bool) -> None:
+    """The training, as one of the processes that share it: each holds all networks, the first writes."""
+    if resume and is_first():
         check_resumed(run, out_dir)
-    cache = open_cache(run.data, out_dir / result_files.CACHE)
+    cache = processes.in_turn(partial(open_cache, run.data, out_dir / result_files.CACHE))
     if len(cache.images) < run.training.batch_size:
         run = replace(run, training=replace(run.training, batch_size=max(2, len(cache.images))))
     check_cache(run, cache)
-    if resume:
+    if resume and is_first():
         check_same_particles(cache, out_dir)
-    with frame_put_back(out_dir / result_files.PLANE_POSES_CSV, not resume):
+    begins = is_first() and not resume
+    with frame_put_back(out_dir / result_files.PLANE_POSES_CSV) if begins else contextlib.nullcontext():
         trainer, batches = made_for(run, cache, device, out_dir)
-    if resume and isinstance(trainer, PosedTrainer):
+    if is_first() and resume and isinstance(trainer, PosedTrainer):
         check_same_poses(trainer.images.poses, out_dir)
-    run_json.write_run(run, out_dir / result_files.RUN_JSON)
+    if is_first():
+        run_json.write_run(run, out_dir / result_files.RUN_JSON)
     start(trainer, batches, cache, out_dir, resume)
     print(f"{run.command}: {len(cache.images)} particles, {cache.box_px} px, "
           f"{cache.pixel_size_ang:.3f} A/px, on {compute.describe(device)}", flush=True)
     try:
         with stop_requests() as stops:
             loop(trainer, batches, out_dir, stops)
-        write_components(trainer.vae_gan, out_dir)
+        if is_first():
+            write_components(trainer.vae_gan, out_dir)
+        processes.wait()
     except torch.cuda.OutOfMemoryError as error:
         problem = OutOfMemoryError(f"The GPU ran out of memory ({error}).",
                                    "Continue with --resume and a smaller batch_size, or train with a smaller "
@@ -122,14 +133,15 @@ def run_train(run: TrainRun, out_dir: Path, resume: bool = False) -> None:
                               "Free disk space or choose another folder, then continue with --resume.")
         fail(out_dir, unwritten)
         raise unwritten from error
-    update_status(out_dir, state="finished", stage_seconds_left=0.0)
+    if is_first():
+        update_status(out_dir, state="finished", stage_seconds_left=0.0)
 
 
 @contextlib.contextmanager
-def frame_put_back(path: Path, anew: bool) -> Iterator[None]:
-    """Without the in-plane frame of a training before, where one begins ``anew``; it comes back where none can."""
+def frame_put_back(path: Path) -> Iterator[None]:
+    """Without the in-plane frame of a training before, for one that begins; it comes back where that one cannot."""
     old = path.with_name(path.name + ".old")
-    if anew and path.exists():
+    if path.exists():
         os.replace(path, old)
     try:
         yield
@@ -209,7 +221,7 @@ def start(trainer: Trainer | PosedTrainer, batches: Batches | RowBatches, cache:
           resume: bool) -> None:
     """Continue from the newest checkpoint, or begin anew."""
     run = trainer.run
-    stored = checkpoints.newest(out_dir) if resume else None
+    stored = newest_for_all(out_dir) if resume else None
     if stored is not None:
         state = checkpoints.read(stored)  # on the CPU: there Adam's step counts can be read without waiting
         try:
@@ -218,7 +230,8 @@ def start(trainer: Trainer | PosedTrainer, batches: Batches | RowBatches, cache:
             raise DataError(f"{stored}: the checkpoint belongs to other settings ({error}).",
                             "Continue with the settings it was made with, or train into a new folder.") from error
         print(f"continuing from {stored.name}", flush=True)
-        forget_later(out_dir, trainer.images_seen)
+        if is_first():
+            forget_later(out_dir, trainer.images_seen)
     else:
         if run.training.continue_from:
             taken = checkpoints.take_networks(trainer, Path(run.training.continue_from))
@@ -228,11 +241,14 @@ def start(trainer: Trainer | PosedTrainer, batches: Batches | RowBatches, cache:
         else:
             assert isinstance(batches, Batches)
             start_from_scratch(trainer, batches, cache)
-        for name in (result_files.LOG_JSONL, result_files.STATUS_JSON):
-            (out_dir / name).unlink(missing_ok=True)
-        checkpoints.clear(out_dir)
+        if is_first():
+            for name in (result_files.LOG_JSONL, result_files.STATUS_JSON):
+                (out_dir / name).unlink(missing_ok=True)
+            checkpoints.clear(out_dir)
     if isinstance(trainer, PosedTrainer):
         trainer.refresh()
+    if not is_first():
+        return
     update_status(
         out_dir, state="running", command=run.command, device=compute.describe(trainer.device),
         seed=run.compute.seed, n_particles=len(cache.images), particles=cache.digest(),
@@ -240,6 +256,13 @@ def start(trainer: Trainer | PosedTrainer, batches: Batches | RowBatches, cache:
         pixel_size_ang=cache.pixel_size_ang, box_px=cache.box_px,
         versions=compute.versions(),
         images_seen=trainer.images_seen, total_images=total_images(run), error=None)
+
+
+def newest_for_all(out_dir: Path) -> Path | None:
+    """The newest checkpoint as the first process finds it."""
+    stored = checkpoints.newest(out_dir) if is_first() else None
+    name = processes.told(b"" if stored is None else stored.name.encode()).decode()
+    return out_dir / result_files.CHECKPOINTS / name if name else None
 
 
 def forget_later(out_dir: Path, images_seen: int) -> None:
@@ -314,29 +337,36 @@ def run_stage(this: UnderWay, name: str, start_image: int, end: int) -> None:
             batch = batches.read(trainer.images_seen)
             averages.add(trainer.step(*batch))
             bar.update(len(batch[0]))
-            seen = trainer.images_seen
-            done = seen >= end or bool(stops)
+            seen, stopped_by = trainer.images_seen, processes.largest(stops[0] if stops else 0)
+            done = seen >= end or bool(stopped_by)
             if seen < next_tick and not done:
                 continue
             means = averages.read()  # waits for the device
             rate = (seen - tick_seen) / max(time.monotonic() - tick_start, 1e-9)
             check_finite(means, trainer, out_dir)
-            row = log_row(trainer, means, rate)
-            result_files.append_jsonl(out_dir / result_files.LOG_JSONL, row)
-            watch_poses(row, out_dir)
-            this.preview.write(out_dir / result_files.PREVIEWS / f"tick_{seen:010d}.png")
-            update_status(out_dir, stage=name, images_seen=seen, images_per_second=round(rate, 1),
-                          stage_seconds_left=round((end - seen) / max(rate, 1e-9), 1))
+            if is_first():
+                tell(this, means, rate)
+                update_status(out_dir, stage=name, images_seen=seen, images_per_second=round(rate, 1),
+                              stage_seconds_left=round((end - seen) / max(rate, 1e-9), 1))
             if seen >= next_checkpoint or done:
-                stored = checkpoints.save(trainer, out_dir)
-                update_status(out_dir, checkpoint=stored.name)
+                if is_first():
+                    stored = checkpoints.save(trainer, out_dir)
+                    update_status(out_dir, checkpoint=stored.name)
                 next_checkpoint = seen + config.checkpoint_kimg * 1000
             next_tick = seen + config.tick_kimg * 1000
             tick_start, tick_seen = time.monotonic(), seen
-            if stops:
-                signal_name = signal.Signals(stops[0]).name
+            if stopped_by:
+                signal_name = signal.Signals(stopped_by).name
                 raise StoppedError(f"Stopped by {signal_name} after {seen} of {total_images(trainer.run)} images; "
-                                   f"the checkpoint is kept.", "Continue with --resume.", stops[0])
+                                   f"the checkpoint is kept.", "Continue with --resume.", stopped_by)
+
+
+def tell(this: UnderWay, means: dict[str, float], rate: float) -> None:
+    """Log and pictures of a tick."""
+    row = log_row(this.trainer, means, rate)
+    result_files.append_jsonl(this.out_dir / result_files.LOG_JSONL, row)
+    watch_poses(row, this.out_dir)
+    this.preview.write(this.out_dir / result_files.PREVIEWS / f"tick_{this.trainer.images_seen:010d}.png")
 
 
 def log_row(trainer: Trainer | PosedTrainer, means: dict[str, float], rate: float) -> dict[str, float]:
@@ -374,6 +404,7 @@ def check_finite(means: dict[str, float], trainer: Trainer | PosedTrainer, out_d
 
 
 def fail(out_dir: Path, error: EngineError) -> None:
-    """Record why a run ended."""
-    print(str(error), file=sys.stderr, flush=True)
-    record_failure(out_dir, error)
+    """Record why a run ended; of several processes the first does."""
+    if is_first():
+        print(str(error), file=sys.stderr, flush=True)
+        record_failure(out_dir, error)
