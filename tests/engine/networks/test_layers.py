@@ -9,7 +9,7 @@ from vaegan_engine.networks.critic_encoder import Critic, Encoder, input_channel
 from vaegan_engine.networks.cyclic import AdaptivePolyphase
 from vaegan_engine.networks.image_decoder import DcGan
 from vaegan_engine.networks.layers import GaborConv, PolarWarp, conv
-from vaegan_engine.networks.noise import NOISE_LATENT, NoiseGenerator
+from vaegan_engine.networks.noise import NOISE_LATENT, NoiseGenerator, diversity
 
 
 def random_images(n: int, d: int, dtype: torch.dtype, seed: int = 0) -> torch.Tensor:

@@ -7,7 +7,7 @@ import torch
 from refine_particles import blobs, simulated
 from vaegan_engine.physics import memory_limit
 from vaegan_engine.physics.fourier_band import make_band
-from vaegan_engine.reconstruction import images
+from vaegan_engine.reconstruction import images, posed_images
 from vaegan_engine.reconstruction.posed_images import Coefficients
 from vaegan_engine.training.batches import Batches
 
@@ -68,3 +68,19 @@ def test_with_little_memory_nothing_else_is_held():
     batches = Batches(np.asarray(data.images), data.ctf, 8, 0, data.device)
     assert batches.resident is None
     np.testing.assert_array_equal(batches.read(0)[0].numpy(), data.images[batches.rows(0)])
+
+
+@pytest.mark.parametrize("box_px", [31, 32])
+def test_each_of_several_processes_makes_the_bits_of_one(box_px, monkeypatch):
+    """Images that are asked for in other groups, in blocks that are read together and not."""
+    data, *_ = simulated([blobs(1, box_px)], 45, 1.0)
+    band, rows = make_band(box_px, 9.0), np.arange(44, -1, -1)
+    for pixels in (images._READ_PIXELS, 20 * box_px ** 2):
+        monkeypatch.setattr(images, "_READ_PIXELS", pixels)
+        monkeypatch.setattr(posed_images, "n_processes", lambda: 1)
+        alone = Coefficients(data, rows, band)
+        monkeypatch.setattr(posed_images, "n_processes", lambda: 2)
+        shared = Coefficients(data, rows, band)
+        for at in (np.array([7]), np.arange(1, 45, 2), slice(3, 6), np.arange(45)):
+            for ours, theirs in zip(shared[at], alone[at], strict=True):
+                assert torch.equal(ours, theirs)

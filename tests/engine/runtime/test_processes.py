@@ -87,7 +87,7 @@ def test_commands_that_share_nothing_refuse_several(monkeypatch, tmp_path, capsy
     for name in ("RANK", "LOCAL_RANK"):
         monkeypatch.setenv(name, "0")
     assert main(["presets"]) == EXIT_CONFIG
-    assert "2 processes are asked for presets. Several share states alone." in capsys.readouterr().err
+    assert "2 processes are asked for presets. Several share states, train3d, train2d alone." in capsys.readouterr().err
 
 
 def test_processes_must_be_one_at_least(tmp_path, capsys):

@@ -3,12 +3,13 @@ import shutil
 
 import numpy as np
 import pytest
+import shared_training
 import torch
 from fake_run import write_clusters
 from flat_pictures import PICTURES, blobs, make
 from particle_files import optics_columns, star_block
 from resumed import same_after_a_resume
-from vaegan_engine.contract import presets, result_files
+from vaegan_engine.contract import presets, result_files, run_json
 from vaegan_engine.contract.errors import ConfigError, DataError
 from vaegan_engine.contract.settings import EmbedRun, TraverseRun
 from vaegan_engine.data.mrc_files import write_stack
@@ -69,6 +70,14 @@ def trained(folder, tmp_path_factory):
     train.run_train(run, out)
     run_embed(EmbedRun(run_dir=str(out), compute=run.compute), out / "z")
     return out
+
+
+def test_two_processes_find_the_frame_and_train_what_one_does(folder, tmp_path):
+    request = run_json.write_run(tiny(folder, training={"total_kimg": 1.2}), tmp_path / "request.json")
+    shared_training.trained(request, tmp_path / "one")
+    assert shared_training.by_two(request, tmp_path / "two") == 0
+    assert read_frame(tmp_path / "one") == read_frame(tmp_path / "two")
+    shared_training.assert_same_networks(tmp_path / "one", tmp_path / "two")
 
 
 def test_averages_of_one_view_are_turned_alike():

@@ -7,6 +7,7 @@ import pytest
 import torch
 from fake_run import align_nothing
 from resumed import same_after_a_resume
+from shared_training import assert_same_networks, by_two, trained
 from vaegan_engine.contract import presets, result_files, run_json
 from vaegan_engine.contract.errors import ConfigError, DataError
 from vaegan_engine.contract.record import write_record
@@ -88,6 +89,15 @@ def test_a_resumed_training_is_the_same_to_the_bit(folder, tmp_path):
     run = tiny(folder, training={"adversarial_weight": 1.0, "total_kimg": 1.5, "round_kimg": 0.5, "tick_kimg": 0.4,
                                  "checkpoint_kimg": 0.4})
     assert {"generator", "encoder", "critic"} == same_after_a_resume(run, tmp_path).keys()
+
+
+def test_two_processes_train_what_one_trains(folder, tmp_path):
+    """Principal maps, the likelihood's and the critic's steps, and steps of the maps."""
+    run = tiny(folder, training={"adversarial_weight": 1.0, "total_kimg": 1.0, "round_kimg": 0.5})
+    request = run_json.write_run(run, tmp_path / "request.json")
+    trained(request, tmp_path / "one")
+    assert by_two(request, tmp_path / "two") == 0
+    assert_same_networks(tmp_path / "one", tmp_path / "two")
 
 
 def test_a_training_goes_on_at_the_poses_it_was_begun_at_alone(folder, tmp_path):

@@ -1,16 +1,10 @@
 """Trainings by two processes end in the bits of one; a lost one ends it, a stop is for all, any number goes on."""
-import sys
-from pathlib import Path
-
 import pytest
-import shared_training
-import torch
+from shared_training import assert_same_networks, by_two, trained
 from vaegan_engine.contract import presets, result_files, run_json
 from vaegan_engine.contract.errors import EXIT_PROCESS_LOST, EXIT_SIGTERM
 from vaegan_engine.contract.status import read_status
-from vaegan_engine.runtime import launch
 from vaegan_engine.simulation.simulate import STAR, SimulateOptions, run_simulate
-from vaegan_engine.training import checkpoints
 
 BOX_PX, BATCH = 16, 8
 SMALL = {"data": {"box_px": BOX_PX}, "compute": {"device": "cpu", "threads": 1},
@@ -30,30 +24,13 @@ def request(particles, out, command, preset, changes):
     return run_json.write_run(presets.build_run(command, preset, changes), out / "request.json")
 
 
-def by_two(request, out, how=""):
-    helper = str(Path(shared_training.__file__))
-    return launch.run_processes([sys.executable, helper, str(request), str(out), *([how] if how else [])], 2)
-
-
 def assert_same(one, other):
     """Networks, optimisers, random numbers, and what the log says beside the rate."""
-    compare(*(checkpoints.read(checkpoints.newest(out)) for out in (one, other)))
+    assert_same_networks(one, other)
     logs = [[{**row, "images_per_second": 0} for row in result_files.read_jsonl(out / result_files.LOG_JSONL)]
             for out in (one, other)]
     assert logs[0] == logs[1] and logs[0]
     assert read_status(one).finished and read_status(other).finished
-
-
-def compare(a, b):
-    assert type(a) is type(b)
-    if isinstance(a, torch.Tensor):
-        assert torch.equal(a, b)
-    elif isinstance(a, (dict, list)):
-        assert len(a) == len(b)
-        for key in a if isinstance(a, dict) else range(len(a)):
-            compare(a[key], b[key])
-    else:
-        assert a == b
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +39,7 @@ def fast(particles, tmp_path_factory):
     out = tmp_path_factory.mktemp("alone")
     made = request(particles, out, "train3d", "fast", {
         "model": {"n_categories": 4}, "training": {"encoder_kimg": 0.016}})
-    shared_training.trained(made, out / "run")
+    trained(made, out / "run")
     return made, out / "run"
 
 
@@ -80,14 +57,14 @@ def test_a_stop_of_one_is_for_all_and_one_goes_on(fast, tmp_path):
     assert by_two(fast[0], tmp_path, "SIGTERM") == EXIT_SIGTERM
     status = read_status(tmp_path)
     assert (status.state, status.images_seen, status.checkpoint) == ("stopped", 24, "ckpt_0000000024.pt")
-    shared_training.trained(fast[0], tmp_path, resume=True)
-    compare(*(checkpoints.read(checkpoints.newest(out)) for out in (tmp_path, fast[1])))
+    trained(fast[0], tmp_path, resume=True)
+    assert_same_networks(tmp_path, fast[1])
 
 
 @pytest.mark.parametrize(("command", "preset"), [("train2d", "thesis-2d"), ("train3d", "thesis-3d-camera")])
 def test_what_is_normalised_over_a_batch_and_dropout_are_shared(particles, tmp_path, command, preset):
     made = request(particles, tmp_path, command, preset, {
         "training": {"total_kimg": 0.016, "tick_kimg": 0.008, "batch_size": BATCH}})
-    shared_training.trained(made, tmp_path / "one")
+    trained(made, tmp_path / "one")
     assert by_two(made, tmp_path / "two") == 0
     assert_same(tmp_path / "one", tmp_path / "two")

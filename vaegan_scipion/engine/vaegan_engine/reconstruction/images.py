@@ -94,11 +94,11 @@ class Images:
             images = np.asarray(self.images[rows[first:end]], np.float32)
             made[first:end] = image_transforms(torch.from_numpy(images).to(self.device), band)
 
-        in_parts(read, len(rows), self._n_read)
+        in_parts(read, len(rows), self.n_read)
         return made
 
     @property
-    def _n_read(self) -> int:
+    def n_read(self) -> int:
         """Images that are read at a time."""
         return max(1, min(_READ_IMAGES, _READ_PIXELS // self.box_px ** 2))
 
@@ -122,7 +122,7 @@ class Images:
             def part(start: int, end: int, some: np.ndarray = some) -> Tensor:
                 return plain.transforms(some[start:end], band)
 
-            values[first:first + len(some)] = torch.cat(shared_parts(part, len(some), self._n_read))
+            values[first:first + len(some)] = torch.cat(shared_parts(part, len(some), self.n_read))
         return replace(self, stored=Stored(band, values))
 
     def part(self, rows: np.ndarray) -> Images:

@@ -58,7 +58,9 @@ class Coefficients:
             return self.data.coefficients(self.rows[at], self.band)
         transforms, ctf = self._held
         if not self._is_held[at].all():
-            new = np.arange(len(self.rows))[at][~self._is_held[at]]
+            block, every = self.data.n_read, np.arange(len(self.rows))
+            # whole ones, as one process makes them: a transform's last bits depend on how many are made together
+            new = np.flatnonzero(np.isin(every // block, np.unique(every[at][~self._is_held[at]] // block)))
             where = torch.from_numpy(new).to(transforms.device)
             transforms[where], ctf[where] = self.data.coefficients(self.rows[new], self.band)
             self._is_held[new] = True

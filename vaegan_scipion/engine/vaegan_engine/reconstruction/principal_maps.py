@@ -83,7 +83,7 @@ def first_planes(images: PlanesInChunks, n_basis: int, constraint: MapConstraint
         return torch.zeros(len(part), 0, device=every.device), torch.zeros(len(part), 0, 0, device=every.device)
 
     for _ in range(_MEAN_STEPS):
-        maps = stepped(maps, one_pass(maps, images.part, every, nothing), constraint)
+        maps = stepped(maps, one_pass(maps, images.part, every, nothing, shared=True), constraint)
     return replace(maps, basis=maps.mean.new_zeros(n_basis, d, d), spreads=Spreads())
 
 

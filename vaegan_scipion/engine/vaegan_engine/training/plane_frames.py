@@ -16,6 +16,7 @@ from torch import Tensor
 from ..physics.fourier_band import make_band
 from ..physics.map_constraint import MapConstraint
 from ..physics.rotations import euler_to_matrix
+from ..physics.shards import shared_parts
 from ..physics.space import PLANES
 from ..reconstruction.map_family import FAMILY_CHUNK_IMAGES, Family, family, read_slices, seen
 from ..reconstruction.principal_maps import PrincipalMaps, drawn_maps, first_planes, improved
@@ -88,8 +89,11 @@ class Reader(NamedTuple):
 
     def log_evidence(self, particles: PosedParticles, rows: Tensor) -> Tensor:
         """``log p(X | turn)`` of the images ``rows (n,)`` where they are."""
-        return torch.cat([seen(self.read, particles.part(part), self.maps.precision, self.maps.spreads).log_evidence()
-                          for part in rows.split(FAMILY_CHUNK_IMAGES)])
+        def of_part(first: int, end: int) -> Tensor:
+            part = particles.part(rows[first:end])
+            return seen(self.read, part, self.maps.precision, self.maps.spreads).log_evidence()
+
+        return torch.cat(shared_parts(of_part, len(rows), FAMILY_CHUNK_IMAGES))
 
 
 def aligned(particles: PosedParticles, classes: InClasses, constraint: MapConstraint, seed: int, n_basis: int

@@ -17,8 +17,7 @@ import torch
 from torch import Tensor
 
 from ..contract import presets, result_files, run_json
-from ..contract.errors import ConfigError, DataError, DivergedError, EngineError, OutOfMemoryError, StoppedError
-from ..contract.run_json import read_training
+from ..contract.errors import DataError, DivergedError, EngineError, OutOfMemoryError, StoppedError
 from ..contract.settings import DataConfig, TrainRun
 from ..contract.status import read_status, record_failure, update_status
 from ..data.image_preparation import background_mask
@@ -27,12 +26,14 @@ from ..networks.generators import match_amplitude
 from ..networks.vae_gan import Frame
 from ..physics.map_constraint import within
 from ..physics.map_resize import working_box_px
+from ..physics.shards import n_processes
 from ..physics.space import PLANES
 from ..runtime import compute, processes
 from ..runtime.place import is_first
 from ..runtime.progress import progress_bar
 from ..runtime.stop_signals import stop_requests
 from . import checkpoints
+from .batch_parts import count_parts
 from .batches import Batches, RowBatches
 from .decoded import write_components
 from .plane_images import with_frame
@@ -40,6 +41,7 @@ from .pose_watch import collapse_warning
 from .posed_images import posed_particles
 from .posed_trainer import PosedTrainer, circle_or_sphere
 from .preview import PosedPreview, Preview
+from .resume import check_resumed, check_same_particles, check_same_poses, forget_later, newest_for_all
 from .trainer import Trainer
 
 N_PREVIEW = 8
@@ -111,6 +113,7 @@ def train(run: TrainRun, out_dir: Path, device: torch.device, resume: bool) -> N
     if is_first():
         run_json.write_run(run, out_dir / result_files.RUN_JSON)
     start(trainer, batches, cache, out_dir, resume)
+    note_idle(trainer)
     print(f"{run.command}: {len(cache.images)} particles, {cache.box_px} px, "
           f"{cache.pixel_size_ang:.3f} A/px, on {compute.describe(device)}", flush=True)
     try:
@@ -152,6 +155,14 @@ def frame_put_back(path: Path) -> Iterator[None]:
     old.unlink(missing_ok=True)
 
 
+def note_idle(trainer: Trainer | PosedTrainer) -> None:
+    """Say so where there are more processes than parts of a batch: then every one of them makes all."""
+    n, count = trainer.run.training.batch_size, n_processes()
+    if isinstance(trainer, Trainer) and count_parts(n, trainer.device) < count:
+        print(f"a batch of {n} images has {count_parts(n, trainer.device)} parts: {count} processes are not faster "
+              "than one", flush=True)
+
+
 def made_for(run: TrainRun, cache: ParticleCache, device: torch.device, out_dir: Path
              ) -> tuple[Trainer, Batches] | tuple[PosedTrainer, RowBatches]:
     """What trains on the particles of a cache, and the batches that its steps take.
@@ -170,44 +181,6 @@ def made_for(run: TrainRun, cache: ParticleCache, device: torch.device, out_dir:
         images = with_frame(run, cache, within(mask), out_dir)
     return (PosedTrainer(run, Frame(cache.box_px, cache.pixel_size_ang), images, device),
             RowBatches(len(images), size, seed, device))
-
-
-def check_resumed(run: TrainRun, out_dir: Path) -> None:
-    """Refuse to go on with other settings than a checkpoint was made with (``contract.kept_on_resume``).
-
-    ``total_kimg`` cannot change once the encoder alone is trained: the generator is not trained after that.
-    """
-    stored = checkpoints.newest(out_dir)
-    if stored is None or not stored.exists():
-        return
-    before = read_training(out_dir)
-    one, other = run_json.kept_on_resume(before), run_json.kept_on_resume(run)
-    lengths = before.training.total_kimg, run.training.total_kimg
-    if not before.data.posed and (read_status(out_dir).images_seen or 0) > 1000 * min(lengths):
-        one["training.total_kimg"], other["training.total_kimg"] = lengths
-    for name in sorted({*one, *other}):
-        if one.get(name) != other.get(name):
-            raise ConfigError(f"{out_dir}: the training was begun with {name} {one.get(name)}, now it is "
-                              f"{other.get(name)}.",
-                              "Continue with the settings it was begun with, or train into a new folder.")
-
-
-def check_same_particles(cache: ParticleCache, out_dir: Path) -> None:
-    """Refuse to go on with other particles than a checkpoint was made with."""
-    stored = checkpoints.newest(out_dir)
-    before = read_status(out_dir).particles if stored is not None and stored.exists() else None
-    if before and before != cache.digest():
-        raise ConfigError(f"{out_dir}: the training was begun with other particles.",
-                          "Continue with those, or train into a new folder.")
-
-
-def check_same_poses(poses: str, out_dir: Path) -> None:
-    """Refuse to go on at other poses than a checkpoint was made at: states that were run again into the same folder."""
-    stored = checkpoints.newest(out_dir)
-    before = read_status(out_dir).poses if stored is not None and stored.exists() else None
-    if before and before != poses:
-        raise ConfigError(f"{out_dir}: the training was begun at other poses of these particles.",
-                          "Train into a new folder, or bring back the poses that it was begun at.")
 
 
 def check_cache(run: TrainRun, cache: ParticleCache) -> None:
@@ -256,22 +229,6 @@ def start(trainer: Trainer | PosedTrainer, batches: Batches | RowBatches, cache:
         pixel_size_ang=cache.pixel_size_ang, box_px=cache.box_px,
         versions=compute.versions(),
         images_seen=trainer.images_seen, total_images=total_images(run), error=None)
-
-
-def newest_for_all(out_dir: Path) -> Path | None:
-    """The newest checkpoint as the first process finds it."""
-    stored = checkpoints.newest(out_dir) if is_first() else None
-    name = processes.told(b"" if stored is None else stored.name.encode()).decode()
-    return out_dir / result_files.CHECKPOINTS / name if name else None
-
-
-def forget_later(out_dir: Path, images_seen: int) -> None:
-    """Drop what was logged after the checkpoint that the training goes on from: it will be logged again."""
-    path = out_dir / result_files.LOG_JSONL
-    rows = result_files.read_jsonl(path)
-    kept = [row for row in rows if row["kimg"] <= images_seen / 1000]
-    if len(kept) < len(rows):
-        result_files.write_jsonl(path, kept)
 
 
 def start_from_scratch(trainer: Trainer, batches: Batches, cache: ParticleCache) -> None:
