@@ -51,7 +51,7 @@ class ForecastProcess:
         gpu = bool(protocol.usesGpu())
         program = Plugin.getEngineProgram(gpu)
         if gpu:
-            program %= {"GPU": protocol.gpuList.get()}
+            program %= {"GPU": ",".join(map(str, protocol.getGpuList()))}
         self._words = open(os.path.join(self._folder, "words.txt"), "w+", errors="replace")
         self._process = subprocess.Popen(f"{program} run {REQUEST_JSON} --forecast", shell=True, cwd=self._folder,
                                          env=Plugin.getEnviron(), stdout=self._words, stderr=subprocess.STDOUT,

@@ -48,6 +48,7 @@ N_PARTICLES_FEW = 1000
 class VaeganProtTrain(VaeganProtBase):
     """Base of the trainings; a subclass names the command, the outputs and the citations."""
 
+    _shares = True
     COMMAND = ""
     OWN_IMAGES = "True"  # condition of the fields that say how images are made
     NO_POSES = "True"  # condition of the fields that a training with poses has not

@@ -252,7 +252,7 @@ def device_mistakes(p: Project) -> List[Mistake]:
 
     return [
         Mistake(group, "GPU ID 'a'", p.says(VaeganProtStates, useGpu=True, gpuList="a")),
-        Mistake(group, "GPU ID '0,1' of a training", p.says(VaeganProtTrain3D, useGpu=True, gpuList="0,1")),
+        Mistake(group, "GPU ID '0,1' of a traversal", p.says(VaeganProtTraverse, useGpu=True, gpuList="0,1")),
         Mistake(group, "GPU ID '0' and 2 processes (MPI)", p.says(VaeganProtStates, useGpu=True, gpuList="0",
                                                                   numberOfMpi=2)),
         Mistake(group, "Use GPU where there is no driver (a warning)", lambda: [

@@ -284,7 +284,7 @@ class TestProtocols(ProjectTest):
         self.validate(VaeganProtTrain2D, "'Other settings': settings: model: unknown key 'nonsense'",
                       extraSettings="model.nonsense=1")
         self.validate(VaeganProtTrain2D, "is not SECTION.KEY=VALUE", extraSettings="nonsense")
-        self.validate(VaeganProtTrain3D, "the engine uses one GPU", gpuList="0 1")
+        self.validate(VaeganProtTrain3D, "on every GPU of the list runs one process", gpuList="0 0")
         self.validate(VaeganProtTrain3D, "Particles to train on is 3. Use at least 16, or leave it empty", maxImages=3)
         gone = import_phantom(self.proj)
         os.rename(gone._getExtraPath("phantom.mrcs"), gone._getExtraPath("away.mrcs"))

@@ -164,17 +164,23 @@ class TestRubbish(ProjectTest):
                 self.assertRegex(said, r"Use |use |Give ", f"{type(form).__name__}.{name}")
 
     def test_gpu_that_is_no_number(self):
-        form = self.filled(VaeganProtTrain3D, boxPx=16, useGpu=True, inputParticles=self.particles)
+        form = self.filled(VaeganProtTraverse, inputClusters=self.clustering, useGpu=True)
         for text in ("a", "", "0,1", "-1", "0 1"):
             form.gpuList.set(text)
             self.assertIn(f"GPU ID is '{text}': the engine uses one GPU. Give one number", "\n".join(form.validate()))
-        form = self.filled(VaeganProtStates, boxPx=16, useGpu=True, inputParticles=self.particles)
-        for text in ("a", "", "-1", "0 0", "0-1"):
-            form.gpuList.set(text)
-            self.assertIn(f"GPU ID is '{text}': on every GPU of the list runs one process", "\n".join(form.validate()))
+        for kind in (VaeganProtStates, VaeganProtTrain2D, VaeganProtTrain3D):
+            form = self.filled(kind, boxPx=16, useGpu=True, inputParticles=self.particles)
+            for text in ("a", "", "-1", "0 0", "0-1"):
+                form.gpuList.set(text)
+                self.assertIn(f"GPU ID is '{text}': on every GPU of the list runs one process",
+                              "\n".join(form.validate()))
 
     def test_processes_that_are_no_number_of_gpus(self):
-        form = self.filled(VaeganProtStates, boxPx=16, useGpu=True, inputParticles=self.particles)
+        for kind in (VaeganProtStates, VaeganProtTrain3D):
+            self.check_processes(self.filled(kind, boxPx=16, useGpu=True, inputParticles=self.particles))
+
+    def check_processes(self, form):
+        """As many as GPUs, or without these as the box MPI says."""
         for text, n_mpi in (("0 1", 1), ("0,1", 2), ("3", 1)):
             form.gpuList.set(text)
             form.numberOfMpi.set(n_mpi)
