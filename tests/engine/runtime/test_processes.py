@@ -90,6 +90,15 @@ def test_commands_that_share_nothing_refuse_several(monkeypatch, tmp_path, capsy
     assert "2 processes are asked for presets. Several share states, train3d, train2d alone." in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["states", "train3d", "train2d"])
+def test_commands_that_share_work_are_started_as_several(monkeypatch, tmp_path, command):
+    started = []
+    monkeypatch.setattr(launch, "run_processes", lambda words, count: started.append((words[2:], count)) or 0)
+    words = [command, "--particles", "a.star", "--processes", "2", "--out", str(tmp_path)]
+    assert main(words) == 0
+    assert started == [(["vaegan_engine", *words], 2)]
+
+
 def test_processes_must_be_one_at_least(tmp_path, capsys):
     assert main(["states", "--particles", "a.star", "--processes", "0", "--out", str(tmp_path)]) == EXIT_CONFIG
     assert "processes is 0. Give 1 or more." in capsys.readouterr().err

@@ -72,6 +72,7 @@ def trained(folder, tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_two_processes_find_the_frame_and_train_what_one_does(folder, tmp_path):
     request = run_json.write_run(tiny(folder, training={"total_kimg": 1.2}), tmp_path / "request.json")
     shared_training.trained(request, tmp_path / "one")

@@ -91,6 +91,7 @@ def test_a_resumed_training_is_the_same_to_the_bit(folder, tmp_path):
     assert {"generator", "encoder", "critic"} == same_after_a_resume(run, tmp_path).keys()
 
 
+@pytest.mark.slow
 def test_two_processes_train_what_one_trains(folder, tmp_path):
     """Principal maps, the likelihood's and the critic's steps, and steps of the maps."""
     run = tiny(folder, training={"adversarial_weight": 1.0, "total_kimg": 1.0, "round_kimg": 0.5})

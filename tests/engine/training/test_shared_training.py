@@ -61,6 +61,7 @@ def test_a_stop_of_one_is_for_all_and_one_goes_on(fast, tmp_path):
     assert_same_networks(tmp_path, fast[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("command", "preset"), [("train2d", "thesis-2d"), ("train3d", "thesis-3d-camera")])
 def test_what_is_normalised_over_a_batch_and_dropout_are_shared(particles, tmp_path, command, preset):
     made = request(particles, tmp_path, command, preset, {

@@ -82,7 +82,8 @@ def gradients(work: Work, rows: Sequence[Rows], parameters: Sequence[nn.Paramete
         share = len(part.rows) / n
         loss, stats = work(part)
         asked[:], names[:] = [whole for whole, value in part.taken.items() if value.requires_grad], stats
-        found = torch.autograd.grad(share * loss, [*parameters, *(part.taken[whole] for whole in asked)])
+        inputs = [*parameters, *(part.taken[whole] for whole in asked)]
+        found = torch.autograd.grad(share * loss, inputs, materialize_grads=True)
         return (*found, *(share * value.detach() for value in stats.values()))
 
     columns = list(zip(*shared_parts(of_part, len(rows), 1, threads=False), strict=True))
