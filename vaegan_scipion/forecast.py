@@ -53,7 +53,8 @@ class ForecastProcess:
         if gpu:
             program %= {"GPU": ",".join(map(str, protocol.getGpuList()))}
         self._words = open(os.path.join(self._folder, "words.txt"), "w+", errors="replace")
-        self._process = subprocess.Popen(f"{program} run {REQUEST_JSON} --forecast", shell=True, cwd=self._folder,
+        self._process = subprocess.Popen(f"{program} run {REQUEST_JSON} --forecast "
+                                         f"--processes {protocol._countProcesses()}", shell=True, cwd=self._folder,
                                          env=Plugin.getEnviron(), stdout=self._words, stderr=subprocess.STDOUT,
                                          start_new_session=True)
 

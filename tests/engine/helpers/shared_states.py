@@ -19,7 +19,7 @@ from vaegan_engine.refine.rounds import landscape
 from vaegan_engine.runtime.step_store import Checkpoints
 
 BOX_PX = 16
-SMALL_PARTS = ((slices, "CHUNK_IMAGES", 16), (slices, "_LEAST_ADDED", 8), (polar_search, "_PART_IMAGES", 8),
+SMALL_PARTS = ((slices, "CHUNK_IMAGES", 16), (slices, "_LEAST_ADDED", 8), (polar_search, "PART_IMAGES", 8),
                (landscape, "FAMILY_CHUNK_IMAGES", 32))
 
 

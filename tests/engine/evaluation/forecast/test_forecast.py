@@ -1,4 +1,6 @@
 """What a run will take: counted from what is measured here, said by the command line, kept for large sets."""
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,9 @@ from vaegan_engine.contract import presets, result_files, wording
 from vaegan_engine.contract.record import read_record
 from vaegan_engine.contract.records import Forecast
 from vaegan_engine.contract.settings import Classes2dRun, ClusterRun, ComputeConfig, DataConfig, StatesRun
-from vaegan_engine.evaluation.forecast import cluster, forecasts, measured, states
+from vaegan_engine.evaluation.forecast import cluster, forecasts, measured, states, train
 from vaegan_engine.evaluation.forecast.states import Costs
+from vaegan_engine.runtime import place
 from vaegan_engine.simulation.simulate import SimulateOptions, run_simulate
 
 BOX = 16
@@ -92,6 +95,22 @@ def runs(star):
         "posed2d": presets.build_run("train2d", "posed", {**narrow, **tiny, "data": {**tiny["data"],
                                                                                      "poses_dir": "classes"}}),
         "classes2d": Classes2dRun(data=data_of(star), n_classes=3, n_steps=4, compute=COMPUTE)}
+
+
+def test_stages_are_divided_among_the_processes_that_share_them(star, monkeypatch):
+    stages = {"starts": measured.Span(6.0, 12.0), "others": measured.Span(1.0, 2.0)}
+    found = measured.divided(stages, {"starts": 3})
+    assert found == {"starts": measured.Span(2.0, 4.0), "others": stages["others"]}
+    run, cpu = runs(star)["train3d"], torch.device("cpu")
+    for batch, count, ways in ((32, 2, 2), (64, 3, 2), (32, 3, 1), (32, 1, 1)):
+        of_batch = replace(run, training=replace(run.training, batch_size=batch))
+        with place.as_first_of(count):
+            assert place.place() == place.Place(0, count, 0, count)
+            assert train.ways(of_batch, cpu) == {"networks": ways, "encoder": ways}
+            assert measured.forecast_of("train3d", 1, stages, 1.5, 1.0).memory_gb == 1.5 * count
+        assert place.place().count == 1
+    with place.as_first_of(4):
+        assert train.ways(runs(star)["posed"], cpu)["principal maps"] == 4
 
 
 @pytest.mark.slow

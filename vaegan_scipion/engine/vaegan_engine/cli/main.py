@@ -19,7 +19,7 @@ from ..contract.run_json import from_dict, merged
 from ..contract.settings import DataConfig, TrainRun
 from ..contract.status import forget_failure, read_status, record_failure
 from ..runtime import launch
-from ..runtime.place import is_first, place
+from ..runtime.place import as_first_of, is_first, place
 from .commands import COMMANDS, Command
 from .options import add_settings, given
 
@@ -128,7 +128,8 @@ def start(command: Command, settings: Any, out_dir: Path | None, args: argparse.
         from ..evaluation.forecast import forecasts
 
         if args.forecast:
-            forecasts.show(settings)
+            with as_first_of(getattr(args, "processes", 1)):
+                forecasts.show(settings)
             return
         forecasts.say(settings, out_dir)
     command.load("run")(settings, out_dir, **resumed)

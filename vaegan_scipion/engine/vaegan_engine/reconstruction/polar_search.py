@@ -31,7 +31,7 @@ from .polar_kernels import join_half_turns
 _LOST = 0.02  # power of the templates that the functions leave out, in units of the noise
 _LOST_FRAC = 3e-4  # and the part of their power: interpolation in the grid of the transform loses no less
 _SEARCH_FLOATS = 2 ** 20  # log likelihoods held at a time
-_PART_IMAGES = 64  # that one thread searches with the same arrays
+PART_IMAGES = 64  # that one thread searches with the same arrays
 
 
 class Block(NamedTuple):
@@ -159,4 +159,4 @@ def search_polar(images: Shifted, model: MapMixture, templates: PolarTemplates, 
         return joined([some(slice(first, min(first + chunk, end)), arrays).moved(first)
                        for first in range(start, end, chunk)])
 
-    return joined(shared_parts(part, len(transforms), _PART_IMAGES))
+    return joined(shared_parts(part, len(transforms), PART_IMAGES))

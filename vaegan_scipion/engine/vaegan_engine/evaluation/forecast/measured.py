@@ -21,6 +21,7 @@ from ...physics.projection import project
 from ...physics.rotations import random_rotations
 from ...reconstruction.images import Images
 from ...runtime import compute
+from ...runtime.place import place
 from ...simulation.phantom import PHANTOM_BOX_ANG, phantom_states
 
 GB = 2 ** 30
@@ -39,10 +40,15 @@ class Span:
         return Span(self.usual + other.usual, self.long + other.long)
 
 
+def divided(stages: dict[str, Span], ways: dict[str, float]) -> dict[str, Span]:
+    """Stages that several processes share, each among so many of them; at best, for what little is not shared."""
+    return {name: Span(span.usual / ways.get(name, 1), span.long / ways.get(name, 1)) for name, span in stages.items()}
+
+
 def forecast_of(command: str, n_images: int, stages: dict[str, Span], memory_gb: float, disk_gb: float) -> Forecast:
-    """The sum of all stages."""
+    """The sum of all stages; ``memory_gb`` is of one of the processes on this machine."""
     whole = sum(stages.values(), Span(0.0, 0.0))
-    return Forecast(command, n_images, whole.usual, whole.long, memory_gb, disk_gb,
+    return Forecast(command, n_images, whole.usual, whole.long, place().count_here * memory_gb, disk_gb,
                     {name: span.usual for name, span in stages.items()}, 0.0)
 
 

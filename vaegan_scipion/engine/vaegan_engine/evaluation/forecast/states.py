@@ -14,6 +14,7 @@ from ...physics.symmetry import group_of
 from ...reconstruction.images import Images, image_power, stored_bytes
 from ...reconstruction.least_squares import misfits
 from ...reconstruction.map_mixture import MapMixture
+from ...reconstruction.polar_search import PART_IMAGES
 from ...reconstruction.pose_search import Batches, Course, PoseGrid, Stage, run_stage, search_all
 from ...reconstruction.posed_images import HELD_PART, MOST_HELD, Coefficients, PosedImages
 from ...reconstruction.principal_maps import first_maps, one_pass, stepped
@@ -25,11 +26,13 @@ from ...refine.rounds.mask_choice import candidate_masks
 from ...refine.states import Assignment, State
 from ...refine.tuning import TUNING
 from ...runtime.memory import resident_gb
+from ...runtime.place import place
 from .measured import (
     GB,
     Line,
     Span,
     count_images,
+    divided,
     forecast_of,
     line_of,
     made_images,
@@ -70,6 +73,9 @@ def states_forecast(asked: StatesRun, n_made: int) -> Forecast:
     problem = problem_of(run, images)
     costs = measured(problem, rotations)
     stages = counted(problem.settings, costs, n)
+    count = place().count
+    of_start = max(1, min(count, steps_batch(problem.settings, n) // PART_IMAGES))
+    stages = divided(stages, {**dict.fromkeys(stages, count), "starts": of_start})
     return forecast_of("states", n, stages, memory_gb(run, problem, n), prepared_gb(n, d) if not run.run_dir else 0.0)
 
 

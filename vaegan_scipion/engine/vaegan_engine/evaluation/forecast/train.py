@@ -1,6 +1,7 @@
 """What ``train2d`` and ``train3d`` will take: their steps measured, and with poses their passes over all images."""
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -13,12 +14,24 @@ from ...physics.fourier_band import make_band
 from ...physics.map_resize import working_box_px
 from ...reconstruction.posed_images import MOST_HELD, Coefficients
 from ...runtime.memory import resident_gb
+from ...runtime.place import place
+from ...training.batch_parts import count_parts
 from ...training.batches import IN_MEMORY_BYTES, Batches
 from ...training.plane_frames import EM_ROUNDS, N_LOOKED_AT, NEAR_DEG, ROUNDS, in_plane
 from ...training.posed_images import PosedParticles
 from ...training.posed_trainer import N_HALF, N_LAST, PosedTrainer
 from ...training.trainer import Trainer
-from .measured import GB, Span, count_images, forecast_of, made_images, prepared_device, prepared_gb, seconds_of
+from .measured import (
+    GB,
+    Span,
+    count_images,
+    divided,
+    forecast_of,
+    made_images,
+    prepared_device,
+    prepared_gb,
+    seconds_of,
+)
 
 
 def training_forecast(run: TrainRun, n_made: int) -> Forecast:
@@ -29,11 +42,21 @@ def training_forecast(run: TrainRun, n_made: int) -> Forecast:
     n, device = count_images(run.data), prepared_device(run.compute)
     run = replace(run, training=replace(run.training, batch_size=max(2, min(run.training.batch_size, n))))
     stages = posed_stages(run, n, n_made, device) if run.data.posed else plain_stages(run, device)
+    stages = divided(stages, ways(run, device))
     d, band = run.data.box_px, make_band(run.data.box_px, min(run.training.band_shells, run.data.box_px / 2))
     held = min(2 * n * d ** 2, IN_MEMORY_BYTES) * 2  # while it is put on the device
     if run.data.posed:
         held = 12 * min(n * len(band.index), MOST_HELD) + 8 * n * (run.model.n_basis + 1) ** 2
     return forecast_of(run.command, n, stages, resident_gb() + held / GB, prepared_gb(n, d))
+
+
+def ways(run: TrainRun, device: torch.device) -> dict[str, float]:
+    """Among how many processes each stage is divided: passes over images, and batches that have parts for all."""
+    count, parts = place().count, count_parts(run.training.batch_size, device)
+    if run.data.posed:
+        return dict.fromkeys(("in-plane frame", "principal maps", "steps of the maps"), count)
+    of_batch = count if device.type != "cpu" else parts / math.ceil(parts / count) if parts >= count else 1
+    return {"networks": of_batch, "encoder": of_batch}
 
 
 def plain_stages(run: TrainRun, device: torch.device) -> dict[str, Span]:
