@@ -10,7 +10,7 @@ from vaegan_engine.contract.status import read_status
 from vaegan_engine.latent.embed import run_embed
 from vaegan_engine.networks.cyclic import AdaptivePolyphase
 from vaegan_engine.networks.layers import GaborConv, PolarWarp
-from vaegan_engine.networks.noise import NoiseGenerator
+from vaegan_engine.networks.noise import NoiseGenerator, diversity
 from vaegan_engine.simulation.simulate import SimulateOptions, run_simulate
 from vaegan_engine.training import checkpoints, train
 from vaegan_engine.training.trained_run import TrainedRun
@@ -142,12 +142,12 @@ def test_diversity_is_the_ratio_of_mean_absolute_differences(noise):
     torch.manual_seed(0)
     net = NoiseGenerator(noise, 16, 8).eval()
     state = torch.Generator().manual_seed(5)
-    _, diversity = net(torch.ones(4, 16, 16), torch.Generator().manual_seed(5))
-    torch.randn(4, 16, 16, generator=state)  # eps
+    drawn = net.draw(4, torch.Generator().manual_seed(5))
+    assert torch.equal(drawn.eps, torch.randn(4, 16, 16, generator=state))
     z = torch.randn(4, 100, generator=state)
     sigma = net.sigma_map(z)
     pairs = [((sigma[i] - sigma[i - 1]).abs().mean() / (z[i] - z[i - 1]).abs().mean()) for i in range(4)]
-    assert torch.allclose(diversity, sum(pairs) / 4)
+    assert torch.allclose(diversity(drawn.latent, sigma), sum(pairs) / 4)
 
 
 @pytest.mark.parametrize(("loss", "objective"), [("hinge", "perceptual"), ("rpgan", "perceptual"),
