@@ -14,7 +14,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from vaegan_scipion import Plugin, protocols
+from vaegan_scipion import Plugin, __version__, protocols
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "vaegan_scipion"
@@ -38,7 +38,10 @@ trees = ProtocolTreeConfig.load(Domain, "")
 of_plugin = {name for name, kind in Domain.getProtocols().items() if kind.__module__.startswith("vaegan_scipion.")}
 metadata = distribution("scipion-em-vaegan").metadata
 print("FOUND", json.dumps({
-    "folder": plugin.__path__[0], "author": metadata["Author"], "protocols": sorted(of_plugin),
+    "folder": plugin.__path__[0], "metadata": {
+        name: metadata[name]
+        for name in ("Author", "License", "Version", "Requires-Python", "Description-Content-Type")},
+    "protocols": sorted(of_plugin),
     "trees": {name: sorted(leaves(tree) & of_plugin) for name, tree in trees.items()},
     "templates": sorted(template.name for template in plugin._pluginInstance.getTemplates())}))
 """
@@ -108,7 +111,9 @@ class TestPackaging(unittest.TestCase):
         with_all = [name for name, names in found["trees"].items() if names == found["protocols"]]
         self.assertGreaterEqual(len(with_all), 3, found["trees"])  # two of protocols.conf, and Scipion's own "All"
         self.assertEqual(found["templates"], ["vaegan_2d", "vaegan_3d"])
-        self.assertEqual(found["author"], "scipion-em-vaegan developers")
+        self.assertEqual(found["metadata"], {
+            "Author": "scipion-em-vaegan developers", "License": "GPL-3.0-or-later", "Version": __version__,
+            "Requires-Python": ">=3.8", "Description-Content-Type": "text/x-rst"})
 
     @unittest.skipUnless(Plugin.getActivation(), "no environment of the engine is named")
     def test_engine_runs(self):
