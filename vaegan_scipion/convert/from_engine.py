@@ -6,7 +6,7 @@ last class.
 """
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Tuple
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional
 
 import numpy as np
 from pwem.objects import FlexInfo, Particle, ParticleFlex, Volume
@@ -22,7 +22,7 @@ from ..engine_run import EngineError, result_file
 HALF_SET_ATTRIBUTE = "_rlnRandomSubset"
 OPTICS_ATTRIBUTE = "_rlnOpticsGroup"
 NO_OPTICS = 300.0, 2.7, 0.1  # kV, Cs in mm, amplitude contrast: columns that a star file must have
-FLEXIBLE_ATTRIBUTES = "_flexInfo", "_zFlex", "_zRed"
+FLEXIBLE_ATTRIBUTES = "_flexInfo", "_zFlex", "_zRed", "_vaeganZStd"
 MICROSCOPE_COLUMNS = ["rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast"]
 OPTICS_COLUMNS = (["rlnOpticsGroupName", "rlnOpticsGroup"] + MICROSCOPE_COLUMNS
                   + ["rlnImagePixelSize", "rlnImageSize", "rlnImageDimensionality"])
@@ -50,6 +50,14 @@ class Clusters(NamedTuple):
     umap: np.ndarray  # (n, 2 or more) float64
 
 
+class Latents(NamedTuple):
+    """Latent vectors of n particles; the arrays share their order."""
+
+    particle_id: np.ndarray  # (n,) int64
+    z: np.ndarray  # (n, k)
+    std: Optional[np.ndarray]  # (n, k) of their posteriors; None after a training without poses, which knows none
+
+
 # ------------------------------- engine to Python -------------------------------
 def read_clusters(folder: str) -> Clusters:
     """`clusters.csv` of a cluster folder, sorted by particle id. Raises EngineError."""
@@ -65,15 +73,23 @@ def read_clusters(folder: str) -> Clusters:
                     np.array([[float(row[name]) for name in axes] for row in rows])[order])
 
 
-def read_latents(folder: str) -> Tuple[np.ndarray, np.ndarray]:
-    """(particle_id (n,), z (n, k)) of an embed folder, sorted by id. Raises EngineError."""
+def read_latents(folder: str) -> Latents:
+    """The latents of an embed folder, sorted by id. Raises EngineError."""
     stored = result_files.read_npz(result_file(folder, result_files.LATENTS_NPZ))
     order = np.argsort(stored["particle_id"])
     z = stored["z"][order]
     if not np.isfinite(z).all():
         raise EngineError(f"{folder}/{result_files.LATENTS_NPZ}: some latent vectors are not finite. "
                           "Train again with smaller learning rates.")
-    return stored["particle_id"][order], z
+    return Latents(stored["particle_id"][order], z, z_std(stored)[order] if "precision" in stored else None)
+
+
+def z_std(stored: Dict[str, np.ndarray]) -> np.ndarray:
+    """Standard deviations (n, k) of the posteriors of z, of their inverse covariances in an embed folder.
+
+    ``sqrt(diag(P^-1))``, in the units of z, in which the particles together are a cloud of about standard deviation 1.
+    """
+    return np.sqrt(np.linalg.inv(stored["precision"].astype(np.float64)).diagonal(axis1=1, axis2=2))
 
 
 def read_states(folder: str) -> Dict[int, int]:
@@ -139,11 +155,12 @@ def set_location(image: Any, picture: Picture) -> None:
         image.setFileName(picture.path)
 
 
-def fill_flexible(flexible: Any, particles: Any, clusters: Clusters, z: np.ndarray, run_dir: str) -> None:
-    """Copy the enabled particles with z, 2D embedding, cluster and probability.
+def fill_flexible(flexible: Any, particles: Any, clusters: Clusters, latents: Latents, run_dir: str) -> None:
+    """Copy the enabled particles with z, its standard deviations, 2D embedding, cluster and probability.
 
-    z: (n, k), rows in the order of `clusters`; run_dir: folder of the trained networks.
+    latents: of the same particles; run_dir: folder of the trained networks.
     """
+    latent_row = {particle_id: row for row, particle_id in enumerate(latents.particle_id.tolist())}
     row_of = {particle_id: row for row, particle_id in enumerate(clusters.particle_id.tolist())}
     numbers = class_ids(clusters.label)
     flexible.copyInfo(particles)
@@ -153,6 +170,8 @@ def fill_flexible(flexible: Any, particles: Any, clusters: Clusters, z: np.ndarr
     flexible.getFlexInfo().setAttr("_vaeganRun", run_dir)
     item, source = ParticleFlex(progName=PROGRAM_NAME), None
     item._vaeganLabel, item._vaeganProbability = Integer(), Float()
+    if latents.std is not None:
+        item._vaeganZStd = CsvList(pType=float)
     for particle in particles.iterItems(orderBy="id", direction="ASC"):
         if not particle.isEnabled():
             continue
@@ -161,7 +180,10 @@ def fill_flexible(flexible: Any, particles: Any, clusters: Clusters, z: np.ndarr
             source = particle
         row = row_of[particle.getObjId()]
         item.setObjId(particle.getObjId())
-        item._zFlex.set(z[row].tolist())
+        of_z = latent_row[particle.getObjId()]
+        item._zFlex.set(latents.z[of_z].tolist())
+        if latents.std is not None:
+            item._vaeganZStd.set([float(f"{x:.4g}") for x in latents.std[of_z]])
         item._zRed.set(clusters.umap[row].tolist())
         item.setClassId(numbers[int(clusters.label[row])])
         item._vaeganLabel.set(int(clusters.label[row]))

@@ -20,6 +20,7 @@ class Pose(NamedTuple):
     half_set: int
     contrast: float = 1.0  # of the particle over its state's map
     motion: Optional[float] = None  # place along its state's motion, 0 to 1
+    motion_std: Optional[float] = None  # of its posterior; not known of results of before there was one
 
 
 def read_poses(folder: str) -> Dict[int, Pose]:
@@ -33,9 +34,10 @@ def read_poses(folder: str) -> Dict[int, Pose]:
 
 
 def _pose(row: Dict[str, str]) -> Pose:
+    motion, motion_std = (float(row[name]) if row.get(name) else None for name in ("motion", "motion_std"))
     return Pose(int(row["label"]), float(row["probability"]), float(row["rot_deg"]), float(row["tilt_deg"]),
                 float(row["psi_deg"]), float(row["shift_x_ang"]), float(row["shift_y_ang"]), int(row["half_set"]),
-                float(row["contrast"]), float(row["motion"]) if row["motion"] else None)
+                float(row["contrast"]), motion, motion_std)
 
 
 def rotation_z(angle_deg: float) -> np.ndarray:

@@ -7,9 +7,10 @@ import numpy as np
 from ..constants import EMBEDDING_DIR
 from ..engine.vaegan_engine.contract import result_files
 from .columns import ColumnError, read_column
-from .from_engine import Clusters
+from .from_engine import Clusters, z_std
 from .selection import SelectionError
 
+ALL_STD = "z_std"
 NO_VALUES = ("particle_id", "junk_reason", "label")  # label: groups are selected by their numbers, from 1
 
 
@@ -18,7 +19,10 @@ def known_columns(run: Any) -> List[str]:
     names = [name for table in _tables(run) for name in _header(table)]
     latents = _latents_path(run)
     if latents:
-        names += [f"z_{k + 1}" for k in range(result_files.read_npz(latents)["z"].shape[1])]
+        stored = result_files.read_npz(latents)
+        numbers = range(1, stored["z"].shape[1] + 1)
+        names += [f"z_{k}" for k in numbers]
+        names += [ALL_STD, *(f"z_{k}_std" for k in numbers)] if "precision" in stored else []
     return list(dict.fromkeys(name for name in names if name not in NO_VALUES))
 
 
@@ -73,8 +77,15 @@ def _latents_path(run: Any) -> str:
 
 
 def _latent(run: Any, name: str) -> Dict[int, float]:
+    """A coordinate z_1, its standard deviation z_1_std, or the root of the mean variance of all, z_std."""
     stored = result_files.read_npz(_latents_path(run))
-    return dict(zip(stored["particle_id"].tolist(), stored["z"][:, int(name[2:]) - 1].tolist()))
+    if name == ALL_STD:
+        values = np.sqrt((z_std(stored) ** 2).mean(axis=1))
+    elif name.endswith("_std"):
+        values = z_std(stored)[:, int(name[2:-len("_std")]) - 1]
+    else:
+        values = stored["z"][:, int(name[2:]) - 1]
+    return dict(zip(stored["particle_id"].tolist(), values.tolist()))
 
 
 def _of_tables(run: Any, name: str) -> Dict[int, float]:

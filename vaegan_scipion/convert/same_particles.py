@@ -82,8 +82,8 @@ def _by_defocus(ids: List[int], one_ang: np.ndarray, other_ang: np.ndarray) -> s
         return ""
     worst = int(np.argmax(apart_ang))
     return (f"The defocus of {differing} of {len(ids)} compared particles differs from that of the same ids by more "
-            f"than {DEFOCUS_TOLERANCE_ANG:.0f} A (particle {ids[worst]}: {one_ang[worst]:.0f} and "
-            f"{other_ang[worst]:.0f} A): the ids name other particles. {REMEDY}.")
+            f"than {DEFOCUS_TOLERANCE_ANG:.0f} Å (particle {ids[worst]}: {one_ang[worst]:.0f} and "
+            f"{other_ang[worst]:.0f} Å): the ids name other particles. {REMEDY}.")
 
 
 def _columns(particles: Any) -> Dict[str, Dict[int, Any]]:

@@ -143,10 +143,10 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         pointer, training = self.getParticlesPointer(), self.inputTraining.get()
         particles, rate = pointer.get(), training.getTrainingPixelSize()
         clusters = read_clusters(self.getClustersDir())
-        z_ids, z = read_latents(self._getExtraPath(EMBEDDING_DIR))
+        latents = read_latents(self._getExtraPath(EMBEDDING_DIR))
         enabled = enabled_ids(particles)
         check_ids(enabled, clusters.particle_id, result_files.CLUSTERS_CSV)
-        check_ids(enabled, z_ids, result_files.LATENTS_NPZ)
+        check_ids(enabled, latents.particle_id, result_files.LATENTS_NPZ)
 
         pictures, made = self.readPictures(), {}
         classes = (self._createSetOfClasses3D(pointer) if self.isVolumetric()
@@ -156,7 +156,7 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         if self.isVolumetric():
             made["outputVolumes"] = self._makeVolumes(clusters, pictures, rate)
         flexible = self._createSetOfParticlesFlex(progName=PROGRAM_NAME)
-        fill_flexible(flexible, particles, clusters, z, training.getRunDir())
+        fill_flexible(flexible, particles, clusters, latents, training.getRunDir())
         made["outputParticles"] = flexible
         # the project keeps every output a run ever had: one that is not wanted any more is emptied
         if self.doHalves or self.hasAttribute("outputFSCs"):
@@ -275,7 +275,7 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         if details.verdict:
             lines.append(f"Verdict: {details.verdict}")
         if self.doHalves and self.hasAttribute("outputFSCs"):
-            lines += [f"{fsc.getObjLabel()}: {fsc.calculateResolution(precision=1)} A (FSC 0.143, halves)"
+            lines += [f"{fsc.getObjLabel()}: {fsc.calculateResolution(precision=1)} Å (FSC 0.143, halves)"
                       for fsc in self.outputFSCs]
         return lines
 

@@ -17,6 +17,7 @@ from vaegan_scipion.convert.from_engine import (
     check_ids,
     class_ids,
     read_clusters,
+    read_latents,
     share_attributes,
 )
 from vaegan_scipion.convert.motions import fill_motion
@@ -203,6 +204,22 @@ class TestConvert(BaseTest):
         self.assertEqual(item.getFlexInfo().getProgName(), PROGRAM_NAME)
         self.assertEqual(list(item.getZFlex()), [7.0])
         self.assertEqual(list(other.getZFlex()), [1.0, 2.0])
+
+    def test_each_latent_comes_with_its_standard_deviation(self):
+        """Of a covariance with a tilt: the root of its diagonal, not one over that of its inverse."""
+        rng = np.random.default_rng(0)
+        roots = rng.normal(size=(5, 3, 3))
+        covariance = roots @ roots.transpose(0, 2, 1)
+        stored = {"particle_id": np.array([9, 3, 7, 1, 5]), "z": rng.normal(size=(5, 3)),
+                  "precision": np.linalg.inv(covariance)}
+        result_files.write_npz("latents.npz", **stored)
+        found = read_latents(".")
+        self.assertEqual(found.particle_id.tolist(), [1, 3, 5, 7, 9])
+        order = np.argsort(stored["particle_id"])
+        np.testing.assert_allclose(found.std, np.sqrt(np.einsum("nkk->nk", covariance))[order])
+        del stored["precision"]
+        result_files.write_npz("latents.npz", **stored)
+        self.assertIsNone(read_latents(".").std)
 
     def test_poses_of_another_release_are_told(self):
         with open("particles.csv", "w") as stream:

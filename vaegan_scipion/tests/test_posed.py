@@ -117,6 +117,8 @@ class TestPosed(ProjectTest):
                                        inputParticles=(aligned, "outputParticles"))
         star = Table(fileName=clustering._getExtraPath("particles.star"), tableName="particles")
         self.assertTrue(star.hasColumn("rlnAngleTilt"))
+        for item in clustering.outputParticles:  # the stand-in's uncertainty tells the id
+            np.testing.assert_allclose([float(x) for x in item._vaeganZStd], [item.getObjId() / 1000, 0.5], rtol=1e-3)
 
     def test_a_selection_of_clusters_from_larger_images_has_the_alignment_that_was_trained_at(self):
         """Of states' poses, of those that the particles carried, and of classes 2D; shifts in the new pixels."""

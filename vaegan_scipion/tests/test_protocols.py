@@ -140,6 +140,7 @@ class TestProtocols(ProjectTest):
         for item in flexible:
             particle_id = item.getObjId()
             np.testing.assert_allclose(item.getZFlex(), [particle_id, label_of(particle_id)])
+            self.assertFalse(hasattr(item, "_vaeganZStd"))  # without poses the encoder knows none
             np.testing.assert_allclose(item.getZRed(), [0.25 * particle_id, -0.5 * label_of(particle_id)])
             self.assertEqual(item.getCTF().getDefocusU(), 10000 + particle_id)
 
@@ -334,7 +335,7 @@ class TestProtocols(ProjectTest):
         self.assertEqual(validate_same_kind(ours, ours), [])
         other = import_phantom(self.proj).outputParticles
         other.setSamplingRate(2.0)
-        self.assertIn("2.000 A/px, those of the training 3.500", validate_same_kind(other, ours)[0])
+        self.assertIn("2.000 Å/px, those of the training 3.500", validate_same_kind(other, ours)[0])
         self.assertIn("33 px, that of the training 32", validate_same_kind(
             SimpleNamespace(getSamplingRate=lambda: SAMPLING_RATE_ANG, getXDim=lambda: 33), ours)[0])
         other.setSamplingRate(SAMPLING_RATE_ANG)

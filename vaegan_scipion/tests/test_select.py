@@ -14,9 +14,9 @@ from pwem.objects import SetOfParticlesFlex
 from pyworkflow.object import Pointer
 from pyworkflow.protocol import MODE_RESUME
 
-from vaegan_scipion.constants import SELECTED_IDS_TXT, SELECTED_STAR
+from vaegan_scipion.constants import EMBEDDING_DIR, SELECTED_IDS_TXT, SELECTED_STAR
 from vaegan_scipion.convert.from_engine import Clusters
-from vaegan_scipion.convert.result_columns import known_columns, of_groups, read_values
+from vaegan_scipion.convert.result_columns import ids_in_range, known_columns, of_groups, read_values
 from vaegan_scipion.convert.selection import (
     SelectionError,
     ids_of_clusters,
@@ -24,6 +24,7 @@ from vaegan_scipion.convert.selection import (
     read_particle_ids,
     select,
 )
+from vaegan_scipion.engine.vaegan_engine.contract import result_files
 from vaegan_scipion.protocols import VaeganProtCluster, VaeganProtSelect, VaeganProtTrain3D
 from vaegan_scipion.protocols.protocol_select import BY_CLUSTERS, BY_FILE, BY_RANGE
 from vaegan_scipion.tests.phantom import (
@@ -102,6 +103,19 @@ class TestCoordinates(unittest.TestCase):
     def test_the_label_is_no_coordinate(self):
         """It counts from 0, what is shown from 1."""
         self.assertEqual(known_columns(self.run_), ["contrast", "motion"])
+
+    def test_how_sure_a_latent_is(self):
+        """After a training with poses each coordinate has its standard deviation, and all have one together."""
+        embedding = Path(self.run_._getExtraPath(EMBEDDING_DIR))
+        result_files.write_npz(embedding / result_files.LATENTS_NPZ, particle_id=np.array([9, 7]),
+                               z=np.array([[1.0, 2.0], [3.0, 4.0]]),
+                               precision=np.array([np.diag([4.0, 1.0]), np.diag([25.0, 100.0])]))
+        self.assertEqual(known_columns(self.run_)[2:], ["z_1", "z_2", "z_std", "z_1_std", "z_2_std"])
+        self.assertEqual(read_values(self.run_, "z_2"), {9: 2.0, 7: 4.0})
+        self.assertEqual(read_values(self.run_, "z_1_std"), {9: 0.5, 7: 0.2})
+        found = read_values(self.run_, "z_std")
+        self.assertAlmostEqual(found[9], np.sqrt((0.25 + 1.0) / 2))
+        self.assertEqual(ids_in_range(found, None, 0.5), {7})
 
     def test_a_coordinate_without_a_value_is_refused(self):
         """States that do not vary have the column motion, and nothing in it."""

@@ -64,6 +64,11 @@ def test_an_arm_that_turns_is_ordered():
     found = found_in(torch.stack([lobe(angle) for angle in angles[::10]]), label // 10, 0.4)
     rank = abs(spearmanr(found.t, label // 10)[0])
     assert rank > 0.9
+    truth = (label // 10 + 0.5).numpy() / (N // 10)
+    error = found.t - truth
+    error = error if np.abs(error).mean() < 0.3 else 1 - found.t - truth
+    print("SPREAD", np.sqrt((error ** 2).mean()), found.t_std.mean(), np.corrcoef(np.abs(error), found.t_std)[0, 1])
+    assert 0.3 < np.sqrt((error ** 2).mean()) / np.sqrt((found.t_std ** 2).mean()) < 3
     assert found.agreement > 0.9
     assert found.maps.shape == (N_NODES, BOX_PX, BOX_PX, BOX_PX)
     # the ends of the curve look like the ends of the motion
@@ -120,6 +125,18 @@ def test_log_likelihood_between_nodes_is_that_of_the_mixed_map():
         residual = images.moved - images.ctf * planes.flatten(1)[:, band.index]
         expected = -0.5 * (precision * residual.abs().square()).sum(1)
         torch.testing.assert_close(made[:, at], expected, rtol=2e-3, atol=1e-2)
+
+
+def test_spread_of_a_place():
+    """Of a Gaussian likelihood its own; of a flat one that of an even draw; and both on the scale of ranks."""
+    grid = torch.linspace(0, 1, 201)
+    mean, std = motion.moments(torch.stack((-0.5 * ((grid - 0.4) / 0.06) ** 2, torch.zeros(201))))
+    torch.testing.assert_close(mean, torch.tensor([0.4, 0.5]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(std, torch.tensor([0.06, 12 ** -0.5]), atol=2e-3, rtol=0)
+    places = torch.linspace(0.2, 0.6, 1001)  # ranks run 2.5 times as fast
+    spread = motion.spread_in_quantiles(places.flip(0), torch.full((1001,), 0.05))
+    torch.testing.assert_close(spread[200:800], torch.full((600,), 0.125), atol=2e-3, rtol=0)
+    assert float(spread[0]) == pytest.approx(0.125 / 2, abs=2e-3)  # half of it lies past the end
 
 
 def test_weights_and_quantiles():

@@ -43,6 +43,7 @@ class Motion:
     """Continuous variation of one state."""
 
     t: np.ndarray  # (n,) in [0, 1], even quantiles
+    t_std: np.ndarray  # (n,) standard deviation of the posterior of t: by the noise of the image alone
     agreement: float  # of t by the maps of the one half and of the other, over all images (``agreement``)
     maps: np.ndarray  # (n_nodes, d, d, d) float32
 
@@ -163,8 +164,25 @@ def agreement(both: Tensor, rotations: Tensor) -> float:
 
 def coordinate(log_likelihood: Tensor) -> Tensor:
     """Posterior mean of t ``(n,)`` under an even prior, from values ``(n, n_places)``."""
+    return moments(log_likelihood)[0]
+
+
+def moments(log_likelihood: Tensor) -> tuple[Tensor, Tensor]:
+    """Posterior mean and standard deviation of t ``(n,)`` under an even prior, from values ``(n, n_places)``."""
     grid = torch.linspace(0, 1, log_likelihood.shape[1], device=log_likelihood.device)
-    return log_likelihood.softmax(1) @ grid
+    posterior = log_likelihood.softmax(1)
+    mean = posterior @ grid
+    return mean, (posterior * (grid - mean[:, None]).square()).sum(1).sqrt()
+
+
+def spread_in_quantiles(mean: Tensor, std: Tensor) -> Tensor:
+    """Standard deviations ``(n,)`` about means as they are on the scale of ``quantiles`` of the means.
+
+    ``(F(m + s) - F(m - s)) / 2`` with F the share of the means up to a value.
+    """
+    order = mean.sort().values
+    upper, lower = torch.searchsorted(order, mean + std, right=True), torch.searchsorted(order, mean - std)
+    return (upper - lower).to(mean.dtype) / (2 * len(mean))
 
 
 def refine_at_nodes(source: Unposed, poses: Poses, t: Tensor, maps: Tensor, model: MapModel) -> Poses:
@@ -199,14 +217,24 @@ def curve(images: Posed, t: Tensor | None, model: MapModel, rng: torch.Generator
     return t, node_maps(images, t, model)
 
 
-def places(images: InChunks, maps: list[Tensor], model: MapModel) -> Tensor:
-    """Place of every image on the curves of both halves ``(2, n)``, even quantiles of each."""
-    return torch.stack([quantiles(coordinate(log_likelihoods(images, of_half, model))) for of_half in maps])
+class Places(NamedTuple):
+    """Place of every image on the curves of both halves ``(2, n)``, even quantiles of each, and their spread."""
+
+    t: Tensor
+    std: Tensor
 
 
-def unseen_places(both: Tensor, half: Tensor) -> np.ndarray:
-    """Place of every image ``(n,)`` on the curve of the half that it is not in, even quantiles."""
-    return quantiles(torch.where(half == 1, both[1], both[0])).cpu().numpy()
+def places(images: InChunks, maps: list[Tensor], model: MapModel) -> Places:
+    """Places of the images on the curves through the ``maps`` of both halves."""
+    found = [moments(log_likelihoods(images, of_half, model)) for of_half in maps]
+    return Places(torch.stack([quantiles(mean) for mean, _ in found]),
+                  torch.stack([spread_in_quantiles(mean, std) for mean, std in found]))
+
+
+def unseen_places(both: Places, half: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Place of every image ``(n,)`` on the curve of the half that it is not in, even quantiles, and its spread."""
+    t, std = (torch.where(half == 1, of_curve[1], of_curve[0]) for of_curve in both)
+    return quantiles(t).cpu().numpy(), std.cpu().numpy()
 
 
 def principal_curve(source: Unposed, poses: Poses, half: Tensor, model: MapModel, rng: torch.Generator
@@ -234,10 +262,10 @@ def principal_curve(source: Unposed, poses: Poses, half: Tensor, model: MapModel
                                                                              maps_of_half, model)
         images = source.at(poses)
     both = places(images, maps, model)
-    agreed = agreement(both, poses.rotations)
+    agreed = agreement(both.t, poses.rotations)
     if agreed < 0:  # the second half runs the other way
-        both[1], maps[1] = 1 - both[1], maps[1].flip(0)
-    motion = Motion(unseen_places(both, half), abs(agreed), (0.5 * (maps[0] + maps[1])).cpu().numpy())
+        both.t[1], maps[1] = 1 - both.t[1], maps[1].flip(0)
+    motion = Motion(*unseen_places(both, half), abs(agreed), (0.5 * (maps[0] + maps[1])).cpu().numpy())
     return motion, maps, model
 
 
@@ -259,4 +287,5 @@ def motion_of(problem: Problem, assignment: Assignment, state: int, max_shell: f
     if len(some) == len(rows):
         return motion
     images = PosedImages(Coefficients(problem.images, rows, band), *poses)
-    return replace(motion, t=unseen_places(places(images, maps, model), half))
+    t, t_std = unseen_places(places(images, maps, model), half)
+    return replace(motion, t=t, t_std=t_std)

@@ -46,6 +46,7 @@ class Table:
     contrast: np.ndarray  # (n,) of the particle over its state's map
     junk_reason: list[str] | None = None  # (n,) why it was set aside, "" = it was not; None: not judged here
     symmetry: str = NO_SYMMETRY  # of the maps that the poses stand in
+    t_std: np.ndarray | None = None  # (n,) of the posterior of t, NaN where there is none; None: of no particle
 
 
 def write_tables(cache: ParticleCache, table: Table, out_dir: Path) -> None:
@@ -55,13 +56,15 @@ def write_tables(cache: ParticleCache, table: Table, out_dir: Path) -> None:
               for i, k, p in zip(cache.particle_id, table.label, table.probability, strict=True)]
     result_files.write_csv(out_dir / result_files.CLUSTERS_CSV, head, common)
     reasons = table.junk_reason or [""] * len(common)
+    spreads = np.full(len(common), np.nan) if table.t_std is None else table.t_std
     result_files.write_csv(
         out_dir / result_files.PARTICLES_CSV,
-        [*head, *POSE_COLUMNS, "half_set", "motion", "contrast", "junk_reason"],
+        [*head, *POSE_COLUMNS, "half_set", "motion", "motion_std", "contrast", "junk_reason"],
         (
-            [*row, *(f"{x:.5f}" for x in pose), int(half), "" if np.isnan(t) else f"{t:.5f}", f"{a:.4f}", why]
-            for row, pose, half, t, a, why in zip(common, table.poses, cache.half_set, table.t, table.contrast,
-                                                  reasons, strict=True)
+            [*row, *(f"{x:.5f}" for x in pose), int(half), *("" if np.isnan(x) else f"{x:.5f}" for x in (t, std)),
+             f"{a:.4f}", why]
+            for row, pose, half, t, std, a, why in zip(common, table.poses, cache.half_set, table.t, spreads,
+                                                       table.contrast, reasons, strict=True)
         ),
     )
 
