@@ -16,6 +16,15 @@ r"""
   year = {2016},
   url = {https://proceedings.mlr.press/v48/larsen16.html}
 }
+@article{Fred2005,
+  title = {Combining multiple clusterings using evidence accumulation},
+  author = {Fred, A. L. N. and Jain, A. K.},
+  journal = {IEEE Transactions on Pattern Analysis and Machine Intelligence},
+  volume = {27},
+  pages = {835-850},
+  year = {2005},
+  doi = {10.1109/TPAMI.2005.113}
+}
 @article{Gupta2021,
   title = {{CryoGAN}: a new reconstruction paradigm for single-particle cryo-{EM} via deep adversarial learning},
   author = {Gupta, H. and McCann, M. T. and Donati, L. and Unser, M.},

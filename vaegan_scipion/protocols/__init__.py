@@ -1,6 +1,7 @@
 """Protocols of the plugin, one file each."""
 from .protocol_classes_2d import VaeganProtClasses2D
 from .protocol_cluster import VaeganProtCluster
+from .protocol_consensus import VaeganProtConsensus
 from .protocol_evaluate import VaeganProtEvaluate
 from .protocol_fullres import VaeganProtFullres
 from .protocol_select import VaeganProtSelect
@@ -12,6 +13,7 @@ from .protocol_traverse import VaeganProtTraverse
 __all__ = [
            "VaeganProtClasses2D",
            "VaeganProtCluster",
+           "VaeganProtConsensus",
            "VaeganProtEvaluate",
            "VaeganProtFullres",
            "VaeganProtSelect",

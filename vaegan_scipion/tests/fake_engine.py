@@ -20,6 +20,7 @@ from pathlib import Path
 import fake_evaluate
 import fake_fullres
 import numpy as np
+from fake_consensus import consensus
 from vaegan_engine.contract import result_files, run_json
 from vaegan_engine.contract.analysis_records import Classes2dSummary, CounterpartNumbers
 from vaegan_engine.contract.map_records import HalvesProof, MapComparison, PlaneFigures, StateFigures
@@ -53,7 +54,7 @@ def main(words):
         wait_in_the_middle(run, out_dir)
     commands = {"train2d": train, "train3d": train, "embed": embed, "cluster": cluster, "traverse": traverse,
                 "halves": halves, "states": states, "classes2d": classes2d, "report": report,
-                "counterpart": counterpart,
+                "counterpart": counterpart, "consensus": consensus,
                 "evaluate": lambda run, out_dir: fake_evaluate.evaluate(run, out_dir, write_pictures, label_of),
                 "fullres": lambda run, out_dir: fake_fullres.fullres(
                     run, out_dir, write_pictures, pixel_size(read_star(run.particles)))}
@@ -104,8 +105,7 @@ def train(run, out_dir):
             "kimg": 3.2 * tick, "images_per_second": 100.0, "critic_loss": 1.0 / tick, "generator_loss": tick})
     write_checkpoint(out_dir, 9600)
     volumetric, rows = run.command == "train3d", []
-    n_components = run.model.n_categories or 6
-    for index in range(n_components):
+    for index in range(n_components := run.model.n_categories or 6):
         file = f"maps/component_{index:02d}.mrc" if volumetric else "maps/images.mrcs"
         rows.append(ComponentRow(index, np.eye(n_components)[index].tolist(), file, 1 / 6))
     write_pictures(out_dir, [row.file for row in rows], volumetric, rate)
@@ -117,12 +117,14 @@ def train(run, out_dir):
 
 
 def embed(run, out_dir):
-    """A latent vector per particle: (id, label)."""
+    """A latent vector per particle: (id, label); with poses its precision, of standard deviations id/1000 and 1/2."""
     training = run_json.read_run(Path(run.run_dir) / result_files.RUN_JSON)
     ids = wanted_ids(run, particle_ids(run.particles or training.data.particles))
     z = np.array([[i, label_of(i)] for i in ids], np.float32)
+    sure = np.array([np.diag([1e6 / i ** 2, 4]) for i in ids], np.float32)
     result_files.write_npz(out_dir / result_files.LATENTS_NPZ, particle_id=np.array(ids, np.int64), z=z,
-                      half_set=np.array([i % 2 + 1 for i in ids], np.uint8))
+                      half_set=np.array([i % 2 + 1 for i in ids], np.uint8),
+                      **({"precision": sure} if training.data.posed else {}))
 
 
 def cluster(run, out_dir):
@@ -198,16 +200,16 @@ def pose_of(i, star, known):
 
 def states(run, out_dir):
     """Two states by the parity of the id, every tenth set aside; angles, shifts and motion tell the id."""
-    star = read_star(run.data.particles)
+    star, ids = read_star(run.data.particles), sorted(particle_ids(run.data.particles), reverse=True)
     rate = pixel_size(star) * box_size(star) * run.data.crop_frac / run.data.box_px
-    ids = sorted(particle_ids(run.data.particles), reverse=True)
     result_files.write_csv(out_dir / result_files.CLUSTERS_CSV, ["particle_id", "label", "probability"],
                       [[i, state_of(i), 0.75] for i in ids])
     result_files.write_csv(out_dir / result_files.PARTICLES_CSV,
                       ["particle_id", "label", "probability", "rot_deg", "tilt_deg", "psi_deg", "shift_x_ang",
-                       "shift_y_ang", "half_set", "motion", "contrast", "junk_reason"],
+                       "shift_y_ang", "half_set", "motion", "motion_std", "contrast", "junk_reason"],
                       [[i, state_of(i), 0.75, *pose_of(i, star, run.data.input_poses), i % 2 + 1,
-                        i / 1000 if state_of(i) == 1 else "", 1 + i / 100, "empty" * (state_of(i) < 0)] for i in ids])
+                        *((i / 1000, i / 2000) if state_of(i) == 1 else ("", "")), 1 + i / 100,
+                        "empty" * (state_of(i) < 0)] for i in ids])
     write_junk_examples(out_dir, {i: "empty" * (state_of(i) < 0) for i in ids}, rate)
     rows, falling = [], [1 - k / 8 for k in range(9)]
     for label in range(2):
@@ -221,21 +223,19 @@ def states(run, out_dir):
         rows.append(ClusterRow(label, count, count / len(ids), [], files[0], label, state=StateFigures(
             files[1:], rate, 1.0, False, 0.1 + 0.8 * label, motions, halves, proof, 0.75, 0.0)))
     write_records(out_dir / result_files.CLUSTERS_JSON, rows)
-    n_junk = sum(state_of(i) < 0 for i in ids)
     write_record(out_dir / result_files.STATES_JSON, StatesSummary(
         states=2, verdict="2 states", shells=Shells(6.0, 8.0, 10.0), unseen_log_evidence=50.0, least_log_evidence=3.0,
         starts=[StartRow("alone", [30.0, 40.0], 50.0, kept=True)], masks=[], restarts=[],
         contrast_spread=0.25, least_contrast_spread=0.08,
         pairs=[Separation([0, 1], len(ids), len(ids) // 2, 0.95, 0.1, 42.0, 0.0, 9.0)],
-        junk=JunkNumbers(n_junk, 0.1, 1, 1.6, 1.0, 1, 0, 3.0)))
+        junk=JunkNumbers(sum(state_of(i) < 0 for i in ids), 0.1, 1, 1.6, 1.0, 1, 0, 3.0)))
     write_fsc(out_dir, [[label, "inf", k / 160, 1 - k / 8] for label in range(2) for k in range(9)])
 
 
 def classes2d(run, out_dir):
     """Three classes by id % 3, the last one of junk, every tenth particle junk too; angles and shifts tell the id."""
-    star = read_star(run.data.particles)
+    star, ids = read_star(run.data.particles), sorted(particle_ids(run.data.particles), reverse=True)
     rate = pixel_size(star) * box_size(star) * run.data.crop_frac / run.data.box_px
-    ids = sorted(particle_ids(run.data.particles), reverse=True)
     junk = {i: int(i % 3 == 2 or i % 10 == 0) for i in ids}
     result_files.write_csv(out_dir / result_files.PARTICLES_CSV,
                       ["particle_id", "label", "junk", "probability", "psi_deg", "shift_x_ang", "shift_y_ang",
@@ -275,7 +275,7 @@ def write_junk_examples(out_dir, reasons, pixel_size_ang):
 def report(run, out_dir):
     """A page that names what it was asked to show."""
     folders = [getattr(run, f"{name}_dir") for name in (
-        "run", "clusters", "traverse", "halves", "states", "classes", "evaluation")]
+        "run", "clusters", "traverse", "halves", "states", "classes", "consensus", "evaluation")]
     assert all(Path(folder).is_dir() for folder in folders if folder), folders
     (out_dir / result_files.REPORT_HTML).write_text("\n".join(["<p>" + run.title, *folders]))
 

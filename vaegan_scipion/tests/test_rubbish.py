@@ -8,6 +8,7 @@ from vaegan_scipion import protocols
 from vaegan_scipion.protocols import (
     VaeganProtClasses2D,
     VaeganProtCluster,
+    VaeganProtConsensus,
     VaeganProtEvaluate,
     VaeganProtFullres,
     VaeganProtSelect,
@@ -68,6 +69,7 @@ class TestRubbish(ProjectTest):
             self.filled(VaeganProtEvaluate, inputClusters=self.clustering, labelsFrom=2, labelsFile="none.csv"),
             self.filled(VaeganProtEvaluate, inputClusters=self.clustering,
                         inputClasses=(self.states, "outputClasses")),
+            self.filled(VaeganProtConsensus, inputRuns=[self.states, self.clustering]),
             self.filled(VaeganProtSelect, inputClusters=self.clustering),
             self.filled(VaeganProtSelect, inputClusters=self.states, selectBy=1, selectionFile="none.txt")]
 

@@ -12,6 +12,7 @@ from .. import Plugin
 from ..constants import (
     CLASSES_DIR,
     CLUSTERS_DIR,
+    CONSENSUS_DIR,
     EMBEDDING_DIR,
     EVALUATION_DIR,
     HALVES_DIR,
@@ -61,7 +62,8 @@ def make_counterpart(clustering: Any, particle_id: int) -> Counterpart:
 def make_report(owner: Any, clustering: Any = None, **runs: Any) -> str:
     """Write the HTML report into `owner`, a run; returns the path. Raises EngineError.
 
-    clustering: None for results that stand alone. runs: traversal, evaluation, states, classes, each a run or None;
+    clustering: None for results that stand alone. runs: traversal, evaluation, states, classes, consensus, each a run
+    or None;
     of states at full resolution the search that they began with is shown.
     """
 
@@ -69,10 +71,11 @@ def make_report(owner: Any, clustering: Any = None, **runs: Any) -> str:
         run = runs.get(kind)
         return str(Path(run._getExtraPath(name)).absolute()) if run else ""
 
-    about = clustering or runs.get("states") or runs.get("classes")
+    about = clustering or runs.get("states") or runs.get("classes") or runs.get("consensus")
     if runs.get("states") is not None:
         runs["states"] = runs["states"].getSearch()
     settings = ReportRun(states_dir=folder_of("states", STATES_DIR), classes_dir=folder_of("classes", CLASSES_DIR),
+                         consensus_dir=folder_of("consensus", CONSENSUS_DIR),
                          title=f"{about.getProject().getShortName()}: {about.getRunName()}")
     if clustering is not None:
         halves = Path(clustering._getExtraPath(HALVES_DIR))

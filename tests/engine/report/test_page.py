@@ -34,6 +34,7 @@ from vaegan_engine.contract.records import (
 from vaegan_engine.contract.settings import (
     Classes2dRun,
     ComputeConfig,
+    ConsensusRun,
     EvaluateRun,
     ReportRun,
     TrainingConfig,
@@ -41,9 +42,10 @@ from vaegan_engine.contract.settings import (
     TraverseRun,
 )
 from vaegan_engine.contract.status import update_status
+from vaegan_engine.contract.wording import with_ring
 from vaegan_engine.data.junk_examples import write_junk_examples
 from vaegan_engine.data.mrc_files import write_map, write_stack
-from vaegan_engine.evaluation.checks.consensus import ConsensusOptions, run_consensus
+from vaegan_engine.evaluation.checks.consensus import run_consensus
 from vaegan_engine.evaluation.truth import evaluate
 from vaegan_engine.latent import traverse
 from vaegan_engine.report import page, report
@@ -214,6 +216,7 @@ def test_a_refinement_is_shown(tmp_path, analysis):
     assert len(reader.images) - len(plain.images) == n_shown
     update_status(folder, n_particles=200, states=2, state="finished")
     alone, text = read(page.write_report(ReportRun(states_dir=str(folder)), tmp_path / "alone.html"))
+    assert with_ring(text) == text and "Å" in text
     assert "States and poses 200 particles, 2 states" in text and "2 <states>" in text and "UMAP" not in text
     assert len(alone.images) == n_shown
     order = [text.index(words) for words in (
@@ -387,8 +390,8 @@ def test_several_runs_compared_have_a_page(tmp_path):
     for k, folder in enumerate(runs):
         write_clusters(folder, np.repeat([0, 1], (120, 80)) if k < 2 else np.repeat([0, 1], (100, 100)),
                        particle_id=IDS, umap=np.zeros((200, 2)), embedding_dir=tmp_path)
-    run_consensus(ConsensusOptions(tuple(map(str, runs))), tmp_path / "con")
+    run_consensus(ConsensusRun(clusters=tuple(map(str, runs))), tmp_path / "con")
     _, text = read(page.write_report(ReportRun(consensus_dir=str(tmp_path / "con")), tmp_path / "report.html"))
     order = [text.index(words) for words in ("Of 3 runs compared: 2 groups, stable", "cluster 1 120 3 of 3 runs 0.9",
-                                             "run0 2", "its groups are shown")]
+                                             "run0 2", "its groups are shown", "run0 and run1 200 1.00 1.00")]
     assert order == sorted(order)

@@ -4,16 +4,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from made_records import state_row
-from sklearn.metrics import adjusted_mutual_info_score
+from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score, normalized_mutual_info_score
 from vaegan_engine.cli import main
 from vaegan_engine.contract import result_files
 from vaegan_engine.contract.analysis_records import ConsensusSummary
 from vaegan_engine.contract.errors import ConfigError, DataError
 from vaegan_engine.contract.labels import UNASSIGNED
 from vaegan_engine.contract.record import read_record, write_records
-from vaegan_engine.contract.settings import ComputeConfig, EvaluateRun
+from vaegan_engine.contract.settings import ComputeConfig, ConsensusRun, EvaluateRun
 from vaegan_engine.data.particle_tables import read_clusters
-from vaegan_engine.evaluation.checks.consensus import CONSENSUS_JSON, ConsensusOptions, agree, matched, run_consensus
+from vaegan_engine.evaluation.checks.consensus import agree, matched, pairs_of, run_consensus
 from vaegan_engine.evaluation.truth.evaluate import run_evaluate
 
 TRUTH = np.repeat([0, 1, 2], 100)
@@ -45,6 +45,20 @@ def test_a_group_without_a_partner_votes_for_none():
     assert matched(TRUTH, np.full(300, UNASSIGNED))[1] == pytest.approx([0, 0, 0])
 
 
+def test_how_far_two_runs_agree():
+    """By scikit-learn's scores of the particles that both put in a group; 1 whatever the groups' numbers."""
+    other = np.array([2, 0, 1])[TRUTH]
+    other[:50] = UNASSIGNED
+    mixed = TRUTH.copy()
+    mixed[::4] = 0
+    none = np.full(300, UNASSIGNED)
+    same, mix, *_, empty = pairs_of(np.stack([TRUTH, other, mixed, none]))
+    assert (same.runs, same.n_particles, same.ari, same.nmi) == ([0, 1], 250, 1.0, 1.0)
+    assert mix.runs == [0, 2] and mix.ari == pytest.approx(adjusted_rand_score(TRUTH, mixed))
+    assert mix.nmi == pytest.approx(normalized_mutual_info_score(TRUTH, mixed))
+    assert (empty.runs, empty.n_particles, empty.ari) == ([2, 3], 0, 0.0)
+
+
 def test_two_good_runs_outvote_a_bad_one():
     rng = np.random.default_rng(0)
     first, second = TRUTH.copy(), np.array([1, 2, 0])[TRUTH]
@@ -66,8 +80,8 @@ def test_files_and_verdict(tmp_path):
     off[:5] = 1
     folders = [write(tmp_path / "a", TRUTH), write(tmp_path / "b", off),
                write(tmp_path / "c", TRUTH[::-1], np.arange(300, 0, -1))]  # another order of the rows
-    made = run_consensus(ConsensusOptions(tuple(folders)), tmp_path / "out")
-    assert made == read_record(ConsensusSummary, tmp_path / "out" / CONSENSUS_JSON, "consensus")
+    made = run_consensus(ConsensusRun(clusters=tuple(folders)), tmp_path / "out")
+    assert made == read_record(ConsensusSummary, tmp_path / "out" / result_files.CONSENSUS_JSON, "consensus")
     assert made.verdict == "3 groups, stable (the runs found 3, 3, 3)"
     assert [group.found_in for group in made.groups] == [3, 3, 3]
     clusters = read_clusters(tmp_path / "out")
@@ -89,7 +103,7 @@ def test_files_and_verdict(tmp_path):
 def test_runs_that_disagree_are_called_unstable(tmp_path):
     rng = np.random.default_rng(1)
     folders = [write(tmp_path / str(k), rng.integers(0, 3, 300)) for k in range(3)]
-    made = run_consensus(ConsensusOptions(tuple(folders)), tmp_path / "out")
+    made = run_consensus(ConsensusRun(clusters=tuple(folders)), tmp_path / "out")
     assert "3 unstable" in made.verdict and made.undecided_frac > 0.1
     assert max(group.stability for group in made.groups) < 0.5
 
@@ -99,9 +113,9 @@ def test_what_cannot_be_compared_is_refused(tmp_path, capsys):
     other = write(tmp_path / "other", TRUTH, np.arange(1000, 1300))
     for folders in ([one], [one, one]):
         with pytest.raises(ConfigError, match="different seeds"):
-            run_consensus(ConsensusOptions(tuple(folders)), tmp_path / "out")
+            run_consensus(ConsensusRun(clusters=tuple(folders)), tmp_path / "out")
     with pytest.raises(DataError, match="0 of its 300 particles are in all runs"):
-        run_consensus(ConsensusOptions((one, other)), tmp_path / "out")
+        run_consensus(ConsensusRun(clusters=(one, other)), tmp_path / "out")
     assert not (tmp_path / "out").exists()
     again = write(tmp_path / "again", TRUTH)
     assert main.main(["consensus", "--clusters", one, again, "--out", str(tmp_path / "out")]) == 0

@@ -59,7 +59,7 @@ _TABLE = (
     Command("halves", "train two independent halves and compare them (FSC)", "evaluation.checks.halves:run_halves",
             "contract.settings:HalvesRun"),
     Command("consensus", "what several clusterings or sets of states of the same particles agree on",
-            "evaluation.checks.consensus:run_consensus", "evaluation.checks.consensus:ConsensusOptions"),
+            "evaluation.checks.consensus:run_consensus", "contract.settings:ConsensusRun"),
     Command("evaluate", "compare clusters or states, and their maps, with the truth",
             "evaluation.truth.evaluate:run_evaluate", "contract.settings:EvaluateRun",
             out_help="Results folder (default: the clusters folder)", out_required=False),

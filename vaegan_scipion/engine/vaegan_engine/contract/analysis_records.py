@@ -4,7 +4,7 @@ Standard library only, Python 3.8 syntax: Scipion reads results with this file.
 """
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import List, Optional
 
@@ -39,12 +39,22 @@ class ConsensusGroup:
 
 
 @dataclass(frozen=True)
-class ConsensusRun:
+class ComparedRun:
     """One of the runs."""
 
     folder: str
     groups: int
     agreement: float  # mean adjusted mutual information with the others
+
+
+@dataclass(frozen=True)
+class RunPair:
+    """How far two of the runs agree, by the particles that both put in a group."""
+
+    runs: List[int]  # numbers of the two, from 0
+    n_particles: int
+    ari: float  # adjusted Rand index: 1 the same, 0 by chance
+    nmi: float  # normalised mutual information
 
 
 @dataclass(frozen=True)
@@ -55,7 +65,9 @@ class ConsensusSummary:
     chosen: str  # folder of the run whose groups these are
     groups: List[ConsensusGroup]
     undecided_frac: float
-    runs: List[ConsensusRun]
+    runs: List[ComparedRun]
+    pairs: List[RunPair] = field(default_factory=list)
+    agreed_frac: float = 0.0  # of the particles, that all runs put in one group
 
 
 @dataclass(frozen=True)

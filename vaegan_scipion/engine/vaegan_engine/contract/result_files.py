@@ -31,7 +31,7 @@ halves folder
 states folder
 ``states.json``           verdict, its kind and its evidence: log likelihood of unseen images, balls, pairs
 ``particles.csv``         particle_id, label, probability, rot, tilt, psi (deg), shift x, y (A), half_set, motion,
-                          contrast, junk_reason (why it was set aside, or empty)
+                          motion_std, contrast, junk_reason (why it was set aside, or empty)
 ``junk_examples.json``    where images were set aside: list, per reason (empty: kept, to compare with): n_images, and
                           some of them, images ``indices`` of ``maps/junk_examples.mrcs``
 ``particles.star``        the particles' own star file with poses, class and half set, for other programs
@@ -60,6 +60,9 @@ classes2d folder
 ``particles.star``        the particles' own star file with class, psi, origin; ``junk.star``: those set aside
 ``clusters.csv``          particle_id, label (of junk -1), probability
 ``checkpoints/*.npz``     finished steps of a classification that is not finished
+consensus folder
+``consensus.json``        verdict, groups, runs, agreement of every two
+``clusters.csv``, ``clusters.json``: as of cluster
 evaluate folder
 ``evaluation.json``       clusters, NMI, AMI, ARI, per map resolution
 ``maps/*_aligned.mrc``    the cluster's map in the frame of its reference
@@ -110,6 +113,7 @@ PLANE_POSES_CSV = "plane_poses.csv"  # train2d with poses: particle_id, psi_deg 
 CLASSES2D_JSON = "classes2d.json"
 CLASSES_MRCS = "classes.mrcs"
 CLASSES_PNG = "classes.png"
+CONSENSUS_JSON = "consensus.json"
 EVALUATION_JSON = "evaluation.json"
 REPORT_HTML = "report.html"
 SCF_JSON = "scf.json"

@@ -32,8 +32,8 @@ def states_section(folder: str) -> Section:
     body = table(["state", "particles", "share", "FSC 0.143", "FSC 0.5", "of Nyquist", "half maps",
                   "map and half maps"], [
         (state_name(row.label), row.n_particles, f"{100 * row.fraction:.1f} %", *resolutions(row.of_state.halves),
-         wording.halves_text(row.of_state.halves, row.of_state.proof), ", ".join((row.file, *row.of_state.files)))
-        for row in rows])
+         wording.with_ring(wording.halves_text(row.of_state.halves, row.of_state.proof)),
+         ", ".join((row.file, *row.of_state.files))) for row in rows])
     body += f'<div class="cards">{"".join(card(folder, row) for row in rows)}</div>'
     body += ('<p class="note">Maps are reconstructions of all images of a state, unfiltered, inside a soft sphere, '
              "all in the frame and hand of the largest state; whether that hand is the true one is not determined. "
@@ -77,7 +77,7 @@ def evidence(details: StatesSummary) -> list[tuple[str, str]]:
         rows.append(("orientation that an unseen image leaves open", f"{null.open_deg:.0f} degrees on average"))
     rows += [("the same of starts", f"from {wording.start_text(row)}") for row in details.starts]
     if details.masks:
-        rows.append(("where the maps end", wording.mask_text(details.masks)))
+        rows.append(("where the maps end", wording.with_ring(wording.mask_text(details.masks))))
     rows += [("a start within a state", wording.restart_text(row)) for row in details.restarts]
     rows += [("groups of the images of one state", wording.landscape_text(row)) for row in details.landscapes]
     if details.contrast_spread:

@@ -12,31 +12,25 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
-from ...contract import result_files
-from ...contract.analysis_records import ConsensusGroup, ConsensusRun, ConsensusSummary
+from ...contract import result_files, run_json
+from ...contract.analysis_records import ComparedRun, ConsensusGroup, ConsensusSummary, RunPair
 from ...contract.errors import ConfigError, DataError
 from ...contract.labels import UNASSIGNED
 from ...contract.record import write_record, write_records
 from ...contract.records import ClusterRow
-from ...contract.setting import check_settings, setting
+from ...contract.setting import check_settings
+from ...contract.settings import ConsensusRun
+from ...contract.status import update_status
 from ...data.particle_tables import read_cluster_rows, read_clusters
 from ...data.run_images import row_ids_of
 from ...latent.stability import STABLE
 
-CONSENSUS_JSON = "consensus.json"
 _UNMATCHED = -2  # a group that has no partner in the chosen run
-
-
-@dataclass(frozen=True)
-class ConsensusOptions:
-    """Which runs."""
-
-    clusters: tuple[str, ...] = setting((), "Results folders of cluster or states on the same particles; 3 or more, "
-                                        "an odd number", path=True, required=True, metavar="DIR")
 
 
 @dataclass(frozen=True)
@@ -130,7 +124,23 @@ def moved(row: ClusterRow, source: Path, out_dir: Path) -> ClusterRow:
     return replace(row, file=there([row.file])[0], state=state)
 
 
-def run_consensus(options: ConsensusOptions, out_dir: Path) -> ConsensusSummary:
+def pairs_of(labels: np.ndarray) -> list[RunPair]:
+    """How far every two rows of ``labels (r, n)`` agree; what either leaves in no group is left out.
+
+    0 where no particle is in a group of both.
+    """
+    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
+    made = []
+    for a, b in combinations(range(len(labels)), 2):
+        both = (labels[[a, b]] != UNASSIGNED).all(0)
+        scores = [float(score(labels[a, both], labels[b, both])) if both.any() else 0.0
+                  for score in (adjusted_rand_score, normalized_mutual_info_score)]
+        made.append(RunPair([a, b], int(both.sum()), *scores))
+    return made
+
+
+def run_consensus(options: ConsensusRun, out_dir: Path) -> ConsensusSummary:
     """Write ``clusters.csv``, ``clusters.json`` and ``consensus.json``; returns what the last holds.
 
     ``clusters.json`` names the maps of the run that agrees best with the others. Raises ConfigError or DataError.
@@ -154,15 +164,21 @@ def run_consensus(options: ConsensusOptions, out_dir: Path) -> ConsensusSummary:
             rows.append(replace(moved(old[c], source, out_dir), n_particles=n_here, fraction=n_here / len(ids)))
     counts = [int(row.max()) + 1 for row in labels]
     undecided = float((agreed.label == UNASSIGNED).mean())
-    runs = [ConsensusRun(str(folder), count, float(value))
+    runs = [ComparedRun(str(folder), count, float(value))
             for folder, count, value in zip(folders, counts, agreed.agreement, strict=True)]
-    summary = ConsensusSummary(verdict(groups, counts, undecided), str(source), groups, undecided, runs)
+    summary = ConsensusSummary(verdict(groups, counts, undecided), str(source), groups, undecided, runs,
+                               pairs_of(labels), float((agreed.share == 1).mean()))
+    run_json.write_run(options, out_dir / result_files.RUN_JSON)
     result_files.write_csv(out_dir / result_files.CLUSTERS_CSV, ["particle_id", "label", "probability"],
                            [list(row) for row in zip(ids.tolist(), agreed.label.tolist(), agreed.share.tolist(),
                                                      strict=True)])
     write_records(out_dir / result_files.CLUSTERS_JSON, rows)
-    write_record(out_dir / CONSENSUS_JSON, summary)
+    write_record(out_dir / result_files.CONSENSUS_JSON, summary)
+    update_status(out_dir, state="finished", command=options.command, stage="finished", error=None,
+                  n_particles=len(ids), verdict=summary.verdict)
     print(f"verdict: {summary.verdict}")
+    for pair in summary.pairs:
+        print(f"runs {pair.runs[0] + 1} and {pair.runs[1] + 1}: ARI {pair.ari:.2f}, NMI {pair.nmi:.2f}")
     for group in groups:
         print(f"group {group.label + 1}: {group.n_particles} particles, found in {group.found_in} of "
               f"{len(folders)} runs, overlap {group.stability:.2f}", flush=True)

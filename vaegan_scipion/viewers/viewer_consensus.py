@@ -1,0 +1,105 @@
+"""Results of compare runs: how far every two runs agree, how often each group came back, the report."""
+from typing import Any, Callable, Dict, List
+
+import numpy as np
+import pyworkflow.protocol.params as params
+from matplotlib.figure import Figure
+
+from ..engine.vaegan_engine.contract.analysis_records import ConsensusSummary
+from ..engine.vaegan_engine.contract.labels import CLUSTERS, STATES, Naming
+from ..protocols import VaeganProtConsensus
+from .viewer_base import VaeganViewer
+
+STABLE = 0.75  # overlap of a group that is taken to be stable (Hennig 2007)
+
+
+class VaeganConsensusViewer(VaeganViewer):
+    """Viewer of compare runs."""
+
+    _label = "viewer comparison"
+    _targets = [VaeganProtConsensus]
+    DRAWINGS = ("showAnswer", "showPairs", "showGroups")
+
+    def _defineParams(self, form: Any) -> None:
+        form.addSection(label="Visualization")
+        form.addParam("showAnswer", params.LabelParam, label="Answer", help="What the runs agree on, in one sentence.")
+        form.addParam("showPairs", params.LabelParam, label="Agreement of every two runs",
+                      help="Adjusted Rand index: 1 where the groups are the same, 0 where they agree by chance.")
+        form.addParam("showGroups", params.LabelParam, label="How often each group came back",
+                      help="Overlap of each group with its partner in each run: particles in both over all of the two.")
+        form.addParam("showTable", params.LabelParam, label="Particles that all runs agree on",
+                      help="The output set as a table.")
+        form.addParam("showReport", params.LabelParam, label="Report in the browser",
+                      help="One HTML file to keep or to send: extra/report/report.html.")
+        self._add_save_button(form)
+
+    def _getVisualizeDict(self) -> Dict[str, Callable[..., List[Any]]]:
+        return {"showAnswer": self._answer, "showPairs": self._pairs, "showGroups": self._groups,
+                "showTable": lambda _name=None: self.table_view("outputParticles"), "showReport": self._report,
+                "savePictures": self._save_pictures}
+
+    def _answer(self, _name: Any = None) -> List[Any]:
+        made = self.protocol.readConsensus()
+        return self.sentence_view(f"Of {len(made.runs)} runs compared: {made.verdict}. {100 * made.agreed_frac:.1f} % "
+                                  "of the particles are in the same group in all of them.")
+
+    def _run_names(self) -> List[str]:
+        return [run.getRunName() for run in self.protocol.getRuns()]
+
+    def _naming(self) -> Naming:
+        return STATES if self.protocol.hasStates() else CLUSTERS
+
+    def _pairs(self, _name: Any = None) -> List[Any]:
+        made = self.protocol.readConsensus()
+        return self.figure_view(draw_pairs, made, self._run_names(), title="Agreement of runs",
+                                size_in=(3.4 + 1.1 * len(made.runs), 2.6 + 0.7 * len(made.runs)))
+
+    def _groups(self, _name: Any = None) -> List[Any]:
+        made = self.protocol.readConsensus()
+        if not made.groups:
+            return [self.errorMessage("The run that agrees best with the others has no group.", "Nothing to show")]
+        return self.figure_view(draw_groups, made, self._run_names(), self._naming(), title="Groups that came back",
+                                size_in=(7.0, 1.6 + 0.28 * len(made.groups) * (len(made.runs) + 1)))
+
+    def _report(self, _name: Any = None) -> List[Any]:
+        return self.report_view(None, consensus=self.protocol)
+
+
+def draw_pairs(figure: Figure, made: ConsensusSummary, names: List[str]) -> Figure:
+    """A square per two runs with their adjusted Rand index, darker where they agree."""
+    n = len(made.runs)
+    ari = np.eye(n)
+    for pair in made.pairs:
+        ari[pair.runs[0], pair.runs[1]] = ari[pair.runs[1], pair.runs[0]] = pair.ari
+    axes = figure.add_subplot()
+    shown = axes.imshow(ari, cmap="Blues", vmin=0, vmax=1)
+    for row in range(n):
+        for column in range(n):
+            axes.text(column, row, "" if row == column else f"{ari[row, column]:.2f}", ha="center", va="center",
+                      color="white" if ari[row, column] > 0.6 else "black")
+    short = [name if len(name) <= 24 else f"{name[:22]}..." for name in names]
+    axes.set_xticks(range(n), short, rotation=30, ha="right", fontsize=8)
+    axes.set_yticks(range(n), short, fontsize=8)
+    axes.set_title("adjusted Rand index of every two runs", fontsize=10)
+    figure.colorbar(shown, ax=axes, fraction=0.04)
+    figure.tight_layout()
+    return figure
+
+
+def draw_groups(figure: Figure, made: ConsensusSummary, names: List[str], naming: Naming) -> Figure:
+    """Bars of each group's overlap with its partner in every run; a line where a group is taken to be stable."""
+    axes, height, ticks = figure.add_subplot(), 0.0, []
+    for group in made.groups:
+        ticks.append(height + 0.5 * (len(names) - 1))
+        for overlap, name in zip(group.overlap, names):
+            axes.barh(height, overlap, color=naming.colour(group.label), height=0.8)
+            axes.text(0.01, height, name[:40], va="center", fontsize=7)
+            height += 1
+        height += 0.6
+    axes.axvline(STABLE, color="black", linestyle="--", linewidth=0.8)
+    axes.set_yticks(ticks, [f"{naming.name(group.label)}\n{group.n_particles} particles" for group in made.groups],
+                    fontsize=8)
+    axes.set(xlim=(0, 1.02), xlabel=f"overlap with its partner in each run (stable from {STABLE:g} on)")
+    axes.invert_yaxis()
+    figure.tight_layout()
+    return figure
