@@ -9,7 +9,7 @@ from typing import Any, Dict, List
 import pyworkflow.protocol.params as params
 from pwem.objects import SetOfClasses3D, SetOfFSCs, SetOfParticles, SetOfVolumes
 
-from ..constants import FULLRES_DIR, PARTICLES_STAR
+from ..constants import FULLRES_DIR, MASK_MRC, PARTICLES_STAR
 from ..convert.from_engine import Picture, enabled_ids, new_picture_item
 from ..convert.poses import pose_matrices, read_poses
 from ..convert.same_particles import why_others
@@ -20,7 +20,9 @@ from ..engine.vaegan_engine.contract.record import read_record
 from ..engine.vaegan_engine.contract.records import StatesSummary
 from ..engine.vaegan_engine.contract.settings import FullresRun
 from ..engine.vaegan_engine.contract.status import read_status
+from ..engine.vaegan_engine.contract.wording import with_ring
 from ..engine_run import EngineError, has_result, result_file
+from . import mask_field
 from .form_settings import add_setting, problems_of, values_of
 from .protocol_base import file_digest, set_digest, validate_particles
 from .protocol_states import VaeganProtStates
@@ -65,13 +67,15 @@ class VaeganProtFullres(VaeganProtStates):
                       label="Particles at full size",
                       help="The same particles (ids), extracted again in a larger box or with smaller pixels, centred "
                            "alike. Empty = those of the states.")
+        mask_field.add_field(form, "the states' maps")
         for name in SETTINGS:
             add_setting(form, FullresRun, name, expertLevel=params.LEVEL_ADVANCED)
         self._defineComputeParams(form)
 
     # --------------------------- INSERT steps functions ---------------------------
     def _insertAllSteps(self) -> None:
-        digest = f"{set_digest(self.getParticles())} {file_digest(self._statesTable())}"
+        digest = " ".join([set_digest(self.getParticles()), file_digest(self._statesTable()),
+                           mask_field.digest_of(self.getMask())])
         settings = json.dumps(run_json.to_dict(self._getSettings()))
         self._insertFunctionStep(self.convertInputStep, digest, needsGPU=False)
         self._insertFunctionStep(self.fullresStep, digest, settings)
@@ -84,6 +88,7 @@ class VaeganProtFullres(VaeganProtStates):
         if path.exists() and path.read_text() != now:
             shutil.rmtree(self.getStatesDir(), ignore_errors=True)  # rounds of states that were run again since
         path.write_text(now)
+        mask_field.write_mask(self.getMask(), self._getExtraPath(), self.getStatesDir())
 
     def fullresStep(self, digest: str, settings: str) -> None:
         self._runEngine(self._getSettings(), "fullres", FULLRES_DIR)
@@ -135,6 +140,7 @@ class VaeganProtFullres(VaeganProtStates):
         if missing:
             problems.append(f"Particle {missing[0]} of the states is not among the particles at full size "
                             f"({len(missing)} are missing). Give the same particles, with the same ids.")
+        problems += mask_field.problems(self.getMask(), (box_ang(particles), states_box_ang(states)))
         if self.inputParticles.get() is not None and before is not None:
             problems += validate_same_flips(particles, before, "the states")
             problems += filter(None, [why_others(before, particles, used)])
@@ -149,17 +155,17 @@ class VaeganProtFullres(VaeganProtStates):
             if not stage:
                 return ["The states are not refined yet."]
             return [f"Running: {stage}" if self.isActive() else f"Stopped at: {stage}. Continue goes on from there."]
-        return [f"state {state.label + 1}: {state.n_particles} particles, {state.resolution_ang:.1f} A at FSC 0.143 "
-                f"(before: {state.resolution_before_ang:.1f} A)"
+        return [f"state {state.label + 1}: {state.n_particles} particles, {state.resolution_ang:.1f} Å at FSC 0.143 "
+                f"(before: {state.resolution_before_ang:.1f} Å)"
                 + ("" if state.proven else ", not proven: shared by the half maps") + f"; {b_text(state)}"
                 for state in self.readStates()]
 
     def _methods(self) -> List[str]:
         if not self.hasAttribute("outputVolumes") or not has_result(self.getStatesDir(), result_files.FULLRES_JSON):
             return []
-        found = "; ".join(f"state {state.label + 1}: {state.resolution_ang:.1f} A" for state in self.readStates())
+        found = "; ".join(f"state {state.label + 1}: {state.resolution_ang:.1f} Å" for state in self.readStates())
         return [f"The poses of {self.outputParticles.getSize()} particles were refined locally at full size (box "
-                f"{self.readFullres().box_px} px of {self.getMapPixelSize():.2f} A), independent half sets apart, with "
+                f"{self.readFullres().box_px} px of {self.getMapPixelSize():.2f} Å), independent half sets apart, with "
                 f"a prior on the signal [Scheres2012]. Resolution by FSC 0.143, corrected for the mask: {found}."]
 
     # --------------------------- UTILS functions ---------------------------
@@ -188,6 +194,10 @@ class VaeganProtFullres(VaeganProtStates):
         """None: it begins with states."""
         return None
 
+    def getMask(self) -> Any:
+        """The mask of the maps that was given here; where there is none, that of the states counts."""
+        return self.inputMask.get()
+
     def getSearch(self) -> Any:
         """The run of find states and poses that it began with."""
         return self.inputStates.get()
@@ -209,7 +219,7 @@ class VaeganProtFullres(VaeganProtStates):
         """The form as settings of the engine, paths relative to extra/."""
         folder = os.path.relpath(self.inputStates.get().getStatesDir(), self._getExtraPath())
         return FullresRun(states_dir=folder, particles=PARTICLES_STAR, **values_of(self, FullresRun, SETTINGS),
-                          compute=self._getCompute())
+                          mask="" if self.getMask() is None else MASK_MRC, compute=self._getCompute())
 
 
 def same_part(settings: Dict[str, Any], before_ang: float, now_ang: float) -> Dict[str, Any]:
@@ -230,6 +240,12 @@ def box_ang(particles: Any) -> float:
     return 0.0 if particles is None else float(particles.getXDim() * particles.getSamplingRate())
 
 
+def states_box_ang(states: Any) -> float:
+    """Width of the box that the maps of states have in A."""
+    figures = states.readClusterRows()[0].of_state
+    return float(2 * (len(figures.halves.fsc) - 1) * figures.voxel_size_ang)
+
+
 def in_states(states: Any) -> List[int]:
     """Ids of the particles that are in a state."""
     return [i for i, pose in read_poses(states.getStatesDir()).items() if pose.label != UNASSIGNED]
@@ -238,5 +254,5 @@ def in_states(states: Any) -> List[int]:
 def b_text(state: FullresState) -> str:
     """How a map was sharpened, in words."""
     if state.b_factor_ang2 is None:
-        return state.b_factor_from
-    return f"sharpened by B = {state.b_factor_ang2:.0f} A^2 ({state.b_factor_from})"
+        return with_ring(state.b_factor_from)
+    return f"sharpened by B = {state.b_factor_ang2:.0f} Å² ({with_ring(state.b_factor_from)})"

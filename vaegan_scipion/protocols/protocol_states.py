@@ -10,7 +10,7 @@ from pwem.objects import FSC, SetOfClasses3D, SetOfFSCs, SetOfParticles, SetOfPa
 from pwem.protocols import ProtFlexBase
 from pyworkflow.object import Float, Integer
 
-from ..constants import PARTICLES_STAR, PROGRAM_NAME, STATES_DIR
+from ..constants import MASK_MRC, PARTICLES_STAR, PROGRAM_NAME, STATES_DIR
 from ..convert.from_engine import Picture, new_picture_item, set_location
 from ..convert.motions import fill_motion
 from ..convert.poses import Pose, pose_matrices, read_poses
@@ -23,7 +23,7 @@ from ..engine.vaegan_engine.contract.settings import DataConfig, StatesRun, Trai
 from ..engine.vaegan_engine.contract.status import read_status
 from ..engine_run import has_result, result_file
 from ..prepared_images import taken_note
-from . import stage_resolutions, symmetry_fields
+from . import mask_field, stage_resolutions, symmetry_fields
 from .box_field import LABELS, add_box, chosen_box_px, data_problems, data_values, too_large
 from .cost_note import add_cost_line, cost_note
 from .form_settings import add_setting, optional, problems_of, values_of
@@ -99,6 +99,7 @@ class VaeganProtStates(VaeganProtBase, ProtFlexBase):
         add_setting(form, StatesRun, "particle_diameter_ang", "The wizard shows it on your particles")
         add_setting(form, DataConfig, "invert_contrast")
         symmetry_fields.add_fields(form)
+        mask_field.add_field(form, "their alignment", condition="useAlignment", expertLevel=advanced)
         add_setting(form, DataConfig, "ignore_ctf", expertLevel=advanced)
         form.addSection(label="Search")
         add_setting(form, StatesRun, "n_maps")
@@ -115,14 +116,17 @@ class VaeganProtStates(VaeganProtBase, ProtFlexBase):
         # Continue compares the arguments of each step alone: whatever matters goes to all of them
         settings = json.dumps([
             run_json.to_dict(self._getSettings()),
-            file_digest(os.path.join(clustering.getClustersDir(), result_files.CLUSTERS_JSON)) if clustering else ""])
-        self._insertFunctionStep(self.convertInputStep, digest, self.useAlignment.get(), needsGPU=False)
+            file_digest(os.path.join(clustering.getClustersDir(), result_files.CLUSTERS_JSON)) if clustering else "",
+            mask_field.digest_of(self.getMask())])
+        self._insertFunctionStep(self.convertInputStep, digest, self.useAlignment.get(),
+                                 mask_field.digest_of(self.getMask()), needsGPU=False)
         self._insertFunctionStep(self.statesStep, digest, settings)
         self._insertFunctionStep(self.createOutputStep, digest, settings, needsGPU=False)
 
     # --------------------------- STEPS functions ---------------------------
-    def convertInputStep(self, digest: str, aligned: bool) -> None:
+    def convertInputStep(self, digest: str, aligned: bool, mask: str) -> None:
         self._convertAnew(self.inputParticles.get(), self.getStatesDir(), aligned)
+        mask_field.write_mask(self.getMask(), self._getExtraPath(), self.getStatesDir())
 
     def statesStep(self, digest: str, settings: str) -> None:
         self._runEngine(self._getSettings(), "states", STATES_DIR)
@@ -235,7 +239,9 @@ class VaeganProtStates(VaeganProtBase, ProtFlexBase):
     def _validateSizes(self, particles: Any) -> List[str]:
         """What is wrong with box and diameter for these particles."""
         diameter_ang = optional(self, "particleDiameterAng")
-        return (too_large(self, particles) + validate_diameter(diameter_ang, kept_box_ang(self, particles))
+        kept_ang, whole_ang = kept_box_ang(self, particles), particles.getXDim() * particles.getSamplingRate()
+        return (too_large(self, particles) + validate_diameter(diameter_ang, kept_ang)
+                + mask_field.problems(self.getMask(), (kept_ang, whole_ang))
                 or stage_resolutions.problems(self, particles))
 
     def _validateClusters(self, particles: Any) -> List[str]:
@@ -257,7 +263,7 @@ class VaeganProtStates(VaeganProtBase, ProtFlexBase):
         rate, box_px = self._expectedPixelSize(particles), chosen_box_px(self, particles)
         if before.data.box_px != box_px or abs(clustering.getMapPixelSize() / rate - 1) > PIXEL_TOLERANCE:
             return [f"The clusters of '{name}' have maps of {before.data.box_px} px of "
-                    f"{clustering.getMapPixelSize():.3f} A; here it would be {box_px} px of {rate:.3f} A. "
+                    f"{clustering.getMapPixelSize():.3f} Å; here it would be {box_px} px of {rate:.3f} Å. "
                     "Use the box and the part kept of that training, or no clusters."]
         return []
 
@@ -292,7 +298,7 @@ class VaeganProtStates(VaeganProtBase, ProtFlexBase):
             return []
         particles = self.inputParticles.get()
         return [f"States and poses of {self.outputParticles.getSize()} of {count_enabled(particles)} "
-                f"particles (box {chosen_box_px(self, particles)} px of {self.getMapPixelSize():.2f} A) were found by "
+                f"particles (box {chosen_box_px(self, particles)} px of {self.getMapPixelSize():.2f} Å) were found by "
                 f"expectation maximisation over poses [Scheres2012], starting from {self._startText()}"
                 f"{symmetry_fields.methods_text(self.readSummary())}: {self.readSummary().verdict}."]
 
@@ -349,6 +355,10 @@ class VaeganProtStates(VaeganProtBase, ProtFlexBase):
         """The clusters to start from; None where there are none, or where poses are given."""
         return None if self.useAlignment else self.inputClusters.get()
 
+    def getMask(self) -> Any:
+        """The mask of the maps; None where there is none, or where poses are searched."""
+        return self.inputMask.get() if self.useAlignment else None
+
     def getSearch(self) -> Any:
         """The run of find states and poses that the states are of: this one."""
         return self
@@ -367,6 +377,7 @@ class VaeganProtStates(VaeganProtBase, ProtFlexBase):
         folder = os.path.relpath(clustering.getClustersDir(), self._getExtraPath()) if clustering is not None else ""
         shells = stage_resolutions.shells(self, particles) if particles is not None else {}
         return StatesRun(data=data, clusters_dir=folder, **values_of(self, StatesRun, SEARCH), **shells,
+                         mask="" if self.getMask() is None else MASK_MRC,
                          symmetry=symmetry_fields.symmetry(self), relax_symmetry=symmetry_fields.relaxed(self),
                          compute=self._getCompute())
 

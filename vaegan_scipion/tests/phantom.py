@@ -10,8 +10,8 @@ from unittest.mock import patch
 
 import mrcfile
 import numpy as np
-from pwem.objects import Acquisition, CTFModel, Particle, Transform
-from pwem.protocols import EMProtocol, ProtImportParticles
+from pwem.objects import Acquisition, CTFModel, Particle, Transform, VolumeMask
+from pwem.protocols import EMProtocol, ProtImportMask, ProtImportParticles
 from pyworkflow.object import Integer
 from pyworkflow.protocol import STATUS_FINISHED
 from pyworkflow.tests import BaseTest, setupTestProject
@@ -87,6 +87,21 @@ def import_phantom(project, with_ctf=True, poses=False, defocus_offset_ang=0.0, 
             particle._rlnOpticsGroup = Integer(2 if particle_id in OTHER_OPTICS_IDS else 1)
         particles.append(particle)
     protocol._defineOutputs(outputParticles=particles)
+    protocol.setStatus(STATUS_FINISHED)
+    project._storeProtocol(protocol)
+    return protocol
+
+
+def import_mask(project, array, sampling_rate_ang):
+    """A finished import of a mask; its file says nothing of the sampling rate, as many programs' do."""
+    protocol = project.newProtocol(ProtImportMask)
+    project.saveProtocol(protocol)
+    protocol.makePathsAndClean()
+    mask = VolumeMask(location=protocol._getExtraPath("given.mrc"))
+    with mrcfile.new(mask.getFileName()) as mrc:
+        mrc.set_data(np.asarray(array, np.float32))
+    mask.setSamplingRate(sampling_rate_ang)
+    protocol._defineOutputs(outputMask=mask)
     protocol.setStatus(STATUS_FINISHED)
     project._storeProtocol(protocol)
     return protocol
@@ -194,14 +209,17 @@ class ProjectTest(BaseTest):
 
     @classmethod
     def filled(cls, protocol_class, **values):
-        """A form on the CPU; a value that is (protocol, output name) or a protocol becomes a pointer."""
+        """A form on the CPU; (protocol, output name), a protocol or a list of them becomes pointers."""
         if "inputStates" in values:
             values.setdefault("posesFrom", OF_STATES)
         protocol = cls.newProtocol(protocol_class, **{
-            name: value for name, value in values.items() if not isinstance(value, (tuple, EMProtocol))})
+            name: value for name, value in values.items() if not isinstance(value, (tuple, list, EMProtocol))})
         for name, value in values.items():
             if isinstance(value, EMProtocol):
                 getattr(protocol, name).set(value)
+            elif isinstance(value, list):
+                for one in value:
+                    getattr(protocol, name).append(one)
             elif isinstance(value, tuple):
                 getattr(protocol, name).set(value[0])
                 getattr(protocol, name).setExtended(value[1])

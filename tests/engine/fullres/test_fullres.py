@@ -21,7 +21,8 @@ from vaegan_engine.contract.record import read_record, write_record
 from vaegan_engine.contract.records import StatesSummary
 from vaegan_engine.contract.settings import ComputeConfig, DataConfig, FullresRun
 from vaegan_engine.contract.status import read_status, update_status
-from vaegan_engine.data.mrc_files import read_map
+from vaegan_engine.data.given_mask import reach_px
+from vaegan_engine.data.mrc_files import read_map, write_map
 from vaegan_engine.data.particle_tables import read_cluster_rows
 from vaegan_engine.data.pose_table import SYMMETRY, read_poses
 from vaegan_engine.data.star_files import read_star
@@ -29,7 +30,7 @@ from vaegan_engine.fullres import fullres
 from vaegan_engine.fullres.inputs import open_inputs, with_circle_of
 from vaegan_engine.fullres.relion import PROGRAM, HandOver, script
 from vaegan_engine.fullres.tuning import TUNING
-from vaegan_engine.physics.fsc import fourier_shell_correlation
+from vaegan_engine.physics.fsc import fourier_shell_correlation, soft_sphere_mask
 from vaegan_engine.physics.rotations import euler_to_matrix, rotation_distance_deg
 
 ONE_THREAD = ComputeConfig(device="cpu", threads=1)
@@ -179,6 +180,37 @@ def test_poses_keep_the_symmetry_of_the_states(few, tmp_path):
         assert set(read_star(out / name).text(SYMMETRY)) == {"D2"}
     particles = str(few.parent / "particles" / "particles.star")
     assert read_poses(DataConfig(particles=particles, poses_dir=str(out))).symmetry == "D2"
+
+
+@pytest.mark.parametrize("of_states", [False, True])
+def test_a_mask_that_is_given_holds_maps_and_fsc(few, tmp_path, of_states):
+    """Made in the box of the states, 16 px, or in the particles' own; without another one that of the states counts."""
+    voxel_ang = read_cluster_rows(few)[0].of_state.voxel_size_ang
+    asked, path = FullresRun(states_dir=str(few), compute=ONE_THREAD, max_rounds=1), tmp_path / "mask.mrc"
+    sphere = open_inputs(asked, torch.device("cpu"), TUNING)
+    assert not sphere.mask_given
+    if of_states:
+        write_map(path, soft_sphere_mask(16, 3.0, 3.0), voxel_ang)
+        before = run_json.read_run(few / result_files.RUN_JSON)
+        before = replace(before, mask=str(path), data=replace(before.data, input_poses=True))
+        run_json.write_run(before, few / result_files.RUN_JSON)
+    else:
+        write_map(path, soft_sphere_mask(32, 6.0, 6.0), voxel_ang / 2)
+        asked = replace(asked, mask=str(path))
+    inputs = open_inputs(asked, torch.device("cpu"), TUNING)
+    wanted = soft_sphere_mask(32, 6.0, 6.0)
+    assert inputs.mask_given and float((inputs.mask - torch.from_numpy(wanted)).abs().max()) < 0.15
+    assert fullres.settings_of(asked, inputs) != fullres.settings_of(asked, sphere)
+    state = fullres.run_fullres(asked, tmp_path / "out", tuning=TUNING_HERE).states[0]
+    for file in (state.map_file, state.sharpened_file):
+        assert not read_map(tmp_path / "out" / file)[0][inputs.mask.numpy() == 0].any()
+    np.testing.assert_array_equal(read_map(tmp_path / "out" / state.mask_file)[0], inputs.mask.numpy())
+    row, = read_cluster_rows(tmp_path / "out")
+    halves = np.stack([read_map(tmp_path / "out" / file)[0] for file in state.half_files])
+    in_mask = fourier_shell_correlation(*(halves * inputs.mask.numpy()))
+    np.testing.assert_allclose(row.of_state.proof.fsc_masked, in_mask, atol=1e-4)
+    diameter_ang = 2 * reach_px(inputs.mask) * voxel_ang / 2
+    assert f"--particle_diameter {diameter_ang:.0f} " in (tmp_path / "out" / state.relion_file).read_text()
 
 
 def test_memory_is_told_beforehand():

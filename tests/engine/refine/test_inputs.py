@@ -53,6 +53,7 @@ def test_the_circle_has_the_diameter_in_ang(star, tmp_path, crop_frac):
     ({"particle_diameter_ang": 2.0}, "particle_diameter_ang is 2; the kept part"),
     ({"data": DataConfig(particles="p.star", poses_dir="/states")}, r"poses_dir is /states\. Leave it empty"),
     ({"clusters_dir": "/c", "data": DataConfig(particles="p.star", input_poses=True)}, "there is no start from maps"),
+    ({"mask": "/m.mrc"}, r"mask is /m\.mrc, but poses are searched .*Give particle_diameter_ang in its place, or"),
     ({"max_shift_frac": 0.7}, "max_shift_frac is 0.7")])
 def test_what_does_not_go_together_is_refused(star, changes, message):
     with pytest.raises(ConfigError, match=message):

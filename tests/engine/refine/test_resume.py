@@ -255,10 +255,13 @@ def test_a_broken_checkpoint_is_named(tmp_path):
         steps.read("first_states")
 
 
-def test_other_poses_of_the_same_particles_are_other_settings(small_run, tmp_path):
+def test_other_poses_or_masks_of_the_same_particles_are_other_settings(small_run, tmp_path):
     run = with_data(small_run[0])
     cache = open_images(run, tmp_path, True)
     poses = GivenPoses(torch.eye(3).expand(len(cache), 3, 3), torch.zeros(len(cache), 2))
     turned, moved = replace(poses, rotations=poses.rotations.flip(1)), replace(poses, shifts_px=torch.ones(1))
     made = [settings_of(run, cache, None, one) for one in (None, poses, turned, moved)]
+    made += [settings_of(replace(run, mask="/mask.mrc"), cache, None, None, mask)
+             for mask in (torch.ones(4, 4, 4), torch.zeros(4, 4, 4))]
+    assert "/mask.mrc" not in map(str, made[-1].values())  # a folder may be moved
     assert all(one != other for place, one in enumerate(made) for other in made[:place])

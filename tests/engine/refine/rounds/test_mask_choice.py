@@ -2,15 +2,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
-from refine_particles import PIXEL_SIZE_ANG, blobs, problem_of, simulated
+from refine_particles import PIXEL_SIZE_ANG, RUN, blobs, problem_of, simulated
 from vaegan_engine.contract import wording
 from vaegan_engine.contract.records import MaskRow
 from vaegan_engine.physics.fourier_band import make_band
-from vaegan_engine.refine.rounds import mask_choice
+from vaegan_engine.refine.rounds import mask_choice, rounds
+from vaegan_engine.refine.rounds.evidence import Evidence
 from vaegan_engine.refine.states import State
 
 CPU = torch.device("cpu")
@@ -57,6 +59,25 @@ def test_states_count_by_their_images(monkeypatch):
     rows = mask_choice.rate_masks(problem_of(data), some, mask_choice.candidate_masks(24, 0.3, CPU), 6.0)
     assert [row.misfit for row in rows] == pytest.approx([330 / 300, 320 / 300, 315 / 300])
     assert rows[2].kept
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_mask_that_was_given_is_kept_and_rated(cut):
+    """About the particle and its arm it is better than any sphere; without the arm a sphere that holds it is better."""
+    data, state = particles(24, 0.24)
+    seen = state.map > 0.02 * state.map.max()
+    seen[..., 16:] &= not cut
+    problem = problem_of(data, particle_radius_frac=0.30, mask=seen.float(), run=replace(RUN, mask="/mask.mrc"))
+    rows = mask_choice.rate_given(problem, [state], mask_choice.candidate_masks(24, 0.30, CPU), 6.0)
+    assert [row.kept for row in rows] == [row.given for row in rows] == [False, False, False, True]
+    assert (rows[3].misfit > min(row.misfit for row in rows)) == cut
+    text = wording.mask_text(rows)
+    assert text.startswith(f"mask: as given, out to {rows[3].radius_ang:.0f} A (misfit of unseen images")
+    assert ("may reach past the mask" in text) == cut
+    evidence = Evidence(0.0, 0.0)
+    this = rounds.Round(problem, 0, torch.Generator(), Mock(step=lambda name, make, rng: make()))
+    chosen, told = rounds.choose_mask(this, [state], evidence)
+    assert torch.equal(chosen.problem.mask, problem.mask) and told.masks[3].given
 
 
 def test_words_say_what_to_do_at_the_edge():

@@ -259,6 +259,7 @@ class MaskRow:
     radius_ang: float  # where it begins to fall
     misfit: float  # of unseen images
     kept: bool
+    given: bool = False  # the user's, kept whatever its misfit; its radius is that of its farthest voxel
 
 
 @dataclass(frozen=True)

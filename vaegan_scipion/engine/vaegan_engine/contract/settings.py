@@ -64,8 +64,7 @@ class ModelConfig:
     n_normal: int = setting(0, "Gaussian coordinates of z", low=0, high=1000)
     n_basis: int = setting(8, "With poses: maps that are combined, at least n_normal", low=1, high=1000)
     homogeneous: bool = setting(False, "One structure: no encoder, z is a constant vector of n_normal ones")
-    temperature: float = setting(8.0, "Of the posterior over categories: networks trained on generated images are too "
-                                 "sure", low=1, high=100)
+    temperature: float = setting(8.0, "Of the posterior over categories; networks are too sure", low=1, high=100)
     pose_prior: Literal["uniform", "camera", "none"] = setting(
         "uniform", "Of generated images; in 2D of their angle. camera: a network trained with the generator; "
         "none, 2D: the angle is left to z")
@@ -153,8 +152,7 @@ class TrainRun:
     command: Literal["train2d", "train3d"] = fixed("train3d")
     preset: str = setting(
         "fast", "fast learns in minutes to hours; others are settings of the original work and its ablations, days on "
-        "a GPU: 'vaegan presets' explains each",
-        label="Preset")
+        "a GPU: 'vaegan presets' explains each", label="Preset")
     data: DataConfig = section(DataConfig, shown=("particles", "stack", "max_images", "box_px", "crop_frac",
                                                   "prepared_dir", "poses_dir", "input_poses"))
     model: ModelConfig = section(ModelConfig, shown=())
@@ -216,8 +214,7 @@ class TraverseRun:
     clusters_dir: str = setting("", "Results folder of cluster", path=True, required=True)
     run_dir: str = setting("", "Results folder of the training", path=True, required=True)
     n_components: int = setting(1, "Of each cluster", label="Principal components", low=1, high=1000)
-    n_points: int = setting(7, "Maps made along each principal component", label="Points per component", low=1,
-                            high=10**4)
+    n_points: int = setting(7, "Maps along each principal component", label="Points per component", low=1, high=10**4)
     low_percentile: float = setting(5.0, "Where the first point lies among the particles of the cluster",
                                     label="First point (percentile)", low=0, high=100)
     high_percentile: float = setting(95.0, "Where the last point lies among the particles of the cluster",
@@ -254,6 +251,9 @@ class StatesRun:
         0.0, "Of the soft circle through which images are seen: noise takes the place of what lies outside, so that "
         "neighbours do not decide the poses", label="Diameter of the images' mask", unit="A", low=1, high=1e5,
         zero="the particle's diameter and the largest shift to both sides; no mask where no diameter is given")
+    mask: str = setting("", "With input_poses, in their frame: soft mask about the whole particle, 0 to 1, made in the "
+                        "particles' box. Maps end there, and their FSC is taken in it. Empty = a sphere as wide as "
+                        "unseen images ask", label="Mask", path=True, metavar="MRC")
     symmetry: str = setting(
         "C1", "Point group of the particle with RELION's axes: C1, C4, D2, T, O, I (= I2), I1. Maps are held to it; "
         "a state that breaks it is found by relax_symmetry", label="Symmetry", metavar="GROUP")
@@ -261,18 +261,15 @@ class StatesRun:
         "", "With input_poses and symmetry C1: the poses are right up to this group, which states may break; each "
         "particle chooses among those that show the same. Empty = the poses are right as they are",
         label="Symmetry to relax", metavar="GROUP")
-    run_dir: str = setting("", "In place of particles: results folder of a training, whose prepared images are taken",
-                           path=True)
-    clusters_dir: str = setting("", "Results folder of cluster: start from its maps; empty = random maps alone",
-                                path=True)
+    run_dir: str = setting("", "In place of particles: results folder of a training, for its images", path=True)
+    clusters_dir: str = setting("", "Results folder of cluster, to start from its maps too; empty = none", path=True)
     max_shift_frac: float = setting(0.1, "How far particles may be off centre, as fraction of the kept box",
                                     label="Largest shift / box", low=0, high=0.5)
     n_maps: int = setting(3, "Maps that are tried beside the best start, for particles that share no frame; 1 = none. "
-                            "The number of states does not depend on it", label="Maps to try", low=1, high=32)
+                          "The number of states does not depend on it", label="Maps to try", low=1, high=32)
     n_starts: int = setting(
         4, "Starts from one random map each, two for one of a symmetric map; unseen images choose the best. "
-        "More is safer and slower",
-        label="Starts to try", low=1, high=100)
+        "More is safer and slower", label="Starts to try", low=1, high=100)
     start_shells: float = setting(0.0, "Resolution of the start, as box size / resolution. Lower is safer, higher sees "
                                   "more", label="Shells at the start", low=2, zero="by the particle's size, from 10")
     search_shells: float = setting(0.0, "Resolution of the pose search, as box size / resolution; not below that of "
@@ -285,10 +282,9 @@ class StatesRun:
                                label="Steps at the start", low=1, high=10**6)
     search_steps: int = setting(60, "Steps of what goes on from the best start, of twice as many images; more is "
                                 "slower, steadier", label="Steps of the best start", low=1, high=10**6)
-    batch_size: int = setting(128, "Images per step of the start, at most a quarter of all", label="Batch size", low=2,
-                              high=10**5)
-    smallest_frac: float = setting(0.03, "States below this share of the particles are dissolved; always those below "
-                                   "50 particles", label="Smallest state / all", low=0, high=0.5)
+    batch_size: int = setting(128, "Images per step, at most a quarter of all", label="Batch size", low=2, high=10**5)
+    smallest_frac: float = setting(0.03, "States below this share of all particles are dissolved; always below 50",
+                                   label="Smallest state / all", low=0, high=0.5)
     compute: ComputeConfig = section(ComputeConfig)
     contract_version: int = fixed(CONTRACT_VERSION, _VERSION_HELP)
 
@@ -302,6 +298,9 @@ class FullresRun:
     particles: str = setting("", "RELION star file of the same particles at full size, joined by vaeParticleId; "
                              "empty = those of the states", path=True, metavar="STAR")
     stack: str = setting("", "One stack that holds every image, in place of those the star file names", path=True)
+    mask: str = setting("", "In the frame of the states' maps: soft mask about the whole particle, 0 to 1, made in "
+                        "their box or the particles'. Maps end there, and their FSC is taken in it. Empty = that "
+                        "of states, else a sphere, and one of each map for FSC", label="Mask", path=True, metavar="MRC")
     b_factor_ang2: float = setting(
         0.0, "Of the sharpened maps, below 0 as RELION's", label="B-factor", unit="A^2", low=-2000, high=-10,
         zero="by a Guinier fit, where the resolution is finer than 10 A")
@@ -332,13 +331,22 @@ class Classes2dRun:
 
 
 @dataclass(frozen=True)
+class ConsensusRun:
+    """``consensus``: what several runs of ``cluster`` or ``states`` on the same particles agree on."""
+
+    command: Literal["consensus"] = fixed("consensus")
+    clusters: Tuple[str, ...] = setting((), "Results folders of cluster or states on the same particles; 3 or more, "
+                                        "an odd number", path=True, required=True, metavar="DIR")
+    contract_version: int = fixed(CONTRACT_VERSION, _VERSION_HELP)
+
+
+@dataclass(frozen=True)
 class EvaluateRun:
     """``evaluate``: clusters against labels of the particles, maps against reference maps; one of them or both."""
 
     command: Literal["evaluate"] = fixed("evaluate")
     clusters_dir: str = setting("", "Results folder of cluster or states", path=True, required=True)
-    truth_csv: str = setting("", "Labels, such as truth.csv of simulate: columns id and map (or label, state); empty = "
-                             "none", path=True)
+    truth_csv: str = setting("", "Labels, as truth.csv of simulate: columns id and map (or label, state)", path=True)
     maps: Tuple[str, ...] = setting((), "Reference maps, in the order of the labels; a simulated phantom needs none",
                                     path=True, metavar="MRC")
     ceiling_json: str = setting("", "ceiling.json of vaegan ceiling", path=True)
@@ -353,14 +361,10 @@ class EvaluateRun:
 
 @dataclass(frozen=True)
 class ReportRun:
-    """``report``: an analysis, or states, classes or a consensus alone, as one HTML file; an analysis as a picture.
-
-    Folders that are not named are left out.
-    """
+    """``report``: what the named folders hold as one HTML file; an analysis as a picture too."""
 
     command: Literal["report"] = fixed("report")
-    run_dir: str = setting("", "Results folder of the training, with clusters; none for states, classes2d or consensus "
-                           "alone", path=True)
+    run_dir: str = setting("", "Results folder of the training, with clusters; none for what stands alone", path=True)
     clusters_dir: str = setting("", "Results folder of cluster, with that of its training", path=True)
     traverse_dir: str = setting("", "Results folder of traverse", path=True)
     halves_dir: str = setting("", "Results folder of halves", path=True)
@@ -369,8 +373,7 @@ class ReportRun:
     consensus_dir: str = setting("", "Results folder of consensus: several runs compared (page only)", path=True)
     evaluation_dir: str = setting("", "Results folder of evaluate", path=True)
     truth_csv: str = setting("", "truth.csv of simulate (picture only)", path=True)
-    maps: Tuple[str, ...] = setting((), "Reference maps, picture only; with truth_csv, a simulated phantom needs none",
-                                    path=True, metavar="MRC")
+    maps: Tuple[str, ...] = setting((), "Reference maps (picture only); a phantom needs none", path=True, metavar="MRC")
     title: str = setting("", "Heading of the page; empty = the command of the training")
     contract_version: int = fixed(CONTRACT_VERSION, _VERSION_HELP)
 
@@ -390,10 +393,8 @@ class CounterpartRun:
 
 
 AnyRun = Union[TrainRun, EmbedRun, ClusterRun, TraverseRun, HalvesRun, StatesRun, FullresRun, Classes2dRun,
-               EvaluateRun, ReportRun, CounterpartRun]
+               ConsensusRun, EvaluateRun, ReportRun, CounterpartRun]
 RUN_TYPES: Dict[str, Type[Any]] = {
-    "train2d": TrainRun, "train3d": TrainRun, "embed": EmbedRun, "cluster": ClusterRun,
-    "traverse": TraverseRun, "halves": HalvesRun, "states": StatesRun, "fullres": FullresRun,
-    "classes2d": Classes2dRun, "evaluate": EvaluateRun, "report": ReportRun,
-    "counterpart": CounterpartRun,
-}
+    "train2d": TrainRun, "train3d": TrainRun, "embed": EmbedRun, "cluster": ClusterRun, "traverse": TraverseRun,
+    "halves": HalvesRun, "states": StatesRun, "fullres": FullresRun, "classes2d": Classes2dRun,
+    "consensus": ConsensusRun, "evaluate": EvaluateRun, "report": ReportRun, "counterpart": CounterpartRun}

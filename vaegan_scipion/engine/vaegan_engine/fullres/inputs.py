@@ -17,7 +17,8 @@ from ..contract.record import read_record
 from ..contract.records import ClusterRow, StatesSummary
 from ..contract.setting import check_settings
 from ..contract.settings import DataConfig, FullresRun, StatesRun
-from ..contract.symmetry import NO_SYMMETRY
+from ..contract.symmetry import NO_SYMMETRY, is_symmetric
+from ..data.given_mask import MaskBox, check_symmetry, read_mask
 from ..data.particle_tables import read_cluster_rows
 from ..data.particles import ParticleTable, load_particles
 from ..data.pose_table import PoseTable, read_poses
@@ -26,6 +27,7 @@ from ..data.star_files import RelionTable, read_star
 from ..data.streamed_images import StreamedImages
 from ..physics.fsc import soft_sphere_mask
 from ..physics.rotations import euler_to_matrix
+from ..physics.symmetry import group_of
 from ..reconstruction.images import Images
 from ..refine.inputs import with_data
 from .tuning import FullresTuning
@@ -63,6 +65,7 @@ class Inputs:
     shifts_px: Tensor  # (n, 2)
     states: list[StateStart]
     mask: Tensor  # (d, d, d)
+    mask_given: bool  # else it is a sphere
     ids_are_rows_of: str
     background: Callable[[np.ndarray], tuple[float, float]]  # mean and deviation in the stacks of some particles
     symmetry: str = NO_SYMMETRY  # of the states' maps
@@ -104,10 +107,13 @@ def open_inputs(run: FullresRun, device: torch.device, tuning: FullresTuning) ->
     angles_deg = torch.from_numpy(poses.angles_deg[here])
     shifts_px = torch.from_numpy(poses.shifts_ang[here] / table.pixel_size_ang)
     starts = [state_start(row, images) for row in kept]
+    group = group_of(poses.symmetry) if is_symmetric(poses.symmetry) else None
+    given = given_mask(run.mask or before.mask, images, starts, group)
+    mask = sphere_of(folder, starts, images, tuning) if given is None else given
     inputs = Inputs(
         streamed.data, read_star(Path(data.particles)), images, table.row_number[rows] - 1, table.particle_id[rows],
         poses.label[here], half_sets_of(poses, here, folder), euler_to_matrix(*angles_deg.T).float().to(device),
-        shifts_px.float().to(device), starts, mask_of(folder, starts, images, tuning).to(device),
+        shifts_px.float().to(device), starts, mask.to(device), given is not None,
         table.sha256 if table.ids_are_rows else "", lambda some: streamed.background(rows[some]), poses.symmetry,
         table.sha256 + stat_digest([header.path for header in table.headers]))
     for note in table.notes:
@@ -159,7 +165,21 @@ def state_start(row: ClusterRow, images: Images) -> StateStart:
                       int(np.clip(np.ceil(box_ang / proof.shared_ang - 0.01), 1, images.box_px // 2)))
 
 
-def mask_of(folder: Path, starts: list[StateStart], images: Images, tuning: FullresTuning) -> Tensor:
+def given_mask(path: str, images: Images, starts: list[StateStart], group: Tensor | None) -> Tensor | None:
+    """A mask in the particles' own box; None where none was given. ``group`` (g, 3, 3) of symmetric maps.
+
+    It may be made in the states' box. Raises DataError as ``read_mask`` and ``check_symmetry``.
+    """
+    if not path:
+        return None
+    widths_ang = (images.box_px * images.pixel_size_ang, box_of(starts[0].row))
+    mask = read_mask(path, MaskBox(images.box_px, images.pixel_size_ang, widths_ang))
+    if group is not None:
+        check_symmetry(path, mask, group)
+    return mask
+
+
+def sphere_of(folder: Path, starts: list[StateStart], images: Images, tuning: FullresTuning) -> Tensor:
     """The soft sphere that ``states`` kept, in the particles' own box; without one, that of the whole box."""
     before_ang = box_of(starts[0].row)
     summary = read_record(StatesSummary, folder / result_files.STATES_JSON, "states")

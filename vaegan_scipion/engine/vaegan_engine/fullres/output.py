@@ -19,6 +19,7 @@ from ..contract.records import ClusterRow
 from ..contract.settings import FullresRun
 from ..contract.status import update_status
 from ..data import particle_stars
+from ..data.given_mask import reach_px
 from ..data.mrc_files import write_map
 from ..data.particle_tables import read_clusters, rows_of
 from ..data.prepared_images import ParticleCache
@@ -27,7 +28,7 @@ from ..figures import drawing, fsc_curves
 from ..physics.rotations import rotation_distance_deg
 from ..reconstruction.images import spread_rows
 from ..refine.output.particle_output import Table, pose_columns, symmetry_column, write_stars, write_tables
-from .final_maps import FinalMaps, final_maps
+from .final_maps import Envelope, FinalMaps, final_maps
 from .half_set_rounds import Refinement, StateImages, final_half_maps
 from .inputs import Inputs, StateStart
 from .relion import HandOver, write_script
@@ -58,8 +59,8 @@ def write(inputs: Inputs, refined: list[Found], asked: Asked, out_dir: Path) -> 
     rows, states, strip = [], [], []
     for start, (state, refinement) in zip(inputs.states, refined, strict=True):
         update_status(out_dir, stage=f"maps of {state_name(start.label)}")
-        maps = final_maps(final_half_maps(state, refinement), inputs.mask.cpu().numpy(), start.shared_shell,
-                          inputs.images.pixel_size_ang, asked.run.b_factor_ang2)
+        maps = final_maps(final_half_maps(state, refinement), Envelope(inputs.mask.cpu().numpy(), inputs.mask_given),
+                          start.shared_shell, inputs.images.pixel_size_ang, asked.run.b_factor_ang2)
         files = write_maps(maps, start.label, inputs.images.pixel_size_ang, out_dir)
         row = cluster_row(start, maps, files, len(state.rows), inputs)
         rows.append(row)
@@ -150,10 +151,9 @@ def state_record(inputs: Inputs, start: StateStart, refined: Found, maps: FinalM
     files, images = map_files(start.label), inputs.images
     turned_deg, moved_px = changes(inputs, state, refinement)
     flipped = images.ctf[state.rows, 7] != 0
-    radius_px = float(np.count_nonzero(inputs.mask[images.box_px // 2, images.box_px // 2].cpu().numpy() > 0.5)) / 2
     hand_over = HandOver(
         f"state_{start.label + 1:02d}", state_star(start.label), files[0], files[5],
-        2 * radius_px * images.pixel_size_ang, maps.compared.resolution_0143_ang, maps.proof.shared_ang,
+        2 * reach_px(inputs.mask) * images.pixel_size_ang, maps.compared.resolution_0143_ang, maps.proof.shared_ang,
         images.pixel_size_ang, not inputs.data.ignore_ctf, bool(flipped.all()), inputs.data.invert_contrast,
         inputs.background(state.rows[spread_rows(len(state.rows), _SAMPLE)]), inputs.symmetry)
     return FullresState(

@@ -25,6 +25,10 @@ def with_data(run: StatesRun) -> StatesRun:
     if run.data.poses_dir:
         raise ConfigError(f"data.poses_dir is {run.data.poses_dir}.",
                           "Leave it empty; states takes poses from the star file alone (input_poses).")
+    if run.mask and not run.data.input_poses:
+        raise ConfigError(f"mask is {run.mask}, but poses are searched from nothing: the frame that they are found in "
+                          "is not the mask's.", "Give particle_diameter_ang in its place, or particles with poses "
+                          "(input_poses).")
     if run.clusters_dir and run.data.input_poses:
         raise ConfigError(f"clusters_dir is {run.clusters_dir}, and the particles' own poses are to be used: there is "
                           "no start from maps.", "Leave clusters_dir or input_poses out.")

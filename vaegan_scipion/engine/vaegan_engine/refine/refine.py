@@ -34,9 +34,11 @@ from ..contract.record import read_record
 from ..contract.records import StatesSummary
 from ..contract.settings import StatesRun
 from ..contract.symmetry import is_symmetric
+from ..data.given_mask import MaskBox, check_symmetry, read_mask
 from ..data.particle_tables import read_cluster_rows
 from ..data.pose_table import read_poses
 from ..data.prepared_images import ParticleCache
+from ..physics.symmetry import group_of
 from ..reconstruction.masked_images import masked
 from ..runtime import compute, processes
 from ..runtime.journal import Journal
@@ -86,7 +88,8 @@ def run_states(asked: StatesRun, out_dir: Path, resume: bool = False, tuning: Re
         check(run, cache, tuning.min_state)
         problem = problem_of(run, cache, device, tuning, out_dir / result_files.CACHE)
         maps = cluster_maps(run, cache.box_px, cache.pixel_size_ang)
-        steps = Checkpoints(out_dir, settings_of(run, cache, maps, problem.poses), device, resume)
+        steps = Checkpoints(out_dir, settings_of(run, cache, maps, problem.poses,
+                                                 problem.mask if run.mask else None), device, resume)
         if resume and steps.finished():
             print(f"{out_dir}: the refinement is finished")
             return read_record(StatesSummary, out_dir / result_files.STATES_JSON, "states")
@@ -140,10 +143,23 @@ def problem_of(run: StatesRun, cache: ParticleCache, device: torch.device, tunin
         tuning = replace(tuning, mask=capped(tuning.mask, circle_frac, circle, images.box_px))
     smallest_frac = max(run.smallest_frac, tuning.min_state / len(images))
     settings = with_shells(replace(run, smallest_frac=smallest_frac), images, tuning.shells)
-    masks = mask_choice.candidate_masks(images.box_px, circle_frac, device, tuning.mask)
-    problem = Problem(images, settings, masks[tuning.mask.first], cache.half_set, circle_frac,
+    mask = mask_of(run, cache, device)
+    if mask is None:
+        mask = mask_choice.candidate_masks(images.box_px, circle_frac, device, tuning.mask)[tuning.mask.first]
+    problem = Problem(images, settings, mask, cache.half_set, circle_frac,
                       run.max_shift_frac * images.box_px, with_grids(tuning, settings, images), poses)
     return replace(problem, images=images.with_stored(problem.max_shell(1), folder))
+
+
+def mask_of(run: StatesRun, cache: ParticleCache, device: torch.device) -> Tensor | None:
+    """The mask that was given ``(d, d, d)``; None where there is none. Raises DataError."""
+    if not run.mask:
+        return None
+    widths_ang = (cache.box_px * cache.pixel_size_ang, cache.original_box_px * cache.original_pixel_size_ang)
+    mask = read_mask(run.mask, MaskBox(cache.box_px, cache.pixel_size_ang, widths_ang))
+    if is_symmetric(run.symmetry):
+        check_symmetry(run.mask, mask, group_of(run.symmetry))
+    return mask.to(device)
 
 
 def poses_of(run: StatesRun, cache: ParticleCache, device: torch.device) -> GivenPoses | None:

@@ -11,10 +11,15 @@ from ...physics.masked_fsc import conical_fsc, mask_of_map, masked_fsc
 from .half_maps import Halves
 
 
-def halves_proof(halves: Halves, voxel_size_ang: float) -> tuple[MapComparison, HalvesProof]:
-    """FSC of a state's half maps inside a mask made of the map, corrected for it, and what of it is proven."""
+def halves_proof(halves: Halves, voxel_size_ang: float, mask: np.ndarray | None = None
+                 ) -> tuple[MapComparison, HalvesProof]:
+    """FSC of a state's half maps inside a mask, corrected for it, and what of it is proven.
+
+    ``mask`` (d, d, d): one that was given; else it is made of the map.
+    """
     raw = fourier_shell_correlation(*halves.maps)
-    mask = mask_of_map(halves.full, raw)
+    if mask is None:
+        mask = mask_of_map(halves.full, raw)
     curves = masked_fsc(halves.maps, mask, halves.shared_shell)
     box_px, sure = len(halves.full), FSC_THRESHOLDS[0]
     proven = bool(halves.shared_shell + 1 < len(raw) and curves.corrected[1:halves.shared_shell + 2].min() >= sure)

@@ -57,7 +57,8 @@ def write(problem: Problem, cache: ParticleCache, refined: Refined, out_dir: Pat
     rows = []
     for state in order:
         label, n = int(new[state]), int(sizes[state])
-        file, figures = write_state(label, StateResults(refined, state, moving[state], problem.constraint.group),
+        file, figures = write_state(label, StateResults(refined, state, moving[state], problem.constraint.group,
+                                                        problem.mask.cpu().numpy() if problem.settings.mask else None),
                                     cache.pixel_size_ang, out_dir)
         rows.append(ClusterRow(label, n, n / len(cache), [], file, label, state=figures))
     write_pictures(rows, [refined.halves[state] for state in order], out_dir)
@@ -84,14 +85,14 @@ def particle_table(problem: Problem, refined: Refined, new: np.ndarray, moving: 
     aside, contrast = assignment.aside, problem.images.contrast
     codes = np.zeros(len(problem), np.int8) if evidence.junk_reason is None else evidence.junk_reason
     own_log_posterior = assignment.log_posterior[np.arange(len(problem)), assignment.state_of]
-    t = np.full(len(problem), np.nan)
+    t, t_std = np.full((2, len(problem)), np.nan)
     for state, motion in enumerate(moving):
         if motion is not None:
-            t[assignment.members(state)] = motion.t
+            t[assignment.members(state)], t_std[assignment.members(state)] = motion.t, motion.t_std
     return Table(np.where(aside, UNASSIGNED, new[assignment.state_of]), np.where(aside, 0.0, np.exp(own_log_posterior)),
                  pose_table(assignment, problem.images.pixel_size_ang), t,
                  np.ones(len(problem)) if contrast is None else contrast, [REASONS[code] for code in codes],
-                 group_name(problem.settings.symmetry))
+                 group_name(problem.settings.symmetry), t_std)
 
 
 def summary_of(problem: Problem, rows: list[ClusterRow], evidence: Evidence, new: np.ndarray) -> StatesSummary:
@@ -112,12 +113,16 @@ def summary_of(problem: Problem, rows: list[ClusterRow], evidence: Evidence, new
 
 @dataclass(frozen=True)
 class StateResults:
-    """One state of a refinement; ``shown``: its motion, where the halves agree on it; ``group`` (g, 3, 3) of maps."""
+    """One state of a refinement; ``shown``: its motion, where the halves agree on it; ``group`` (g, 3, 3) of maps.
+
+    ``mask`` (d, d, d): where one was given, of the FSC too.
+    """
 
     refined: Refined
     state: int
     shown: Motion | None
     group: Tensor
+    mask: np.ndarray | None = None
 
 
 def write_state(label: int, results: StateResults, voxel_size_ang: float, out_dir: Path) -> tuple[str, StateFigures]:
@@ -132,7 +137,7 @@ def write_state(label: int, results: StateResults, voxel_size_ang: float, out_di
                            strict=True):
         write_map(out_dir / name, array, voxel_size_ang)
     members = refined.assignment.members(state)
-    compared, proof = halves_proof(halves, voxel_size_ang)
+    compared, proof = halves_proof(halves, voxel_size_ang, results.mask)
     shell_px = halves.full.shape[0] * voxel_size_ang / compared.resolution_0143_ang  # there gaps in the views matter
     of_view = views_of(refined.assignment.poses(members)[0], results.group)
     views = completeness(of_view, max(1.0, min(shell_px, SHELL_PX, len(of_view) / VIEWS_PER_SHELL)))

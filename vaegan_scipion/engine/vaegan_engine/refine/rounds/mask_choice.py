@@ -3,7 +3,7 @@
 A mask that cuts the particle does not only blur: what is outside is missing along some views more than along others,
 and the images of these views then make a state of their own, at poses some degrees off that put the missing part
 inside. A mask that is too wide only adds noise. So maps are made from one half of each state's images, and the mask
-with which they best explain the other half is taken.
+with which they best explain the other half is taken. A mask that was given is kept, and rated beside the others.
 """
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ...contract.records import MaskRow
+from ...data.given_mask import reach_px
 from ...physics.fourier_band import make_band
 from ...physics.fsc import soft_sphere_mask
 from ...physics.map_constraint import MapConstraint
@@ -51,9 +52,29 @@ def unseen_misfits(problem: Problem, state: State, masks: list[Tensor], max_shel
 
 def rate_masks(problem: Problem, states: list[State], masks: list[Tensor], max_shell: float) -> list[MaskRow]:
     """A row per mask: its radius (where it begins to fall) in A, the misfit of an unseen image, which one is kept."""
-    tuning = problem.tuning.mask
-    n = sum(min(len(state.rows), tuning.max_images) for state in states)
-    misfit = np.sum([unseen_misfits(problem, state, masks, max_shell) for state in states], 0) / n
-    box_ang, kept = problem.box_px * problem.images.pixel_size_ang, int(np.argmin(misfit))
-    return [MaskRow((problem.particle_radius_frac + beyond) * box_ang, float(value), k == kept)
-            for k, (beyond, value) in enumerate(zip(tuning.beyond_fracs, misfit, strict=True))]
+    misfit = mean_misfits(problem, states, masks, max_shell)
+    kept = int(np.argmin(misfit))
+    return [MaskRow(radius_ang, float(value), k == kept)
+            for k, (radius_ang, value) in enumerate(zip(radii_ang(problem), misfit, strict=True))]
+
+
+def rate_given(problem: Problem, states: list[State], masks: list[Tensor], max_shell: float) -> list[MaskRow]:
+    """The rows of ``rate_masks`` and one of the problem's own mask, which is kept: it was given."""
+    *misfit, own = mean_misfits(problem, states, [*masks, problem.mask], max_shell)
+    reach_ang = reach_px(problem.mask) * problem.images.pixel_size_ang
+    return [*(MaskRow(radius_ang, float(value), False)
+              for radius_ang, value in zip(radii_ang(problem), misfit, strict=True)),
+            MaskRow(reach_ang, float(own), True, given=True)]
+
+
+def radii_ang(problem: Problem) -> list[float]:
+    """Where the candidates begin to fall."""
+    box_ang = problem.box_px * problem.images.pixel_size_ang
+    return [(problem.particle_radius_frac + beyond) * box_ang for beyond in problem.tuning.mask.beyond_fracs]
+
+
+def mean_misfits(problem: Problem, states: list[State], masks: list[Tensor], max_shell: float) -> np.ndarray:
+    """``unseen_misfits`` per mask and image."""
+    n = sum(min(len(state.rows), problem.tuning.mask.max_images) for state in states)
+    total: np.ndarray = np.sum([unseen_misfits(problem, state, masks, max_shell) for state in states], 0)
+    return total / n

@@ -172,14 +172,15 @@ def first_states(problem: Problem, model: MapMixture, one_frame: bool, recorder:
 
 
 def choose_mask(this: Round, states: list[State], evidence: Evidence) -> tuple[Round, Evidence]:
-    """The mask with which the maps best explain images they were made without."""
+    """The mask with which the maps best explain images they were made without; one that was given is rated alone."""
     problem = this.problem
+    rate = mask_choice.rate_given if problem.settings.mask else mask_choice.rate_masks
     masks = mask_choice.candidate_masks(problem.box_px, problem.particle_radius_frac, problem.device,
                                         problem.tuning.mask)
-    rows = this.step("mask", partial(mask_choice.rate_masks, problem, states, masks, this.max_shell))
+    rows = this.step("mask", partial(rate, problem, states, masks, this.max_shell))
     this.recorder.note(stage="mask", masks=[to_json(row) for row in rows])
     print(wording.mask_text(rows), flush=True)
-    mask = masks[[row.kept for row in rows].index(True)]
+    mask = [*masks, problem.mask][[row.kept for row in rows].index(True)]
     return replace(this, problem=replace(problem, mask=mask)), replace(evidence, masks=rows)
 
 
