@@ -10,6 +10,7 @@ from .constants import PARTICLES_STAR
 from .engine.vaegan_engine.contract import errors, result_files, run_json
 from .engine.vaegan_engine.contract.settings import Classes2dRun, FullresRun, HalvesRun, StatesRun, TrainRun
 from .engine.vaegan_engine.contract.status import Status, read_status
+from .engine.vaegan_engine.contract.wording import with_ring
 from .prepared_images import take_prepared
 
 EXIT_SENTENCES = {
@@ -120,7 +121,7 @@ class EngineRun:
         if status.finished and not status.error:
             return status
         if status.error:
-            raise EngineError(str(status.error))
+            raise EngineError(with_ring(str(status.error)))
         raise EngineError(f"The engine ended without finishing (its last word: {status.state or 'none'}). The log "
                           "of the run, or of the queue's job, says why; a queue's time limit is a usual reason. "
                           "Continue goes on from the last checkpoint.")
@@ -135,7 +136,7 @@ class EngineRun:
             code = 128 - code
         told = self.status().error
         if told and told.code == code:
-            return str(told)
+            return with_ring(str(told))
         what = EXIT_SENTENCES.get(code, f"The engine ended with exit code {code}.")
         return f"{what} {EXIT_REMEDIES.get(code, EXIT_REMEDIES[1])}"
 

@@ -9,6 +9,7 @@ from typing import Any, List, Optional
 
 from . import Plugin
 from .engine.vaegan_engine.contract import run_json
+from .engine.vaegan_engine.contract.wording import with_ring
 from .engine_run import EXIT_REMEDIES, EXIT_SENTENCES
 from .protocols.particle_notes import circle_radius_frac
 from .protocols.protocol_base import count_enabled
@@ -88,4 +89,6 @@ class ForecastProcess:
 def reason(code: int, said: List[str]) -> str:
     """The engine's own sentence, else that of its exit code."""
     own = [line.split(": ", 1)[1] for line in said if line.startswith("vaegan ") and ": " in line]
-    return own[-1] if own else f"{EXIT_SENTENCES.get(code, EXIT_SENTENCES[1])} {EXIT_REMEDIES.get(code, '')}".strip()
+    if own:
+        return with_ring(own[-1])
+    return f"{EXIT_SENTENCES.get(code, EXIT_SENTENCES[1])} {EXIT_REMEDIES.get(code, '')}".strip()

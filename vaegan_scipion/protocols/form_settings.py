@@ -10,6 +10,7 @@ from typing import Any, Dict, Iterable, List, Optional, Type
 import pyworkflow.protocol.params as params
 
 from ..engine.vaegan_engine.contract.setting import Described, described, field_of, limit_problem, limits_text
+from ..engine.vaegan_engine.contract.wording import with_ring
 
 
 class OptionalNumber(params.StringParam):
@@ -36,7 +37,7 @@ def label_text(item: Described, empty: str = "") -> str:
 def labelled(label: str, unit: str = "", empty: str = "") -> str:
     """A label with its unit and what an empty field stands for."""
     beside = "; ".join(filter(None, (unit, empty and f"empty: {empty}")))
-    return f"{label} ({beside})" if beside else label
+    return with_ring(f"{label} ({beside})" if beside else label)
 
 
 def may_be_empty(item: Described) -> bool:
@@ -49,7 +50,7 @@ def help_text(item: Described, note: str = "", empty: str = "") -> str:
     about = replace(item.about, zero="") if empty else item.about
     limits = limits_text(about)
     parts = [item.about.help, limits[:1].upper() + limits[1:], empty and f"Empty: {empty}", note]
-    return " ".join(f"{part.rstrip('.')}." for part in parts if part)
+    return with_ring(" ".join(f"{part.rstrip('.')}." for part in parts if part))
 
 
 def add_setting(form: Any, cls: Type[Any], name: str, note: str = "", empty: str = "", **changes: Any) -> None:
@@ -111,7 +112,8 @@ def problems_of(cls: Type[Any], values: Dict[str, Any], **labels: str) -> List[s
         item = field_of(cls, name)
         problem = limit_problem(labels.get(name, label_text(item)), value, item.about)
         if problem:
-            problems.append(" ".join(problem).replace("0 = ", "empty = ") if may_be_empty(item) else " ".join(problem))
+            said = with_ring(" ".join(problem))
+            problems.append(said.replace("0 = ", "empty = ") if may_be_empty(item) else said)
     return problems
 
 
@@ -155,7 +157,7 @@ def in_words_of_the_form(text: str, protocol: Any, sections: Dict[str, Type[Any]
             label = label_of(param) if param is not None else label_text(item) if item.about.label else ""
             if label:
                 text = re.sub(rf"\b{section}\.{item.name}\b", f"'{label}'", text)
-    return re.sub(r" kimg\b", " thousand images", text)
+    return with_ring(re.sub(r" kimg\b", " thousand images", text))
 
 
 def label_of(param: Any) -> str:

@@ -207,7 +207,7 @@ def validate_particles(particles: Any, ctf_needed: bool, n_min: int) -> List[str
     if size < n_min:
         errors.append(f"The input set has {size} enabled particles; at least {n_min} are needed.")
     if not rate or rate <= 0:
-        errors.append(f"The input set's sampling rate is {rate} A/px; it must be above 0. "
+        errors.append(f"The input set's sampling rate is {rate} Å/px; it must be above 0. "
                       "Import the particles with their sampling rate.")
     files, missing = particle_files(particles)
     unreadable = [path for path in files if not path.lower().endswith(READABLE_STACKS)]
@@ -240,7 +240,7 @@ def validate_diameter(diameter_ang: Optional[float], kept_ang: float) -> List[st
     low, high = 2 * about.low * kept_ang, 2 * about.high * kept_ang
     if diameter_ang is None or low <= diameter_ang <= 1.01 * high:
         return []
-    return [f"Particle diameter (A) is {diameter_ang:g}; the kept part of the box is {high:.0f} A wide. Use "
+    return [f"Particle diameter (Å) is {diameter_ang:g}; the kept part of the box is {high:.0f} Å wide. Use "
             f"{number_text(round(low))} to {number_text(int(high))}, or keep more of the box."]
 
 

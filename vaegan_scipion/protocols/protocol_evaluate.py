@@ -6,10 +6,7 @@ import shutil
 from enum import Enum
 from typing import Any, List, Optional, Tuple
 
-import mrcfile
-import numpy as np
 import pyworkflow.protocol.params as params
-from pwem.emlib.image import ImageHandler
 from pwem.objects import FSC, SetOfFSCs, SetOfVolumes, Volume
 from pyworkflow.object import Integer
 
@@ -25,6 +22,7 @@ from ..engine.vaegan_engine.contract.settings import EvaluateRun
 from ..engine.vaegan_engine.contract.symmetry import family_and_fold
 from ..engine_run import has_result, result_file
 from .form_settings import add_setting, label_of
+from .mask_field import write_volume
 from .protocol_base import VaeganProtBase, file_digest, set_digest
 from .protocol_classes_2d import VaeganProtClasses2D
 from .protocol_states import VaeganProtStates
@@ -101,7 +99,7 @@ class VaeganProtEvaluate(VaeganProtBase):
             shutil.copyfile(self.labelsFile.get().strip(), labels)
         for number, volume in enumerate(self._references(), start=1):
             os.makedirs(folder, exist_ok=True)
-            write_reference(volume, os.path.join(folder, f"reference_{number:02d}.mrc"))
+            write_volume(volume, os.path.join(folder, f"reference_{number:02d}.mrc"))
 
     def evaluateStep(self, digest: str, _threads: int) -> None:
         self._runEngine(self._getSettings(), "evaluate", EVALUATION_DIR)
@@ -155,8 +153,8 @@ class VaeganProtEvaluate(VaeganProtBase):
             problems.append("Reference maps are of no use after a 2D training, or for classes. Leave them empty.")
         elif references:
             rate = clustering.getMapPixelSize()
-            problems += [f"{volume.getFileName()} has voxels of {volume.getSamplingRate():.3f} A, larger than those of "
-                         f"the maps compared ({rate:.3f} A). Give a finer reference."
+            problems += [f"{volume.getFileName()} has voxels of {volume.getSamplingRate():.3f} Å, larger than those of "
+                         f"the maps compared ({rate:.3f} Å). Give a finer reference."
                          for volume in references if volume.getSamplingRate() > 1.001 * rate]
         return problems
 
@@ -191,8 +189,8 @@ class VaeganProtEvaluate(VaeganProtBase):
                          f"{len(scores.states)} labels, {scores.n_particles} particles")
             if scores.unlabelled:
                 lines.append(f"{scores.unlabelled} particles without a label were left out")
-        lines += [f"{self._title(row)}: {row.compared.resolution_05_ang:.1f} A at FSC 0.5, "
-                  f"{row.compared.resolution_0143_ang:.1f} A at 0.143, "
+        lines += [f"{self._title(row)}: {row.compared.resolution_05_ang:.1f} Å at FSC 0.5, "
+                  f"{row.compared.resolution_0143_ang:.1f} Å at 0.143, "
                   f"correlation {row.correlation:.2f}" + (", other hand" if row.mirrored else "")
                   for row in values.maps]
         return lines
@@ -207,7 +205,7 @@ class VaeganProtEvaluate(VaeganProtBase):
         if values is not None and values.maps:
             best = min(row.compared.resolution_05_ang for row in values.maps)
             text.append(f"{len(values.maps)} maps were aligned to reference maps over rotation, shift and hand; the "
-                        f"best agrees to {best:.1f} A at FSC 0.5.")
+                        f"best agrees to {best:.1f} Å at FSC 0.5.")
         return text
 
     def _citations(self) -> List[str]:
@@ -272,14 +270,6 @@ def names_of(run: Any) -> Tuple[str, str]:
     if isinstance(run, VaeganProtStates):
         return "state", "states"
     return ("class", "classes") if isinstance(run, VaeganProtClasses2D) else ("cluster", "clusters")
-
-
-def write_reference(volume: Any, path: str) -> None:
-    """A Scipion volume as MRC file whose header has the volume's sampling rate."""
-    array = np.squeeze(np.asarray(ImageHandler().read(volume).getData(), np.float32))
-    with mrcfile.new(path, overwrite=True) as mrc:
-        mrc.set_data(array)
-        mrc.voxel_size = volume.getSamplingRate()
 
 
 def validate_labels(path: str) -> List[str]:

@@ -82,8 +82,8 @@ class VaeganProtSelect(VaeganNamed, EMProtocol, ProtFlexBase):
         by_range = f"selectBy == {BY_RANGE}"
         form.addParam("rangeColumn", params.StringParam, default="probability", condition=by_range, label="Coordinate",
                       help="probability (of the cluster, state or class); of states contrast, motion (the place along "
-                           "it, 0 to 1), tilt_deg; of classes 2D gain, contrast; of embed and cluster umap_1, umap_2, "
-                           "z_1, z_2 ...; or a column of the particles, such as _ctfModel._defocusU.")
+                           "it, 0 to 1), motion_std; of classes 2D gain; of embed and cluster umap_1, z_1, z_1_std, "
+                           "z_std (how unsure z is, as a whole); or a column of the particles: _ctfModel._defocusU.")
         form.addParam("rangeLow", OptionalNumber, default="", condition=by_range, label="From (empty: no limit)",
                       help="Particles with this value or a larger one are taken.")
         form.addParam("rangeHigh", OptionalNumber, default="", condition=by_range, label="To (empty: no limit)",
@@ -195,7 +195,7 @@ class VaeganProtSelect(VaeganNamed, EMProtocol, ProtFlexBase):
         if not self.hasAttribute("outputParticles"):
             return ["No particles are selected yet."]
         lines = [f"{self._takenText(True)}, {self._selectionText()}",
-                 f"{self.outputParticles.getXDim()} px, {self.outputParticles.getSamplingRate():.3f} A/px"]
+                 f"{self.outputParticles.getXDim()} px, {self.outputParticles.getSamplingRate():.3f} Å/px"]
         if os.path.exists(self._getExtraPath(SELECTED_STAR)):
             lines.append(f"Star file: {self._getExtraPath(SELECTED_STAR)}")
         return lines

@@ -187,8 +187,8 @@ class VaeganProtTrain(VaeganProtBase):
             return ["The training has not begun.", *cost_note(self._getExtraPath(RUN_DIR))]
         lines = [f"{seen:,} of {total:,} images seen ({100 * seen / max(total, 1):.0f} % of the training), of "
                  f"{status.n_particles:,} particles, on {status.device}", self._pace(status),
-                 f"Box {status.box_px} px, {status.pixel_size_ang:.3f} A/px "
-                 f"(Nyquist {2 * status.pixel_size_ang:.1f} A)"]
+                 f"Box {status.box_px} px, {status.pixel_size_ang:.3f} Å/px "
+                 f"(Nyquist {2 * status.pixel_size_ang:.1f} Å)"]
         lines += taken_note(self.getRunDir())
         if self.continueFrom.get() is not None:
             lines.append(f"Started with the networks of '{self.continueFrom.get().getRunName()}'")
@@ -225,7 +225,7 @@ class VaeganProtTrain(VaeganProtBase):
         loss = f"loss {run.training.loss}, " if critic else ""
         return [f"A {what} with {parts} (preset {run.preset}, {loss}batch "
                 f"{run.training.batch_size}, seed {status.seed}) was trained {source} on "
-                f"{status.n_particles} particles of {status.box_px} px ({status.pixel_size_ang:.2f} A/px) for "
+                f"{status.n_particles} particles of {status.box_px} px ({status.pixel_size_ang:.2f} Å/px) for "
                 f"{status.images_seen / 1000:.0f} thousand images."]
 
     # --------------------------- UTILS functions ---------------------------

@@ -162,7 +162,7 @@ class VaeganProtTrain3D(VaeganProtTrain):
         kept_ang = self._keptAng(particles, data)
         low = kept_ang / (data.get("box_px", DataConfig().box_px) / 2 - 1)
         if not low <= wanted_ang <= kept_ang / 3:
-            return [f"Finest detail used (A) is {wanted_ang:g}. Use {low:.1f} to {kept_ang / 3:.1f} A, or leave it "
+            return [f"Finest detail used (Å) is {wanted_ang:g}. Use {low:.1f} to {kept_ang / 3:.1f} Å, or leave it "
                     "empty."]
         return []
 

@@ -8,7 +8,7 @@ def validate_same_kind(particles: Any, trained_on: Any) -> List[str]:
     """What keeps a model from embedding particles that it was not trained on: their pixel size or field of view."""
     new, old = particles.getSamplingRate(), trained_on.getSamplingRate()
     if abs(new - old) > PIXEL_TOLERANCE * old:
-        return [f"The particles have {new:.3f} A/px, those of the training {old:.3f}. "
+        return [f"The particles have {new:.3f} Å/px, those of the training {old:.3f}. "
                 "Give particles of the same pixel size."]
     new, old = particles.getXDim(), trained_on.getXDim()
     if new != old:

@@ -36,16 +36,16 @@ def shells(protocol: Any, particles: Any) -> Dict[str, float]:
 
 def problems(protocol: Any, particles: Any) -> List[str]:
     """What is wrong with the resolutions of the stages for these particles."""
-    given = [(f"{label} (A)", optional(protocol, name)) for name, (_, label) in RESOLUTIONS.items()]
+    given = [(f"{label} (Å)", optional(protocol, name)) for name, (_, label) in RESOLUTIONS.items()]
     given = [(label, value) for label, value in given if value is not None]
     kept_ang = kept_box_ang(protocol, particles)
     finest, coarsest = 2 * kept_ang / chosen_box_px(protocol, particles), kept_ang / 2
     for label, value in given:
         if not finest <= value <= coarsest:
-            return [f"{label} is {value:g}. Use {finest:.1f} to {coarsest:.1f} A (two pixels of the box used, to half "
+            return [f"{label} is {value:g}. Use {finest:.1f} to {coarsest:.1f} Å (two pixels of the box used, to half "
                     "of the kept part of the images), or leave it empty."]
     values = [value for _, value in given]
     if values != sorted(values, reverse=True):
-        return [f"The resolutions of the stages are {', '.join(f'{value:g}' for value in values)} A. Use falling "
+        return [f"The resolutions of the stages are {', '.join(f'{value:g}' for value in values)} Å. Use falling "
                 "numbers, or leave them empty."]
     return []

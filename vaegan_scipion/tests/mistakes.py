@@ -8,6 +8,8 @@ import re
 from typing import Any, Callable, List, NamedTuple
 from unittest.mock import patch
 
+import numpy as np
+
 from vaegan_scipion import Plugin
 from vaegan_scipion.convert.columns import ColumnError, read_column
 from vaegan_scipion.convert.from_engine import check_ids
@@ -15,7 +17,9 @@ from vaegan_scipion.engine.vaegan_engine.contract.settings import StatesRun
 from vaegan_scipion.engine_run import EngineError, EngineRun, result_file
 from vaegan_scipion.protocols import (
     VaeganProtCluster,
+    VaeganProtConsensus,
     VaeganProtEvaluate,
+    VaeganProtFullres,
     VaeganProtSelect,
     VaeganProtStates,
     VaeganProtTrain2D,
@@ -23,14 +27,14 @@ from vaegan_scipion.protocols import (
     VaeganProtTraverse,
 )
 from vaegan_scipion.protocols.protocol_train_3d import NO_POSES, OF_PARTICLES, OF_STATES
-from vaegan_scipion.tests.phantom import environment, import_phantom
+from vaegan_scipion.tests.phantom import environment, import_mask, import_phantom
 
 PAGE_HEAD = """Mistakes, and what each says
 ============================
 
 What a user does, and the sentence that the form, the run or the viewer answers. A test makes each mistake and compares
 this page with what is said (``VAEGAN_WRITE_PAGE=1 bin/scipion3 tests vaegan_scipion.tests.test_mistakes`` writes it
-anew). The numbers in the sentences are those of a small test project (66 particles of 32 px, 3.5 A/px).
+anew). The numbers in the sentences are those of a small test project (66 particles of 32 px, 3.5 Å/px).
 """
 
 
@@ -90,6 +94,9 @@ class Project:
         self.particles = (test.imported, "outputParticles")
         self.plain = (import_phantom(test.proj, with_ctf=False), "outputParticles")
         self.other = (import_phantom(test.proj, defocus_offset_ang=5000.0), "outputParticles")
+        self.aligned = (import_phantom(test.proj, poses=True), "outputParticles")
+        self.small_mask = (import_mask(test.proj, np.ones((32, 32, 32)), 1.0), "outputMask")
+        self.no_mask = (import_mask(test.proj, np.full((32, 32, 32), 7.5), 3.5), "outputMask")
         self.states = test.make(VaeganProtStates, boxPx=16, inputParticles=self.particles)
         self.training = test.make(VaeganProtTrain3D, inputStates=self.states)
         self.flat = test.make(VaeganProtTrain2D, boxPx=16, inputParticles=self.particles)
@@ -105,7 +112,7 @@ class Project:
 
     def form(self, kind: Any, **values: Any) -> Any:
         """A form, complete but for what is asked for."""
-        given = {VaeganProtStates: {"boxPx": 16, "inputParticles": self.particles},
+        given = {VaeganProtFullres: {}, VaeganProtConsensus: {}, VaeganProtStates: {"boxPx": 16, "inputParticles": self.particles},
                  VaeganProtTrain2D: {"boxPx": 16, "inputParticles": self.particles},
                  VaeganProtTrain3D: {"inputStates": self.states},
                  VaeganProtCluster: {"inputTraining": self.training, "nNeighbors": 5},
@@ -148,10 +155,10 @@ def field_mistakes(p: Project) -> List[Mistake]:
     kinds = [
         ("states", VaeganProtStates, "box 20 px", {"boxPx": 20}),
         ("states", VaeganProtStates, "box 64 px of 32 px images", {"boxPx": 64}),
-        ("states", VaeganProtStates, "particle diameter 500 A", {"particleDiameterAng": 500}),
-        ("states", VaeganProtStates, "particle diameter 2 A", {"particleDiameterAng": 2}),
-        ("states", VaeganProtStates, "particle diameter -3 A", {"particleDiameterAng": -3}),
-        ("states", VaeganProtStates, "a resolution of 10 A where two pixels are 14", {"stateResolutionAng": 10}),
+        ("states", VaeganProtStates, "particle diameter 500 Å", {"particleDiameterAng": 500}),
+        ("states", VaeganProtStates, "particle diameter 2 Å", {"particleDiameterAng": 2}),
+        ("states", VaeganProtStates, "particle diameter -3 Å", {"particleDiameterAng": -3}),
+        ("states", VaeganProtStates, "a resolution of 10 Å where two pixels are 14", {"stateResolutionAng": 10}),
         ("states", VaeganProtStates, "resolutions that get coarser",
          {"startResolutionAng": 20, "stateResolutionAng": 25}),
         ("states", VaeganProtStates, "40 maps to start from", {"nMaps": 40}),
@@ -161,7 +168,7 @@ def field_mistakes(p: Project) -> List[Mistake]:
         ("states", VaeganProtStates, "part of the box kept 2", {"cropFrac": 2.0}),
         ("states", VaeganProtStates, "a seed of -1", {"seed": -1}),
         ("states", VaeganProtStates, "no thread", {"numberOfThreads": 0}),
-        ("train 3D", VaeganProtTrain3D, "finest detail 5 A", {"resolutionAng": 5}),
+        ("train 3D", VaeganProtTrain3D, "finest detail 5 Å", {"resolutionAng": 5}),
         ("train 3D", VaeganProtTrain3D, "training box 33 px", {"boxPx": 33}),
         ("train 3D", VaeganProtTrain3D, "training length -1", {"totalKimg": -1}),
         ("train 3D", VaeganProtTrain3D, "batch of one", {"batchSize": 1}),
@@ -214,6 +221,15 @@ def input_mistakes(p: Project) -> List[Mistake]:
             VaeganProtStates, inputClusters=p.flat_clusters)),
         Mistake(group, "select: particles of another import", lambda: raised(
             lambda: p.test.make(VaeganProtSelect, inputClusters=p.clustering, inputParticles=p.other))),
+        Mistake(group, "states: a mask whose sampling rate was not set", p.says(
+            VaeganProtStates, useAlignment=True, inputParticles=p.aligned, inputMask=p.small_mask)),
+        Mistake(group, "full resolution: a map in place of a mask", p.says(
+            VaeganProtFullres, inputStates=p.states, inputMask=p.no_mask)),
+        Mistake(group, "compare runs: one run alone", p.says(VaeganProtConsensus, inputRuns=[p.states])),
+        Mistake(group, "compare runs: one run given twice", p.says(VaeganProtConsensus,
+                                                                   inputRuns=[p.states, p.states])),
+        Mistake(group, "compare runs: clusters of a 2D training beside states", p.says(
+            VaeganProtConsensus, inputRuns=[p.states, p.flat_clusters])),
         Mistake(group, "evaluate: nothing to compare with", p.says(VaeganProtEvaluate, labelsFrom=0)),
         Mistake(group, "evaluate: labels from classes, but none", p.says(VaeganProtEvaluate, inputClasses=(None, "")))]
 

@@ -42,4 +42,4 @@ class TestBoxField(ProjectTest):
         self.assertEqual(self.filled(VaeganProtTrain3D, inputStates=states)._getSettings().data.box_px, 16)
         fitting = self.make(VaeganProtStates, inputParticles=(self.imported, "outputParticles"))
         self.assertEqual(fitting.getImageSettings()["box_px"], 32)
-        self.assertIn("(box 32 px of 3.50 A", fitting._methods()[0])
+        self.assertIn("(box 32 px of 3.50 Å", fitting._methods()[0])

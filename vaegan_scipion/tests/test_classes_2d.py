@@ -79,7 +79,7 @@ class TestClasses2D(ProjectTest):
             views["showReport"][0].show()
         page = Path(opened.call_args[0][0][len("file://"):].replace("%20", " "))
         self.assertIn(os.path.abspath(self.run_.getClassesDir()), page.read_text())
-        self.assertIn("8 files are in", views["savePictures"][0].getMessage())
+        self.assertIn("12 files are in", views["savePictures"][0].getMessage())
         figures = {name: views[name][0].getFigure() for name in viewer.DRAWINGS}
         self.assertIn(figures["showAnswer"].texts[0].get_text().split()[0], self.run_._summary()[0])
         titles = [axes.get_title() for axes in figures["showAverages"].axes]

@@ -10,7 +10,8 @@ from pyworkflow.protocol import MODE_RESUME
 
 from vaegan_scipion.convert.from_engine import Picture
 from vaegan_scipion.protocols import VaeganProtCluster, VaeganProtEvaluate, VaeganProtTrain2D, VaeganProtTrain3D
-from vaegan_scipion.protocols.protocol_evaluate import FROM_FILE, NO_LABELS, write_reference
+from vaegan_scipion.protocols.mask_field import write_volume
+from vaegan_scipion.protocols.protocol_evaluate import FROM_FILE, NO_LABELS
 from vaegan_scipion.tests.phantom import ENABLED_IDS, ProjectTest, import_phantom
 
 
@@ -83,7 +84,7 @@ class TestEvaluate(ProjectTest):
             mrc.voxel_size = 9.0  # headers are often wrong: the set decides
         volume = Volume(location=source)
         volume.setSamplingRate(2.5)
-        write_reference(volume, path)
+        write_volume(volume, path)
         np.testing.assert_array_equal(Picture(0, path).read(), array)
         with mrcfile.open(path) as mrc:
             self.assertAlmostEqual(float(mrc.voxel_size.x), 2.5, 5)

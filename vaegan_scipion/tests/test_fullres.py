@@ -73,7 +73,7 @@ class TestFullres(ProjectTest):
             self.assertEqual(len(halves), 2)
             self.assertTrue(all(os.path.exists(path) for path in halves))
         labels = [volume.getObjLabel() for volume in self.run_.outputSharpened]
-        self.assertEqual(labels, ["state 1, sharpened by B = -80 A^2 (Guinier fit)",
+        self.assertEqual(labels, ["state 1, sharpened by B = -80 Å² (Guinier fit)",
                                   "state 2, not sharpened: too coarse"])
         self.assertEqual(self.run_.outputFSCs.getSize(), 2)
         self.assertEqual([item.getSize() for item in self.run_.outputClasses],
@@ -81,8 +81,8 @@ class TestFullres(ProjectTest):
 
     def test_what_is_said(self):
         summary = self.run_._summary()
-        self.assertIn("8.0 A at FSC 0.143 (before: 20.0 A)", summary[0])
-        self.assertIn("state 1: 8.0 A; state 2: 9.0 A", self.run_._methods()[0])
+        self.assertIn("8.0 Å at FSC 0.143 (before: 20.0 Å)", summary[0])
+        self.assertIn("state 1: 8.0 Å; state 2: 9.0 Å", self.run_._methods()[0])
         self.assertEqual(self.filled(VaeganProtFullres, inputStates=self.states)._summary(),
                          ["The states are not refined yet."])
 

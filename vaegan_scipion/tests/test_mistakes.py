@@ -3,6 +3,7 @@ import os
 import unittest
 from pathlib import Path
 
+from vaegan_scipion.engine.vaegan_engine.contract.wording import with_ring
 from vaegan_scipion.tests.mistakes import all_mistakes, page_of, sentence_of
 from vaegan_scipion.tests.phantom import ProjectTest
 
@@ -21,6 +22,7 @@ class TestMistakes(ProjectTest):
         for mistake in mistakes:
             said = sentence_of(mistake)
             self.assertRegex(said, r"\w+ .*[.:]", mistake.what)
+            self.assertEqual(said, with_ring(said), mistake.what)
             for bad in ("Traceback", "Protocol validation failed", "object has no attribute", "NoneType"):
                 self.assertNotIn(bad, said, mistake.what)
         page = page_of(mistakes)

@@ -92,7 +92,7 @@ class TestPosedViewers(ProjectTest):
             self.assertIsInstance(views[0], MessageView)
             folder = viewer.protocol._getExtraPath("pictures")
             found = sorted(os.listdir(folder))
-            self.assertEqual(len(found), 2 * n_drawings, found)
+            self.assertEqual(len(found), 3 * n_drawings, found)
             for name in found:
                 with open(os.path.join(folder, name), "rb") as stream:
-                    self.assertIn(stream.read(4), (b"\x89PNG", b"%PDF"))
+                    self.assertIn(stream.read(4), (b"\x89PNG", b"%PDF", b"<?xm"))

@@ -77,7 +77,7 @@ class TestSameParticles(unittest.TestCase):
         one = self.particles(defocus=of_each)
         said = self.why(one, self.particles(defocus=of_each, first=1))
         self.assertIn(f"The defocus of 2 of {N - 1} compared particles differs", said)
-        self.assertIn("10000 and 14000 A" if "10000" in said else "14000 and 22000 A", said)
+        self.assertIn("10000 and 14000 Å" if "10000" in said else "14000 and 22000 Å", said)
         fitted = of_each + np.random.default_rng(2).normal(scale=200, size=N)
         self.assertEqual(self.why(one, self.particles(defocus=fitted)), "")
         fitted[3] += 5000  # one of the new fits failed

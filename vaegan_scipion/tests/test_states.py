@@ -133,6 +133,7 @@ class TestStates(ProjectTest):
         for particle in flexible:
             i = particle.getObjId()
             np.testing.assert_allclose(particle.getZFlex(), [i / 1000], atol=1e-6)
+            np.testing.assert_allclose([float(x) for x in particle._vaeganZStd], [i / 2000], atol=1e-6)
             np.testing.assert_allclose(particle.getZRed(), [i / 1000, 2], atol=1e-6)
             self.assertEqual(particle.getCTF().getDefocusU(), 10000 + i)
             self.assertEqual((particle.getClassId(), particle._rlnRandomSubset.get()), (2, i % 2 + 1))
@@ -171,7 +172,7 @@ class TestStates(ProjectTest):
         run = self.filled(VaeganProtStates, boxPx=16, inputParticles=self.particles)
         self.proj.saveProtocol(run)
         run.makePathsAndClean()
-        run.convertInputStep("", False)
+        run.convertInputStep("", False, "")
         with patch.object(run, "runJob", side_effect=run_in_shell):
             with environment(VAEGAN_FAKE_EXIT="states:143"), self.assertRaisesRegex(EngineError, "fake message 143"):
                 run.statesStep("", "")
@@ -284,9 +285,9 @@ class TestStates(ProjectTest):
         box = "Box of the images used (px)"
         for message, values in ((f"has {len(ENABLED_IDS)} enabled particles; at least 200", {}),
                                 ("Use falling numbers", {"startResolutionAng": 20.0, "stateResolutionAng": 25.0}),
-                                ("Resolution that tells states apart (A) is 10. Use 14.0 to 56.0 A",
+                                ("Resolution that tells states apart (Å) is 10. Use 14.0 to 56.0 Å",
                                  {"stateResolutionAng": 10.0}),
-                                ("Resolution of the start (A) is 'fine', which is not a number. Give a number, or "
+                                ("Resolution of the start (Å) is 'fine', which is not a number. Give a number, or "
                                  "leave it empty.", {"startResolutionAng": "fine"}),
                                 ("'Symmetry' is 'Z3'. Use C1, C2 to C99", {"symmetry": "Z3"}),
                                 ("'Symmetry to relax' is 'C'. Use C1", {"relaxSymmetry": "C", "useAlignment": True}),
@@ -299,9 +300,9 @@ class TestStates(ProjectTest):
                                 (f"{box} is 8. Use 16 to 512 px.", {"boxPx": 8}),
                                 (f"{box} is 40, more than the 32 px kept of the images (32 px)", {"boxPx": 40}),
                                 ("Part of the box kept is 2", {"cropFrac": 2.0}),
-                                ("Particle diameter (A) is 500; the kept part of the box is 112 A wide. Use 11 to 112",
+                                ("Particle diameter (Å) is 500; the kept part of the box is 112 Å wide. Use 11 to 112",
                                  {"particleDiameterAng": 500.0}),
-                                ("Particle diameter (A) is -3.0. Use 1 to 100,000 A; empty = 0.9",
+                                ("Particle diameter (Å) is -3.0. Use 1 to 100,000 Å; empty = 0.9",
                                  {"particleDiameterAng": -3.0}),
                                 ("Particles to use is 30. Use at least 200, or leave it empty for all.",
                                  {"maxImages": 30}),
@@ -310,7 +311,7 @@ class TestStates(ProjectTest):
             run = self.filled(VaeganProtStates, inputParticles=self.particles, **{"boxPx": 16, **values})
             self.assertIn(message, "\n".join(run._validate()))
         run = self.filled(VaeganProtStates, boxPx=24, inputParticles=self.particles, inputClusters=self.clustering)
-        self.assertIn("have maps of 16 px of 7.000 A; here it would be 24 px of 4.667 A. Use the box",
+        self.assertIn("have maps of 16 px of 7.000 Å; here it would be 24 px of 4.667 Å. Use the box",
                       "\n".join(run._validate()))
         run.boxPx.set(16)
         self.assertEqual([line for line in run._validate() if "at least 200" not in line], [])
@@ -386,7 +387,7 @@ class TestDrawings(unittest.TestCase):
             for label, agreement in enumerate((0.87, None))]
         text = "\n".join(states_drawings.evidence_lines(details, rows))
         for part in ("2 states", "120.4", "one random map: 110.1 per image (the best of 88.8, 99.9).",
-                     "andom maps beside it: 120.4 per image, kept.", "Mask: radius 96 A",
+                     "andom maps beside it: 120.4 per image, kept.", "Mask: radius 96 Å",
                      "deviation 23 %; below 8 %", "0.99", "0.05", "0.03", "all images 251",
                      "241.7 per unseen image, 223.2 before, taken.", "77 images (6.4 %)",
                      "52", "16", "9 because they", "1.73", "1.02", "0.87",

@@ -123,8 +123,8 @@ class TestPicture(unittest.TestCase):
         for kept, circle in picture.marks:
             self.assertEqual(kept.get_bbox().bounds, (4.5, 4.5, 10.0, 10.0))
             self.assertEqual((circle.center, circle.radius), ((10, 10), 4.0))
-        self.assertIn("kept box 10 px, 25 A", text)
-        self.assertIn("particle 8 px, 20 A across", text)
+        self.assertIn("kept box 10 px, 25 Å", text)
+        self.assertIn("particle 8 px, 20 Å across", text)
         self.assertNotIn("is better", size_text(20, 2.5, 1.0, 0.38))
         self.assertIn("1.11 particle diameters wide", size_text(20, 2.5, 1.0, 0.45))
 

@@ -59,7 +59,7 @@ def evidence_lines(details: StatesSummary, rows: Sequence[ClusterRow]) -> List[s
              f"Images that took no part in the start: log likelihood {details.unseen_log_evidence:.1f} per image "
              f"against an empty map; {details.least_log_evidence:g} is asked for."]
     lines += [f"The same of starts from {wording.start_text(row)}." for row in details.starts]
-    texts = [wording.mask_text(details.masks)] if details.masks else []
+    texts = [wording.with_ring(wording.mask_text(details.masks))] if details.masks else []
     texts += [wording.restart_text(row) for row in details.restarts]
     texts += [f"groups of the images of one state: {wording.landscape_text(row)}" for row in details.landscapes]
     lines += [f"{text[0].upper()}{text[1:]}." for text in texts]

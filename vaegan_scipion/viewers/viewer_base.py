@@ -1,6 +1,5 @@
 """What the viewers share: figures in Scipion's windows, maps and images read from disk."""
 import os
-import re
 from typing import Any, Callable, List, Optional, Sequence
 
 import mrcfile
@@ -16,16 +15,18 @@ from scipy.ndimage import gaussian_filter
 from ..engine.vaegan_engine.contract import drawings, errors, result_files
 from ..engine.vaegan_engine.contract.record import read_records
 from ..engine.vaegan_engine.contract.records import JunkGroup
+from ..engine.vaegan_engine.contract.wording import with_ring
 from ..engine_run import EngineError
 from ..protocols import VaeganProtEvaluate, VaeganProtStates, VaeganProtTraverse
 from ..protocols.form_settings import label_of
 from ..protocols.protocol_base import VaeganNamed
 from . import map_drawings
 from .engine_views import BrowserView, make_report
+from .save_figure import FORMATS, add_save_button, file_stem, save_figure
 
 SCREEN_IN = (14.5, 8.8)  # of 1,500 by 1,000 pixels, less frame and buttons
 CHIMERA_DIR, MOVIES_DIR = "chimerax", "movies"
-PICTURES_DIR, PICTURE_DPI = "pictures", 200
+PICTURES_DIR = "pictures"
 SAID = (EngineError, errors.EngineError, OSError)  # what is missing, in a sentence
 UNREADABLE = (*SAID, ValueError, TypeError, LookupError)  # what reading tables and maps that were cut ends in as well
 SHOWN_DETAIL_PX = 64  # a particle is smoothed to this many pixels: its noise hides it otherwise
@@ -40,8 +41,8 @@ class VaeganViewer(VaeganNamed, ProtocolViewer):
 
     def _add_save_button(self, form: Any) -> None:
         form.addParam("savePictures", params.LabelParam, label="Save all pictures",
-                      help="Every drawing of this form as PNG and as PDF, into extra/pictures of this run. The disk "
-                           "button of a window saves that one, as SVG too.")
+                      help="Every drawing of this form as PNG, PDF and SVG, into extra/pictures of this run. 'Save "
+                           "figure as ...' below a drawing saves that one.")
 
     def _save_pictures(self, _name: Any = None) -> List[Any]:
         """Draw everything into files; what has nothing to show is left out, what cannot be read is named."""
@@ -61,17 +62,15 @@ class VaeganViewer(VaeganNamed, ProtocolViewer):
                                  + "".join(failed), "Saved")]
 
     def _save(self, draw: Callable[..., Any], arguments: Any, title: str, size_in: Any) -> None:
-        """One drawing as PNG and PDF, named by its title."""
+        """One drawing in every format, named by its title."""
         folder = self.protocol._getExtraPath(PICTURES_DIR)
         os.makedirs(folder, exist_ok=True)
         figure = Figure(figsize=size_in)
         FigureCanvasAgg(figure)
         draw(figure, *arguments)
-        stem = os.path.join(folder, re.sub(r"\W+", "_", title.lower()).strip("_"))
-        for suffix in (".png", ".pdf"):
-            figure.savefig(stem + suffix, dpi=PICTURE_DPI)
+        for _, suffix in FORMATS:
             assert self._saved is not None
-            self._saved.append(stem + suffix)
+            self._saved.append(save_figure(figure, os.path.join(folder, file_stem(title)), suffix))
 
     def _visualizeParam(self, paramName: Any = None) -> None:
         """Show what a button stands for; a message where the run has not made it (yet)."""
@@ -93,6 +92,7 @@ class VaeganViewer(VaeganNamed, ProtocolViewer):
         plotter = FilledPlotter(windowTitle=title, figsize=on_screen(size_in))
         figure = plotter.getFigure()
         figure.content = draw(figure, *arguments)
+        add_save_button(figure, title)
         return [plotter]
 
     def sentence_view(self, sentence: str) -> List[Any]:
@@ -159,7 +159,7 @@ def on_screen(size_in: Any) -> Any:
 def reason_of(error: Exception) -> str:
     """Why results cannot be shown."""
     if isinstance(error, SAID):
-        return str(error)
+        return with_ring(str(error))
     return f"A file of its results is cut, or of another release ({type(error).__name__}: {error})."
 
 

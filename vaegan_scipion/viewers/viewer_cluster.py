@@ -18,7 +18,7 @@ from .viewer_base import VaeganViewer, central_section, fsc_curve, newest_run, r
 SELECTIONS_DIR = "selections"
 TILT = "tilt of the view (deg)"
 COLOURS = {  # choice -> column of the particles; empty where it is read elsewhere, or named by the user
-    "cluster": "", "state": "", "defocus (A)": DEFOCUS, "contrast": "", TILT: "", "micrograph": MICROGRAPH,
+    "cluster": "", "state": "", "defocus (Å)": DEFOCUS, "contrast": "", TILT: "", "micrograph": MICROGRAPH,
     "membership": "", "another column": ""}
 
 

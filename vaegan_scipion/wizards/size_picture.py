@@ -58,8 +58,8 @@ def size_text(box_px: int, pixel_size_ang: float, crop_frac: float, radius_frac:
     """Both sizes in px and A, and whether the box is wide enough for the particle."""
     kept_px = crop_frac * box_px
     across_px = 2 * radius_frac * kept_px
-    text = (f"kept box {kept_px:.0f} px, {kept_px * pixel_size_ang:.0f} A;  particle {across_px:.0f} px, "
-            f"{across_px * pixel_size_ang:.0f} A across")
+    text = (f"kept box {kept_px:.0f} px, {kept_px * pixel_size_ang:.0f} Å;  particle {across_px:.0f} px, "
+            f"{across_px * pixel_size_ang:.0f} Å across")
     if 2 * radius_frac * MARGIN_MIN > 1:
         text += f"\nthe box is {1 / (2 * radius_frac):.2f} particle diameters wide; {MARGIN_MIN} or more is better"
     return text

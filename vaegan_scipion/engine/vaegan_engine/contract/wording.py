@@ -1,10 +1,19 @@
 """Short texts about results, the same in logs, viewers and reports."""
 from __future__ import annotations
 
+import re
 from typing import Dict, Optional, Sequence
 
 from .map_records import HalvesProof, MapComparison
 from .records import Forecast, LandscapeNumbers, MaskRow, RestartRow, Separation, StartRow
+
+_ANGSTROM = re.compile(r"(?:(?<=\d )|(?<=\bin )|(?<=\bper )|(?<=[\d/])|(?<=\()(?=A(?:\^2)?[);,/]))A(\^2)?"
+                       r"(?=$|[\s).,;:/\]])")
+
+
+def with_ring(text: str) -> str:
+    """A text with Å where A stands for the unit: what the engine says to terminals and logs is ASCII, forms are not."""
+    return _ANGSTROM.sub(lambda match: "Å²" if match.group(1) else "Å", text)
 
 
 def duration_text(seconds: float) -> str:
@@ -51,8 +60,15 @@ def start_text(row: StartRow) -> str:
 
 def mask_text(rows: Sequence[MaskRow]) -> str:
     """``masks`` of ``states.json`` in words, with what to do where the widest mask is the best."""
-    kept = next(row for row in rows if row.kept)
-    tried = ", ".join(f"{row.radius_ang:.0f} A {row.misfit:.1f}" for row in rows)
+    kept, spheres = next(row for row in rows if row.kept), [row for row in rows if not row.given]
+    tried = ", ".join(f"{row.radius_ang:.0f} A {row.misfit:.1f}" for row in spheres)
+    if kept.given:
+        best = min(spheres, key=lambda row: row.misfit)
+        text = (f"mask: as given, out to {kept.radius_ang:.0f} A (misfit of unseen images {kept.misfit:.1f}, of "
+                f"spheres by radius: {tried})")
+        return text if best.misfit >= kept.misfit else (
+            f"{text}; a sphere of {best.radius_ang:.0f} A explains unseen images better: the particle may reach past "
+            "the mask")
     text = f"mask: radius {kept.radius_ang:.0f} A (misfit of unseen images by radius: {tried})"
     if kept is rows[-1]:
         text += ("; the widest mask is the best: the particle may reach to its edge or past it (then take a larger "
