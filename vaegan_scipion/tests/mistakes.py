@@ -112,7 +112,8 @@ class Project:
 
     def form(self, kind: Any, **values: Any) -> Any:
         """A form, complete but for what is asked for."""
-        given = {VaeganProtFullres: {}, VaeganProtConsensus: {}, VaeganProtStates: {"boxPx": 16, "inputParticles": self.particles},
+        given = {VaeganProtFullres: {}, VaeganProtConsensus: {},
+                 VaeganProtStates: {"boxPx": 16, "inputParticles": self.particles},
                  VaeganProtTrain2D: {"boxPx": 16, "inputParticles": self.particles},
                  VaeganProtTrain3D: {"inputStates": self.states},
                  VaeganProtCluster: {"inputTraining": self.training, "nNeighbors": 5},

@@ -126,7 +126,7 @@ def test_maps_are_found_from_a_folder_behind_a_link(tmp_path):
     (tmp_path / "disk" / "deep").mkdir(parents=True)
     (tmp_path / "out").symlink_to(tmp_path / "disk" / "deep")
     folders = tuple(write(tmp_path / name, TRUTH) for name in "ab")
-    made = run_consensus(ConsensusOptions(folders), tmp_path / "out" / "con")
+    made = run_consensus(ConsensusRun(clusters=folders), tmp_path / "out" / "con")
     row = result_files.read_json(tmp_path / "out" / "con" / result_files.CLUSTERS_JSON)[0]
     there = (tmp_path / "out" / "con" / row["file"]).resolve()
     assert there == (tmp_path / made.chosen / "maps" / "cluster_00.mrc").resolve()
