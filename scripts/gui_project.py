@@ -8,6 +8,7 @@ from vaegan_scipion.constants import VAEGAN_ENV_ACTIVATION
 from vaegan_scipion.protocols import (
     VaeganProtClasses2D,
     VaeganProtCluster,
+    VaeganProtConsensus,
     VaeganProtEvaluate,
     VaeganProtStates,
     VaeganProtTrain3D,
@@ -52,6 +53,8 @@ def make_project():
         if not protocol.isFinished():
             sys.exit(f"gui: {protocol.getObjLabel()} failed: {protocol.getErrorMessage()}")
     small = type("Small", (ProjectTest,), {"proj": project})  # the set has fewer particles than these forms take
-    for protocol_class in (VaeganProtStates, VaeganProtClasses2D):
-        small.make(protocol_class, boxPx=16, inputParticles=(imported, "outputParticles"))
+    particles = (imported, "outputParticles")
+    small.make(VaeganProtClasses2D, boxPx=16, inputParticles=particles)
+    states = [small.make(VaeganProtStates, boxPx=16, seed=seed, inputParticles=particles) for seed in (1, 0)]
+    small.make(VaeganProtConsensus, inputRuns=states)
     return project.getPath()

@@ -18,6 +18,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from gui_driver import Driver, GuiError, widgets, with_text
 from gui_project import make_project
+from gui_views import MAY_BE_EMPTY, VIEWS
 from pyworkflow.gui.project import ProjectWindow
 from pyworkflow.gui.project.viewprotocols import FormWindow
 from pyworkflow.project import Manager
@@ -27,6 +28,7 @@ import vaegan_scipion.protocols
 from vaegan_scipion.protocols import (
     VaeganProtClasses2D,
     VaeganProtCluster,
+    VaeganProtConsensus,
     VaeganProtEvaluate,
     VaeganProtFullres,
     VaeganProtSelect,
@@ -39,24 +41,6 @@ from vaegan_scipion.protocols import (
 RUN_S = 120
 ANALYZE = "Analyze results"
 CLOSES = ("Close", "OK", "Cancel")
-VIEWS = {  # button of a viewer -> name of the picture
-    VaeganProtTrain3D: {"showCurves": "curves", "showComponents": "components", "showPreview": "preview"},
-    VaeganProtTrain2D: {"showCurves": "curves", "showComponents": "components", "showPreview": "preview"},
-    VaeganProtCluster: {"showAnswer": "answer", "showDensity": "density", "showColoured": "coloured",
-                        "showCards": "cards",
-                        "showPictures": "maps", "showSurfaces": "surfaces", "showFsc": "fsc"},
-    VaeganProtTraverse: {"showStrips": "strips", "showMovie": "movie"},
-    VaeganProtEvaluate: {"showCounts": "counts"},
-    VaeganProtFullres: {"showMaps": "fullres_maps", "showSurfaces": "fullres_surfaces", "showLocal": "fullres_local",
-                        "showFsc": "fullres_fsc", "showRounds": "fullres_rounds", "showViews": "fullres_views"},
-    VaeganProtStates: {"showAnswer": "states_answer", "showVerdict": "states_verdict", "showCards": "states_cards",
-                       "showSurfaces": "states_surfaces", "showViews": "states_views", "showFsc": "states_fsc",
-                       "showFilm": "states_film", "showJunk": "states_junk"},
-    VaeganProtClasses2D: {"showAnswer": "classes_answer", "showAverages": "classes_averages", "showFrc": "classes_frc",
-                          "showJunk": "classes_junk"},
-}
-# a message in place of a figure where nothing moves, was set aside or was compared, and where there is no such drawing
-MAY_BE_EMPTY = ("showFilm", "showJunk", "showFsc", "showSurfaces", "showPreview", "showCounts")
 FORECAST_S = 300.0
 
 
@@ -337,7 +321,8 @@ class Session:
         viewer = self.figures_of(self.newest_run(VaeganProtTraverse))
         self.chimera_says_what_is_missing(viewer)
         self.close(viewer.root)
-        for protocol_class in (VaeganProtEvaluate, VaeganProtStates, VaeganProtClasses2D, VaeganProtFullres):
+        for protocol_class in (VaeganProtEvaluate, VaeganProtStates, VaeganProtClasses2D, VaeganProtFullres,
+                               VaeganProtConsensus):
             for run in self.runs_of(protocol_class)[-1:]:
                 self.close(self.figures_of(run).root)
         for run in [*self.runs_of(VaeganProtTrain2D)[-1:], *self.runs_of(VaeganProtCluster, False)[-1:],

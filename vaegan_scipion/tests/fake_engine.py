@@ -59,7 +59,7 @@ def main(words):
                 "fullres": lambda run, out_dir: fake_fullres.fullres(
                     run, out_dir, write_pictures, pixel_size(read_star(run.particles)))}
     commands[run.command](run, out_dir)
-    update_status(out_dir, state="finished")
+    update_status(out_dir, state="finished", error=None)
     if run.command.startswith(("train", "states")):
         result_files.write_json(out_dir / "fake.json", {
             "resumed": "--resume" in words, "visible_gpus": os.environ.get("CUDA_VISIBLE_DEVICES")})

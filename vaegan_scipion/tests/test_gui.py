@@ -15,7 +15,7 @@ PICTURES = ("project", "viewer_train3d", "viewer_cluster", "viewer_traverse", "v
             "umap_lasso", "umap_created", "project_after", "viewer_states", "viewer_classes2d", "answer", "surfaces",
             "states_answer", "states_verdict", "states_cards", "states_surfaces", "states_views", "states_fsc",
             "states_film", "states_junk", "wizard_size", "classes_answer", "classes_averages", "classes_frc",
-            "classes_junk")
+            "classes_junk", "viewer_consensus", "consensus_answer", "consensus_pairs", "consensus_groups")
 
 
 def reason_to_skip():
