@@ -75,6 +75,6 @@ class TestTour(BaseTest):
     def test_the_pictures_are_those_of_the_session(self):
         shown = set(re.findall(r"images/(\w+)\.png", (ROOT / TOUR).read_text()))
         self.assertEqual(shown, IMAGES_OF_SESSION)
-        session = (ROOT / "scripts/gui_session.py").read_text()
+        session = "".join((ROOT / f"scripts/{name}.py").read_text() for name in ("gui_session", "gui_views"))
         for name in shown:
             self.assertIn(f'"{name}', session)
