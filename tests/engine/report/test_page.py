@@ -200,12 +200,12 @@ def test_a_refinement_is_shown(tmp_path, analysis):
     plain, _ = read(page.write_report(analysis, tmp_path / "report.html"))
     reader, text = read(page.write_report(replace(analysis, states_dir=str(folder)), tmp_path / "report.html"))
     for words in ("2 <states>", "123.5 per image; 3 is asked for", "set aside as junk 10 (5.0 %)",
-                  "(the best of 88.8, 99.9)", "random maps beside it: 120.4 per image, kept", "mask: radius 96 A",
+                  "(the best of 88.8, 99.9)", "random maps beside it: 120.4 per image, kept", "mask: radius 96 Å",
                   "standard deviation 23 %; below 8 % it is not modelled",
-                  "state 1 120 60.0 % 11.2 Å 17.3 Å 0.81 halves agree to 11.2 A",
-                  "by direction 10.0 to 14.5 A; what is coarser than 24.0 A is shared, not proven maps/cluster_00.mrc",
+                  "state 1 120 60.0 % 11.2 Å 17.3 Å 0.81 halves agree to 11.2 Å",
+                  "by direction 10.0 to 14.5 Å; what is coarser than 24.0 Å is shared, not proven maps/cluster_00.mrc",
                   "maps/half0a.mrc, maps/half0b.mrc",
-                  "state 2 70 35.0 % 12.2 Å", "no resolution is proven: the halves fall apart at 12.2 A",
+                  "state 2 70 35.0 % 12.2 Å", "no resolution is proven: the halves fall apart at 12.2 Å",
                   "state 1 and state 2 0.98 0.04 0.01 312",
                   "misfit 1.58 (the best state's 0.75)", "241.7 per unseen image, 223.2 before, taken",
                   "groups of the images of one state one state, 7 outside",
