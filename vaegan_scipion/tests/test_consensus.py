@@ -112,7 +112,7 @@ class TestConsensus(ProjectTest):
         self.assertIn("0.50", [text.get_text() for text in figure.axes[0].texts])
         figure = draw_groups(Figure(), made, ["a", "b"], viewer._naming())
         self.assertEqual(len(figure.axes[0].patches), 4)  # two groups in two runs
-        self.assertTrue(figure.axes[0].get_yticklabels()[0].get_text().startswith("state 1"))
+        self.assertTrue(figure.axes[0].get_yticklabels()[0].get_text().startswith("state 1,"))
 
     def test_the_report_is_of_the_comparison(self):
         view, = VaeganConsensusViewer(project=self.proj, protocol=self.run_)._getVisualizeDict()["showReport"]()

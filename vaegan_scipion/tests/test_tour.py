@@ -14,7 +14,7 @@ TOUR = "docs/start/ten-minutes.rst"
 PAGES = (TOUR, "docs/start/install.rst", "docs/use/to-relion.rst", "docs/use/umap.rst", "docs/use/one-blob.rst",
          "docs/use/outputs.rst")
 SCIPIONS = {"Edit", "Analyze results", "Continue", "Restart", "Use GPU?"}
-ON_FIGURES = {"Create subset", "Clear"}  # buttons inside of a window
+ON_FIGURES = {"Create subset", "Clear", "Save figure as ..."}  # buttons inside of a window
 OTHER_PROGRAMS = {"Consider previous alignment?", "annotate space"}  # RELION's, Hax's
 EMPHASIS = {"embedding", "n", "plateau"}  # words that are leaned on, and name no field
 OUTPUTS = re.compile(r"output[A-Z]\w+")

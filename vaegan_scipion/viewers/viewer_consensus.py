@@ -52,14 +52,15 @@ class VaeganConsensusViewer(VaeganViewer):
     def _pairs(self, _name: Any = None) -> List[Any]:
         made = self.protocol.readConsensus()
         return self.figure_view(draw_pairs, made, self._run_names(), title="Agreement of runs",
-                                size_in=(3.4 + 1.1 * len(made.runs), 2.6 + 0.7 * len(made.runs)))
+                                size_in=(3.0 + 0.9 * len(made.runs), 2.4 + 0.9 * len(made.runs)))
 
     def _groups(self, _name: Any = None) -> List[Any]:
         made = self.protocol.readConsensus()
         if not made.groups:
             return [self.errorMessage("The run that agrees best with the others has no group.", "Nothing to show")]
         return self.figure_view(draw_groups, made, self._run_names(), self._naming(), title="Groups that came back",
-                                size_in=(7.0, 1.6 + 0.28 * len(made.groups) * (len(made.runs) + 1)))
+                                size_in=(7.5, 1.4 + 0.2 * len(made.runs)
+                                         + 0.28 * len(made.groups) * (len(made.runs) + 1)))
 
     def _report(self, _name: Any = None) -> List[Any]:
         return self.report_view(None, consensus=self.protocol)
@@ -77,10 +78,10 @@ def draw_pairs(figure: Figure, made: ConsensusSummary, names: List[str]) -> Figu
         for column in range(n):
             axes.text(column, row, "" if row == column else f"{ari[row, column]:.2f}", ha="center", va="center",
                       color="white" if ari[row, column] > 0.6 else "black")
-    short = [name if len(name) <= 24 else f"{name[:22]}..." for name in names]
-    axes.set_xticks(range(n), short, rotation=30, ha="right", fontsize=8)
-    axes.set_yticks(range(n), short, fontsize=8)
+    axes.set_xticks(range(n), [f"run {k + 1}" for k in range(n)], fontsize=8)
+    axes.set_yticks(range(n), [f"run {k + 1}" for k in range(n)], fontsize=8)
     axes.set_title("adjusted Rand index of every two runs", fontsize=10)
+    axes.set_xlabel(numbered(names), fontsize=8, loc="left")
     figure.colorbar(shown, ax=axes, fraction=0.04)
     figure.tight_layout()
     return figure
@@ -90,16 +91,21 @@ def draw_groups(figure: Figure, made: ConsensusSummary, names: List[str], naming
     """Bars of each group's overlap with its partner in every run; a line where a group is taken to be stable."""
     axes, height, ticks = figure.add_subplot(), 0.0, []
     for group in made.groups:
-        ticks.append(height + 0.5 * (len(names) - 1))
-        for overlap, name in zip(group.overlap, names):
+        for number, overlap in enumerate(group.overlap, start=1):
+            first = f"{naming.name(group.label)}, {group.n_particles} particles: " if number == 1 else ""
+            ticks.append((height, f"{first}run {number}"))
             axes.barh(height, overlap, color=naming.colour(group.label), height=0.8)
-            axes.text(0.01, height, name[:40], va="center", fontsize=7)
             height += 1
         height += 0.6
     axes.axvline(STABLE, color="black", linestyle="--", linewidth=0.8)
-    axes.set_yticks(ticks, [f"{naming.name(group.label)}\n{group.n_particles} particles" for group in made.groups],
-                    fontsize=8)
-    axes.set(xlim=(0, 1.02), xlabel=f"overlap with its partner in each run (stable from {STABLE:g} on)")
+    axes.set_yticks([at for at, _ in ticks], [text for _, text in ticks], fontsize=8)
+    axes.set_xlim(0, 1.02)
+    axes.set_xlabel(f"overlap with its partner in each run (stable from {STABLE:g} on)\n{numbered(names)}", fontsize=8)
     axes.invert_yaxis()
     figure.tight_layout()
     return figure
+
+
+def numbered(names: List[str]) -> str:
+    """A line per run: its number in the pictures, and its name."""
+    return "\n".join(f"run {number}: {name[:60]}" for number, name in enumerate(names, start=1))
