@@ -126,6 +126,15 @@ class Driver:
             time.sleep(0.3)
         raise GuiError(f"no window with the title '{title}' within {seconds} s")
 
+    def close_x_window(self, found, seconds=WAIT_S):
+        """Alt+F4 to a window of any program until it is gone: on a busy machine one key press may be lost."""
+        end = time.monotonic() + seconds
+        while subprocess.run(["xdotool", "getwindowname", found], capture_output=True).returncode == 0:
+            if time.monotonic() > end:
+                raise GuiError(f"window {found} does not close within {seconds} s")
+            subprocess.run(["xdotool", "windowactivate", "--sync", found, "key", "alt+F4"], capture_output=True)
+            time.sleep(1.5)
+
 
 def widgets(parent):
     """A widget and all below it."""

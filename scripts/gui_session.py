@@ -252,7 +252,7 @@ class Session:
         found = self.driver.x_window("Metadata viewer|SetOfClasses|classes", 40)
         time.sleep(2)
         self.driver.save("classes", found)
-        self.driver.mouse("windowactivate", "--sync", found, "key", "alt+F4")
+        self.driver.close_x_window(found)
 
     def lasso(self, viewer, clustering):
         """Draw around dots, press Create subset, compare the run's ids with the dots inside."""
