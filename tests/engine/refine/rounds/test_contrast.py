@@ -94,6 +94,69 @@ def test_junk_and_wrong_poses_are_no_contrast(given, low, high):
     assert low <= found < high
 
 
+def first_map(spread: float, n_junk: int = 0, others: tuple[int, int] = (1, 2), error_deg: float = 4.0):
+    """Images of three states in one, in poses that are off by some degrees: (Images, [state]), as after a start."""
+    data, _, states = faint_and_strong([blobs(0), *(0.8 * blobs(0) + 0.6 * blobs(k) for k in others)], spread)
+    rows = np.concatenate([state.rows for state in states])
+    right, shifts = (torch.cat([getattr(state, name) for state in states]) for name in ("rotations", "shifts_px"))
+    turns = torch.from_numpy(np.random.default_rng(2).normal(0, np.radians(error_deg), (len(rows), 3)))
+    cross = torch.zeros(len(rows), 3, 3, dtype=torch.float64)
+    for k, (i, j) in enumerate(((1, 2), (2, 0), (0, 1))):
+        cross[:, j, i], cross[:, i, j] = turns[:, k], -turns[:, k]
+    junk = np.arange(len(rows)) < n_junk
+    data.images[junk] = np.random.default_rng(1).standard_normal(data.images[junk].shape)
+    data.images[junk] += np.roll(data.images[::-1][:n_junk], (9, 5), (1, 2))
+    order = np.argsort(rows)
+    rotations = (torch.linalg.matrix_exp(cross).to(right) @ right)[order]
+    return data, [State(rows[order], rotations, shifts[order], blobs(0))]
+
+
+@pytest.mark.parametrize(("others", "error_deg"), [((1, 2), 4.0), ((5, 6), 8.0)])
+def test_wrong_poses_and_states_in_a_first_map_are_no_contrast(others, error_deg):
+    """The whole band alone would say that there are contrasts, as it did of clean sets."""
+    data, states = first_map(0.0, 0, others, error_deg)
+    fitted = contrast.fit_contrasts(problem_of(data, mask=MASK), states[0], RADIUS)
+    assert contrast.spread_of(fitted.value, fitted.variance) > TUNING.contrast.min_spread
+    made, found = measured(data, states)
+    assert found < TUNING.contrast.min_spread and (made == 1).all()
+
+
+@pytest.mark.parametrize("n_junk", [0, 300])
+@pytest.mark.parametrize("spread", [0.15, 0.25])
+def test_contrasts_are_seen_in_a_first_map(spread, n_junk):
+    data, states = first_map(spread, n_junk)
+    made, found = measured(data, states)
+    assert found > 0.8 * spread and made.std() > 0
+    fitted = contrast.fit_contrasts(problem_of(data, mask=MASK), states[0], RADIUS)
+    assert contrast.common_spread(fitted) > 1.4 * TUNING.contrast.min_spread
+
+
+def test_common_spread_in_closed_form():
+    """A group's squared width less its noise, and two errors; the least group decides, noisy ones do not."""
+    from scipy.stats import norm
+
+    n = 20001
+    one = norm.ppf(np.linspace(0.00005, 0.99995, n))
+
+    def of(*groups):
+        value = np.stack([1 + width * one for width, _ in groups], 1)
+        variance = np.stack([np.full(n, noise ** 2) for _, noise in groups], 1)
+        return contrast.common_spread(contrast.Fitted(value[:, 0], variance[:, 0], value, variance))
+
+    def most(width, noise):
+        return (width ** 2 - noise ** 2 + 2 * 1.64 * width ** 2 * (2 / n) ** 0.5) ** 0.5
+
+    assert of((0.2, 0.1)) == pytest.approx(most(0.2, 0.1), rel=0.02)
+    assert of((0.2, 0.1), (0.15, 0.1)) == pytest.approx(most(0.15, 0.1), rel=0.02)
+    assert of((0.2, 0.1), (0.15, 0.17)) == pytest.approx(most(0.2, 0.1), rel=0.02)
+    assert of((0.2, 0.17)) == np.inf
+
+
+@pytest.mark.parametrize(("max_shell", "edges"), [(1, [1, 2]), (2, [1, 3]), (5, [1, 3, 6]), (6, [1, 3, 5, 7])])
+def test_groups_hold_every_shell_but_the_mean(max_shell, edges):
+    assert contrast.group_edges(max_shell) == edges
+
+
 def test_shrinkage_in_closed_form():
     """Values of variance 0.04 that scatter with 0.04 + 0.09: drawn to 1 by 9/13, the spread is 0.3."""
     from scipy.stats import norm

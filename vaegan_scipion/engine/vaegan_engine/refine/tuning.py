@@ -152,6 +152,8 @@ class ContrastTuning:
     """Contrasts of the particles (``contrast``)."""
 
     min_spread: float = 0.08  # below it all contrasts are 1
+    group_shells: int = 2  # asked alone; the first maps of clean ribo3 and phantom show 0.00, 0.04 in the lowest
+    max_group_noise: float = 0.16  # of a group that can tell: twice min_spread; at SNR 1 the lowest has 0.07; wide
     min_contrast: float = 0.1
     spreads_below: float = 2.0  # of the spread, below 1: an empty image must not pass for a faint particle
     spreads_above: float = 6.0  # strong ones do occur
