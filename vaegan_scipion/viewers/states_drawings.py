@@ -71,7 +71,8 @@ def evidence_lines(details: StatesSummary, rows: Sequence[ClusterRow]) -> List[s
         lines += ["", f"Set aside: {junk.n_junk} images ({100 * junk.fraction:.1f} %), {junk.n_misfit} for "
                   f"their misfit (limit {junk.misfit_limit:.2f}, median {junk.median_misfit:.2f}, 1 expected), "
                   f"{junk.n_empty} because nothing of a state is seen in them, {junk.n_outliers} because "
-                  "they are like no group of images and fit badly."]
+                  "they are like no group of images and fit badly, "
+                  f"{junk.n_faint} because little of a state is seen in them and fits badly."]
     if details.pairs:
         lines += ["", "Pairs of states (agreement of two halves: 1 = perfect; valley: 0 = parted, 1 = no gap; by view: "
                   "part that the viewing direction explains; all images: log likelihood that they together give to a "

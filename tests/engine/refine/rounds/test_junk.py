@@ -12,9 +12,18 @@ from scipy.stats import norm
 from vaegan_engine.physics.fourier_band import make_band
 from vaegan_engine.physics.rotations import random_rotations, rotation_distance_deg
 from vaegan_engine.reconstruction.images import Images, image_power
-from vaegan_engine.refine.assignment import misfit_and_gain
+from vaegan_engine.reconstruction.least_squares import misfits
+from vaegan_engine.reconstruction.posed_images import Coefficients, PosedImages
+from vaegan_engine.refine.assignment import explained, misfit_and_gain
 from vaegan_engine.refine.rounds.empty_images import least_gain, noise_images
-from vaegan_engine.refine.rounds.junk import REASONS, misfit_limit, reasons_of, set_junk_aside, with_outliers
+from vaegan_engine.refine.rounds.junk import (
+    REASONS,
+    misfit_limit,
+    reasons_of,
+    set_junk_aside,
+    with_faint,
+    with_outliers,
+)
 
 N = 300
 MASK = mask_of(BOX_PX)
@@ -160,10 +169,79 @@ def test_every_image_that_is_set_aside_has_its_reason():
     found, numbers = set_junk_aside(problem, assignment(problem.images, label, rotations, shifts, 2), RADIUS)
     outliers = np.zeros(2 * N, bool)
     outliers[np.flatnonzero(found.aside)[-1]] = True
-    reason = reasons_of(problem, found, RADIUS, numbers.least_gain, outliers)
+    reason = reasons_of(problem, found, RADIUS, numbers.least_gain, {"outlier": outliers})
     assert ((reason > 0) == found.aside).all() and REASONS[reason[outliers][0]] == "outlier"
     judged = found.aside & ~outliers
     empty, misfit = (judged[part] & (reason[part] == REASONS.index(name)) for part, name in (
         (slice(0, n_empty), "empty"), (slice(n_empty, 120), "misfit")))
     assert empty.sum() >= 0.9 * judged[:n_empty].sum() > 40
     assert misfit.sum() >= 0.9 * judged[n_empty:120].sum() > 40
+
+
+def test_least_squares_contrast_is_where_the_misfit_is_least():
+    """Against the misfit at that contrast, whatever contrast the images were held to."""
+    data, label, rotations, shifts = simulated([blobs(0)], 40, 1.0)
+    band, held = make_band(BOX_PX, RADIUS), np.linspace(0.5, 2, 40).astype(np.float32)
+    found = assignment(data, label, rotations, shifts, 1)
+    precision = band.weight / found.noise[band.shell]
+
+    def misfit_at(contrast):
+        own = replace(data, contrast=np.asarray(contrast, np.float32))
+        images = PosedImages(Coefficients(own, np.arange(40), band), found.rotations[:, 0], found.shifts_px[:, 0])
+        return 2 * misfits(images, found.maps[0], precision).numpy() / float(band.weight.sum())
+
+    each = explained(replace(data, contrast=held), found, band)
+    np.testing.assert_allclose(each.misfit, misfit_at(held), rtol=1e-4)
+    np.testing.assert_allclose(each.least_misfit, misfit_at(each.contrast), rtol=1e-4)
+    for other in (0.9, 1.1):
+        assert (misfit_at(other * each.contrast) > each.least_misfit).all()
+    np.testing.assert_allclose(each.contrast, explained(data, found, band).contrast, rtol=1e-4)
+    width = np.sqrt(each.contrast_variance)  # one width off costs half a unit of log likelihood
+    cost = 0.5 * float(band.weight.sum()) * (misfit_at(each.contrast + width) - each.least_misfit)
+    np.testing.assert_allclose(cost, 0.5, rtol=0.02)
+
+
+def uneven(n_junk, n=2000, seed=0):
+    """Particles of log-normal contrast 0.3 at known poses, and another molecule: (data, label and poses, is junk).
+
+    Some of the other molecule's images are strong: they are what is known to be junk.
+    """
+    rng = np.random.default_rng(seed)
+    data, label, rotations, shifts = simulated([blobs(0)], n, 0.0, seed)
+    strength = np.exp(0.3 * rng.standard_normal(n))
+    junk = np.arange(n) < n_junk
+    images = data.images * strength[:, None, None]
+    if n_junk:
+        other, _, _, _ = simulated([blobs(5, n=4, width_frac=0.1)], n_junk, 0.0, seed=3)
+        strong = np.where(np.arange(n_junk) < n_junk // 2, 1.0, 0.4)[:, None, None]
+        images[:n_junk] = (0.35 * images[:n_junk] / strength[:n_junk, None, None] + 0.9 * strong * other.images)
+    images = (images + rng.standard_normal(images.shape)).astype(np.float32)
+    return Images(images, data.ctf, data.pixel_size_ang, data.device), (label, rotations, shifts), junk
+
+
+def test_faint_junk_is_found_where_junk_is_known():
+    data, (label, rotations, shifts), junk = uneven(300)
+    problem = problem_of(data, 20)
+    before = assignment(data, label, rotations, shifts, 1).with_junk(junk & (np.arange(len(junk)) < 150))
+    after, n_faint = with_faint(problem, before, RADIUS)
+    new = after.aside & ~before.aside
+    assert n_faint == new.sum() and (new & junk).sum() >= 0.8 * (junk & ~before.aside).sum()
+    assert (new & ~junk).sum() <= 0.01 * (~junk).sum()
+
+
+@pytest.mark.parametrize("n_known", [0, 20, 100])
+def test_uneven_contrast_alone_is_no_faint_junk(n_known):
+    """Nor where some particles at random, or the faintest ones, were set aside before."""
+    data, (label, rotations, shifts), _ = uneven(0)
+    before, problem = assignment(data, label, rotations, shifts, 1), problem_of(data, 20)
+    contrast = explained(data, before, make_band(BOX_PX, RADIUS)).contrast
+    for known in (np.arange(2000) < n_known, contrast <= np.sort(contrast)[max(n_known - 1, 0)]):
+        after, n_faint = with_faint(problem, before.with_junk(known & (n_known > 0)), RADIUS)
+        assert n_faint <= 0.01 * 2000 and after.n_states == 1
+
+
+def test_too_few_images_are_left_alone():
+    data, (label, rotations, shifts), junk = uneven(300, n=400)
+    before = assignment(data, label, rotations, shifts, 1).with_junk(junk & (np.arange(400) < 150))
+    after, n_faint = with_faint(problem_of(data, 200), before, RADIUS)
+    assert n_faint == 0 and (after.aside == before.aside).all()

@@ -300,6 +300,7 @@ class JunkNumbers:
     n_empty: int
     least_gain: float
     n_outliers: int = 0
+    n_faint: int = 0
 
 
 @dataclass(frozen=True)

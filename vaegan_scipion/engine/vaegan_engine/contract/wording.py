@@ -37,6 +37,7 @@ JUNK_REASONS: Dict[str, str] = {  # junk_reason of particles.csv -> why an image
     "empty": "nothing of a state is seen",
     "misfit": "holds what its state does not: aggregate, neighbour, other molecule",
     "outlier": "like no group of images, and fits badly",
+    "faint": "shows little of its state, and what it shows fits badly",
     "unlike": "unlike the other images of its class",
     "not reproduced": "the other half of the images does not show its class",
     "off centre": "its class stays off centre",

@@ -5,6 +5,7 @@ Every image keeps a pose in every state, so that it can change its state without
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -99,22 +100,42 @@ def reassign(problem: Problem, assignment: Assignment, max_shell: float, rounds:
     return assignment.without_small(problem.min_state)
 
 
-def misfit_and_gain(images: Images, assignment: Assignment, band: Band) -> tuple[np.ndarray, np.ndarray]:
-    """Misfit and gain ``(n,)`` of every image, junk too, in its most probable state (``junk``).
+@dataclass(frozen=True)
+class Explained:
+    """How well every image, junk too, is explained by its most probable state; all ``(n,)``."""
 
-    The gain is that of ``gain_over_contrasts``.
+    misfit: np.ndarray  # mean |X - C S|^2 over the noise (``junk``)
+    gain: np.ndarray  # ``gain_over_contrasts``
+    contrast: np.ndarray  # the least squares' one
+    contrast_variance: np.ndarray
+    least_misfit: np.ndarray  # at that contrast
+
+
+def explained(images: Images, assignment: Assignment, band: Band) -> Explained:
+    """Every image at its pose in its state's map, with the common noise.
+
+    With ``B = sum_k w Re(X* C S)`` and ``P = sum_k w |C S|^2`` the least squares' contrast is B / P, of variance 1 / P,
+    and the sum of squares falls there by ``(B - P)^2 / P``.
     """
-    precision = band.weight / assignment.noise[band.shell]
-    misfit, gain = np.empty(len(assignment.state_of)), np.empty(len(assignment.state_of))
+    precision, n = band.weight / assignment.noise[band.shell], len(assignment.state_of)
+    products, gain = np.ones((3, n)), np.empty(n)
     for state in range(assignment.n_states):
         rows = np.flatnonzero(assignment.state_of == state)
         if len(rows) == 0:
             continue
         posed = PosedImages(Coefficients(images, rows, band), *assignment.poses(rows))
-        products = _misfit_and_products(posed, assignment.maps[state], precision).double().cpu().numpy()
-        misfit[rows] = products[0]
-        gain[rows] = gain_over_contrasts(images, rows, products[1], products[2])
-    return misfit, gain
+        products[:, rows] = _misfit_and_products(posed, assignment.maps[state], precision).double().cpu().numpy()
+        gain[rows] = gain_over_contrasts(images, rows, *products[1:, rows])
+    (misfit, product, power), held = products, np.ones(n) if images.contrast is None else images.contrast
+    power = np.maximum(power, np.finfo(np.float64).tiny)
+    least = misfit - (product - power) ** 2 / (power * float(band.weight.sum()))
+    return Explained(misfit, gain, product / power * held, held ** 2 / power, least)
+
+
+def misfit_and_gain(images: Images, assignment: Assignment, band: Band) -> tuple[np.ndarray, np.ndarray]:
+    """Those two of ``explained`` ``(n,)``."""
+    each = explained(images, assignment, band)
+    return each.misfit, each.gain
 
 
 def gain_over_contrasts(images: Images, rows: np.ndarray, product: np.ndarray, power: np.ndarray) -> np.ndarray:

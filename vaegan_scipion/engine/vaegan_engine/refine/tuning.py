@@ -130,6 +130,8 @@ class JunkTuning:
 
     misfit_widths: float = 6.0  # above the median; one noise level assumed; ribo3 with 25 % junk: recall 0.98; single
     outlier_widths: float = 2.0  # above the median, of images outside the landscape's groups; one dirty set
+    faint_apart: float = 2.0  # widths between the misfits of particles and junk, to tell faint junk; as ``LEAST_APART``
+    faint_errors: float = 4.0  # Poisson errors above the mirror image; dirty exosome 24 to 38, ribosome 44; wide
     min_gain: float = 3.0  # log likelihood against an empty map, where noise cannot be told from particles
     n_noise_images: int = 150  # that are searched; wide
     noise_percentile: float = 98.0  # of their gains: the limit; wide

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .two_populations import normal_of
 from .uncertain_mixture import Fit, Groups, UncertainPoints, expectation
 
 BROAD = 4.0  # times the covariance of all groups together: where outliers may lie
 FIRST_WIDTHS = 3.0  # above the median misfit: the outliers to begin with
 LEAST_APART = 2.0  # widths of the first population between the mean misfits of the two
 _ROUNDS, _TURNS = 40, 3
-_RIDGE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -33,16 +33,6 @@ class Outliers:
         """``(n,)`` more likely outside than inside."""
         is_aside: np.ndarray = self.probability > 0.5
         return is_aside
-
-
-def _normal(marks: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Log density ``(n,)`` of the normal distribution fitted to weighted marks; its mean and covariance."""
-    total = weight.sum() + 1e-9
-    mean = weight @ marks / total
-    apart = marks - mean
-    covariance = (apart * weight[:, None]).T @ apart / total + _RIDGE * np.eye(marks.shape[1])
-    distance = (apart @ np.linalg.inv(covariance) * apart).sum(1)
-    return -0.5 * (np.linalg.slogdet(covariance)[1] + distance), mean, covariance
 
 
 def _log_likelihood(points: UncertainPoints, groups: Groups) -> np.ndarray:
@@ -64,12 +54,11 @@ def outliers(points: UncertainPoints, fit: Fit, marks: np.ndarray) -> Outliers:
         if foreign:
             z_out = np.logaddexp(z_out, _log_likelihood(points, fit.groups.chosen(foreign))) - np.log(2.0)
         for _ in range(_ROUNDS):
-            mark_in, at, spread = _normal(marks, inside)
-            mark_out, elsewhere, _ = _normal(marks, 1 - inside)
+            at, elsewhere = normal_of(marks, inside), normal_of(marks, 1 - inside)
             share = np.clip(inside.mean(), 1 / n, 1 - 1 / n)
-            odds = z_in + mark_in - z_out - mark_out + np.log(share / (1 - share))
+            odds = z_in + at.log_density(marks) - z_out - elsewhere.log_density(marks) + np.log(share / (1 - share))
             inside = 1 / (1 + np.exp(-np.clip(odds, -50, 50)))
-        apart = float((elsewhere[0] - at[0]) / np.sqrt(spread[0, 0]))
+        apart = float((elsewhere.mean[0] - at.mean[0]) / np.sqrt(at.covariance[0, 0]))
         if apart < LEAST_APART or (inside < 0.5).sum() < 5:
             return Outliers(np.zeros(n), [], 0.0)
         of_group = (fit.responsibility * inside[:, None]).sum(0) / np.maximum(fit.responsibility.sum(0), 1e-9)

@@ -11,6 +11,9 @@ Every image is compared with the map of its state at its best pose, in a band, w
 Most particles of high misfit are in a wrong pose. So whatever is above the limit is searched once more, in all states,
 before it is judged.
 
+Junk that matches little of its state's map passes for a faint particle in both. Misfit and contrast together tell most
+of it (``with_faint``).
+
 A state of which more than half is junk is none; its images are tried in the others. Then maps and noise are made
 without junk and all images, junk too, are judged anew.
 """
@@ -20,14 +23,17 @@ import numpy as np
 
 from ...contract.records import JunkNumbers
 from ...physics.fourier_band import make_band
-from ..assignment import misfit_and_gain, reassign
+from ...stats.peak_width import symmetric_strengths
+from ...stats.two_populations import TailLimits, hidden_tail
+from ..assignment import explained, misfit_and_gain, reassign
 from ..problem import Problem
 from ..states import Assignment
 from ..tuning import TUNING, JunkTuning
 from .empty_images import least_gain
 from .second_search import search_again
 
-REASONS = ("", "empty", "misfit", "outlier")  # why an image is set aside, by its number
+REASONS = ("", "empty", "misfit", "outlier", "faint")  # why an image is set aside, by its number
+LEAST_MISFIT = 1e-6  # of which a logarithm is taken
 LOWER_PERCENT = 15.87  # of a normal distribution lies more than one standard deviation below its middle
 
 
@@ -84,7 +90,28 @@ def with_outliers(problem: Problem, assignment: Assignment, max_shell: float, ou
     misfit, _ = misfit_and_gain(problem.images, assignment, make_band(problem.box_px, max_shell, problem.device))
     middle, width = middle_and_width(misfit[~assignment.aside])
     more = outside & ~assignment.aside & (misfit > middle + problem.tuning.junk.outlier_widths * width)
-    if (~assignment.aside & ~more).sum() < problem.min_state:
+    return without_more(problem, assignment, more)
+
+
+def with_faint(problem: Problem, assignment: Assignment, max_shell: float) -> tuple[Assignment, int]:
+    """Set aside too: images that match little of their state's map and are likelier junk than faint particles.
+
+    Pieces at the edge and other molecules that are found in a pose of little contrast have no misfit that stands out
+    alone. Particles and junk are two populations of (log misfit, contrast), both taken at the best contrast of each
+    image, the contrasts so that those of particles are symmetric (``symmetric_strengths``); what was set aside before
+    begins the second (``hidden_tail``). Returns also how many were set aside.
+    """
+    tuning = problem.tuning.junk
+    each = explained(problem.images, assignment, make_band(problem.box_px, max_shell, problem.device))
+    strength = symmetric_strengths(each.contrast, each.contrast_variance, ~assignment.aside)
+    marks = np.stack((np.log(np.maximum(each.least_misfit, LEAST_MISFIT)), strength), 1)
+    more = hidden_tail(marks, assignment.aside, TailLimits(tuning.faint_apart, tuning.faint_errors))
+    return without_more(problem, assignment, more)
+
+
+def without_more(problem: Problem, assignment: Assignment, more: np.ndarray) -> tuple[Assignment, int]:
+    """With images ``more`` (n,) bool set aside too, and how many; none where too few images would be left."""
+    if not more.any() or (~assignment.aside & ~more).sum() < problem.min_state:
         return assignment, 0
     return assignment.with_junk(assignment.aside | more).without_small(problem.min_state), int(more.sum())
 
@@ -96,13 +123,14 @@ def junk_shares(assignment: Assignment, junk: np.ndarray) -> list[float]:
 
 
 def reasons_of(problem: Problem, assignment: Assignment, max_shell: float, least_gain_asked: float,
-               outliers: np.ndarray) -> np.ndarray:
+               later: dict[str, np.ndarray]) -> np.ndarray:
     """Why each image is set aside ``(n,)`` int8, a place in ``REASONS``; 0 of those that are not.
 
-    ``outliers`` (n,) bool: set aside by ``with_outliers``. Of the others those are empty whose gain is below
-    ``least_gain_asked``; the rest have too high a misfit.
+    ``later``: images (n,) bool that were set aside for a reason after the others (``with_outliers``, ``with_faint``).
+    Of the others those are empty whose gain is below ``least_gain_asked``; the rest have too high a misfit.
     """
     _, gain = misfit_and_gain(problem.images, assignment, make_band(problem.box_px, max_shell, problem.device))
-    reason = np.where(outliers, REASONS.index("outlier"),
-                      np.where(gain < least_gain_asked, REASONS.index("empty"), REASONS.index("misfit")))
+    reason = np.where(gain < least_gain_asked, REASONS.index("empty"), REASONS.index("misfit"))
+    for name, chosen in later.items():
+        reason[chosen] = REASONS.index(name)
     return np.where(assignment.aside, reason, 0).astype(np.int8)
