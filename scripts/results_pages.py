@@ -140,7 +140,11 @@ def summary(rows: Iterable[Row], asked: dict[str, Asked]) -> str:
              ("**The landscape**: a VAE-GAN at these poses, its clusters", short_table(landscape, asked, LANDSCAPE)),
              ("**In the plane**: `classes2d`", short_table(classes, asked, CLASSES)),
              ("**Others**", table(others, asked)))
-    return "\n".join(f"{title.replace('`', '``')}\n\n{made}" for title, made in parts)
+    tables = "\n".join(f"{title.replace('`', '``')}\n\n{made}" for title, made in parts)
+    left = sorted(set(asked) - {row["task"] for row in last})
+    on_gpu = any(gpu in row.get("machine", "") for row in last for gpu in ("H100", "H200", "NVIDIA"))
+    return (tables + (f"\n**Asked and not run**: {', '.join(left)}.\n" if left else "")
+            + ("" if on_gpu else "\nNo row is from a GPU.\n"))
 
 
 def read_rows() -> list[Row]:
