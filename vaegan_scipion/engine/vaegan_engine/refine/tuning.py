@@ -1,6 +1,7 @@
 """The numbers that ``states`` was set with, in one record: what each is, on what it was set, how sensitive it is.
 
-A user's settings are in ``StatesRun``; these are the method's own. "Set on" names the data of docs/history/method-notes.rst.
+A user's settings are in ``StatesRun``; these are the method's own. "Set on" names the data of
+docs/history/method-notes.rst.
 "Single": the value lies between single observations on a few molecules, and another one may need it elsewhere;
 "wide": little lies near it, or little depends on it. Shells are cycles per box. What holds for every search and every
 least squares (chunk sizes, Wiener term, damping) stays with the code of ``reconstruction``.
