@@ -2,13 +2,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from refine_particles import blobs, mask_of, simulated
 from vaegan_engine.physics.fourier_band import make_band
 from vaegan_engine.physics.fsc import fourier_shell_correlation
 from vaegan_engine.physics.map_constraint import MapConstraint, symmetrised_maps, within
 from vaegan_engine.physics.rotations import random_rotations, super_fibonacci_rotations
-from vaegan_engine.physics.slices import add_slices
+from vaegan_engine.physics.slices import add_slices, grid_turns
 from vaegan_engine.physics.symmetry import distance_deg, group_of
 from vaegan_engine.reconstruction.images import image_power
 from vaegan_engine.reconstruction.least_squares import reconstruction
@@ -31,15 +32,28 @@ def turned(map_: torch.Tensor) -> torch.Tensor:
     return torch.rot90(map_, 1, (-2, -1))
 
 
-def test_slices_are_added_at_all_poses_that_show_the_same():
-    band, A = make_band(12, 5.0), random_rotations(30, torch.Generator().manual_seed(0))
-    values = torch.randn(30, len(band.index), dtype=torch.complex64, generator=torch.Generator().manual_seed(1))
+@pytest.mark.parametrize("radius", [5.0, 8.0, 9.0])  # of 9: sums up to the edge of the transform
+@pytest.mark.parametrize("name", ["C1", "C2", "C3", "C4", "D3", "D4", "T", "O", "I1", "I2"])
+def test_slices_are_added_at_all_poses_that_show_the_same(name, radius):
+    band, A, group = make_band(18, radius), random_rotations(20, torch.Generator().manual_seed(0)), group_of(name)
+    values = torch.randn(20, len(band.index), dtype=torch.complex64, generator=torch.Generator().manual_seed(1))
     powers = values.abs()
-    found = add_slices(lambda rows: (values[rows], powers[rows]), band, A, 12, C4)
-    each = [add_slices(lambda rows: (values[rows], powers[rows]), band, A @ turn, 12, torch.eye(3)[None])
-            for turn in C4]
+    found = add_slices(lambda rows: (values[rows], powers[rows]), band, A, 18, group)
+    each = [add_slices(lambda rows: (values[rows], powers[rows]), band, A @ turn, 18, torch.eye(3)[None])
+            for turn in group]
     for ours, theirs in zip(found, zip(*each, strict=True), strict=True):
         torch.testing.assert_close(ours, sum(theirs), atol=1e-5 * float(ours.abs().max()), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "n_kept"), [("C1", 1), ("C3", 3), ("C4", 1), ("C6", 3), ("D3", 3), ("D4", 1),
+                                              ("T", 12), ("O", 1), ("I2", 5), ("I1", 5)])
+def test_a_group_is_some_rotations_times_those_of_the_grid(name, n_kept):
+    group = group_of(name)
+    kept, turns = grid_turns(group)
+    made = torch.einsum("kij,hjl->khil", kept, turns if len(turns) else torch.eye(3)[None]).reshape(-1, 3, 3)
+    assert len(kept) == n_kept and len(made) == len(group)
+    nearest = (made[:, None] - group).abs().amax((2, 3)).argmin(1)
+    assert sorted(nearest.tolist()) == list(range(len(group)))
 
 
 def test_a_reconstruction_is_of_the_symmetry_and_better_for_it():

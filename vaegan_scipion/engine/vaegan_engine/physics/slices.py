@@ -27,6 +27,8 @@ _CHUNK_POINTS = 2 ** 22  # slice points held at a time, of some 60 bytes each: f
 _TAKEN_TOGETHER = 64  # slices that one thread reads at a time
 _SUMS = 8  # that slices are added to, of at least ``_LEAST_ADDED`` slices each
 _LEAST_ADDED = 64
+_MOST_TURNED = 96  # largest reach of sums whose axes are exchanged: 0.2 GB beside them
+_ON_GRID = 1e-4  # of an element of a rotation
 _MOST_SUMMED = 2 ** 29  # numbers of 4 bytes in all these sums: 2 GB; at 400 px one sum alone has 3 GB
 
 
@@ -155,9 +157,12 @@ def add_slices(part: Callable[[slice], tuple[Tensor, Tensor]], band: Band, A: Te
     """Sums in the transform of slices along rotations ``A G`` ``(n, 3, 3)``, as those of ``scatter``.
 
     Each slice is added along every rotation G of ``group`` (g, 3, 3), for all show the same of a map of that symmetry.
-    ``part`` gives values and real values ``(m, p)`` of some of them; it is asked for few at a time, on several threads.
+    Those that carry the grid to itself are the same sums with their axes exchanged (``grid_turns``). ``part`` gives
+    values and real values ``(m, p)`` of some of them; it is asked for few at a time, on several threads.
     """
     size, chunk = PAD * map_px, images_per_chunk(len(band.index))
+    reach = math.ceil(PAD * float(band.kxy.norm(dim=1).max()) - 1e-3) + 1
+    group, on_grid = grid_turns(group) if reach <= min(size // 2 - 1, _MOST_TURNED) else (group, group[:0])
     sums = torch.zeros(size, size, size // 2 + 1, dtype=torch.complex64, device=A.device)
     powers = torch.zeros(sums.shape, device=A.device)
     if A.device.type != "cpu":
@@ -173,9 +178,8 @@ def add_slices(part: Callable[[slice], tuple[Tensor, Tensor]], band: Band, A: Te
 
         for top, bottom in shared_parts(scattered, len(A), max(1, math.ceil(len(A) / n_processes())), threads=False):
             sums, powers = sums + top, powers + bottom
-        return sums, powers
+        return add_turned(sums, on_grid, reach), add_turned(powers, on_grid, reach)
     points, copies = grid_points(band), [as_numpy(A @ turn) for turn in group]
-    reach = math.ceil(PAD * float(band.kxy.norm(dim=1).max()) - 1e-3) + 1
 
     def work(first: int, end: int) -> np.ndarray:
         cube = np.zeros((2 * reach + 1, 2 * reach + 1, reach + 1, 3), np.float32)
@@ -190,7 +194,60 @@ def add_slices(part: Callable[[slice], tuple[Tensor, Tensor]], band: Band, A: Te
     cubes = shared_parts(work, len(A), max(_LEAST_ADDED, math.ceil(len(A) / n_sums)))
     while cubes:  # each is let go at once: of a large box it is as large as the sums
         slice_kernels.add_cube(cubes.pop(0), size, torch.view_as_real(sums).numpy(), powers.numpy())
-    return sums, powers
+    return add_turned(sums, on_grid, reach), add_turned(powers, on_grid, reach)
+
+
+def grid_turns(group: Tensor) -> tuple[Tensor, Tensor]:
+    """A group's rotations ``(g, 3, 3)`` as ``K H``: some K, and the subgroup of H that exchange and invert axes.
+
+    No H where that is the identity alone: K is the group.
+    """
+    whole = group.round()
+    turns = whole[((group - whole).abs() < _ON_GRID).all(2).all(1)]
+    if len(turns) < 2:
+        return group, group[:0]
+    kept, left = list[Tensor](), group
+    while len(left):
+        kept.append(left[0])
+        copies = left[0] @ turns
+        left = left[((left[:, None] - copies).abs().amax((2, 3)) > _ON_GRID).all(1)]
+    return torch.stack(kept), turns
+
+
+@lru_cache(maxsize=4)
+def _orbits(turns: tuple[tuple[int, ...], ...], reach: int) -> Tensor:
+    """Positions ``(m, h)`` in a cube of side ``2 reach + 1`` about 0, of z, y, x: each row is ``k H`` of one k."""
+    side, matrices = 2 * reach + 1, torch.tensor(turns).view(-1, 3, 3)
+
+    def turned(k: Tensor, turn: Tensor) -> Tensor:
+        x, y, z = (k @ turn + reach).T
+        return (z * side + y) * side + x
+
+    at = torch.arange(side ** 3)
+    k = torch.stack((at % side, at // side % side, at // side ** 2), 1) - reach
+    first = at.clone()
+    for turn in matrices:
+        torch.minimum(first, turned(k, turn), out=first)
+    k = k[first == at]
+    return torch.stack([turned(k, turn) for turn in matrices], 1)
+
+
+def add_turned(sums: Tensor, turns: Tensor, reach: int) -> Tensor:
+    """The sum of a half transform ``(s, s, s//2 + 1)``, 0 beyond ``reach``, at ``k H`` for all H of ``grid_turns``.
+
+    Nothing is interpolated: with the transform whole about its middle, each H exchanges and inverts axes.
+    """
+    if not len(turns):
+        return sums
+    orbits = _orbits(tuple(tuple(turn) for turn in turns.long().flatten(1).tolist()), reach).to(sums.device)
+    middle = torch.arange(-reach, reach + 1, device=sums.device)
+    right = sums[:, :, :reach + 1][middle][:, middle]  # negative indices are those of the transform
+    whole = torch.cat((right[:, :, 1:].flip(0, 1, 2).conj().resolve_conj(), right), 2).contiguous()
+    flat = whole.view(-1)
+    flat[orbits] = flat[orbits].sum(1, keepdim=True)
+    made = torch.zeros_like(sums)
+    made[middle[:, None], middle, :reach + 1] = whole[:, :, reach:]
+    return made
 
 
 def grid_points(band: Band) -> np.ndarray:
