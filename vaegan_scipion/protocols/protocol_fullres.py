@@ -164,9 +164,11 @@ class VaeganProtFullres(VaeganProtStates):
         if not self.hasAttribute("outputVolumes") or not has_result(self.getStatesDir(), result_files.FULLRES_JSON):
             return []
         found = "; ".join(f"state {state.label + 1}: {state.resolution_ang:.1f} Å" for state in self.readStates())
+        masks = self.getMask(), self.inputStates.get().getMask()
+        within = "" if masks == (None, None) else ", inside a given mask"
         return [f"The poses of {self.outputParticles.getSize()} particles were refined locally at full size (box "
                 f"{self.readFullres().box_px} px of {self.getMapPixelSize():.2f} Å), independent half sets apart, with "
-                f"a prior on the signal [Scheres2012]. Resolution by FSC 0.143, corrected for the mask: {found}."]
+                f"a prior on the signal{within} [Scheres2012]. Resolution by FSC 0.143, corrected for the mask: {found}."]
 
     # --------------------------- UTILS functions ---------------------------
     def getStatesDir(self) -> str:

@@ -365,7 +365,7 @@ class VaeganProtStates(VaeganProtBase, ProtFlexBase):
 
     def _startText(self) -> str:
         if self.useAlignment:
-            return "the particles' alignment"
+            return "the particles' alignment" + ", inside a given mask" * (self.getMask() is not None)
         return "clusters' maps" if self.getClustering() else "random maps"
 
     def _getSettings(self) -> StatesRun:

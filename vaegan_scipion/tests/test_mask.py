@@ -43,6 +43,8 @@ class TestMask(ProjectTest):
             np.testing.assert_allclose(mrc.data, ball(32), atol=1e-6)
         at_full_size = self.make(VaeganProtFullres, inputStates=run, inputMask=self.mask)
         self.assertEqual(at_full_size.validate(), [])
+        for said in (run._methods()[0], at_full_size._methods()[0]):
+            self.assertIn("inside a given mask", said)
         self.assertEqual(at_full_size._getSettings().mask, MASK_MRC)
         self.assertTrue(os.path.exists(at_full_size._getExtraPath(MASK_MRC)))
         self.assertEqual(self.filled(VaeganProtFullres, inputStates=run)._getSettings().mask, "")  # that of the states

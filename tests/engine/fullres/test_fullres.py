@@ -210,7 +210,9 @@ def test_a_mask_that_is_given_holds_maps_and_fsc(few, tmp_path, of_states):
     in_mask = fourier_shell_correlation(*(halves * inputs.mask.numpy()))
     np.testing.assert_allclose(row.of_state.proof.fsc_masked, in_mask, atol=1e-4)
     diameter_ang = 2 * reach_px(inputs.mask) * voxel_ang / 2
-    assert f"--particle_diameter {diameter_ang:.0f} " in (tmp_path / "out" / state.relion_file).read_text()
+    text = (tmp_path / "out" / state.relion_file).read_text()
+    assert f"--particle_diameter {diameter_ang:.0f} " in text
+    assert f'--solvent_mask "$HERE/{state.mask_file}" --solvent_correct_fsc' in text
 
 
 def test_memory_is_told_beforehand():
@@ -238,7 +240,7 @@ def test_images_that_are_not_normal_are_made_so_first(made):
     out = made[0] / "out"
     shutil.copy(out / "state_01.star", out / "state_03.star")
     text = script(replace(HAND_OVER, star_file="state_03.star"), out)
-    assert "--sym ${SYM:-C1}" in text
+    assert "--sym ${SYM:-C1}" in text and "--solvent_mask" not in text
     assert "--sym ${SYM:-D4}" in script(replace(HAND_OVER, star_file="state_03.star", symmetry="D4"), out)
     assert "--ini_high 12.00" in text and "relion_preprocess" not in text and '--i "$HERE/state_03.star"' in text
     text = script(replace(HAND_OVER, star_file="state_03.star", inverted=True, phase_flipped=True), out)

@@ -43,6 +43,7 @@ class HandOver:
     inverted: bool  # the protein is dark in the stacks
     background: tuple[float, float]  # mean and standard deviation in the stacks
     symmetry: str = NO_SYMMETRY  # of the states' maps
+    mask_given: bool = False  # the mask is the user's: RELION's maps end there too
 
     @property
     def is_normal(self) -> bool:
@@ -91,6 +92,8 @@ def script(hand_over: HandOver, out_dir: Path) -> str:
         "--low_resol_join_halves 40",
         f"--particle_diameter {hand_over.particle_diameter_ang:.0f} --flatten_solvent --zero_mask --norm --scale",
         "--pad 2 --pool 10 --dont_combine_weights_via_disc --j ${THREADS:-2}"]
+    if hand_over.mask_given:
+        options.append(f'--solvent_mask "$HERE/{hand_over.mask_file}" --solvent_correct_fsc')
     if hand_over.has_ctf:
         options.append("--ctf" + (" --ctf_phase_flipped" if hand_over.phase_flipped else ""))
     lines += [" \\\n    ".join([f"mpirun -n ${{MPI:-3}} {PROGRAM}", *options, "$MORE"]),

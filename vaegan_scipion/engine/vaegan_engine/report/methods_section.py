@@ -56,6 +56,7 @@ def states_text(folder: str) -> str:
         return ""
     rows = read_cluster_rows(folder)
     start = "from the poses that the particles carried" if run.data.input_poses else "from random maps"
+    start += ", maps ending at a given mask" * bool(run.mask)
     summary = read_summary(folder)
     verdict = "" if summary.has_states else f" Verdict: {html.escape(summary.verdict)}."
     voxel = f" of {rows[0].of_state.voxel_size_ang:.2f} Å" if rows else ""
