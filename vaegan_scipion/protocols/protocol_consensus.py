@@ -135,14 +135,14 @@ class VaeganProtConsensus(VaeganProtBase, ProtFlexBase):
     def _summary(self) -> List[str]:
         if not has_result(self.getConsensusDir(), result_files.CONSENSUS_JSON):
             return ["Nothing is compared yet."]
-        made, runs = self.readConsensus(), self.getRuns()
+        made, names = self.readConsensus(), self.getRunNames()
         word = names_of(self.getChosen())[0]
         lines = [f"Verdict: {made.verdict}", f"{100 * made.agreed_frac:.1f} % of the particles are in the same {word} "
                  f"in all {len(made.runs)} runs"]
         lines += [f"{word} {group.label + 1}: {group.n_particles} particles in most runs, found in {group.found_in} of "
                   f"{len(made.runs)} runs, overlap {group.stability:.2f}" for group in made.groups]
-        lines += [f"'{runs[pair.runs[0]].getRunName()}' and '{runs[pair.runs[1]].getRunName()}': ARI {pair.ari:.2f}, "
-                  f"NMI {pair.nmi:.2f}" for pair in made.pairs]
+        lines += [f"'{names[pair.runs[0]]}' and '{names[pair.runs[1]]}': ARI {pair.ari:.2f}, NMI {pair.nmi:.2f}"
+                  for pair in made.pairs]
         return lines
 
     def _methods(self) -> List[str]:
@@ -161,6 +161,12 @@ class VaeganProtConsensus(VaeganProtBase, ProtFlexBase):
         """The runs that are compared, in the order of the form."""
         runs = [pointer.get() for pointer in self.inputRuns]
         return [run for run in runs if run is not None]
+
+    def getRunNames(self) -> List[str]:
+        """Their names, with the id where several have one name."""
+        runs = self.getRuns()
+        names = [str(run.getRunName()) for run in runs]
+        return [name if names.count(name) == 1 else f"{name} (id {run.getObjId()})" for name, run in zip(names, runs)]
 
     def getConsensusDir(self) -> str:
         """Results folder of the comparison."""

@@ -167,8 +167,9 @@ class VaeganProtFullres(VaeganProtStates):
         masks = self.getMask(), self.inputStates.get().getMask()
         within = "" if masks == (None, None) else ", inside a given mask"
         return [f"The poses of {self.outputParticles.getSize()} particles were refined locally at full size (box "
-                f"{self.readFullres().box_px} px of {self.getMapPixelSize():.2f} Å), independent half sets apart, with "
-                f"a prior on the signal{within} [Scheres2012]. Resolution by FSC 0.143, corrected for the mask: {found}."]
+                f"{self.readFullres().box_px} px of {self.getMapPixelSize():.2f} Å), independent half sets apart, "
+                f"with a prior on the signal{within} [Scheres2012]. Resolution by FSC 0.143, corrected for the mask: "
+                f"{found}."]
 
     # --------------------------- UTILS functions ---------------------------
     def getStatesDir(self) -> str:

@@ -60,7 +60,7 @@ class TestConsensus(ProjectTest):
     def test_what_is_said(self):
         summary = self.run_._summary()
         self.assertEqual(summary[0], "Verdict: 2 groups, stable")
-        names = [run.getRunName() for run in self.states]
+        names = [f"{run.getRunName()} (id {run.getObjId()})" for run in self.states]  # both have the form's name
         self.assertIn(f"'{names[0]}' and '{names[1]}': ARI 0.50, NMI 0.40", summary)
         self.assertIn("found in 2 of 2 runs", summary[2])
         self.assertIn("2 runs on the same particles were compared", self.run_._methods()[0])

@@ -43,24 +43,21 @@ class VaeganConsensusViewer(VaeganViewer):
         return self.sentence_view(f"Of {len(made.runs)} runs compared: {made.verdict}. {100 * made.agreed_frac:.1f} % "
                                   "of the particles are in the same group in all of them.")
 
-    def _run_names(self) -> List[str]:
-        return [run.getRunName() for run in self.protocol.getRuns()]
-
     def _naming(self) -> Naming:
         return STATES if self.protocol.hasStates() else CLUSTERS
 
     def _pairs(self, _name: Any = None) -> List[Any]:
         made = self.protocol.readConsensus()
-        return self.figure_view(draw_pairs, made, self._run_names(), title="Agreement of runs",
+        return self.figure_view(draw_pairs, made, self.protocol.getRunNames(), title="Agreement of runs",
                                 size_in=(3.0 + 0.9 * len(made.runs), 2.4 + 0.9 * len(made.runs)))
 
     def _groups(self, _name: Any = None) -> List[Any]:
         made = self.protocol.readConsensus()
         if not made.groups:
             return [self.errorMessage("The run that agrees best with the others has no group.", "Nothing to show")]
-        return self.figure_view(draw_groups, made, self._run_names(), self._naming(), title="Groups that came back",
-                                size_in=(7.5, 1.4 + 0.2 * len(made.runs)
-                                         + 0.28 * len(made.groups) * (len(made.runs) + 1)))
+        height_in = 1.4 + 0.2 * len(made.runs) + 0.28 * len(made.groups) * (len(made.runs) + 1)
+        return self.figure_view(draw_groups, made, self.protocol.getRunNames(), self._naming(),
+                                title="Groups that came back", size_in=(7.5, height_in))
 
     def _report(self, _name: Any = None) -> List[Any]:
         return self.report_view(None, consensus=self.protocol)

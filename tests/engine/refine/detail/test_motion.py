@@ -67,8 +67,8 @@ def test_an_arm_that_turns_is_ordered():
     truth = (label // 10 + 0.5).numpy() / (N // 10)
     error = found.t - truth
     error = error if np.abs(error).mean() < 0.3 else 1 - found.t - truth
-    print("SPREAD", np.sqrt((error ** 2).mean()), found.t_std.mean(), np.corrcoef(np.abs(error), found.t_std)[0, 1])
-    assert 0.3 < np.sqrt((error ** 2).mean()) / np.sqrt((found.t_std ** 2).mean()) < 3
+    assert 0.5 < np.sqrt((error ** 2).mean()) / np.sqrt((found.t_std ** 2).mean()) < 2.5  # 1.7: not all that is unsure
+    assert np.corrcoef(np.abs(error), found.t_std)[0, 1] > 0.15
     assert found.agreement > 0.9
     assert found.maps.shape == (N_NODES, BOX_PX, BOX_PX, BOX_PX)
     # the ends of the curve look like the ends of the motion
