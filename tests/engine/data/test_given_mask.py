@@ -73,7 +73,7 @@ def test_a_hard_edge_is_warned_of(tmp_path, capsys):
     assert "has no soft edge" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("box_px", [24, 25])
+@pytest.mark.parametrize("box_px", [24, 25, 96])
 def test_a_mask_has_the_symmetry_of_the_maps(box_px):
     group, aside = group_of("C2"), torch.from_numpy(ball(box_px, (0.0, 30.0, 20.0)))
     with pytest.raises(DataError, match=r"m\.mrc: \d+ % of the mask does not have the symmetry"):
