@@ -10,7 +10,7 @@ from told_errors import errors_told
 from vaegan_engine.contract.errors import DataError
 from vaegan_engine.physics import shards
 from vaegan_engine.runtime import processes
-from vaegan_engine.runtime.place import is_first
+from vaegan_engine.runtime.place import is_first, place
 
 
 class Found(NamedTuple):
@@ -34,7 +34,10 @@ def made(how=""):
     parts = shards.shared_parts(lambda first, end: work(first, end, how), 11, 2)
     few = shards.shared_parts(lambda first, end: torch.full((1,), float(first)), 3, 2)
     one_by_one = shards.shared_parts(lambda first, end: torch.arange(first, end).sum()[None], 9, 2, threads=False)
-    return {"sums": torch.cat([part.sums for part in parts]).numpy(),
+    own = torch.full((3,), 1.0 + place().number), torch.tensor(5 + place().number)  # other values in every process
+    shards.take_of_first(own)
+    return {"of_first": torch.cat((own[0], own[1][None])).numpy(),
+            "sums": torch.cat([part.sums for part in parts]).numpy(),
             "rows": np.concatenate([part.several[0] for part in parts]),
             "inside": torch.cat([part.several[1] for part in parts]).numpy(),
             "few": torch.cat(few).numpy(), "one_by_one": torch.cat(one_by_one).numpy()}

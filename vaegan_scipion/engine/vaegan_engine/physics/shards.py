@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar, cast
 
@@ -107,6 +107,23 @@ def shared_parts(work: Callable[[int, int], T], n: int, size: int, threads: bool
     own = make(lambda start, stop: work(first + start, first + stop), end - first, size)
     what = f"{getattr(work, '__module__', '')}.{getattr(work, '__qualname__', '')} of {n} by {size}"
     return _exchanged(_peers, own, what)
+
+
+def take_of_first(values: Sequence[Tensor]) -> None:
+    """Put the first process's values in the place of what every process has computed for itself.
+
+    They differ where a GPU adds in no order or a machine is of another kind, and small differences would grow.
+    """
+    if _peers is None or n_processes() == 1 or not values:
+        return
+    first = _peers.gathered(torch.cat([_as_bytes(value.detach()) for value in values]), "values of the first")[0]
+    if _peers.number:
+        at = 0
+        for value in values:
+            n_bytes = value.numel() * value.element_size()
+            with torch.no_grad():
+                value.copy_(first[at:at + n_bytes].view(value.dtype).view(value.shape))
+            at += n_bytes + -n_bytes % _ALIGNED
 
 
 def _one_by_one(work: Callable[[int, int], T], n: int, size: int) -> list[T]:

@@ -116,6 +116,7 @@ def joined(device: torch.device) -> Iterator[None]:
     _joined = Joined(number, count, store)
     limit_bytes = torch.tensor([memory_limit.share_bytes(1.0)], dtype=torch.float64)
     memory_limit.use_memory(min(map(float, _joined.gathered(limit_bytes, "memory"))) / memory_limit.GB)
+    torch.set_num_threads(-largest(-torch.get_num_threads()))  # the last bits of torch's own sums depend on them
     shards.share_with(_joined)
     yield
     wait()

@@ -127,6 +127,8 @@ def fixed(*parts: nn.Module | None) -> Iterator[None]:
     present = [part for part in parts if part is not None]
     for part in present:
         part.requires_grad_(False)
-    yield
-    for part in present:
-        part.requires_grad_(True)
+    try:
+        yield
+    finally:
+        for part in present:
+            part.requires_grad_(True)

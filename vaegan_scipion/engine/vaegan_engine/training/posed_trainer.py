@@ -11,7 +11,7 @@ from ..networks.posed_vae import PosedVaeGan, build_critic, negative_log_likelih
 from ..networks.vae_gan import Frame
 from ..physics.fsc import soft_sphere_mask
 from ..physics.map_constraint import MapConstraint, within
-from ..physics.shards import shared_parts
+from ..physics.shards import shared_parts, take_of_first
 from ..physics.space import Space
 from ..reconstruction.map_family import FAMILY_CHUNK_IMAGES, Family, Seen, Spreads, family, seen
 from ..reconstruction.principal_maps import (
@@ -127,6 +127,7 @@ class PosedTrainer:
             g.basis.copy_(g.of_active(maps.basis / g.scale))
             g.noise.copy_(maps.noise)
             g.spreads.copy_(torch.tensor(tuple(maps.spreads)))
+            take_of_first((g.mean, g.basis, g.noise, g.spreads))
 
     def begin(self) -> None:
         """Mean map, noise and, in ``start_rounds``, the principal maps of the images."""
@@ -212,6 +213,8 @@ class PosedTrainer:
         for name in names:
             self.optimizers[name].zero_grad(set_to_none=True)
         loss.backward()
+        take_of_first([p.grad for name in names for group in self.optimizers[name].param_groups
+                       for p in group["params"] if p.grad is not None])
         for name in names:
             self.optimizers[name].step()
 

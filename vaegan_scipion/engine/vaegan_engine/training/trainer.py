@@ -12,6 +12,7 @@ from ..contract.settings import TrainRun
 from ..networks import latent_vector
 from ..networks.critic_encoder import input_channels
 from ..networks.vae_gan import Frame, Given, build_with_critic
+from ..physics.shards import take_of_first
 from . import losses
 from .batch_parts import Part, Rows, Whole, Work, gradients, rows_of_parts
 from .fakes import Fakes, MapGroups, Shared, fakes_of_posterior, fakes_of_prior, fixed, groups_of_maps
@@ -140,6 +141,9 @@ class Trainer:
                 return work(part)
 
         stats = gradients(seeded, rows, parameters, alone)
+        inside = set(parameters)
+        take_of_first([p.grad for name in names for group in self.optimizers[name].param_groups
+                       for p in group["params"] if p not in inside and p.grad is not None])
         for name in names:
             self.optimizers[name].step()
         self._descents += 1
