@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import closing
 from typing import Any, Dict, List, Set
 
-DEFOCUS, MICROGRAPH = "_ctfModel._defocusU", "_micId"
+DEFOCUS, MICROGRAPH, TRANSFORM = "_ctfModel._defocusU", "_micId", "_transform._matrix"
 
 
 class ColumnError(ValueError):
@@ -46,6 +46,14 @@ def distinct_values(particles: Any, name: str) -> Set[Any]:
     with closing(_open(particles)) as table:
         return {value for value, in table.execute(
             f"SELECT DISTINCT {columns[name]} FROM {particles.getPrefix()}Objects WHERE enabled = 1")}
+
+
+def ids_without(particles: Any, name: str) -> List[int]:
+    """Ids of the enabled particles that have no value of one attribute; all of them where there is no such column."""
+    lacking = _columns(particles).get(name)
+    where = f"enabled = 1 AND {lacking} IS NULL" if lacking else "enabled = 1"
+    with closing(_open(particles)) as table:
+        return [i for i, in table.execute(f"SELECT id FROM {particles.getPrefix()}Objects WHERE {where} ORDER BY id")]
 
 
 def _open(particles: Any) -> sqlite3.Connection:

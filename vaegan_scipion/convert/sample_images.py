@@ -27,8 +27,13 @@ def sample_images(particles: Any, n: int = N_SAMPLE) -> Sample:
     for path in sorted({path for _, path in items.values()}):
         with mrcfile.mmap(path, mode="r", permissive=True) as stack:
             data = stack.data if stack.data.ndim == 3 else stack.data[None]
-            images += [(i, np.array(data[max(index, 1) - 1], np.float32))
-                       for i, (index, where) in items.items() if where == path]
+            for i, (index, where) in items.items():
+                if where != path:
+                    continue
+                if index > len(data):
+                    raise ValueError(f"particle {i} is image {index} of {path}, which holds {len(data)}; import the "
+                                     "particles again")
+                images.append((i, np.array(data[max(index, 1) - 1], np.float32)))
     images.sort(key=lambda pair: pair[0])
     return Sample([i for i, _ in images], np.array([image for _, image in images], np.float32))
 

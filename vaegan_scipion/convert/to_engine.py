@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 from emtable import Table
 
@@ -24,11 +24,10 @@ def write_particles_star(particles: Any, star: str, aligned: bool = False) -> Li
     Raises ValueError for a stack that the engine does not read.
     """
     has_ctf = particles.hasCTF()
-    first = particles.getFirstItem()
-    has_halves = first.getAttributeValue(HALF_SET_ATTRIBUTE) in (1, 2)
-    columns = (IMAGE_COLUMNS + (CTF_COLUMNS if has_ctf else [])
-               + (["rlnRandomSubset"] if has_halves else []) + (POSE_COLUMNS if aligned else []))
+    columns = IMAGE_COLUMNS + (CTF_COLUMNS if has_ctf else [])
     rows: List[List[Any]] = []
+    poses: List[List[float]] = []
+    halves: List[Optional[int]] = []
     micrographs: List[str] = []
     groups: Dict[Optics, int] = {}
     for particle in particles.iterItems(orderBy="id", direction="ASC"):
@@ -38,12 +37,18 @@ def write_particles_star(particles: Any, star: str, aligned: bool = False) -> Li
         row = [image_name(particle), group, particle.getObjId()]
         if has_ctf:
             row += ctf_values(particle)
-        if has_halves:
-            row.append(int(particle.getAttributeValue(HALF_SET_ATTRIBUTE)))
-        if aligned:
-            row += star_pose(particle.getTransform().getMatrix(), particles.getSamplingRate())
         rows.append(row)
+        halves.append(particle.getAttributeValue(HALF_SET_ATTRIBUTE))
+        if aligned:
+            poses.append(pose_values(particle, particles.getSamplingRate()))
         micrographs.append(micrograph_of(particle))
+    ids = [int(row[IMAGE_COLUMNS.index("vaeParticleId")]) for row in rows]
+    if any(half in (1, 2) for half in halves):
+        columns = columns + ["rlnRandomSubset"]
+        rows = [[*row, half] for row, half in zip(rows, whole_split(ids, halves))]
+    if aligned:
+        columns = columns + POSE_COLUMNS
+        rows = [[*row, *pose] for row, pose in zip(rows, poses)]
     if rows and all(micrographs):
         columns = columns + ["rlnMicrographName"]
         rows = [[*row, name] for row, name in zip(rows, micrographs)]
@@ -56,7 +61,17 @@ def write_particles_star(particles: Any, star: str, aligned: bool = False) -> Li
         optics_table.writeStar(stream, tableName="optics")
         table.writeStar(stream, tableName="particles")
     os.replace(part, star)
-    return [int(row[IMAGE_COLUMNS.index("vaeParticleId")]) for row in rows]
+    return ids
+
+
+def whole_split(ids: List[int], halves: List[Optional[int]]) -> List[int]:
+    """Half set of every particle, where some may have none (None, or 0 beside 1 and 2).
+
+    Those had no part in the refinement that split the others, so that either half is right: it goes by the id.
+    """
+    if not {1, 2} <= set(halves):  # cryoSPARC's 0 and 1, or no split, as the engine then says
+        return [int(half or 0) for half in halves]
+    return [half if half in (1, 2) else 1 + i % 2 for i, half in zip(ids, halves)]
 
 
 def optics_table_of(groups: List[Optics], particles: Any) -> Any:
@@ -98,6 +113,20 @@ def image_name(particle: Any) -> str:
                          "Convert the particles to .mrcs, for example with 'relion - preprocess particles'.")
     name = f"{max(index, 1):06d}@{path}"
     return quoted(name)
+
+
+def pose_values(particle: Any, sampling_rate_ang: float) -> List[float]:
+    """Angles (deg) and origins (A) of a particle's projection alignment. Raises ValueError where it has none."""
+    transform = particle.getTransform()
+    if transform is None or transform.getMatrix() is None:
+        raise ValueError(without_alignment([particle.getObjId()]))
+    return star_pose(transform.getMatrix(), sampling_rate_ang)
+
+
+def without_alignment(ids: List[int]) -> str:
+    """What to say of particles that have no pose, where poses are asked for."""
+    return (f"Particle {ids[0]} has no projection alignment ({len(ids)} such particles). Give refined particles alone: "
+            "a set that was joined may have others.")
 
 
 def ctf_values(particle: Any) -> List[float]:

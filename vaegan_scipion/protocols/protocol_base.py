@@ -9,9 +9,10 @@ from pyworkflow import BETA
 
 from .. import Plugin
 from ..constants import PACKAGE, PARTICLES_STAR
+from ..convert.columns import TRANSFORM, ids_without
 from ..convert.from_engine import enabled_ids
 from ..convert.optics_groups import PREMULTIPLIED, premultiplied_groups
-from ..convert.to_engine import READABLE_STACKS, write_particles_star
+from ..convert.to_engine import READABLE_STACKS, without_alignment, write_particles_star
 from ..engine.vaegan_engine.contract import result_files
 from ..engine.vaegan_engine.contract.setting import field_of, number_text
 from ..engine.vaegan_engine.contract.settings import ComputeConfig, DataConfig
@@ -221,6 +222,14 @@ def validate_particles(particles: Any, ctf_needed: bool, n_min: int) -> List[str
         errors.append(f"The images are {dimensions[0]} x {dimensions[1]} px; the engine needs square ones. "
                       "Extract the particles again.")
     return errors
+
+
+def missing_alignment(particles: Any, none_has: str) -> List[str]:
+    """Why particles cannot be used at the poses that they carry: no projection alignment (`none_has`), or not all."""
+    if not particles.hasAlignmentProj():
+        return [none_has]
+    lacking = ids_without(particles, TRANSFORM)
+    return [without_alignment(lacking)] if lacking else []
 
 
 def kept_box_ang(protocol: Any, particles: Any) -> float:

@@ -38,7 +38,14 @@ from ..engine.vaegan_engine.contract.status import read_status
 from ..engine_run import has_result, result_file
 from .cost_note import cost_note
 from .form_settings import add_setting, label_text, optional, problems_of, values_of
-from .protocol_base import VaeganProtBase, count_enabled, set_digest, validate_particles, warn_particles
+from .protocol_base import (
+    VaeganProtBase,
+    count_enabled,
+    missing_alignment,
+    set_digest,
+    validate_particles,
+    warn_particles,
+)
 from .protocol_train import IMAGES
 from .same_kind import validate_same_kind
 
@@ -209,8 +216,7 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
             return problems + ["The training has no input particles any more. Give the particles here."]
         problems += validate_particles(particles, not training.getDataSettings().ignore_ctf, N_PARTICLES_MIN)
         n_particles = count_enabled(particles)
-        fixed = METHODS[self.method.get()] != "hdbscan"
-        values = values_of(self, ClusterRun, FOR_ALL + (FOR_FIXED_NUMBER if fixed else FOR_DENSITY))
+        values = self._clusterValues()
         problems += problems_of(ClusterRun, values)
         if self.doHalves:
             problems += problems_of(HalvesRun, {"total_kimg": self._halvesKimg()})
@@ -235,9 +241,8 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         if not training.isPosed():
             return []
         if training.usesAlignment():
-            return [] if particles.hasAlignmentProj() else [
-                "The training took the poses that its particles carry, but 'Other particles' have no projection "
-                "alignment. Give refined particles."]
+            return missing_alignment(particles, "The training took the poses that its particles carry, but 'Other "
+                                     "particles' have no projection alignment. Give refined particles.")
         source, remedy = (("poses of states", "train on particles that carry their poses") if training.isVolumetric()
                           else ("alignment of classes 2D", "train without it"))
         return [f"The training took the {source}, which 'Other particles' are not in. Leave them empty, or {remedy}."]
@@ -378,7 +383,12 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
     def _getClusterSettings(self) -> ClusterRun:
         return ClusterRun(
             embedding_dir=EMBEDDING_DIR, run_dir=self._getRunDirFromExtra(),
-            **values_of(self, ClusterRun, FOR_ALL + FOR_DENSITY + FOR_FIXED_NUMBER), compute=self._getCompute())
+            **self._clusterValues(), compute=self._getCompute())
+
+    def _clusterValues(self) -> Dict[str, Any]:
+        """What the form says of the chosen method; the fields of the other one are hidden and do not count."""
+        fixed = METHODS[self.method.get()] != "hdbscan"
+        return values_of(self, ClusterRun, FOR_ALL + (FOR_FIXED_NUMBER if fixed else FOR_DENSITY))
 
     def _halvesKimg(self) -> float:
         """Thousands of images that each half sees; 0 = as the training."""

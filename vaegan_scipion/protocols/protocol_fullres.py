@@ -57,6 +57,7 @@ class VaeganProtFullres(VaeganProtStates):
 
     _label = "refine states at full resolution"
     _possibleOutputs = VaeganProtFullresOutputs
+    _shares = False  # unlike the search that it is a kind of: the engine's fullres is one process
 
     # --------------------------- DEFINE param functions ---------------------------
     def _defineParams(self, form: Any) -> None:

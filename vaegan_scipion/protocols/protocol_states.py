@@ -33,6 +33,7 @@ from .protocol_base import (
     count_enabled,
     file_digest,
     kept_box_ang,
+    missing_alignment,
     refuse_strangers,
     set_digest,
     validate_diameter,
@@ -229,9 +230,10 @@ class VaeganProtStates(VaeganProtBase, ProtFlexBase):
         if particles is None:
             return problems
         problems += validate_particles(particles, not self.ignoreCtf.get(), N_PARTICLES_MIN)
-        if self.useAlignment and not particles.hasAlignmentProj():
-            problems.append("'Start from their alignment?' is Yes, but the input particles carry no projection "
-                            "alignment. Give refined particles, or set it to No.")
+        if self.useAlignment:
+            problems += missing_alignment(
+                particles, "'Start from their alignment?' is Yes, but the input particles carry no projection "
+                           "alignment. Give refined particles, or set it to No.")
         if not image_problems + search_problems:
             problems += self._validateSizes(particles)
         return problems + self._validateClusters(particles)

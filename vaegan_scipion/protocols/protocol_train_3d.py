@@ -11,7 +11,7 @@ from ..convert.from_engine import new_picture_item
 from ..engine.vaegan_engine.contract import presets, result_files
 from ..engine.vaegan_engine.contract.settings import DataConfig, TrainingConfig
 from .form_settings import OptionalNumber, given_values, labelled, optional
-from .protocol_base import file_digest
+from .protocol_base import file_digest, missing_alignment
 from .protocol_states import VaeganProtStates
 from .protocol_train import POSED_PRESET, VaeganProtTrain
 
@@ -86,9 +86,10 @@ class VaeganProtTrain3D(VaeganProtTrain):
         if wrong:
             return wrong
         problems, particles = super()._validateForm(), self.getParticlesPointer().get()
-        if self.usesAlignment() and particles is not None and not particles.hasAlignmentProj():
-            problems.append("'Poses' are those that the particles carry, but the input particles have no projection "
-                            "alignment. Give refined particles, or find states and poses first.")
+        if self.usesAlignment() and particles is not None:
+            problems += missing_alignment(
+                particles, "'Poses' are those that the particles carry, but the input particles have no projection "
+                           "alignment. Give refined particles, or find states and poses first.")
         return problems
 
     def _warnings(self) -> List[str]:

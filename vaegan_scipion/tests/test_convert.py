@@ -1,5 +1,6 @@
 """Per-row round trips of ids, CTF and optics; joins by id; classes and flexible particles."""
 import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,17 +24,21 @@ from vaegan_scipion.convert.from_engine import (
 from vaegan_scipion.convert.motions import fill_motion
 from vaegan_scipion.convert.optics_groups import Optics, optics_of, premultiplied_groups
 from vaegan_scipion.convert.poses import read_poses
+from vaegan_scipion.convert.sample_images import sample_images
 from vaegan_scipion.convert.to_engine import (
     ctf_values,
     image_name,
     micrograph_of,
     optics_table_of,
+    whole_split,
     write_particles_star,
 )
 from vaegan_scipion.engine.vaegan_engine.contract import result_files
 from vaegan_scipion.engine_run import EngineError
-from vaegan_scipion.protocols.protocol_base import validate_particles
+from vaegan_scipion.protocols.particle_notes import contrast_notes
+from vaegan_scipion.protocols.protocol_base import missing_alignment, validate_particles
 from vaegan_scipion.tests.phantom import (
+    ALL_IDS,
     BOX_PX,
     DISABLED_IDS,
     ENABLED_IDS,
@@ -70,6 +75,7 @@ class TestConvert(BaseTest):
     def setUpClass(cls):
         setupTestProject(cls)
         cls.particles = import_phantom(cls.proj).outputParticles
+        cls.aligned = import_phantom(cls.proj, poses=True).outputParticles
         cls.star = os.path.abspath("particles.star")
         cls.ids = write_particles_star(cls.particles, cls.star)
 
@@ -235,6 +241,56 @@ class TestConvert(BaseTest):
         self.assertEqual(flexible.getFlexInfo().getAttr("_vaeganStates"), "/some/states")
         with self.assertRaisesRegex(ValueError, "there are no networks to decode it"):
             getAnnotateSpaceArguments(flexible)
+
+    def empty_set(self, name):
+        """A set of aligned particles in a new file."""
+        Path(name).unlink(missing_ok=True)
+        some = SetOfParticles(filename=os.path.abspath(name))
+        some.copyInfo(self.aligned)
+        return some
+
+    def joined(self, change, name):
+        """Particles of which every second one was changed, as a set that was joined of two may have them."""
+        some = self.empty_set(name)
+        for k, item in enumerate(self.aligned.iterItems(orderBy="id")):
+            particle = item.clone()
+            if k % 2:
+                change(particle)
+            some.append(particle)
+        some.write()
+        return some
+
+    def test_particles_without_a_half_set_get_one_and_the_others_keep_theirs(self):
+        for value, name in ((None, "none.sqlite"), (0, "zero.sqlite")):
+            some = self.joined(lambda item, value=value: item._rlnRandomSubset.set(value), name)
+            kept = {item.getObjId(): item._rlnRandomSubset.get() for item in some}
+            star = os.path.abspath("halves.star")
+            write_particles_star(some, star)
+            for row in Table(fileName=star, tableName="particles"):
+                self.assertEqual(row.rlnRandomSubset, kept[row.vaeParticleId] or 1 + row.vaeParticleId % 2)
+        self.assertEqual(whole_split([3, 4, 5], [0, 1, None]), [0, 1, 0])  # cryoSPARC's
+        self.assertEqual(whole_split([3, 4], [1, None]), [1, 0])  # no split: the engine says so and draws one
+
+    def test_particles_without_a_pose_are_named_where_poses_are_asked_for(self):
+        """A set that was joined of particles with and without says that it has them, and all have lost them."""
+        some = self.empty_set("joined.sqlite")
+        for item in self.particles:
+            some.append(item.clone())
+        some.write()
+        self.assertTrue(some.hasAlignmentProj())
+        self.assertEqual(missing_alignment(self.aligned, "none has"), [])
+        self.assertEqual(missing_alignment(self.particles, "none has"), ["none has"])
+        said, = missing_alignment(some, "none has")
+        self.assertIn(f"Particle 3 has no projection alignment ({len(ALL_IDS)} such particles)", said)
+        with self.assertRaisesRegex(ValueError, "Particle 3 has no projection alignment"):
+            write_particles_star(some, os.path.abspath("unaligned.star"), aligned=True)
+        write_particles_star(some, os.path.abspath("unaligned.star"))
+
+    def test_an_image_past_the_end_of_its_stack_is_named(self):
+        some = self.joined(lambda item: item.setIndex(item.getIndex() + 100), "past.sqlite")
+        with self.assertRaisesRegex(ValueError, "particle 4 is image 102 of .*, which holds 69"):
+            sample_images(some)
+        self.assertIn("cannot be looked at (particle 4 is image 102", contrast_notes(some, 0.3, False)[0])
 
     def test_image_names(self):
         particle = self.particles.getFirstItem().clone()

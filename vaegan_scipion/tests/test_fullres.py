@@ -154,6 +154,14 @@ class TestFullres(ProjectTest):
         run = self.filled(VaeganProtEvaluate, inputClusters=self.run_, labelsFrom=0)
         self.assertIn("nothing to compare with", " ".join(run._validate()))
 
+    def test_its_work_is_not_shared_as_that_of_the_search_is(self):
+        """The engine refuses several processes for it."""
+        run = self.filled(VaeganProtFullres, inputStates=self.states, useGpu=True, gpuList="0 1")
+        self.assertIn("the engine uses one GPU", " ".join(run._validate()))
+        self.assertIn("The engine uses one", str(run.getParam("gpuList").help))
+        run = self.filled(VaeganProtFullres, inputStates=self.states, numberOfMpi=2)
+        self.assertEqual(run._countProcesses(), 1)
+
     def test_an_error_of_the_engine_is_shown(self):
         run = self.filled(VaeganProtFullres, inputStates=self.states)
         self.proj.saveProtocol(run)

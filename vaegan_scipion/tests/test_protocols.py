@@ -10,6 +10,7 @@ from pyworkflow.protocol import MODE_RESTART, MODE_RESUME
 from vaegan_scipion import Plugin
 from vaegan_scipion.constants import VAEGAN_ENV_ACTIVATION
 from vaegan_scipion.engine.vaegan_engine.contract import result_files, run_json
+from vaegan_scipion.engine.vaegan_engine.contract.settings import ClusterRun
 from vaegan_scipion.engine.vaegan_engine.contract.status import read_status, update_status
 from vaegan_scipion.protocols import (
     VaeganProtCluster,
@@ -329,6 +330,12 @@ class TestProtocols(ProjectTest):
             protocol = self.newProtocol(VaeganProtCluster, **values)
             protocol.inputTraining.set(untrained)
             self.assertIn(message, "\n".join(protocol._validate()))
+
+    def test_hidden_fields_of_the_other_method_do_not_count(self):
+        protocol = self.newProtocol(VaeganProtCluster, method=1, minClusterSize="abc", minSamples=0)
+        protocol.inputTraining.set(self.newProtocol(VaeganProtTrain3D))
+        self.assertEqual(protocol._clusterValues()["n_clusters"], protocol.nClusters.get())
+        self.assertEqual(protocol._getClusterSettings().min_samples, ClusterRun.min_samples)
 
     def test_particles_of_another_kind_are_refused(self):
         ours = self.imported.outputParticles

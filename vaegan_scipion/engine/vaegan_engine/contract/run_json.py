@@ -6,7 +6,7 @@ import json
 import os
 import typing
 from pathlib import Path
-from typing import Any, Dict, Type, TypeVar, Union
+from typing import Any, Callable, Dict, Type, TypeVar, Union
 
 from . import result_files, run_json
 from .errors import ConfigError, DataError
@@ -91,34 +91,40 @@ def read_run(path: Union[str, Path]) -> AnyRun:
         raise ConfigError(f"{path}: command is {command!r}.",
                           f"Choose one of {', '.join(sorted(RUN_TYPES))}.")
     return typing.cast(AnyRun, _with_paths(
-        from_dict(RUN_TYPES[command], values, str(path)), path.parent.resolve()))
+        from_dict(RUN_TYPES[command], values, str(path)), lambda found: _absolute(found, path.parent)))
 
 
 def write_run(run: AnyRun, path: Union[str, Path]) -> Path:
     """Write ``run`` as JSON, paths relative to its folder, atomically. Returns the path."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    relative = _with_paths(run, path.parent.resolve(), relative=True)
+    base = path.parent.resolve()
+    relative = _with_paths(run, lambda found: os.path.relpath(os.path.join(str(base), found), str(base)))
     part = path.with_name(path.name + ".tmp")
     part.write_text(json.dumps(to_dict(relative), indent=2) + "\n")
     os.replace(part, path)
     return path
 
 
-def _with_paths(node: Any, base: Path, relative: bool = False) -> Any:
+def _with_paths(node: Any, changed: Callable[[str], str]) -> Any:
+    """The record with every path that it names changed."""
     changes: Dict[str, Any] = {}
     for item in described(type(node)):
         value = getattr(node, item.name)
         if dataclasses.is_dataclass(value):
-            changes[item.name] = _with_paths(value, base, relative)
+            changes[item.name] = _with_paths(value, changed)
         elif item.about.path:
-            changes[item.name] = (tuple(_moved(one, base, relative) for one in value) if isinstance(value, tuple)
-                                  else _moved(value, base, relative))
+            changes[item.name] = (tuple(changed(one) if one else one for one in value) if isinstance(value, tuple)
+                                  else changed(value) if value else value)
     return dataclasses.replace(node, **changes)
 
 
-def _moved(path: str, base: Path, relative: bool) -> str:
-    if not path:
-        return path
-    absolute = os.path.normpath(path if os.path.isabs(path) else str(base / path))
-    return os.path.relpath(absolute, base) if relative else absolute
+def _absolute(path: str, folder: Path) -> str:
+    """A path of a file in `folder`, absolute: from the folder as it is named, else from where links lead.
+
+    A run's folder may have been moved to another disk and linked back since the file was written, or have been a link
+    when it was.
+    """
+    as_named, as_stored = (os.path.normpath(os.path.join(base, path))
+                           for base in (os.path.abspath(folder), str(folder.resolve())))
+    return as_named if os.path.exists(as_named) else as_stored
