@@ -1,6 +1,7 @@
 """What every protocol of the plugin shares: the engine, GPU and CPU, digests and checks of inputs."""
 import os
 import shutil
+from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Set, Tuple
 
 import pyworkflow.protocol.params as params
@@ -79,6 +80,13 @@ class VaeganProtBase(VaeganNamed, EMProtocol):
         before = file_digest(self._getExtraPath(PARTICLES_STAR))
         if before != file_digest(self._writeParticles(particles, aligned)) and before:
             shutil.rmtree(results_dir, ignore_errors=True)
+
+    def _forgetOf(self, seen: str, digest: str, results_dir: str) -> None:
+        """Remove what was made of another table of an earlier run; extra/`seen` keeps the digest of the last one."""
+        path = Path(self._getExtraPath(seen))
+        if path.exists() and path.read_text() != digest:
+            shutil.rmtree(results_dir, ignore_errors=True)
+        path.write_text(digest)
 
     def _makeKeptAndJunk(self, poses: Dict[int, Any], kept: Set[int], fill: Callable[[Any, Dict[int, Any]], None]
                          ) -> Dict[str, Any]:

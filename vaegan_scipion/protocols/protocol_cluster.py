@@ -123,8 +123,9 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         digest = set_digest(self.getParticlesPointer().get())
         embed, cluster, halves = map(_as_text, (self._getEmbedSettings(), self._getClusterSettings(),
                                                 self._getHalvesSettings() if self.doHalves else None))
-        trained = json.dumps(to_json(read_status(self.inputTraining.get().getRunDir())), sort_keys=True)
-        aligned = self.inputTraining.get().usesAlignment()
+        training = self.inputTraining.get()
+        trained = json.dumps(to_json(read_status(training.getRunDir())), sort_keys=True) + training._posesDigest()
+        aligned = training.usesAlignment()
         self._insertFunctionStep(self.convertInputStep, digest, aligned, needsGPU=False)
         self._insertFunctionStep(self.embedStep, digest, trained, embed)
         self._insertFunctionStep(self.clusterStep, digest, trained, embed, cluster)

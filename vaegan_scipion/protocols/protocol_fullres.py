@@ -1,9 +1,7 @@
 """States at full resolution: local refinement in the particles' own box, half sets apart; half maps, sharpened maps."""
 import json
 import os
-import shutil
 from enum import Enum
-from pathlib import Path
 from typing import Any, Dict, List
 
 import pyworkflow.protocol.params as params
@@ -85,10 +83,7 @@ class VaeganProtFullres(VaeganProtStates):
     # --------------------------- STEPS functions ---------------------------
     def convertInputStep(self, digest: str) -> None:  # type: ignore[override]
         self._convertAnew(self.getParticles(), self.getStatesDir())
-        path, now = Path(self._getExtraPath(STATES_SEEN)), file_digest(self._statesTable())
-        if path.exists() and path.read_text() != now:
-            shutil.rmtree(self.getStatesDir(), ignore_errors=True)  # rounds of states that were run again since
-        path.write_text(now)
+        self._forgetOf(STATES_SEEN, file_digest(self._statesTable()), self.getStatesDir())
         mask_field.write_mask(self.getMask(), self._getExtraPath(), self.getStatesDir())
 
     def fullresStep(self, digest: str, settings: str) -> None:

@@ -40,6 +40,7 @@ from .protocol_base import (
 POSED_PRESET = "posed"  # of the trainings with poses
 IMAGE_SETTINGS = ("crop_frac", "invert_contrast", "ignore_ctf")
 IMAGES = "thousand images"  # unit of a training's length
+POSES_SEEN = "poses_seen.txt"  # digest of the poses' table that the training was begun with
 SECTIONS = {"data": DataConfig, "model": ModelConfig, "training": TrainingConfig}
 N_PARTICLES_MIN = 16
 N_PARTICLES_FEW = 1000
@@ -101,13 +102,15 @@ class VaeganProtTrain(VaeganProtBase):
         # Continue compares the arguments of each step alone: whatever matters goes to all of them
         settings = json.dumps([run_json.to_dict(self._getSettings()), self._startDigest(), self._posesDigest()],
                               sort_keys=True)
-        self._insertFunctionStep(self.convertInputStep, digest, self.usesAlignment(), needsGPU=False)
+        self._insertFunctionStep(self.convertInputStep, f"{digest} {self._posesDigest()}".rstrip(),
+                                 self.usesAlignment(), needsGPU=False)
         self._insertFunctionStep(self.trainStep, digest, settings)
         self._insertFunctionStep(self.createOutputStep, digest, settings, needsGPU=False)
 
     # --------------------------- STEPS functions ---------------------------
     def convertInputStep(self, digest: str, aligned: bool) -> None:
         self._convertAnew(self.getParticlesPointer().get(), self._getExtraPath(RUN_DIR), aligned)
+        self._forgetOf(POSES_SEEN, self._posesDigest(), self._getExtraPath(RUN_DIR))
 
     def trainStep(self, digest: str, settings: str) -> None:
         status = self._runEngine(self._getSettings(), self.COMMAND, RUN_DIR)

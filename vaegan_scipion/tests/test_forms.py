@@ -235,12 +235,20 @@ class TestForms(ProjectTest):
         protocol = self.new(VaeganProtCluster, {"inputTraining": self.training}, doHalves=True)
         again = self.make(VaeganProtTrain3D, boxPx=16, seed=1, inputParticles=self.particles)
         changes = {"inputTraining": again, "inputParticles": (self.other, "outputParticles"), "method": 1,
-                   "nClusters": 4, "minClusterFrac": 0.1, "nNeighbors": 9, "minDist": 0.2, "minSamples": 5,
+                   "minClusterFrac": 0.1, "nNeighbors": 9, "minDist": 0.2, "minSamples": 5,
                    "minClusterSize": 20, "joinValley": 0.1, "stabilityRepeats": 2, "seed": 4, "numberOfThreads": 1,
                    "halvesKimg": 2.0}
         first = {**dict.fromkeys(changes, "clusterStep"), "inputTraining": "embedStep", "halvesKimg": "halvesStep",
                  "inputParticles": "convertInputStep", "seed": "embedStep", "numberOfThreads": "embedStep"}
-        self.check_heard(protocol, {**changes, "doHalves": False}, {**first, "doHalves": "createOutputStep"})
+        self.check_heard(protocol, {**changes, "doHalves": False}, {**first, "doHalves": "createOutputStep"},
+                         ignored=("nClusters",))
+        protocol.method.set(1)  # now the number counts, and what is of hdbscan is hidden
+        before = self.steps(protocol)
+        for name, value, is_heard in (("nClusters", 4, True), ("minClusterFrac", 0.1, False), ("minSamples", 5, False)):
+            kept = getattr(protocol, name).get()
+            getattr(protocol, name).set(value)
+            self.assertEqual(self.steps(protocol)["clusterStep"] != before["clusterStep"], is_heard, name)
+            getattr(protocol, name).set(kept)
 
     def test_every_field_of_the_traversal_and_of_evaluate(self):
         second = self.make(VaeganProtCluster, inputTraining=self.training, nNeighbors=6)

@@ -180,6 +180,27 @@ class TestPosed(ProjectTest):
         os.utime(table, ns=(1, 1))
         self.assertNotEqual(arguments(), before)
 
+    def test_states_that_were_run_again_are_heard_by_training_and_clustering(self):
+        """The clusters' steps have other arguments; the training forgets what it learned at the poses before."""
+        training = self.make(VaeganProtTrain3D, inputStates=self.states)
+        clustering = self.filled(VaeganProtCluster, inputTraining=training, nNeighbors=5)
+        self.proj.saveProtocol(clustering)
+
+        def arguments(protocol, step):
+            protocol._steps = []
+            protocol._insertAllSteps()
+            return protocol._steps[step].argsStr.get()
+
+        steps = [(training, 0), (clustering, 1)]
+        before, status = [arguments(*step) for step in steps], os.path.join(training.getRunDir(), "status.json")
+        training.convertInputStep("", False)
+        self.assertTrue(os.path.exists(status))
+        os.utime(os.path.join(self.states.getStatesDir(), result_files.PARTICLES_CSV), ns=(2, 2))
+        for step, text in zip(steps, before):
+            self.assertNotEqual(arguments(*step), text)
+        training.convertInputStep("", False)
+        self.assertFalse(os.path.exists(status))
+
     def test_settings_of_states_without_a_diameter(self):
         states = self.filled(VaeganProtStates, inputParticles=(self.imported, "outputParticles"), cropFrac=0.8)
         settings = states.getImageSettings()

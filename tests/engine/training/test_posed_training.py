@@ -101,7 +101,7 @@ def test_two_processes_train_what_one_trains(folder, tmp_path):
     assert_same_networks(tmp_path / "one", tmp_path / "two")
 
 
-def test_a_training_goes_on_at_the_poses_it_was_begun_at_alone(folder, tmp_path):
+def test_a_training_goes_on_and_embeds_at_the_poses_it_was_begun_at_alone(folder, tmp_path):
     """States that were run again into the same folder have other poses under the same path."""
     shutil.copytree(folder / "poses", tmp_path / "poses")
     table = tmp_path / "poses" / result_files.PARTICLES_CSV
@@ -112,11 +112,15 @@ def test_a_training_goes_on_at_the_poses_it_was_begun_at_alone(folder, tmp_path)
     before = table.read_text()
     table.write_text(before + "\n")  # the same poses, written again
     train.run_train(run, tmp_path / "run", resume=True)
+    embed = EmbedRun(run_dir=str(tmp_path / "run"), compute=run.compute)
+    run_embed(embed, tmp_path / "z")
     rows = result_files.read_csv(table)
     turned = [{**row, "rot_deg": float(row["rot_deg"]) + 1.0} for row in rows]
     result_files.write_csv(table, list(rows[0]), [list(row.values()) for row in turned])
     with pytest.raises(ConfigError, match="begun at other poses"):
         train.run_train(run, tmp_path / "run", resume=True)
+    with pytest.raises(ConfigError, match="begun at other poses"):
+        run_embed(embed, tmp_path / "z")
 
 
 def test_the_adversarial_part_alone_trains_maps_and_encoder(folder, tmp_path):

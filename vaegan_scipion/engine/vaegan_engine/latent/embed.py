@@ -18,6 +18,7 @@ from ..data.prepared_images import ParticleCache, open_cache
 from ..data.run_images import open_run_cache
 from ..runtime.progress import progress_bar
 from ..training.decoded import load_trained
+from ..training.resume import check_same_poses
 from ..training.trained_run import no_encoder
 
 
@@ -44,7 +45,9 @@ def run_embed(run: EmbedRun, out_dir: Path) -> None:
 def latents_of(run: EmbedRun, trained: Any, cache: ParticleCache) -> dict[str, np.ndarray]:
     """What ``latents.npz`` holds. With poses: of the particles that have one, and the inverse covariance of each z.
 
-    Other particles than the run's own are taken at the poses in the run's folder, or at their own alignment.
+    Other particles than the run's own are taken at the poses in the run's folder, or at their own alignment. The run's
+    own must have the poses that it was trained at: states that were run again lie in another frame, of which the
+    networks know nothing. Raises ConfigError where they have others.
     """
     if not trained.run.data.posed:
         return {"particle_id": cache.particle_id.astype(np.int64), "z": encode_all(trained, cache, run.batch_size),
@@ -53,6 +56,8 @@ def latents_of(run: EmbedRun, trained: Any, cache: ParticleCache) -> dict[str, n
     if run.particles:
         data = replace(data, particles=run.particles)
     posteriors = trained.posteriors(replace(trained.run, data=data), cache)
+    if is_own(run, trained):
+        check_same_poses(posteriors.poses, Path(run.run_dir))
     check_finite(posteriors.z, posteriors.particle_id)
     return {"particle_id": posteriors.particle_id, "z": posteriors.z, "half_set": posteriors.half_set,
             "precision": posteriors.precision}
@@ -61,7 +66,7 @@ def latents_of(run: EmbedRun, trained: Any, cache: ParticleCache) -> dict[str, n
 def particles_of(run: EmbedRun, trained: Any, out_dir: Path) -> ParticleCache:
     """Images of the run's own particles (its cache), or of others, prepared in the same way."""
     data = trained.run.data
-    if not run.particles or same_file(run.particles, data.particles):
+    if is_own(run, trained):
         return open_run_cache(data, run.run_dir)
     data = replace(data, particles=run.particles, stack="", max_images=0, half_set=0, prepared_dir="")
     cache = open_cache(data, out_dir / result_files.CACHE)
@@ -71,6 +76,11 @@ def particles_of(run: EmbedRun, trained: Any, out_dir: Path) -> ParticleCache:
                         f"{trained.pixel_size_ang:.3f}; they may differ by 1 %.",
                         "Give particles of the same pixel size and box, or train on these.")
     return cache
+
+
+def is_own(run: EmbedRun, trained: Any) -> bool:
+    """Whether the particles to embed are those that the run was trained on."""
+    return not run.particles or same_file(run.particles, trained.run.data.particles)
 
 
 def same_file(a: str, b: str) -> bool:

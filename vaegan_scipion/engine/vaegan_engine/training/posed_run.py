@@ -26,6 +26,7 @@ class Posteriors:
     z: np.ndarray  # (n, k) float32, means; the coordinates that are active
     precision: np.ndarray  # (n, k, k) float32, inverse covariances
     half_set: np.ndarray  # (n,) uint8
+    poses: str  # digest of those that they were taken at
 
 
 class PosedRun:
@@ -60,7 +61,8 @@ class PosedRun:
             q = self.vae_gan.posterior(seen_here.gram, seen_here.pull)
             z.append(q.mean[:, :self.z_dim].cpu().numpy())
             inverse.append(torch.linalg.inv(q.covariance()[:, :self.z_dim, :self.z_dim]).cpu().numpy())
-        return Posteriors(particles.particle_id, np.concatenate(z), np.concatenate(inverse), particles.half_set)
+        return Posteriors(particles.particle_id, np.concatenate(z), np.concatenate(inverse), particles.half_set,
+                          particles.poses)
 
     def decode(self, z: Tensor | np.ndarray) -> np.ndarray:
         """Maps ``(n, d, d, d)``, or images ``(n, d, d)``, at latents ``(n, k)``, float32."""
