@@ -17,7 +17,8 @@ from vaegan_engine.training import batch_parts, checkpoints, plane_frames, posed
 from vaegan_engine.training.posed_trainer import PosedTrainer
 from vaegan_engine.training.trainer import Trainer
 
-SMALL_PARTS = ((batch_parts, "PART_IMAGES", 4), (principal_maps, "FAMILY_CHUNK_IMAGES", 32),
+SMALL_PARTS = ((batch_parts, "PART_IMAGES", 4), (batch_parts, "ENCODER_PART_IMAGES", 4),
+               (principal_maps, "FAMILY_CHUNK_IMAGES", 32),
                (posed_trainer, "FAMILY_CHUNK_IMAGES", 32), (plane_frames, "FAMILY_CHUNK_IMAGES", 32))
 AT_STEP = 3
 

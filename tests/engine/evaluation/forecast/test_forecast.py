@@ -102,11 +102,11 @@ def test_stages_are_divided_among_the_processes_that_share_them(star, monkeypatc
     found = measured.divided(stages, {"starts": 3})
     assert found == {"starts": measured.Span(2.0, 4.0), "others": stages["others"]}
     run, cpu = runs(star)["train3d"], torch.device("cpu")
-    for batch, count, ways in ((32, 2, 2), (64, 3, 2), (32, 3, 1), (32, 1, 1)):
+    for batch, count, ways, of_encoder in ((32, 2, 2, 1), (64, 3, 2, 1), (64, 2, 2, 2), (32, 3, 1, 1), (32, 1, 1, 1)):
         of_batch = replace(run, training=replace(run.training, batch_size=batch))
         with place.as_first_of(count):
             assert place.place() == place.Place(0, count, 0, count)
-            assert train.ways(of_batch, cpu) == {"networks": ways, "encoder": ways}
+            assert train.ways(of_batch, cpu) == {"networks": ways, "encoder": of_encoder}
             assert measured.forecast_of("train3d", 1, stages, 1.5, 1.0).memory_gb == 1.5 * count
         assert place.place().count == 1
     with place.as_first_of(4):

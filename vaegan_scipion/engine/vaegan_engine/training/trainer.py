@@ -260,7 +260,7 @@ class Trainer:
             return regression, {"encoder_loss": regression}
 
         return self._descend(("encoder",), work, list(self.vae_gan.encoder.parameters()),
-                             rows_of_parts(len(ctf), self.device))
+                             rows_of_parts(len(ctf), self.device, encoder_alone=True))
 
     def _encoder_step_perceptual(self, real: Tensor, ctf: Tensor, shared: Shared) -> dict[str, Tensor]:
         """Thesis: ``KL(q(z|x), prior) + |F(x) - F(G(z))|``, F = the critic's last feature maps."""

@@ -52,11 +52,15 @@ def training_forecast(run: TrainRun, n_made: int) -> Forecast:
 
 def ways(run: TrainRun, device: torch.device) -> dict[str, float]:
     """Among how many processes each stage is divided: passes over images, and batches that have parts for all."""
-    count, parts = place().count, count_parts(run.training.batch_size, device)
+    count = place().count
     if run.data.posed:
         return dict.fromkeys(("in-plane frame", "principal maps", "steps of the maps"), count)
-    of_batch = count if device.type != "cpu" else parts / math.ceil(parts / count) if parts >= count else 1
-    return {"networks": of_batch, "encoder": of_batch}
+
+    def of_batch(encoder_alone: bool) -> float:
+        parts = count_parts(run.training.batch_size, device, encoder_alone)
+        return count if device.type != "cpu" else parts / math.ceil(parts / count) if parts >= count else 1
+
+    return {"networks": of_batch(False), "encoder": of_batch(True)}
 
 
 def plain_stages(run: TrainRun, device: torch.device) -> dict[str, Span]:
