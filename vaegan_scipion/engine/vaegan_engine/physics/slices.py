@@ -216,7 +216,10 @@ def grid_turns(group: Tensor) -> tuple[Tensor, Tensor]:
 
 @lru_cache(maxsize=4)
 def _orbits(turns: tuple[tuple[int, ...], ...], reach: int) -> Tensor:
-    """Positions ``(m, h)`` in a cube of side ``2 reach + 1`` about 0, of z, y, x: each row is ``k H`` of one k."""
+    """Positions ``(m, h)`` in a cube of side ``2 reach + 1`` about 0, of z, y, x: each row is ``k H`` of one k.
+
+    Of a ball alone: neighbours of slice points lie no further than ``reach + 1`` from the middle.
+    """
     side, matrices = 2 * reach + 1, torch.tensor(turns).view(-1, 3, 3)
 
     def turned(k: Tensor, turn: Tensor) -> Tensor:
@@ -228,7 +231,7 @@ def _orbits(turns: tuple[tuple[int, ...], ...], reach: int) -> Tensor:
     first = at.clone()
     for turn in matrices:
         torch.minimum(first, turned(k, turn), out=first)
-    k = k[first == at]
+    k = k[(first == at) & (k.square().sum(1) <= (reach + 1) ** 2)]
     return torch.stack([turned(k, turn) for turn in matrices], 1)
 
 
