@@ -44,18 +44,35 @@ def stored_optics(text: Optional[str]) -> Dict[int, Optics]:
         for row in table}
 
 
-def optics_of(particle: Any, particles: Any) -> Optics:
-    """Optics group of a particle.
+def texts_are_of_particles(particles: Any) -> bool:
+    """Whether the set's text is one that particles carry too: it then says nothing of a particle without it.
+
+    So it is of two imports that were joined. Where no particle has it, it was written for all of them.
+    """
+    text = particles.getAcquisition().opticsGroupInfo.get()
+    return bool(text) and text in distinct_values(particles, OWN_TEXT)
+
+
+def number_of(particle: Any, groups: Dict[int, Optics]) -> int:
+    """Number of a particle's optics group. An import of a star file leaves none: then it is the text's only one."""
+    number = particle.getAttributeValue(OPTICS_ATTRIBUTE, None)
+    return int(number) if number is not None else min(groups, default=1)
+
+
+def optics_of(particle: Any, particles: Any, own_alone: bool) -> Optics:
+    """Optics group of a particle; own_alone: ``texts_are_of_particles`` of its set.
 
     A particle whose own microscope is neither that of its set nor that of its group there is of another import, and its
     own optics groups count; else those of the set count, then the particle's own values, then those of the set. Where
     none are known, as of class averages, there is no CTF they could matter to: ``NO_OPTICS``. What was done to the
-    images is whatever either text says of the group. Raises ValueError where there is a CTF and no microscope.
+    images is whatever either text says of the group; with own_alone what its own text says, and nothing where it has
+    none. Raises ValueError where there is a CTF and no microscope.
     """
-    number = int(particle.getAttributeValue(OPTICS_ATTRIBUTE, 1))
     whole, own = particles.getAcquisition(), particle.getAcquisition()
-    of_set = stored_optics(whole.opticsGroupInfo.get()).get(number)
-    of_own = stored_optics(own.opticsGroupInfo.get()).get(number) if own is not None else None
+    groups_of_own = stored_optics(own.opticsGroupInfo.get()) if own is not None else {}
+    groups_of_set = {} if own_alone else stored_optics(whole.opticsGroupInfo.get())
+    number = number_of(particle, groups_of_own or groups_of_set)
+    of_set, of_own = groups_of_set.get(number), groups_of_own.get(number)
     set_values, own_values = _microscope(whole), None if own is None else _microscope(own)
     flags = [any(getattr(group, name) for group in (of_set, of_own) if group is not None)
              for name in ("premultiplied", "phase_flipped")]
@@ -64,7 +81,8 @@ def optics_of(particle: Any, particles: Any) -> Optics:
         # of another import than the set's text, which says nothing of this group
         flags = [of_own.premultiplied, of_own.phase_flipped] if of_own is not None else [False, False]
         return Optics(number, of_own.microscope if of_own is not None else own_values, *flags)
-    values = of_set.microscope if of_set is not None else own_values or set_values
+    known = of_set or of_own
+    values = known.microscope if known is not None else own_values or set_values
     if values is None and particles.hasCTF():
         raise ValueError("The particles have a CTF, but no voltage, spherical aberration or amplitude contrast. "
                          "Import them again with their acquisition values.")
@@ -74,9 +92,18 @@ def optics_of(particle: Any, particles: Any) -> Optics:
 def premultiplied_groups(particles: Any) -> List[int]:
     """Numbers of the optics groups in use whose images were multiplied by their CTF; asked of the set's table."""
     texts = {particles.getAcquisition().opticsGroupInfo.get(), *distinct_values(particles, OWN_TEXT)}
-    used = {int(value) for value in distinct_values(particles, OPTICS_ATTRIBUTE) if value is not None} or {1}
+    used = distinct_values(particles, OPTICS_ATTRIBUTE) or {None}
     return sorted({group.number for text in texts for group in stored_optics(text).values()
-                   if group.premultiplied and group.number in used})
+                   if group.premultiplied and (group.number in used or None in used)})
+
+
+def unlike_groups(particles: Any) -> List[int]:
+    """Numbers of the optics groups of a text that differ in their phase flips, where particles do not say theirs."""
+    if None not in (distinct_values(particles, OPTICS_ATTRIBUTE) or {None}):
+        return []
+    texts = {particles.getAcquisition().opticsGroupInfo.get(), *distinct_values(particles, OWN_TEXT)}
+    return next((sorted(groups) for groups in map(stored_optics, texts)
+                 if len({group.phase_flipped for group in groups.values()}) > 1), [])
 
 
 def _microscope(acquisition: Any) -> Optional[Microscope]:

@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Optional
 from emtable import Table
 
 from .from_engine import CTF_COLUMNS, HALF_SET_ATTRIBUTE, IMAGE_COLUMNS, OPTICS_COLUMNS
-from .optics_groups import PHASE_FLIPPED, PREMULTIPLIED, Optics, optics_of
+from .optics_groups import PHASE_FLIPPED, PREMULTIPLIED, Optics, optics_of, texts_are_of_particles
 from .poses import star_pose
 
 POSE_COLUMNS = ["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi", "rlnOriginXAngst", "rlnOriginYAngst"]
@@ -30,10 +30,11 @@ def write_particles_star(particles: Any, star: str, aligned: bool = False) -> Li
     halves: List[Optional[int]] = []
     micrographs: List[str] = []
     groups: Dict[Optics, int] = {}
+    own_alone = texts_are_of_particles(particles)
     for particle in particles.iterItems(orderBy="id", direction="ASC"):
         if not particle.isEnabled():
             continue
-        group = groups.setdefault(optics_of(particle, particles), len(groups) + 1)
+        group = groups.setdefault(optics_of(particle, particles, own_alone), len(groups) + 1)
         row = [image_name(particle), group, particle.getObjId()]
         if has_ctf:
             row += ctf_values(particle)

@@ -12,7 +12,7 @@ from .. import Plugin
 from ..constants import PACKAGE, PARTICLES_STAR
 from ..convert.columns import TRANSFORM, ids_without
 from ..convert.from_engine import enabled_ids
-from ..convert.optics_groups import PREMULTIPLIED, premultiplied_groups
+from ..convert.optics_groups import PHASE_FLIPPED, PREMULTIPLIED, premultiplied_groups, unlike_groups
 from ..convert.to_engine import READABLE_STACKS, without_alignment, write_particles_star
 from ..engine.vaegan_engine.contract import result_files
 from ..engine.vaegan_engine.contract.setting import field_of, number_text
@@ -212,6 +212,11 @@ def validate_particles(particles: Any, ctf_needed: bool, n_min: int) -> List[str
         errors.append(f"The images of optics group {multiplied[0]} were multiplied by their CTF ({PREMULTIPLIED} is "
                       "1), and the model would apply it once more. Extract the particles again without multiplying "
                       "them by their CTF.")
+    unlike = unlike_groups(particles) if ctf_needed else []
+    if unlike:
+        errors.append(f"The particles do not say which of their {len(unlike)} optics groups they are of, and some of "
+                      f"these are phase-flipped ({PHASE_FLIPPED} is 1), others not. Import each group by itself, and "
+                      "join the sets.")
     size, rate = count_enabled(particles), particles.getSamplingRate()
     if size < n_min:
         errors.append(f"The input set has {size} enabled particles; at least {n_min} are needed.")

@@ -22,7 +22,7 @@ from vaegan_scipion.convert.from_engine import (
     share_attributes,
 )
 from vaegan_scipion.convert.motions import fill_motion
-from vaegan_scipion.convert.optics_groups import Optics, optics_of, premultiplied_groups
+from vaegan_scipion.convert.optics_groups import Optics, optics_of, premultiplied_groups, unlike_groups
 from vaegan_scipion.convert.poses import read_poses
 from vaegan_scipion.convert.sample_images import sample_images
 from vaegan_scipion.convert.to_engine import (
@@ -135,13 +135,56 @@ class TestConvert(BaseTest):
             particle.setAcquisition(own)
             particle._rlnOpticsGroup = Integer(1)
             particles.append(particle)
-        first, second = (optics_of(item, particles) for item in particles)
+        first, second = (optics_of(item, particles, False) for item in particles)
+        self.assertEqual([first, second], [optics_of(item, particles, True) for item in particles])
         self.assertEqual(first, Optics(1, (300, 2.7, 0.1), False, True))
         self.assertEqual(second, Optics(1, (200, 2.7, 0.07), False, False))
         particles.getXDim = lambda: BOX_PX
         first, second = optics_table_of([first, second], particles)
         self.assertEqual((first.rlnCtfDataArePhaseFlipped, second.rlnCtfDataArePhaseFlipped), (1, 0))
         self.assertFalse(hasattr(first, "rlnCtfDataAreCtfPremultiplied"))
+
+    def of_texts(self, name, texts, number=None):
+        """Two particles of one microscope with their own texts (None: without), in a set with the first's."""
+        some = self.empty_set(name)
+        some.setHasCTF(True)
+        some.setAcquisition(acquisition(300.0))
+        some.getAcquisition().opticsGroupInfo.set(texts[0])
+        for particle_id, text in zip((7, 9), texts):
+            particle = make_particle(particle_id, 1, "stack.mrcs", True)
+            own = acquisition(300.0)
+            own.opticsGroupInfo.set(text)
+            particle.setAcquisition(own)
+            particle._rlnOpticsGroup = Integer(number)
+            some.append(particle)
+        some.write()
+        return some
+
+    def flips_written(self, some):
+        """Of each particle, as the engine reads them."""
+        some.getXDim = lambda: BOX_PX
+        write_particles_star(some, "flips.star")
+        groups = {row.rlnOpticsGroup: getattr(row, "rlnCtfDataArePhaseFlipped", 0)
+                  for row in Table(fileName="flips.star", tableName="optics")}
+        return [groups[row.rlnOpticsGroup] for row in Table(fileName="flips.star", tableName="particles")]
+
+    def test_flips_of_one_import_are_not_those_of_another_of_the_same_microscope(self):
+        flipped, not_flipped = (optics_text(300.0, 0.1, flips) for flips in (1, 0))
+        for k, other in enumerate((not_flipped, None)):
+            self.assertEqual(self.flips_written(self.of_texts(f"two{k}.sqlite", (flipped, other), 1)), [1, 0])
+
+    def test_particles_without_a_number_are_of_the_only_group(self):
+        """As scipion-em-relion's import of a star file leaves them; of several groups none is guessed."""
+        text = optics_text(300.0, 0.1, 1).replace("a 1 ", "a 3 ")
+        self.assertEqual(self.flips_written(self.of_texts("third.sqlite", (text, text))), [1, 1])
+        both = optics_text(300.0, 0.1, 0).rstrip() + "\nb 2 300.0 2.7 0.1 1\n"
+        some = self.of_texts("both.sqlite", (both, both))
+        self.assertEqual(unlike_groups(some), [1, 2])
+        self.assertIn("do not say which of their 2 optics groups", " ".join(validate_particles(some, True, 1)))
+        self.assertNotIn("optics groups", " ".join(validate_particles(some, False, 1)))
+        self.assertEqual(unlike_groups(self.of_texts("told.sqlite", (both, both), 2)), [])
+        multiplied = both.replace("PhaseFlipped", "CtfPremultiplied")
+        self.assertEqual(premultiplied_groups(self.of_texts("multiplied.sqlite", (multiplied, multiplied))), [2])
 
     def test_images_that_were_multiplied_by_their_ctf_are_refused_and_written_so(self):
         particles = import_phantom(self.proj, poses=True).outputParticles
@@ -188,9 +231,9 @@ class TestConvert(BaseTest):
         def of(has_ctf):
             return SimpleNamespace(hasCTF=lambda: has_ctf, getAcquisition=Acquisition)
 
-        self.assertEqual(optics_of(classes, of(False)), Optics(1, NO_OPTICS))
+        self.assertEqual(optics_of(classes, of(False), False), Optics(1, NO_OPTICS))
         with self.assertRaisesRegex(ValueError, "no voltage, spherical aberration"):
-            optics_of(classes, of(True))
+            optics_of(classes, of(True), False)
 
     def test_a_particle_without_ctf_values_is_named(self):
         particle = self.particles.getFirstItem().clone()
