@@ -1,13 +1,14 @@
 """Scipion sets to the star file that the engine reads."""
 from __future__ import annotations
 
+import io
 import os
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 from emtable import Table
 
 from .from_engine import CTF_COLUMNS, HALF_SET_ATTRIBUTE, IMAGE_COLUMNS, OPTICS_COLUMNS
-from .optics_groups import PHASE_FLIPPED, PREMULTIPLIED, Optics, optics_of, texts_are_of_particles
+from .optics_groups import PHASE_FLIPPED, PREMULTIPLIED, Optics, optics_of, stored_optics, texts_are_of_particles
 from .poses import star_pose
 
 POSE_COLUMNS = ["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi", "rlnOriginXAngst", "rlnOriginYAngst"]
@@ -89,6 +90,22 @@ def optics_table_of(groups: List[Optics], particles: Any) -> Any:
                      int(particles.getXDim()), 2, *[int(group.premultiplied)] * premultiplied,
                      *[int(group.phase_flipped or bool(particles.isPhaseFlipped()))] * flipped)
     return table
+
+
+def relion_groups(particles: Any) -> Tuple[Dict[int, int], str]:
+    """(particle id -> number of its optics group, table of the groups as text) for RELION.
+
+    The set's own text, with all that it says, where its groups are those of the particles; else one made of these.
+    """
+    text, own_alone = particles.getAcquisition().opticsGroupInfo.get(), texts_are_of_particles(particles)
+    found = {item.getObjId(): optics_of(item, particles, own_alone) for item in particles}
+    stored = stored_optics(text)
+    if all(stored.get(group.number) == group for group in found.values()):
+        return {i: group.number for i, group in found.items()}, str(text)
+    groups = {group: number for number, group in enumerate(dict.fromkeys(found.values()), start=1)}
+    stream = io.StringIO()
+    optics_table_of(list(groups), particles).writeStar(stream, tableName="optics")
+    return {i: groups[group] for i, group in found.items()}, stream.getvalue()
 
 
 def micrograph_of(particle: Any) -> str:

@@ -212,6 +212,9 @@ def validate_particles(particles: Any, ctf_needed: bool, n_min: int) -> List[str
         errors.append(f"The images of optics group {multiplied[0]} were multiplied by their CTF ({PREMULTIPLIED} is "
                       "1), and the model would apply it once more. Extract the particles again without multiplying "
                       "them by their CTF.")
+    if ctf_needed and particles.isAmplitudeCorrected():
+        errors.append("The particles are marked as corrected for the amplitude of their CTF, and the model would apply "
+                      "it once more. Give the particles as they were extracted.")
     unlike = unlike_groups(particles) if ctf_needed else []
     if unlike:
         errors.append(f"The particles do not say which of their {len(unlike)} optics groups they are of, and some of "

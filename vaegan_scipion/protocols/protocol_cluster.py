@@ -2,6 +2,7 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 from enum import Enum
 from functools import partial
 from typing import Any, Callable, Dict, List, Optional, Type
@@ -38,6 +39,7 @@ from ..engine.vaegan_engine.contract.status import read_status
 from ..engine_run import has_result, result_file
 from .cost_note import cost_note
 from .form_settings import add_setting, label_text, optional, problems_of, values_of
+from .particle_notes import contrast_notes
 from .protocol_base import (
     VaeganProtBase,
     count_enabled,
@@ -139,7 +141,10 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
 
     def embedStep(self, *digests: str) -> None:
         shutil.rmtree(self._getExtraPath(HALVES_DIR), ignore_errors=True)  # they belong to the training before
-        self._runEngine(self._getEmbedSettings(), "embed", EMBEDDING_DIR)
+        settings = self._getEmbedSettings()
+        if not settings.particles and self._particlesHaveChanged():
+            settings = replace(settings, particles=PARTICLES_STAR)
+        self._runEngine(settings, "embed", EMBEDDING_DIR)
 
     def clusterStep(self, *digests: str) -> None:
         self._runEngine(self._getClusterSettings(), "cluster", CLUSTERS_DIR)
@@ -254,7 +259,10 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
             return notes
         particles = self.getParticlesPointer().get()
         notes += warn_particles(particles, N_PARTICLES_FEW)
-        most = training.getDataSettings().max_images
+        data = training.getDataSettings()
+        if self.inputParticles.get() is not None:
+            notes += contrast_notes(particles, data.particle_radius_frac * data.crop_frac, data.invert_contrast)
+        most = data.max_images
         if self.inputParticles.get() is None and most > 0:
             notes.append(f"The training saw only the first {most} particles; all "
                          f"{count_enabled(particles)} are embedded.")
@@ -380,6 +388,14 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         same = self.inputParticles.get() is None and not self.inputTraining.get().getDataSettings().max_images
         return EmbedRun(run_dir=self._getRunDirFromExtra(), particles="" if same else PARTICLES_STAR,
                                  compute=self._getCompute())
+
+    def _particlesHaveChanged(self) -> bool:
+        """Whether the particles of the training are others by now: disabled since, or more in a set that grows."""
+        stars = [run._getExtraPath(PARTICLES_STAR) for run in (self, self.inputTraining.get())]
+        if not all(map(os.path.exists, stars)):
+            return False
+        now, then = (open(star).read() for star in stars)
+        return now != then
 
     def _getClusterSettings(self) -> ClusterRun:
         return ClusterRun(

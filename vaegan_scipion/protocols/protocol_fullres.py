@@ -22,6 +22,7 @@ from ..engine.vaegan_engine.contract.wording import with_ring
 from ..engine_run import EngineError, has_result, result_file
 from . import mask_field
 from .form_settings import add_setting, problems_of, values_of
+from .particle_notes import contrast_notes
 from .protocol_base import file_digest, set_digest, validate_particles
 from .protocol_states import VaeganProtStates
 from .same_kind import validate_same_flips
@@ -143,7 +144,12 @@ class VaeganProtFullres(VaeganProtStates):
         return problems
 
     def _warnings(self) -> List[str]:
-        return self._warnCompute()
+        notes, states = self._warnCompute(), self.inputStates.get()
+        if states is None or self.inputParticles.get() is None or states.getParticlesPointer().get() is None:
+            return notes
+        data = self.getImageSettings()
+        return notes + contrast_notes(self.getParticles(), data["particle_radius_frac"] * data["crop_frac"],
+                                      data["invert_contrast"])
 
     def _summary(self) -> List[str]:
         if not self.hasAttribute("outputVolumes") or not has_result(self.getStatesDir(), result_files.FULLRES_JSON):

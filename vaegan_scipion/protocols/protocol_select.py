@@ -22,6 +22,7 @@ from ..convert.selection import (
     read_particle_ids,
     select,
 )
+from ..convert.to_engine import quoted, relion_groups
 from ..engine.vaegan_engine.contract import result_files
 from .form_settings import OptionalNumber, field_problems, optional
 from .protocol_base import VaeganNamed, file_digest, set_digest
@@ -156,12 +157,23 @@ class VaeganProtSelect(VaeganNamed, EMProtocol, ProtFlexBase):
             return
         from relion.convert import writeSetOfParticles
 
-        def add_id(particle: Any, row: Any) -> None:
-            row["vaeParticleId"] = particle.getObjId()
+        numbers, text = relion_groups(subset)
 
-        align = subset.getAlignment()
-        writeSetOfParticles(subset, star + ".tmp", postprocessImageRow=add_id,
-                            alignType=ALIGN_NONE if align == ALIGN_3D else align)
+        def complete(particle: Any, row: Any) -> None:
+            row["vaeParticleId"] = particle.getObjId()
+            row["rlnOpticsGroup"] = numbers[particle.getObjId()]
+            for name in ("rlnImageName", "rlnMicrographName"):
+                if row.get(name):
+                    row[name] = quoted(row[name].strip('"'))
+
+        align, stored = subset.getAlignment(), subset.getAcquisition().opticsGroupInfo
+        before = stored.get()
+        stored.set(text)
+        try:
+            writeSetOfParticles(subset, star + ".tmp", postprocessImageRow=complete,
+                                alignType=ALIGN_NONE if align == ALIGN_3D else align)
+        finally:
+            stored.set(before)
         os.replace(star + ".tmp", star)
 
     # --------------------------- INFO functions ---------------------------

@@ -12,6 +12,7 @@ from pwem.viewers.mdviewer.viewer import MDViewer
 from pyworkflow.viewer import DESKTOP_TKINTER, ProtocolViewer
 from scipy.ndimage import gaussian_filter
 
+from ..constants import EVALUATION_DIR, TRAVERSAL_DIR
 from ..engine.vaegan_engine.contract import drawings, errors, result_files
 from ..engine.vaegan_engine.contract.record import read_records
 from ..engine.vaegan_engine.contract.records import JunkGroup
@@ -184,6 +185,17 @@ def central_section(array: np.ndarray) -> np.ndarray:
     return drawings.central_sections(array)[0]
 
 
+def is_older(run: Any, clustering: Any) -> bool:
+    """Whether a traversal or an evaluation is of clusters that were made anew since: its labels name others."""
+    names = {VaeganProtTraverse: (TRAVERSAL_DIR, result_files.TRAVERSAL_CSV),
+             VaeganProtEvaluate: (EVALUATION_DIR, result_files.EVALUATION_JSON)}.get(type(run))
+    if names is None:
+        return False
+    made = os.path.join(run._getExtraPath(names[0]), names[1])
+    clusters = os.path.join(clustering.getClustersDir(), result_files.CLUSTERS_CSV)
+    return os.path.exists(made) and os.path.exists(clusters) and os.path.getmtime(made) < os.path.getmtime(clusters)
+
+
 def newest_run(project: Any, kind: Any, clustering: Any) -> Optional[Any]:
     """The last finished run of a class that takes this clustering, if there is one; else states of its particles."""
     if clustering is None:
@@ -193,7 +205,7 @@ def newest_run(project: Any, kind: Any, clustering: Any) -> Optional[Any]:
         return None not in (one, other) and one.getObjId() == other.getObjId()
 
     runs = [run for run in project.getRuns() if type(run) is kind and run.isFinished()]
-    related = [run for run in runs if same(run.inputClusters.get(), clustering)]
+    related = [run for run in runs if same(run.inputClusters.get(), clustering) and not is_older(run, clustering)]
     if not related and kind is VaeganProtStates:
         particles = clustering.getParticlesPointer().get()
         related = [run for run in runs if same(run.inputParticles.get(), particles)]

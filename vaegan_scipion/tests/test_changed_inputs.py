@@ -1,0 +1,97 @@
+"""Runs whose inputs changed since: particles that were disabled, clusters that were made anew, particles given anew."""
+import os
+import sqlite3
+import unittest
+from contextlib import closing
+from importlib.util import find_spec
+
+from emtable import Table
+
+from vaegan_scipion.convert.to_engine import relion_groups
+from vaegan_scipion.engine.vaegan_engine.contract import result_files
+from vaegan_scipion.protocols import (
+    VaeganProtCluster,
+    VaeganProtFullres,
+    VaeganProtSelect,
+    VaeganProtStates,
+    VaeganProtTrain3D,
+    VaeganProtTraverse,
+)
+from vaegan_scipion.protocols.protocol_base import validate_particles
+from vaegan_scipion.tests.phantom import ENABLED_IDS, OTHER_OPTICS_IDS, ProjectTest, import_phantom
+from vaegan_scipion.viewers import VaeganClusterViewer
+
+DARK = "the centre is brighter than the rest"
+
+
+class TestChangedInputs(ProjectTest):
+    """On the fake engine."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.particles = (cls.imported, "outputParticles")
+        cls.training = cls.make(VaeganProtTrain3D, boxPx=16, invertContrast=True, inputParticles=cls.particles)
+        cls.states = cls.make(VaeganProtStates, boxPx=16, invertContrast=True, inputParticles=cls.particles)
+
+    def test_particles_disabled_since_the_training_are_left_out(self):
+        imported = import_phantom(self.proj)
+        training = self.make(VaeganProtTrain3D, boxPx=16, inputParticles=(imported, "outputParticles"))
+        with closing(sqlite3.connect(imported.outputParticles.getFileName())) as table:
+            table.execute("UPDATE Objects SET enabled = 0 WHERE id IN (3, 4)")
+            table.commit()
+        imported.outputParticles.close()
+        clustering = self.make(VaeganProtCluster, inputTraining=training, nNeighbors=5)
+        self.assertEqual(sorted(item.getObjId() for item in clustering.outputParticles),
+                         [i for i in ENABLED_IDS if i not in (3, 4)])
+
+    def test_strips_of_clusters_that_were_made_anew_are_not_shown(self):
+        clustering = self.make(VaeganProtCluster, inputTraining=self.training, nNeighbors=5)
+        self.make(VaeganProtTraverse, inputClusters=clustering)
+        viewer = VaeganClusterViewer(project=self.proj, protocol=clustering)
+        viewer.setProtocol(clustering)
+        self.assertTrue(viewer._strips())
+        table = os.path.join(clustering.getClustersDir(), result_files.CLUSTERS_CSV)
+        found = os.stat(table)
+        os.utime(table, ns=(found.st_atime_ns, found.st_mtime_ns + 3600 * 10 ** 9))
+        self.assertFalse(viewer._strips())
+
+    def test_contrast_of_particles_given_anew_is_looked_at(self):
+        """The phantom is bright; states and training were told that it is dark."""
+        for kind, before in ((VaeganProtFullres, {"inputStates": self.states}),
+                             (VaeganProtCluster, {"inputTraining": self.training})):
+            self.assertNotIn(DARK, " ".join(self.filled(kind, **before)._warnings()))
+            self.assertIn(DARK, " ".join(self.filled(kind, **before, inputParticles=self.particles)._warnings()))
+
+    def test_images_corrected_for_amplitude_are_refused(self):
+        corrected = import_phantom(self.proj).outputParticles
+        self.assertEqual(validate_particles(corrected, True, 1), [])
+        corrected.setIsAmplitudeCorrected(True)
+        self.assertIn("corrected for the amplitude of their CTF", " ".join(validate_particles(corrected, True, 1)))
+        self.assertEqual(validate_particles(corrected, False, 1), [])
+
+    def test_groups_for_relion_are_those_of_the_particles(self):
+        """The text of an import stays as it is where it tells of all of them."""
+        numbers, text = relion_groups(self.imported.outputParticles)
+        self.assertEqual({i for i, number in numbers.items() if number == 2}, set(OTHER_OPTICS_IDS))
+        self.assertIn("200", text)
+        aligned = import_phantom(self.proj, poses=True).outputParticles
+        self.assertEqual(relion_groups(aligned), (numbers, aligned.getAcquisition().opticsGroupInfo.get()))
+
+    @unittest.skipIf(find_spec("relion") is None, "scipion-em-relion is missing; it writes the star file")
+    def test_an_exported_star_file_has_both_microscopes_and_takes_blanks_in_paths(self):
+        selected = self.make(VaeganProtSelect, inputClusters=self.states, clusterNumbers="1 2", exportStar=True)
+        star = selected._getExtraPath("selected.star")
+        voltages = {row.rlnOpticsGroup: row.rlnVoltage for row in Table(fileName=star, tableName="optics")}
+        for row in Table(fileName=star, tableName="particles"):
+            self.assertEqual(voltages[row.rlnOpticsGroup], 200 if row.vaeParticleId in OTHER_OPTICS_IDS else 300)
+        self.assertFalse(selected.outputParticles.getAcquisition().opticsGroupInfo.get())
+        subset = selected._createSetOfParticles("_blanks")
+        subset.copyInfo(selected.outputParticles)
+        for item in selected.outputParticles:
+            item.setFileName("Runs/my data/x.mrcs")
+            subset.append(item.clone())
+        subset.write()
+        selected._writeStar(subset)
+        names = {row.rlnImageName.split("@")[1] for row in Table(fileName=star, tableName="particles")}
+        self.assertEqual(names, {"Runs/my data/x.mrcs"})
