@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from demo_project import launch
+from emtable import Table
 from pwem.protocols import ProtImportParticles
 from pyworkflow.project import Manager
 from relion.protocols import (
@@ -26,6 +27,8 @@ from relion.protocols import (
 from vaegan_scipion.protocols import VaeganProtFullres, VaeganProtSelect, VaeganProtStates
 
 SAMPLING_1_8_DEG = 4  # index in RELION's list of angular samplings
+MICROSCOPE = {"rlnVoltage": "voltage", "rlnSphericalAberration": "sphericalAberration",
+              "rlnAmplitudeContrast": "amplitudeContrast"}  # column of a star file -> field of the import
 MASK_LOW_PASS_ANG = 15.0
 MASK_THRESHOLD_FRAC = 0.1  # of the largest density after the low pass
 REFINE_MPI = 3  # a leader and one process per half set
@@ -70,37 +73,53 @@ def threshold(path):
     return MASK_THRESHOLD_FRAC * float(gaussian_filter(values, 3).max())
 
 
+def microscope_of(star):
+    """Voltage, Cs and amplitude contrast of a star file as the import's form names them: the form's own would win.
+
+    Nothing for a star file without optics groups. Ends where groups differ: the form has room for one microscope.
+    """
+    with open(star) as stream:
+        has_groups = any(line.split() == ["data_optics"] for line in stream)
+    rows = list(Table(fileName=star, tableName="optics")) if has_groups else []
+    found = {tuple(float(getattr(row, name)) for name in MICROSCOPE) for row in rows}
+    if len(found) > 1:
+        sys.exit(f"{star}: its {len(rows)} optics groups are of {len(found)} microscopes {sorted(found)}, and the "
+                 "import takes one. Give a star file of each.")
+    return {field: values[k] for values in found for k, field in enumerate(MICROSCOPE.values())}
+
+
 def build(args):
     """All steps; returns minutes by step and the resolutions."""
     star = os.path.abspath(args.star)
     road = Road(args.project)
     imported = road.step("import particles", ProtImportParticles, magnification=50000, starFile=star,
                          importFrom=ProtImportParticles.IMPORT_FROM_RELION, samplingRate=args.pixel_size,
-                         haveDataBeenPhaseFlipped=False)
+                         haveDataBeenPhaseFlipped=False, **microscope_of(star))
     ours = {"numberOfThreads": args.threads}
     states = road.step("find states and poses", VaeganProtStates, {"inputParticles": (imported, "outputParticles")},
                        boxPx=args.box, particleDiameterAng=args.diameter, **ours)
     full = road.step("refine states at full resolution", VaeganProtFullres, {"inputStates": (states, "")}, **ours)
     selected = road.step(f"select state {args.state}", VaeganProtSelect, {"inputClusters": (full, "")},
                          clusterNumbers=str(args.state), exportStar=True)
+    of_state = f", state {args.state}"  # in the labels: another state is other runs
     particles = {"inputParticles": (selected, "outputParticles")}
     relion = {"doGpu": False, "copyAlignment": True, "maskDiameterA": round(args.diameter)}
-    mean = road.step("RELION: reconstruct", ProtRelionReconstruct, particles, numberOfMpi=1)
+    mean = road.step(f"RELION: reconstruct{of_state}", ProtRelionReconstruct, particles, numberOfMpi=1)
     reference = {"referenceVolume": (mean, "outputVolume")}
-    road.step("RELION: 3D classification without alignment", ProtRelionClassify3D, {**particles, **reference},
-              doImageAlignment=False, numberOfClasses=2, numberOfIterations=args.iterations, numberOfMpi=1,
+    road.step(f"RELION: 3D classification without alignment{of_state}", ProtRelionClassify3D,
+              {**particles, **reference}, doImageAlignment=False, numberOfClasses=2, numberOfIterations=args.iterations, numberOfMpi=1,
               initialLowPassFilterA=args.low_pass, isMapAbsoluteGreyScale=True, numberOfThreads=args.threads, **relion)
     refined = road.step(
-        "RELION: 3D auto-refine", ProtRelionRefine3D, {**particles, **reference}, alignmentAsPriors=True,
+        f"RELION: 3D auto-refine{of_state}", ProtRelionRefine3D, {**particles, **reference}, alignmentAsPriors=True,
         angularSamplingDeg=SAMPLING_1_8_DEG, localSearchAutoSamplingDeg=SAMPLING_1_8_DEG, numberOfMpi=REFINE_MPI,
         offsetSearchRangePix=MOST_SEARCHED_PX, initialLowPassFilterA=args.low_pass, isMapAbsoluteGreyScale=True,
         numberOfThreads=1, **relion)
-    mask = road.step("RELION: mask", ProtRelionCreateMask3D, {"inputVolume": (refined, "outputVolume")},
+    mask = road.step(f"RELION: mask{of_state}", ProtRelionCreateMask3D, {"inputVolume": (refined, "outputVolume")},
                      initialLowPassFilterA=MASK_LOW_PASS_ANG, threshold=threshold(refined.outputVolume.getFileName()),
                      extend=4, edge=6)
-    road.step("RELION: post-processing", ProtRelionPostprocess,
+    road.step(f"RELION: post-processing{of_state}", ProtRelionPostprocess,
               {"protRefine": (refined, ""), "solventMask": (mask, "outputMask")})
-    post = road.step("RELION: post-processing of our half maps", ProtRelionPostprocess, {
+    post = road.step(f"RELION: post-processing of our half maps{of_state}", ProtRelionPostprocess, {
         "inputVolume": (full, f"outputVolumes.{args.state}"), "solventMask": (mask, "outputMask")}, relionInput=False)
     return road.minutes, post
 

@@ -4,7 +4,10 @@ The steps of docs/use/to-relion.rst on exact projections (240 images of 32 px, t
 star file knows pass through *find states and poses* (the stand-in engine keeps them) into RELION's own programs.
 """
 import os
+import sys
 import unittest
+from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 from pwem.protocols import ProtImportParticles
@@ -13,6 +16,7 @@ from vaegan_scipion.protocols import VaeganProtSelect, VaeganProtStates
 from vaegan_scipion.tests.phantom import ProjectTest
 from vaegan_scipion.tests.test_chain import IDS, NEEDS_RELION, RATE_ANG, write_relion_particles
 
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 KEPT_IDS = [i for i in IDS if i % 10]
 
 
@@ -33,6 +37,23 @@ class TestToRelion(ProjectTest):
             # the shift in the image: the inverse of the matrix has it
             moved = [-m[:3, :3].T @ m[:3, 3] for m in (matrix, expected[i])]
             self.assertLess(np.abs(moved[0] - moved[1])[:2].max(), shift_px)
+
+    @unittest.skipUnless((SCRIPTS / "to_relion.py").exists(), "installed without its scripts")
+    def test_the_script_imports_with_the_microscope_of_the_star_file(self):
+        """Not with the 300 kV of the form; two microscopes are refused."""
+        with patch.object(sys, "path", [str(SCRIPTS), *sys.path]):
+            import to_relion
+
+        head = "data_optics\n\nloop_\n_rlnOpticsGroup\n_rlnVoltage\n_rlnSphericalAberration\n_rlnAmplitudeContrast\n"
+        images = "\ndata_particles\n\nloop_\n_rlnImageName\n000001@x.mrcs\n"
+        for name, text in (("one", head + "1 200.0 1.4 0.07\n2 200.0 1.4 0.07\n" + images), ("none", images),
+                           ("two", head + "1 200.0 1.4 0.07\n2 300.0 2.7 0.1\n" + images)):
+            Path(name + ".star").write_text(text)
+        self.assertEqual(to_relion.microscope_of("one.star"),
+                         {"voltage": 200.0, "sphericalAberration": 1.4, "amplitudeContrast": 0.07})
+        self.assertEqual(to_relion.microscope_of("none.star"), {})
+        with self.assertRaisesRegex(SystemExit, "are of 2 microscopes"):
+            to_relion.microscope_of("two.star")
 
     def test_states_to_class3d_with_our_poses(self):
         from relion.protocols import ProtRelionClassify3D, ProtRelionReconstruct
