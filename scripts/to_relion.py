@@ -108,8 +108,8 @@ def build(args):
     reference = {"referenceVolume": (mean, "outputVolume")}
     road.step(f"RELION: 3D classification without alignment{of_state}", ProtRelionClassify3D,
               {**particles, **reference}, doImageAlignment=False, numberOfClasses=2,
-              numberOfIterations=args.iterations, numberOfMpi=1, initialLowPassFilterA=args.low_pass, isMapAbsoluteGreyScale=True,
-              numberOfThreads=args.threads, **relion)
+              numberOfIterations=args.iterations, numberOfMpi=1, initialLowPassFilterA=args.low_pass,
+              isMapAbsoluteGreyScale=True, numberOfThreads=args.threads, **relion)
     refined = road.step(
         f"RELION: 3D auto-refine{of_state}", ProtRelionRefine3D, {**particles, **reference}, alignmentAsPriors=True,
         angularSamplingDeg=SAMPLING_1_8_DEG, localSearchAutoSamplingDeg=SAMPLING_1_8_DEG, numberOfMpi=REFINE_MPI,
