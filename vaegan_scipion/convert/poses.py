@@ -2,6 +2,7 @@
 from typing import Any, Dict, List, NamedTuple, Optional
 
 import numpy as np
+from pwem.objects import Transform
 
 from ..engine.vaegan_engine.contract import result_files
 from ..engine_run import EngineError, result_file
@@ -77,6 +78,11 @@ def scaled_shifts(matrix: Any, scale: float) -> np.ndarray:
     scaled = np.array(matrix, float)
     scaled[:3, 3] *= scale
     return scaled
+
+
+def set_alignment(particle: Any, matrix: Any) -> None:
+    """Give a particle its projection alignment."""
+    particle.setTransform(Transform(matrix))
 
 
 def star_pose(matrix: Any, sampling_rate_ang: float) -> List[float]:

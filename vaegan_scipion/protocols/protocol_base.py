@@ -191,6 +191,15 @@ def file_digest(path: Any) -> str:
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
+def stars_differ(one: Any, other: Any) -> bool:
+    """Whether two runs wrote unlike star files: of particles that were disabled since, or more in a set that grows."""
+    stars = [run._getExtraPath(PARTICLES_STAR) for run in (one, other)]
+    if not all(map(os.path.exists, stars)):
+        return False
+    first, second = (open(star).read() for star in stars)
+    return first != second
+
+
 def count_enabled(particles: Any) -> int:
     """Particles of a set that are not disabled: those that are used."""
     return len(enabled_ids(particles))

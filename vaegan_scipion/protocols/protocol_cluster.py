@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Callable, Dict, List, Optional, Type
 
 import pyworkflow.protocol.params as params
-from pwem.objects import FSC, SetOfClasses2D, SetOfClasses3D, SetOfFSCs, SetOfParticlesFlex, SetOfVolumes, Transform
+from pwem.objects import FSC, SetOfClasses2D, SetOfClasses3D, SetOfFSCs, SetOfParticlesFlex, SetOfVolumes
 from pwem.protocols import ProtFlexBase
 from pyworkflow.object import Integer
 from pyworkflow.protocol import MODE_RESTART
@@ -27,7 +27,7 @@ from ..convert.from_engine import (
     read_clusters,
     read_latents,
 )
-from ..convert.poses import scaled_shifts
+from ..convert.poses import scaled_shifts, set_alignment
 from ..engine.vaegan_engine.contract import result_files, run_json
 from ..engine.vaegan_engine.contract.answer import Crossing, clusters_answer, trusted
 from ..engine.vaegan_engine.contract.labels import UNASSIGNED, cluster_name
@@ -43,13 +43,13 @@ from .particle_notes import contrast_notes
 from .protocol_base import (
     VaeganProtBase,
     count_enabled,
-    missing_alignment,
     set_digest,
+    stars_differ,
     validate_particles,
     warn_particles,
 )
 from .protocol_train import IMAGES
-from .same_kind import validate_same_kind
+from .same_kind import validate_poses, validate_same_kind
 
 METHODS = list(field_of(ClusterRun, "method").choices)
 FIXED_NUMBER = " or ".join(f"method == {METHODS.index(name)}" for name in ("kmeans", "gmm"))
@@ -142,7 +142,7 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
     def embedStep(self, *digests: str) -> None:
         shutil.rmtree(self._getExtraPath(HALVES_DIR), ignore_errors=True)  # they belong to the training before
         settings = self._getEmbedSettings()
-        if not settings.particles and self._particlesHaveChanged():
+        if not settings.particles and stars_differ(self, self.inputTraining.get()):
             settings = replace(settings, particles=PARTICLES_STAR)
         self._runEngine(settings, "embed", EMBEDDING_DIR)
 
@@ -174,9 +174,7 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         # the project keeps every output a run ever had: one that is not wanted any more is emptied
         if self.doHalves or self.hasAttribute("outputFSCs"):
             made["outputFSCs"] = self._makeFSCs()
-        self._defineOutputs(**made)
-        for output in made.values():
-            self._defineSourceRelation(pointer, output)
+        self._defineMade(pointer, made)
 
     def _makeVolumes(self, clusters: Clusters, pictures: Dict[int, Picture], rate: float) -> Any:
         volumes = self._createSetOfVolumes()
@@ -239,19 +237,8 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
                             "particles they cannot be compared. Set it to No, or leave Other particles empty.")
         if self.inputParticles.get() is not None and trained_on is not None:
             problems += validate_same_kind(particles, trained_on)
-            problems += self._validatePoses(particles, training)
+            problems += validate_poses(particles, training)
         return problems
-
-    def _validatePoses(self, particles: Any, training: Any) -> List[str]:
-        """Why other particles cannot be embedded by a training with poses."""
-        if not training.isPosed():
-            return []
-        if training.usesAlignment():
-            return missing_alignment(particles, "The training took the poses that its particles carry, but 'Other "
-                                     "particles' have no projection alignment. Give refined particles.")
-        source, remedy = (("poses of states", "train on particles that carry their poses") if training.isVolumetric()
-                          else ("alignment of classes 2D", "train without it"))
-        return [f"The training took the {source}, which 'Other particles' are not in. Leave them empty, or {remedy}."]
 
     def _warnings(self) -> List[str]:
         training, notes = self.inputTraining.get(), self._warnCompute()
@@ -389,14 +376,6 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         return EmbedRun(run_dir=self._getRunDirFromExtra(), particles="" if same else PARTICLES_STAR,
                                  compute=self._getCompute())
 
-    def _particlesHaveChanged(self) -> bool:
-        """Whether the particles of the training are others by now: disabled since, or more in a set that grows."""
-        stars = [run._getExtraPath(PARTICLES_STAR) for run in (self, self.inputTraining.get())]
-        if not all(map(os.path.exists, stars)):
-            return False
-        now, then = (open(star).read() for star in stars)
-        return now != then
-
     def _getClusterSettings(self) -> ClusterRun:
         return ClusterRun(
             embedding_dir=EMBEDDING_DIR, run_dir=self._getRunDirFromExtra(),
@@ -414,11 +393,6 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
     def _getHalvesSettings(self) -> HalvesRun:
         return HalvesRun(clusters_dir=CLUSTERS_DIR, run_dir=self._getRunDirFromExtra(),
                                   total_kimg=self._halvesKimg(), compute=self._getCompute())
-
-
-def set_alignment(particle: Any, matrix: Any) -> None:
-    """Give a particle its projection alignment."""
-    particle.setTransform(Transform(matrix))
 
 
 def _as_text(settings: Any) -> str:

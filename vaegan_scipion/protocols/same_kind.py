@@ -1,6 +1,8 @@
 """Whether particles are of the kind that a run was made of."""
 from typing import Any, List
 
+from .protocol_base import missing_alignment
+
 PIXEL_TOLERANCE = 0.01
 
 
@@ -22,3 +24,15 @@ def validate_same_flips(particles: Any, before: Any, what: str) -> List[str]:
         return [f"Either the particles or those of {what} are phase-flipped, but not both. Give particles of the same "
                 "kind."]
     return []
+
+
+def validate_poses(particles: Any, training: Any) -> List[str]:
+    """Why other particles cannot be embedded by a training with poses."""
+    if not training.isPosed():
+        return []
+    if training.usesAlignment():
+        return missing_alignment(particles, "The training took the poses that its particles carry, but 'Other "
+                                 "particles' have no projection alignment. Give refined particles.")
+    source, remedy = (("poses of states", "train on particles that carry their poses") if training.isVolumetric()
+                      else ("alignment of classes 2D", "train without it"))
+    return [f"The training took the {source}, which 'Other particles' are not in. Leave them empty, or {remedy}."]
