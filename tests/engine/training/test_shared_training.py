@@ -6,6 +6,8 @@ from vaegan_engine.contract.errors import EXIT_PROCESS_LOST, EXIT_SIGTERM
 from vaegan_engine.contract.status import read_status
 from vaegan_engine.simulation.simulate import STAR, SimulateOptions, run_simulate
 
+pytestmark = pytest.mark.slow  # processes start for seconds
+
 BOX_PX, BATCH = 16, 8
 SMALL = {"data": {"box_px": BOX_PX}, "compute": {"device": "cpu", "threads": 1},
          "model": {"critic_width": 4, "encoder_width": 4, "generator_width": 32},
@@ -61,7 +63,6 @@ def test_a_stop_of_one_is_for_all_and_one_goes_on(fast, tmp_path):
     assert_same_networks(tmp_path, fast[1])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("command", "preset"), [("train2d", "thesis-2d"), ("train3d", "thesis-3d-camera")])
 def test_what_is_normalised_over_a_batch_and_dropout_are_shared(particles, tmp_path, command, preset):
     made = request(particles, tmp_path, command, preset, {
