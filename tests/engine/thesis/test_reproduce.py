@@ -26,6 +26,8 @@ from vaegan_engine.thesis import (
 )
 from vaegan_engine.thesis.experiment_tables import ReproduceOptions
 
+pytestmark = pytest.mark.xdist_group("umap")  # which compiles for long, in each process
+
 TINY = ("model.critic_width=4", "model.encoder_width=4", "model.generator_width=8", "data.box_px=16",
         "compute.threads=1", "training.batch_size=8")
 

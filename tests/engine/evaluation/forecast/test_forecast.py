@@ -14,6 +14,8 @@ from vaegan_engine.evaluation.forecast.states import Costs
 from vaegan_engine.runtime import place
 from vaegan_engine.simulation.simulate import SimulateOptions, run_simulate
 
+pytestmark = pytest.mark.xdist_group("umap")  # which compiles for long, in each process
+
 BOX = 16
 COMPUTE = ComputeConfig(device="cpu", threads=1)
 
