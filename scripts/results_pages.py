@@ -38,6 +38,9 @@ STATES = (Column("images", ("images",)), Column("SNR", ("snr",)), Column("states
           Column("NMI", ("nmi",)), Column("poses, deg", ("pose_error_deg",)), Column("of Nyquist", ("of_nyquist",)),
           Column("FSC excess", ("claimed_fsc_excess",)),
           Column("junk found / right", ("junk_recall", "junk_precision")), Column("min", ("minutes",)))
+REAL = (Column("images", ("images",)), Column("states", ("states",)), Column("A at 0.143", ("resolution_0.143_ang",)),
+        Column("A at 0.5", ("resolution_at_fsc_0.5_ang",)), Column("like the model", ("model_correlation",)),
+        Column("like itself / by chance", ("self_correlation", "control_correlation")), Column("min", ("minutes",)))
 LANDSCAPE = (Column("images", ("images",)), Column("SNR", ("snr",)), Column("clusters", ("landscape_clusters",)),
              Column("NMI", ("landscape_nmi",)), Column("least stability", ("landscape_least_stability",)),
              Column("min", ("landscape_minutes",)))
@@ -132,11 +135,14 @@ def short_table(rows: Iterable[Row], asked: dict[str, Asked], columns: Sequence[
 def summary(rows: Iterable[Row], asked: dict[str, Asked]) -> str:
     """The tables of the front page."""
     last = newest(rows)
-    states = [row for row in last if "states" in row["figures"] and "states_minutes" not in row["figures"]]
+    real = [row for row in last if "model_correlation" in row["figures"]]
+    states = [row for row in last if "states" in row["figures"] and "states_minutes" not in row["figures"]
+              and row not in real]
     landscape = [row for row in states if "landscape_clusters" in row["figures"]]
     classes = [row for row in last if "classes" in row["figures"]]
-    others = [row for row in last if row not in states and row not in classes]
+    others = [row for row in last if row not in [*real, *states, *classes]]
     parts = (("**States and poses**: `states`", short_table(states, asked, STATES)),
+             ("**Real particles**: the FSC with a model of the molecule", short_table(real, asked, REAL)),
              ("**The landscape**: a VAE-GAN at these poses, its clusters", short_table(landscape, asked, LANDSCAPE)),
              ("**In the plane**: `classes2d`", short_table(classes, asked, CLASSES)),
              ("**Others**", table(others, asked)))
