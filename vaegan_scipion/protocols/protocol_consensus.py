@@ -13,7 +13,7 @@ from ..constants import CONSENSUS_DIR
 from ..convert.from_engine import read_clusters
 from ..convert.same_particles import why_others
 from ..engine.vaegan_engine.contract import result_files
-from ..engine.vaegan_engine.contract.analysis_records import ConsensusSummary
+from ..engine.vaegan_engine.contract.analysis_records import COMMON_FRAC, ConsensusSummary
 from ..engine.vaegan_engine.contract.labels import UNASSIGNED
 from ..engine.vaegan_engine.contract.record import read_record
 from ..engine.vaegan_engine.contract.settings import ConsensusRun
@@ -24,7 +24,6 @@ from .protocol_states import VaeganProtStates
 
 COMPARED = "VaeganProtCluster,VaeganProtStates"
 N_RUNS_MIN = 2
-COMMON_FRAC = 0.5  # of each run's particles, which all runs must have: the engine's limit
 
 
 class VaeganProtConsensusOutputs(Enum):
@@ -78,18 +77,18 @@ class VaeganProtConsensus(VaeganProtBase, ProtFlexBase):
         label = dict(zip(found.particle_id.tolist(), found.label.tolist()))
         agreed = {i for i in share if share[i] == 1 and label[i] != UNASSIGNED}
         flexible, made = isinstance(pointer.get(), SetOfParticlesFlex), {}
+        alignments = run.readAlignments(pointer.get().getSamplingRate())
         for name, suffix, ids in (("outputParticles", "", agreed),
                                   ("outputUndecided", "_undecided", set(share) - agreed)):
             if ids or self.hasAttribute(name):  # the project keeps every output that a run ever had
                 made[name] = (self._createSetOfParticlesFlex(suffix=suffix) if flexible
                               else self._createSetOfParticles(suffix))
-                self._fill(made[name], run, {i: (label[i], share[i]) for i in ids})
+                self._fill(made[name], run, {i: (label[i], share[i]) for i in ids}, alignments)
         self._defineMade(pointer, made)
 
-    def _fill(self, subset: Any, run: Any, chosen: Dict[int, Any]) -> None:
+    def _fill(self, subset: Any, run: Any, chosen: Dict[int, Any], alignments: Dict[int, Any]) -> None:
         """Particles with their group and the share of the runs that agree on it, by id; aligned as in `run`."""
         particles = run.getParticlesPointer().get()
-        alignments = run.readAlignments(particles.getSamplingRate())
         aligned = bool(alignments) and not set(chosen) - set(alignments)
         subset.copyInfo(particles)
         subset.setHasCTF(particles.hasCTF())

@@ -40,6 +40,10 @@ class VaeganViewer(VaeganNamed, ProtocolViewer):
     DRAWINGS: Sequence[str] = ()  # the buttons that draw: what "Save all pictures" saves
     _saved: Optional[List[str]] = None  # paths, while pictures are saved in place of shown
 
+    def _add_report_button(self, form: Any) -> None:
+        form.addParam("showReport", params.LabelParam, label="Report in the browser",
+                      help="One HTML file to keep or to send: extra/report/report.html.")
+
     def _add_save_button(self, form: Any) -> None:
         form.addParam("savePictures", params.LabelParam, label="Save all pictures",
                       help="Every drawing of this form as PNG, PDF and SVG, into extra/pictures of this run. 'Save "

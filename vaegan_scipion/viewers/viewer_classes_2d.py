@@ -30,8 +30,7 @@ class VaeganClasses2DViewer(VaeganViewer):
                       help="Some images of each reason, beside some that were kept.")
         form.addParam("showClasses", params.LabelParam, label="Classes in Scipion's viewer",
                       help="Classes of the input particles with their alignment in the plane.")
-        form.addParam("showReport", params.LabelParam, label="Report in the browser",
-                      help="One HTML file to keep or to send: extra/report/report.html.")
+        self._add_report_button(form)
         self._add_save_button(form)
 
     def _getVisualizeDict(self) -> Dict[str, Callable[..., List[Any]]]:

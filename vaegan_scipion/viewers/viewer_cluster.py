@@ -57,8 +57,7 @@ class VaeganClusterViewer(VaeganViewer):
                       help="When 'Two independent halves' was on.")
         form.addParam("showClasses", params.LabelParam, label="Classes in Scipion's viewer",
                       help="Classes of the input particles; the last one is that of the unassigned, if any.")
-        form.addParam("showReport", params.LabelParam, label="Report in the browser",
-                      help="One HTML file to keep or to send: extra/report/report.html.")
+        self._add_report_button(form)
         self._add_save_button(form)
 
     def _getVisualizeDict(self) -> Dict[str, Callable[..., List[Any]]]:

@@ -5,12 +5,10 @@ import numpy as np
 import pyworkflow.protocol.params as params
 from matplotlib.figure import Figure
 
-from ..engine.vaegan_engine.contract.analysis_records import ConsensusSummary
+from ..engine.vaegan_engine.contract.analysis_records import STABLE, ConsensusSummary
 from ..engine.vaegan_engine.contract.labels import CLUSTERS, STATES, Naming
 from ..protocols import VaeganProtConsensus
 from .viewer_base import VaeganViewer
-
-STABLE = 0.75  # overlap of a group that is taken to be stable (Hennig 2007)
 
 
 class VaeganConsensusViewer(VaeganViewer):
@@ -29,8 +27,7 @@ class VaeganConsensusViewer(VaeganViewer):
                       help="Overlap of each group with its partner in each run: particles in both over all of the two.")
         form.addParam("showTable", params.LabelParam, label="Particles that all runs agree on",
                       help="The output set as a table.")
-        form.addParam("showReport", params.LabelParam, label="Report in the browser",
-                      help="One HTML file to keep or to send: extra/report/report.html.")
+        self._add_report_button(form)
         self._add_save_button(form)
 
     def _getVisualizeDict(self) -> Dict[str, Callable[..., List[Any]]]:

@@ -31,8 +31,7 @@ class VaeganEvaluateViewer(VaeganViewer):
                       help="Three sections of each.")
         form.addParam("showTable", params.LabelParam, label="Maps in Scipion's viewer",
                       help="The output set as a table.")
-        form.addParam("showReport", params.LabelParam, label="Report in the browser",
-                      help="One HTML file to keep or to send: extra/report/report.html.")
+        self._add_report_button(form)
         self._add_save_button(form)
 
     def _getVisualizeDict(self) -> Dict[str, Callable[..., List[Any]]]:

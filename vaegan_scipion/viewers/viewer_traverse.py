@@ -38,8 +38,7 @@ class VaeganTraverseViewer(VaeganViewer):
                       help="A volume series with its slider; 3D only. Needs ChimeraX (CHIMERA_HOME in scipion.conf).")
         form.addParam("showTable", params.LabelParam, label="Points in Scipion's viewer",
                       help="The output set as a table, with cluster, component, position and particles near.")
-        form.addParam("showReport", params.LabelParam, label="Report in the browser",
-                      help="One HTML file to keep or to send: extra/report/report.html.")
+        self._add_report_button(form)
         self._add_save_button(form)
 
     def _getVisualizeDict(self) -> Dict[str, Callable[..., List[Any]]]:

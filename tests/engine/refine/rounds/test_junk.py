@@ -18,6 +18,7 @@ from vaegan_engine.refine.assignment import explained, misfit_and_gain
 from vaegan_engine.refine.rounds.empty_images import least_gain, noise_images
 from vaegan_engine.refine.rounds.junk import (
     REASONS,
+    explained_now,
     misfit_limit,
     reasons_of,
     set_junk_aside,
@@ -122,7 +123,7 @@ def test_a_state_that_is_all_outliers_is_dissolved(n_left):
     images = data.images.copy()
     images[outside] = 3 * np.random.default_rng(0).standard_normal((outside.sum(), BOX_PX, BOX_PX))
     noisy = problem_of(Images(images, data.ctf, data.pixel_size_ang, data.device), 20)
-    after, n_outliers = with_outliers(noisy, before, RADIUS, outside)
+    after, n_outliers = with_outliers(noisy, before, explained_now(noisy, before, RADIUS), outside)
     assert n_outliers == outside.sum() and (after.aside == outside).all()
     assert after.n_states == 1 and after.sizes()[0] == n - n_outliers
 
@@ -169,7 +170,7 @@ def test_every_image_that_is_set_aside_has_its_reason():
     found, numbers = set_junk_aside(problem, assignment(problem.images, label, rotations, shifts, 2), RADIUS)
     outliers = np.zeros(2 * N, bool)
     outliers[np.flatnonzero(found.aside)[-1]] = True
-    reason = reasons_of(problem, found, RADIUS, numbers.least_gain, {"outlier": outliers})
+    reason = reasons_of(found, explained_now(problem, found, RADIUS), numbers.least_gain, {"outlier": outliers})
     assert ((reason > 0) == found.aside).all() and REASONS[reason[outliers][0]] == "outlier"
     judged = found.aside & ~outliers
     empty, misfit = (judged[part] & (reason[part] == REASONS.index(name)) for part, name in (
@@ -223,7 +224,7 @@ def test_faint_junk_is_found_where_junk_is_known():
     data, (label, rotations, shifts), junk = uneven(300)
     problem = problem_of(data, 20)
     before = assignment(data, label, rotations, shifts, 1).with_junk(junk & (np.arange(len(junk)) < 150))
-    after, n_faint = with_faint(problem, before, RADIUS)
+    after, n_faint = with_faint(problem, before, explained_now(problem, before, RADIUS))
     new = after.aside & ~before.aside
     assert n_faint == new.sum() and (new & junk).sum() >= 0.8 * (junk & ~before.aside).sum()
     assert (new & ~junk).sum() <= 0.01 * (~junk).sum()
@@ -236,12 +237,14 @@ def test_uneven_contrast_alone_is_no_faint_junk(n_known):
     before, problem = assignment(data, label, rotations, shifts, 1), problem_of(data, 20)
     contrast = explained(data, before, make_band(BOX_PX, RADIUS)).contrast
     for known in (np.arange(2000) < n_known, contrast <= np.sort(contrast)[max(n_known - 1, 0)]):
-        after, n_faint = with_faint(problem, before.with_junk(known & (n_known > 0)), RADIUS)
+        judged = before.with_junk(known & (n_known > 0))
+        after, n_faint = with_faint(problem, judged, explained_now(problem, judged, RADIUS))
         assert n_faint <= 0.01 * 2000 and after.n_states == 1
 
 
 def test_too_few_images_are_left_alone():
     data, (label, rotations, shifts), junk = uneven(300, n=400)
     before = assignment(data, label, rotations, shifts, 1).with_junk(junk & (np.arange(400) < 150))
-    after, n_faint = with_faint(problem_of(data, 200), before, RADIUS)
+    problem = problem_of(data, 200)
+    after, n_faint = with_faint(problem, before, explained_now(problem, before, RADIUS))
     assert n_faint == 0 and (after.aside == before.aside).all()

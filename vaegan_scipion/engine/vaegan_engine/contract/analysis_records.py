@@ -27,6 +27,10 @@ class Classes2dSummary:
     best_frc_0143_ang: float = named("frc_0.143_ang")  # 0 = none is proven
 
 
+STABLE = 0.75  # overlap from which a group is taken to be stable (Hennig 2007)
+COMMON_FRAC = 0.5  # of each run's particles, that all runs compared must have
+
+
 @dataclass(frozen=True)
 class ConsensusGroup:
     """A group and what the runs say of it."""

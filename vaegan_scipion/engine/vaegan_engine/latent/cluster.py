@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..contract import result_files, run_json
+from ..contract.analysis_records import STABLE
 from ..contract.drawings import draw_umap
 from ..contract.errors import DataError
 from ..contract.labels import UNASSIGNED, cluster_name
@@ -174,7 +175,7 @@ def assess(run: ClusterRun, latents: LatentsAsClustered, group: Grouping, detail
             return clustered_part(run, part, n, seed)[2]
 
         stable, numbers = stability.repeated(latents.raw, group.labels, recluster, repeats, seed)
-        details = replace(details, stability=Stability(repeats, stability.subset_size(n), stability.STABLE,
+        details = replace(details, stability=Stability(repeats, stability.subset_size(n), STABLE,
                                                        [float(value) for value in stable], numbers))
         if details.sweep is None:
             return replace(details, verdict=stability.kept_apart(stable, " as asked for")

@@ -55,9 +55,10 @@ def latents_of(run: EmbedRun, trained: Any, cache: ParticleCache) -> dict[str, n
     data = trained.run.data
     if run.particles:
         data = replace(data, particles=run.particles)
-    posteriors = trained.posteriors(replace(trained.run, data=data), cache)
+    particles = trained.at_poses(replace(trained.run, data=data), cache)
     if is_own(run, trained):
-        check_same_poses(posteriors.poses, Path(run.run_dir))
+        check_same_poses(particles.poses, Path(run.run_dir))
+    posteriors = trained.posteriors(particles)
     check_finite(posteriors.z, posteriors.particle_id)
     return {"particle_id": posteriors.particle_id, "z": posteriors.z, "half_set": posteriors.half_set,
             "precision": posteriors.precision}

@@ -23,12 +23,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..contract.analysis_records import STABLE
 from ..contract.records import NullDraw, Plateau
 from ..stats.density_valley import valley_ratio
 from .density_clustering import nearest_group
 
 SUBSET_FRAC, MOST_PARTICLES = 0.8, 3000
-STABLE = 0.75  # smallest stability of a stable cluster
 NULL_DRAWS = 19  # 1 / 20: part of clouds without groups that are taken for more
 MOSTLY_UNASSIGNED = 0.5  # of the particles
 _SMALLEST_P = 1e-12

@@ -9,6 +9,7 @@ from torch import Tensor
 
 SHELL_PX = 20.0  # radius in voxels of the Fourier shell on which sampling is counted
 MOST_COPIES = 300_000  # views of a symmetric map that are counted
+VIEWS_PER_SHELL = 20  # an even set leaves a direction of a shell of n / 20 voxels empty once in e^10
 N_POINTS = 4000  # directions on that shell
 BLOCK = 2 ** 22  # products of direction and view at a time
 
@@ -27,9 +28,6 @@ def shell_directions(n: int) -> np.ndarray:
     z = 1 - (2 * np.arange(n) + 1) / n
     angle = np.arange(n) * (np.pi * (3 - np.sqrt(5)))
     return np.stack((np.sqrt(1 - z * z) * np.cos(angle), np.sqrt(1 - z * z) * np.sin(angle), z), axis=1)
-
-
-VIEWS_PER_SHELL = 20  # an even set leaves a direction of a shell of n / 20 voxels empty once in e^10
 
 
 def sampling(views: np.ndarray, shell_px: float = SHELL_PX, n_points: int = N_POINTS) -> np.ndarray:

@@ -137,7 +137,7 @@ def draw_maps(panel: Any, report: ReportRun, shown: Shown, references: list[Refe
     for (ax, *others), row in zip(axes, rows, strict=True):
         against = compared.get(row.label)
         array = (read_picture(Path(report.clusters_dir) / row.file, row.index) if against is None
-                 else read_picture(Path(folder) / against.aligned_file))
+                 else read_picture(folder / against.aligned_file))
         drawing.draw_density(ax, array, f"{cluster_name(row.label)}, {row.n_particles} particles",
                              cluster_colour(row.label))
         for other in others:

@@ -15,7 +15,7 @@ from ..networks.vae_gan import Frame
 from ..reconstruction.map_family import FAMILY_CHUNK_IMAGES, Spreads, family, seen
 from . import checkpoints
 from .plane_images import in_frame
-from .posed_images import posed_particles
+from .posed_images import PosedParticles, posed_particles
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,6 @@ class Posteriors:
     z: np.ndarray  # (n, k) float32, means; the coordinates that are active
     precision: np.ndarray  # (n, k, k) float32, inverse covariances
     half_set: np.ndarray  # (n,) uint8
-    poses: str  # digest of those that they were taken at
 
 
 class PosedRun:
@@ -47,11 +46,15 @@ class PosedRun:
         checkpoints.restore_networks(vae_gan.modules(), state)
         return cls(vae_gan, Path(run_dir))
 
+    def at_poses(self, run: TrainRun, cache: ParticleCache) -> PosedParticles:
+        """The particles of a cache at the poses that ``run`` names, in the cache's order. Raises DataError."""
+        device = self.vae_gan.device
+        return posed_particles(run, cache, device) if self.is_3d else in_frame(run, cache, self.folder, device)
+
     @torch.no_grad()
-    def posteriors(self, run: TrainRun, cache: ParticleCache) -> Posteriors:
-        """Of the particles of a cache at the poses that ``run`` names, in the cache's order. Raises DataError."""
-        device, g = self.vae_gan.device, self.vae_gan.generator
-        particles = posed_particles(run, cache, device) if self.is_3d else in_frame(run, cache, self.folder, device)
+    def posteriors(self, particles: PosedParticles) -> Posteriors:
+        """Of particles at their poses, in their order."""
+        g = self.vae_gan.generator
         read = family(g.mean, g.maps(), particles.band)
         precision = particles.band.weight / g.noise[particles.band.shell]
         spreads = Spreads(*g.spreads.tolist())
@@ -61,8 +64,7 @@ class PosedRun:
             q = self.vae_gan.posterior(seen_here.gram, seen_here.pull)
             z.append(q.mean[:, :self.z_dim].cpu().numpy())
             inverse.append(torch.linalg.inv(q.covariance()[:, :self.z_dim, :self.z_dim]).cpu().numpy())
-        return Posteriors(particles.particle_id, np.concatenate(z), np.concatenate(inverse), particles.half_set,
-                          particles.poses)
+        return Posteriors(particles.particle_id, np.concatenate(z), np.concatenate(inverse), particles.half_set)
 
     def decode(self, z: Tensor | np.ndarray) -> np.ndarray:
         """Maps ``(n, d, d, d)``, or images ``(n, d, d)``, at latents ``(n, k)``, float32."""

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from ...contract import result_files, run_json
-from ...contract.analysis_records import ComparedRun, ConsensusGroup, ConsensusSummary, RunPair
+from ...contract.analysis_records import COMMON_FRAC, STABLE, ComparedRun, ConsensusGroup, ConsensusSummary, RunPair
 from ...contract.errors import ConfigError, DataError
 from ...contract.labels import UNASSIGNED
 from ...contract.record import write_record, write_records
@@ -28,7 +28,6 @@ from ...contract.settings import ConsensusRun
 from ...contract.status import update_status
 from ...data.particle_tables import read_cluster_rows, read_clusters
 from ...data.run_images import row_ids_of
-from ...latent.stability import STABLE
 
 _UNMATCHED = -2  # a group that has no partner in the chosen run
 
@@ -105,7 +104,7 @@ def read_labels(folders: list[str]) -> tuple[np.ndarray, np.ndarray]:
     for table in tables[1:]:
         common = np.intersect1d(common, table.particle_id)
     for folder, table in zip(folders, tables, strict=True):
-        if len(common) < 0.5 * len(table.particle_id):
+        if len(common) < COMMON_FRAC * len(table.particle_id):
             raise DataError(f"{folder}: {len(common)} of its {len(table.particle_id)} particles are in all runs.",
                             "Give runs on the same particles.")
     rows = []

@@ -25,7 +25,7 @@ from ...contract.records import JunkNumbers
 from ...physics.fourier_band import make_band
 from ...stats.peak_width import symmetric_strengths
 from ...stats.two_populations import TailLimits, hidden_tail
-from ..assignment import explained, misfit_and_gain, reassign
+from ..assignment import Explained, explained, misfit_and_gain, reassign
 from ..problem import Problem
 from ..states import Assignment
 from ..tuning import TUNING, JunkTuning
@@ -80,20 +80,24 @@ def set_junk_aside(problem: Problem, assignment: Assignment, max_shell: float) -
         n_empty=int((empty & ~unlike).sum()), least_gain=min_gain)
 
 
-def with_outliers(problem: Problem, assignment: Assignment, max_shell: float, outside: np.ndarray
+def explained_now(problem: Problem, assignment: Assignment, max_shell: float) -> Explained:
+    """``explained`` in the shells of a round; setting images aside changes nothing of it, dissolving a state does."""
+    return explained(problem.images, assignment, make_band(problem.box_px, max_shell, problem.device))
+
+
+def with_outliers(problem: Problem, assignment: Assignment, each: Explained, outside: np.ndarray
                   ) -> tuple[Assignment, int]:
     """Set aside too: images ``outside`` (n,) bool of the landscape's groups that are still badly explained.
 
     Where the pose was wrong an image lay outside as well; by now its pose may be right, and its misfit small. States
     that are left with too few images are dissolved. Returns also how many were set aside.
     """
-    misfit, _ = misfit_and_gain(problem.images, assignment, make_band(problem.box_px, max_shell, problem.device))
-    middle, width = middle_and_width(misfit[~assignment.aside])
-    more = outside & ~assignment.aside & (misfit > middle + problem.tuning.junk.outlier_widths * width)
+    middle, width = middle_and_width(each.misfit[~assignment.aside])
+    more = outside & ~assignment.aside & (each.misfit > middle + problem.tuning.junk.outlier_widths * width)
     return without_more(problem, assignment, more)
 
 
-def with_faint(problem: Problem, assignment: Assignment, max_shell: float) -> tuple[Assignment, int]:
+def with_faint(problem: Problem, assignment: Assignment, each: Explained) -> tuple[Assignment, int]:
     """Set aside too: images that match little of their state's map and are likelier junk than faint particles.
 
     Pieces at the edge and other molecules that are found in a pose of little contrast have no misfit that stands out
@@ -102,7 +106,6 @@ def with_faint(problem: Problem, assignment: Assignment, max_shell: float) -> tu
     begins the second (``hidden_tail``). Returns also how many were set aside.
     """
     tuning = problem.tuning.junk
-    each = explained(problem.images, assignment, make_band(problem.box_px, max_shell, problem.device))
     strength = symmetric_strengths(each.contrast, each.contrast_variance, ~assignment.aside)
     marks = np.stack((np.log(np.maximum(each.least_misfit, LEAST_MISFIT)), strength), 1)
     more = hidden_tail(marks, assignment.aside, TailLimits(tuning.faint_apart, tuning.faint_errors))
@@ -122,15 +125,14 @@ def junk_shares(assignment: Assignment, junk: np.ndarray) -> list[float]:
     return [junk[own].mean() if own.any() else 1.0 for own in members]
 
 
-def reasons_of(problem: Problem, assignment: Assignment, max_shell: float, least_gain_asked: float,
-               later: dict[str, np.ndarray]) -> np.ndarray:
+def reasons_of(assignment: Assignment, each: Explained, least_gain_asked: float, later: dict[str, np.ndarray]
+               ) -> np.ndarray:
     """Why each image is set aside ``(n,)`` int8, a place in ``REASONS``; 0 of those that are not.
 
     ``later``: images (n,) bool that were set aside for a reason after the others (``with_outliers``, ``with_faint``).
     Of the others those are empty whose gain is below ``least_gain_asked``; the rest have too high a misfit.
     """
-    _, gain = misfit_and_gain(problem.images, assignment, make_band(problem.box_px, max_shell, problem.device))
-    reason = np.where(gain < least_gain_asked, REASONS.index("empty"), REASONS.index("misfit"))
+    reason = np.where(each.gain < least_gain_asked, REASONS.index("empty"), REASONS.index("misfit"))
     for name, chosen in later.items():
         reason[chosen] = REASONS.index(name)
     return np.where(assignment.aside, reason, 0).astype(np.int8)

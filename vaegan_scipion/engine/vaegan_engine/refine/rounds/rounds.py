@@ -304,9 +304,14 @@ def without_junk(this: Round, assignment: Assignment, pairs: list[Separation], o
                  ) -> tuple[Assignment, list[Separation], JunkNumbers, np.ndarray]:
     """What ``set_junk_aside`` does, the evidence of the pairs, the numbers behind it, and each image's reason."""
     judged, numbers = junk.set_junk_aside(this.problem, assignment, this.max_shell)
-    grouped, n_outliers = junk.with_outliers(this.problem, judged, this.max_shell, outside)
-    left, n_faint = junk.with_faint(this.problem, grouped, this.max_shell)
-    reason = junk.reasons_of(this.problem, left, this.max_shell, numbers.least_gain, {
+    each = junk.explained_now(this.problem, judged, this.max_shell)
+    grouped, n_outliers = junk.with_outliers(this.problem, judged, each, outside)
+    if grouped.n_states < judged.n_states:
+        each = junk.explained_now(this.problem, grouped, this.max_shell)
+    left, n_faint = junk.with_faint(this.problem, grouped, each)
+    if left.n_states < grouped.n_states:
+        each = junk.explained_now(this.problem, left, this.max_shell)
+    reason = junk.reasons_of(left, each, numbers.least_gain, {
         "outlier": grouped.aside & ~judged.aside, "faint": left.aside & ~grouped.aside})
     numbers = replace(numbers, n_outliers=n_outliers, n_faint=n_faint, n_junk=int(left.aside.sum()),
                       fraction=float(left.aside.mean()))
