@@ -126,7 +126,7 @@ class VaeganProtEvaluate(VaeganProtBase):
     def _makeFSCs(self, rows: List[MapEvaluation]) -> Any:
         fscs = self._createSetOfFSCs()
         for row in rows:
-            frequencies = frequencies_per_ang(2 * (len(row.compared.fsc) - 1), row.voxel_size_ang)
+            frequencies = frequencies_per_ang(row.compared.map_box_px, row.voxel_size_ang)
             fsc = FSC(objLabel=self._title(row))
             fsc.setData(frequencies[1:].tolist(), row.compared.fsc[1:])
             fsc._vaeganLabel = Integer(row.label)

@@ -247,8 +247,7 @@ def box_ang(particles: Any) -> float:
 
 def states_box_ang(states: Any) -> float:
     """Width of the box that the maps of states have in A."""
-    figures = states.readClusterRows()[0].of_state
-    return float(2 * (len(figures.halves.fsc) - 1) * figures.voxel_size_ang)
+    return float(states.readClusterRows()[0].of_state.box_ang)
 
 
 def in_states(states: Any) -> List[int]:

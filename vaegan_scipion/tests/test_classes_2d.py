@@ -1,6 +1,7 @@
 """Classes 2D: classes of the original particles with RELION's 2D alignment, averages, junk; what the form refuses."""
 import os
 import unittest
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from unittest.mock import patch
@@ -85,6 +86,10 @@ class TestClasses2D(ProjectTest):
         titles = [axes.get_title() for axes in figures["showAverages"].axes]
         self.assertEqual([title.split(", ")[1] for title in titles], ["15.0 Å", "16.0 Å", "off centre"])
         np.testing.assert_allclose(figures["showFrc"].axes[0].lines[0].get_ydata(), [0.5, 0.0])
+        odd = [replace(row, in_plane=replace(row.of_class, box_px=5)) for row in self.run_.readClassRows()]
+        with patch.object(self.run_, "readClassRows", return_value=odd):  # 3 shells, as a box of 4 has
+            drawn = viewer._frc()[0].getFigure().axes[0].lines[0].get_xdata()
+        np.testing.assert_allclose(drawn, np.arange(1, 3) / (5 * odd[0].of_class.pixel_size_ang))
         shown = [(axes.get_xlabel(), float(axes.images[0].get_array()[0, 0])) for axes in figures["showJunk"].axes]
         self.assertTrue(all(float(name) == value for name, value in shown))
         unlike = [i for i in ENABLED_IDS if i % 3 != 2 and i % 10 == 0]

@@ -2,6 +2,7 @@
 import os
 import shutil
 import tempfile
+from dataclasses import replace
 
 import mrcfile
 import numpy as np
@@ -61,6 +62,11 @@ class TestEvaluate(ProjectTest):
         x, y = run.outputFSCs.getFirstItem().getData()
         np.testing.assert_allclose(x, np.arange(1, 9) / (16 * rate), rtol=1e-5)
         np.testing.assert_allclose(y, 1 - np.arange(1, 9) / 8)
+
+        rows = run.readEvaluation().maps[:1]
+        odd = [replace(rows[0], compared=replace(rows[0].compared, box_px=17))]  # as many shells as a box of 16
+        x, _ = run._makeFSCs(odd).getFirstItem().getData()
+        np.testing.assert_allclose(x, np.arange(1, 9) / (17 * rate), rtol=1e-5)
 
         half = ENABLED_IDS[::2]
         run.labelsFrom.set(FROM_FILE)

@@ -54,9 +54,9 @@ class VaeganClasses2DViewer(VaeganViewer):
         rows = [row for row in self.protocol.readClassRows() if not row.of_class.junk]
         curves = []
         for row in rows[:plots.MOST_CURVES]:
-            frc = row.of_class.frc
-            step_per_ang = 1 / (2 * (len(frc) - 1) * row.of_class.pixel_size_ang)
-            curves.append(drawings.Curve(row.label, [k * step_per_ang for k in range(1, len(frc))], frc[1:]))
+            figures = row.of_class
+            frequencies = drawings.frequencies_per_ang(figures.image_box_px, figures.pixel_size_ang)
+            curves.append(drawings.Curve(row.label, frequencies[1:], figures.frc[1:]))
         if not curves:
             return [self.errorMessage("This run has no class of particles.", "Nothing to show")]
         return self.figure_view(plots.draw_fsc, curves, plots.CLASSES, title="FRC of the halves")

@@ -96,11 +96,12 @@ def image_reasons(judged: Judged, class_of: np.ndarray) -> list[str]:
 def class_row(label: int, table: Table, reason: str, frc: np.ndarray, cache: ParticleCache) -> ClusterRow:
     """One entry of ``clusters.json``."""
     members = table.label == label
-    ang = [0.0 if frc[1] < limit else float(resolution_at(frc, limit, cache.box_px, cache.pixel_size_ang).ang)
-           for limit in (FRC_LIMIT, 0.5)]
+    lower, upper = (0.0 if frc[1] < limit
+                    else float(resolution_at(frc, limit, cache.box_px, cache.pixel_size_ang).ang)
+                    for limit in (FRC_LIMIT, 0.5))
     gain = float(np.median(table.gain[members])) if members.any() else 0.0
     figures = PlaneFigures(reason, int((members & table.junk).sum()), cache.pixel_size_ang,
-                           [round(float(value), 5) for value in frc], gain, *ang)
+                           [round(float(value), 5) for value in frc], gain, lower, upper, cache.box_px)
     return ClusterRow(label, int(members.sum()), float(members.mean()), [],
                       f"{result_files.MAPS}/{result_files.CLASSES_MRCS}", label, in_plane=figures)
 

@@ -10,11 +10,21 @@ from typing import List, Optional
 from .record import inlined, named
 
 
+def curve_box_px(n_shells: int, box_px: Optional[int]) -> int:
+    """Box d (px) of a curve of ``d // 2 + 1`` shells: as stored beside it.
+
+    Files of before it was stored have none (``box_px`` None). Then it is the even one of the two boxes that have so
+    many shells.
+    """
+    return 2 * (n_shells - 1) if box_px is None else box_px
+
+
 @dataclass(frozen=True)
 class MapComparison:
     """FSC of two maps in one frame inside a soft sphere, and what is read from it at two thresholds.
 
     Resolutions in A and as a fraction of Nyquist (1 = Nyquist); ``crossed`` is False where the curve never falls below.
+    ``box_px``: of the maps, which the number of shells does not tell (``map_box_px``).
     """
 
     fsc: List[float]
@@ -24,6 +34,12 @@ class MapComparison:
     resolution_05_ang: float = named("resolution_0.5_ang")
     nyquist_frac_05: float = named("nyquist_frac_0.5")
     crossed_05: bool = named("crossed_0.5")
+    box_px: Optional[int] = None
+
+    @property
+    def map_box_px(self) -> int:
+        """Box of the maps, known for older files too (``curve_box_px``)."""
+        return curve_box_px(len(self.fsc), self.box_px)
 
 
 @dataclass(frozen=True)
@@ -56,6 +72,11 @@ class StateFigures:
     scf: Optional[float] = None  # of its views (``physics.view_coverage``): 1 = even, 0 = a part is empty
     unsampled_frac: Optional[float] = None  # part of Fourier space that no view reaches
 
+    @property
+    def box_ang(self) -> float:
+        """Width of the maps in A."""
+        return self.halves.map_box_px * self.voxel_size_ang
+
 
 @dataclass(frozen=True)
 class PlaneFigures:
@@ -68,6 +89,12 @@ class PlaneFigures:
     median_gain: float  # log likelihood ratio of an image with the other half's average
     frc_0143_ang: float = named("frc_0.143_ang")  # 0 where the halves agree on nothing
     frc_05_ang: float = named("frc_0.5_ang")
+    box_px: Optional[int] = None  # of the averages (``image_box_px``)
+
+    @property
+    def image_box_px(self) -> int:
+        """Box of the averages, known for older files too (``curve_box_px``)."""
+        return curve_box_px(len(self.frc), self.box_px)
 
 
 @dataclass(frozen=True)

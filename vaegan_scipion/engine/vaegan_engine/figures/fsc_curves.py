@@ -26,7 +26,7 @@ class HalvesFsc:
         """The FSC with its resolution, and dashed the one without mask, where it has one; [] without half maps."""
         if self.halves is None:
             return []
-        frequency = frequencies_per_ang(2 * (len(self.halves.fsc) - 1), self.voxel_size_ang)
+        frequency = frequencies_per_ang(self.halves.map_box_px, self.voxel_size_ang)
         text = f"{naming.name(self.label)}: {self.halves.resolution_0143_ang:.1f} Å"
         if self.proof is None:
             return [Curve(self.label, frequency, self.halves.fsc, text)]
@@ -39,7 +39,7 @@ class HalvesFsc:
         """Lines of ``fsc.csv``: with a proof the curves without mask and uncorrected too, and what is proven."""
         if self.halves is None:
             return []
-        frequency = frequencies_per_ang(2 * (len(self.halves.fsc) - 1), self.voxel_size_ang)
+        frequency = frequencies_per_ang(self.halves.map_box_px, self.voxel_size_ang)
         lines = [[str(self.label), "inf" if f == 0 else f"{1 / f:.6g}", f"{f:.8g}", f"{value:.6g}"]
                  for f, value in zip(frequency, self.halves.fsc, strict=True)]
         if self.proof is None:

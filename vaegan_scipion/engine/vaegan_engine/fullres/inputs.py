@@ -102,7 +102,7 @@ def open_inputs(run: FullresRun, device: torch.device, tuning: FullresTuning) ->
                         f"{n_wanted} are missing).", "Give the star file of all particles that states was run on.")
     contrast = poses.contrast[here].astype(np.float32)
     kept = [row for row in read_cluster_rows(folder) if row.label != UNASSIGNED]
-    streamed = StreamedImages(table, with_circle_of(data, box_of(kept[0]), table))
+    streamed = StreamedImages(table, with_circle_of(data, kept[0].of_state.box_ang, table))
     images = Images(_Rows(streamed, rows), table.ctf[rows], table.pixel_size_ang, device, contrast)
     angles_deg = torch.from_numpy(poses.angles_deg[here])
     shifts_px = torch.from_numpy(poses.shifts_ang[here] / table.pixel_size_ang)
@@ -120,11 +120,6 @@ def open_inputs(run: FullresRun, device: torch.device, tuning: FullresTuning) ->
         print(note, flush=True)
     check_halves(inputs, folder)
     return inputs
-
-
-def box_of(row: ClusterRow) -> float:
-    """Width in A of a state's map."""
-    return 2 * (len(row.of_state.halves.fsc) - 1) * row.of_state.voxel_size_ang
 
 
 def with_circle_of(data: DataConfig, before_ang: float, table: ParticleTable) -> DataConfig:
@@ -172,7 +167,7 @@ def given_mask(path: str, images: Images, starts: list[StateStart], group: Tenso
     """
     if not path:
         return None
-    widths_ang = (images.box_px * images.pixel_size_ang, box_of(starts[0].row))
+    widths_ang = (images.box_px * images.pixel_size_ang, starts[0].row.of_state.box_ang)
     mask = read_mask(path, MaskBox(images.box_px, images.pixel_size_ang, widths_ang))
     if group is not None:
         check_symmetry(path, mask, group)
@@ -181,7 +176,7 @@ def given_mask(path: str, images: Images, starts: list[StateStart], group: Tenso
 
 def sphere_of(folder: Path, starts: list[StateStart], images: Images, tuning: FullresTuning) -> Tensor:
     """The soft sphere that ``states`` kept, in the particles' own box; without one, that of the whole box."""
-    before_ang = box_of(starts[0].row)
+    before_ang = starts[0].row.of_state.box_ang
     summary = read_record(StatesSummary, folder / result_files.STATES_JSON, "states")
     edge_ang = tuning.mask_edge_frac * before_ang
     radius_ang = next((mask.radius_ang for mask in summary.masks if mask.kept), before_ang / 2 - edge_ang)

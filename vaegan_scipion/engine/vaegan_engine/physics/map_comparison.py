@@ -20,12 +20,12 @@ def compare(map_a: np.ndarray, map_b: np.ndarray, voxel_size_ang: float) -> MapC
     d = len(map_a)
     mask = soft_sphere_mask(d, MASK_RADIUS_FRAC * d, MASK_EDGE_FRAC * d)
     fsc = fourier_shell_correlation(map_a * mask, map_b * mask)
-    return comparison_of(fsc, voxel_size_ang)
+    return comparison_of(fsc, d, voxel_size_ang)
 
 
-def comparison_of(fsc: np.ndarray, voxel_size_ang: float) -> MapComparison:
-    """Where an FSC ``(d//2 + 1,)`` falls below each threshold."""
-    lower, upper = (resolution_at(fsc, threshold, 2 * (len(fsc) - 1), voxel_size_ang) for threshold in FSC_THRESHOLDS)
+def comparison_of(fsc: np.ndarray, box_px: int, voxel_size_ang: float) -> MapComparison:
+    """Where an FSC ``(d//2 + 1,)`` of maps in a box d falls below each threshold."""
+    lower, upper = (resolution_at(fsc, threshold, box_px, voxel_size_ang) for threshold in FSC_THRESHOLDS)
     return MapComparison([float(x) for x in fsc],
                          lower.ang, 2 * voxel_size_ang / lower.ang, bool(lower.crossed),
-                         upper.ang, 2 * voxel_size_ang / upper.ang, bool(upper.crossed))
+                         upper.ang, 2 * voxel_size_ang / upper.ang, bool(upper.crossed), box_px)

@@ -115,7 +115,7 @@ def draw_plots(panel: Any, report: ReportRun, shown: Shown, lines: list[str]) ->
 def fsc_curves(shown: Shown) -> list[Curve]:
     """Curves against the references, then (dashed) between the halves."""
     def curve(label: int, text: str, compared: MapComparison, voxel_size_ang: float, style: str) -> Curve:
-        frequency = frequencies_per_ang(2 * (len(compared.fsc) - 1), voxel_size_ang)
+        frequency = frequencies_per_ang(compared.map_box_px, voxel_size_ang)
         return Curve(label, frequency, compared.fsc, text, style)
 
     return [*(curve(row.label, f"{cluster_name(row.label)} vs {Path(row.reference).stem}", row.compared,

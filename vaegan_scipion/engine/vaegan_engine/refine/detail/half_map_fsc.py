@@ -25,7 +25,7 @@ def halves_proof(halves: Halves, voxel_size_ang: float, mask: np.ndarray | None 
     proven = bool(halves.shared_shell + 1 < len(raw) and curves.corrected[1:halves.shared_shell + 2].min() >= sure)
     cones = conical_fsc(*(halves.maps * mask))
     along = cones.corrected(curves.random, curves.first_random).resolutions_ang(sure, voxel_size_ang)
-    return comparison_of(curves.corrected, voxel_size_ang), HalvesProof(
+    return comparison_of(curves.corrected, box_px, voxel_size_ang), HalvesProof(
         _listed(raw), _listed(curves.masked), halves.shared_shell, box_px * voxel_size_ang / halves.shared_shell,
         float(along.min()), float(along.max()), _listed(cones.directions[int(along.argmax())]),
         proven, resolution_at(raw, sure, box_px, voxel_size_ang).ang)
