@@ -12,7 +12,7 @@ from ..convert.from_engine import Picture, new_picture_item
 from ..engine.vaegan_engine.contract import result_files, run_json
 from ..engine.vaegan_engine.contract.analysis_records import TraversalPoint, read_traversal
 from ..engine.vaegan_engine.contract.settings import TraverseRun
-from ..engine.vaegan_engine.contract.status import Status, read_status
+from ..engine.vaegan_engine.contract.status import Status, made_by_others, read_status
 from ..engine_run import has_result, result_file
 from .form_settings import add_setting, problems_of, values_of
 from .protocol_base import VaeganProtBase
@@ -84,6 +84,11 @@ class VaeganProtTraverse(VaeganProtBase):
             problems.append(f"The run '{clustering.getRunName()}' has no clusters. Finish it first.")
         if clustering is not None and read_status(clustering.inputTraining.get().getRunDir()) == Status():
             problems.append("The folder of the training is gone. Train and cluster again.")
+        elif clustering is not None and made_by_others(clustering.getClustersDir(),
+                                                       clustering.inputTraining.get().getRunDir()):
+            problems.append(f"The clusters of '{clustering.getRunName()}' are older than their training "
+                            f"'{clustering.inputTraining.get().getRunName()}', which was trained on or anew since. "
+                            "Run embed and cluster again first.")
         low, high = self.lowPercentile.get(), self.highPercentile.get()
         if low >= high:
             problems.append(f"The percentiles are {low:g} and {high:g}; use a first one below the last one.")

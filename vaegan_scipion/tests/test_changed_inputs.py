@@ -9,6 +9,7 @@ from emtable import Table
 
 from vaegan_scipion.convert.to_engine import relion_groups
 from vaegan_scipion.engine.vaegan_engine.contract import result_files
+from vaegan_scipion.engine.vaegan_engine.contract.status import update_status
 from vaegan_scipion.protocols import (
     VaeganProtCluster,
     VaeganProtFullres,
@@ -55,6 +56,17 @@ class TestChangedInputs(ProjectTest):
         found = os.stat(table)
         os.utime(table, ns=(found.st_atime_ns, found.st_mtime_ns + 3600 * 10 ** 9))
         self.assertFalse(viewer._strips())
+
+    def test_clusters_that_are_older_than_their_training_are_not_traversed(self):
+        training = self.make(VaeganProtTrain3D, boxPx=16, inputParticles=self.particles)
+        clustering = self.make(VaeganProtCluster, inputTraining=training, nNeighbors=5)
+        run = self.filled(VaeganProtTraverse, inputClusters=clustering)
+        self.assertEqual(run._validate(), [])
+        for folder, networks in ((clustering.getClustersDir(), "of then"), (training.getRunDir(), "of now")):
+            update_status(folder, networks=networks)
+        said = " ".join(run._validate())
+        for words in (clustering.getRunName(), training.getRunName(), "Run embed and cluster again first."):
+            self.assertIn(words, said)
 
     def test_contrast_of_particles_given_anew_is_looked_at(self):
         """The phantom is bright; states and training were told that it is dark."""

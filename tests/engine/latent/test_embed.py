@@ -4,9 +4,9 @@ import pytest
 from fake_run import BOX_PX, FakeTrained
 from vaegan_engine.contract import result_files
 from vaegan_engine.contract.errors import DataError
-from vaegan_engine.contract.settings import DataConfig, EmbedRun
-from vaegan_engine.contract.status import read_status
-from vaegan_engine.latent import embed
+from vaegan_engine.contract.settings import ClusterRun, DataConfig, EmbedRun
+from vaegan_engine.contract.status import read_status, update_status
+from vaegan_engine.latent import cluster, embed
 from vaegan_engine.simulation.simulate import SimulateOptions, run_simulate
 
 N = 30
@@ -33,6 +33,7 @@ def test_latents_have_the_ids_and_the_values_of_their_images(tmp_path, trained):
     from vaegan_engine.data.prepared_images import open_cache
 
     run = EmbedRun(run_dir=str(tmp_path / "run"), batch_size=7)  # 7 does not divide 30
+    update_status(tmp_path / "run", networks="of these")
     embed.run_embed(run, tmp_path / "emb")
     status = read_status(tmp_path / "emb")
     stored = result_files.read_npz(tmp_path / "emb" / result_files.LATENTS_NPZ)
@@ -43,7 +44,10 @@ def test_latents_have_the_ids_and_the_values_of_their_images(tmp_path, trained):
     np.testing.assert_allclose(stored["z"][:, 0], np.asarray(cache.images, np.float32).mean((1, 2)), atol=1e-6)
     np.testing.assert_allclose(stored["z"][:, 2], cache.ctf[:, 0])
     assert stored["z"].dtype == np.float32
-    assert (status.state, status.n_particles, status.z_dim) == ("finished", N, 3)
+    assert (status.state, status.n_particles, status.z_dim, status.networks) == ("finished", N, 3, "of these")
+    update_status(tmp_path / "run", networks="of others")  # trained on since
+    with pytest.raises(DataError, match="emb was made by other networks"):
+        cluster.run_cluster(ClusterRun(embedding_dir=str(tmp_path / "emb"), run_dir=run.run_dir), tmp_path / "clu")
 
 
 def test_other_particles_get_a_cache_of_their_own(tmp_path, trained, particles):

@@ -1,10 +1,13 @@
 """Points along principal components of clusters whose components are known."""
+import contextlib
+
 import numpy as np
 import pytest
 from fake_run import FakeTrained, soft_one_hot, write_clusters, write_embedding
 from vaegan_engine.contract import result_files
 from vaegan_engine.contract.errors import ConfigError, DataError
 from vaegan_engine.contract.settings import TraverseRun
+from vaegan_engine.contract.status import update_status
 from vaegan_engine.data.mrc_files import read_map
 from vaegan_engine.latent import traverse
 
@@ -101,6 +104,20 @@ def test_run_traverse_writes_table_and_pictures(tmp_path, rng, is_3d, capsys, fa
 def test_bad_settings_are_refused(tmp_path, changes, words):
     with pytest.raises(ConfigError, match=words):
         traverse.run_traverse(TraverseRun(clusters_dir=str(tmp_path), **changes), tmp_path / "tra")
+
+
+@pytest.mark.usefixtures("fake_model")
+def test_clusters_of_other_networks_are_refused(tmp_path, rng):
+    """A training with z of as many numbers, or this one before it was trained on, made other latents."""
+    emb = write_embedding(tmp_path / "emb", rng.normal(size=(10, 3)))
+    clu = write_clusters(tmp_path / "clu", np.zeros(10, int), embedding_dir=emb)
+    run = TraverseRun(clusters_dir=str(clu), run_dir=str(tmp_path / "run"))
+    for made_by, now, words in (("a", "b", f"{clu} was made by other networks than those of {tmp_path / 'run'}"),
+                                ("a", "a", ""), (None, "b", ""), ("a", None, "")):  # older files do not say
+        update_status(clu, networks=made_by)
+        update_status(tmp_path / "run", networks=now)
+        with pytest.raises(DataError, match=words) if words else contextlib.nullcontext():
+            traverse.run_traverse(run, tmp_path / "tra")
 
 
 @pytest.mark.usefixtures("fake_model")

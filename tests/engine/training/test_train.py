@@ -1,4 +1,5 @@
 """The training loop: resume, stops, divergence, what it leaves on disk."""
+import hashlib
 import json
 import os
 import signal
@@ -184,6 +185,7 @@ def test_a_finished_run_leaves_what_the_results_layout_names(particles, tmp_path
     train.run_train(tiny(particles), tmp_path)
     status = read_status(tmp_path)
     assert status.state == "finished" and status.images_seen == status.total_images == 112
+    assert status.networks == hashlib.sha256(checkpoints.newest(tmp_path).read_bytes()).hexdigest()
     rows = result_files.read_jsonl(tmp_path / result_files.LOG_JSONL)
     assert [row["kimg"] for row in rows] == [0.016, 0.032, 0.048, 0.064, 0.08, 0.096, 0.112]
     assert "critic_loss" in rows[0] and "critic_loss" not in rows[-1]

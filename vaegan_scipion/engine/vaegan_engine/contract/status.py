@@ -35,6 +35,7 @@ class Status:
     error: Optional[Failure] = None
     ids_are_rows_of: Optional[str] = None  # SHA-256 of the star file whose row numbers they are; "": own ids
     n_particles: Optional[int] = None
+    networks: Optional[str] = None  # SHA-256 of the checkpoint with those of a training, or with those that made this
     # trainings
     device: Optional[str] = None
     seed: Optional[int] = None
@@ -76,6 +77,16 @@ def update_status(folder: PathLike, **changes: Any) -> Status:
     status = replace(read_status(folder), **changes)
     write_record(Path(folder) / STATUS_JSON, status)
     return status
+
+
+def made_by_others(folder: PathLike, run_dir: PathLike) -> bool:
+    """Whether latents or clusters are of other networks than a training has now.
+
+    They are of another training, or of before this one was trained on or anew. A folder that does not name its
+    networks (older releases) counts as made by these. Raises DataError.
+    """
+    before, now = read_status(folder).networks, read_status(run_dir).networks
+    return before is not None and now is not None and before != now
 
 
 def record_failure(folder: PathLike, error: EngineError) -> None:

@@ -13,7 +13,7 @@ from ..contract.setting import check_settings, section, setting
 from ..contract.settings import ComputeConfig
 from ..data.particle_tables import latents_of_clusters
 from ..figures import drawing
-from ..training.decoded import check_z, load_trained, write_decoded
+from ..training.decoded import check_latents, load_trained, write_decoded
 
 CENTROIDS_CSV, CENTROIDS_PNG = "centroids.csv", "centroids.png"
 _COLUMNS = 4  # pictures per row
@@ -82,7 +82,7 @@ def run_centroids(options: CentroidOptions, out_dir: Path) -> list[CentroidRow]:
     out_dir = Path(out_dir)
     clusters, latents = latents_of_clusters(options.clusters_dir)
     decoder = load_trained(options.run_dir, options.compute)
-    check_z(decoder, latents.z, options.clusters_dir)
+    check_latents(decoder, latents.z, options.clusters_dir, options.run_dir)
     rows: list[CentroidRow] = []
     chosen: list[int] = []
     for label in (label for label in clusters.labels if label != UNASSIGNED):

@@ -17,12 +17,12 @@ from ..contract.records import Clustering, NullDraw, Stability, Try
 from ..contract.records import ClusterRow as Row
 from ..contract.setting import check_settings
 from ..contract.settings import ClusterRun
-from ..contract.status import update_status
+from ..contract.status import read_status, update_status
 from ..data.particle_tables import Clusters, Latents, read_latents
 from ..data.run_images import row_ids_of
 from ..figures import drawing
 from ..runtime.progress import progress_bar
-from ..training.decoded import check_z, load_trained, write_decoded
+from ..training.decoded import check_latents, load_trained, write_decoded
 from . import density_clustering, large_sets, stability
 from .density_clustering import Grouping
 
@@ -38,7 +38,7 @@ def run_cluster(run: ClusterRun, out_dir: Path) -> Clustering:
     latents = read_latents(run.embedding_dir)
     check(run, len(latents.z))
     decoder = load_trained(run.run_dir, run.compute)
-    check_z(decoder, latents.z, run.embedding_dir)
+    check_latents(decoder, latents.z, run.embedding_dir, run.run_dir)
     run_json.write_run(run, out_dir / result_files.RUN_JSON)
 
     z, laid_out, tries = most_typical(run, latents.z)
@@ -65,8 +65,9 @@ def run_cluster(run: ClusterRun, out_dir: Path) -> Clustering:
     write_record(out_dir / result_files.CLUSTERING_JSON, details)
     draw(clusters, rows, arrays, out_dir)
     update_status(out_dir, state="finished", command=run.command, error=None,
-                          n_particles=len(z), clusters=details.clusters, unassigned_frac=details.unassigned_frac,
-                          verdict=details.verdict or "", ids_are_rows_of=row_ids_of(run.embedding_dir))
+                  n_particles=len(z), clusters=details.clusters, unassigned_frac=details.unassigned_frac,
+                  verdict=details.verdict or "", ids_are_rows_of=row_ids_of(run.embedding_dir),
+                  networks=read_status(run.embedding_dir).networks)
     report(details, rows)
     return details
 

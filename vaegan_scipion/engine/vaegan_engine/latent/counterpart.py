@@ -27,7 +27,7 @@ from ..data.run_images import check_row_ids
 from ..physics.ctf import ctf_2d
 from ..physics.projection import extract_slices, images_to_slices, map_to_fourier, shift_slices, slices_to_images
 from ..physics.rotations import matrix_to_euler, super_fibonacci_rotations
-from ..training.decoded import check_z, load_trained
+from ..training.decoded import check_latents, load_trained
 from .embed import particles_of
 
 BATCH = 256  # orientations projected at a time
@@ -110,7 +110,7 @@ def run_counterpart(run: CounterpartRun, out_dir: Path) -> CounterpartNumbers:
     check_settings(run)
     trained = load_trained(run.run_dir, run.compute)
     latents = read_latents(run.embedding_dir)
-    check_z(trained, latents.z, run.embedding_dir)
+    check_latents(trained, latents.z, run.embedding_dir, run.run_dir)
     run_json.write_run(run, out_dir / result_files.RUN_JSON)
     z = latents.z[rows_of(latents.particle_id, np.array([run.particle_id]), run.embedding_dir)]
     image, ctf = particle_of(run, trained)

@@ -13,7 +13,7 @@ from ..contract.errors import ConfigError, DataError
 from ..contract.setting import check_settings, section, setting
 from ..contract.settings import ComputeConfig
 from ..data.particle_tables import Latents, read_latents, rows_of
-from ..training.decoded import check_z, load_trained, write_decoded
+from ..training.decoded import check_latents, check_z, load_trained, write_decoded
 from .density_paths import density_path
 from .traverse import to_simplex
 
@@ -51,7 +51,7 @@ def run_decode(options: DecodeOptions, out_dir: Path) -> None:
     latents = read_latents(options.embedding_dir) if options.embedding_dir else None
     decoder = load_trained(options.run_dir, options.compute)
     if latents is not None:
-        check_z(decoder, latents.z, options.embedding_dir)
+        check_latents(decoder, latents.z, options.embedding_dir, options.run_dir)
     z = points_of(options, latents, decoder.run.model.n_categories)
     check_z(decoder, z, options.z_csv or options.embedding_dir)
     names = [f"decoded_{number:03d}" for number in range(1, len(z) + 1)]

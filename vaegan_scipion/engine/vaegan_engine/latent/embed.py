@@ -13,7 +13,7 @@ from ..contract import result_files, run_json
 from ..contract.errors import DataError
 from ..contract.setting import check_settings
 from ..contract.settings import EmbedRun
-from ..contract.status import update_status
+from ..contract.status import read_status, update_status
 from ..data.prepared_images import ParticleCache, open_cache
 from ..data.run_images import open_run_cache
 from ..runtime.progress import progress_bar
@@ -29,6 +29,7 @@ def run_embed(run: EmbedRun, out_dir: Path) -> None:
     """
     out_dir = Path(out_dir)
     check_settings(run)
+    networks = read_status(run.run_dir).networks
     trained = load_trained(run.run_dir, run.compute)
     if trained.run.model.homogeneous:
         raise no_encoder(run.run_dir)
@@ -38,8 +39,8 @@ def run_embed(run: EmbedRun, out_dir: Path) -> None:
     z = latents["z"]
     result_files.write_npz(out_dir / result_files.LATENTS_NPZ, **latents)
     print(f"embedded {len(z)} particles, z of {z.shape[1]} numbers", flush=True)
-    update_status(out_dir, state="finished", command=run.command, error=None,
-                                 n_particles=len(z), z_dim=z.shape[1], ids_are_rows_of=cache.ids_are_rows_of)
+    update_status(out_dir, state="finished", command=run.command, error=None, n_particles=len(z), z_dim=z.shape[1],
+                  ids_are_rows_of=cache.ids_are_rows_of, networks=networks)
 
 
 def latents_of(run: EmbedRun, trained: Any, cache: ParticleCache) -> dict[str, np.ndarray]:

@@ -15,7 +15,7 @@ from ..contract.settings import TraverseRun
 from ..contract.status import update_status
 from ..data.particle_tables import latents_of_clusters
 from ..figures import drawing
-from ..training.decoded import check_z, load_trained, write_decoded
+from ..training.decoded import check_latents, load_trained, write_decoded
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def run_traverse(run: TraverseRun, out_dir: Path) -> None:
     check(run)
     clusters, latents = latents_of_clusters(run.clusters_dir)
     decoder = load_trained(run.run_dir, run.compute)
-    check_z(decoder, latents.z, run.clusters_dir)
+    check_latents(decoder, latents.z, run.clusters_dir, run.run_dir)
     run_json.write_run(run, out_dir / result_files.RUN_JSON)
     n_categories = decoder.run.model.n_categories
     points: list[tuple[int, Point]] = []

@@ -30,7 +30,7 @@ from ..physics.image_alignment import align_image, correlation
 from ..physics.projection import project
 from ..physics.rotations import euler_to_matrix
 from ..runtime.progress import progress_bar
-from ..training.decoded import check_z, load_trained
+from ..training.decoded import check_latents, load_trained
 
 PSNR_CSV, PSNR_JSON = "psnr.csv", "psnr.json"
 
@@ -94,7 +94,7 @@ def run_psnr(options: PsnrOptions, out_dir: Path) -> PsnrFigures:
     out_dir = Path(out_dir)
     trained: Any = load_trained(options.run_dir, options.compute)
     latents = read_latents(options.embedding_dir)
-    check_z(trained, latents.z, options.embedding_dir)
+    check_latents(trained, latents.z, options.embedding_dir, options.run_dir)
     embedded = run_json.read_run(Path(options.embedding_dir) / result_files.RUN_JSON)
     if not isinstance(embedded, EmbedRun):
         raise DataError(f"{options.embedding_dir}: its run.json is a '{embedded.command}', not an embedding.",

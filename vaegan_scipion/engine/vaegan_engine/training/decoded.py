@@ -14,6 +14,7 @@ from ..contract.record import write_records
 from ..contract.records import ComponentRow
 from ..contract.run_json import read_training
 from ..contract.settings import ComputeConfig, TrainRun
+from ..contract.status import made_by_others
 from ..data.mrc_files import write_map, write_stack
 from ..networks import latent_vector
 from ..runtime import compute
@@ -51,6 +52,18 @@ def check_z(decoder: Decoder, z: np.ndarray, where: str) -> None:
     if z.shape[1] != decoder.z_dim:
         raise DataError(f"{where}: z has {z.shape[1]} numbers per particle, the model {decoder.z_dim}.",
                         "Give the --run folder that the embedding was made with.")
+
+
+def check_latents(decoder: Decoder, z: np.ndarray, folder: str, run_dir: str) -> None:
+    """Refuse latents, or clusters of latents, in a ``folder`` that other networks than those of ``run_dir`` made.
+
+    Raises DataError.
+    """
+    check_z(decoder, z, folder)
+    if made_by_others(folder, run_dir):
+        raise DataError(f"{folder} was made by other networks than those of {run_dir}: by another training, or before "
+                        "that one was trained on or anew.",
+                        "Give the --run folder that it was made with, or embed and cluster again with this one.")
 
 
 def write_decoded(decoder: Decoder, z: np.ndarray, names: Sequence[str], out_dir: Path

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..contract import presets, result_files, run_json
 from ..contract.errors import DataError, DivergedError, EngineError, OutOfMemoryError, StoppedError
+from ..contract.prepared import file_sha256
 from ..contract.settings import DataConfig, TrainRun
 from ..contract.status import read_status, record_failure, update_status
 from ..data.image_preparation import background_mask
@@ -308,7 +309,7 @@ def run_stage(this: UnderWay, name: str, start_image: int, end: int) -> None:
             if seen >= next_checkpoint or done:
                 if is_first():
                     stored = checkpoints.save(trainer, out_dir)
-                    update_status(out_dir, checkpoint=stored.name)
+                    update_status(out_dir, checkpoint=stored.name, networks=file_sha256(stored))
                 next_checkpoint = seen + config.checkpoint_kimg * 1000
             next_tick = seen + config.tick_kimg * 1000
             tick_start, tick_seen = time.monotonic(), seen
