@@ -13,13 +13,12 @@ from matplotlib.figure import Figure
 from ..engine.vaegan_engine.contract import drawings
 from ..engine.vaegan_engine.contract.answer import Crossing
 from ..engine.vaegan_engine.contract.drawings import PLANES, Curve
-from ..engine.vaegan_engine.contract.labels import CLUSTERS, Naming, cluster_colour, cluster_name, state_name
+from ..engine.vaegan_engine.contract.labels import CLASSES, CLUSTERS, Naming, cluster_colour, cluster_name, state_name
 from ..engine.vaegan_engine.contract.training_curves import curve_names, draw_training_curves
 
 BESIDE_LEGEND = (0.09, 0.10, 0.66, 0.82)  # axes that leave room for a legend
 MOST_CURVES = 12  # of one drawing
 FIRST_TWIN = 8  # colours from here on are darker and lighter twins of those before
-CLASSES = Naming(lambda label: "junk" if label < 0 else f"class {label + 1}", cluster_colour)
 
 
 class Point(NamedTuple):

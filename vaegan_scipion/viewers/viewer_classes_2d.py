@@ -4,6 +4,7 @@ from typing import Any, Callable, Dict, List
 import pyworkflow.protocol.params as params
 
 from ..engine.vaegan_engine.contract import drawings
+from ..engine.vaegan_engine.contract.labels import CLASSES
 from ..protocols import VaeganProtClasses2D
 from . import plots
 from .viewer_base import VaeganViewer
@@ -59,7 +60,7 @@ class VaeganClasses2DViewer(VaeganViewer):
             curves.append(drawings.Curve(row.label, frequencies[1:], figures.frc[1:]))
         if not curves:
             return [self.errorMessage("This run has no class of particles.", "Nothing to show")]
-        return self.figure_view(plots.draw_fsc, curves, plots.CLASSES, title="FRC of the halves")
+        return self.figure_view(plots.draw_fsc, curves, CLASSES, title="FRC of the halves")
 
     def _junk(self, _name: Any = None) -> List[Any]:
         return self.junk_view(self.protocol.getClassesDir())

@@ -141,8 +141,8 @@ def test_the_page_says_what_the_files_say(tmp_path, analysis):
                   "phantom_2", "cluster 3, component 1",
                   "particles of phantom_0 phantom_1 phantom_2 cluster 1 80 0 0 cluster 2 0 60 0"):
         assert words in text, words
-    # six views of each of four groups, the points of three clusters, FSC and curves
-    assert len(reader.images) == 6 * 4 + 3 * TraverseRun().n_points + 1 + 1
+    # six views of each of four groups, the points of three clusters, FSC and curves; maps beside references, their FSC
+    assert len(reader.images) == 6 * 4 + 3 * TraverseRun().n_points + 1 + 1 + 3 * 12 + 1
     near = re.findall(r"(\d+) near", text)
     assert near == [row["n_near"] for row in result_files.read_csv(tmp_path / "tra" / result_files.TRAVERSAL_CSV)]
 
@@ -224,7 +224,7 @@ def test_a_refinement_is_shown(tmp_path, analysis):
         "5 % of the images fit no state", "state 1 120 60.0 %", "SCF after Baldwin", "123.5 per image"
     )]
     assert order == sorted(order)
-    with pytest.raises(ConfigError, match="or states_dir, classes_dir or consensus_dir alone"):
+    with pytest.raises(ConfigError, match="or states_dir, classes_dir, consensus_dir or evaluation_dir alone"):
         page.write_report(ReportRun(states_dir=str(folder), traverse_dir=analysis.traverse_dir), tmp_path / "c.html")
     with pytest.raises(DataError, match="Run vaegan states first"):
         page.write_report(replace(analysis, states_dir=str(tmp_path)), tmp_path / "report.html")

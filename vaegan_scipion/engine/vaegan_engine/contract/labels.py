@@ -47,5 +47,12 @@ class Naming:
     colour: Callable[[int], str]
 
 
+def class_name(label: int) -> str:
+    """What a class in the plane is called in pictures."""
+    return "junk" if label < 0 else f"class {label + 1}"
+
+
 CLUSTERS, STATES = Naming(cluster_name, cluster_colour), Naming(state_name, state_colour)
+CLASSES = Naming(class_name, cluster_colour)
+GROUPS = {"clusters": CLUSTERS, "states": STATES, "classes": CLASSES}  # by what several of them are called
 UNASSIGNED = -1  # label of particles in no cluster; in the results of states: junk, set aside

@@ -5,7 +5,7 @@ Standard library only, Python 3.8 syntax: Scipion reads results with this file.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Dict, List, Optional
+from typing import Dict, List, Literal, Optional
 
 from .map_records import MapComparison, PlaneFigures, PoseError, StateFigures
 from .record import inlined, named
@@ -192,6 +192,7 @@ class MapEvaluation:
     n_particles: int
     aligned_file: str
     compared: MapComparison = inlined()
+    reference_file: Optional[str] = None  # the reference in the box of the map
     majority_state: Optional[str] = None
     purity: Optional[float] = None
     claim: Optional[ClaimedFigures] = inlined(default=None)
@@ -239,6 +240,7 @@ class Evaluation:
     ceiling: Optional[CeilingScores] = None
     nmi_of_ceiling: Optional[float] = None
     pose_errors: List[PoseError] = field(default_factory=list)
+    groups: Optional[Literal["clusters", "states", "classes"]] = None  # what was compared; older files do not say
 
 
 # ------------------------------- states -------------------------------

@@ -345,7 +345,7 @@ class EvaluateRun:
     """``evaluate``: clusters against labels of the particles, maps against reference maps; one of them or both."""
 
     command: Literal["evaluate"] = fixed("evaluate")
-    clusters_dir: str = setting("", "Results folder of cluster or states", path=True, required=True)
+    clusters_dir: str = setting("", "Results folder of cluster, states or classes2d", path=True, required=True)
     truth_csv: str = setting("", "Labels, as truth.csv of simulate: columns id and map (or label, state)", path=True)
     maps: Tuple[str, ...] = setting((), "Reference maps, in the order of the labels; a simulated phantom needs none",
                                     path=True, metavar="MRC")
@@ -371,7 +371,7 @@ class ReportRun:
     states_dir: str = setting("", "Results folder of states (page only)", path=True)
     classes_dir: str = setting("", "Results folder of classes2d (page only)", path=True)
     consensus_dir: str = setting("", "Results folder of consensus: several runs compared (page only)", path=True)
-    evaluation_dir: str = setting("", "Results folder of evaluate", path=True)
+    evaluation_dir: str = setting("", "Results folder of evaluate; a page alone too", path=True)
     truth_csv: str = setting("", "truth.csv of simulate (picture only)", path=True)
     maps: Tuple[str, ...] = setting((), "Reference maps (picture only); a phantom needs none", path=True, metavar="MRC")
     title: str = setting("", "Heading of the page; empty = the command of the training")

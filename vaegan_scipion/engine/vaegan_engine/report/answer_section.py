@@ -7,6 +7,7 @@ from pathlib import Path
 from ..contract import result_files
 from ..contract.answer import Crossing, classes_answer, clusters_answer, crossing, states_answer, trusted
 from ..contract.errors import DataError
+from ..contract.evaluation_answer import evaluation_answer
 from ..contract.labels import cluster_name, state_name
 from ..contract.records import Clustering
 from ..contract.run_json import read_training
@@ -14,13 +15,14 @@ from ..contract.settings import ReportRun
 from ..data.particle_tables import Clusters, read_cluster_rows
 from .classes_section import read_details
 from .consensus_section import read_consensus
+from .evaluation_section import evaluated
 from .html import Section, table
 from .result_reading import read_json
 from .states_section import read_summary
 
 
 def answer_section(run: ReportRun) -> Section:
-    """A sentence for each result that stands alone: states, classes in the plane, several runs compared."""
+    """A sentence for each result that stands alone: states, classes in the plane, several runs, an evaluation."""
     sentences = []
     if run.states_dir:
         sentences.append(states_answer(read_summary(run.states_dir), read_cluster_rows(run.states_dir)))
@@ -29,25 +31,38 @@ def answer_section(run: ReportRun) -> Section:
     if run.consensus_dir:
         made = read_consensus(run.consensus_dir)
         sentences.append(f"Of {len(made.runs)} runs compared: {made.verdict}.")
-    return Section("answer", "Answer", "".join(f'<p class="verdict">{html.escape(text)}</p>' for text in sentences))
+    return Section("answer", "Answer", "".join(f'<p class="verdict">{html.escape(text)}</p>' for text in sentences)
+                   + compared(run))
+
+
+def compared(run: ReportRun) -> str:
+    """The evaluation in a paragraph, as HTML; "" where there is none."""
+    if not run.evaluation_dir:
+        return ""
+    return f'<p class="verdict">Against what is known: {html.escape(evaluation_answer(*evaluated(run)))}</p>'
 
 
 def crossed_answer_section(run: ReportRun, clusters: Clusters, details: Clustering) -> Section:
-    """The answer of clusters, crossed with states where there are any, and how many particles are in both."""
+    """The answer of clusters, crossed with states where there are any, and how many particles are in both.
+
+    Then what an evaluation says.
+    """
     training = read_training(run.run_dir)
     posed = training.data.posed and training.command == "train3d"  # in the plane, views are not known
     if not run.states_dir:
-        return Section("answer", "Answer", f'<p class="verdict">{html.escape(clusters_answer(details, posed))}</p>')
+        return Section("answer", "Answer",
+                       f'<p class="verdict">{html.escape(clusters_answer(details, posed))}</p>' + compared(run))
     crossed = crossing(dict(zip(clusters.particle_id.tolist(), clusters.label.tolist(), strict=True)),
                        states_of(run.states_dir))
     if not crossed.n_particles:
-        return Section("answer", "Answer", '<p class="note">States and clusters have no particle in common.</p>')
+        return Section("answer", "Answer",
+                       '<p class="note">States and clusters have no particle in common.</p>' + compared(run))
     states = read_summary(run.states_dir)
     alone = states_answer(states, read_cluster_rows(run.states_dir)) if states.has_states else ""
     return Section("answer", "Answer", (
         f'<p class="verdict">{html.escape(trusted(crossed, details, posed, states))}</p><p>{html.escape(alone)}</p>'
         f'<p class="note">Agreement of both: NMI {crossed.nmi:.3f} of {crossed.n_particles} particles that are in both '
-        "(1 = the same groups).</p>" + crossing_table(crossed)))
+        "(1 = the same groups).</p>" + crossing_table(crossed) + compared(run)))
 
 
 def states_of(folder: str) -> dict[int, int]:

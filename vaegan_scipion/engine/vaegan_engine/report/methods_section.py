@@ -11,6 +11,7 @@ from ..contract.records import ClusterRow
 from ..contract.settings import Classes2dRun, ClusterRun, ReportRun, StatesRun, TrainRun
 from ..contract.status import Status, read_status
 from ..data.particle_tables import read_cluster_rows
+from .evaluation_section import evaluated
 from .html import Section
 from .states_section import read_summary
 
@@ -23,7 +24,7 @@ CITATIONS = {  # short name -> doi
 def methods_section(run: ReportRun) -> Section:
     """The paragraph for the folders that there are."""
     parts = [text for text in (classes_text(run.classes_dir), states_text(run.states_dir), training_text(run.run_dir),
-                               clusters_text(run.clusters_dir)) if text]
+                               clusters_text(run.clusters_dir), evaluation_text(run)) if text]
     return Section("methods", "Methods, to paste", (
         '<p class="note">Check it against what you did before and after.</p>'
         f'<p id="methods-text">{" ".join(parts)}</p>'))
@@ -119,3 +120,19 @@ def clusters_text(folder: str) -> str:
     return (f"The latent vectors were projected with UMAP ({cited('McInnes et al. 2018')}; {run.n_neighbors} "
             f"neighbours, minimal distance {run.min_dist:g}, seed {run.compute.seed}) and grouped with {by}: "
             f"{_or(status.clusters, '?')} clusters.")
+
+
+def evaluation_text(run: ReportRun) -> str:
+    """What ``evaluate`` compared, and how."""
+    if not run.evaluation_dir:
+        return ""
+    values, groups = evaluated(run)
+    text = ""
+    if values.labels is not None:
+        text = (f"The {groups} were compared with labels of {values.labels.n_particles} particles: normalised mutual "
+                f"information {values.labels.nmi:.2f} (adjusted {values.labels.ami:.2f}, adjusted Rand index "
+                f"{values.labels.ari:.2f}).")
+    if values.maps:
+        text += (f" {len(values.maps)} maps were aligned to reference maps over rotation, shift and hand, and compared "
+                 "by FSC inside a soft sphere.")
+    return text.strip()

@@ -21,7 +21,7 @@ from ..contract.analysis_records import TraversalPoint, read_traversal
 from ..contract.errors import ConfigError
 from ..contract.labels import UNASSIGNED, cluster_colour, cluster_name
 from ..contract.record import read_record
-from ..contract.records import Clustering, ClusterRow, Evaluation, HalvesRow
+from ..contract.records import Clustering, ClusterRow, HalvesRow
 from ..contract.result_files import read_picture
 from ..contract.setting import Described, described
 from ..contract.settings import ClusterRun, ReportRun
@@ -33,17 +33,20 @@ from . import pictures
 from .answer_section import answer_section, crossed_answer_section
 from .classes_section import classes_section, read_details
 from .consensus_section import consensus_section, read_consensus
+from .evaluation_section import evaluated, evaluation_section
 from .html import Section, shown, table
 from .junk_section import junk_section
 from .methods_section import methods_section
-from .result_reading import read_evaluation, read_halves, resolutions
+from .result_reading import read_halves, resolutions
 from .states_section import evidence_section, resolution_section, states_section
 
 PAGE = Path(__file__).with_name("assets")
 FEW_NEAR_FRAC = 0.01  # of the cluster: a point with fewer particles near is marked
 STAGES = (("run_dir", "Training"), ("clusters_dir", "Clustering"), ("traverse_dir", "Traversal"),
-          ("halves_dir", "Two halves"), ("states_dir", "States"), ("classes_dir", "Classes in the plane"))
-ALONE = ("states_dir", "classes_dir", "consensus_dir")  # that a page can be about without a training
+          ("halves_dir", "Two halves"), ("states_dir", "States"), ("classes_dir", "Classes in the plane"),
+          ("evaluation_dir", "Evaluation"))
+PAGE_ONLY = ("states_dir", "classes_dir", "consensus_dir")  # that the picture does not show
+ALONE = (*PAGE_ONLY, "evaluation_dir")  # that a page can be about without a training
 GLANCE = ("n_particles", "pixel_size_ang", "box_px", "device", "seed", "images_seen", "images_per_second", "state")
 
 
@@ -83,16 +86,16 @@ def content_of(run: ReportRun) -> Content:
     if run.run_dir and run.clusters_dir:
         return clustering_content(run)
     given = [name for name, _ in STAGES if name not in ALONE and getattr(run, name)]
-    given += ["evaluation_dir"] * bool(run.evaluation_dir)
     if given or not any(getattr(run, name) for name in ALONE):
         raise ConfigError("The report has no run_dir or no clusters_dir.",
-                          "Name the folders of the training and of the clustering; or states_dir, classes_dir or "
-                          "consensus_dir alone.")
+                          "Name the folders of the training and of the clustering; or states_dir, classes_dir, "
+                          "consensus_dir or evaluation_dir alone.")
     return content_alone(run)
 
 
 def content_alone(run: ReportRun) -> Content:
-    """Of states, of classes in the plane, of several runs compared: whatever is named. Raises DataError."""
+    """Of states, of classes in the plane, of several runs compared, of an evaluation: what is named. Raises DataError.
+    """
     sections, leads, headings, status = [answer_section(run)], [], [], Status()
     if run.consensus_dir:
         headings.append("Several runs")
@@ -109,12 +112,24 @@ def content_alone(run: ReportRun) -> Content:
         details = read_details(run.classes_dir)
         leads.append(f"{details.n_particles} particles, {details.classes} classes in the plane")
         sections.append(classes_section(run.classes_dir))
+    if run.evaluation_dir:
+        headings.append("Evaluation")
+        leads.append(compared_lead(run))
+        sections.append(evaluation_section(run))
     if run.states_dir:
         sections += proof_sections(run.states_dir)
     if run.classes_dir:
         sections += junk_section(run.classes_dir, "classes")
     sections += [methods_section(run), settings_section(run, status)]
     return Content(", ".join(headings), "; ".join(leads), sections)
+
+
+def compared_lead(run: ReportRun) -> str:
+    """One line about an evaluation. Raises DataError."""
+    values, groups = evaluated(run)
+    labels = [] if values.labels is None else [f"{values.labels.clusters} {groups} against "
+                                               f"{len(values.labels.states)} labels"]
+    return ", ".join([*labels, *([f"{len(values.maps)} maps against references"] * bool(values.maps))])
 
 
 def proof_sections(states_dir: str) -> list[Section]:
@@ -144,7 +159,7 @@ def clustering_content(run: ReportRun) -> Content:
     if run.states_dir:
         sections += proof_sections(run.states_dir)
     if run.evaluation_dir:
-        sections.append(evaluation_section(read_evaluation(run.evaluation_dir)))
+        sections.append(evaluation_section(run))
     sections += [training_section(run.run_dir), methods_section(run), settings_section(run, training)]
     return Content(f"VAE-GAN {training.command}", lead(training, clusters), sections, umap_data(clusters),
                    (PAGE / "page.js").read_text())
@@ -306,27 +321,6 @@ def fsc_section(halves: Sequence[HalvesRow]) -> Section:
         body += f'<img src="{pictures.fsc_uri(curves, "Two halves trained apart")}" alt="FSC">'
     body += table(["cluster", "half 1", "half 2", "FSC 0.143", "FSC 0.5", "of Nyquist"], rows) + "</div>"
     return Section("fsc", "FSC between halves", body)
-
-
-def evaluation_section(values: Evaluation) -> Section:
-    """Comparison with a known truth (simulated data)."""
-    labels = values.labels
-    facts = [] if labels is None else [(name, f"{value:.3f}") for name, value in (
-        ("NMI", labels.nmi), ("AMI", labels.ami), ("ARI", labels.ari))]
-    if values.ceiling is not None:
-        facts.append(("NMI of a supervised classifier", f"{values.ceiling.nmi:.3f}"))
-    rows = [(cluster_name(row.label), Path(row.reference).stem, f"{row.compared.resolution_05_ang:.1f} Å",
-             f"{row.compared.resolution_0143_ang:.1f} Å", f"{row.correlation:.2f}", Path(row.best_correlated).stem)
-            for row in values.maps]
-    body = f'<div class="columns">{table(None, facts)}'
-    if labels is not None:
-        body += table(["particles of", *(Path(name).stem for name in labels.states)],
-                      [(cluster_name(label), *labels.contingency[label])
-                       for label in sorted(labels.contingency, key=lambda label: (label < 0, label))])
-    if rows:
-        body += table(["cluster", "reference (state of most particles)", "FSC 0.5", "FSC 0.143", "correlation",
-                       "best correlated of those tried"], rows)
-    return Section("truth", "Comparison with the truth", body + "</div>")
 
 
 def training_section(folder: str) -> Section:

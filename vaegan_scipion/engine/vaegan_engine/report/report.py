@@ -23,8 +23,8 @@ def run_report(run: ReportRun, out: Path | None) -> None:
     if out.suffix == ".png":
         if not (run.run_dir and run.clusters_dir):
             raise ConfigError(f"run_dir or clusters_dir is missing for {out}.",
-                              "Name both, or a .html file for states, classes or a consensus alone.")
-        for name in page.ALONE:
+                              "Name both, or a .html file for states, classes, a consensus or an evaluation alone.")
+        for name in page.PAGE_ONLY:
             if getattr(run, name):
                 raise ConfigError(f"{name} is given for {out}.", "Only the page shows it; name a .html file.")
         print(drawing.save_png(summary_picture.demo_report(run), out))

@@ -3,14 +3,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from torch import Tensor
 
-from ...contract import result_files
+from ...contract import result_files, run_json
 from ...contract.errors import DataError
-from ...contract.labels import UNASSIGNED, cluster_name
+from ...contract.labels import CLUSTERS, GROUPS, UNASSIGNED, Naming
 from ...contract.map_records import PoseError
 from ...contract.record import write_record
 from ...contract.records import (
@@ -55,15 +55,24 @@ def run_evaluate(run: EvaluateRun, out_dir: Path | None) -> Evaluation:
     labels = evaluate_labels(run, read_truth(run.truth_csv)) if run.truth_csv else None
     errors = pose_errors(Path(run.clusters_dir), Path(run.truth_csv), group_of(run.symmetry)) if run.truth_csv else {}
     evaluation = Evaluation(evaluate_maps(run, labels, out_dir), labels,
-                            pose_errors=[PoseError(label, error) for label, error in errors.items()])
+                            pose_errors=[PoseError(label, error) for label, error in errors.items()],
+                            groups=groups_of(read_cluster_rows(run.clusters_dir)))
     if run.ceiling_json and labels is not None:
         ceiling = read_ceiling(run.ceiling_json)
         evaluation = replace(evaluation, ceiling=ceiling, nmi_of_ceiling=labels.nmi / max(ceiling.nmi, 1e-12))
     write_record(out_dir / result_files.EVALUATION_JSON, evaluation)
     if own_folder:
+        run_json.write_run(run, out_dir / result_files.RUN_JSON)
         update_status(out_dir, state="finished", command="evaluate", error=None)
     report(evaluation)
     return evaluation
+
+
+def groups_of(rows: list[ClusterRow]) -> Literal["clusters", "states", "classes"]:
+    """What the rows of a ``clusters.json`` are."""
+    if any(row.state is not None for row in rows):
+        return "states"
+    return "classes" if any(row.in_plane is not None for row in rows) else "clusters"
 
 
 def evaluate_labels(run: EvaluateRun, truth: Truth) -> LabelScores:
@@ -108,7 +117,8 @@ def evaluate_maps(run: EvaluateRun, labels: LabelScores | None, out_dir: Path) -
 
     Without ``labels`` every map is compared with every reference.
 
-    The aligned map is written to ``maps/cluster_00_aligned.mrc`` in ``out_dir``.
+    The aligned map is written to ``maps/cluster_00_aligned.mrc`` in ``out_dir``, its reference in the same box to
+    ``maps/cluster_00_reference.mrc``.
     """
     folder = Path(run.clusters_dir)
     rows = [row for row in read_cluster_rows(folder)
@@ -135,10 +145,13 @@ def evaluate_maps(run: EvaluateRun, labels: LabelScores | None, out_dir: Path) -
         file = f"{result_files.MAPS}/cluster_{row.label:02d}_aligned.mrc"
         write_map(out_dir / file, aligned[chosen].map, voxel_size_ang)
         truth_map = next(reference.map for reference in used if reference.name == chosen)
+        reference_file = f"{result_files.MAPS}/cluster_{row.label:02d}_reference.mrc"
+        write_map(out_dir / reference_file, truth_map, voxel_size_ang)
         made.append(MapEvaluation(
             voxel_size_ang, chosen, float(aligned[chosen].correlation), bool(aligned[chosen].mirrored), best,
             {name: float(fit.correlation) for name, fit in aligned.items()}, row.label, row.n_particles, file,
-            against[chosen], majority, purity, claim_of_halves(row, folder, aligned[chosen], truth_map)))
+            against[chosen], reference_file, majority, purity,
+            claim_of_halves(row, folder, aligned[chosen], truth_map)))
     return made
 
 
@@ -168,9 +181,10 @@ def compare_with(references: list[Reference], array: np.ndarray, voxel_size_ang:
 
 def report(evaluation: Evaluation) -> None:
     """Print the figures, one per line."""
-    labels, ceiling = evaluation.labels, evaluation.ceiling
+    labels, ceiling, groups = evaluation.labels, evaluation.ceiling, evaluation.groups or "clusters"
+    naming = GROUPS[groups]
     if labels is not None:
-        print(f"clusters {labels.clusters}\nNMI {labels.nmi:.3f}\nAMI {labels.ami:.3f}\nARI {labels.ari:.3f}")
+        print(f"{groups} {labels.clusters}\nNMI {labels.nmi:.3f}\nAMI {labels.ami:.3f}\nARI {labels.ari:.3f}")
         print(f"unassigned fraction {labels.unassigned_frac:.3f}")
         if labels.nmi_assigned is not None:
             print(f"NMI of assigned {labels.nmi_assigned:.3f} (coverage {labels.coverage:.3f})")
@@ -181,19 +195,19 @@ def report(evaluation: Evaluation) -> None:
         print(f"ceiling NMI {ceiling.nmi:.3f} (supervised, accuracy {ceiling.accuracy:.3f})")
         print(f"NMI / ceiling {evaluation.nmi_of_ceiling:.3f}")
     for error in evaluation.pose_errors:
-        print(f"{cluster_name(error.label)}: median pose error {error.median_deg:.2f} degrees")
+        print(f"{naming.name(error.label)}: median pose error {error.median_deg:.2f} degrees")
     for row in evaluation.maps:
-        print(map_line(row))
+        print(map_line(row, naming))
 
 
-def map_line(row: MapEvaluation) -> str:
+def map_line(row: MapEvaluation, naming: Naming = CLUSTERS) -> str:
     """One map in one line."""
     halves = row.compared
     hand = "mirrored" if row.mirrored else "same hand"
     purity = "" if row.purity is None else f", purity {row.purity:.2f}"
     claim = ("" if row.claim is None
              else f", halves claim up to {row.claim.claimed_excess:.2f} more than they deserve")
-    return (f"{cluster_name(row.label)} against {row.reference}: "
+    return (f"{naming.name(row.label)} against {row.reference}: "
             f"{halves.resolution_05_ang:.1f} A at FSC 0.5 ({halves.nyquist_frac_05:.2f} of Nyquist), "
             f"{halves.resolution_0143_ang:.1f} A at FSC 0.143 ({halves.nyquist_frac_0143:.2f} of Nyquist), "
             f"correlation {row.correlation:.3f}, {hand}{purity}{claim}")
