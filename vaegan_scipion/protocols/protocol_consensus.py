@@ -14,13 +14,12 @@ from ..convert.from_engine import read_clusters
 from ..convert.same_particles import why_others
 from ..engine.vaegan_engine.contract import result_files
 from ..engine.vaegan_engine.contract.analysis_records import COMMON_FRAC, ConsensusSummary
-from ..engine.vaegan_engine.contract.labels import UNASSIGNED
+from ..engine.vaegan_engine.contract.labels import GROUPS, UNASSIGNED
 from ..engine.vaegan_engine.contract.record import read_record
 from ..engine.vaegan_engine.contract.settings import ConsensusRun
 from ..engine_run import has_result, result_file
 from .protocol_base import VaeganProtBase, file_digest, set_digest
-from .protocol_evaluate import names_of
-from .protocol_states import VaeganProtStates
+from .protocol_evaluate import groups_of
 
 COMPARED = "VaeganProtCluster,VaeganProtStates"
 N_RUNS_MIN = 2
@@ -135,10 +134,10 @@ class VaeganProtConsensus(VaeganProtBase, ProtFlexBase):
         if not has_result(self.getConsensusDir(), result_files.CONSENSUS_JSON):
             return ["Nothing is compared yet."]
         made, names = self.readConsensus(), self.getRunNames()
-        word = names_of(self.getChosen())[0]
-        lines = [f"Verdict: {made.verdict}", f"{100 * made.agreed_frac:.1f} % of the particles are in the same {word} "
+        name = GROUPS[groups_of(self.getChosen())].name
+        lines = [f"Verdict: {made.verdict}", f"{100 * made.agreed_frac:.1f} % of the particles are in the same group "
                  f"in all {len(made.runs)} runs"]
-        lines += [f"{word} {group.label + 1}: {group.n_particles} particles in most runs, found in {group.found_in} of "
+        lines += [f"{name(group.label)}: {group.n_particles} particles in most runs, found in {group.found_in} of "
                   f"{len(made.runs)} runs, overlap {group.stability:.2f}" for group in made.groups]
         lines += [f"'{names[pair.runs[0]]}' and '{names[pair.runs[1]]}': ARI {pair.ari:.2f}, NMI {pair.nmi:.2f}"
                   for pair in made.pairs]
@@ -181,9 +180,9 @@ class VaeganProtConsensus(VaeganProtBase, ProtFlexBase):
         made = self.readConsensus()
         return self.getRuns()[[run.folder for run in made.runs].index(made.chosen)]
 
-    def hasStates(self) -> bool:
-        """Whether the groups are states."""
-        return isinstance(self.getChosen(), VaeganProtStates)
+    def getGroups(self) -> str:
+        """What the groups are: "clusters" or "states"."""
+        return groups_of(self.getChosen())
 
     def _getSettings(self) -> ConsensusRun:
         """The form as settings of the engine, paths relative to extra/."""

@@ -3,8 +3,9 @@ import csv
 import json
 import os
 import shutil
+from dataclasses import replace
 from enum import Enum
-from typing import Any, List, Optional, Tuple
+from typing import Any, List, Optional
 
 import pyworkflow.protocol.params as params
 from pwem.objects import FSC, SetOfFSCs, SetOfVolumes, Volume
@@ -16,6 +17,8 @@ from ..convert.same_particles import TOLERANCE_PX, why_others
 from ..engine.vaegan_engine.contract import result_files
 from ..engine.vaegan_engine.contract.drawings import frequencies_per_ang
 from ..engine.vaegan_engine.contract.errors import ConfigError
+from ..engine.vaegan_engine.contract.evaluation_answer import evaluation_answer
+from ..engine.vaegan_engine.contract.labels import GROUPS
 from ..engine.vaegan_engine.contract.record import read_record
 from ..engine.vaegan_engine.contract.records import Evaluation, MapEvaluation
 from ..engine.vaegan_engine.contract.settings import EvaluateRun
@@ -181,16 +184,17 @@ class VaeganProtEvaluate(VaeganProtBase):
         values = self._evaluationOrNone()
         if values is None:
             return ["Nothing is compared yet."]
-        lines = []
+        lines = [f"Answer: {self.answerText()}"]
         scores = values.labels
         if scores is not None:
             lines.append(f"NMI {scores.nmi:.3f}, AMI {scores.ami:.3f}, ARI {scores.ari:.3f}: "
-                         f"{scores.clusters} {names_of(self.inputClusters.get())[1]} against "
+                         f"{scores.clusters} {self.getGroups()} against "
                          f"{len(scores.states)} labels, {scores.n_particles} particles")
             if scores.unlabelled:
                 lines.append(f"{scores.unlabelled} particles without a label were left out")
-        lines += [f"{self._title(row)}: {row.compared.resolution_05_ang:.1f} Å at FSC 0.5, "
-                  f"{row.compared.resolution_0143_ang:.1f} Å at 0.143, "
+        lines += [f"{self._title(row)}: {row.compared.resolution_05_ang:.1f} Å at FSC 0.5 "
+                  f"({row.compared.nyquist_frac_05:.2f} of Nyquist), {row.compared.resolution_0143_ang:.1f} Å at 0.143 "
+                  f"({row.compared.nyquist_frac_0143:.2f}), "
                   f"correlation {row.correlation:.2f}" + (", other hand" if row.mirrored else "")
                   for row in values.maps]
         return lines
@@ -199,7 +203,7 @@ class VaeganProtEvaluate(VaeganProtBase):
         values, text = self._evaluationOrNone(), []
         if values is not None and values.labels is not None:
             scores = values.labels
-            text.append(f"The {names_of(self.inputClusters.get())[1]} agree with the labels to a normalised mutual "
+            text.append(f"The {self.getGroups()} agree with the labels to a normalised mutual "
                         f"information of {scores.nmi:.2f} (adjusted {scores.ami:.2f}; "
                         f"adjusted Rand index {scores.ari:.2f}).")
         if values is not None and values.maps:
@@ -221,13 +225,26 @@ class VaeganProtEvaluate(VaeganProtBase):
         return self.readEvaluation() if has_result(self._getExtraPath(EVALUATION_DIR),
                                                    result_files.EVALUATION_JSON) else None
 
+    def answerText(self) -> str:
+        """What was found against what is known, in sentences."""
+        values = self.readEvaluation()
+        named = [replace(row, reference=self.referenceName(row)) for row in values.maps]
+        return evaluation_answer(replace(values, maps=named), self.getGroups())
+
+    def getGroups(self) -> str:
+        """What was compared: "clusters", "states" or "classes"."""
+        return groups_of(self.inputClusters.get())
+
     def _title(self, row: MapEvaluation) -> str:
-        """ "cluster 1 against ribosome": a reference by its label in the project where it has one."""
+        """ "cluster 1 against ribosome"."""
+        return f"{GROUPS[self.getGroups()].name(row.label)} against {self.referenceName(row)}"
+
+    def referenceName(self, row: MapEvaluation) -> str:
+        """A reference by its label in the project where it has one."""
         names = [volume.getObjLabel() or os.path.basename(volume.getFileName()) for volume in self._references()]
         stem = os.path.splitext(row.reference)[0].rsplit("_", 1)
         known = len(stem) == 2 and stem[0] == "reference" and 0 < int(stem[1]) <= len(names)
-        reference = names[int(stem[1]) - 1] if known else row.reference
-        return f"{names_of(self.inputClusters.get())[0]} {row.label + 1} against {reference}"
+        return str(names[int(stem[1]) - 1] if known else row.reference)
 
     def _references(self) -> List[Any]:
         """Reference volumes, in the order of their ids."""
@@ -265,11 +282,11 @@ class VaeganProtEvaluate(VaeganProtBase):
             symmetry=self._symmetry(), partial_labels=True, compute=self._getCompute())
 
 
-def names_of(run: Any) -> Tuple[str, str]:
-    """What one group of a run is called, and several."""
+def groups_of(run: Any) -> str:
+    """What the groups of a run are: "clusters", "states" or "classes"."""
     if isinstance(run, VaeganProtStates):
-        return "state", "states"
-    return ("class", "classes") if isinstance(run, VaeganProtClasses2D) else ("cluster", "clusters")
+        return "states"
+    return "classes" if isinstance(run, VaeganProtClasses2D) else "clusters"
 
 
 def validate_labels(path: str) -> List[str]:

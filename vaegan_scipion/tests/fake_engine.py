@@ -55,7 +55,7 @@ def main(words):
     commands = {"train2d": train, "train3d": train, "embed": embed, "cluster": cluster, "traverse": traverse,
                 "halves": halves, "states": states, "classes2d": classes2d, "report": report,
                 "counterpart": counterpart, "consensus": consensus,
-                "evaluate": lambda run, out_dir: fake_evaluate.evaluate(run, out_dir, write_pictures, label_of),
+                "evaluate": lambda run, out_dir: fake_evaluate.evaluate(run, out_dir, write_pictures),
                 "fullres": lambda run, out_dir: fake_fullres.fullres(
                     run, out_dir, write_pictures, pixel_size(read_star(run.particles)))}
     commands[run.command](run, out_dir)

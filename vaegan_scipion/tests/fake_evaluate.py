@@ -4,42 +4,46 @@ from pathlib import Path
 
 from vaegan_engine.contract import result_files
 from vaegan_engine.contract.map_records import MapComparison
-from vaegan_engine.contract.record import write_record
-from vaegan_engine.contract.records import Evaluation, LabelScores, MapEvaluation
+from vaegan_engine.contract.record import read_records, write_record
+from vaegan_engine.contract.records import ClusterRow, Evaluation, LabelScores, MapEvaluation
 
 
-def evaluate(run, out_dir, write_pictures, label_of):
+def evaluate(run, out_dir, write_pictures):
     """Scores that tell what was compared: NMI = labelled share of the particles; one map per reference.
 
-    ``write_pictures`` makes maps, ``label_of`` tells the cluster of a particle id.
+    ``write_pictures`` makes maps.
     """
-    known = {i for i in clustered_ids(run) if i in labels_of(run)}
+    label_of, known_as = group_of(run), labels_of(run)
+    known = {i for i in label_of if i in known_as}
     scores, maps = None, []
     if run.truth_csv:
-        n, states = len(clustered_ids(run)), sorted(set(labels_of(run).values()))
-        share = len(known) / n
+        n, states = len(label_of), sorted(set(known_as.values()))
+        share, labels = len(known) / n, sorted(set(label_of.values()), key=lambda label: (label < 0, label))
         scores = LabelScores(
-            clusters=3, n_particles=len(known), unassigned_frac=0.0, coverage=1.0, nmi=share, ami=share, ari=share,
+            clusters=sum(label >= 0 for label in labels), n_particles=len(known), unassigned_frac=0.0, coverage=1.0,
+            nmi=share, ami=share, ari=share,
             unlabelled=n - len(known), states=states,
-            contingency={label: [sum(label_of(i) == label and labels_of(run)[i] == state for i in known)
-                                 for state in states] for label in (0, 1, 2, -1)})
+            contingency={label: [sum(label_of[i] == label and known_as[i] == state for i in known)
+                                 for state in states] for label in labels})
     for label, path in enumerate(map(Path, run.maps)):
         header = struct.unpack_from("<10i6f", path.read_bytes(), 0)
         voxel_ang = header[10] / header[0]
-        file = f"maps/cluster_{label:02d}_aligned.mrc"
-        write_pictures(out_dir, [file], True, voxel_ang)
+        file, reference_file = (f"maps/cluster_{label:02d}_{what}.mrc" for what in ("aligned", "reference"))
+        write_pictures(out_dir, [file, reference_file], True, voxel_ang)
         compared = MapComparison([1 - k / 8 for k in range(9)], 3 * voxel_ang, 2 / 3, True, 4 * voxel_ang, 0.5, True)
         maps.append(MapEvaluation(
             voxel_size_ang=voxel_ang, reference=path.name, correlation=0.5, mirrored=label == 1,
             best_correlated=path.name, correlations={path.name: 0.5}, label=label, n_particles=5, aligned_file=file,
-            compared=compared))
-    write_record(out_dir / result_files.EVALUATION_JSON, Evaluation(maps, scores))
+            compared=compared, reference_file=reference_file))
+    rows = read_records(ClusterRow, Path(run.clusters_dir) / result_files.CLUSTERS_JSON, "cluster")
+    groups = "states" if rows[0].state else "classes" if rows[0].in_plane else "clusters"
+    write_record(out_dir / result_files.EVALUATION_JSON, Evaluation(maps, scores, groups=groups))
 
 
-def clustered_ids(run):
-    """Ids of the clustering behind a request."""
+def group_of(run):
+    """Particle id -> label of the clustering behind a request."""
     path = Path(run.clusters_dir) / result_files.CLUSTERS_CSV
-    return [int(row["particle_id"]) for row in result_files.read_csv(path)]
+    return {int(row["particle_id"]): int(row["label"]) for row in result_files.read_csv(path)}
 
 
 def labels_of(run):

@@ -18,7 +18,7 @@ from vaegan_scipion.engine_run import EngineError
 from vaegan_scipion.protocols import VaeganProtClasses2D, VaeganProtEvaluate, VaeganProtSelect
 from vaegan_scipion.protocols.protocol_select import BY_RANGE
 from vaegan_scipion.tests.phantom import ENABLED_IDS, SAMPLING_RATE_ANG, ProjectTest, environment, run_in_shell
-from vaegan_scipion.viewers import VaeganClasses2DViewer
+from vaegan_scipion.viewers import VaeganClasses2DViewer, VaeganEvaluateViewer
 
 NEEDS_RELION = "scipion-em-relion is not installed; it writes the star file" if find_spec("relion") is None else ""
 JUNK_IDS = [i for i in ENABLED_IDS if i % 3 == 2 or i % 10 == 0]
@@ -111,7 +111,19 @@ class TestClasses2D(ProjectTest):
         self.assertEqual([item.getObjId() for item in gain.outputParticles.iterItems(orderBy="id")],
                          [i for i in ENABLED_IDS if 2 <= 0.1 * i <= 3 and i not in JUNK_IDS])
         compared = self.make(VaeganProtEvaluate, inputClusters=self.run_, inputClasses=(self.run_, "outputClasses"))
-        self.assertIn("classes against 3 labels", compared._summary()[0])
+        self.assertIn("Of the particles in classes 100.0 % are in one whose majority", compared._summary()[0])
+        self.assertIn("classes against 3 labels", compared._summary()[1])
+        viewer = VaeganEvaluateViewer(project=self.proj, protocol=compared)
+        viewer.setProtocol(compared)
+        titles = [axes.get_title() for axes in viewer._maps()[0].getFigure().axes]
+        self.assertEqual(titles, ["1: 100 % 1", "2: 100 % 2"])
+        self.assertIn("100.0 %", viewer._answer()[0].getFigure().texts[0].get_text())
+        self.assertEqual([tick.get_text() for tick in viewer._counts()[0].getFigure().axes[0].get_yticklabels()],
+                         ["class 1", "class 2", "junk"])
+        with open(viewer._report()[0].path) as stream:
+            page = stream.read()
+        for folder in (compared._getExtraPath("evaluation"), self.run_.getClassesDir()):
+            self.assertIn(os.path.abspath(folder), page)
 
     @unittest.skipIf(NEEDS_RELION, NEEDS_RELION)
     def test_relion_reads_the_alignment_as_it_was_written(self):

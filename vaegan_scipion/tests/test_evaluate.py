@@ -3,6 +3,8 @@ import os
 import shutil
 import tempfile
 from dataclasses import replace
+from pathlib import Path
+from unittest.mock import patch
 
 import mrcfile
 import numpy as np
@@ -10,10 +12,17 @@ from pwem.objects import Volume
 from pyworkflow.protocol import MODE_RESUME
 
 from vaegan_scipion.convert.from_engine import Picture
-from vaegan_scipion.protocols import VaeganProtCluster, VaeganProtEvaluate, VaeganProtTrain2D, VaeganProtTrain3D
+from vaegan_scipion.protocols import (
+    VaeganProtCluster,
+    VaeganProtEvaluate,
+    VaeganProtStates,
+    VaeganProtTrain2D,
+    VaeganProtTrain3D,
+)
 from vaegan_scipion.protocols.mask_field import write_volume
 from vaegan_scipion.protocols.protocol_evaluate import FROM_FILE, NO_LABELS
 from vaegan_scipion.tests.phantom import ENABLED_IDS, ProjectTest, import_phantom
+from vaegan_scipion.viewers import VaeganEvaluateViewer, VaeganStatesViewer
 
 
 class TestEvaluate(ProjectTest):
@@ -38,7 +47,8 @@ class TestEvaluate(ProjectTest):
                                 inputClasses=(self.clustering, "outputClasses"))
         self.assertEqual(run.readEvaluation().labels.nmi, 1.0)
         self.assertFalse(run.hasAttribute("outputVolumes"))
-        self.assertIn(f"against 4 labels, {len(ENABLED_IDS)} particles", run._summary()[0])
+        self.assertIn("Answer: 3 clusters found, the labels have 4", run._summary()[0])
+        self.assertIn(f"against 4 labels, {len(ENABLED_IDS)} particles", run._summary()[1])
         self.assertIn("1.00", run._methods()[0])
 
     def test_classes_of_other_particles_are_refused(self):
@@ -57,8 +67,8 @@ class TestEvaluate(ProjectTest):
         for volume in run.outputVolumes:
             with mrcfile.open(volume.getFileName(), header_only=True) as mrc:
                 self.assertAlmostEqual(float(mrc.voxel_size.x), rate, 3)
-        self.assertIn("cluster 2 against component 2", run._summary()[1])
-        self.assertIn("other hand", run._summary()[1])
+        self.assertIn("cluster 2 against component 2", run._summary()[2])
+        self.assertIn("other hand", run._summary()[2])
         x, y = run.outputFSCs.getFirstItem().getData()
         np.testing.assert_allclose(x, np.arange(1, 9) / (16 * rate), rtol=1e-5)
         np.testing.assert_allclose(y, 1 - np.arange(1, 9) / 8)
@@ -75,10 +85,38 @@ class TestEvaluate(ProjectTest):
         run.runMode.set(MODE_RESUME)
         self.launch(run)
         self.assertAlmostEqual(run.readEvaluation().labels.nmi, len(half) / len(ENABLED_IDS))
-        self.assertIn(f"{len(ENABLED_IDS) - len(half)} particles without a label", run._summary()[1])
+        self.assertIn(f"{len(ENABLED_IDS) - len(half)} particles without a label", run._summary()[2])
         again = self.proj.getProtocol(run.getObjId(), fromRuns=False)
         self.assertEqual(again.outputVolumes.getSize(), 0)  # nothing of the references is left
         self.assertEqual(again.outputFSCs.getSize(), 0)
+
+    def test_states_have_an_answer_pictures_and_a_report(self):
+        states = self.make(VaeganProtStates, boxPx=16, inputParticles=(self.imported, "outputParticles"))
+        compared = self.make(VaeganProtEvaluate, inputClusters=states,
+                             inputClasses=(self.clustering, "outputClasses"),
+                             inputReferences=(states, "outputVolumes"))
+        self.assertTrue(compared.outputVolumes.getFirstItem().getObjLabel().startswith("state 1 against"))
+        viewer = VaeganEvaluateViewer(project=self.proj, protocol=compared)
+        viewer.setProtocol(compared)
+        with patch("webbrowser.open") as opened:
+            views = {name: show(name) for name, show in viewer._getVisualizeDict().items()}
+            views["showReport"][0].show()
+        figures = {name: views[name][0].getFigure() for name in viewer.DRAWINGS}
+        axes, = figures["showCounts"].axes
+        self.assertEqual([tick.get_text() for tick in axes.get_yticklabels()], ["state 1", "state 2", "set aside"])
+        answer = figures["showAnswer"].texts[0].get_text().replace("\n", " ")
+        for words in ("2 states found, the labels have 4", "state 2", "of Nyquist"):
+            self.assertIn(words, answer)
+        self.assertEqual([axes.get_ylabel() for axes in figures["showMaps"].axes][::3],
+                         ["state 1", "state 1", "state 2", "state 2"])  # each above its reference, which is itself
+        self.assertIn("state 1: ", figures["showFsc"].axes[0].get_legend().get_texts()[0].get_text())
+        page = Path(opened.call_args[0][0][len("file://"):].replace("%20", " ")).read_text()
+        self.assertIn(os.path.abspath(compared._getExtraPath("evaluation")), page)
+        self.assertIn(os.path.abspath(states.getStatesDir()), page)
+        own = VaeganStatesViewer(project=self.proj, protocol=states)
+        own.setProtocol(states)
+        with open(own._report()[0].path) as stream:  # the states' own report has it too
+            self.assertIn(os.path.abspath(compared._getExtraPath("evaluation")), stream.read())
 
     def test_reference_is_written_with_the_sampling_rate_of_the_set(self):
         folder = tempfile.mkdtemp()

@@ -34,7 +34,6 @@ from vaegan_scipion.engine.vaegan_engine.contract.view_counts import view_counts
 from vaegan_scipion.engine_run import EngineError
 from vaegan_scipion.protocols import (
     VaeganProtCluster,
-    VaeganProtEvaluate,
     VaeganProtSelect,
     VaeganProtStates,
     VaeganProtTrain3D,
@@ -260,7 +259,7 @@ class TestStates(ProjectTest):
         self.assertEqual((run._getSettings().symmetry, run._getSettings().relax_symmetry), ("D2", ""))
         self.assertIn("'Symmetry' is D2 and clusters are given", "\n".join(run._validate()))
 
-    def test_select_and_evaluate_take_states(self):
+    def test_select_takes_states(self):
         picked = self.make(VaeganProtSelect, inputClusters=self.run_, clusterNumbers="2")
         self.assertTrue(picked.outputParticles.hasAlignmentProj())  # what was imported has none
         ours = {item.getObjId(): item.getTransform().getMatrix() for item in self.run_.outputParticles}
@@ -270,16 +269,6 @@ class TestStates(ProjectTest):
         self.assertEqual([item.getObjId() for item in picked.outputParticles.iterItems(orderBy="id")],
                          [i for i in KEPT_IDS if i % 2])
         self.assertIn("state 2", "\n".join(picked._summary()))
-        compared = self.make(VaeganProtEvaluate, inputClusters=self.run_,
-                             inputClasses=(self.clustering, "outputClasses"),
-                             inputReferences=(self.run_, "outputVolumes"))
-        self.assertTrue(compared.outputVolumes.getFirstItem().getObjLabel().startswith("state 1 against"))
-        from vaegan_scipion.viewers import VaeganEvaluateViewer
-
-        viewer = VaeganEvaluateViewer(project=self.proj, protocol=compared)
-        axes, = viewer._getVisualizeDict()["showCounts"]()[0].getFigure().axes
-        self.assertEqual([tick.get_text() for tick in axes.get_yticklabels()],  # of the stand-in's table
-                         ["state 1", "state 2", "state 3", "set aside"])
 
     def test_form_refuses(self):
         box = "Box of the images used (px)"

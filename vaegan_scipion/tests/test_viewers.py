@@ -358,7 +358,7 @@ class TestViewers(ProjectTest):
         _, views = self.open(VaeganEvaluateViewer, maps)
         self.assertIn("maps only", views["showCounts"][0].getMessage())
         self.assertEqual(len(self.figure(views["showFsc"]).axes[0].lines), len(maps.outputFSCs) + 2)
-        self.assertEqual(len(self.figure(views["showMaps"]).axes), 3 * len(maps.outputFSCs))
+        self.assertEqual(len(self.figure(views["showMaps"]).axes), 2 * 3 * len(maps.outputFSCs))  # and references
         self.assertNotIsInstance(views["showTable"][0], MessageView)
 
     def test_traversal(self):

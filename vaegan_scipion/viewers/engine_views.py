@@ -71,18 +71,19 @@ def make_report(owner: Any, clustering: Any = None, **runs: Any) -> str:
         run = runs.get(kind)
         return str(Path(run._getExtraPath(name)).absolute()) if run else ""
 
-    about = clustering or runs.get("states") or runs.get("classes") or runs.get("consensus")
+    about = next(filter(None, [clustering, *map(runs.get, ("states", "classes", "consensus", "evaluation"))]))
     if runs.get("states") is not None:
         runs["states"] = runs["states"].getSearch()
     settings = ReportRun(states_dir=folder_of("states", STATES_DIR), classes_dir=folder_of("classes", CLASSES_DIR),
                          consensus_dir=folder_of("consensus", CONSENSUS_DIR),
+                         evaluation_dir=folder_of("evaluation", EVALUATION_DIR),
                          title=f"{about.getProject().getShortName()}: {about.getRunName()}")
     if clustering is not None:
         halves = Path(clustering._getExtraPath(HALVES_DIR))
         settings = replace(
             settings, run_dir=str(Path(clustering.inputTraining.get().getRunDir()).absolute()),
             clusters_dir=str(Path(clustering._getExtraPath(CLUSTERS_DIR)).absolute()),
-            traverse_dir=folder_of("traversal", TRAVERSAL_DIR), evaluation_dir=folder_of("evaluation", EVALUATION_DIR),
+            traverse_dir=folder_of("traversal", TRAVERSAL_DIR),
             halves_dir=str(halves.absolute()) if (halves / result_files.HALVES_JSON).exists() else "")
     folder = owner._getExtraPath(REPORT_DIR)
     call_engine(settings, folder + ".json", folder)

@@ -143,13 +143,16 @@ class VaeganViewer(VaeganNamed, ProtocolViewer):
 
         clustering: None for results that stand alone. runs: classes; and traversal, evaluation, states on this
         clustering where it is not the newest finished one. States at whose poses it was made come before others.
+        Of states or classes that are viewed, the evaluation is that of these.
         """
+        viewed = runs.get("states") or runs.get("classes") or clustering
         at_poses_of = clustering.getStates() if clustering is not None else None
         if runs.get("states") is None and at_poses_of is not None and at_poses_of.isFinished():
             runs["states"] = at_poses_of
-        kinds = {"traversal": VaeganProtTraverse, "evaluation": VaeganProtEvaluate, "states": VaeganProtStates}
-        chosen = {name: runs.get(name) or newest_run(self.getProject(), kind, clustering)
-                  for name, kind in kinds.items()}
+        kinds = {"traversal": (VaeganProtTraverse, clustering), "evaluation": (VaeganProtEvaluate, viewed),
+                 "states": (VaeganProtStates, clustering)}
+        chosen = {name: runs.get(name) or newest_run(self.getProject(), kind, about)
+                  for name, (kind, about) in kinds.items()}
         try:
             return [BrowserView(make_report(self.protocol, clustering, **{**runs, **chosen}))]
         except (EngineError, errors.EngineError) as error:
@@ -201,7 +204,10 @@ def is_older(run: Any, clustering: Any) -> bool:
 
 
 def newest_run(project: Any, kind: Any, clustering: Any) -> Optional[Any]:
-    """The last finished run of a class that takes this clustering, if there is one; else states of its particles."""
+    """The last finished run of a class that takes this clustering, if there is one; else states of its particles.
+
+    Evaluations take states and classes in its place.
+    """
     if clustering is None:
         return None
 

@@ -6,7 +6,7 @@ import pyworkflow.protocol.params as params
 from matplotlib.figure import Figure
 
 from ..engine.vaegan_engine.contract.analysis_records import STABLE, ConsensusSummary
-from ..engine.vaegan_engine.contract.labels import CLUSTERS, STATES, Naming
+from ..engine.vaegan_engine.contract.labels import GROUPS, Naming
 from ..protocols import VaeganProtConsensus
 from .viewer_base import VaeganViewer
 
@@ -41,7 +41,7 @@ class VaeganConsensusViewer(VaeganViewer):
                                   "of the particles are in the same group in all of them.")
 
     def _naming(self) -> Naming:
-        return STATES if self.protocol.hasStates() else CLUSTERS
+        return GROUPS[self.protocol.getGroups()]
 
     def _pairs(self, _name: Any = None) -> List[Any]:
         made = self.protocol.readConsensus()
