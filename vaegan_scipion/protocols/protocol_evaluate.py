@@ -15,9 +15,9 @@ from ..constants import EVALUATION_DIR, LABELS_CSV, REFERENCES_DIR
 from ..convert.from_engine import Picture, new_picture_item
 from ..convert.same_particles import TOLERANCE_PX, why_others
 from ..engine.vaegan_engine.contract import result_files
+from ..engine.vaegan_engine.contract.answer import evaluation_answer
 from ..engine.vaegan_engine.contract.drawings import frequencies_per_ang
 from ..engine.vaegan_engine.contract.errors import ConfigError
-from ..engine.vaegan_engine.contract.evaluation_answer import evaluation_answer
 from ..engine.vaegan_engine.contract.labels import GROUPS
 from ..engine.vaegan_engine.contract.record import read_record
 from ..engine.vaegan_engine.contract.records import Evaluation, MapEvaluation

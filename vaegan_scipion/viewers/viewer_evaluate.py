@@ -7,7 +7,7 @@ import pyworkflow.protocol.params as params
 from ..constants import EVALUATION_DIR
 from ..convert.from_engine import Picture
 from ..engine.vaegan_engine.contract import drawings
-from ..engine.vaegan_engine.contract.evaluation_answer import Majority, majorities, short
+from ..engine.vaegan_engine.contract.answer import Majority, majorities, short
 from ..engine.vaegan_engine.contract.labels import GROUPS, Naming
 from ..engine_run import result_file
 from ..protocols import VaeganProtEvaluate

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 from made_records import comparison
-from vaegan_engine.contract import evaluation_answer as said
+from vaegan_engine.contract import answer as said
 from vaegan_engine.contract.map_records import PoseError
 from vaegan_engine.contract.records import Evaluation, LabelScores, MapEvaluation
 

@@ -5,9 +5,16 @@ import html
 from pathlib import Path
 
 from ..contract import result_files
-from ..contract.answer import Crossing, classes_answer, clusters_answer, crossing, states_answer, trusted
+from ..contract.answer import (
+    Crossing,
+    classes_answer,
+    clusters_answer,
+    crossing,
+    evaluation_answer,
+    states_answer,
+    trusted,
+)
 from ..contract.errors import DataError
-from ..contract.evaluation_answer import evaluation_answer
 from ..contract.labels import cluster_name, state_name
 from ..contract.records import Clustering
 from ..contract.run_json import read_training

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..contract.answer import Majority, majorities, short
 from ..contract.drawings import Curve, frequencies_per_ang
-from ..contract.evaluation_answer import Majority, majorities, short
 from ..contract.labels import GROUPS, Naming
 from ..contract.records import Evaluation, LabelScores, MapEvaluation
 from ..contract.result_files import read_picture
