@@ -15,7 +15,7 @@ from vaegan_engine.reconstruction.images import Images, image_power
 from vaegan_engine.reconstruction.least_squares import misfits
 from vaegan_engine.reconstruction.posed_images import Coefficients, PosedImages
 from vaegan_engine.refine.assignment import explained, misfit_and_gain
-from vaegan_engine.refine.rounds.empty_images import least_gain, noise_images
+from vaegan_engine.refine.rounds.empty_images import least_gain, noise_images, typical_gain
 from vaegan_engine.refine.rounds.junk import (
     REASONS,
     explained_now,
@@ -57,6 +57,33 @@ def test_junk_is_found(kind):
     assert numbers.n_junk == found.aside.sum()
     assert found.sizes().sum() == (~found.aside).sum()
     assert not np.isin(np.flatnonzero(found.aside), np.concatenate([found.members(0), found.members(1)])).any()
+
+
+@pytest.mark.parametrize("kind", ["noise", "other"])
+def test_sets_that_are_mostly_junk_keep_their_states(kind):
+    """Where 6 of 10 images of every state hold nothing, or another molecule, none of the states is itself junk."""
+    data, label, rotations, shifts = simulated([blobs(0), blobs(1)], N, 1.0)
+    images, rng = data.images.copy(), np.random.default_rng(0)
+    junk = rng.permutation(2 * N) < 360
+    if kind == "noise":
+        images[junk] = rng.standard_normal((360, BOX_PX, BOX_PX))
+    else:
+        images[junk] = simulated([blobs(5, n=4, width_frac=0.1)], 360, 1.0, seed=3)[0].images
+    data = Images(images, data.ctf, data.pixel_size_ang, data.device)
+    found, _ = set_junk_aside(problem_of(data, 20), assignment(data, label, rotations, shifts, 2), RADIUS)
+    assert found.n_states == 2
+    assert (found.aside & ~junk).sum() <= 0.02 * (~junk).sum()
+    if kind == "noise":
+        assert (found.aside & junk).sum() >= 0.9 * junk.sum()
+
+
+def test_a_typical_particle_of_a_set_that_is_mostly_empty():
+    """60 % empty images of gain 2 to 5 and particles of 50 to 60; particles about as faint as noise; stragglers."""
+    empty, plain = np.linspace(2, 5, 60), np.linspace(50, 60, 40)
+    assert typical_gain(np.concatenate((empty, plain)), 5.0, 20) == pytest.approx(55.0, abs=0.1)
+    assert typical_gain(np.linspace(3, 6, 100), 5.0, 20) < 6.0
+    assert typical_gain(np.concatenate((empty, plain[:5])), 5.0, 20) < 5.0
+    assert typical_gain(plain, 5.0, 20) == pytest.approx(55.0)
 
 
 def test_none_is_found_where_there_is_none():

@@ -52,5 +52,15 @@ def least_gain(problem: Problem, assignment: Assignment, gain: np.ndarray, band:
     """
     tuning = problem.tuning.junk
     of_noise = float(np.percentile(gains_of_noise(problem, assignment, band), tuning.noise_percentile))
-    is_plain = float(np.median(gain[~assignment.aside])) > tuning.plain_gain * of_noise
+    is_plain = typical_gain(gain[~assignment.aside], of_noise, problem.min_state) > tuning.plain_gain * of_noise
     return max(of_noise, tuning.min_gain) if is_plain else tuning.min_gain
+
+
+def typical_gain(gain: np.ndarray, of_noise: float, least: int) -> float:
+    """Median of gains ``(n,)``; where half of the images gain no more than noise does, that of the others.
+
+    Half of the images may hold nothing. The others are ``least`` at least, or they are noise's own stragglers. Of
+    particles all as faint as noise they gain little more than ``of_noise``, too.
+    """
+    middle, above = float(np.median(gain)), gain[gain > of_noise]
+    return float(np.median(above)) if middle <= of_noise and len(above) >= least else middle

@@ -14,8 +14,8 @@ before it is judged.
 Junk that matches little of its state's map passes for a faint particle in both. Misfit and contrast together tell most
 of it (``with_faint``).
 
-A state of which more than half is junk is none; its images are tried in the others. Then maps and noise are made
-without junk and all images, junk too, are judged anew.
+A state of which more than half is junk, and plainly more than of the others, is none; its images are tried in the
+others. Then maps and noise are made without junk and all images, junk too, are judged anew.
 """
 from __future__ import annotations
 
@@ -63,9 +63,8 @@ def set_junk_aside(problem: Problem, assignment: Assignment, max_shell: float) -
         if number == 0:
             min_gain = least_gain(problem, assignment, gain, band)
         unlike, empty = misfit > limit, gain < min_gain
-        shares = junk_shares(assignment, unlike | empty)
-        worst = int(np.argmax(shares))
-        if shares[worst] > tuning.max_junk_frac and assignment.n_states > 1:
+        worst = state_of_junk(assignment, unlike | empty, tuning.max_junk_frac)
+        if worst is not None:
             assignment = assignment.without(worst)
             misfit, gain = misfit_and_gain(images, assignment, band)
             unlike, empty = misfit > limit, gain < min_gain
@@ -117,6 +116,22 @@ def without_more(problem: Problem, assignment: Assignment, more: np.ndarray) -> 
     if not more.any() or (~assignment.aside & ~more).sum() < problem.min_state:
         return assignment, 0
     return assignment.with_junk(assignment.aside | more).without_small(problem.min_state), int(more.sum())
+
+
+def state_of_junk(assignment: Assignment, junk: np.ndarray, max_junk_frac: float) -> int | None:
+    """The state that holds junk (n,) bool and little else; None where there is none, or one state alone.
+
+    More than ``max_junk_frac`` of its images are junk; in a set that is mostly junk, where this is so of every state,
+    it keeps less than half of the share that the other states keep.
+    """
+    if assignment.n_states == 1:
+        return None
+    shares = junk_shares(assignment, junk)
+    worst = int(np.argmax(shares))
+    others = junk[assignment.state_of != worst]
+    of_others = float(others.mean()) if len(others) else 0.0
+    most = max_junk_frac if of_others <= max_junk_frac else 1 - 0.5 * (1 - of_others)
+    return worst if shares[worst] > most else None
 
 
 def junk_shares(assignment: Assignment, junk: np.ndarray) -> list[float]:
