@@ -4,9 +4,11 @@
 
 Import, *find states and poses*, *refine states at full resolution*, *select and export* one state, then RELION's own
 reconstruction, 3D classification without alignment, 3D auto-refine around our poses, mask and post-processing. Every
-step's minutes are printed, and what RELION's FSC says. Run again after a stop: steps that are finished are kept.
+step's minutes are printed, and what RELION's FSC says. Run again after a stop: finished steps are kept where they were
+made with what is asked for now; another value, or another run before it, makes a step again, and the reason is said.
 """
 import argparse
+import math
 import os
 import sys
 import time
@@ -15,6 +17,7 @@ from pathlib import Path
 from demo_project import launch
 from emtable import Table
 from pwem.protocols import ProtImportParticles
+from pyworkflow.object import Pointer
 from pyworkflow.project import Manager
 from relion.protocols import (
     ProtRelionClassify3D,
@@ -29,38 +32,87 @@ from vaegan_scipion.protocols import VaeganProtFullres, VaeganProtSelect, Vaegan
 SAMPLING_1_8_DEG = 4  # index in RELION's list of angular samplings
 MICROSCOPE = {"rlnVoltage": "voltage", "rlnSphericalAberration": "sphericalAberration",
               "rlnAmplitudeContrast": "amplitudeContrast"}  # column of a star file -> field of the import
+COMPUTE = ("numberOfThreads", "numberOfMpi", "doGpu")  # fields of which results do not depend
 MASK_LOW_PASS_ANG = 15.0
 MASK_THRESHOLD_FRAC = 0.1  # of the largest density after the low pass
 REFINE_MPI = 3  # a leader and one process per half set
 MOST_SEARCHED_PX = 3  # around our shifts
 
 
-class Road:
-    """One project and its runs by name; a run that is finished is not made again."""
+def open_project(name):
+    """The Scipion project of this name, made where there is none; its folder becomes the working folder."""
+    manager = Manager()
+    project = manager.loadProject(name) if manager.hasProject(name) else manager.createProject(name)
+    os.chdir(project.getPath())
+    return project
 
-    def __init__(self, name):
-        manager = Manager()
-        exists = manager.hasProject(name)
-        self.project = manager.loadProject(name) if exists else manager.createProject(name)
-        os.chdir(self.project.getPath())
+
+class Road:
+    """One project and its runs by name; a run that is finished as it is asked for is not made again."""
+
+    def __init__(self, project):
+        self.project = project
         self.minutes = {}
-        self.finished = {run.getObjLabel(): run for run in self.project.getRuns() if run.isFinished()}
+        self.finished = [run for run in project.getRuns() if run.isFinished()]
 
     def step(self, label, protocol_class, pointers=None, **values):
-        """The finished run of this label, run now where there is none. ``pointers``: name -> (run, output or "")."""
-        if label in self.finished:
-            print(f"{label}: finished before", flush=True)
-            return self.finished[label]
+        """The finished run of this label that has these inputs and values, run now where there is none.
+
+        ``pointers``: name -> (run, output or ""). Threads, processes and GPU are not compared.
+        """
         protocol = self.project.newProtocol(protocol_class, **values)
         for name, (run, output) in (pointers or {}).items():
             pointer = getattr(protocol, name)
             pointer.set(run)
             if output:
                 pointer.setExtended(output)
+        compared = [*(pointers or {}), *(name for name in values if name not in COMPUTE)]
+        why = ""
+        for before in reversed([run for run in self.finished if run.getObjLabel() == label]):
+            other = difference(before, protocol, compared)
+            if not other:
+                print(f"{label}: finished before", flush=True)
+                return before
+            why = why or other
+        if why:
+            print(f"{label}: made again, as {why}", flush=True)
         started = time.monotonic()
         launch(self.project, protocol, label)
         self.minutes[label] = (time.monotonic() - started) / 60
         return protocol
+
+
+def difference(before, asked, names):
+    """Why a finished run is not what is asked for, of the fields ``names``; "" where it is."""
+    if type(before) is not type(asked):
+        return f"it was a run of {before.getClassName()}"
+    for name in names:
+        old, new = getattr(before, name), getattr(asked, name)
+        if isinstance(new, Pointer):
+            run = new.getObjValue()
+            if old.getObjValue() is None or (old.getObjValue().getObjId(), old.getExtended()) != (
+                    run.getObjId(), new.getExtended()):
+                return f"'{run.getObjLabel()}' was made again"
+            if run.endTime.get() and started_before(before, run.endTime.datetime().timestamp()):
+                return f"'{run.getObjLabel()}' was run again after it"
+        elif not same_value(old.get(), new.get()):
+            return f"{name} was {old.get()} and is {new.get()} now"
+        elif os.path.isfile(str(new.get())) and started_before(before, os.path.getmtime(str(new.get()))):
+            return f"{new.get()} was written after it"
+    return ""
+
+
+def started_before(run, seconds):
+    """Whether a run began before a time (seconds since 1970); False where it does not say when."""
+    return bool(run.initTime.get()) and run.initTime.datetime().timestamp() < seconds
+
+
+def same_value(old, new):
+    """Whether two values of a field are one; numbers by their size, as a project stores them in its own way."""
+    try:
+        return math.isclose(float(old), float(new), rel_tol=1e-6)
+    except (TypeError, ValueError):
+        return str(old) == str(new)
 
 
 def threshold(path):
@@ -91,7 +143,7 @@ def microscope_of(star):
 def build(args):
     """All steps; returns minutes by step and the resolutions."""
     star = os.path.abspath(args.star)
-    road = Road(args.project)
+    road = Road(open_project(args.project))
     imported = road.step("import particles", ProtImportParticles, magnification=50000, starFile=star,
                          importFrom=ProtImportParticles.IMPORT_FROM_RELION, samplingRate=args.pixel_size,
                          haveDataBeenPhaseFlipped=False, **microscope_of(star))

@@ -3,7 +3,7 @@ import hashlib
 import os
 from enum import Enum
 from importlib.util import find_spec
-from typing import Any, List, Set, Tuple
+from typing import Any, Dict, List, Set, Tuple
 
 import pyworkflow.protocol.params as params
 from pwem.constants import ALIGN_3D, ALIGN_NONE
@@ -12,7 +12,7 @@ from pwem.protocols import EMProtocol, ProtFlexBase
 from pyworkflow import BETA
 
 from ..constants import SELECTED_IDS_TXT, SELECTED_STAR
-from ..convert.from_engine import copy_particles, read_clusters
+from ..convert.from_engine import class_ids, copy_particles, read_clusters
 from ..convert.result_columns import ids_in_range, of_groups, read_values
 from ..convert.same_particles import why_others
 from ..convert.selection import (
@@ -24,6 +24,7 @@ from ..convert.selection import (
 )
 from ..convert.to_engine import quoted, relion_groups
 from ..engine.vaegan_engine.contract import result_files
+from ..engine_run import result_file
 from .form_settings import OptionalNumber, field_problems, optional
 from .protocol_base import VaeganNamed, file_digest, set_digest
 from .protocol_classes_2d import VaeganProtClasses2D
@@ -31,6 +32,7 @@ from .protocol_evaluate import GROUPED
 from .protocol_states import VaeganProtStates
 
 BY_CLUSTERS, BY_FILE, BY_RANGE = 0, 1, 2
+NO_CLASS = 0
 KINDS = {VaeganProtStates: ("state", "the states of an expectation maximisation over poses"),
          VaeganProtClasses2D: ("class", "class averages of particles")}
 
@@ -136,15 +138,27 @@ class VaeganProtSelect(VaeganNamed, EMProtocol, ProtFlexBase):
                   "disabled in the set and were left out")
 
     def _copyChosen(self, subset: Any, particles: Any, ids: List[int]) -> None:
-        """The chosen particles, with the alignment that the states or classes have found where all of them have one."""
+        """The chosen particles, with the alignment that the states or classes have found where all of them have one.
+
+        Their class is that of the groups they are selected from, not one that they came with.
+        """
         run = self.inputClusters.get()
+        numbers = class_numbers(run)
+
+        def set_class(particle: Any) -> None:
+            particle.setClassId(numbers.get(particle.getObjId(), NO_CLASS))
+
+        def place(particle: Any) -> None:
+            alignments[particle.getObjId()](particle)
+            set_class(particle)
+
         alignments = run.readAlignments(particles.getSamplingRate())
         unknown = [i for i in ids if i not in alignments]
         if alignments and not unknown:
-            copy_particles(subset, particles, ids, lambda particle: alignments[particle.getObjId()](particle))
+            copy_particles(subset, particles, ids, place)
             subset.setAlignmentProj() if run.isVolumetric() else subset.setAlignment2D()
             return
-        copy_particles(subset, particles, ids)
+        copy_particles(subset, particles, ids, set_class)
         if alignments:
             self.warning(f"particle {unknown[0]} has no alignment in '{run.getRunName()}' ({len(unknown)} have none): "
                          "the subset keeps the one that the particles came with")
@@ -162,6 +176,7 @@ class VaeganProtSelect(VaeganNamed, EMProtocol, ProtFlexBase):
         def complete(particle: Any, row: Any) -> None:
             row["vaeParticleId"] = particle.getObjId()
             row["rlnOpticsGroup"] = numbers[particle.getObjId()]
+            row["rlnClassNumber"] = particle.getClassId()
             for name in ("rlnImageName", "rlnMicrographName"):
                 if row.get(name):
                     row[name] = quoted(row[name].strip('"'))
@@ -287,3 +302,13 @@ class VaeganProtSelect(VaeganNamed, EMProtocol, ProtFlexBase):
             return f"{taken} {self._rangeName()}{limits}"
         sure = f" with membership from {self.minProbability.get():g}" if self.minProbability.get() > 0 else ""
         return f"{taken} {self._kind()[0]} {self.clusterNumbers.get().strip()}{sure}"
+
+
+def class_numbers(run: Any) -> Dict[int, int]:
+    """Particle id -> number of its class in the run's outputClasses; of what was set aside 0, or none at all."""
+    if isinstance(run, tuple(KINDS)):
+        rows = result_files.read_csv(result_file(run.getClustersDir(), result_files.PARTICLES_CSV))
+        return {int(row["particle_id"]): int(row["label"]) + 1 for row in rows}
+    clusters = read_clusters(run.getClustersDir())
+    numbers = class_ids(clusters.label)
+    return {i: numbers[label] for i, label in zip(clusters.particle_id.tolist(), clusters.label.tolist())}

@@ -50,7 +50,7 @@ def gaussians(points_px, n_axes):
                for p in points_px).astype(np.float32)
 
 
-def write_relion_particles(folder):
+def write_relion_particles(folder, class_number=1):
     """Stack and star file as RELION leaves them after a selection: rows shuffled, ids with gaps. Returns its path."""
     rng = np.random.default_rng(3)
     angles = np.column_stack([rng.uniform(-180, 180, len(IDS)), np.degrees(np.arccos(rng.uniform(-1, 1, len(IDS)))),
@@ -70,11 +70,12 @@ def write_relion_particles(folder):
     optics.addRow("first", 1, 300.0, 2.7, 0.1, RATE_ANG, BOX_PX, 2)
     optics.addRow("second", 2, 200.0, 2.0, 0.07, RATE_ANG, BOX_PX, 2)
     table = Table(columns=["rlnImageId", "rlnImageName", "rlnOpticsGroup", "rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi",
-                           "rlnOriginXAngst", "rlnOriginYAngst", "rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle"])
+                           "rlnOriginXAngst", "rlnOriginYAngst", "rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle",
+                           "rlnClassNumber"])
     for row in rng.permutation(len(IDS)):
         origin_ang = -shifts_px[row] * RATE_ANG  # RELION's origin moves the image back
         table.addRow(IDS[row], f"{row + 1:06d}@relion.mrcs", optics_group(IDS[row]), *angles[row], *origin_ang,
-                     defocus_ang(IDS[row]), defocus_ang(IDS[row]), 0.0)
+                     defocus_ang(IDS[row]), defocus_ang(IDS[row]), 0.0, class_number)
     star = os.path.join(folder, "run_data.star")
     with open(star, "w") as stream:
         stream.write("\n# version 30001\n")

@@ -5,19 +5,31 @@ star file knows pass through *find states and poses* (the stand-in engine keeps 
 """
 import os
 import sys
+import time
 import unittest
+from datetime import datetime
 from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
+from emtable import Table
 from pwem.protocols import ProtImportParticles
 
+from vaegan_scipion.constants import SELECTED_STAR
+from vaegan_scipion.engine.vaegan_engine.contract import result_files
 from vaegan_scipion.protocols import VaeganProtSelect, VaeganProtStates
 from vaegan_scipion.tests.phantom import ProjectTest
-from vaegan_scipion.tests.test_chain import IDS, NEEDS_RELION, RATE_ANG, write_relion_particles
+from vaegan_scipion.tests.test_chain import IDS, NEEDS_RELION, RATE_ANG, defocus_ang, write_relion_particles
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 KEPT_IDS = [i for i in IDS if i % 10]
+
+
+def script():
+    """The module of `scripts/to_relion.py`."""
+    with patch.object(sys, "path", [str(SCRIPTS), *sys.path]):
+        import to_relion
+    return to_relion
 
 
 @unittest.skipIf(NEEDS_RELION, NEEDS_RELION)
@@ -41,9 +53,7 @@ class TestToRelion(ProjectTest):
     @unittest.skipUnless((SCRIPTS / "to_relion.py").exists(), "installed without its scripts")
     def test_the_script_imports_with_the_microscope_of_the_star_file(self):
         """Not with the 300 kV of the form; two microscopes are refused."""
-        with patch.object(sys, "path", [str(SCRIPTS), *sys.path]):
-            import to_relion
-
+        to_relion = script()
         head = "data_optics\n\nloop_\n_rlnOpticsGroup\n_rlnVoltage\n_rlnSphericalAberration\n_rlnAmplitudeContrast\n"
         images = "\ndata_particles\n\nloop_\n_rlnImageName\n000001@x.mrcs\n"
         for name, text in (("one", head + "1 200.0 1.4 0.07\n2 200.0 1.4 0.07\n" + images), ("none", images),
@@ -55,12 +65,83 @@ class TestToRelion(ProjectTest):
         with self.assertRaisesRegex(SystemExit, "are of 2 microscopes"):
             to_relion.microscope_of("two.star")
 
+    @unittest.skipUnless((SCRIPTS / "to_relion.py").exists(), "installed without its scripts")
+    def test_a_finished_step_is_kept_only_as_it_is_asked_for(self):
+        """Another value, another run before it, a run before it that was run again, or its file written again."""
+        to_relion = script()
+        star = write_relion_particles(os.getcwd())
+        states = [self.make(VaeganProtStates, boxPx=16, inputParticles=(self.imported, "outputParticles"))
+                  for _ in range(2)]
+
+        def steps(of, numbers="1", rate_ang=RATE_ANG):
+            with patch.object(to_relion, "launch", lambda _project, run, label: (
+                    run.setObjLabel(label), self.launch(run))), patch("builtins.print") as said:
+                road = to_relion.Road(self.proj)
+                runs = (road.step("import", ProtImportParticles, samplingRate=rate_ang, magnification=50000,
+                                  importFrom=ProtImportParticles.IMPORT_FROM_RELION, starFile=star),
+                        road.step("select", VaeganProtSelect, {"inputClusters": (of, "")}, clusterNumbers=numbers))
+            return [run.getObjId() for run in runs], " ".join(call[0][0] for call in said.call_args_list)
+
+        first, said = steps(states[0])
+        self.assertEqual(said, "")
+        self.assertEqual(steps(states[0]), (first, "import: finished before select: finished before"))
+        other, said = steps(states[0], "2", 2 * RATE_ANG)
+        self.assertFalse(set(other) & set(first))
+        self.assertIn(f"import: made again, as samplingRate was {RATE_ANG} and is {2 * RATE_ANG} now", said)
+        self.assertIn("select: made again, as clusterNumbers was 1 and is 2 now", said)
+        self.assertEqual(steps(states[0])[0], first)  # both are there now
+        last, said = steps(states[1], "1", 2 * RATE_ANG)
+        self.assertIn("was made again", said)
+        states[1].endTime.set(datetime.now())
+        os.utime(star, (time.time() + 3600,) * 2)
+        again, said = steps(states[1], "1", 2 * RATE_ANG)
+        self.assertFalse(set(again) & set(last))
+        self.assertIn("was run again after it", said)
+        self.assertIn("run_data.star was written after it", said)
+
+    def check_labels(self, star, id_column, states, number):
+        """A star file has the particles of one state, each with its own image and CTF; rows joined by id."""
+        expected = {int(row["particle_id"]) for row in result_files.read_csv(
+            os.path.join(states.getStatesDir(), result_files.PARTICLES_CSV)) if int(row["label"]) == number - 1}
+        rows = {getattr(row, id_column): row for row in Table(fileName=star, tableName="particles")}
+        self.assertEqual(set(rows), expected)
+        images = {item.getObjId(): item.getIndex() for item in states.inputParticles.get()}
+        for i, row in rows.items():
+            self.assertEqual(int(row.rlnImageName.split("@")[0]), images[i])
+            self.assertEqual(row.rlnDefocusU, defocus_ang(i))
+        return rows
+
+    def test_the_star_files_for_relion_have_the_particles_of_the_state(self):
+        """Particles came with the classes of an older job (all 7): those are not the states' numbers."""
+        from relion.protocols import ProtRelionReconstruct
+
+        imported = self.imported_from_relion()
+        states = self.make(VaeganProtStates, boxPx=16, useAlignment=True, inputParticles=(imported, "outputParticles"))
+        for number in (1, 2):
+            selected = self.make(VaeganProtSelect, inputClusters=states, clusterNumbers=str(number), exportStar=True)
+            rows = self.check_labels(selected._getExtraPath(SELECTED_STAR), "vaeParticleId", states, number)
+            self.assertEqual({row.rlnClassNumber for row in rows.values()}, {number})
+            self.assertEqual({item.getClassId() for item in selected.outputParticles}, {number})
+        both = self.make(VaeganProtSelect, inputClusters=states, clusterNumbers="1-2", exportStar=True)
+        for row in Table(fileName=both._getExtraPath(SELECTED_STAR), tableName="particles"):
+            self.assertEqual(row.rlnClassNumber, row.vaeParticleId % 2 + 1)  # of the stand-in engine
+        relion = self.filled(ProtRelionReconstruct, inputParticles=(selected, "outputParticles"))
+        self.proj.saveProtocol(relion)
+        relion.makePathsAndClean()
+        relion._createFilenameTemplates()
+        relion.convertInputStep()
+        self.check_labels(relion._getFileName("input_particles"), "rlnImageId", states, 2)
+
+    def imported_from_relion(self):
+        """The particles, as RELION leaves them after a job with classes."""
+        return self.run_protocol(
+            ProtImportParticles, importFrom=ProtImportParticles.IMPORT_FROM_RELION, magnification=50000,
+            starFile=write_relion_particles(os.getcwd(), 7), samplingRate=RATE_ANG, haveDataBeenPhaseFlipped=False)
+
     def test_states_to_class3d_with_our_poses(self):
         from relion.protocols import ProtRelionClassify3D, ProtRelionReconstruct
 
-        imported = self.run_protocol(
-            ProtImportParticles, importFrom=ProtImportParticles.IMPORT_FROM_RELION, magnification=50000,
-            starFile=write_relion_particles(os.getcwd()), samplingRate=RATE_ANG, haveDataBeenPhaseFlipped=False)
+        imported = self.imported_from_relion()
         given = self.matrices(imported.outputParticles)
         states = self.run_protocol(VaeganProtStates, boxPx=16, useAlignment=True,
                                    inputParticles=(imported, "outputParticles"))
