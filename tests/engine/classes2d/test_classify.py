@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from flat_pictures import make
+from vaegan_engine.classes2d import classify as classify_module
 from vaegan_engine.classes2d import rounds
 from vaegan_engine.classes2d.classify import run_classes2d
 from vaegan_engine.contract.drawings import scale_bar_ang
@@ -125,6 +126,26 @@ def test_too_few_particles(particles, tmp_path):
     few = Classes2dRun(data=DataConfig(particles=str(particles), box_px=32, max_images=20), compute=run.compute)
     with pytest.raises(DataError, match="too few"):
         run_classes2d(few, tmp_path)
+
+
+def test_half_sets_of_which_one_is_tiny_are_drawn_anew(particles, tmp_path, monkeypatch, capsys):
+    """By the average of five images no class is reproduced, and all of it would be junk."""
+    uneven = tmp_path / "uneven.star"
+    rows = particles.read_text().replace("@particles.mrcs", f"@{particles.parent / 'particles.mrcs'}").splitlines()
+    at = rows.index(HEADER[-1])
+    rows[at + 1:] = [f"{row} {1 + (number < 5)}" for number, row in enumerate(rows[at + 1:])]
+    uneven.write_text("\n".join([*rows[:at + 1], "_rlnRandomSubset", *rows[at + 1:]]) + "\n")
+    seen = []
+
+    def stop(problem, journal, steps):
+        seen.append(problem.half_set)
+        raise DataError("enough")
+
+    monkeypatch.setattr(classify_module, "classify", stop)
+    with pytest.raises(DataError, match="enough"):
+        run_classes2d(settings(uneven), tmp_path / "out")
+    assert 0.4 < (seen[0] == 1).mean() < 0.6
+    assert "NOT USED, both halves are drawn anew" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("width_ang", [30.0, 192.0, 314.0, 1000.0])

@@ -202,6 +202,21 @@ def test_hot_pixels_and_copies_are_said_once(tmp_path, capsys):
     assert np.abs(np.asarray(cache.images, np.float32)).max() < 10
 
 
+def test_copies_are_drawn_into_one_half_set(tmp_path):
+    """As rows that name one image are: halves of copies would share their noise. Half sets that are stated stay."""
+    images = noise_images(40, 24)
+    images[20:] = images[:20]
+    star = write_particles(tmp_path, 40, 24, images)
+    cache = open_cache(DataConfig(particles=str(star), box_px=16), tmp_path / "c", progress=False)
+    np.testing.assert_array_equal(cache.twin_id, np.tile(cache.particle_id[:20], 2))
+    np.testing.assert_array_equal(cache.half_set[20:], cache.half_set[:20])
+    assert set(cache.half_set) == {1, 2} and "another one: 20, in one half set" in cache.notes[0]
+    stated = [1 + i // 20 for i in range(40)]
+    columns = {**particle_columns(40), "rlnRandomSubset": stated}
+    data = DataConfig(particles=str(write_star(star, columns, optics_columns())), box_px=16)
+    assert open_cache(data, tmp_path / "d", progress=False).half_set.tolist() == stated
+
+
 def test_other_images_of_the_same_particles_have_another_digest(tmp_path):
     """What goes on from a checkpoint compares it; the same images, made again, have the same."""
     images = noise_images(6, 24)

@@ -154,7 +154,7 @@ def test_the_band_of_the_detail_grows_by_what_the_maps_hold(monkeypatch):
 def test_half_sets_that_go_with_a_state_are_drawn_anew_for_all(one_half_each, capsys):
     data, label, rotations, shifts = simulated([blobs(0), blobs(1)], 60, 0.5)
     found = assignment(data, label, rotations, shifts, 2)
-    given = (1 + (label if one_half_each else np.arange(120) % 2)).astype(np.uint8)
+    given = (1 + (label if one_half_each else np.arange(120) // 2 % 2)).astype(np.uint8)
     twin_id = np.arange(120) // 2  # every image has two rows
     used = each_state.half_sets_of_all(problem_of(data, half_set=given), found, twin_id)
     assert smaller_halves(found, used).min() > 0.3
@@ -164,6 +164,17 @@ def test_half_sets_that_go_with_a_state_are_drawn_anew_for_all(one_half_each, ca
         assert "state 1 has 0.0 % of its images in the smaller one" in capsys.readouterr().out
     else:
         assert used is given
+
+
+def test_copies_of_an_image_are_taken_into_one_half_set(capsys):
+    """Half sets that a star file states may have an image in both: the halves of a state would share its noise."""
+    data, label, rotations, shifts = simulated([blobs(0)], 60, 0.5)
+    given, twin_id = (1 + np.arange(60) % 2).astype(np.uint8), np.arange(60)
+    twin_id[1:12:2] = twin_id[0:12:2]  # 6 images have two rows, in both half sets
+    used = each_state.half_sets_of_all(problem_of(data, half_set=given), assignment(data, label, rotations, shifts, 1),
+                                       twin_id)
+    assert (used[1:12:2] == used[0:12:2]).all() and (used != given).sum() == 6
+    assert "6 that have the image of another one are taken into that one's half set" in capsys.readouterr().out
 
 
 def test_probabilities_of_the_states_that_are_left_sum_to_one():

@@ -237,6 +237,18 @@ def test_half_sets_are_those_that_the_poses_were_refined_in(folder, tmp_path):
     assert anew.half_set.tolist() == [half_of[i] for i in anew.particle_id.tolist()]
 
 
+def test_principal_maps_are_not_compared_with_those_of_a_handful(folder, tmp_path):
+    """Directions of five images agree with nothing: where a half set has hardly any, every second image is taken."""
+    cache = open_cache(tiny(folder).data, tmp_path / "cache", False)
+    particles = posed_particles(tiny(folder), cache, torch.device("cpu"))
+    n = len(particles)
+    few = replace(particles, half_set=np.where(np.arange(n) < max(2, n // 20), 2, 1).astype(np.uint8))
+    first, second = few.halves(10 ** 6)
+    assert abs(len(first) - len(second)) <= 1 and len(first) + len(second) == n
+    even = replace(particles, half_set=(1 + np.arange(n) // 2 % 2).astype(np.uint8))
+    assert (even.half_set[even.halves(10 ** 6)[1].numpy()] == 2).all()
+
+
 def test_dropout_of_a_step_does_not_depend_on_what_was_drawn_before(folder, tmp_path):
     """As a training goes on after a resume, whose global random numbers are others."""
     run = tiny(folder, model={"dropout": 0.5},

@@ -21,6 +21,7 @@ from ..contract.record import read_record
 from ..contract.setting import check_settings
 from ..contract.settings import Classes2dRun
 from ..data.particle_circle import radius_frac
+from ..data.particles import with_both_halves
 from ..data.prepared_images import ParticleCache, open_cache
 from ..data.run_images import open_run_cache
 from ..runtime import compute
@@ -46,6 +47,7 @@ def run_classes2d(asked: Classes2dRun, out_dir: Path, resume: bool = False, tuni
     folder = out_dir / result_files.CACHE
     cache = open_run_cache(run.data, out_dir) if resume else open_cache(run.data, folder)
     check(run, cache, tuning)
+    cache = replace(cache, half_set=with_both_halves(cache.half_set, cache.twin_id))
     problem = problem_of(run, cache, tuning, folder)
     steps = Checkpoints(out_dir, settings_of(run, cache), torch.device("cpu"), resume)
     if resume and steps.finished():

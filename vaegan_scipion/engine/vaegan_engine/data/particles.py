@@ -18,6 +18,7 @@ from .star_files import RelionTable, read_star
 
 PARTICLE_ID = "vaeParticleId"
 RANDOM_SUBSET = "rlnRandomSubset"
+LEAST_HALF_FRAC = 0.1  # of the particles in the smaller half set
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class ParticleTable:
     slice_index: np.ndarray  # (n,) int64, 0-based image in its stack
     ctf: np.ndarray  # (n, 8) float32, columns as ctf.CTF_COLUMNS
     half_set: np.ndarray  # (n,) uint8, 1 or 2
-    twin_id: np.ndarray  # (n,) int64, lowest id of the star file's rows that name the same image
+    twin_id: np.ndarray  # (n,) int64, lowest id of the star file's rows of the same image, by its name or its pixels
     pixel_size_ang: float
     box_px: int
     ctf_present: bool  # False: the CTF columns were ignored and ctf means 1 everywhere
@@ -120,6 +121,16 @@ def half_sets(table: RelionTable, particle_id: np.ndarray, twin: np.ndarray) -> 
                  else "they are kept in one half set")
         notes.append(f"{n_twins} rows name an image that another row names too; {where}.")
     return halves, notes
+
+
+def with_both_halves(half_set: np.ndarray, twin_id: np.ndarray) -> np.ndarray:
+    """Half sets ``(n,)`` that can be compared: drawn anew, by ``twin_id`` (n,), where those given are very uneven."""
+    smaller = min(float((half_set == half).mean()) for half in (1, 2))
+    if smaller >= LEAST_HALF_FRAC:
+        return half_set
+    print(f"half sets of the particles: {100 * smaller:.2g} % of these are in the smaller one, at least "
+          f"{100 * LEAST_HALF_FRAC:g} % is asked for: NOT USED, both halves are drawn anew", flush=True)
+    return drawn_half_sets(twin_id)
 
 
 def drawn_half_sets(particle_id: np.ndarray) -> np.ndarray:

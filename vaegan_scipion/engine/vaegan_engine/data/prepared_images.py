@@ -41,7 +41,7 @@ from ..contract.result_files import CACHE, read_json, read_npz
 from ..contract.settings import DataConfig
 from ..runtime.progress import progress_bar
 from . import image_preparation
-from .particles import ParticleTable, load_particles
+from .particles import ParticleTable, drawn_half_sets, load_particles
 from .stacks import read_images
 from .star_files import file_digest
 
@@ -83,7 +83,7 @@ class ParticleCache:
 
     @property
     def twin_id(self) -> np.ndarray:
-        """Of each row the lowest id of the rows that name the same image ``(n,)``; its own where that is not known."""
+        """Of each row the lowest id of the rows of the same image ``(n,)``; its own where that is not known."""
         return self.particle_id if self.twins is None else self.twins
 
     def digest(self) -> str:
@@ -194,7 +194,7 @@ def _build(data: DataConfig, table: ParticleTable, folder: Path, progress: bool)
     needed_bytes = len(table) * (2 * data.box_px ** 2 + table.ctf[0].nbytes + 9) + SPARE_BYTES
     with _whole_or_nothing(folder, needed_bytes) as parts:
         with open(parts[IMAGES_NPY], "wb") as stream:
-            notes, pixels = _write_images(stream, data, table, progress)
+            table, notes, pixels = _write_images(stream, data, table, progress)
             stream.flush()
             os.fsync(stream.fileno())
         with open(parts[TABLE_NPZ], "wb") as stream:
@@ -254,8 +254,8 @@ def _disk_full(folder: Path, needed_bytes: int, free_bytes: int) -> DataError:
 
 
 def _write_images(stream: BinaryIO, data: DataConfig, table: ParticleTable, progress: bool
-                  ) -> tuple[list[str], str]:
-    """Prepare all images; returns what to say about them, and their digest."""
+                  ) -> tuple[ParticleTable, list[str], str]:
+    """Prepare all images; the table as their pixels show it (``with_copies``), what to say of them, their digest."""
     n, box_px = len(table), data.box_px
     n_hot, fingerprint = np.zeros(n, np.int64), np.zeros(n, np.uint64)
     np.lib.format.write_array_header_1_0(
@@ -274,7 +274,20 @@ def _write_images(stream: BinaryIO, data: DataConfig, table: ParticleTable, prog
             stream.write(stored.tobytes())
             bar.update(len(images))
     _, first, group = np.unique(fingerprint, return_index=True, return_inverse=True)
-    return _image_notes(table, n_hot, first[group]), digest(fingerprint)
+    table = with_copies(table, group)
+    return table, _image_notes(table, n_hot, first[group]), digest(fingerprint)
+
+
+def with_copies(table: ParticleTable, group: np.ndarray) -> ParticleTable:
+    """The particles with images of one ``group`` (n,), pixel by pixel the same, as rows that name one image.
+
+    They have one ``twin_id``, and one half set where half sets were drawn; those that the star file states stay.
+    """
+    lowest = np.full(group.max() + 1, np.iinfo(np.int64).max)
+    np.minimum.at(lowest, group, table.twin_id)
+    drawn = bool((table.half_set == drawn_half_sets(table.twin_id)).all())
+    return replace(table, twin_id=lowest[group],
+                   half_set=drawn_half_sets(lowest[group]) if drawn else table.half_set)
 
 
 def _image_notes(table: ParticleTable, n_hot: np.ndarray, twin: np.ndarray) -> list[str]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from ..contract.errors import DataError
 from ..contract.settings import TrainRun
 from ..contract.symmetry import is_symmetric
+from ..data.particles import LEAST_HALF_FRAC
 from ..data.pose_table import PoseTable, read_poses
 from ..data.prepared_images import ParticleCache, digest
 from ..physics.fourier_band import Band, make_band
@@ -50,8 +51,9 @@ class PosedParticles:
         return torch.from_numpy(spread_rows(len(self), wanted)).to(self.rotations.device)
 
     def halves(self, wanted: int) -> tuple[Tensor, Tensor]:
-        """At most ``wanted`` rows of each half set; of every second image where there is one half set."""
-        half = self.half_set if len(np.unique(self.half_set)) == 2 else 1 + np.arange(len(self)) % 2
+        """At most ``wanted`` rows of each half set; of every second image where one half set has hardly any."""
+        smaller = min(float((self.half_set == half).mean()) for half in (1, 2))
+        half = self.half_set if smaller >= LEAST_HALF_FRAC else 1 + np.arange(len(self)) % 2
         first, second = (np.flatnonzero(half == k) for k in (1, 2))
         return tuple(torch.from_numpy(rows[spread_rows(len(rows), wanted)]).to(self.rotations.device)  # type: ignore[return-value]
                      for rows in (first, second))

@@ -46,11 +46,17 @@ def follow_motions(problem: Problem, assignment: Assignment, recorder: Recorder)
 def half_sets_of_all(problem: Problem, assignment: Assignment, twin_id: np.ndarray) -> np.ndarray:
     """Half sets ``(n,)`` that every state has both of: drawn anew where those given go with a state.
 
-    By ``twin_id`` (n,): rows that name one image have one, and go into one half.
+    By ``twin_id`` (n,): rows of one image have one, and go into one half, that of the first of them.
     """
-    parts, min_frac = smaller_halves(assignment, problem.half_set), problem.tuning.half_maps.min_half_frac
+    _, first, group = np.unique(twin_id, return_index=True, return_inverse=True)
+    half_set = problem.half_set[first[group]]
+    n_moved = int((half_set != problem.half_set).sum())
+    if n_moved:
+        print(f"half sets of the particles: {n_moved} that have the image of another one are taken into that one's "
+              "half set, or both halves would share its noise", flush=True)
+    parts, min_frac = smaller_halves(assignment, half_set), problem.tuning.half_maps.min_half_frac
     if parts.min() >= min_frac:
-        return problem.half_set
+        return half_set if n_moved else problem.half_set
     print(f"half sets of the particles: state {int(parts.argmin()) + 1} has {100 * parts.min():.1f} % of its images in "
           f"the smaller one, at least {100 * min_frac:g} % is asked for: NOT USED, both halves are drawn anew "
           "for all states", flush=True)
