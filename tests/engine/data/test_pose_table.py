@@ -6,6 +6,7 @@ from vaegan_engine.contract.errors import DataError
 from vaegan_engine.contract.record import write_record
 from vaegan_engine.contract.records import Shells, StatesSummary
 from vaegan_engine.contract.settings import DataConfig
+from vaegan_engine.contract.status import update_status
 from vaegan_engine.data.pose_table import read_poses
 
 HEAD = ["particle_id", "label", "rot_deg", "tilt_deg", "psi_deg", "shift_x_ang", "shift_y_ang", "contrast"]
@@ -23,6 +24,17 @@ def test_rows_are_joined_by_particle_id_and_junk_is_left_out(tmp_path):
     assert rows.tolist() == [2, 4] and table.particle_id[here].tolist() == [5, 7]
     assert table.angles_deg[here].tolist() == [[1, 2, 3], [10, 20, 30]]
     assert table.shifts_ang[here].tolist() == [[4, 5], [1, 2]] and table.contrast[here].tolist() == [1, 1.5]
+
+
+def test_poses_of_a_run_that_was_begun_again_are_refused(tmp_path):
+    """Until it is finished, what lies there is of the run before, which may have had other settings."""
+    data = write(tmp_path, [[1, 0, 1, 2, 3, 4, 5, 1]])
+    for state in ("running", "stopped", "failed"):
+        update_status(tmp_path, state=state)
+        with pytest.raises(DataError, match=f"its run is {state}, so poses that lie there are of a run before it"):
+            read_poses(data)
+    update_status(tmp_path, state="finished")
+    assert len(read_poses(data).particle_id) == 1
 
 
 @pytest.mark.parametrize(("rows", "head", "word"), [

@@ -230,6 +230,17 @@ def test_without_repeats_there_is_no_verdict(tmp_path, rng):
     assert details.stability is None
 
 
+@pytest.mark.usefixtures("fake_model")
+def test_clusters_of_a_run_before_do_not_stand_beside_other_settings(tmp_path, rng, monkeypatch):
+    """One that ends in the middle leaves none: run.json would say that they are of another embedding."""
+    folder, out = write_embedding(tmp_path / "emb", rng.normal(size=(17, 3))), tmp_path / "clu"
+    cluster.run_cluster(ClusterRun(embedding_dir=str(folder), stability_repeats=0), out)
+    monkeypatch.setattr(cluster, "most_typical", lambda *args: (_ for _ in ()).throw(MemoryError))
+    with pytest.raises(MemoryError):
+        cluster.run_cluster(ClusterRun(embedding_dir=str(folder), stability_repeats=0, n_neighbors=5), out)
+    assert not [name for name in ("clusters.csv", "clusters.json", "clustering.json") if (out / name).exists()]
+
+
 @pytest.mark.parametrize(("changes", "kind", "words"), [
     ({"method": "kmeans", "n_clusters": 18}, DataError, "n_clusters is 18, the embedding has 17"),
     ({"method": "gmm", "n_clusters": 0}, ConfigError, "n_clusters is 0"),

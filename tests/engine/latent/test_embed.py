@@ -74,3 +74,14 @@ def test_latents_that_are_not_finite_are_refused(tmp_path, trained):
     with pytest.raises(DataError, match="z of particle 1 is not finite"):
         embed.run_embed(EmbedRun(run_dir=str(tmp_path / "run")), tmp_path / "emb")
     assert not (tmp_path / "emb" / result_files.LATENTS_NPZ).exists()
+
+
+@pytest.mark.usefixtures("trained")
+def test_latents_of_a_run_before_do_not_stand_beside_other_settings(tmp_path, monkeypatch):
+    """One that ends in the middle leaves none: run.json would say that they are of other particles."""
+    embed.run_embed(EmbedRun(run_dir=str(tmp_path / "run")), tmp_path / "emb")
+    monkeypatch.setattr(embed, "latents_of", lambda *args: (_ for _ in ()).throw(MemoryError))
+    with pytest.raises(MemoryError):
+        embed.run_embed(EmbedRun(run_dir=str(tmp_path / "run"), batch_size=2), tmp_path / "emb")
+    assert not (tmp_path / "emb" / result_files.LATENTS_NPZ).exists()
+    assert read_status(tmp_path / "emb").state == "running"

@@ -9,6 +9,7 @@ import pytest
 import torch
 from made_records import landscape
 from refine_particles import blobs, problem_of, recorder_of, simulated
+from vaegan_engine.reconstruction.images import Images
 from vaegan_engine.reconstruction.pose_refinement import small_rotations
 from vaegan_engine.refine.rounds import rounds
 from vaegan_engine.refine.rounds.landscape import find_landscape, leaves
@@ -110,3 +111,14 @@ def test_a_state_without_a_group_that_is_large_enough_keeps_its_images(monkeypat
     assert landscapes == [landscape()]
     assert len(found) == 1 and len(found[0].state.rows) == 60
     assert not outside.any()
+
+
+def test_groups_below_the_smallest_share_are_told(capsys):
+    """2 % of 10,000 particles stand apart, 3 % are asked of a state: no state, and a warning says why."""
+    images = Images(np.zeros((10_000, 16, 16), np.float32), np.zeros((10_000, 8), np.float32), 5.0,
+                    torch.device("cpu"))
+    for min_state, told in ((300, True), (150, False)):
+        rounds.say_small(landscape(2, sizes=[9800, 200]), problem_of(images, min_state))
+        assert ("groups of 200 particles stand apart" in capsys.readouterr().out) is told
+    rounds.say_small(landscape(2, sizes=[9980, 20]), problem_of(images, 300))  # too few whatever is asked
+    assert not capsys.readouterr().out

@@ -123,6 +123,14 @@ COUNTERPART_MRCS = "counterpart.mrcs"
 PathLike = Union[str, Path]
 
 
+def forget(folder: PathLike, *names: str) -> None:
+    """Take away what a run before has left, when one with other settings (``run.json``) begins in its folder."""
+    for name in names:
+        path = Path(folder) / name
+        if path.exists():
+            path.unlink()
+
+
 def write_json(path: PathLike, values: Any) -> None:
     """Write JSON atomically. NaN is refused: it is not JSON."""
     path = Path(path)

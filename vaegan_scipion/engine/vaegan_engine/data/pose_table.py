@@ -16,6 +16,7 @@ from ..contract.labels import UNASSIGNED
 from ..contract.record import read_record
 from ..contract.records import StatesSummary
 from ..contract.settings import DataConfig
+from ..contract.status import read_status
 from ..contract.symmetry import NO_SYMMETRY, group_name
 from .particles import particle_ids
 from .run_images import check_row_ids
@@ -52,10 +53,22 @@ class PoseTable:
 def read_poses(data: DataConfig) -> PoseTable:
     """Poses that the settings name. Raises DataError."""
     if not data.input_poses:
+        check_finished(Path(data.poses_dir))
         check_row_ids(data.poses_dir, data.particles)
     table = _star_poses(Path(data.particles)) if data.input_poses else _folder_poses(Path(data.poses_dir))
     _check_values(table, data.particles if data.input_poses else data.poses_dir)
     return table
+
+
+def check_finished(folder: Path) -> None:
+    """Refuse a folder whose command was begun again and has not finished: its poses are of the run before.
+
+    Raises DataError.
+    """
+    state = read_status(folder).state
+    if state not in (None, "finished"):
+        raise DataError(f"{folder}: its run is {state}, so poses that lie there are of a run before it.",
+                        "Let it finish (continue it with --resume), then take its poses.")
 
 
 def _check_values(table: PoseTable, where: str) -> None:
@@ -77,6 +90,7 @@ def read_plane_poses(data: DataConfig) -> PoseTable:
     if not (folder / result_files.CLASSES2D_JSON).exists():
         raise DataError(f"{folder}: it has no {result_files.CLASSES2D_JSON}; a 2D training takes poses in the plane.",
                         "Give a finished results folder of classes2d, or use train3d.")
+    check_finished(folder)
     check_row_ids(data.poses_dir, data.particles)
     path = folder / result_files.PARTICLES_CSV
     try:

@@ -34,7 +34,9 @@ def run_embed(run: EmbedRun, out_dir: Path) -> None:
     if trained.run.model.homogeneous:
         raise no_encoder(run.run_dir)
     cache = particles_of(run, trained, out_dir)
+    result_files.forget(out_dir, result_files.LATENTS_NPZ)
     run_json.write_run(run, out_dir / result_files.RUN_JSON)
+    update_status(out_dir, state="running", command=run.command, error=None)
     latents = latents_of(run, trained, cache)
     z = latents["z"]
     result_files.write_npz(out_dir / result_files.LATENTS_NPZ, **latents)

@@ -204,11 +204,21 @@ def split_states(this: Round, states: list[State], aside: np.ndarray) -> Split:
         landscapes.append(shown.summary())
         this.recorder.note(stage="landscape", state=parent, **to_json(landscapes[-1]))
         print(f"  landscape of {len(state.rows)} particles: {wording.landscape_text(landscapes[-1])}", flush=True)
+        say_small(landscapes[-1], problem)
         own = leaves(shown, parent, settled, problem)
         if own:
             outside[state.rows[shown.label < 0]] = True
         all_leaves += own or [Leaf(parent, settled)]  # no group is large enough: the state stays, whole
     return sorted(all_leaves, key=lambda leaf: -len(leaf.state.rows)), outside, landscapes
+
+
+def say_small(landscape: LandscapeNumbers, problem: Problem) -> None:
+    """Groups that stand apart, and are no states because of ``smallest_frac`` alone: another setting shows them."""
+    small = [size for size in landscape.sizes if problem.tuning.min_state <= size < problem.min_state]
+    if small:
+        print(f"warning: groups of {', '.join(map(str, small))} particles stand apart and are no states: these have at "
+              f"least {problem.min_state} (smallest_frac {problem.settings.smallest_frac:g}); give a smaller "
+              "smallest_frac to keep them", flush=True)
 
 
 def taken_over(this: Round, before: Assignment, all_leaves: list[Leaf]) -> Assignment:
