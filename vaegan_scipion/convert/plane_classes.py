@@ -7,7 +7,7 @@ from pyworkflow.object import Boolean, Float, Integer
 
 from ..engine.vaegan_engine.contract import result_files
 from ..engine_run import result_file
-from .poses import rotation_z
+from .poses import no_column, rotation_z
 
 
 class PlanePose(NamedTuple):
@@ -26,11 +26,14 @@ class PlanePose(NamedTuple):
 
 def read_plane_poses(folder: str) -> Dict[int, PlanePose]:
     """Particle id -> pose, by `particles.csv` of a classes2d folder. Raises EngineError."""
-    rows = result_files.read_csv(result_file(folder, result_files.PARTICLES_CSV))
-    return {int(row["particle_id"]): PlanePose(
-        int(row["label"]), bool(int(row["junk"])), *(float(row[name]) for name in (
-            "probability", "psi_deg", "shift_x_ang", "shift_y_ang", "contrast", "gain")), int(row["half_set"]))
-        for row in rows}
+    path = result_file(folder, result_files.PARTICLES_CSV)
+    try:
+        return {int(row["particle_id"]): PlanePose(
+            int(row["label"]), bool(int(row["junk"])), *(float(row[name]) for name in (
+                "probability", "psi_deg", "shift_x_ang", "shift_y_ang", "contrast", "gain")), int(row["half_set"]))
+            for row in result_files.read_csv(path)}
+    except KeyError as error:
+        raise no_column(path, error) from error
 
 
 def plane_matrix(pose: PlanePose, sampling_rate_ang: float) -> np.ndarray:

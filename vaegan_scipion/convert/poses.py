@@ -30,8 +30,13 @@ def read_poses(folder: str) -> Dict[int, Pose]:
     try:
         return {int(row["particle_id"]): _pose(row) for row in result_files.read_csv(path)}
     except KeyError as error:
-        raise EngineError(f"{path}: it has no column {error}; an engine of another release wrote it. Run the states "
-                          "again with Restart.") from error
+        raise no_column(path, error) from error
+
+
+def no_column(path: Any, error: KeyError) -> EngineError:
+    """What is wrong with a table that lacks the column that a reader asked for."""
+    return EngineError(f"{path}: it has no column {error}; an engine of another release wrote it. Run that protocol "
+                       "again with Restart.")
 
 
 def _pose(row: Dict[str, str]) -> Pose:

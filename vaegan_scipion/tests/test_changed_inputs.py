@@ -1,17 +1,22 @@
 """Runs whose inputs changed since: particles that were disabled, clusters that were made anew, particles given anew."""
 import os
 import sqlite3
+import time
 import unittest
 from contextlib import closing
 from importlib.util import find_spec
+from pathlib import Path
 
 from emtable import Table
 
 from vaegan_scipion.convert.to_engine import relion_groups
 from vaegan_scipion.engine.vaegan_engine.contract import result_files
 from vaegan_scipion.engine.vaegan_engine.contract.status import update_status
+from vaegan_scipion.engine_run import EngineError
 from vaegan_scipion.protocols import (
+    VaeganProtClasses2D,
     VaeganProtCluster,
+    VaeganProtEvaluate,
     VaeganProtFullres,
     VaeganProtSelect,
     VaeganProtStates,
@@ -20,7 +25,7 @@ from vaegan_scipion.protocols import (
 )
 from vaegan_scipion.protocols.protocol_base import validate_particles
 from vaegan_scipion.tests.phantom import ENABLED_IDS, OTHER_OPTICS_IDS, ProjectTest, import_phantom
-from vaegan_scipion.viewers import VaeganClusterViewer
+from vaegan_scipion.viewers import VaeganClusterViewer, VaeganEvaluateViewer, VaeganTraverseViewer
 
 DARK = "the centre is brighter than the rest"
 
@@ -48,7 +53,7 @@ class TestChangedInputs(ProjectTest):
 
     def test_strips_of_clusters_that_were_made_anew_are_not_shown(self):
         clustering = self.make(VaeganProtCluster, inputTraining=self.training, nNeighbors=5)
-        self.make(VaeganProtTraverse, inputClusters=clustering)
+        traversal = self.make(VaeganProtTraverse, inputClusters=clustering)
         viewer = VaeganClusterViewer(project=self.proj, protocol=clustering)
         viewer.setProtocol(clustering)
         self.assertTrue(viewer._strips())
@@ -56,6 +61,27 @@ class TestChangedInputs(ProjectTest):
         found = os.stat(table)
         os.utime(table, ns=(found.st_atime_ns, found.st_mtime_ns + 3600 * 10 ** 9))
         self.assertFalse(viewer._strips())
+        own = VaeganTraverseViewer(project=self.proj, protocol=traversal)  # nor in the traversal's own report
+        own.setProtocol(traversal)
+        self.assertIn("were made anew after", own._report()[0].getMessage())
+
+    def test_labels_of_classes_that_were_made_anew_are_not_shown(self):
+        classes = self.make(VaeganProtClasses2D, boxPx=16, inputParticles=self.particles)
+        compared = self.make(VaeganProtEvaluate, inputClusters=classes, inputClasses=(classes, "outputClasses"))
+        viewer = VaeganEvaluateViewer(project=self.proj, protocol=compared)
+        viewer.setProtocol(compared)
+        self.assertFalse(hasattr(viewer._maps()[0], "getMessage"))
+        table = os.path.join(classes.getClassesDir(), result_files.CLUSTERS_CSV)
+        os.utime(table, (time.time() + 3600,) * 2)
+        for show in (viewer._maps, viewer._report):
+            self.assertIn("were made anew after", show()[0].getMessage())
+
+    def test_a_table_of_another_release_is_named(self):
+        classes = self.make(VaeganProtClasses2D, boxPx=16, inputParticles=self.particles)
+        table = Path(classes.getClassesDir(), result_files.PARTICLES_CSV)
+        table.write_text(table.read_text().replace(",gain,", ",older,"))
+        with self.assertRaisesRegex(EngineError, "particles.csv: it has no column 'gain'"):
+            classes.readAlignments(1.0)
 
     def test_clusters_that_are_older_than_their_training_are_not_traversed(self):
         training = self.make(VaeganProtTrain3D, boxPx=16, inputParticles=self.particles)

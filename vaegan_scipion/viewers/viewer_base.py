@@ -138,6 +138,13 @@ class VaeganViewer(VaeganNamed, ProtocolViewer):
             return [self.errorMessage(f"This run has no {output_name}.", "Nothing to show")]
         return list(MDViewer(project=self.getProject(), protocol=self.protocol)._visualize(output))
 
+    def older_message(self, run: Any, about: Any) -> List[Any]:
+        """A message where a traversal or an evaluation is of groups that were made anew since; else nothing."""
+        if run is None or about is None or not is_older(run, about):
+            return []
+        return [self.errorMessage(f"The groups of '{about.getRunName()}' were made anew after '{run.getRunName()}', "
+                                  "and have other numbers now. Run that one again.", "Nothing to show")]
+
     def report_view(self, clustering: Any, **runs: Any) -> List[Any]:
         """The HTML report in the browser, kept in the viewed run; a message when it cannot be made.
 
@@ -146,6 +153,10 @@ class VaeganViewer(VaeganNamed, ProtocolViewer):
         Of states or classes that are viewed, the evaluation is that of these.
         """
         viewed = runs.get("states") or runs.get("classes") or clustering
+        refused = (self.older_message(runs.get("traversal"), clustering)
+                   or self.older_message(runs.get("evaluation"), viewed))
+        if refused:
+            return refused
         at_poses_of = clustering.getStates() if clustering is not None else None
         if runs.get("states") is None and at_poses_of is not None and at_poses_of.isFinished():
             runs["states"] = at_poses_of

@@ -89,6 +89,9 @@ class VaeganEvaluateViewer(VaeganViewer):
     def _averages(self, found: Dict[int, Majority]) -> List[Any]:
         """Class averages with the label of most of their particles, the purest first."""
         classes = self.protocol.inputClusters.get()
+        refused = self.older_message(self.protocol, classes)
+        if refused:
+            return refused
         rows = sorted((row for row in classes.readClassRows() if row.label in found),
                       key=lambda row: -found[row.label].purity)
         titles = [f"{row.label + 1}: {100 * found[row.label].purity:.0f} % {found[row.label].label}" for row in rows]

@@ -7,15 +7,16 @@ import pytest
 from fake_run import BOX_PX, FakeTrained, align_nothing, write_clusters, write_truth
 from made_records import state_row, states_summary
 from test_page import read
-from vaegan_engine.contract import result_files
+from vaegan_engine.contract import result_files, run_json
 from vaegan_engine.contract.analysis_records import Classes2dSummary
 from vaegan_engine.contract.errors import ConfigError
 from vaegan_engine.contract.map_records import PlaneFigures
 from vaegan_engine.contract.record import write_record, write_records
 from vaegan_engine.contract.records import ClusterRow, Evaluation
-from vaegan_engine.contract.settings import ComputeConfig, EvaluateRun, ReportRun
+from vaegan_engine.contract.settings import ComputeConfig, EvaluateRun, ReportRun, StatesRun
 from vaegan_engine.contract.status import update_status
 from vaegan_engine.data.mrc_files import read_map, write_map, write_stack
+from vaegan_engine.data.particle_tables import groups_in
 from vaegan_engine.evaluation.truth import evaluate
 from vaegan_engine.report import page, report
 from vaegan_engine.report.evaluation_section import evaluated
@@ -84,10 +85,21 @@ def test_an_evaluation_alone_has_a_page_and_says_what_it_is_of(tmp_path, of_stat
     alone = ReportRun(evaluation_dir=of_states.evaluation_dir)
     _, text = read(page.write_report(alone, tmp_path / "alone.html"))
     assert "Evaluation 2 states against 2 labels, 2 maps against references" in text and "state 2 0 50" in text
+    assert "Evaluation setting value default" in text
     report.run_report(alone, tmp_path / "folder")
     assert (tmp_path / "folder" / result_files.REPORT_HTML).exists()
     with pytest.raises(ConfigError, match="or evaluation_dir alone"):
         page.write_report(replace(alone, traverse_dir="x"), tmp_path / "alone.html")
+
+
+def test_what_groups_are_is_read_from_their_rows(tmp_path, asked):
+    folder = tmp_path / "groups"
+    assert groups_in(folder) == "clusters"
+    row = ClusterRow(0, 1, 1.0, [], "a.mrcs", 0, in_plane=PlaneFigures("", 0, 4.5, [1.0], 2.0, 12.3, 20.0))
+    write_records(folder / result_files.CLUSTERS_JSON, [row])
+    assert groups_in(folder) == "classes"
+    write_records(folder / result_files.CLUSTERS_JSON, [state_row(0, 1, 1.0)])
+    assert groups_in(folder) == "states"
 
 
 def test_an_older_file_is_of_what_lies_beside_it(tmp_path, of_states):
@@ -99,6 +111,14 @@ def test_an_older_file_is_of_what_lies_beside_it(tmp_path, of_states):
     assert "state 2 0 50" in text and "reference, surface" not in text
     assert evaluated(ReportRun(evaluation_dir=of_states.evaluation_dir))[1] == "clusters"
     assert evaluated(ReportRun(evaluation_dir=of_states.evaluation_dir, classes_dir="x"))[1] == "classes"
+
+
+def test_an_evaluation_in_the_folder_of_the_states_is_shown_with_their_settings_once(tmp_path, asked, of_states):
+    run_json.write_run(StatesRun(), tmp_path / "groups" / result_files.RUN_JSON)
+    evaluate.run_evaluate(asked, None)
+    _, text = read(page.write_report(replace(of_states, evaluation_dir=of_states.states_dir), tmp_path / "report.html"))
+    assert "Against what is known: 2 states found" in text
+    assert "States setting value default" in text and "Evaluation setting value default" not in text
 
 
 def test_classes_in_the_plane_are_shown_with_their_labels(tmp_path, asked):

@@ -4,6 +4,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -97,6 +98,14 @@ def read_clusters(clusters_dir: str | Path) -> Clusters:
 def read_cluster_rows(clusters_dir: str | Path) -> list[ClusterRow]:
     """Rows of ``clusters.json``. Raises DataError."""
     return read_records(ClusterRow, Path(clusters_dir) / result_files.CLUSTERS_JSON, "cluster or states")
+
+
+def groups_in(clusters_dir: str | Path) -> Literal["clusters", "states", "classes"]:
+    """What the groups of a results folder are, by its ``clusters.json``. Raises DataError."""
+    rows = read_cluster_rows(clusters_dir)
+    if any(row.state is not None for row in rows):
+        return "states"
+    return "classes" if any(row.in_plane is not None for row in rows) else "clusters"
 
 
 def latents_of_clusters(clusters_dir: str | Path) -> tuple[Clusters, Latents]:

@@ -5,10 +5,10 @@ from itertools import takewhile
 from pathlib import Path
 
 from ..contract.analysis_records import ConsensusSummary
-from ..contract.labels import CLUSTERS, STATES
+from ..contract.labels import GROUPS
 from ..contract.record import read_record
 from ..contract.result_files import CONSENSUS_JSON, read_picture
-from ..data.particle_tables import read_cluster_rows
+from ..data.particle_tables import groups_in, read_cluster_rows
 from . import pictures
 from .html import Section, table
 
@@ -29,7 +29,7 @@ def run_names(folders: list[str]) -> list[str]:
 def consensus_section(folder: str) -> Section:
     """How often each group came back, how far the runs agree, and the maps of the run whose groups they are."""
     made, rows = read_consensus(folder), {row.label: row for row in read_cluster_rows(folder)}
-    naming = STATES if any(row.state is not None for row in rows.values()) else CLUSTERS
+    naming = GROUPS[groups_in(folder)]
     n_runs, names = len(made.runs), run_names([run.folder for run in made.runs])
     body = ('<p class="note">Groups are matched by the particles that they share. Overlap: particles in common over '
             "those in either (Jaccard), the mean over the other runs; from 0.75 on a group is taken to be stable "

@@ -24,7 +24,7 @@ from ..contract.record import read_record
 from ..contract.records import Clustering, ClusterRow, HalvesRow
 from ..contract.result_files import read_picture
 from ..contract.setting import Described, described
-from ..contract.settings import ClusterRun, ReportRun
+from ..contract.settings import ClusterRun, EvaluateRun, ReportRun
 from ..contract.status import Status
 from ..data.particle_tables import Clusters, read_cluster_rows, read_clusters
 from ..evaluation.checks.halves import fsc_of
@@ -343,7 +343,9 @@ def settings_section(run: ReportRun, status: Status) -> Section:
     for name, heading in [*STAGES, ("embedding_dir", "Embedding")]:
         folder = embedding_of(run) if name == "embedding_dir" else getattr(run, name)
         if folder and (Path(folder) / result_files.RUN_JSON).exists():
-            body += settings_table(heading, run_json.read_run(Path(folder) / result_files.RUN_JSON))
+            stored = run_json.read_run(Path(folder) / result_files.RUN_JSON)
+            if name != "evaluation_dir" or isinstance(stored, EvaluateRun):  # it may lie in the clusters' own folder
+                body += settings_table(heading, stored)
     return Section("settings", "Settings and versions", body)
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -26,7 +26,7 @@ from ...contract.setting import check_settings
 from ...contract.settings import EvaluateRun
 from ...contract.status import update_status
 from ...data.mrc_files import read_map, write_map
-from ...data.particle_tables import JUNK, Truth, read_cluster_rows, read_clusters, read_truth, rows_of
+from ...data.particle_tables import JUNK, Truth, groups_in, read_cluster_rows, read_clusters, read_truth, rows_of
 from ...physics.map_alignment import AlignedMap, align_map, likest_copy, move_map
 from ...physics.map_comparison import compare
 from ...physics.masked_fsc import mask_of_map
@@ -56,7 +56,7 @@ def run_evaluate(run: EvaluateRun, out_dir: Path | None) -> Evaluation:
     errors = pose_errors(Path(run.clusters_dir), Path(run.truth_csv), group_of(run.symmetry)) if run.truth_csv else {}
     evaluation = Evaluation(evaluate_maps(run, labels, out_dir), labels,
                             pose_errors=[PoseError(label, error) for label, error in errors.items()],
-                            groups=groups_of(read_cluster_rows(run.clusters_dir)))
+                            groups=groups_in(run.clusters_dir))
     if run.ceiling_json and labels is not None:
         ceiling = read_ceiling(run.ceiling_json)
         evaluation = replace(evaluation, ceiling=ceiling, nmi_of_ceiling=labels.nmi / max(ceiling.nmi, 1e-12))
@@ -66,13 +66,6 @@ def run_evaluate(run: EvaluateRun, out_dir: Path | None) -> Evaluation:
         update_status(out_dir, state="finished", command="evaluate", error=None)
     report(evaluation)
     return evaluation
-
-
-def groups_of(rows: list[ClusterRow]) -> Literal["clusters", "states", "classes"]:
-    """What the rows of a ``clusters.json`` are."""
-    if any(row.state is not None for row in rows):
-        return "states"
-    return "classes" if any(row.in_plane is not None for row in rows) else "clusters"
 
 
 def evaluate_labels(run: EvaluateRun, truth: Truth) -> LabelScores:
