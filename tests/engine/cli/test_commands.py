@@ -167,3 +167,19 @@ def test_a_gpu_without_memory_is_said_in_one_sentence(tmp_path, monkeypatch, cap
     assert main.main(["states", "--particles", "a.star", "--out", str(tmp_path)]) == EXIT_OUT_OF_MEMORY
     assert "The GPU ran out of memory (CUDA out of memory" in capsys.readouterr().err
     assert read_status(tmp_path).state == "failed" and read_status(tmp_path).error.code == EXIT_OUT_OF_MEMORY
+
+
+@pytest.mark.parametrize("error", [
+    MemoryError("Unable to allocate 40.0 GiB for an array"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:119] err == 0. DefaultCPUAllocator: can't allocate memory: you tried "
+                 "to allocate 42949672960 bytes.")])
+def test_a_machine_without_memory_is_said_in_one_sentence(tmp_path, monkeypatch, capsys, error):
+    def full(*_):
+        raise error
+
+    monkeypatch.setattr(main, "run_command", full)
+    update_status(tmp_path, state="running")
+    assert main.main(["states", "--particles", "a.star", "--out", str(tmp_path)]) == EXIT_OUT_OF_MEMORY
+    said = capsys.readouterr().err
+    assert "This machine, or the queue, has not enough memory" in said and "allocate 4" in said
+    assert read_status(tmp_path).error.code == EXIT_OUT_OF_MEMORY

@@ -160,7 +160,11 @@ def main(argv: Sequence[str]) -> int:
     except OSError as error:
         return ended_by(args, DataError(f"{error.filename or 'a file'}: {error.strerror or error}.",
                                         "Give files and folders that can be read and written, with disk space left."))
+    except MemoryError as error:  # NumPy's; torch's is a plain RuntimeError
+        return ended_by(args, memory_full(error))
     except RuntimeError as error:
+        if "can't allocate memory" in str(error):
+            return ended_by(args, memory_full(error))
         if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not loaded by every command
             raise
         return ended_by(args, OutOfMemoryError(f"The GPU ran out of memory ({error}).",
@@ -168,6 +172,14 @@ def main(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return EXIT_SIGINT
     return EXIT_DONE
+
+
+def memory_full(error: Exception) -> OutOfMemoryError:
+    """This machine's memory, or what a queue or container allows of it, is not enough."""
+    what = (str(error).splitlines() or ["no more is given"])[0]
+    return OutOfMemoryError(f"This machine, or the queue, has not enough memory ({what}).",
+                            "Ask for more memory, use a smaller box or fewer particles; what can be continued goes on "
+                            "with --resume.")
 
 
 def starts_others(args: argparse.Namespace) -> bool:

@@ -16,6 +16,7 @@ def radius_frac(data: DataConfig, diameter_ang: float) -> float:
     assert about.low is not None and about.high is not None
     if not about.low <= frac <= about.high:
         low, high = (number_text(round(2 * limit * kept_ang, 1)) for limit in (about.low, about.high))
+        part = "less" if frac < about.low else "more"
         raise ConfigError(f"particle_diameter_ang is {diameter_ang:g}; the kept part of the box is "
-                          f"{kept_ang:.1f} A wide.", f"Use {low} to {high} A, or keep more of the box (crop_frac).")
+                          f"{kept_ang:.1f} A wide.", f"Use {low} to {high} A, or keep {part} of the box (crop_frac).")
     return frac
