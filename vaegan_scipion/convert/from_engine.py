@@ -17,6 +17,7 @@ from ..engine.vaegan_engine.contract import result_files
 from ..engine.vaegan_engine.contract.answer import Crossing, crossing
 from ..engine.vaegan_engine.contract.labels import UNASSIGNED, cluster_name
 from ..engine.vaegan_engine.contract.result_files import read_picture
+from ..engine.vaegan_engine.contract.status import read_status
 from ..engine_run import EngineError, result_file
 
 HALF_SET_ATTRIBUTE = "_rlnRandomSubset"
@@ -168,6 +169,9 @@ def fill_flexible(flexible: Any, particles: Any, clusters: Clusters, latents: La
     flexible.copyAttributes(particles, "_coordsPointer")
     flexible.setFlexInfo(FlexInfo(PROGRAM_NAME))
     flexible.getFlexInfo().setAttr("_vaeganRun", run_dir)
+    networks = read_status(run_dir).networks
+    if networks is not None:  # trainings of before they were named have none
+        flexible.getFlexInfo().setAttr("_vaeganNetworks", networks)
     item, source = ParticleFlex(progName=PROGRAM_NAME), None
     item._vaeganLabel, item._vaeganProbability = Integer(), Float()
     if latents.std is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from emtable import Table
 
+from vaegan_scipion.annotate_space import getAnnotateSpaceArguments
 from vaegan_scipion.convert.to_engine import relion_groups
 from vaegan_scipion.engine.vaegan_engine.contract import result_files
 from vaegan_scipion.engine.vaegan_engine.contract.status import update_status
@@ -90,6 +91,13 @@ class TestChangedInputs(ProjectTest):
         self.assertEqual(run._validate(), [])
         for folder, networks in ((clustering.getClustersDir(), "of then"), (training.getRunDir(), "of now")):
             update_status(folder, networks=networks)
+        self.assertIn("--run_dir", getAnnotateSpaceArguments(clustering.outputParticles))  # older ones do not say
+        later = self.make(VaeganProtCluster, inputTraining=training, nNeighbors=5)
+        later = self.proj.getProtocol(later.getObjId(), fromRuns=False).outputParticles  # as it was stored
+        self.assertIn("--run_dir", getAnnotateSpaceArguments(later))
+        update_status(training.getRunDir(), networks="of later")
+        with self.assertRaisesRegex(ValueError, "was trained on or anew since these latent vectors"):
+            getAnnotateSpaceArguments(later)
         said = " ".join(run._validate())
         for words in (clustering.getRunName(), training.getRunName(), "Run embed and cluster again first."):
             self.assertIn(words, said)
