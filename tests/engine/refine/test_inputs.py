@@ -49,7 +49,7 @@ def test_the_circle_has_the_diameter_in_ang(star, tmp_path, crop_frac):
     ({"run_dir": "/training"}, "particles is given beside run_dir /training"),
     ({"run_dir": "/training", "data": DataConfig(phase_flipped=True)}, "phase_flipped is given beside run_dir"),
     ({"run_dir": "/training", "data": DataConfig(), "particle_diameter_ang": 80.0}, "particle_diameter_ang is given"),
-    ({"particle_diameter_ang": 9000.0}, r"particle_diameter_ang is 9000; the kept part .* A wide\. Use .*, or keep more"),
+    ({"particle_diameter_ang": 9000.0}, r"particle_diameter_ang is 9000; the kept part .*wide\. Use .*, or keep more"),
     ({"particle_diameter_ang": 2.0}, "particle_diameter_ang is 2; the kept part .*, or keep less of the box"),
     ({"data": DataConfig(particles="p.star", poses_dir="/states")}, r"poses_dir is /states\. Leave it empty"),
     ({"clusters_dir": "/c", "data": DataConfig(particles="p.star", input_poses=True)}, "there is no start from maps"),

@@ -259,6 +259,23 @@ def test_what_is_compared_lies_where_the_looks_leave_it(tmp_path, monkeypatch):
     assert rivals[0] == [] and [part.device.type for part in rivals[1]] == ["cpu"]
 
 
+def test_images_of_several_rows_are_seen_or_held_out_as_one():
+    """A copy of an image that is held out shows its noise: noise alone would be explained."""
+    images = Images(np.zeros((600, 16, 16), np.float32), np.zeros((600, 8), np.float32), 5.0, torch.device("cpu"))
+    plain, twice, often = (replace(problem_of(images), twin_id=twin_id) for twin_id in (
+        None, np.arange(600) % 300, np.arange(600) % 20))
+    trial = ab_initio.trial_of(plain)
+    np.testing.assert_array_equal(trial.seen, np.setdiff1d(np.arange(600), trial.held))
+    assert len(trial.held) == 60
+    for problem, n_held, n_seen in ((twice, 30, 540), (often, 2, 540)):
+        trial = ab_initio.trial_of(problem)
+        assert len(trial.held) == n_held and len(trial.seen) == n_seen
+        assert not np.isin(problem.twin_id[trial.seen], problem.twin_id[trial.held]).any()
+    part = twice.part(np.arange(250, 350))
+    np.testing.assert_array_equal(part.first_of_same, np.arange(100))
+    np.testing.assert_array_equal(twice.part(np.array([5, 305, 7])).first_of_same, [0, 0, 2])
+
+
 @pytest.mark.parametrize(("n", "batch"), [(100, 48), (400, 100), (5000, 128)])
 def test_few_images_make_smaller_batches(n, batch):
     images = Images(np.zeros((n, 24, 24), np.float32), np.zeros((n, 7), np.float32), PIXEL_SIZE_ANG, CPU)

@@ -46,6 +46,7 @@ class Problem:
     max_shift_px: float  # from the centre, along x and y
     tuning: RefineTuning = TUNING
     poses: GivenPoses | None = None  # where they are given, they are refined and not searched
+    twin_id: np.ndarray | None = None  # (n,) one of the rows of one image; None: no image has two
 
     def __len__(self) -> int:
         return len(self.images)
@@ -75,6 +76,14 @@ class Problem:
         """Where everything is computed."""
         return self.images.device
 
+    @property
+    def first_of_same(self) -> np.ndarray:
+        """Of every image the first row ``(n,)`` that has it: its own, where no image has two."""
+        if self.twin_id is None:
+            return np.arange(len(self))
+        _, first, group = np.unique(self.twin_id, return_index=True, return_inverse=True)
+        return np.asarray(first[group])
+
     def pose_grid(self, radius: float) -> PoseGrid:
         """The poses that a search within ``radius`` shells tries."""
         return PoseGrid(radius, self.tuning.search.n_rotations, self.max_shift_px)
@@ -91,7 +100,8 @@ class Problem:
     def part(self, rows: np.ndarray) -> Problem:
         """Some of the images, in memory."""
         return replace(self, images=self.images.part(rows), half_set=self.half_set[rows],
-                       poses=None if self.poses is None else self.poses.part(rows))
+                       poses=None if self.poses is None else self.poses.part(rows),
+                       twin_id=None if self.twin_id is None else self.twin_id[rows])
 
 
 @dataclass(frozen=True)

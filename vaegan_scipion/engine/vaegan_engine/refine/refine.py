@@ -147,7 +147,8 @@ def problem_of(run: StatesRun, cache: ParticleCache, device: torch.device, tunin
     if mask is None:
         mask = mask_choice.candidate_masks(images.box_px, circle_frac, device, tuning.mask)[tuning.mask.first]
     problem = Problem(images, settings, mask, cache.half_set, circle_frac,
-                      run.max_shift_frac * images.box_px, with_grids(tuning, settings, images), poses)
+                      run.max_shift_frac * images.box_px, with_grids(tuning, settings, images), poses,
+                      cache.twin_id if len(np.unique(cache.twin_id)) < len(cache) else None)
     return replace(problem, images=images.with_stored(problem.max_shell(1), folder))
 
 

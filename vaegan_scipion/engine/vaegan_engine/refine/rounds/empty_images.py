@@ -35,7 +35,7 @@ def gains_of_noise(problem: Problem, assignment: Assignment, band: Band) -> np.n
     n, n_states = len(images), assignment.n_states
     rotations = torch.eye(3, device=problem.device).repeat(n, n_states, 1, 1)
     at = spread_rows(len(problem), n)
-    noise = replace(problem, images=images, half_set=problem.half_set[at], poses=None)
+    noise = replace(problem, images=images, half_set=problem.half_set[at], poses=None, twin_id=None)
     sizes = np.resize(np.repeat(np.arange(n_states), np.ceil(n * assignment.sizes() / assignment.sizes().sum()
                                                              ).astype(int)), n)
     begun = Assignment(sizes, np.zeros((n, n_states), np.float32), rotations, torch.zeros(n, n_states, 2).to(rotations),

@@ -60,7 +60,7 @@ def separate_pairs(problem: Problem, assignment: Assignment, max_shell: float, r
     images, n_states = problem.images, assignment.n_states
     band = make_band(problem.box_px, max_shell, problem.device)
     source, precision = Coefficients(images, np.arange(len(images)), band), band.weight / assignment.noise[band.shell]
-    half = 1 + torch.randperm(len(images), generator=rng).numpy() % 2
+    half = (1 + torch.randperm(len(images), generator=rng).numpy() % 2)[problem.first_of_same]
     costs = np.empty((2, len(images), n_states), np.float32)
     maps = []
     for k in (0, 1):

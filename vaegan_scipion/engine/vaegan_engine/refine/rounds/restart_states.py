@@ -55,7 +55,7 @@ def start_anew(problem: Problem, assignment: Assignment, suspect: Suspect, recor
     trial = trial_of(replace(problem.part(rows), settings=replace(problem.settings, n_maps=1)))
     new = best_alone(trial, recorder)
     band = make_band(problem.box_px, max_shell, problem.device)
-    seen = np.delete(rows, trial.held)
+    seen = rows[trial.seen]
     old, _ = state_map(problem, assignment, seen, band, band.weight / assignment.noise[band.shell])
     before = trial.unseen_log_evidence(MapMixture(low_passed(old[None], max_shell), new.noise, problem.constraint),
                                        trial.stages()[1])

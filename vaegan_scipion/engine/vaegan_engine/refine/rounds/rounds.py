@@ -112,7 +112,7 @@ def null_of_start(problem: Problem, coarse: CoarseMaps) -> BallNull:
     trial = trial_of(problem)
     model = MapMixture(coarse.maps, coarse.noise, problem.constraint)
     if problem.poses is not None:  # their map is made of all images
-        model = known_poses.unseen_model(problem, np.setdiff1d(np.arange(len(problem)), trial.held))
+        model = known_poses.unseen_model(problem, trial.seen)
     return ball_null(problem, model, trial.held, trial.stages()[1])
 
 

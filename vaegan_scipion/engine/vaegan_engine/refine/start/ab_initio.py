@@ -126,7 +126,13 @@ class Trial:
 
     def batches(self, seed: int) -> Batches:
         """Of the images that take part."""
-        return Batches(np.setdiff1d(np.arange(len(self.problem)), self.held), seed)
+        return Batches(self.seen, seed)
+
+    @property
+    def seen(self) -> np.ndarray:
+        """Rows that take part: no image of theirs is among those that take none."""
+        first = self.problem.first_of_same
+        return np.flatnonzero(~np.isin(first, first[self.held]))
 
     def begin(self, number: int) -> Start:
         """Start ``number`` from one random map."""
@@ -183,8 +189,9 @@ class Trial:
 
 
 def trial_of(problem: Problem) -> Trial:
-    """A trial in which some images take no part."""
-    return Trial(problem, held_out(len(problem), problem.tuning.start))
+    """A trial in which some images take no part; of those with several rows the first stands for all."""
+    rows = np.unique(problem.first_of_same)
+    return Trial(problem, rows[held_out(len(rows), problem.tuning.start)])
 
 
 def grown(map_: Tensor, problem: Problem, rng: torch.Generator) -> Tensor:

@@ -64,7 +64,7 @@ def known_start(problem: Problem) -> CoarseMaps:
     angles are of no worth, and a warning says so.
     """
     trial = trial_of(problem)
-    seen = np.setdiff1d(np.arange(len(problem)), trial.held)
+    seen = trial.seen
     unseen, rng = unseen_log_evidence(problem, trial, seen), np.random.default_rng(problem.seed)
     dealt = [unseen_log_evidence(dealt_out(problem, seen, rng), trial, seen) for _ in range(N_DEALS)]
     row = StartRow("given", dealt, unseen, kept=True)
