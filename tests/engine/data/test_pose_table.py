@@ -83,3 +83,12 @@ def test_poses_of_a_folder_have_the_symmetry_of_its_states(tmp_path):
     summary = StatesSummary(1, "one state", Shells(10, 10, 12), [], 1.0, 1.0, 0.1, 0.1, [], [], [], None, symmetry="O")
     write_record(tmp_path / result_files.STATES_JSON, summary)
     assert read_poses(data).symmetry == "O"
+
+
+def test_poses_that_states_does_not_trust_are_told(tmp_path, capsys):
+    data = write(tmp_path, [[1, 0, 1, 2, 3, 4, 5, 1]])
+    for verdict, has_states in (("one state", True), ("poses are not determined: so", False)):
+        write_record(tmp_path / result_files.STATES_JSON, StatesSummary(
+            1, verdict, Shells(10, 10, 12), [], 1.0, 1.0, 0.1, 0.1, [], [], [], None, has_states=has_states))
+        read_poses(data)
+        assert (f"{verdict}. What is made at these poses is worth no more" in capsys.readouterr().out) is not has_states

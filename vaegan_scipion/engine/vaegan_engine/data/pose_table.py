@@ -148,9 +148,15 @@ def star_symmetry(table: RelionTable, star: Path) -> str:
 
 
 def _symmetry_of(folder: Path) -> str:
-    """What ``states.json`` or ``fullres.json`` says; none where neither is there, as beside other programs' poses."""
+    """What ``states.json`` or ``fullres.json`` says; none where neither is there, as beside other programs' poses.
+
+    Where ``states`` itself says that its poses are of no worth, a warning repeats it.
+    """
     path = folder / result_files.STATES_JSON
     if path.exists():
-        return read_record(StatesSummary, path, "states").symmetry
+        summary = read_record(StatesSummary, path, "states")
+        if not summary.has_states:
+            print(f"warning: {folder}: {summary.verdict}. What is made at these poses is worth no more", flush=True)
+        return summary.symmetry
     path = folder / result_files.FULLRES_JSON
     return read_record(FullresSummary, path, "fullres").symmetry if path.exists() else NO_SYMMETRY
