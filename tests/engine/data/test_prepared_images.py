@@ -14,6 +14,7 @@ from particle_files import (
     write_stack,
     write_star,
 )
+from vaegan_engine.contract.errors import DataError
 from vaegan_engine.contract.settings import DataConfig
 from vaegan_engine.data import image_preparation, prepared_images
 from vaegan_engine.data.prepared_images import META_JSON, open_cache
@@ -200,6 +201,17 @@ def test_hot_pixels_and_copies_are_said_once(tmp_path, capsys):
     assert open_cache(data, tmp_path / "c", progress=False).notes == cache.notes
     assert capsys.readouterr().err == ""
     assert np.abs(np.asarray(cache.images, np.float32)).max() < 10
+
+
+def test_all_images_that_cannot_be_used_are_named_together(tmp_path):
+    """Blank ones and such with NaN: who has sixty of them must not prepare sixty times."""
+    images = noise_images(40, 24)
+    images[[3, 17, 18]], images[30, 2, 2] = 0, np.nan
+    data = DataConfig(particles=str(write_particles(tmp_path, 40, 24, images)), box_px=16)
+    with pytest.raises(DataError, match=r"image 4 has a background standard deviation of 0|image 31 has") as caught:
+        open_cache(data, tmp_path / "c", progress=False)
+    assert "In all 4 images cannot be used: rows 4, 18, 19, 31 of the particles" in caught.value.hint
+    assert not (tmp_path / "c").exists()
 
 
 def test_copies_are_drawn_into_one_half_set(tmp_path):

@@ -19,7 +19,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES = 2 ** 25  # of float32 source images held at a time
 SPARE_BYTES = 2 ** 20
+ROWS_SHOWN = 100  # of images that cannot be used
 
 
 @dataclass(frozen=True)
@@ -262,13 +263,23 @@ def _write_images(stream: BinaryIO, data: DataConfig, table: ParticleTable, prog
         stream, {"descr": "<f2", "fortran_order": False, "shape": (n, box_px, box_px)})
     rows_per_block = max(1, BLOCK_BYTES // (4 * table.box_px ** 2))
     prepare = ImagePreparation(data, table.box_px)
+
+    def made(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        source = read_images(table.headers, table.stack_index[rows], table.slice_index[rows])
+        source, hot = image_preparation.without_hot_pixels(source)
+        images, divisor = prepare(source)
+        check_images(table, rows, images, divisor, data)
+        return images, hot
+
     with progress_bar(n, "Preparing images", "images", progress) as bar:
         for start in range(0, n, rows_per_block):
-            rows = slice(start, start + rows_per_block)
-            source = read_images(table.headers, table.stack_index[rows], table.slice_index[rows])
-            source, n_hot[rows] = image_preparation.without_hot_pixels(source)
-            images, divisor = prepare(source)
-            check_images(table, np.arange(start, start + len(images)), images, divisor, data)
+            rows = np.arange(start, min(n, start + rows_per_block))
+            try:
+                images, n_hot[rows] = made(rows)
+            except DataError as error:
+                if isinstance(error.__cause__, OSError):  # a stack, and none of its images
+                    raise
+                raise with_all(error, table.row_number[unusable(made, np.arange(start, n), rows_per_block)]) from error
             stored = images.astype("<f2")
             fingerprint[rows] = [int.from_bytes(hashlib.blake2b(image, digest_size=8).digest()) for image in stored]
             stream.write(stored.tobytes())
@@ -276,6 +287,30 @@ def _write_images(stream: BinaryIO, data: DataConfig, table: ParticleTable, prog
     _, first, group = np.unique(fingerprint, return_index=True, return_inverse=True)
     table = with_copies(table, group)
     return table, _image_notes(table, n_hot, first[group]), digest(fingerprint)
+
+
+def unusable(made: Callable[[np.ndarray], object], rows: np.ndarray, at_once: int) -> np.ndarray:
+    """Those of some rows whose images ``made`` refuses: so that they can be left out together, and not one by one."""
+    def refused(some: np.ndarray) -> list[int]:
+        try:
+            made(some)
+        except DataError as error:
+            if isinstance(error.__cause__, OSError):
+                return []
+            middle = len(some) // 2
+            return refused(some[:middle]) + refused(some[middle:]) if middle else some.tolist()
+        return []
+
+    return np.array([row for first in range(0, len(rows), at_once) for row in refused(rows[first:first + at_once])])
+
+
+def with_all(error: DataError, row_number: np.ndarray) -> DataError:
+    """The reason why the first of some images is refused, with the rows of all of them."""
+    if len(row_number) < 2:
+        return DataError(error.message, error.hint)
+    shown = ", ".join(map(str, row_number[:ROWS_SHOWN])) + (", ..." if len(row_number) > ROWS_SHOWN else "")
+    return DataError(error.message, f"{error.hint} In all {len(row_number)} images cannot be used: rows {shown} of the "
+                                    "particles in the star file.")
 
 
 def with_copies(table: ParticleTable, group: np.ndarray) -> ParticleTable:
