@@ -274,8 +274,9 @@ def validate_diameter(diameter_ang: Optional[float], kept_ang: float) -> List[st
     low, high = 2 * about.low * kept_ang, 2 * about.high * kept_ang
     if diameter_ang is None or low <= diameter_ang <= 1.01 * high:
         return []
+    part = "less" if diameter_ang < low else "more"
     return [f"Particle diameter (Å) is {diameter_ang:g}; the kept part of the box is {high:.0f} Å wide. Use "
-            f"{number_text(round(low))} to {number_text(int(high))}, or keep more of the box."]
+            f"{number_text(round(low))} to {number_text(int(high))}, or keep {part} of the box."]
 
 
 def warn_particles(particles: Any, n_few: int) -> List[str]:
