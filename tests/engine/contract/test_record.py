@@ -10,6 +10,7 @@ import made_records
 import pytest
 from vaegan_engine.contract import records
 from vaegan_engine.contract.errors import ConfigError, DataError
+from vaegan_engine.contract.map_records import PlaneFigures
 from vaegan_engine.contract.record import (
     from_json,
     inlined,
@@ -120,3 +121,11 @@ def test_every_field_of_the_records_has_a_type_that_is_checked():
     assert len(kinds) > 20
     for kind in kinds:
         assert all(map(checked, typing.get_type_hints(kind).values())), kind
+
+
+def test_optional_records_that_share_a_key_are_told_apart():
+    """A class in the plane has a ``box_px``, as a state has: it was read as a state that lacks its files."""
+    plane = PlaneFigures("", 2, 6.0, [1.0, 0.5], 3.0, 12.0, 14.0, box_px=33)
+    row = records.ClusterRow(0, 10, 1.0, [], "averages.mrcs", 0, in_plane=plane)
+    read = from_json(records.ClusterRow, to_json(row), "clusters.json")
+    assert read == row and read.state is None

@@ -120,6 +120,13 @@ def _without_none(kind: Any) -> Tuple[Any, bool]:
     return kind, False
 
 
+def _own_keys(cls: Type[Any]) -> List[str]:
+    """Keys that tell whether an inlined record is there: those it must have, which others do not share; else all."""
+    must = [_key(item) for item in dataclasses.fields(cls) if not item.metadata.get(_INLINED)
+            and item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING]
+    return must or _keys(cls)
+
+
 def _keys(cls: Type[Any]) -> List[str]:
     """Keys of a record; those of a dictionary that is inlined are not known."""
     keys: List[str] = []
@@ -141,7 +148,7 @@ def _taken(cls: Type[T], values: Dict[str, Any], where: str, error: Type[EngineE
             if not dataclasses.is_dataclass(kind):
                 given[item.name] = _checked(kind, dict(values), where, error)
                 values.clear()
-            elif not optional or not set(_keys(typing.cast(Any, kind))).isdisjoint(values):
+            elif not optional or not set(_own_keys(typing.cast(Any, kind))).isdisjoint(values):
                 given[item.name] = _taken(typing.cast(Any, kind), values, where, error)
         elif _key(item) in values:
             whole = _hints(typing.cast(Any, cls))[item.name]
