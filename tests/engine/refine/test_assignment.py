@@ -156,7 +156,7 @@ def test_half_sets_that_go_with_a_state_are_drawn_anew_for_all(one_half_each, ca
     found = assignment(data, label, rotations, shifts, 2)
     given = (1 + (label if one_half_each else np.arange(120) // 2 % 2)).astype(np.uint8)
     twin_id = np.arange(120) // 2  # every image has two rows
-    used = each_state.half_sets_of_all(problem_of(data, half_set=given), found, twin_id)
+    used = each_state.half_sets_of_all(replace(problem_of(data, half_set=given), twin_id=twin_id), found)
     assert smaller_halves(found, used).min() > 0.3
     if one_half_each:
         assert smaller_halves(found, given).max() == 0
@@ -171,8 +171,8 @@ def test_copies_of_an_image_are_taken_into_one_half_set(capsys):
     data, label, rotations, shifts = simulated([blobs(0)], 60, 0.5)
     given, twin_id = (1 + np.arange(60) % 2).astype(np.uint8), np.arange(60)
     twin_id[1:12:2] = twin_id[0:12:2]  # 6 images have two rows, in both half sets
-    used = each_state.half_sets_of_all(problem_of(data, half_set=given), assignment(data, label, rotations, shifts, 1),
-                                       twin_id)
+    used = each_state.half_sets_of_all(replace(problem_of(data, half_set=given), twin_id=twin_id),
+                                       assignment(data, label, rotations, shifts, 1))
     assert (used[1:12:2] == used[0:12:2]).all() and (used != given).sum() == 6
     assert "6 that have the image of another one are taken into that one's half set" in capsys.readouterr().out
 

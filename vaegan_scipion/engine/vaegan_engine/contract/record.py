@@ -122,9 +122,12 @@ def _without_none(kind: Any) -> Tuple[Any, bool]:
 
 def _own_keys(cls: Type[Any]) -> List[str]:
     """Keys that tell whether an inlined record is there: those it must have, which others do not share; else all."""
-    must = [_key(item) for item in dataclasses.fields(cls) if not item.metadata.get(_INLINED)
-            and item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING]
+    must = [_key(item) for item in dataclasses.fields(cls) if not item.metadata.get(_INLINED) and _is_needed(item)]
     return must or _keys(cls)
+
+
+def _is_needed(item: "dataclasses.Field[Any]") -> bool:
+    return item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
 
 
 def _keys(cls: Type[Any]) -> List[str]:
@@ -153,7 +156,7 @@ def _taken(cls: Type[T], values: Dict[str, Any], where: str, error: Type[EngineE
         elif _key(item) in values:
             whole = _hints(typing.cast(Any, cls))[item.name]
             given[item.name] = _checked(whole, values.pop(_key(item)), f"{where}: {_key(item)}", error)
-        elif item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
+        elif _is_needed(item):
             raise error(f"{where}: the key '{_key(item)}' is missing.", _AGAIN)
     return cls(**given)
 

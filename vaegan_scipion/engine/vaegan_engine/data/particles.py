@@ -4,7 +4,7 @@ The pixels are read by ``stacks`` and prepared by ``image_preparation``.
 """
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -123,14 +123,31 @@ def half_sets(table: RelionTable, particle_id: np.ndarray, twin: np.ndarray) -> 
     return halves, notes
 
 
+def smaller_half_frac(half_set: np.ndarray) -> float:
+    """Part of the particles in the smaller of their half sets ``(n,)`` of 1 and 2."""
+    return min(float((half_set == half).mean()) for half in (1, 2))
+
+
 def with_both_halves(half_set: np.ndarray, twin_id: np.ndarray) -> np.ndarray:
     """Half sets ``(n,)`` that can be compared: drawn anew, by ``twin_id`` (n,), where those given are very uneven."""
-    smaller = min(float((half_set == half).mean()) for half in (1, 2))
+    smaller = smaller_half_frac(half_set)
     if smaller >= LEAST_HALF_FRAC:
         return half_set
     print(f"half sets of the particles: {100 * smaller:.2g} % of these are in the smaller one, at least "
           f"{100 * LEAST_HALF_FRAC:g} % is asked for: NOT USED, both halves are drawn anew", flush=True)
     return drawn_half_sets(twin_id)
+
+
+def with_same_pixels(table: ParticleTable, group: np.ndarray) -> ParticleTable:
+    """The particles with images of one ``group`` (n,), pixel by pixel the same, as rows that name one image.
+
+    They have one ``twin_id``, and one half set where half sets were drawn; those that the star file states stay.
+    """
+    lowest = np.full(group.max() + 1, np.iinfo(np.int64).max)
+    np.minimum.at(lowest, group, table.twin_id)
+    drawn = bool((table.half_set == drawn_half_sets(table.twin_id)).all())
+    return replace(table, twin_id=lowest[group],
+                   half_set=drawn_half_sets(lowest[group]) if drawn else table.half_set)
 
 
 def drawn_half_sets(particle_id: np.ndarray) -> np.ndarray:

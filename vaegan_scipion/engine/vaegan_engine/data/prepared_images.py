@@ -41,7 +41,7 @@ from ..contract.result_files import CACHE, read_json, read_npz
 from ..contract.settings import DataConfig
 from ..runtime.progress import progress_bar
 from . import image_preparation
-from .particles import ParticleTable, drawn_half_sets, load_particles
+from .particles import ParticleTable, load_particles, with_same_pixels
 from .stacks import read_images
 from .star_files import file_digest
 
@@ -256,7 +256,7 @@ def _disk_full(folder: Path, needed_bytes: int, free_bytes: int) -> DataError:
 
 def _write_images(stream: BinaryIO, data: DataConfig, table: ParticleTable, progress: bool
                   ) -> tuple[ParticleTable, list[str], str]:
-    """Prepare all images; the table as their pixels show it (``with_copies``), what to say of them, their digest."""
+    """Prepare all images; the table (``with_same_pixels``), what to say of the images, and their digest."""
     n, box_px = len(table), data.box_px
     n_hot, fingerprint = np.zeros(n, np.int64), np.zeros(n, np.uint64)
     np.lib.format.write_array_header_1_0(
@@ -279,17 +279,18 @@ def _write_images(stream: BinaryIO, data: DataConfig, table: ParticleTable, prog
             except DataError as error:
                 if isinstance(error.__cause__, OSError):  # a stack, and none of its images
                     raise
-                raise with_all(error, table.row_number[unusable(made, np.arange(start, n), rows_per_block)]) from error
+                refused = unusable(made, np.arange(start, n), rows_per_block, progress)
+                raise with_all(error, table.row_number[refused]) from error
             stored = images.astype("<f2")
             fingerprint[rows] = [int.from_bytes(hashlib.blake2b(image, digest_size=8).digest()) for image in stored]
             stream.write(stored.tobytes())
             bar.update(len(images))
     _, first, group = np.unique(fingerprint, return_index=True, return_inverse=True)
-    table = with_copies(table, group)
+    table = with_same_pixels(table, group)
     return table, _image_notes(table, n_hot, first[group]), digest(fingerprint)
 
 
-def unusable(made: Callable[[np.ndarray], object], rows: np.ndarray, at_once: int) -> np.ndarray:
+def unusable(made: Callable[[np.ndarray], object], rows: np.ndarray, at_once: int, progress: bool) -> np.ndarray:
     """Those of some rows whose images ``made`` refuses: so that they can be left out together, and not one by one."""
     def refused(some: np.ndarray) -> list[int]:
         try:
@@ -301,7 +302,13 @@ def unusable(made: Callable[[np.ndarray], object], rows: np.ndarray, at_once: in
             return refused(some[:middle]) + refused(some[middle:]) if middle else some.tolist()
         return []
 
-    return np.array([row for first in range(0, len(rows), at_once) for row in refused(rows[first:first + at_once])])
+    found: list[int] = []
+    with progress_bar(len(rows), "Looking for all images that cannot be used", "images", progress) as bar:
+        for first in range(0, len(rows), at_once):
+            block = rows[first:first + at_once]
+            found += refused(block)
+            bar.update(len(block))
+    return np.array(found)
 
 
 def with_all(error: DataError, row_number: np.ndarray) -> DataError:
@@ -311,18 +318,6 @@ def with_all(error: DataError, row_number: np.ndarray) -> DataError:
     shown = ", ".join(map(str, row_number[:ROWS_SHOWN])) + (", ..." if len(row_number) > ROWS_SHOWN else "")
     return DataError(error.message, f"{error.hint} In all {len(row_number)} images cannot be used: rows {shown} of the "
                                     "particles in the star file.")
-
-
-def with_copies(table: ParticleTable, group: np.ndarray) -> ParticleTable:
-    """The particles with images of one ``group`` (n,), pixel by pixel the same, as rows that name one image.
-
-    They have one ``twin_id``, and one half set where half sets were drawn; those that the star file states stay.
-    """
-    lowest = np.full(group.max() + 1, np.iinfo(np.int64).max)
-    np.minimum.at(lowest, group, table.twin_id)
-    drawn = bool((table.half_set == drawn_half_sets(table.twin_id)).all())
-    return replace(table, twin_id=lowest[group],
-                   half_set=drawn_half_sets(lowest[group]) if drawn else table.half_set)
 
 
 def _image_notes(table: ParticleTable, n_hot: np.ndarray, twin: np.ndarray) -> list[str]:

@@ -46,7 +46,7 @@ class Problem:
     max_shift_px: float  # from the centre, along x and y
     tuning: RefineTuning = TUNING
     poses: GivenPoses | None = None  # where they are given, they are refined and not searched
-    twin_id: np.ndarray | None = None  # (n,) one of the rows of one image; None: no image has two
+    twin_id: np.ndarray | None = None  # (n,) the same of all rows of one image; None: no image has two
 
     def __len__(self) -> int:
         return len(self.images)
@@ -77,11 +77,14 @@ class Problem:
         return self.images.device
 
     @property
+    def image_id(self) -> np.ndarray:
+        """Of every row a number ``(n,)`` that all rows of its image have."""
+        return np.arange(len(self)) if self.twin_id is None else self.twin_id
+
+    @property
     def first_of_same(self) -> np.ndarray:
         """Of every image the first row ``(n,)`` that has it: its own, where no image has two."""
-        if self.twin_id is None:
-            return np.arange(len(self))
-        _, first, group = np.unique(self.twin_id, return_index=True, return_inverse=True)
+        _, first, group = np.unique(self.image_id, return_index=True, return_inverse=True)
         return np.asarray(first[group])
 
     def pose_grid(self, radius: float) -> PoseGrid:

@@ -100,7 +100,7 @@ def run_states(asked: StatesRun, out_dir: Path, resume: bool = False, tuning: Re
               f"on {compute.describe(device)}")
         print(f"resolution: {shells_text(problem.settings, problem.images)}", flush=True)
         with stoppable(out_dir):
-            problem, refined = refine(problem, maps, cache.twin_id, recorder)
+            problem, refined = refine(problem, maps, recorder)
             if is_first():
                 output.write(problem, replace(cache, half_set=problem.half_set), refined, out_dir)
             processes.wait()
@@ -108,15 +108,11 @@ def run_states(asked: StatesRun, out_dir: Path, resume: bool = False, tuning: Re
     return read_record(StatesSummary, out_dir / result_files.STATES_JSON, "states")
 
 
-def refine(problem: Problem, maps: Tensor | None, twin_id: np.ndarray, recorder: Recorder
-           ) -> tuple[Problem, output.Refined]:
-    """All steps, and the problem as it is known after them; ``maps`` (c, d, d, d) to start from, where there are.
-
-    ``twin_id``: of the images (``half_sets_of_all``).
-    """
+def refine(problem: Problem, maps: Tensor | None, recorder: Recorder) -> tuple[Problem, output.Refined]:
+    """All steps, and the problem as it is known after them; ``maps`` (c, d, d, d) to start from, where there are."""
     start = partial(ab_initio, problem, maps, recorder) if problem.poses is None else partial(known_start, problem)
     problem, assignment, evidence = find_states(problem, recorder.step("ab_initio", start), recorder)
-    problem = replace(problem, half_set=half_sets_of_all(problem, assignment, twin_id))
+    problem = replace(problem, half_set=half_sets_of_all(problem, assignment))
     moving = [False] * assignment.n_states
     if evidence.structured:
         assignment, moving = follow_motions(problem, assignment, recorder)
@@ -147,8 +143,7 @@ def problem_of(run: StatesRun, cache: ParticleCache, device: torch.device, tunin
     if mask is None:
         mask = mask_choice.candidate_masks(images.box_px, circle_frac, device, tuning.mask)[tuning.mask.first]
     problem = Problem(images, settings, mask, cache.half_set, circle_frac,
-                      run.max_shift_frac * images.box_px, with_grids(tuning, settings, images), poses,
-                      cache.twin_id if len(np.unique(cache.twin_id)) < len(cache) else None)
+                      run.max_shift_frac * images.box_px, with_grids(tuning, settings, images), poses, cache.twin_id)
     return replace(problem, images=images.with_stored(problem.max_shell(1), folder))
 
 

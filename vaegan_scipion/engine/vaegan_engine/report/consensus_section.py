@@ -4,7 +4,7 @@ from __future__ import annotations
 from itertools import takewhile
 from pathlib import Path
 
-from ..contract.analysis_records import ConsensusSummary
+from ..contract.analysis_records import STABLE, ConsensusSummary
 from ..contract.labels import GROUPS
 from ..contract.record import read_record
 from ..contract.result_files import CONSENSUS_JSON, read_picture
@@ -32,8 +32,8 @@ def consensus_section(folder: str) -> Section:
     naming = GROUPS[groups_in(folder)]
     n_runs, names = len(made.runs), run_names([run.folder for run in made.runs])
     body = ('<p class="note">Groups are matched by the particles that they share. Overlap: particles in common over '
-            "those in either (Jaccard), the mean over the other runs; from 0.75 on a group is taken to be stable "
-            "(Hennig 2007).</p>")
+            f"those in either (Jaccard), the mean over the other runs; from {STABLE:g} on a group is taken to be "
+            "stable (Hennig 2007).</p>")
     body += table(["group", "particles", "found in", "overlap"], [
         (naming.name(group.label), group.n_particles, f"{group.found_in} of {n_runs} runs",
          f"{group.stability:.2f}") for group in made.groups])

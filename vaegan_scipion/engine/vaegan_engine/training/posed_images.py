@@ -10,7 +10,7 @@ from torch import Tensor
 from ..contract.errors import DataError
 from ..contract.settings import TrainRun
 from ..contract.symmetry import is_symmetric
-from ..data.particles import LEAST_HALF_FRAC
+from ..data.particles import LEAST_HALF_FRAC, smaller_half_frac
 from ..data.pose_table import PoseTable, read_poses
 from ..data.prepared_images import ParticleCache, digest
 from ..physics.fourier_band import Band, make_band
@@ -52,8 +52,7 @@ class PosedParticles:
 
     def halves(self, wanted: int) -> tuple[Tensor, Tensor]:
         """At most ``wanted`` rows of each half set; of every second image where one half set has hardly any."""
-        smaller = min(float((self.half_set == half).mean()) for half in (1, 2))
-        half = self.half_set if smaller >= LEAST_HALF_FRAC else 1 + np.arange(len(self)) % 2
+        half = self.half_set if smaller_half_frac(self.half_set) >= LEAST_HALF_FRAC else 1 + np.arange(len(self)) % 2
         first, second = (np.flatnonzero(half == k) for k in (1, 2))
         return tuple(torch.from_numpy(rows[spread_rows(len(rows), wanted)]).to(self.rotations.device)  # type: ignore[return-value]
                      for rows in (first, second))

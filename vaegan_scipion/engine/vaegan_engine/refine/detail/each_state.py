@@ -43,13 +43,12 @@ def follow_motions(problem: Problem, assignment: Assignment, recorder: Recorder)
     return assignment, moving
 
 
-def half_sets_of_all(problem: Problem, assignment: Assignment, twin_id: np.ndarray) -> np.ndarray:
+def half_sets_of_all(problem: Problem, assignment: Assignment) -> np.ndarray:
     """Half sets ``(n,)`` that every state has both of: drawn anew where those given go with a state.
 
-    By ``twin_id`` (n,): rows of one image have one, and go into one half, that of the first of them.
+    Rows of one image go into one half, that of the first of them.
     """
-    _, first, group = np.unique(twin_id, return_index=True, return_inverse=True)
-    half_set = problem.half_set[first[group]]
+    half_set = problem.half_set[problem.first_of_same]
     n_moved = int((half_set != problem.half_set).sum())
     if n_moved:
         print(f"half sets of the particles: {n_moved} that have the image of another one are taken into that one's "
@@ -60,7 +59,7 @@ def half_sets_of_all(problem: Problem, assignment: Assignment, twin_id: np.ndarr
     print(f"half sets of the particles: state {int(parts.argmin()) + 1} has {100 * parts.min():.1f} % of its images in "
           f"the smaller one, at least {100 * min_frac:g} % is asked for: NOT USED, both halves are drawn anew "
           "for all states", flush=True)
-    return drawn_half_sets(twin_id)
+    return drawn_half_sets(problem.image_id)
 
 
 def refine_details(problem: Problem, assignment: Assignment, moving: list[bool], recorder: Recorder
