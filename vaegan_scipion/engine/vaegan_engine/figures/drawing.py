@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 from ..contract.drawings import central_sections
 from ..contract.labels import CLUSTERS, Naming
 
+MOST_COLUMNS, MOST_ROWS = 24, 100  # of pictures in a strip: drawing time grows with their square
+
 
 def new_figure(width_in: float, height_in: float) -> Figure:
     """An empty figure that needs no display."""
@@ -49,7 +51,13 @@ def draw_density(ax: Axes, array: np.ndarray, title: str = "", colour: str = "bl
 
 def density_strip(rows: Sequence[Sequence[tuple[np.ndarray, str]]], labels: Sequence[int],
                   side_in: float = 1.5, naming: Naming = CLUSTERS) -> Figure:
-    """Rows of pictures with titles, coloured by the label of the row."""
+    """Rows of pictures with titles, coloured by the label of the row.
+
+    Of a row of more than ``MOST_COLUMNS`` so many are shown, spread evenly, its ends among them; of more than
+    ``MOST_ROWS`` rows the first ones, and the picture says so.
+    """
+    n_rows = len(rows)
+    rows = [[row[k] for k in spread(len(row), MOST_COLUMNS)] for row in rows[:MOST_ROWS]]
     columns = max((len(row) for row in rows), default=1)
     flat = [array for row in rows for array, _ in row]
     wide = 3 if flat and flat[0].ndim == 3 else 1
@@ -60,7 +68,14 @@ def density_strip(rows: Sequence[Sequence[tuple[np.ndarray, str]]], labels: Sequ
             draw_density(ax, array, title, naming.colour(label))
         for ax in ax_row[len(row):]:
             ax.axis("off")
+    if n_rows > len(rows):
+        figure.suptitle(f"the first {len(rows)} of {n_rows} rows", fontsize=9)
     return figure
+
+
+def spread(n: int, most: int) -> list[int]:
+    """All numbers from 0 to n - 1, or ``most`` of them at even steps from the first to the last."""
+    return list(range(n)) if n <= most else [round(k * (n - 1) / (most - 1)) for k in range(most)]
 
 
 def text_panel(ax: Axes, lines: Sequence[str]) -> None:
