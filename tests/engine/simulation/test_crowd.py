@@ -5,8 +5,10 @@ import mrcfile
 import numpy as np
 import pytest
 import starfile
+import torch
 from vaegan_engine.simulation import simulate
-from vaegan_engine.simulation.crowd import draw_crowd, draw_micrographs, particle_diameter_px
+from vaegan_engine.simulation.crowd import draw_crowd, draw_micrographs, particle_diameter_px, within_reach
+from vaegan_engine.simulation.junk_images import JunkImages
 from vaegan_engine.simulation.options import SimulateOptions
 
 
@@ -27,6 +29,29 @@ def test_neighbours_are_as_many_and_as_far_as_asked():
     # no quadrant holds two
     quadrant = np.floor(np.arctan2(*crowd.shift_px.numpy().T[::-1]) / (np.pi / 2)).astype(int)
     assert len({*zip(crowd.owner.tolist(), quadrant.tolist(), strict=True)}) == len(crowd.owner)
+
+
+def test_no_neighbour_comes_in_on_the_other_side():
+    box_px, radius_px = 32, 14
+    axis = torch.arange(float(box_px)) - box_px // 2
+    distance = (axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis ** 2).sqrt()
+    ball = torch.sigmoid(2 * (radius_px - 2 - distance))[None]
+    flat = torch.tensor([0.0, 0, 0, 300, 0, 1, 0, 0])  # a CTF of 1
+    drawn = draw_crowd(1.0, 100, 1, 2 * radius_px, np.random.default_rng(0))
+    crowd = within_reach(drawn, 2 * radius_px, box_px)
+    made = JunkImages(crowd, ball, 1.0)
+    plane = torch.hypot(*torch.meshgrid(axis, axis, indexing="ij"))
+    for row in range(100):
+        own = crowd.owner == row
+        image = made.clean(row, flat)
+        nearest = torch.stack([torch.hypot(axis[None] - x, axis[:, None] - y) for x, y in crowd.shift_px[own]]
+                              or [torch.full_like(plane, 99.0)]).amin(0)
+        assert float(image[nearest > radius_px + 2].abs().max()) < 0.02 * float(ball.sum((1, 2)).max())
+    # and none that reaches in is left out
+    left = np.setdiff1d(np.arange(len(drawn.owner)), np.flatnonzero(
+        np.isin(drawn.shift_px[:, 0].numpy(), crowd.shift_px[:, 0].numpy())))
+    assert len(left) > 20
+    assert float(drawn.shift_px[left].abs().amax(1).min()) > box_px / 2 + radius_px
 
 
 def test_noise_of_micrographs():

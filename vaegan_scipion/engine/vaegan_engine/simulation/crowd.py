@@ -2,8 +2,8 @@
 micrographs.
 
 Neighbours are particles of the same set, at random poses, their centres 1.1 to 1.5 particle diameters away; each of
-four quadrants holds one with probability ``crowding``. The noise of a micrograph has a standard deviation of its own,
-log-normal about 1.
+four quadrants holds one with probability ``crowding``. Those too far out to reach into the image are left out. The
+noise of a micrograph has a standard deviation of its own, log-normal about 1.
 """
 from __future__ import annotations
 
@@ -41,6 +41,17 @@ def draw_crowd(crowding: float, n: int, n_maps: int, diameter_px: float, rng: np
     place = np.stack((distance * np.cos(angle), distance * np.sin(angle)), 1).astype(np.float32)
     return Junk(np.zeros(n, np.int64), owner, rng.integers(n_maps, size=len(owner)),
                 random_rotations(len(owner), generator), torch.from_numpy(place))
+
+
+def within_reach(crowd: Junk, diameter_px: float, box_px: int) -> Junk:
+    """The neighbours that can reach into an image of ``box_px``.
+
+    They are made in a box of twice the side (``junk_images``). A neighbour of radius r whose centre is further than
+    ``3/2 d - r`` along x or y would come in again on the other side; unless the particle is wider than the box it is
+    not seen from there.
+    """
+    near = (crowd.shift_px.abs().amax(1) <= 1.5 * box_px - diameter_px / 2).numpy()
+    return Junk(crowd.kind, crowd.owner[near], crowd.map_index[near], crowd.rotations[near], crowd.shift_px[near])
 
 
 def draw_micrographs(spread: float, n: int, rng: np.random.Generator) -> tuple[np.ndarray, Tensor]:

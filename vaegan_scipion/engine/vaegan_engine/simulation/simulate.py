@@ -35,7 +35,7 @@ from ..physics.projection import extract_slices, map_to_fourier, shift_slices, s
 from ..physics.rotations import concentrated_rotations, matrix_to_euler, random_rotations
 from ..runtime.compute import prepare_device
 from ..runtime.progress import progress_bar
-from .crowd import draw_crowd, draw_micrographs, particle_diameter_px
+from .crowd import draw_crowd, draw_micrographs, particle_diameter_px, within_reach
 from .junk_images import KINDS, Junk, JunkImages, draw_junk, load_others
 from .options import SimulateOptions, Simulation, check_options
 from .phantom import PHANTOM_BOX_ANG, phantom_states
@@ -269,8 +269,9 @@ def with_surroundings(truth: Truth, options: SimulateOptions, maps: np.ndarray) 
     n = len(truth.map_index)
     changes: dict[str, Any] = {}
     if options.crowding:
-        changes["crowd"] = draw_crowd(options.crowding, n, len(maps), particle_diameter_px(maps),
-                                      np.random.default_rng([options.seed, 3]))
+        diameter_px = particle_diameter_px(maps)
+        crowd = draw_crowd(options.crowding, n, len(maps), diameter_px, np.random.default_rng([options.seed, 3]))
+        changes["crowd"] = within_reach(crowd, diameter_px, options.box_px)
     if options.micrograph_noise_spread:
         rng = np.random.default_rng([options.seed, 4])
         changes["micrograph"], changes["noise_factor"] = draw_micrographs(options.micrograph_noise_spread, n, rng)
