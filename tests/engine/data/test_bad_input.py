@@ -174,6 +174,21 @@ def test_unknown_optics_group(folder, tmp_path):
     refused(star_with(folder, columns), tmp_path, "particle row 6", "rlnOpticsGroup 4")
 
 
+def test_optics_groups_that_are_names(folder, tmp_path):
+    columns = {**particle_columns(N), "rlnOpticsGroup": ["night_1"] * N}
+    refused(star_with(folder, columns, {"rlnOpticsGroup": ["night_1"]}), tmp_path,
+            "rlnOpticsGroup is 'night_1' in optics row 1, it must be a number")
+
+
+def test_a_group_without_particles_may_lack_values(folder, tmp_path):
+    optics = {name: values * 2 for name, values in optics_columns().items()}
+    optics.update(rlnOpticsGroup=[1, 2], rlnVoltage=[300.0, "nan"], rlnImagePixelSize=[2.0, "nan"])
+    assert len(open_cache(DataConfig(particles=str(star_with(folder, None, optics)), box_px=16), tmp_path / "c",
+                          False)) == N
+    columns = {**particle_columns(N), "rlnOpticsGroup": [1] * (N - 1) + [2]}
+    refused(star_with(folder, columns, optics), tmp_path, "rlnVoltage is 'nan' in optics row 2")
+
+
 @pytest.mark.parametrize(("columns", "named"), [
     ({"rlnDefocusU": ["nan"] * N}, "rlnDefocusU"), ({"rlnDefocusV": ["inf"] * N}, "rlnDefocusV"),
     ({"rlnVoltage": [300000.0] * N}, "rlnVoltage is 300000"),

@@ -206,6 +206,17 @@ def test_a_run_json_with_nothing_to_compare_with_is_refused(tmp_path, analysis):
         evaluate.run_evaluate(asked(analysis[0], maps=(str(tmp_path / "none.mrc"),)), tmp_path)
 
 
+def test_reference_maps_beside_images_are_said(tmp_path, analysis, capsys):
+    clu, truth = analysis[:2]
+    rows = result_files.read_json(clu / result_files.CLUSTERS_JSON)
+    result_files.write_json(clu / result_files.CLUSTERS_JSON, [
+        {**row, "file": "maps/images.mrcs", "index": k} for k, row in enumerate(rows)])
+    with pytest.raises(DataError, match="it holds no maps to compare with the reference maps"):
+        evaluate.run_evaluate(asked(clu, maps=("a.mrc",)), tmp_path / "eva")
+    assert evaluate.run_evaluate(asked(clu, truth, maps=("a.mrc",)), tmp_path / "eva").maps == []
+    assert "not compared: " in capsys.readouterr().out
+
+
 def test_unusable_truth_and_ceiling_are_named(tmp_path, analysis):
     clu, truth, _, _ = analysis
     (tmp_path / "bad.csv").write_text("particle,state\n1,0\n")

@@ -47,7 +47,7 @@ class RelionTable:
             return self._finite(self.particles, name, "particle")
         if self.optics is None or name not in self.optics:
             raise missing_columns(self.star, [name])
-        return self._finite(self.optics, name, OPTICS)[self.optics_row]
+        return self._finite(self.optics, name, OPTICS, np.unique(self.optics_row))[self.optics_row]
 
     def integers(self, name: str) -> np.ndarray:
         """Column ``name`` as (n,) int64 with all its digits. Raises DataError that names row and value."""
@@ -73,9 +73,12 @@ class RelionTable:
         of_group = self.optics.text(name)
         return [of_group[row] for row in self.optics_row]
 
-    def _finite(self, block: StarBlock, name: str, what: str) -> np.ndarray:
+    def _finite(self, block: StarBlock, name: str, what: str, used: np.ndarray | None = None) -> np.ndarray:
+        """Numbers of a column, finite in the rows ``used`` (all): a group without particles may lack a value."""
         values = as_numbers(block.columns[name])
         bad = np.flatnonzero(~np.isfinite(values))
+        if used is not None:
+            bad = np.intersect1d(bad, used)
         if len(bad):
             raise DataError(f"{self.star}: {name} is {decoded(block.columns[name][bad[:1]])[0]!r} in {what} row "
                             f"{bad[0] + 1} ({len(bad)} such rows), it must be a finite number.",
@@ -179,6 +182,9 @@ def _optics_rows(star: Path, particles: StarBlock, optics: StarBlock | None) -> 
     groups = as_numbers(optics.columns[OPTICS_GROUP])
     row_of: dict[float, int] = {}
     for row, group in enumerate(groups.tolist()):
+        if not np.isfinite(group):
+            raise DataError(f"{star}: {OPTICS_GROUP} is {optics.text(OPTICS_GROUP)[row]!r} in {OPTICS} row {row + 1}, "
+                            "it must be a number.", "Number the optics groups, in the particles too.")
         if group in row_of:
             raise DataError(f"{star}: optics group {group:g} is defined twice.", "Keep one row per optics group.")
         row_of[group] = row

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 
 from ...contract import result_files
-from ...contract.errors import ConfigError
+from ...contract.errors import ConfigError, DataError
 from ...contract.setting import check_settings, setting
 from ...data.pose_table import star_symmetry
-from ...data.star_files import read_star
+from ...data.star_files import missing_columns, read_star
 from ...physics.rotations import euler_to_matrix
 from ...physics.symmetry import group_of
 from ...physics.view_coverage import SHELL_PX, completeness, views_of
@@ -41,6 +41,10 @@ def views_of_star(star: str | Path) -> np.ndarray:
     Where it names a symmetry (``rlnSymmetryGroup``), those of all poses that show the same.
     """
     table = read_star(Path(star))
+    missing = [name for name in ANGLES if not table.has(name)]
+    if missing:
+        raise DataError(missing_columns(table.star, missing).message,
+                        "Give particles with an alignment, as the particles.star of states.")
     angles = [torch.tensor(table.numbers(name)) for name in ANGLES]
     return views_of(euler_to_matrix(*angles), group_of(star_symmetry(table, Path(star))))
 

@@ -108,6 +108,8 @@ def read_ceiling(path: str) -> CeilingScores:
 def evaluate_maps(run: EvaluateRun, labels: LabelScores | None, out_dir: Path) -> list[MapEvaluation]:
     """Each cluster's map against the references; [] without maps (2D) or references.
 
+    Raises DataError where references are given, alone, and there is no map to compare with them.
+
     Without ``labels`` every map is compared with every reference.
 
     The aligned map is written to ``maps/cluster_00_aligned.mrc`` in ``out_dir``, its reference in the same box to
@@ -117,6 +119,12 @@ def evaluate_maps(run: EvaluateRun, labels: LabelScores | None, out_dir: Path) -
     rows = [row for row in read_cluster_rows(folder)
             if row.label != UNASSIGNED and row.file.endswith(".mrc")]
     if not rows:
+        if run.maps:
+            said = DataError(f"{folder}: it holds no maps to compare with the reference maps (clusters of a 2D "
+                             "analysis are images).", "Give the folder of a 3D analysis, or labels alone.")
+            if labels is None:
+                raise said
+            print(f"not compared: {said.message}", flush=True)
         return []
     first, voxel_size_ang = read_map(folder / rows[0].file)
     references = read_references(list(run.maps), run.truth_csv, len(first), voxel_size_ang)
