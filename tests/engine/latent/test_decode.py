@@ -48,6 +48,13 @@ def test_particles_are_decoded_at_their_own_latents(embedding, tmp_path):
     assert "vseries true" in script
 
 
+def test_maps_of_a_run_before_do_not_stand_beside_fewer(embedding, tmp_path):
+    folder, _ = embedding
+    for particles in ("12,69,40", "12"):
+        run_decode(DecodeOptions(run_dir="r", particles=particles, embedding_dir=str(folder)), tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out" / "maps").iterdir()] == ["decoded_001.mrc"]
+
+
 def test_a_path_keeps_to_where_particles_are_and_to_the_simplex(embedding, tmp_path):
     folder, _ = embedding
     run_decode(DecodeOptions(run_dir="r", path="10,69", n_points=9, embedding_dir=str(folder)), tmp_path / "out")

@@ -235,10 +235,13 @@ def test_clusters_of_a_run_before_do_not_stand_beside_other_settings(tmp_path, r
     """One that ends in the middle leaves none: run.json would say that they are of another embedding."""
     folder, out = write_embedding(tmp_path / "emb", rng.normal(size=(17, 3))), tmp_path / "clu"
     cluster.run_cluster(ClusterRun(embedding_dir=str(folder), stability_repeats=0), out)
+    result_files.write_json(out / "evaluation.json", {})
+    assert (out / "maps" / "cluster_00.mrc").exists()
     monkeypatch.setattr(cluster, "most_typical", lambda *args: (_ for _ in ()).throw(MemoryError))
     with pytest.raises(MemoryError):
         cluster.run_cluster(ClusterRun(embedding_dir=str(folder), stability_repeats=0, n_neighbors=5), out)
-    assert not [name for name in ("clusters.csv", "clusters.json", "clustering.json") if (out / name).exists()]
+    assert not [name for name in ("clusters.csv", "clusters.json", "clustering.json", "evaluation.json",
+                                  "maps/cluster_00.mrc") if (out / name).exists()]
 
 
 @pytest.mark.parametrize(("changes", "kind", "words"), [

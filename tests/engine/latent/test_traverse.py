@@ -96,6 +96,9 @@ def test_run_traverse_writes_table_and_pictures(tmp_path, rng, is_3d, capsys, fa
     assert [int(r["n_near"]) for r in rows if r["cluster"] == "1"] == [p.n_near for p in expected]
     assert (out / "traversal.png").stat().st_size > 1000
     assert "unassigned: 5 particles are no cluster" in capsys.readouterr().out
+    traverse.run_traverse(TraverseRun(clusters_dir=str(clu), n_components=1, n_points=2), out)
+    maps = {path.name for path in (out / "maps").iterdir()}
+    assert maps == ({f"cluster_{c:02d}_pc1_{p:02d}.mrc" for c in (0, 1) for p in (0, 1)} if is_3d else {"images.mrcs"})
 
 
 @pytest.mark.parametrize(("changes", "words"), [

@@ -47,6 +47,7 @@ class Table:
 def write(problem: PlaneProblem, cache: ParticleCache, state: Classified, data: DataConfig, out_dir: Path
           ) -> Classes2dSummary:
     """Judge what is junk and write everything into ``out_dir``; returns ``classes2d.json``."""
+    result_files.forget(out_dir, result_files.EVALUATION_JSON)
     judged = judge(problem, state)
     order = class_order(state, judged)
     table = particle_table(state, judged, order, cache.pixel_size_ang)

@@ -119,15 +119,18 @@ REPORT_HTML = "report.html"
 SCF_JSON = "scf.json"
 COUNTERPART_JSON = "counterpart.json"
 COUNTERPART_MRCS = "counterpart.mrcs"
+MAPS_OF_GROUPS = MAPS + "/cluster_[0-9]*.mrc"  # pattern: of clusters or states, and what was made of these since
 
 PathLike = Union[str, Path]
 
 
 def forget(folder: PathLike, *names: str) -> None:
-    """Take away what a run before has left, when one with other settings (``run.json``) begins in its folder."""
+    """Take away what a run before has left, when one with other settings (``run.json``) begins in its folder.
+
+    Names are relative to it, or patterns (``maps/cluster_[0-9]*.mrc``): of more groups than there are now.
+    """
     for name in names:
-        path = Path(folder) / name
-        if path.exists():
+        for path in list(Path(folder).glob(name)):
             path.unlink()
 
 

@@ -93,6 +93,7 @@ def run_centroids(options: CentroidOptions, out_dir: Path) -> list[CentroidRow]:
             chosen.append(row)
             rows.append(CentroidRow(label, index, centroid.n_particles, int(clusters.particle_id[row]),
                                     float(clusters.umap[row, 0]), float(clusters.umap[row, 1]), centroid.distance))
+    result_files.forget(out_dir, CENTROIDS_CSV, CENTROIDS_PNG, f"{result_files.MAPS}/cluster_*_centroid_*.mrc")
     names = [f"cluster_{row.cluster:02d}_centroid_{row.centroid:02d}" for row in rows]
     arrays, files = write_decoded(decoder, latents.z[chosen], names, out_dir)
     rows = [replace(row, file=file, index=index) for row, (file, index) in zip(rows, files, strict=True)]

@@ -111,6 +111,7 @@ def run_counterpart(run: CounterpartRun, out_dir: Path) -> CounterpartNumbers:
     trained = load_trained(run.run_dir, run.compute)
     latents = read_latents(run.embedding_dir)
     check_latents(trained, latents.z, run.embedding_dir, run.run_dir)
+    result_files.forget(out_dir, result_files.COUNTERPART_JSON, result_files.COUNTERPART_MRCS)
     run_json.write_run(run, out_dir / result_files.RUN_JSON)
     z = latents.z[rows_of(latents.particle_id, np.array([run.particle_id]), run.embedding_dir)]
     image, ctf = particle_of(run, trained)

@@ -55,6 +55,7 @@ def run_decode(options: DecodeOptions, out_dir: Path) -> None:
     z = points_of(options, latents, decoder.run.model.n_categories)
     check_z(decoder, z, options.z_csv or options.embedding_dir)
     names = [f"decoded_{number:03d}" for number in range(1, len(z) + 1)]
+    result_files.forget(out_dir, DECODED_CSV, SERIES_CXC, f"{result_files.MAPS}/decoded_*.mrc")
     made, files = write_decoded(decoder, z.astype(np.float32), names, out_dir)
     support = [None] * len(z) if latents is None else support_of(z, latents)
     write_table(z, files, support, out_dir)

@@ -17,6 +17,8 @@ from ..data.particle_tables import latents_of_clusters
 from ..figures import drawing
 from ..training.decoded import check_latents, load_trained, write_decoded
 
+TRAVERSAL_PNG = "traversal.png"
+
 
 @dataclass(frozen=True)
 class Point:
@@ -83,6 +85,7 @@ def run_traverse(run: TraverseRun, out_dir: Path) -> None:
     clusters, latents = latents_of_clusters(run.clusters_dir)
     decoder = load_trained(run.run_dir, run.compute)
     check_latents(decoder, latents.z, run.clusters_dir, run.run_dir)
+    result_files.forget(out_dir, result_files.TRAVERSAL_CSV, TRAVERSAL_PNG, f"{result_files.MAPS}/cluster_*_pc*.mrc")
     run_json.write_run(run, out_dir / result_files.RUN_JSON)
     n_categories = decoder.run.model.n_categories
     points: list[tuple[int, Point]] = []
@@ -126,7 +129,7 @@ def write(points: list[tuple[int, Point]], decoder: Any, out_dir: Path, z_dim: i
         rows = [[(array, f"{cluster_name(label)} PC {p.component + 1}: {p.position:.2f}, {p.n_near} near")
                  for (label, p), array in zip(points, arrays, strict=True) if (label, p.component) == key]
                 for key in keys]
-        drawing.save_png(drawing.density_strip(rows, [label for label, _ in keys]), out_dir / "traversal.png")
+        drawing.save_png(drawing.density_strip(rows, [label for label, _ in keys]), out_dir / TRAVERSAL_PNG)
     for label, p in points:
         print(f"{cluster_name(label)} component {p.component + 1} point {p.point + 1}: {p.n_near} particles near, "
               f"nearest at {p.distance_z:.3f} in z", flush=True)

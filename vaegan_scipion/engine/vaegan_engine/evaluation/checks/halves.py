@@ -57,6 +57,8 @@ def run_halves(run: HalvesRun, out_dir: Path) -> None:
     whole = checked_run(run)
     clusters = read_clusters(run.clusters_dir)
     check_row_ids(run.clusters_dir, whole.data.particles)
+    result_files.forget(out_dir, result_files.FSC_CSV, "fsc.png", result_files.HALVES_JSON,
+                        f"{result_files.MAPS}/cluster_*_half?.mrc")
     run_json.write_run(run, out_dir / result_files.RUN_JSON)
     latents, decoders = [], []
     halves: tuple[Literal[1, 2], ...] = (1, 2)

@@ -126,6 +126,7 @@ def evaluate_maps(run: EvaluateRun, labels: LabelScores | None, out_dir: Path) -
                 raise said
             print(f"not compared: {said.message}", flush=True)
         return []
+    result_files.forget(out_dir, *(f"{result_files.MAPS}/cluster_*_{kind}.mrc" for kind in ("aligned", "reference")))
     first, voxel_size_ang = read_map(folder / rows[0].file)
     references = read_references(list(run.maps), run.truth_csv, len(first), voxel_size_ang)
     if not references:
