@@ -1,5 +1,6 @@
 """Two halves: what is trained on what, and the FSC of maps that are known."""
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from fake_run import BOX_PX, FakeTrained, align_nothing, write_clusters, write_e
 from vaegan_engine.contract import result_files, run_json
 from vaegan_engine.contract.errors import ConfigError
 from vaegan_engine.contract.settings import ComputeConfig, DataConfig, HalvesRun, TrainingConfig, TrainRun
+from vaegan_engine.contract.status import read_status
 from vaegan_engine.data.mrc_files import read_map
 from vaegan_engine.evaluation.checks import halves
 from vaegan_engine.training.trained_run import TrainedRun
@@ -39,12 +41,14 @@ class FakeSteps:
 @pytest.fixture
 def fake_steps(monkeypatch, fake_model):
     """Put ``FakeSteps`` in place of training, embedding, model and alignment."""
-    def use(noise=0.0):
+    def use(noise=0.0, twin_id=None):
         fake = FakeSteps(noise)
         monkeypatch.setattr(halves, "run_train", fake.train)
         monkeypatch.setattr(halves, "run_embed", fake.embed)
         monkeypatch.setattr(TrainedRun, "load", fake.load)
         monkeypatch.setattr(halves, "align_map", align_nothing)
+        monkeypatch.setattr(halves, "open_run_cache", lambda *_: SimpleNamespace(
+            particle_id=np.arange(1, 121), twin_id=np.arange(1, 121) if twin_id is None else twin_id))
         return fake
 
     return use
@@ -73,6 +77,19 @@ def test_halves_share_neither_particles_nor_folders_nor_seeds(tmp_path, folders,
     assert one.compute.seed != two.compute.seed
     assert one.training == two.training == run_json.read_run(tmp_path / "run" / result_files.RUN_JSON).training
     assert [str(folder_1), str(folder_2)] == [run_dir for run_dir, _ in fake.embedded]
+
+
+def test_images_that_are_in_both_halves_are_said(tmp_path, folders, capsys, fake_steps):
+    twin_id = np.arange(1, 121)
+    twin_id[[7, 9]] = 3  # of half 2, copies of one of half 1
+    twin_id[6] = 5  # both of half 1
+    fake_steps(twin_id=twin_id)
+    halves.run_halves(folders, tmp_path / "hal")
+    assert "warning: 2 images of half 2 are in half 1 too" in capsys.readouterr().out
+    assert read_status(tmp_path / "hal").warning.startswith("2 images of half 2")
+    fake_steps()
+    halves.run_halves(folders, tmp_path / "hal")
+    assert "warning" not in capsys.readouterr().out and read_status(tmp_path / "hal").warning is None
 
 
 def test_same_maps_agree_to_nyquist_and_small_clusters_are_named(tmp_path, folders, capsys, fake_steps):

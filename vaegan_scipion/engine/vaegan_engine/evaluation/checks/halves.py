@@ -23,7 +23,8 @@ from ...contract.settings import EmbedRun, HalvesRun, TrainRun
 from ...contract.status import update_status
 from ...data.mrc_files import write_map
 from ...data.particle_tables import Clusters, Latents, read_clusters, read_latents
-from ...data.run_images import check_row_ids
+from ...data.prepared_images import ParticleCache
+from ...data.run_images import check_row_ids, open_run_cache
 from ...figures.fsc_curves import HalvesFsc, write_fsc
 from ...latent.embed import run_embed
 from ...physics.map_alignment import align_map
@@ -70,11 +71,28 @@ def run_halves(run: HalvesRun, out_dir: Path) -> None:
         run_embed(EmbedRun(run_dir=str(folder.absolute()), compute=run.compute), embedded)
         latents.append(read_latents(embedded))
         decoders.append(load_trained(str(folder.absolute()), run.compute))
+    warning = copies_text(copies_apart(open_run_cache(whole.data, run.run_dir), latents))
+    if warning:
+        print(f"warning: {warning}", flush=True)
     rows = [compare_halves(label, clusters, latents, decoders, out_dir) for label in clusters.labels
             if label != UNASSIGNED]
     write(rows, out_dir)
-    update_status(out_dir, state="finished", command=run.command, error=None,
-                                 clusters=len(rows))
+    update_status(out_dir, state="finished", command=run.command, error=None, clusters=len(rows), warning=warning)
+
+
+def copies_apart(cache: ParticleCache, latents: list[Latents]) -> int:
+    """Particles of the second half whose image, by its name or its pixels, a particle of the first has too.
+
+    The half of an image is drawn before its pixels are read.
+    """
+    twins = [cache.twin_id[np.isin(cache.particle_id, half.particle_id)] for half in latents]
+    return int(np.isin(twins[1], twins[0]).sum())
+
+
+def copies_text(n: int) -> str | None:
+    """What images in both halves mean; None where there are none."""
+    return None if n == 0 else (f"{n} images of half 2 are in half 1 too (the same image in two rows or stacks): the "
+                                "halves are not independent, and their FSC is too high")
 
 
 def checked_run(run: HalvesRun) -> TrainRun:
