@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from made_records import comparison, proof, state_row
 from refine_particles import PIXEL_SIZE_ANG, blobs
-from vaegan_engine.contract import result_files
+from vaegan_engine.contract import result_files, run_json
 from vaegan_engine.contract.record import write_records
-from vaegan_engine.contract.settings import ComputeConfig
+from vaegan_engine.contract.settings import ComputeConfig, DataConfig, StatesRun
 from vaegan_engine.data.mrc_files import read_map, write_map
 from vaegan_engine.evaluation.benchmark.benchmark import simulated
 from vaegan_engine.evaluation.benchmark.scores import claims_of_noise, true_maps
 from vaegan_engine.evaluation.benchmark.tasks import TASKS
 from vaegan_engine.evaluation.truth.claimed_fsc import ClaimedFsc, deserved_fsc
 from vaegan_engine.evaluation.truth.evaluate import claim_of_halves
-from vaegan_engine.physics.fsc import fourier_shell_correlation
+from vaegan_engine.physics.fsc import fourier_shell_correlation, soft_sphere_mask
 from vaegan_engine.physics.map_alignment import AlignedMap, move_map
 from vaegan_engine.physics.masked_fsc import mask_of_map
 from vaegan_engine.simulation.simulate import TRUTH_CSV
@@ -73,6 +73,29 @@ def test_evaluate_moves_the_half_maps_as_it_moved_the_map(tmp_path):
     wrong = claim_of_halves(row, tmp_path, aligned._replace(rotation=np.eye(3)), truth)
     assert wrong.claimed_excess > 0.5
     assert claim_of_halves(state_row(0, 10, 1.0, claimed, files=[]), tmp_path, aligned, truth) is None
+
+
+@pytest.mark.parametrize("of_states", [True, False])
+def test_halves_are_held_to_the_truth_in_the_mask_of_their_own_fsc(tmp_path, of_states):
+    """One that was given: a small sphere, in which halves agree better than in one that is made of the map."""
+    rng = np.random.default_rng(3)
+    truth = blobs(4).numpy()
+    halves = [truth + 0.5 * truth.std() * white(rng, len(truth)) for _ in range(2)]
+    for name, array in zip("ab", halves, strict=True):
+        write_map(tmp_path / f"{name}.mrc", array, PIXEL_SIZE_ANG)
+    mask = soft_sphere_mask(len(truth), 4.0, 3.0)
+    if of_states:
+        write_map(tmp_path / "mask.mrc", mask, PIXEL_SIZE_ANG)
+        run = StatesRun(mask=str(tmp_path / "mask.mrc"), data=DataConfig(particles="p.star", input_poses=True))
+        run_json.write_run(run, tmp_path / "run.json")
+    else:
+        write_map(tmp_path / "maps" / "cluster_00_mask.mrc", mask, PIXEL_SIZE_ANG)
+    raw, claimed = fourier_shell_correlation(*halves), fourier_shell_correlation(*(np.stack(halves) * mask))
+    row = replace(state_row(0, 10, 1.0, replace(comparison(claimed.tolist()), box_px=len(truth)),
+                            proof(0, fsc_raw=raw.tolist()), files=["a.mrc", "b.mrc"]), file="maps/cluster_00.mrc")
+    row = replace(row, state=replace(row.of_state, voxel_size_ang=PIXEL_SIZE_ANG))
+    claim = claim_of_halves(row, tmp_path, AlignedMap(truth, np.eye(3), np.zeros(3), np.zeros(3), False, 1.0), truth)
+    np.testing.assert_allclose(claim.deserved_fsc, deserved_fsc(tuple(halves), truth, mask), atol=0.06)
 
 
 def test_all_that_halves_of_noise_claim_is_an_excess(tmp_path):

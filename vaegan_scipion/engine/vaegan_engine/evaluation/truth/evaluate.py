@@ -23,8 +23,9 @@ from ...contract.records import (
     MapEvaluation,
 )
 from ...contract.setting import check_settings
-from ...contract.settings import EvaluateRun
+from ...contract.settings import EvaluateRun, StatesRun
 from ...contract.status import update_status
+from ...data.given_mask import MaskBox, read_mask
 from ...data.mrc_files import read_map, write_map
 from ...data.particle_tables import JUNK, Truth, groups_in, read_cluster_rows, read_clusters, read_truth, rows_of
 from ...physics.map_alignment import AlignedMap, align_map, likest_copy, move_map
@@ -160,16 +161,34 @@ def evaluate_maps(run: EvaluateRun, labels: LabelScores | None, out_dir: Path) -
 def claim_of_halves(row: ClusterRow, folder: Path, aligned: AlignedMap, truth: np.ndarray) -> ClaimedFigures | None:
     """What a map's two half maps claim against what they deserve (``claimed_fsc``); None where it has none.
 
-    The half maps are moved as the map was when it was aligned to ``truth`` (d, d, d), and masked by the map as for
-    their own FSC.
+    The half maps are moved as the map was when it was aligned to ``truth`` (d, d, d), and masked as for their own FSC.
     """
     if row.state is None or len(row.state.files) != 2:
         return None
     first, second = (move_map(read_map(folder / file)[0], aligned.rotation, aligned.shift_px, aligned.mirrored)
                      for file in row.state.files)
     halves, proof = row.state.halves, row.state.proof
-    deserved = deserved_fsc((first, second), truth, mask_of_map(aligned.map, np.array(proof.fsc_raw)))
-    return ClaimedFsc(np.array(halves.fsc), deserved, proof.shared_shell).figures()
+    given = mask_in_use(row, folder)
+    mask = (mask_of_map(aligned.map, np.array(proof.fsc_raw)) if given is None
+            else move_map(given, aligned.rotation, aligned.shift_px, aligned.mirrored).clip(0, 1))
+    return ClaimedFsc(np.array(halves.fsc), deserved_fsc((first, second), truth, mask), proof.shared_shell).figures()
+
+
+def mask_in_use(row: ClusterRow, folder: Path) -> np.ndarray | None:
+    """The mask ``(d, d, d)`` of a state's FSC where it is on disk; None where it was made of the map.
+
+    It is one that ``states`` was given, or the file that ``fullres`` leaves beside each map.
+    """
+    path = (folder / row.file).with_name(f"{Path(row.file).stem}_mask.mrc")
+    if path.exists():
+        return read_map(path)[0]
+    run = run_json.read_run(folder / result_files.RUN_JSON) if (folder / result_files.RUN_JSON).exists() else None
+    if not isinstance(run, StatesRun) or not run.mask:
+        return None
+    own, voxel_ang = read_map(run.mask)
+    figures = row.of_state
+    box = MaskBox(figures.halves.map_box_px, figures.voxel_size_ang, (len(own) * voxel_ang,))
+    return read_mask(run.mask, box).numpy()
 
 
 def compare_with(references: list[Reference], array: np.ndarray, voxel_size_ang: float, group: Tensor
