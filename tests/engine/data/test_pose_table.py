@@ -66,6 +66,20 @@ def test_a_star_files_origins_are_the_opposite_of_shifts(tmp_path):
         read_poses(DataConfig(particles=str(star), input_poses=True))
 
 
+def test_origins_of_an_old_star_file_are_in_pixels(tmp_path):
+    star = tmp_path / "particles.star"
+    columns = ["rlnImageName", "rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi", "rlnOriginX", "rlnOriginY",
+               "rlnMagnification", "rlnDetectorPixelSize"]
+    star.write_text("data_\n\nloop_\n" + "".join(f"_{name}\n" for name in columns)
+                    + "1@a.mrcs 10 20 30 1.5 -2 20000 5\n2@a.mrcs 40 50 60 0 0 20000 5\n")
+    table = read_poses(DataConfig(particles=str(star), input_poses=True))  # 5 um / 20000 = 2.5 A
+    assert table.shifts_ang.tolist() == [[-3.75, 5.0], [0.0, 0.0]]
+    columns[4:6] = ["rlnOriginXAngst", "rlnOriginYAngst"]
+    star.write_text("data_\n\nloop_\n" + "".join(f"_{name}\n" for name in [*columns, "rlnOriginX", "rlnOriginY"])
+                    + "1@a.mrcs 10 20 30 1.5 -2 20000 5 7 7\n")
+    assert read_poses(DataConfig(particles=str(star), input_poses=True)).shifts_ang.tolist() == [[-1.5, 2.0]]
+
+
 @pytest.mark.parametrize("name", ["I3", "C2v", "Oh", '""', "D1"])
 def test_a_symmetry_that_is_another_programs_is_told_and_not_used(tmp_path, capsys, name):
     star = tmp_path / "particles.star"

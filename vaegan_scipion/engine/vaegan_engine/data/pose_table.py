@@ -18,6 +18,7 @@ from ..contract.records import StatesSummary
 from ..contract.settings import DataConfig
 from ..contract.status import read_status
 from ..contract.symmetry import NO_SYMMETRY, group_name
+from .optics import pixel_size_ang
 from .particles import particle_ids
 from .run_images import check_row_ids
 from .star_files import RelionTable, missing_columns, read_star
@@ -26,6 +27,7 @@ ANGLE_COLUMNS = ("rot_deg", "tilt_deg", "psi_deg")
 SHIFT_COLUMNS = ("shift_x_ang", "shift_y_ang")
 STAR_ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 STAR_ORIGINS = ("rlnOriginXAngst", "rlnOriginYAngst")
+OLD_ORIGINS = ("rlnOriginX", "rlnOriginY")  # before RELION 3.1, in pixels
 SYMMETRY = "rlnSymmetryGroup"  # a star column, one group for all particles
 
 
@@ -124,15 +126,21 @@ def _folder_poses(folder: Path) -> PoseTable:
 
 
 def _star_poses(star: Path) -> PoseTable:
-    """RELION moves an image by ``rlnOrigin`` to centre it: the particle's shift is its opposite."""
+    """RELION moves an image by ``rlnOrigin`` to centre it: the particle's shift is its opposite.
+
+    Origins in A count before those in pixels.
+    """
     table = read_star(star)
-    missing = [name for name in (*STAR_ANGLES, *STAR_ORIGINS) if not table.has(name)]
+    is_old = not any(map(table.has, STAR_ORIGINS)) and all(map(table.has, OLD_ORIGINS))
+    origins = OLD_ORIGINS if is_old else STAR_ORIGINS
+    missing = [name for name in (*STAR_ANGLES, *origins) if not table.has(name)]
     if missing:
         error = missing_columns(star, missing)
-        raise DataError(error.message, "Give particles with an alignment (RELION 3.1 or later), or poses with --poses.")
+        raise DataError(error.message, "Give particles with an alignment, or poses with --poses.")
     n = len(table)
+    unit_ang = pixel_size_ang(table, np.arange(n), ())[0] if is_old else 1.0
     return PoseTable(particle_ids(table), np.stack([table.numbers(name) for name in STAR_ANGLES], axis=1),
-                     -np.stack([table.numbers(name) for name in STAR_ORIGINS], axis=1), np.ones(n),
+                     -unit_ang * np.stack([table.numbers(name) for name in origins], axis=1), np.ones(n),
                      np.zeros(n, np.int64),
                      symmetry=star_symmetry(table, star))
 
