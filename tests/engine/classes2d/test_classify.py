@@ -99,6 +99,8 @@ def test_averages_lie_in_one_stack(done):
         assert float(file.voxel_size.x) == pytest.approx(6.0)
     assert (out / "classes.png").stat().st_size > 1000
     assert not list((out / "checkpoints").glob("*.npz"))
+    logged = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert details.shells == max(row["shells"] for row in logged)
 
 
 @pytest.mark.parametrize("stage", ["search_together", "near_round"])

@@ -182,6 +182,7 @@ def test_real_ctf_table(tmp_path):
 @pytest.mark.parametrize(("values", "words"), [
     ({"per_map": 0}, "per_map is 0"), ({"box_px": 33}, "box_px is 33"), ({"snr": 0.0}, "snr is 0"),
     ({"crop_frac": 1.5}, "crop_frac is 1.5"), ({"defocus_range_ang": (3e4, 2e4)}, "LOW <= HIGH"),
+    ({"defocus_range_ang": (1.0, 2.8)}, r"Use 100 to 200,000 A \(1 um is 10,000 A\)"),
     ({"astigmatism_ang": -1.0}, "astigmatism_ang is -1"), ({"max_shift_frac": 0.6}, "max_shift_frac is 0.6"),
     ({"voltage_kv": 3e5}, "10 to 2000 kV|10 to 2,000 kV"), ({"amplitude_contrast": 7.0}, "amplitude_contrast is 7"),
     ({"phantom": 9}, "1 to 6"), ({"maps": ("a.mrc",)}, "Exactly one"),

@@ -59,7 +59,7 @@ def write(problem: PlaneProblem, cache: ParticleCache, state: Classified, data: 
     draw_gallery(averages, rows, problem.mask, cache.pixel_size_ang, out_dir / result_files.CLASSES_PNG)
     write_tables(cache, table, out_dir)
     write_junk_examples(cache, table.junk_reason, out_dir)
-    details = summary(rows, table, judged, state.radius)
+    details = summary(rows, table, judged, state.model.radius)
     write_record(out_dir / result_files.CLASSES2D_JSON, details)
     write_stars(data, cache, table, out_dir)  # last: the star file may have been changed meanwhile
     update_status(out_dir, state="finished", command="classes2d", stage="finished", error=None,

@@ -22,8 +22,8 @@ class Classes2dSummary:
     classes_of_particles: int
     n_particles: int
     n_junk: int
-    misfit_limit: Optional[float]  # None: no image was set aside for its misfit
-    shells: float
+    misfit_limit: Optional[float]  # above it an image is junk; None: there was no class to tell one by
+    shells: float  # of the finest comparison
     best_frc_0143_ang: float = named("frc_0.143_ang")  # 0 = none is proven
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ..contract.errors import ConfigError
 from ..contract.setting import check_settings, setting
 from ..data.image_preparation import SMALLEST_BOX_PX
+from ..data.optics import LEAST_DEFOCUS_ANG, MOST_DEFOCUS_ANG
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ def check_options(options: SimulateOptions) -> None:
          "Exactly one of them must be given."),
         (options.box_px % 2 == 1, "box_px", options.box_px, "Use an even number."),
         (low > high, "defocus_range_ang", options.defocus_range_ang, "Use LOW <= HIGH."),
+        ((low < LEAST_DEFOCUS_ANG or high > MOST_DEFOCUS_ANG) and options.amplitude_contrast < 1, "defocus_range_ang",
+         options.defocus_range_ang, f"Use {LEAST_DEFOCUS_ANG:g} to {MOST_DEFOCUS_ANG:,.0f} A (1 um is 10,000 A)."),
         (bool(options.junk_maps) and options.junk_frac == 0, "junk_frac", options.junk_frac,
          "With junk_maps it must be above 0."))
     for wrong, name, value, remedy in checks:
