@@ -119,7 +119,8 @@ REPORT_HTML = "report.html"
 SCF_JSON = "scf.json"
 COUNTERPART_JSON = "counterpart.json"
 COUNTERPART_MRCS = "counterpart.mrcs"
-MAPS_OF_GROUPS = MAPS + "/cluster_[0-9]*.mrc"  # pattern: of clusters or states, and what was made of these since
+# patterns: maps of clusters or states, and what was made of these since
+MAPS_OF_GROUPS = (MAPS + "/cluster_[0-9]*.mrc", MAPS + "/cluster_unassigned.mrc")
 
 PathLike = Union[str, Path]
 

@@ -52,7 +52,7 @@ class Asked:
 
 def write(inputs: Inputs, refined: list[Found], asked: Asked, out_dir: Path) -> FullresSummary:
     """Write everything into ``out_dir``; one entry of ``refined`` per state of ``inputs``."""
-    result_files.forget(out_dir, result_files.EVALUATION_JSON, result_files.MAPS_OF_GROUPS, "state_[0-9][0-9].star",
+    result_files.forget(out_dir, result_files.EVALUATION_JSON, *result_files.MAPS_OF_GROUPS, "state_[0-9][0-9].star",
                         "state_[0-9][0-9]_relion.sh")
     (out_dir / result_files.MAPS).mkdir(parents=True, exist_ok=True)
     cache, table = particle_table(inputs, refined, asked)

@@ -40,8 +40,7 @@ def run_cluster(run: ClusterRun, out_dir: Path) -> Clustering:
     decoder = load_trained(run.run_dir, run.compute)
     check_latents(decoder, latents.z, run.embedding_dir, run.run_dir)
     result_files.forget(out_dir, result_files.CLUSTERS_CSV, result_files.CLUSTERS_JSON, result_files.CLUSTERING_JSON,
-                        result_files.EVALUATION_JSON, result_files.MAPS_OF_GROUPS,
-                        f"{result_files.MAPS}/cluster_unassigned.mrc")
+                        result_files.EVALUATION_JSON, *result_files.MAPS_OF_GROUPS)
     run_json.write_run(run, out_dir / result_files.RUN_JSON)
     update_status(out_dir, state="running", command=run.command, error=None)
 

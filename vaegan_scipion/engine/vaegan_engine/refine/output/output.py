@@ -52,7 +52,7 @@ def write(problem: Problem, cache: ParticleCache, refined: Refined, out_dir: Pat
     min_agreement = problem.tuning.motion.min_agreement
     moving = [None if motion is None or motion.agreement < min_agreement else motion for motion in refined.motions]
     table = particle_table(problem, refined, new, moving)
-    result_files.forget(out_dir, result_files.EVALUATION_JSON, result_files.MAPS_OF_GROUPS)
+    result_files.forget(out_dir, result_files.EVALUATION_JSON, *result_files.MAPS_OF_GROUPS)
     write_tables(cache, table, out_dir)
     write_junk_examples(cache, table.junk_reason or [], out_dir)
     rows = []
