@@ -30,6 +30,7 @@ halves folder
 ``half1``, ``half2``      the two trainings
 states folder
 ``states.json``           verdict, its kind and its evidence: log likelihood of unseen images, balls, pairs
+``costs.json``            list, per stage: seconds, image_poses (images times poses at which they were compared)
 ``particles.csv``         particle_id, label, probability, rot, tilt, psi (deg), shift x, y (A), half_set, motion,
                           motion_std, contrast, junk_reason (why it was set aside, or empty)
 ``junk_examples.json``    where images were set aside: list, per reason (empty: kept, to compare with): n_images, and
@@ -103,6 +104,7 @@ COMPONENTS_JSON = "components.json"
 FSC_CSV = "fsc.csv"
 HALVES_JSON = "halves.json"
 STATES_JSON = "states.json"
+COSTS_JSON = "costs.json"
 PARTICLES_CSV = "particles.csv"
 PARTICLES_STAR = "particles.star"
 JUNK_STAR = "junk.star"

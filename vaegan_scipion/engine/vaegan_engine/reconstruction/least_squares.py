@@ -19,6 +19,7 @@ from ..physics.slices import (
     take_slices,
     transform_of,
 )
+from .pose_count import count_poses
 from .posed_images import InChunks, Posed, PosedImages, Precision, in_chunks, precision_of
 
 SUMMED_TOGETHER = 2 ** 13  # images whose powers are held at a time
@@ -82,6 +83,7 @@ def misfits(images: InChunks, map_: Tensor, precision: Tensor, spread: float = 0
     So that no image prefers a map because it is as faint as the image.
     """
     map_ft = transform_of(map_, images.band)
+    count_poses(len(images.rotations))
 
     def part(rows: slice) -> Tensor:
         own = images.rows(rows)

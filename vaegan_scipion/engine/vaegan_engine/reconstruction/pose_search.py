@@ -20,6 +20,7 @@ from ..physics.shards import n_processes, shared_parts
 from .images import Images
 from .map_mixture import MapMixture, Posterior, Shifted, Templates, accumulate, search
 from .polar_search import PolarTemplates, polar_templates, search_polar
+from .pose_count import count_poses
 
 SHIFTS_PER_PERIOD = 3.0  # of the shift grid, in the finest period of the band; poses are refined afterwards
 _KEEP_SUMS = 0.9  # of the sums of maps and noise, per step
@@ -107,6 +108,7 @@ def run_stage(data: Images, model: MapMixture, stage: Stage, course: Course,
         images = Shifted(*data.coefficients(rows, band), band, phases)
         turn = random_rotations(1, course.rng).to(data.device)[0]
         templates = templates_for(images, model, stage.n_rotations, turn)
+        count_poses(len(rows) * len(phases) * model.n_maps * len(templates.rotations))
         posterior = searched(images, model, templates, spread=data.contrast_spread)
         model.forget(_KEEP_SUMS)
         accumulate(model, posterior, images._replace(ctf=images.ctf * posterior.contrast[:, None]), templates)
@@ -164,6 +166,7 @@ def search_all(data: Images, model: MapMixture, rows: np.ndarray, grid: PoseGrid
     phases = shift_phases(band, shifts)
     first_images = Shifted(*data.coefficients(rows[:_SEARCHED_TOGETHER], band), band, phases)
     templates = templates_for(first_images, model, grid.n_rotations, torch.eye(3, device=data.device))
+    count_poses(len(rows) * len(shifts) * model.n_maps * len(templates.rotations))
     done, together = 0, n_processes()
 
     def part(first: int, end: int) -> tuple[Tensor, Tensor, Tensor]:

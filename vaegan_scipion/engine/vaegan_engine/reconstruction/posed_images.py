@@ -17,6 +17,7 @@ from ..physics.memory_limit import share_bytes
 from ..physics.shards import n_processes, shared_parts
 from ..physics.slices import images_per_chunk, transform_of
 from .images import Images
+from .pose_count import count_poses
 from .pose_refinement import AtPoses, refine_poses
 
 T = TypeVar("T")
@@ -89,7 +90,8 @@ class PosedImages:
         Of ``chosen`` (n,) bool, where they are given, only those; the others keep their poses. ``precision``: (p,), or
         what gives it for some images ``(m, p)``.
         """
-        map_ft = transform_of(map_, self.band)
+        map_ft, n = transform_of(map_, self.band), len(self.rotations)
+        count_poses(n + iterations * (n if chosen is None else int(chosen.sum())))
 
         def part(at: slice) -> tuple[Tensor, Tensor, Tensor]:
             transforms, ctf = self.source[at]

@@ -21,6 +21,7 @@ from ..physics.shards import shared_parts
 from ..physics.space import space_of
 from .least_squares import reconstruction, residual_noise
 from .map_family import FAMILY_CHUNK_IMAGES, Seen, Spreads, Sums, family, seen
+from .pose_count import count_poses
 from .posed_images import InChunks, Posed
 
 Chunks = Callable[[Tensor], Posed]  # images by their row numbers
@@ -101,6 +102,7 @@ def one_pass(maps: PrincipalMaps, images: Chunks, rows: Tensor, moments: Moments
     """
     read = family(maps.mean, maps.basis, maps.band)
     total = Sums(maps.band, len(maps.basis), read.space)
+    count_poses(len(rows))
     n_sums = max(1, min(_SUMS, _MOST_SUMMED // total.gradient.numel())) if shared else 1
 
     def part(first: int, end: int) -> tuple[Tensor, ...]:

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,6 +16,7 @@ from ..reconstruction.images import Images
 from ..reconstruction.pose_search import PoseGrid
 from ..runtime.journal import Journal
 from ..runtime.step_store import Checkpoints
+from .costs import STEP, StepClock
 from .tuning import TUNING, RefineTuning
 
 T = TypeVar("T")
@@ -113,6 +114,7 @@ class Recorder:
 
     journal: Journal
     steps: Checkpoints
+    clock: StepClock = field(default_factory=StepClock)
 
     def stage(self, name: str, text: str) -> None:
         """A new stage begins."""
@@ -124,4 +126,10 @@ class Recorder:
 
     def step(self, name: str, make: Callable[[], T], rng: torch.Generator | None = None) -> T:
         """The value of a step, read where it was finished before, else made and stored (``Checkpoints.step``)."""
-        return self.steps.step(name, make, rng)
+
+        def measured() -> T:
+            value, cost = self.clock.measured(make)
+            self.note(stage=STEP, step=name, took_seconds=round(cost.seconds, 3), image_poses=cost.image_poses)
+            return value
+
+        return self.steps.step(name, measured, rng)

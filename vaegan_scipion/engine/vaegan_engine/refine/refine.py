@@ -30,9 +30,10 @@ from torch import Tensor
 from ..contract import result_files, run_json
 from ..contract.errors import ConfigError, DataError
 from ..contract.labels import UNASSIGNED
-from ..contract.record import read_record
+from ..contract.record import read_record, write_records
 from ..contract.records import StatesSummary
 from ..contract.settings import StatesRun
+from ..contract.stage_costs import costs_text
 from ..contract.symmetry import is_symmetric
 from ..data.given_mask import MaskBox, check_symmetry, read_mask
 from ..data.particle_tables import read_cluster_rows
@@ -45,6 +46,7 @@ from ..runtime.journal import Journal
 from ..runtime.place import is_first
 from ..runtime.step_store import Checkpoints
 from ..runtime.stop_signals import stoppable
+from .costs import stage_costs
 from .detail.common_frame import lay_in_one_frame
 from .detail.each_state import find_motions, follow_motions, half_sets_of_all, refine_details
 from .detail.motion import Motion
@@ -103,9 +105,17 @@ def run_states(asked: StatesRun, out_dir: Path, resume: bool = False, tuning: Re
             problem, refined = refine(problem, maps, recorder)
             if is_first():
                 output.write(problem, replace(cache, half_set=problem.half_set), refined, out_dir)
+                write_costs(recorder, out_dir)
             processes.wait()
     steps.clear()
     return read_record(StatesSummary, out_dir / result_files.STATES_JSON, "states")
+
+
+def write_costs(recorder: Recorder, out_dir: Path) -> None:
+    """``costs.json``, and the same as a table on the screen."""
+    costs = stage_costs(result_files.read_jsonl(out_dir / result_files.LOG_JSONL), recorder.journal.seconds)
+    write_records(out_dir / result_files.COSTS_JSON, costs)
+    print(costs_text(costs), flush=True)
 
 
 def refine(problem: Problem, maps: Tensor | None, recorder: Recorder) -> tuple[Problem, output.Refined]:

@@ -31,9 +31,14 @@ class Journal:
         if is_first():
             update_status(self.out_dir, state="running", stage=name)
 
+    @property
+    def seconds(self) -> float:
+        """Since the beginning, without the time between a stop and going on."""
+        return time.time() - self.began
+
     def note(self, **values: Any) -> None:
         """One line of ``log.jsonl``."""
         if not is_first():
             return
-        seconds = round(time.time() - self.began, 1)
+        seconds = round(self.seconds, 1)
         result_files.append_jsonl(self.out_dir / result_files.LOG_JSONL, {"seconds": seconds, **values})
