@@ -102,7 +102,8 @@ def test_the_gradient_of_the_maps_is_that_of_finite_differences(problem):
     total = Sums(band, 2)
     total.add(found, c, c[:, :, None] * c[:, None])
     direction = map_to_fourier(blobs(9, D)[None])[0].flatten()
-    slope = float(total.gradient[2] @ direction.real + total.gradient[3] @ direction.imag)
+    gradient = total.values()[0]
+    slope = float(gradient[2] @ direction.real + gradient[3] @ direction.imag)
 
     def misfit(step):
         changed = (maps, problem[1], problem[2], band)
@@ -132,3 +133,30 @@ def test_a_step_of_the_mean_never_raises_the_misfit(problem):
     assert all(after < before for before, after in pairwise(costs))
     assert costs[-1] < 0.2 * costs[0]
     assert maps[0].shape == mean.shape
+
+
+@pytest.mark.parametrize("box_px", [24, 21])
+def test_the_kernels_read_and_sum_what_torch_does(box_px):
+    """A table that asks for a gradient is read by torch; rotations at all sides of the transform's edge."""
+    maps = torch.stack([blobs(seed, box_px) for seed in range(4)])
+    images, _, rotations, shifts = simulated(list(maps[:1]), 20, 0.5)
+    rotations[:3] = torch.eye(3)[torch.tensor([[0, 1, 2], [1, 2, 0], [2, 0, 1]])]  # slices along the grid's planes
+    band = make_band(box_px, box_px / 2)
+    particles = posed(*Coefficients(images, np.arange(20), band)[:], rotations, shifts, band)
+    precision, spreads = band.weight / (20 + band.shell), Spreads(0.2, 0.03, 0.02)
+    read = family(maps[0], maps[1:], band)
+    assert read.is_compiled
+    both = [seen(table, particles, precision, spreads)
+            for table in (read, read._replace(table=read.table.clone().requires_grad_(True)))]
+    assert both[0].at is None and both[1].at is not None
+    sums = []
+    c = torch.randn(20, 3, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        for one in both:
+            sums.append(Sums(band, 3))
+            sums[-1].add(one, c, c[:, :, None] * c[:, None] + 0.1 * torch.eye(3))
+    names = "columns", "products", "inner", "gram", "pull"
+    pairs = [*((getattr(both[0], name), getattr(both[1], name)) for name in names),
+             *zip(sums[0].values(), sums[1].values(), strict=True)]
+    for ours, theirs in pairs:
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=2e-5 * float(theirs.abs().max()))

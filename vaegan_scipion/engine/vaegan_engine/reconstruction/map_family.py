@@ -15,19 +15,24 @@ quadratic in c::
     log p(X_i | c) = b_i . c - c . G_i c / 2 + const,
 
 so ``b_i`` (m) and ``G_i`` (m, m) hold all that the image says about any map of the family (sufficient statistics).
+
+On a CPU slices of maps are read and summed image by image in compiled loops (``family_kernels``), where no gradient
+along the table is asked for; what is here in torch is the same for many images at a time, on any device.
 """
 from __future__ import annotations
 
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..physics.fourier_band import Band
 from ..physics.map_constraint import MapConstraint, symmetrised_sums
-from ..physics.slices import PAD, Stencil
+from ..physics.slices import PAD, Stencil, as_numpy, floats
 from ..physics.space import MAPS, Space, space_of
+from . import family_kernels
 from .least_squares import EDGE_SHELLS, WIENER_FRAC
 from .posed_images import Posed
 
@@ -55,6 +60,11 @@ class Family(NamedTuple):
     band: Band  # of the maps' box
     space: Space = MAPS
 
+    @property
+    def is_compiled(self) -> bool:
+        """Whether the kernels read it; then zeros end its rows, up to a multiple of their lanes."""
+        return _has_kernels(self.table, self.space)
+
 
 class Seen(NamedTuple):
     """Some images beside the family: whitened columns ``(n, 6 + m + 1, 2 p)`` and their products; q = 6 nuisances.
@@ -65,7 +75,8 @@ class Seen(NamedTuple):
     columns: Tensor
     products: Tensor  # (n, 6 + m + 1, 6 + m + 1)
     inner: Tensor  # (n, 6, 6): covariance of the nuisances given c
-    at: Stencil
+    rotations: Tensor  # (n, 3, 3)
+    at: Stencil | None  # None where the kernels read the columns, and sum them
     weighted: Tensor  # (n, p) C / s: from whitened residuals to what is summed in the transform
 
     @property
@@ -105,12 +116,28 @@ def family(mean: Tensor, basis: Tensor, band: Band) -> Family:
     d, space = mean.shape[-1], space_of(mean)
     x = torch.arange(d, device=mean.device, dtype=mean.dtype) - d // 2
     moments = torch.stack([mean * x.view(-1, *[1] * axis) for axis in range(space.ndim)])
-    return Family(as_table(space.transforms(torch.cat((mean[None], basis, moments)))), len(basis), band, space)
+    transforms = space.transforms(torch.cat((mean[None], basis, moments)))
+    lanes = family_kernels.LANES if _has_kernels(transforms, space) else 1
+    return Family(as_table(transforms, lanes), len(basis), band, space)
 
 
-def as_table(transforms: Tensor) -> Tensor:
-    """Half transforms ``(m, s, .., s//2 + 1)`` as rows of real and imaginary parts ``(points, 2 m)``."""
-    return torch.view_as_real(transforms).movedim(0, -2).reshape(-1, 2 * len(transforms)).contiguous()
+def _has_kernels(values: Tensor, space: Space) -> bool:
+    """Whether the kernels can read a table of ``values``, or half transforms that it is made of."""
+    return (space == MAPS and values.device.type == "cpu" and not values.requires_grad
+            and values.dtype in (torch.float32, torch.complex64))
+
+
+def as_table(transforms: Tensor, lanes: int = 1) -> Tensor:
+    """Half transforms ``(m, s, .., s//2 + 1)`` as rows of real and imaginary parts ``(points, 2 m)``.
+
+    Zeros are added to a row up to a multiple of ``lanes``.
+    """
+    rows = torch.view_as_real(transforms).movedim(0, -2)
+    if not 2 * len(transforms) % lanes:
+        return rows.reshape(-1, 2 * len(transforms)).contiguous()
+    table = rows.new_zeros(*rows.shape[:-2], -(-2 * len(transforms) // lanes) * lanes)
+    table[..., :2 * len(transforms)].unflatten(-1, (-1, 2)).copy_(rows)
+    return table.flatten(0, -2)
 
 
 def read_slices(table: Tensor, at: Stencil) -> Tensor:
@@ -124,6 +151,8 @@ def read_slices(table: Tensor, at: Stencil) -> Tensor:
 
 def seen(maps: Family, images: Posed, precision: Tensor, spreads: Spreads) -> Seen:
     """Images beside the family; ``precision (p,)``: degrees of freedom / noise variance."""
+    if maps.is_compiled:
+        return _seen_compiled(maps, images, precision, spreads)
     band, m, space = maps.band, maps.n_basis, maps.space
     at = space.stencil(band, images.rotations)
     slices = read_slices(maps.table, at)
@@ -137,10 +166,28 @@ def seen(maps: Family, images: Posed, precision: Tensor, spreads: Spreads) -> Se
                          (images.moved * precision.sqrt() - mean * weighted)[..., None]), -1)
     columns = torch.view_as_real(columns.transpose(1, 2)).flatten(2)
     products = columns @ columns.mT
-    n_nuisances = nuisances.shape[-1]
-    eye = torch.eye(n_nuisances, device=q.device, dtype=q.dtype)
-    inner = torch.linalg.inv(products[:, :n_nuisances, :n_nuisances] + eye)
-    return Seen(columns, products, inner, at, weighted)
+    inner = _covariance(products, nuisances.shape[-1])
+    return Seen(columns, products, inner, images.rotations, at, weighted)
+
+
+def _covariance(products: Tensor, n_nuisances: int) -> Tensor:
+    """That of the nuisances given c ``(n, q, q)``."""
+    eye = torch.eye(n_nuisances, device=products.device, dtype=products.dtype)
+    return torch.linalg.inv(products[:, :n_nuisances, :n_nuisances] + eye)
+
+
+def _seen_compiled(maps: Family, images: Posed, precision: Tensor, spreads: Spreads) -> Seen:
+    """``seen`` of maps on a CPU."""
+    band, (n, p), n_columns = maps.band, images.ctf.shape, N_NUISANCES + maps.n_basis + 1
+    root = precision.sqrt()
+    weighted, columns = images.ctf * root, torch.empty(n, n_columns, 2 * p)
+    products, turn = torch.empty(n, n_columns, n_columns), 2 * math.pi
+    slopes = torch.tensor([1.0, *[turn / band.box_px] * 3, *[turn] * 2])
+    family_kernels.read_columns(
+        maps.table.numpy(), PAD * band.box_px, as_numpy(band.kxy), PAD, as_numpy(images.rotations),
+        floats(images.moved * root), as_numpy(weighted), as_numpy(spreads.each() * slopes), columns.numpy(),
+        products.numpy())
+    return Seen(columns, products, _covariance(products, N_NUISANCES), images.rotations, None, weighted)
 
 
 def nuisance_moments(particles: Seen, mean: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -166,6 +213,7 @@ class Sums:
         self.nuisances = torch.zeros(3 + space.n_turns, device=band.kxy.device)
         self.power = torch.zeros(len(band.index), device=band.kxy.device)  # of the whitened residual
         self.count = 0
+        self._rows: np.ndarray | None = None  # what the kernels have summed, (v, l) as a table
 
     def add(self, particles: Seen, mean: Tensor, second: Tensor) -> None:
         """Images with ``E c`` ``(n, m)`` and ``E c c^T`` ``(n, m, m)``."""
@@ -173,14 +221,33 @@ class Sums:
         one = mean.new_ones(len(mean), 1)
         to_mean = torch.cat((-u, -mean, one), 1)[:, None]
         to_basis = torch.cat((-u_c.mT, -second, mean[..., None]), 2)
-        residual = torch.view_as_complex((torch.cat((to_mean, to_basis), 1) @ particles.columns).unflatten(-1, (-1, 2)))
-        self.power += residual[:, 0].abs().square().sum(0)
-        self._scatter(residual * particles.weighted[:, None], particles.weighted.square(), particles.at)
+        self._add_residuals(particles, torch.cat((to_mean, to_basis), 1))
         whole = torch.cat((one, mean), 1)
         self.second += whole.T @ whole
         self.second[1:, 1:] += (second - mean[:, :, None] * mean[:, None]).sum(0)
         self.nuisances += u_u.diagonal(dim1=1, dim2=2).sum(0)
         self.count += len(mean)
+
+    def _add_residuals(self, particles: Seen, factors: Tensor) -> None:
+        """Residuals of mean and maps, ``factors`` (n, 1 + m, 6 + m + 1) of the columns, back in the transform."""
+        if particles.at is None:
+            if self._rows is None:
+                lanes, sums = family_kernels.LANES, len(self.gradient) + 1
+                self._rows = np.zeros((len(self.density), -(-sums // lanes) * lanes), np.float32)
+            family_kernels.add_residuals(
+                particles.columns.numpy(), as_numpy(factors), as_numpy(particles.weighted), as_numpy(self.band.kxy),
+                PAD, PAD * self.band.box_px, as_numpy(particles.rotations), self._rows, self.power.numpy())
+            return
+        residual = torch.view_as_complex((factors @ particles.columns).unflatten(-1, (-1, 2)))
+        self.power += residual[:, 0].abs().square().sum(0)
+        self._scatter(residual * particles.weighted[:, None], particles.weighted.square(), particles.at)
+
+    def _settle(self) -> None:
+        """Bring what the kernels have summed to the gradient and the density."""
+        if self._rows is not None:
+            sums, self._rows = torch.from_numpy(self._rows), None
+            self.gradient += sums[:, :len(self.gradient)].T
+            self.density += sums[:, len(self.gradient)]
 
     def _scatter(self, values: Tensor, density: Tensor, at: Stencil) -> None:
         rows, n = at.rows.reshape(-1), self.density.numel()
@@ -193,6 +260,7 @@ class Sums:
 
     def values(self) -> tuple[Tensor, ...]:
         """All that was summed, for ``plus``."""
+        self._settle()
         return self.gradient, self.density, self.second, self.nuisances, self.power, torch.tensor(self.count)
 
     def plus(self, values: tuple[Tensor, ...]) -> None:
@@ -208,6 +276,7 @@ class Sums:
         equations with the images' own moments in place of each frequency's. D is the row sum of the true matrix, whose
         entries are not negative, so that no step overshoots. Gradient and D are summed over the constraint's group.
         """
+        self._settle()
         gradient = torch.view_as_complex(self.gradient.view(-1, 2, *self.shape).movedim(1, -1).contiguous())
         gradient[..., 0] += self.space.folded(gradient[..., 0].clone()).conj()
         density = self.density.view(self.shape).clone()
