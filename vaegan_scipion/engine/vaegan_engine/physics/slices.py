@@ -288,7 +288,9 @@ def fourier_to_map(map_ft: Tensor, box_px: int) -> Tensor:
     reading.
     """
     size = PAD * box_px
-    padded = torch.fft.irfftn(map_ft, s=(size, size, size))
-    at = torch.arange(-(box_px // 2), box_px - box_px // 2, device=padded.device) % size  # the centre is voxel 0 there
-    kept = padded[at][:, at][:, :, at]  # axis by axis: a shift of the whole would be one more array of its size
+    at = torch.arange(-(box_px // 2), box_px - box_px // 2, device=map_ft.device) % size  # the centre is voxel 0 there
+    # axis by axis: of each, what lies outside the map is dropped before the next
+    kept = torch.fft.ifft(map_ft, dim=0).index_select(0, at)
+    kept = torch.fft.ifft(kept, dim=1).index_select(1, at)
+    kept = torch.fft.irfft(kept, n=size, dim=2).index_select(2, at)
     return kept * gridding_correction(box_px, PAD, kept.device, kept.dtype)

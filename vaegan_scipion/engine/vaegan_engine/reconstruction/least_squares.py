@@ -12,6 +12,8 @@ from ..physics.map_constraint import MapConstraint
 from ..physics.slices import (
     PAD,
     add_slices,
+    as_numpy,
+    floats,
     fourier_to_map,
     half_radius,
     half_radius_of_planes,
@@ -19,6 +21,7 @@ from ..physics.slices import (
     take_slices,
     transform_of,
 )
+from . import solve_kernels
 from .pose_count import count_poses
 from .posed_images import InChunks, Posed, PosedImages, Precision, in_chunks, precision_of
 
@@ -154,6 +157,8 @@ def solved(numerator: Tensor, denominator: Tensor, box_px: int, radius: float, p
     signal's power is what the half maps' FSC says (Scheres, J. Struct. Biol. 180, 519, 2012).
     """
     size, device = PAD * box_px, numerator.device
+    if device.type == "cpu" and size <= _WHOLE_PX:
+        return fourier_to_map(_divided(numerator, denominator, box_px, radius, prior), box_px)
     total, count = torch.zeros(box_px + 1, device=device), torch.zeros(box_px + 1, device=device)
     slabs = [slice(0, size)] if size <= _WHOLE_PX else [slice(z, z + _SLAB_PLANES)
                                                         for z in range(0, size, _SLAB_PLANES)]
@@ -161,10 +166,7 @@ def solved(numerator: Tensor, denominator: Tensor, box_px: int, radius: float, p
         shell, n_voxels, _ = _grid_shells(box_px, device, slab)
         total.index_add_(0, shell, denominator[slab].flatten())
         count += n_voxels
-    frac: float | Tensor = WIENER_FRAC
-    if prior is not None:  # what lies between Nyquist and the corners is never filled
-        frac = torch.nn.functional.pad(prior, (0, box_px + 1 - len(prior)), value=float(prior[-1]))
-    added, filled = frac * total / count.clamp_min(1), torch.empty_like(numerator)
+    added, filled = _frac(prior, box_px) * total / count.clamp_min(1), torch.empty_like(numerator)
     for slab in slabs:
         shell, _, k = _grid_shells(box_px, device, slab)
         below = denominator[slab]
@@ -173,11 +175,38 @@ def solved(numerator: Tensor, denominator: Tensor, box_px: int, radius: float, p
     return fourier_to_map(filled, box_px)
 
 
+def _frac(prior: Tensor | None, box_px: int) -> float | Tensor:
+    """What is added to the denominator, as a part of its shell's mean: one number, or one per shell."""
+    if prior is None:
+        return WIENER_FRAC
+    # what lies between Nyquist and the corners is never filled
+    return torch.nn.functional.pad(prior, (0, box_px + 1 - len(prior)), value=float(prior[-1]))
+
+
+def _divided(numerator: Tensor, denominator: Tensor, box_px: int, radius: float, prior: Tensor | None) -> Tensor:
+    """The transform of ``solved``, on a CPU."""
+    (shell, count, _), edge = _whole_shells(box_px, numerator.device), _whole_edge(box_px, radius)
+    total, flat, filled = torch.zeros(box_px + 1, dtype=torch.float64), as_numpy(denominator).ravel(), torch.empty(
+        numerator.shape, dtype=torch.complex64)
+    solve_kernels.add_by_shell(flat, shell.numpy(), total.numpy())
+    added = (_frac(prior, box_px) * total / count.clamp_min(1)).float()
+    solve_kernels.divide(floats(numerator).ravel(), flat, edge.numpy(), shell.numpy(), added.numpy(),
+                         floats(filled).ravel())
+    return filled
+
+
 def _grid_shells(box_px: int, device: torch.device, slab: slice) -> tuple[Tensor, Tensor, Tensor]:
     """Shell of every voxel of planes z of a padded half transform, flat; voxels of every shell; ``|k|`` in shells."""
     if PAD * box_px <= _WHOLE_PX:
         return _whole_shells(box_px, device)
     return _shells_of(half_radius_of_planes(PAD * box_px, slab, device) / PAD, box_px)
+
+
+@lru_cache(maxsize=8)
+def _whole_edge(box_px: int, radius: float) -> Tensor:
+    """The soft edge of a band of ``radius`` shells at every voxel of a padded half transform, flat, on a CPU."""
+    k = _whole_shells(box_px, torch.device("cpu"))[2]
+    return torch.sigmoid((radius - k) / EDGE_SHELLS).flatten()
 
 
 @lru_cache(maxsize=8)
