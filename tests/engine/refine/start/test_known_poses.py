@@ -46,14 +46,15 @@ def test_poses_are_refined_and_never_searched(two_states, tmp_path, monkeypatch)
     assert start.unseen > FEW_ROTATIONS.start.min_log_evidence
     for module in (rounds, assignment):
         monkeypatch.setattr(module, "search_all", lambda *args, **more: pytest.fail("a global search"))
-    search, searched = second_search.search_all, []
+    monkeypatch.setattr(assignment, "search_near", lambda *args, **more: pytest.fail("a global search"))
+    search, searched = second_search.search_near, []
 
-    def noted(images, model, rows, *args, **more):
+    def noted(images, model, placed, *args, **more):
         if images.images is data.images:  # and not those of noise that tell what an empty image gains
-            searched.extend(rows)
-        return search(images, model, rows, *args, **more)
+            searched.extend(placed.rows)
+        return search(images, model, placed, *args, **more)
 
-    monkeypatch.setattr(second_search, "search_all", noted)
+    monkeypatch.setattr(second_search, "search_near", noted)
     _, found, evidence = rounds.find_states(problem, start, recorder_of(tmp_path))
     assert evidence.structured and found.n_states == 2
     agreement = (found.state_of == label).mean()

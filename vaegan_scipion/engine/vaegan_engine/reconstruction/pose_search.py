@@ -35,6 +35,8 @@ class PoseGrid:
     n_rotations: int
     largest_shift_px: float
     finer_shifts: float = 1.0  # times finer than the band needs
+    around: Tensor | None = None  # (n, 2) px, where every image's own shifts are known: its grid lies about them
+    n_steps: int = 1  # of the shifts' grid, that it then reaches to each side
 
 
 @dataclass(frozen=True)
@@ -162,16 +164,23 @@ def search_all(data: Images, model: MapMixture, rows: np.ndarray, grid: PoseGrid
                progress: Callable[[int], None] | None = None) -> Search:
     """E step over ``rows`` at all poses of the grid with the maps held fixed."""
     band = make_band(data.box_px, grid.radius, data.device)
-    shifts = shift_grid_of(data, grid.radius, grid.largest_shift_px, grid.finer_shifts)
+    shifts, middle = _shifts_of(data, grid)
     phases = shift_phases(band, shifts)
-    first_images = Shifted(*data.coefficients(rows[:_SEARCHED_TOGETHER], band), band, phases)
+
+    def images_of(first: int, end: int) -> Shifted:
+        transforms, ctf = data.coefficients(rows[first:end], band)
+        if middle is not None:
+            transforms = transforms * shift_phases(band, middle[first:end])
+        return Shifted(transforms, ctf, band, phases)
+
+    first_images = images_of(0, _SEARCHED_TOGETHER)
     templates = templates_for(first_images, model, grid.n_rotations, torch.eye(3, device=data.device))
     count_poses(len(rows) * len(shifts) * model.n_maps * len(templates.rotations))
     done, together = 0, n_processes()
 
     def part(first: int, end: int) -> tuple[Tensor, Tensor, Tensor]:
         nonlocal done
-        images = first_images if first == 0 else Shifted(*data.coefficients(rows[first:end], band), band, phases)
+        images = first_images if first == 0 else images_of(first, end)
         found = searched(images, model, templates, entries=False, spread=data.contrast_spread)
         if progress:
             more = min(together * (end - first), len(rows) - done)  # other processes are about as fast
@@ -181,4 +190,15 @@ def search_all(data: Images, model: MapMixture, rows: np.ndarray, grid: PoseGrid
 
     parts = shared_parts(part, len(rows), _SEARCHED_TOGETHER, threads=False)
     rotation, shift, evidence = map(torch.cat, zip(*parts, strict=True))
-    return Search(evidence.cpu().numpy(), templates.rotations[rotation], shifts[shift])
+    found = shifts[shift] if middle is None else middle[:, None] + shifts[shift]
+    return Search(evidence.cpu().numpy(), templates.rotations[rotation], found)
+
+
+def _shifts_of(data: Images, grid: PoseGrid) -> tuple[Tensor, Tensor | None]:
+    """The shifts ``(s, 2)`` of a grid, and what they lie about ``(n, 2)``: no shift is larger than the largest."""
+    if grid.around is None:
+        return shift_grid_of(data, grid.radius, grid.largest_shift_px, grid.finer_shifts), None
+    step_px = shift_step_px(data.box_px, grid.radius) / grid.finer_shifts
+    reach_px = min(grid.n_steps * step_px, grid.largest_shift_px)
+    inner_px = grid.largest_shift_px - reach_px
+    return shift_grid(reach_px, step_px, data.device), grid.around.clamp(-inner_px, inner_px)

@@ -16,20 +16,29 @@ from ..physics.slices import transform_of
 from ..reconstruction.images import Images, image_power, low_passed
 from ..reconstruction.least_squares import misfits, project, reconstruction, residual_noise
 from ..reconstruction.map_mixture import MapMixture
+from ..reconstruction.near_search import Placed, search_near
 from ..reconstruction.pose_search import search_all
 from ..reconstruction.posed_images import Coefficients, PosedImages, in_chunks
 from .problem import Problem
 from .states import Assignment, State
 
 
-def search_in_all_maps(problem: Problem, states: list[State], progress: Callable[[int], None] | None = None
-                       ) -> Assignment:
-    """A global pose search of all images in all states' maps, so that no image stays where a split left it."""
+def search_in_all_maps(problem: Problem, states: list[State], shifts_px: Tensor | None = None,
+                       progress: Callable[[int], None] | None = None) -> Assignment:
+    """A global pose search of all images in all states' maps, so that no image stays where a split left it.
+
+    ``shifts_px`` (n, 2): where all maps are of one frame and the shifts in it are known, only near them.
+    """
     images, max_shell = problem.images, problem.settings.search_shells
     noise = joint_noise(problem, states, max_shell)
     maps = low_passed(torch.stack([state.map for state in states]), max_shell)
-    best = search_all(images, MapMixture(maps, noise, problem.constraint), np.arange(len(images)),
-                      problem.pose_grid(max_shell), progress)
+    model, rows, grid = (MapMixture(maps, noise, problem.constraint), np.arange(len(images)),
+                         problem.pose_grid(max_shell))
+    if shifts_px is None:
+        best = search_all(images, model, rows, grid, progress)
+    else:
+        placed = Placed(rows, shifts_px[:, None].expand(-1, len(maps), 2))
+        best = search_near(images, model, placed, grid, progress)
     log_evidence = torch.from_numpy(best.log_evidence)
     return Assignment(best.log_evidence.argmax(1), log_evidence.log_softmax(1).numpy(), best.rotations, best.shifts_px,
                       maps, noise, np.zeros(len(images), bool))

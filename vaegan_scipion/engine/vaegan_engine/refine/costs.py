@@ -25,6 +25,10 @@ class Cost(NamedTuple):
     seconds: float
     image_poses: int
 
+    def plus(self, more: Cost) -> Cost:
+        """Both together."""
+        return Cost(self.seconds + more.seconds, self.image_poses + more.image_poses)
+
 
 class StepClock:
     """Measures steps, some inside of others."""
@@ -41,7 +45,7 @@ class StepClock:
         finally:
             inside = self._inside.pop()
             whole = Cost(time.monotonic() - began, counted_poses() - counted)
-            self._inside[-1] = Cost(*(a + b for a, b in zip(self._inside[-1], whole, strict=True)))
+            self._inside[-1] = self._inside[-1].plus(whole)
         return value, Cost(whole.seconds - inside.seconds, whole.image_poses - inside.image_poses)
 
 
@@ -56,9 +60,8 @@ def stage_costs(log: Sequence[dict[str, Any]], seconds: float) -> list[StageCost
     for line in log:
         if line.get("stage") == STEP:
             stage = stage_of(line["step"])
-            total[stage] = Cost(total[stage].seconds + line["took_seconds"],
-                                total[stage].image_poses + line["image_poses"])
+            total[stage] = total[stage].plus(Cost(line["took_seconds"], line["image_poses"]))
     in_steps = sum(cost.seconds for cost in total.values())
-    total[OTHER] = Cost(total[OTHER].seconds + max(seconds - in_steps, 0.0), total[OTHER].image_poses)
+    total[OTHER] = total[OTHER].plus(Cost(max(seconds - in_steps, 0.0), 0))
     return [StageCost(stage, round(cost.seconds, 1), cost.image_poses) for stage, cost in total.items()
             if cost.seconds > 0]

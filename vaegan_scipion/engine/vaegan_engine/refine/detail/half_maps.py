@@ -23,6 +23,7 @@ from ...physics.symmetry import distance_deg
 from ...reconstruction.images import image_power, low_passed
 from ...reconstruction.least_squares import better_poses, residual_noise
 from ...reconstruction.map_mixture import MapMixture
+from ...reconstruction.near_search import Placed, search_near
 from ...reconstruction.pose_search import search_all
 from ...reconstruction.posed_images import Coefficients, PosedImages
 from ...runtime.step_store import stored
@@ -89,7 +90,12 @@ def search_apart(problem: Problem, assignment: Assignment, state: int, limit: fl
         for k, half in enumerate(HALF_SETS):
             rows = rows_of_half(problem, assignment, state, half)
             model = MapMixture(low_passed(maps[k][None], radius), noises[k], problem.constraint)
-            tried = search_all(problem.images, model, rows, problem.pose_grid(radius))
+            grid = problem.pose_grid(radius)
+            if number == 0:
+                tried = search_all(problem.images, model, rows, grid)
+            else:  # near the shifts that this half has found
+                placed = Placed(rows, assignment.poses(rows)[1][:, None])
+                tried = search_near(problem.images, model, placed, grid)
             band = make_band(problem.box_px, radius, problem.device)
             source, precision = Coefficients(problem.images, rows, band), band.weight / noises[k][band.shell]
             new = PosedImages(source, tried.rotations[:, 0], tried.shifts_px[:, 0])

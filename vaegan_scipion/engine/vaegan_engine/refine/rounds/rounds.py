@@ -16,6 +16,7 @@ from ...contract.record import to_json
 from ...contract.records import JunkNumbers, LandscapeNumbers, Separation
 from ...physics.fourier_band import make_band
 from ...reconstruction.map_mixture import MapMixture
+from ...reconstruction.near_search import search_in_one_frame
 from ...reconstruction.pose_search import search_all
 from ...runtime.progress import progress_bar
 from ..assignment import reassign, search_in_all_maps
@@ -75,7 +76,9 @@ def find_states(problem: Problem, coarse: CoarseMaps, recorder: Recorder) -> tup
         else:
             all_leaves = [Leaf(k, state) for k, state in enumerate(states)]
         if assignment is None:
-            assignment = search(this, [leaf.state for leaf in all_leaves])
+            is_one = len(states) == 1 and len(states[0].rows) == len(problem)
+            known_px = states[0].shifts_px if is_one else None  # then all maps are of its frame
+            assignment = search(this, [leaf.state for leaf in all_leaves], known_px)
         else:
             assignment = taken_over(this, assignment, all_leaves)
         assignment = assignment.with_junk(aside | outside)
@@ -151,8 +154,9 @@ def first_states(problem: Problem, model: MapMixture, one_frame: bool, recorder:
     images, tuning, n_maps = problem.images, problem.tuning, model.n_maps
     recorder.stage("pose search", f"{len(images)} particles in {n_maps} maps")
     with progress_bar(len(images), "pose search", "images") as bar:
-        best = search_all(images, model, np.arange(len(images)),
-                          problem.pose_grid(problem.settings.search_shells), bar.update)
+        search_maps = search_in_one_frame if one_frame else search_all
+        best = search_maps(images, model, np.arange(len(images)),
+                           problem.pose_grid(problem.settings.search_shells), bar.update)
     shares = np.bincount(best.log_evidence.argmax(1), minlength=n_maps) / len(images)
     min_share = min(tuning.start.min_share, 0.5 / n_maps)  # of many maps each has a small one
     kept = [k for k in range(n_maps) if shares[k] > min_share]
@@ -236,18 +240,18 @@ def taken_over(this: Round, before: Assignment, all_leaves: list[Leaf]) -> Assig
     return Assignment(state_of, log_posterior, rotations, shifts_px, maps, before.noise, before.aside)
 
 
-def search(this: Round, states: list[State]) -> Assignment:
-    """Every image in every state's map."""
-    return this.step("search", partial(search_states, this, states))
+def search(this: Round, states: list[State], known_px: torch.Tensor | None) -> Assignment:
+    """Every image in every state's map; near shifts ``(n, 2)`` that all of them have, where these are known."""
+    return this.step("search", partial(search_states, this, states, known_px))
 
 
-def search_states(this: Round, states: list[State]) -> Assignment:
+def search_states(this: Round, states: list[State], known_px: torch.Tensor | None) -> Assignment:
     """``search``, with a progress bar; where poses are given, none is searched."""
     if this.problem.poses is not None:
         return known_poses.at_own_poses(this.problem, states)
     this.recorder.stage("settle", f"{len(states)} candidate states, every image in every map")
     with progress_bar(len(this.problem), "pose search", "images") as bar:
-        return search_in_all_maps(this.problem, states, bar.update)
+        return search_in_all_maps(this.problem, states, known_px, bar.update)
 
 
 def settle(this: Round, assignment: Assignment, evidence: Evidence, name: str) -> Step:

@@ -18,7 +18,8 @@ from ...physics.symmetry import distance_deg
 from ...reconstruction.images import low_passed, spread_rows
 from ...reconstruction.least_squares import better_poses
 from ...reconstruction.map_mixture import MapMixture
-from ...reconstruction.pose_search import PoseGrid, search_all
+from ...reconstruction.near_search import Placed, search_near
+from ...reconstruction.pose_search import PoseGrid
 from ...reconstruction.posed_images import Coefficients, PosedImages
 from ..assignment import cost_of, state_log_posterior
 from ..problem import Problem
@@ -33,10 +34,10 @@ def search_again(problem: Problem, assignment: Assignment, rows: np.ndarray, ban
     """
     tuning = problem.tuning.search
     model = MapMixture(low_passed(assignment.maps, band.radius), assignment.noise, problem.constraint)
-    tried = search_all(problem.images, model, rows,
-                       PoseGrid(band.radius, tuning.second_n_rotations, problem.max_shift_px), progress)
-    source, precision = Coefficients(problem.images, rows, band), band.weight / assignment.noise[band.shell]
     at = torch.from_numpy(rows).to(assignment.rotations.device)
+    tried = search_near(problem.images, model, Placed(rows, assignment.shifts_px[at], tuning.second_sample),
+                        PoseGrid(band.radius, tuning.second_n_rotations, problem.max_shift_px), progress)
+    source, precision = Coefficients(problem.images, rows, band), band.weight / assignment.noise[band.shell]
     rotations, shifts_px, costs = assignment.rotations[at], assignment.shifts_px[at], []
     for state, map_ in enumerate(assignment.maps):
         best, cost = better_poses(PosedImages(source, rotations[:, state], shifts_px[:, state]),
