@@ -2,7 +2,8 @@
 import time
 
 import pytest
-from vaegan_engine.contract.stage_costs import StageCost, costs_text
+from vaegan_engine.contract.status import StageCost
+from vaegan_engine.contract.wording import costs_text
 from vaegan_engine.reconstruction.pose_count import count_poses
 from vaegan_engine.refine.costs import OTHER, STAGES, StepClock, stage_costs, stage_of
 

@@ -26,6 +26,15 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class StageCost:
+    """What one stage took, all rounds and states together: a row of ``costs.json``."""
+
+    stage: str
+    seconds: float  # of the clock
+    image_poses: int  # images times the poses at which each was compared with a map
+
+
+@dataclass(frozen=True)
 class Status:
     """What a command says of itself; what it does not say is None, and no key of the file."""
 

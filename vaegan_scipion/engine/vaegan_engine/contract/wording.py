@@ -6,6 +6,7 @@ from typing import Dict, Optional, Sequence
 
 from .map_records import HalvesProof, MapComparison
 from .records import Forecast, LandscapeNumbers, MaskRow, RestartRow, Separation, StartRow
+from .status import StageCost
 
 _ANGSTROM = re.compile(r"(?:(?<=\d )|(?<=\bin )|(?<=\bper )|(?<=[\d/])|(?<=\()(?=A(?:\^2)?[);,/]))A(\^2)?"
                        r"(?=$|[\s).,;:/\]])")
@@ -23,6 +24,15 @@ def duration_text(seconds: float) -> str:
     if seconds < 90 * 60:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"
+
+
+def costs_text(costs: Sequence[StageCost]) -> str:
+    """What the stages of a run took, as a table: seconds, part of the whole, millions of image poses."""
+    whole = sum(cost.seconds for cost in costs) or 1.0
+    lines = [f"{'stage':<28}{'seconds':>9}{'%':>6}{'10^6 image poses':>19}"]
+    lines += [f"{cost.stage:<28}{cost.seconds:>9.1f}{100 * cost.seconds / whole:>6.1f}{cost.image_poses / 1e6:>19.1f}"
+              for cost in costs]
+    return "\n".join(lines)
 
 
 def forecast_text(expected: Forecast) -> str:

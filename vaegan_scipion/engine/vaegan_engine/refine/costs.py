@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from ..contract.stage_costs import StageCost
+from ..contract.status import StageCost
 from ..reconstruction.pose_count import counted_poses
 
 T = TypeVar("T")

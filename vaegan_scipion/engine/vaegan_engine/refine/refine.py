@@ -27,13 +27,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..contract import result_files, run_json
+from ..contract import result_files, run_json, wording
 from ..contract.errors import ConfigError, DataError
 from ..contract.labels import UNASSIGNED
 from ..contract.record import read_record, write_records
 from ..contract.records import StatesSummary
 from ..contract.settings import StatesRun
-from ..contract.stage_costs import costs_text
 from ..contract.symmetry import is_symmetric
 from ..data.given_mask import MaskBox, check_symmetry, read_mask
 from ..data.particle_tables import read_cluster_rows
@@ -115,7 +114,7 @@ def write_costs(recorder: Recorder, out_dir: Path) -> None:
     """``costs.json``, and the same as a table on the screen."""
     costs = stage_costs(result_files.read_jsonl(out_dir / result_files.LOG_JSONL), recorder.journal.seconds)
     write_records(out_dir / result_files.COSTS_JSON, costs)
-    print(costs_text(costs), flush=True)
+    print(wording.costs_text(costs), flush=True)
 
 
 def refine(problem: Problem, maps: Tensor | None, recorder: Recorder) -> tuple[Problem, output.Refined]:
