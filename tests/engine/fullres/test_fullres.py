@@ -25,10 +25,11 @@ from vaegan_engine.data.given_mask import reach_px
 from vaegan_engine.data.mrc_files import read_map, write_map
 from vaegan_engine.data.particle_tables import read_cluster_rows
 from vaegan_engine.data.pose_table import SYMMETRY, read_poses
+from vaegan_engine.data.stacks import read_images
 from vaegan_engine.data.star_files import read_star
 from vaegan_engine.fullres import fullres
 from vaegan_engine.fullres.inputs import open_inputs, with_circle_of
-from vaegan_engine.fullres.relion import PROGRAM, HandOver, script
+from vaegan_engine.fullres.relion import PROGRAM, HandOver, script, write_script
 from vaegan_engine.fullres.tuning import TUNING
 from vaegan_engine.physics.fsc import fourier_shell_correlation, soft_sphere_mask
 from vaegan_engine.physics.rotations import euler_to_matrix, rotation_distance_deg
@@ -246,6 +247,43 @@ def test_images_that_are_not_normal_are_made_so_first(made):
     assert "--ini_high 12.00" in text and "relion_preprocess" not in text and '--i "$HERE/state_03.star"' in text
     text = script(replace(HAND_OVER, star_file="state_03.star", inverted=True, phase_flipped=True), out)
     assert "--invert_contrast" in text and "--bg_radius 77" in text and "--ctf_phase_flipped" in text
+
+
+@pytest.mark.parametrize(("is_old", "box_px"), [(False, 33), (True, 33), (True, 32)])
+def test_the_copy_of_images_that_relion_does_not_take(tmp_path, is_old, box_px):
+    """Of an odd box, or dark: an even one, by a star file of its own; RELION's programs make what it names."""
+    rng = np.random.default_rng(0)
+    images = 7 - 3 * rng.standard_normal((6, box_px, box_px)).astype(np.float32)
+    images[:, box_px // 2, box_px // 2] -= 60
+    write_stack(tmp_path / "Extract" / "a.mrcs", images)
+    columns = {**particle_columns(6), "rlnImageName": [f"{k + 1}@Extract/a.mrcs" for k in range(6)],
+               "rlnRandomSubset": [1, 2] * 3}
+    optics = {**optics_columns(), "rlnImageSize": [box_px]}
+    if is_old:
+        columns = {**columns, **{name: values * 6 for name, values in optics.items() if name != "rlnImageSize"},
+                   "rlnMagnification": [10000.0] * 6, "rlnDetectorPixelSize": optics["rlnImagePixelSize"] * 6}
+        for name in ("rlnOpticsGroup", "rlnImagePixelSize"):
+            del columns[name]
+    out = tmp_path / "out"
+    out.mkdir()
+    write_star(out / "state_01.star", columns, None if is_old else optics)
+    hand_over = replace(HAND_OVER, inverted=True, stack_box_px=box_px, voxel_size_ang=2.0, particle_diameter_ang=40.0)
+    text = (out / write_script(hand_over, out)).read_text()
+    assert ("--window 32" in text) == (box_px == 33) and "sed" not in text
+    star = read_star(out / "relion_state_01" / "normal.star")
+    assert star.text("rlnImageName")[5] == "000006@out/relion_state_01/normal.mrcs"
+    assert star.text("rlnRandomSubset") == ["1", "2"] * 3
+    assert is_old or star.numbers("rlnImageSize").tolist() == [32] * 6
+    assert not replace(HAND_OVER, stack_box_px=32).needs_copy and replace(HAND_OVER, stack_box_px=33).needs_copy
+    if shutil.which("relion_preprocess") is None:
+        pytest.skip("RELION is not installed")
+    made = (out / "made.sh")
+    made.write_text(text[:text.index("mpirun")])
+    subprocess.run(["sh", str(made)], check=True, capture_output=True)
+    table = loaded(out / "relion_state_01" / "normal.star")
+    made_images = read_images(table.headers, table.stack_index, table.slice_index)
+    assert table.box_px == 32 and abs(float(np.median(made_images))) < 0.1
+    assert (made_images.reshape(6, -1).argmax(1) == 16 * 32 + 16).all()  # white, and in the middle as it was
 
 
 @pytest.mark.slow

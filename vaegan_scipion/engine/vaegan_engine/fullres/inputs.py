@@ -69,6 +69,7 @@ class Inputs:
     ids_are_rows_of: str
     background: Callable[[np.ndarray], tuple[float, float]]  # mean and deviation in the stacks of some particles
     symmetry: str = NO_SYMMETRY  # of the states' maps
+    stack_box_px: int = 0  # side of the images in their stacks
     files: str = ""  # SHA-256 of the star file, sizes and times of its stacks
 
     def digest(self) -> str:
@@ -115,7 +116,7 @@ def open_inputs(run: FullresRun, device: torch.device, tuning: FullresTuning) ->
         poses.label[here], half_sets_of(poses, here, folder), euler_to_matrix(*angles_deg.T).float().to(device),
         shifts_px.float().to(device), starts, mask.to(device), given is not None,
         table.sha256 if table.ids_are_rows else "", lambda some: streamed.background(rows[some]), poses.symmetry,
-        table.sha256 + stat_digest([header.path for header in table.headers]))
+        table.box_px, table.sha256 + stat_digest([header.path for header in table.headers]))
     for note in table.notes:
         print(note, flush=True)
     check_halves(inputs, folder)

@@ -5,21 +5,29 @@ nothing coarser is. So it is as coarse as it can be without losing the poses, fo
 the box: an eighth of the particle's diameter, or finer where the half sets share finer detail anyway. RELION keeps the
 half sets of the star file (``rlnRandomSubset``). Angles are sampled as finely as the resolution needs at the particle's
 rim, and searched about our poses alone.
+
+RELION takes images of an even box whose background has mean 0 and standard deviation 1, protein white. Where the stacks
+hold others the script makes a copy, for which a star file is written here: that of ``relion_stack_create`` lacks the
+size of images from files of before RELION 3.1, and states the odd box.
 """
 from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from ..contract.symmetry import NO_SYMMETRY
 from ..data.image_names import split_names
-from ..data.star_files import read_star
+from ..data.star_files import IMAGE_NAME, read_star
+from ..data.star_subset import write_rows
+from ..data.star_text import encoded
 
 PROGRAM = "relion_refine_mpi"
+COPY_STAR, COPY_STACK = "normal.star", "normal.mrcs"  # of images that are made normal first
+_SIZE = "rlnImageSize"
 _STEP_DEG = 29.3  # of RELION's healpix order 0, oversampled once; every order halves it
 _ORDERS = 3, 7  # that are used
 _POSE_PARTS = 8.0  # of the diameter: a map of that resolution holds the poses
@@ -44,12 +52,23 @@ class HandOver:
     background: tuple[float, float]  # mean and standard deviation in the stacks
     symmetry: str = NO_SYMMETRY  # of the states' maps
     mask_given: bool = False  # the mask is the user's: RELION's maps end there too
+    stack_box_px: int = 0  # side of the images in the stacks
 
     @property
     def is_normal(self) -> bool:
         """Whether the images in the stacks are as RELION wants them."""
         mean, deviation = self.background
         return not self.inverted and abs(mean) < _NORMAL and abs(deviation - 1) < _NORMAL
+
+    @property
+    def needs_copy(self) -> bool:
+        """Whether RELION is given other images than those in the stacks."""
+        return not self.is_normal or self.stack_box_px % 2 == 1
+
+    @property
+    def folder(self) -> str:
+        """Of RELION's results, below the results folder."""
+        return f"relion_{self.name}"
 
     def healpix_order(self) -> int:
         """Of the coarsest sampling whose step moves the particle's rim by at most half the resolution."""
@@ -69,21 +88,21 @@ def script(hand_over: HandOver, out_dir: Path) -> str:
     """Text of the script for a results folder that holds the star file."""
     project = project_folder(out_dir / hand_over.star_file, out_dir)
     here, up = os.path.relpath(out_dir.resolve(), project), os.path.relpath(project, out_dir.resolve())
-    folder, order = f"relion_{hand_over.name}", hand_over.healpix_order()
+    folder, order = hand_over.folder, hand_over.healpix_order()
     particles = f"$HERE/{hand_over.star_file}"
     lines = [
         "#!/bin/sh", f"# RELION's own refinement of {hand_over.name}: its half sets, local searches about its poses.",
         f"# MPI and THREADS may be set before, and SYM; the states have {hand_over.symmetry}.", "set -e",
         f'cd "$(dirname "$0")/{up}"', f'HERE="{here}"', f'mkdir -p "$HERE/{folder}"']
-    if not hand_over.is_normal:
+    if hand_over.needs_copy:
         radius_px = round(hand_over.particle_diameter_ang / 2 / hand_over.voxel_size_ang)
-        lines += ["# a copy of the images with a background of mean 0 and standard deviation 1, protein white",
+        window = f" --window {even_px(hand_over.stack_box_px)}" if hand_over.stack_box_px % 2 else ""
+        lines += ["# a copy of the images: even box, background of mean 0 and standard deviation 1, protein white",
                   f'relion_stack_create --i "{particles}" --o "$HERE/{folder}/stack"',
                   f'(cd "$HERE/{folder}" && relion_preprocess --operate_on stack.mrcs --operate_out normal --norm '
-                  f"--bg_radius {radius_px}" + (" --invert_contrast)" if hand_over.inverted else ")"),
-                  f'sed "s#/stack.mrcs#/normal.mrcs#" "$HERE/{folder}/stack.star" > "$HERE/{folder}/normal.star"',
+                  f"--bg_radius {radius_px}{window}" + (" --invert_contrast)" if hand_over.inverted else ")"),
                   f'rm "$HERE/{folder}/stack.mrcs"']
-        particles = f"$HERE/{folder}/normal.star"
+        particles = f"$HERE/{folder}/{COPY_STAR}"
     options = [
         f'--o "$HERE/{folder}/run" --auto_refine --split_random_halves --i "{particles}"',
         f'--ref "$HERE/{hand_over.map_file}" --ini_high {hand_over.ini_high_ang():.2f}',
@@ -115,8 +134,29 @@ def project_folder(star: Path, out_dir: Path) -> Path:
     return folder
 
 
+def even_px(box_px: int) -> int:
+    """The even box in an odd one, whose centre is the same pixel."""
+    return box_px - box_px % 2
+
+
+def write_copy_star(hand_over: HandOver, out_dir: Path) -> None:
+    """The star file of the images that the script makes: image i is row i of the state's."""
+    table = read_star(out_dir / hand_over.star_file)
+    here = os.path.relpath(out_dir.resolve(), project_folder(out_dir / hand_over.star_file, out_dir))
+    stack = os.path.normpath(os.path.join(here, hand_over.folder, COPY_STACK))
+    names = encoded([f"{i:06d}@{stack}" for i in range(1, len(table) + 1)])
+    size = encoded([str(even_px(hand_over.stack_box_px))])
+    blocks = {id(block): block.changed({_SIZE: np.repeat(size, len(block))}) if _SIZE in block else block
+              for block in table.blocks}
+    optics = None if table.optics is None else blocks[id(table.optics)]
+    changed = replace(table, blocks=tuple(blocks.values()), particles=blocks[id(table.particles)], optics=optics)
+    write_rows(changed, np.arange(len(table)), {IMAGE_NAME: names}, out_dir / hand_over.folder / COPY_STAR)
+
+
 def write_script(hand_over: HandOver, out_dir: Path) -> str:
-    """Write ``NAME_relion.sh``; returns its name."""
+    """Write ``NAME_relion.sh``, and the star file of images that it makes; returns its name."""
+    if hand_over.needs_copy:
+        write_copy_star(hand_over, out_dir)
     name = f"{hand_over.name}_relion.sh"
     path = out_dir / name
     part = path.with_name(name + ".tmp")
