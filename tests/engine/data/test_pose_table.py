@@ -48,7 +48,7 @@ def test_tables_without_usable_poses_are_refused(tmp_path, rows, head, word):
         read_poses(write(tmp_path, rows, head))
 
 
-def test_a_star_files_origins_are_the_opposite_of_shifts(tmp_path):
+def test_a_star_files_origins_are_the_opposite_of_shifts(tmp_path, capsys):
     star = tmp_path / "particles.star"
     columns = ["rlnImageName", "vaeParticleId", "rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi", "rlnOriginXAngst",
                "rlnOriginYAngst"]
@@ -61,6 +61,9 @@ def test_a_star_files_origins_are_the_opposite_of_shifts(tmp_path):
     star.write_text(star.read_text().replace("_rlnOriginYAngst\n", "_rlnOriginYAngst\n_rlnSymmetryGroup\n")
                     .replace("-2\n", "-2 D4\n").replace("0 0\n", "0 0 D4\n"))
     assert read_poses(DataConfig(particles=str(star), input_poses=True)).symmetry == "D4"
+    star.write_text(star.read_text().replace("0 0 D4", "0 0 C3"))
+    assert read_poses(DataConfig(particles=str(star), input_poses=True)).symmetry == "C1"
+    assert "rlnSymmetryGroup is D4 and C3: not used" in capsys.readouterr().out
     star.write_text(star.read_text().replace("rlnOriginXAngst", "rlnOriginX"))
     with pytest.raises(DataError, match="rlnOriginXAngst"):
         read_poses(DataConfig(particles=str(star), input_poses=True))

@@ -93,3 +93,14 @@ def test_groups_without_umap_are_refused(tmp_path):
                            [[i, i % 2, 1.0] for i in range(40)])
     with pytest.raises(DataError, match="has no UMAP"):
         count.run_count(CountOptions(clusters_dir=str(tmp_path)), tmp_path / "out")
+
+
+def test_a_cluster_that_is_not_among_the_points_looked_at_has_no_silhouette(monkeypatch):
+    """Two far outliers in 40 points, of which 10 are looked at: with k = 2 all of these are in one cluster."""
+    monkeypatch.setattr(cluster_number, "SILHOUETTE_AT_MOST", 10)
+    looked_at = np.random.RandomState(0).permutation(40)[:10]
+    points = np.random.default_rng(0).normal(size=(40, 2))
+    points[np.setdiff1d(np.arange(40), looked_at)[:2]] += 1000
+    scores = cluster_number.number_scores(points, 2, 4, 0, 2)
+    assert np.isnan(scores.values["silhouette"][0]) and np.isfinite(scores.values["gap"]).all()
+    assert set(scores.chosen()) == set(cluster_number.CRITERIA)

@@ -35,6 +35,7 @@ def data_of(star, **more):
 def test_particles_are_counted(star, tmp_path):
     assert measured.count_images(data_of(star)) == 40
     assert measured.count_images(data_of(star, max_images=30)) == 30
+    assert measured.count_images(data_of(star, max_images=30, half_set=1)) == 15
     assert forecasts.images_of(StatesRun(data=data_of(star))) == 40
     assert forecasts.images_of(StatesRun(data=data_of(str(tmp_path / "none.star")))) == 0
 

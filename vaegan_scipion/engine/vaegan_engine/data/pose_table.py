@@ -146,8 +146,12 @@ def _star_poses(star: Path) -> PoseTable:
 
 
 def star_symmetry(table: RelionTable, star: Path) -> str:
-    """What the star file says of its poses; no symmetry, and a word of it, where the name is another program's."""
-    name = table.text(SYMMETRY)[0] if len(table) and table.has(SYMMETRY) else NO_SYMMETRY
+    """What the star file says of its poses; no symmetry, and a word of it, where it is no single group known here."""
+    names = list(dict.fromkeys(table.text(SYMMETRY))) if table.has(SYMMETRY) else [NO_SYMMETRY]
+    if len(names) > 1:
+        print(f"{star}: {SYMMETRY} is {names[0]} and {names[1]}: not used, the poses are taken for {NO_SYMMETRY}.",
+              flush=True)
+    name = names[0] if len(names) == 1 else NO_SYMMETRY
     try:
         return group_name(name)
     except ConfigError as error:

@@ -32,7 +32,8 @@ class NumberScores:
 
     def chosen(self) -> dict[str, int]:
         """The number each criterion would choose."""
-        best = {name: int(self.k[int(np.nanargmax(self.values[name]))]) for name in CRITERIA[:2]}
+        best = {name: int(self.k[int(np.argmax(np.nan_to_num(self.values[name], nan=-np.inf)))])
+                for name in CRITERIA[:2]}
         best |= {name: int(self.k[int(np.nanargmin(self.values[name]))]) for name in ("davies_bouldin", "bic")}
         return best | {"gap": int(self.k[first_gap(self.values["gap"], self.gap_error)])}
 
@@ -70,6 +71,7 @@ def number_scores(points: np.ndarray, k_min: int, k_max: int, seed: int, n_refer
     references = [uniform_reference(points, rng) for _ in range(n_references)]
     values = {name: np.full(len(ks), np.nan) for name in CRITERIA}
     error = np.zeros(len(ks))
+    looked_at = np.random.RandomState(seed).permutation(len(points))[:SILHOUETTE_AT_MOST]
     for i, k in enumerate(ks.tolist()):
         log_w, labels = log_within(points, k, seed)
         of_references = np.array([log_within(reference, k, seed)[0] for reference in references])
@@ -78,8 +80,8 @@ def number_scores(points: np.ndarray, k_min: int, k_max: int, seed: int, n_refer
         mixture = GaussianMixture(k, n_init=3, reg_covar=1e-6, random_state=seed).fit(points)
         values["bic"][i] = mixture.bic(points)
         if len(set(labels.tolist())) > 1:
-            values["silhouette"][i] = silhouette_score(
-                points, labels, sample_size=min(len(points), SILHOUETTE_AT_MOST), random_state=seed)
+            if len(set(labels[looked_at].tolist())) > 1:  # one of few points may not be among them
+                values["silhouette"][i] = silhouette_score(points[looked_at], labels[looked_at])
             values["calinski_harabasz"][i] = calinski_harabasz_score(points, labels)
             values["davies_bouldin"][i] = davies_bouldin_score(points, labels)
     return NumberScores(ks, values, error)

@@ -96,11 +96,15 @@ def line_of(work: Callable[[int], object], few: int, many: int, device: torch.de
 
 
 def count_images(data: DataConfig) -> int:
-    """Particles that a star file names, by its lines that name an image; at most those that are asked for."""
+    """Particles that a star file names, by its lines that name an image; at most those that are asked for.
+
+    Of one half set half of them.
+    """
     path = Path(data.particles)
     with open(path, "rb") as stream:
         n = sum(b"@" in line for line in stream)
-    return min(n, data.max_images) if data.max_images else n
+    n = min(n, data.max_images) if data.max_images else n
+    return n // 2 if data.half_set else n
 
 
 def made_images(n: int, box_px: int, device: torch.device) -> tuple[Images, torch.Tensor]:
