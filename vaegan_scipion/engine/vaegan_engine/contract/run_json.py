@@ -79,7 +79,7 @@ def read_run(path: Union[str, Path]) -> AnyRun:
         values = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read as JSON ({error}).",
-                          "Give the path of a run.json written by the plugin or by vaegan.") from error
+                          "Give the results folder of a vaegan command, or a run.json.") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected a JSON object.", "See docs/reference/contract.rst.")
     version = values.get("contract_version")
