@@ -17,6 +17,7 @@ from vaegan_engine.simulation.phantom import PHANTOM_BOX_ANG, phantom_states
 from vaegan_engine.thesis import (
     experiment_tables,
     invariance,
+    learning_curve,
     motion_morph,
     noise_gan,
     noise_generator,
@@ -164,6 +165,47 @@ def test_ribosome_3d_compares_configurations_and_keeps_what_is_done(tmp_path, ma
 
 
 @pytest.mark.slow
+def test_a_learning_curve_is_that_of_one_training_in_parts(tmp_path, maps, capsys):
+    """Under other conditions than the usual ones, which are those of the data; and the end is that of one training."""
+    asked = {"only": "thesis-3d-variant", "snr": 10.0, "defocus_range_ang": (1000.0, 5000.0)}
+    options = options_of("ribosome-3d", maps, points=2, **asked)
+    reproduce.run_reproduce(options, tmp_path / "parts")
+    reproduce.run_reproduce(options_of("ribosome-3d", maps, **asked), tmp_path / "whole")
+    curve = learning_curve.read_curve(tmp_path / "parts/thesis-3d-variant")
+    assert [point.kimg for point in curve] == [0.008, 0.016]
+    assert all(0 <= point.nmi_neighbours <= 1 and np.isfinite(point.noise_sigma) for point in curve)
+    assert all(-1 <= point.correlation <= 1 for point in curve)
+    one, other = (experiment_tables.read_table(tmp_path / name / "table.csv")[0] for name in ("parts", "whole"))
+    assert one == other and one["snr"] == "10" and one["kimg"] == "0.016"
+    assert (tmp_path / "parts/curves.png").exists() and not (tmp_path / "whole/curves.png").exists()
+    assert "SNR 10, defocus 1000 to 5000 A" in (tmp_path / "parts/table.txt").read_text()
+    reproduce.run_reproduce(options, tmp_path / "parts")  # nothing is made again
+    assert learning_curve.read_curve(tmp_path / "parts/thesis-3d-variant") == curve
+    capsys.readouterr()
+    (tmp_path / "parts/thesis-3d-variant/curve.csv").unlink()
+    reproduce.run_reproduce(options, tmp_path / "parts")
+    assert "no point at 0.008 kimg, which the training has passed" in capsys.readouterr().out
+    with pytest.raises(DataError, match=r"SNR 10, defocus 1000 to 5000 A\): another set"):
+        reproduce.run_reproduce(options_of("ribosome-3d", maps, only="thesis-3d-variant"), tmp_path / "parts")
+
+
+@pytest.mark.parametrize("total_kimg,points,expected", [(0.1, 3, [0.032, 0.064, 0.1]), (0.1, 1, [0.1]),
+                                                        (0.02, 4, [0.016, 0.02])])
+def test_points_are_whole_batches_and_the_last_is_the_whole_training(total_kimg, points, expected):
+    options = ReproduceOptions("ribosome-3d", points=points)
+    assert learning_curve.lengths_kimg(options, total_kimg, 16) == expected
+
+
+def test_neighbours_with_labels_find_what_lies_apart_and_nothing_in_noise():
+    rng = np.random.default_rng(0)
+    state = np.repeat(np.arange(3), 60)
+    noise = rng.normal(size=(180, 4))
+    assert learning_curve.neighbours_nmi(noise, state) < 0.1
+    assert learning_curve.neighbours_nmi(noise + 9 * state[:, None], state) > 0.99
+    assert np.isnan(learning_curve.neighbours_nmi(noise[:3], np.arange(3)))  # nobody is left to vote
+
+
+@pytest.mark.slow
 def test_a_training_done_elsewhere_by_the_planned_command_is_taken(tmp_path, maps, capsys):
     options = options_of("ribosome-3d", maps, only="thesis-3d-no-noise")
     reproduce.run_reproduce(ReproduceOptions(**{**vars(options), "stop_after": "data"}), tmp_path)
@@ -269,6 +311,12 @@ def test_unknown_configurations_and_missing_data_are_named(tmp_path, maps):
 def test_every_preset_of_an_experiment_exists():
     for command, names in ribosome.CONFIGURATIONS.items():
         assert set(names) <= set(presets.PRESETS[command])
+
+
+def test_noise_experiment_at_another_snr_shows_a_brighter_image():
+    for snr in (1.0, 9.0):
+        image, _ = noise_generator.clean_image(ReproduceOptions("noise-generator", snr=snr), 16)
+        assert image.var() == pytest.approx(snr, rel=1e-5) and abs(image.mean()) < 1e-5
 
 
 def tiny_gan(batch: int, *settings: str) -> noise_gan.NoiseGan:

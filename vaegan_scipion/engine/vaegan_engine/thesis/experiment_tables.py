@@ -48,6 +48,13 @@ class ReproduceOptions:
     only: str = setting("", "One configuration", metavar="CONFIGURATION")
     kimg: float = setting(0.0, "Length of every training", unit="kimg", low=1e-3, high=1e7, zero="that of the scale")
     per_map: int = setting(0, "Images of each map", low=1, zero="that of the scale")
+    snr: float = setting(1.0, "Of simulated images (as in 'simulate'), and of the noise generator's image; the "
+                         "thesis's own lie between 1.5 and 60", low=1e-6, high=1e6)
+    defocus_range_ang: tuple[float, float] = setting(
+        (10000.0, 28000.0), "Range of the mean defocus of simulated images, uniform; the thesis's own is 1000 to 5000",
+        unit="A", low=1e-3, high=1e6, option="defocus", metavar="LOW HIGH")
+    points: int = setting(1, "Points of the learning curve of ribosome-3d and -2d: embedding, clusters and scores "
+                          "after each such part of a training", low=1, high=100)
     settings: tuple[str, ...] = setting((), "One setting of every training; may be repeated", repeated=True,
                                         option="set", metavar="SECTION.KEY=VALUE")
     stop_after: str = setting("all", "Stop after the data or the trainings", choices=STAGES)

@@ -25,7 +25,7 @@ from .trainings import Configuration, maps_of, simulated, trained, training_colu
 
 MAP = "exosome_6FSZ/maps/full.mrc"
 COMPARISON_JSON = "comparison.json"
-PRESET, SNR = "thesis-3d-homogeneous", 1.0
+PRESET = "thesis-3d-homogeneous"
 CHANGES: dict[str, dict[str, Any]] = {"homogeneous": {}, "homogeneous-no-noise": NO_NOISE,
                                       "homogeneous-variant": VARIANT}
 THESIS: list[TableRow] = [{"configuration": "RAG, homogeneous (thesis)", "resolution_ang": 18.7},
@@ -40,7 +40,7 @@ def run(options: ReproduceOptions, out_dir: Path) -> str:
     parts = (1, 2) if options.particles else (0,)
     lines = []
     if not options.plan and not options.particles:
-        star = simulated(options, maps, out_dir / "data", snr=SNR, cs_mm=2.0)
+        star = simulated(options, maps, out_dir / "data")
     for name in experiment_tables.chosen(options, list(CHANGES)):
         folders = []
         for half in parts:
@@ -59,7 +59,8 @@ def run(options: ReproduceOptions, out_dir: Path) -> str:
     rows = experiment_tables.read_rows(out_dir, list(CHANGES))
     if rows:
         draw(rows, out_dir)
-    source = Path(options.particles).name if options.particles else f"simulated {Path(maps[0]).stem}, SNR {SNR:g}"
+    source = (Path(options.particles).name if options.particles
+              else f"simulated {Path(maps[0]).stem}, SNR {options.snr:g}")
     notes = [f"scale {options.scale}; {source}; CPU {experiment_tables.machine()}",
              "resolution_ang: FSC 0.143 " + ("of two halves" if options.particles else "against the truth")]
     return experiment_tables.write_table(out_dir, options.experiment, rows + THESIS, notes)

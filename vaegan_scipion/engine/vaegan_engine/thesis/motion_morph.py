@@ -35,7 +35,7 @@ from .trainings import (
 )
 
 FOLDERS = {"adk": ("adk_DIMS/maps", "frame_*.mrc"), "head-swivel": ("r30S_4ADV/maps", "head_swivel_*.mrc")}
-N_FRAMES, MAX_SHIFT_FRAC, SNR = 10, 0.25, 1.0
+N_FRAMES, MAX_SHIFT_FRAC = 10, 0.25
 PRESETS = {"": "thesis-3d", "-variant": "thesis-3d-variant"}
 MODEL_BOX_PX = 64
 THESIS: list[TableRow] = [{"configuration": "mglu3 (thesis)", "clusters": 1, "best frames": [0, 4, 6, 10]},
@@ -85,7 +85,7 @@ def run(options: ReproduceOptions, out_dir: Path) -> str:
             lines.append(training_command(options, configuration, folder / "particles.star", out_dir))
             continue
         frames = frames_of(options, configuration.dataset.removeprefix("data-"), out_dir)
-        star = simulated(options, frames, folder, snr=SNR, cs_mm=2.0, max_shift_frac=MAX_SHIFT_FRAC)
+        star = simulated(options, frames, folder, max_shift_frac=MAX_SHIFT_FRAC)
         if options.stop_after == "data":
             continue
         run_dir = trained(options, configuration, star, out_dir)
@@ -100,8 +100,8 @@ def run(options: ReproduceOptions, out_dir: Path) -> str:
     if rows:
         draw(rows, out_dir)
     notes = [
-        f"scale {options.scale}; {N_FRAMES} frames, shifts up to {MAX_SHIFT_FRAC:g} of the box, SNR {SNR:g}; CPU "
-        f"{experiment_tables.machine()}",
+        f"scale {options.scale}; {N_FRAMES} frames, shifts up to {MAX_SHIFT_FRAC:g} of the box, SNR {options.snr:g}; "
+        f"CPU {experiment_tables.machine()}",
         "best frames: of the 4 maps on the first principal component of all z, by "
         "correlation after one alignment to the mean of the frames; order: their rank correlation; "
         "score order: |rank correlation| of the particles' scores with their frames",
@@ -113,7 +113,7 @@ def analysed(options: ReproduceOptions, run_dir: Path, star: Path, frames: list[
     """Clusters, the first principal component's maps matched with the frames."""
     from scipy.stats import spearmanr
 
-    embedding_dir = embedded(options, run_dir, star)
+    embedding_dir = embedded(options, run_dir, star, run_dir.parent)
     clusters_dir = clustered(options, run_dir, embedding_dir)
     latents, truth = read_latents(embedding_dir), read_truth(truth_of(star))
     frame = truth.label[rows_of(truth.particle_id, latents.particle_id, star)]

@@ -33,7 +33,7 @@ N_MEASURED = 16  # images of a point of the curve
 
 
 class Measured(NamedTuple):
-    """A point of the learning curve, in units of the clean image's standard deviation, which is that of the noise."""
+    """A point of the learning curve, in units of the noise's standard deviation."""
 
     step: int
     sigma: float  # root mean square of the noise that is added to generated images
@@ -59,7 +59,7 @@ class NoiseGan:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.generator = DcGan(Z_DIM, width, box_px).to(device)
-            self.generator.start_at(1.0)
+            self.generator.start_at(float(clean.std()))
             kind = "gaussian_map" if known_sigma is None else "none"
             self.noise = NoiseGenerator(kind, box_px, width).to(device)
             self.critic = Critic(replace(run.model, dropout=0.0), box_px).to(device)

@@ -70,7 +70,7 @@ def settings(options: ReproduceOptions, scale: Scale) -> TrainRun:
 
 
 def clean_image(options: ReproduceOptions, box_px: int) -> tuple[np.ndarray, str]:
-    """A projection ``(d, d)`` float32 of mean 0 and standard deviation 1, and of what: a map, else the phantom."""
+    """A projection ``(d, d)`` float32 of mean 0 and variance ``snr``, and of what: a map, else the phantom."""
     if options.maps or options.data_dir:
         path = maps_of(options, [MAP])[0]
         array = read_map(path)[0].sum(axis=0)[None].astype(np.float32)
@@ -78,7 +78,7 @@ def clean_image(options: ReproduceOptions, box_px: int) -> tuple[np.ndarray, str
         name = Path(path).stem
     else:
         image, name = phantom_states(1, box_px, PHANTOM_BOX_ANG / box_px)[0].sum(axis=0), "built-in phantom"
-    return ((image - image.mean()) / image.std()).astype(np.float32), name
+    return (options.snr**0.5 * (image - image.mean()) / image.std()).astype(np.float32), name
 
 
 def train(gan: NoiseGan, steps: int, folder: Path) -> list[Measured]:
@@ -130,14 +130,14 @@ def run(options: ReproduceOptions, out_dir: Path) -> str:
                 experiment_tables.write_row(out_dir / name, {
                     "configuration": name, "sigma": made.sigma, "psnr_db": made.psnr_db, "error": made.error,
                     "spread": made.spread, "box_px": scale.box_px, "steps": scale.steps, "batch": scale.batch,
-                    "learning_rate": asked.training.generator_lr, "seed": options.compute.seed})
+                    "learning_rate": asked.training.generator_lr, "snr": options.snr, "seed": options.compute.seed})
             bar.update(1)
     rows = experiment_tables.read_rows(out_dir, NAMES)
     draw(rows, clean, out_dir)
     thesis: list[dict[str, Any]] = [{"configuration": "noise-generator (thesis)", "sigma": 1.03,
                                      "psnr_db": "as the known sigma 1"}]
-    notes = [f"one projection of the {source}, standard deviation 1, with noise of standard deviation {TRUE_SIGMA:g}; "
-             f"scale {options.scale}; {describe(device)}, CPU {experiment_tables.machine()}"]
+    notes = [f"one projection of the {source}, variance {options.snr:g}, with noise of standard deviation "
+             f"{TRUE_SIGMA:g}; scale {options.scale}; {describe(device)}, CPU {experiment_tables.machine()}"]
     return experiment_tables.write_table(out_dir, options.experiment, rows + thesis, notes)
 
 

@@ -6,8 +6,10 @@ HDBSCAN with NMI, and in 3D the resolution of the map decoded at the mean z of e
 """
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,13 +26,15 @@ from ..figures import drawing
 from ..physics.map_alignment import align_map
 from ..physics.map_comparison import compare
 from ..training.decoded import load_trained
-from . import experiment_tables
+from . import experiment_tables, learning_curve
 from .experiment_tables import AlignedFigures, ReproduceOptions, TableRow
 from .trainings import (
     Configuration,
     clustered,
     embedded,
     maps_of,
+    seen_kimg,
+    settings,
     simulated,
     trained,
     training_columns,
@@ -41,7 +45,6 @@ from .trainings import (
 
 MAPS = ["ribo50S_4states/maps/r50S_B_like_64.mrc", "ribo50S_4states/maps/r50S_C_or_D_like_a_64.mrc",
         "ribo50S_4states/maps/r50S_E_like_64.mrc"]
-SNR = 1.0  # the thesis adds noise of standard deviation 1 to normalised images
 # the feature network and the images of each kind; the original VGG-19 is 64 wide
 FID: dict[str, dict[str, int]] = {"small": {"width": 16, "steps": 400, "n_images": 2000},
                                   "full": {"width": 64, "steps": 20000, "n_images": 10000}}
@@ -73,11 +76,11 @@ def run(options: ReproduceOptions, out_dir: Path) -> str:
         lines = [training_command(options, configuration, star, out_dir) for configuration in wanted]
         print("\n".join(lines), flush=True)
         return "\n".join(lines)
-    star = simulated(options, maps, out_dir / "data", snr=SNR, cs_mm=2.0)
+    star = simulated(options, maps, out_dir / "data")
     if options.stop_after == "data":
         return ""
     for configuration in wanted:
-        run_dir = trained(options, configuration, star, out_dir)
+        run_dir = followed(options, configuration, star, maps)
         if options.stop_after == "train":
             continue
         analyse = analysed_3d if command == "train3d" else analysed_2d
@@ -85,23 +88,73 @@ def run(options: ReproduceOptions, out_dir: Path) -> str:
                              {"configuration": configuration.name, **analyse(options, run_dir, star, maps)})
     rows = experiment_tables.read_rows(out_dir, names)
     draw(out_dir, [str(row["configuration"]) for row in rows], star, command)
+    learning_curve.draw_curves(out_dir, names)
     notes = [
-        f"scale {options.scale}; {len(maps)} states: {', '.join(Path(name).stem for name in maps)}; SNR {SNR:g}; "
+        f"scale {options.scale}; {len(maps)} states: {', '.join(Path(name).stem for name in maps)}; "
+        f"SNR {options.snr:g}, defocus {options.defocus_range_ang[0]:g} to {options.defocus_range_ang[1]:g} A; "
         f"CPU {experiment_tables.machine()}",
         "resolution_ang: FSC 0.143 of the map of each state against the truth",
     ]
     return experiment_tables.write_table(out_dir, options.experiment, rows + THESIS_ROWS[command], notes)
 
 
-def grouped(options: ReproduceOptions, run_dir: Path, star: Path) -> tuple[Path, Path, dict[str, float]]:
-    """Embedding, clusters and scores of a training."""
-    embedding_dir = embedded(options, run_dir, star)
+def followed(options: ReproduceOptions, configuration: Configuration, star: Path, maps: list[str]) -> Path:
+    """The finished training, with a point of its learning curve after each part of it but the last.
+
+    A point that is there is kept; one that a training has passed already is left out, with a word.
+    """
+    out_dir = star.parent.parent
+    run, folder = settings(options, configuration, star), out_dir / configuration.name
+    *before, whole = learning_curve.lengths_kimg(options, run.training.total_kimg, run.training.batch_size)
+    for kimg in before if options.stop_after == "all" else []:
+        if any(point.kimg == kimg for point in learning_curve.read_curve(folder)):
+            continue
+        if seen_kimg(folder / "run") > kimg:
+            print(f"{folder}: no point at {kimg:g} kimg, which the training has passed", flush=True)
+            continue
+        run_dir = trained(replace(options, kimg=kimg), configuration, star, out_dir)
+        scored = grouped(options, run_dir, star, folder / learning_curve.POINTS / f"{kimg:08.3f}kimg")
+        correlation = float("nan")
+        if configuration.command == "train3d":
+            correlation = mean_correlation(state_figures(options, run_dir, scored, star, maps))
+        add_point(run_dir, scored, star, correlation)
+    return trained(replace(options, kimg=whole), configuration, star, out_dir)
+
+
+class Grouped(NamedTuple):
+    """Where a training's embedding and clusters are, and how the clusters agree with the states."""
+
+    embedding_dir: Path
+    clusters_dir: Path
+    scores: dict[str, float]
+
+
+def grouped(options: ReproduceOptions, run_dir: Path, star: Path, into: Path) -> Grouped:
+    """Embedding and clusters, in ``into``, and scores of a training."""
+    embedding_dir = embedded(options, run_dir, star, into)
     clusters_dir = clustered(options, run_dir, embedding_dir)
     labels = run_evaluate(EvaluateRun(clusters_dir=str(clusters_dir), truth_csv=str(truth_of(star)),
-                                      compute=options.compute), run_dir.parent / "evaluation").labels
+                                      compute=options.compute), into / "evaluation").labels
     assert labels is not None  # a truth was given
-    return embedding_dir, clusters_dir, {"clusters": labels.clusters, "nmi": labels.nmi, "ami": labels.ami,
-                                         "ari": labels.ari}
+    return Grouped(embedding_dir, clusters_dir, {"clusters": labels.clusters, "nmi": labels.nmi, "ami": labels.ami,
+                                                 "ari": labels.ari})
+
+
+def add_point(run_dir: Path, scored: Grouped, star: Path, correlation: float) -> float:
+    """Add where the training stands to its learning curve; returns the NMI of its neighbours in z."""
+    latents, truth = read_latents(scored.embedding_dir), read_truth(truth_of(star))
+    state = truth.label[rows_of(truth.particle_id, latents.particle_id, star)]
+    neighbours = learning_curve.neighbours_nmi(latents.z, state)
+    last = (result_files.read_jsonl(run_dir / result_files.LOG_JSONL) or [{}])[-1]
+    learning_curve.add_point(run_dir.parent, learning_curve.Point(
+        seen_kimg(run_dir), int(scored.scores["clusters"]), scored.scores["nmi"], neighbours, correlation,
+        *(float(last.get(name, "nan")) for name in ("kl", "scf", "noise_sigma"))))
+    return neighbours
+
+
+def mean_correlation(figures: Sequence[AlignedFigures]) -> float:
+    """Mean correlation of the states' decoded maps with the truth."""
+    return float(np.mean([figure.correlation for figure in figures]))
 
 
 def state_means(embedding_dir: Path, truth_csv: Path) -> tuple[np.ndarray, list[str]]:
@@ -111,25 +164,35 @@ def state_means(embedding_dir: Path, truth_csv: Path) -> tuple[np.ndarray, list[
     return np.stack([latents.z[state == s].mean(axis=0) for s in range(len(truth.names))]), truth.names
 
 
-def analysed_3d(options: ReproduceOptions, run_dir: Path, star: Path, maps: list[str]) -> TableRow:
-    """Row of a 3D training; the states' maps and curves are written to ``states``."""
-    embedding_dir, clusters_dir, scores = grouped(options, run_dir, star)
-    traversed(options, run_dir, clusters_dir)
+def state_figures(options: ReproduceOptions, run_dir: Path, scored: Grouped, star: Path, maps: list[str],
+                  ) -> list[AlignedFigures]:
+    """Maps decoded at the mean z of each true state against the truth; written to ``states`` beside the embedding."""
+    into = scored.embedding_dir.parent / "states"
     decoder = load_trained(str(run_dir), options.compute)
-    z, names = state_means(embedding_dir, truth_of(star))
+    z, names = state_means(scored.embedding_dir, truth_of(star))
     made = decoder.decode(z)
     references = {Path(reference.name).name: reference.map for reference in read_references(
         maps, truth_of(star), decoder.box_px, decoder.pixel_size_ang)}
     rows = []
     for name, array in zip(names, made, strict=True):
         aligned = align_map(array, references[name], decoder.pixel_size_ang)
-        write_map(run_dir.parent / "states" / f"{Path(name).stem}.mrc", aligned.map, decoder.pixel_size_ang)
+        write_map(into / f"{Path(name).stem}.mrc", aligned.map, decoder.pixel_size_ang)
         rows.append(AlignedFigures(float(aligned.correlation), bool(aligned.mirrored),
                                    compare(aligned.map, references[name], decoder.pixel_size_ang), name))
-    write_records(run_dir.parent / "states" / "states.json", rows)
+    write_records(into / "states.json", rows)
+    return rows
+
+
+def analysed_3d(options: ReproduceOptions, run_dir: Path, star: Path, maps: list[str]) -> TableRow:
+    """Row of a 3D training; the states' maps and curves are written to ``states``."""
+    scored = grouped(options, run_dir, star, run_dir.parent)
+    traversed(options, run_dir, scored.clusters_dir)
+    rows = state_figures(options, run_dir, scored, star, maps)
+    neighbours = add_point(run_dir, scored, star, mean_correlation(rows))
     last = (result_files.read_jsonl(run_dir / result_files.LOG_JSONL) or [{}])[-1]
     extra: TableRow = {name: last[name] for name in ("scf", "noise_sigma") if name in last}
-    return {**scores, "resolution_ang": [row.compared.resolution_0143_ang for row in rows],
+    return {**scored.scores, "nmi_neighbours": neighbours,
+            "resolution_ang": [row.compared.resolution_0143_ang for row in rows],
             "resolution_0.5_ang": [row.compared.resolution_05_ang for row in rows],
             "correlation": [row.correlation for row in rows], **extra, **training_columns(run_dir)}
 
@@ -140,15 +203,17 @@ def analysed_2d(options: ReproduceOptions, run_dir: Path, star: Path, maps: list
     from .fid import FidOptions, run_fid
     from .psnr import PsnrOptions, run_psnr
 
-    embedding_dir, clusters_dir, scores = grouped(options, run_dir, star)
-    run_centroids(CentroidOptions(str(clusters_dir), str(run_dir), compute=options.compute),
+    scored = grouped(options, run_dir, star, run_dir.parent)
+    neighbours = add_point(run_dir, scored, star, float("nan"))
+    run_centroids(CentroidOptions(str(scored.clusters_dir), str(run_dir), compute=options.compute),
                   run_dir.parent / "centroids")
     fid = run_fid(FidOptions(str(run_dir), labels=str(truth_of(star)), particles=str(star), **FID[options.scale],
                              network=str(run_dir.parent.parent / "feature_network.pt"), compute=options.compute),
                   run_dir.parent / "fid")
-    psnr = run_psnr(PsnrOptions(str(run_dir), str(embedding_dir), str(truth_of(star)), tuple(maps), n_images=50,
+    psnr = run_psnr(PsnrOptions(str(run_dir), str(scored.embedding_dir), str(truth_of(star)), tuple(maps), n_images=50,
                                 compute=options.compute), run_dir.parent / "psnr")
-    return {**scores, "fid": fid.fid, "feature_network": fid.feature_network, "psnr_db": psnr.psnr_db,
+    return {**scored.scores, "nmi_neighbours": neighbours, "fid": fid.fid, "feature_network": fid.feature_network,
+            "psnr_db": psnr.psnr_db,
             **training_columns(run_dir)}
 
 

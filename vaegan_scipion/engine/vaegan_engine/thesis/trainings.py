@@ -30,6 +30,8 @@ SMALL: dict[str, Any] = {
     "training": {"total_kimg": 16.0, "critic_lr": 2e-4, "generator_lr": 2e-4, "encoder_lr": 2e-4,
                  "tick_kimg": 3.2, "checkpoint_kimg": 8.0}}
 FULL_BOX_PX = 64
+CS_MM = 2.0  # the thesis's
+SAME = ("per_map", "box_px", "snr", "defocus_range_ang")  # of a set that is there already, and of the one asked for
 
 
 @dataclass(frozen=True)
@@ -55,20 +57,22 @@ def per_map(options: ReproduceOptions) -> int:
 
 def simulated(options: ReproduceOptions, maps: list[str], folder: Path, **changes: Any) -> Path:
     """Star file of a simulated set in ``folder``, made where it is not there. Raises DataError."""
+    asked = SimulateOptions(maps=tuple(str(Path(name).absolute()) for name in maps), per_map=per_map(options),
+                            box_px=image_size(options), snr=options.snr, defocus_range_ang=options.defocus_range_ang,
+                            cs_mm=CS_MM, seed=options.compute.seed, device=options.compute.device, **changes)
     star = folder / STAR
     if star.exists():
         stored = read_record(Simulation, folder / "simulation.json", "simulate")
+        made = stored.options
         if [Path(name).name for name in stored.map_files] != [Path(name).name for name in maps] \
-                or stored.options.per_map != per_map(options) \
-                or stored.options.box_px != image_size(options):
-            raise DataError(f"{folder} holds {stored.options.per_map} images of {stored.options.box_px} px "
-                            f"of each of {len(stored.map_files)} maps: another set than asked for.",
+                or any(getattr(made, name) != getattr(asked, name) for name in SAME):
+            raise DataError(f"{folder} holds {made.per_map} images of {made.box_px} px of each of "
+                            f"{len(stored.map_files)} maps (SNR {made.snr:g}, defocus {made.defocus_range_ang[0]:g} to "
+                            f"{made.defocus_range_ang[1]:g} A): another set than asked for.",
                             "Give another --out, or the options that it was made with.")
         print(f"{star}: there already", flush=True)
         return star
-    run_simulate(SimulateOptions(maps=tuple(str(Path(name).absolute()) for name in maps), per_map=per_map(options),
-                                 box_px=image_size(options), seed=options.compute.seed,
-                                 device=options.compute.device, **changes), folder)
+    run_simulate(asked, folder)
     return star
 
 
@@ -117,12 +121,13 @@ def training_command(options: ReproduceOptions, configuration: Configuration, st
 def trained(options: ReproduceOptions, configuration: Configuration, star: Path, out_dir: Path) -> Path:
     """Folder of the finished training: taken where it is there, continued or made where it is not.
 
-    A finished training is taken as it is, whatever its length; it must be of the same preset.
+    A finished training is taken as it is, whatever its length, unless a point of a learning curve asks for more
+    (``options.kimg``): then it goes on. It must be of the same preset.
     """
     from ..training.train import run_train
 
     folder = out_dir / configuration.name / "run"
-    if finished(folder):
+    if finished(folder) and (options.points == 1 or seen_kimg(folder) >= options.kimg):
         run = run_json.read_run(folder / result_files.RUN_JSON)
         if not isinstance(run, TrainRun) or run.preset != configuration.preset:
             raise DataError(f"{folder}: it is no training with the preset {configuration.preset}.",
@@ -133,16 +138,21 @@ def trained(options: ReproduceOptions, configuration: Configuration, star: Path,
     return folder
 
 
+def seen_kimg(run_dir: Path) -> float:
+    """Thousands of images that a training was shown."""
+    return (read_status(run_dir).images_seen or 0) / 1000
+
+
 def finished(folder: Path) -> bool:
     """Whether a step's status says that it is done."""
     return read_status(folder).finished
 
 
-def embedded(options: ReproduceOptions, run_dir: Path, star: Path) -> Path:
-    """Folder of the embedding of a training."""
+def embedded(options: ReproduceOptions, run_dir: Path, star: Path, into: Path) -> Path:
+    """Folder, in ``into``, of the embedding of a training."""
     from ..latent.embed import run_embed
 
-    folder = run_dir.parent / "embedding"
+    folder = into / "embedding"
     if not finished(folder):
         run_embed(EmbedRun(run_dir=str(run_dir.absolute()), particles=str(star.absolute()), compute=options.compute),
                   folder)
@@ -153,7 +163,7 @@ def clustered(options: ReproduceOptions, run_dir: Path, embedding_dir: Path) -> 
     """Folder of the thesis's clustering: UMAP(30, 0.0), HDBSCAN(10, 900 of 30,000), groups as HDBSCAN makes them."""
     from ..latent.cluster import run_cluster
 
-    folder = run_dir.parent / "clusters"
+    folder = embedding_dir.parent / "clusters"
     if not finished(folder):
         run_cluster(ClusterRun(embedding_dir=str(embedding_dir.absolute()), run_dir=str(run_dir.absolute()),
                                n_neighbors=30, min_dist=0.0, min_samples=10, min_cluster_frac=0.03, join_valley=0.0,
@@ -177,10 +187,16 @@ def truth_of(star: Path) -> Path:
     return star.parent / TRUTH_CSV
 
 
+def snr_of(particles: str) -> float | None:
+    """SNR of a simulated set; None of another."""
+    stored = Path(particles).parent / "simulation.json"
+    return read_record(Simulation, stored, "simulate").options.snr if stored.exists() else None
+
+
 def training_columns(run_dir: Path) -> TableRow:
     """What every row says of its training."""
     run, status = run_json.read_run(run_dir / result_files.RUN_JSON), read_status(run_dir)
     assert isinstance(run, TrainRun) and status.images_seen is not None
     return {"box_px": run.data.box_px, "images": status.n_particles,
             "steps": int(status.images_seen / run.training.batch_size), "kimg": status.images_seen / 1000,
-            "seed": status.seed, "device": status.device}
+            "snr": snr_of(run.data.particles), "seed": status.seed, "device": status.device}

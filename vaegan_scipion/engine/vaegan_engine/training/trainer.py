@@ -307,7 +307,11 @@ class Trainer:
         alone = None if fakes.diversity is None else -c.diversity_weight * fakes.diversity
         with fixed(self.critic):
             stats = self._descend(("generator",), work, self._inside(shared), fakes.rows, alone)
-        return stats if fakes.diversity is None else stats | {"diversity": fakes.diversity.detach()}
+        if fakes.diversity is None:
+            return stats
+        assert fakes.sigma is not None
+        sigma = fakes.sigma.value.detach().square().mean().sqrt()
+        return stats | {"diversity": fakes.diversity.detach(), "noise_sigma": sigma}
 
     @torch.no_grad()
     def _update_averages(self, pairs: list[tuple[nn.Module, nn.Module]], n: int) -> None:
