@@ -176,6 +176,7 @@ def test_a_learning_curve_is_that_of_one_training_in_parts(tmp_path, maps, capsy
     assert all(0 <= point.nmi_neighbours <= 1 and np.isfinite(point.noise_sigma) for point in curve)
     assert all(-1 <= point.correlation <= 1 for point in curve)
     one, other = (experiment_tables.read_table(tmp_path / name / "table.csv")[0] for name in ("parts", "whole"))
+    assert abs(float(one.pop("noise_sigma")) - float(other.pop("noise_sigma"))) < 0.01  # means since the line before
     assert one == other and one["snr"] == "10" and one["kimg"] == "0.016"
     assert (tmp_path / "parts/curves.png").exists() and not (tmp_path / "whole/curves.png").exists()
     assert "SNR 10, defocus 1000 to 5000 A" in (tmp_path / "parts/table.txt").read_text()
@@ -189,7 +190,7 @@ def test_a_learning_curve_is_that_of_one_training_in_parts(tmp_path, maps, capsy
         reproduce.run_reproduce(options_of("ribosome-3d", maps, only="thesis-3d-variant"), tmp_path / "parts")
 
 
-@pytest.mark.parametrize("total_kimg,points,expected", [(0.1, 3, [0.032, 0.064, 0.1]), (0.1, 1, [0.1]),
+@pytest.mark.parametrize(("total_kimg", "points", "expected"), [(0.1, 3, [0.032, 0.064, 0.1]), (0.1, 1, [0.1]),
                                                         (0.02, 4, [0.016, 0.02])])
 def test_points_are_whole_batches_and_the_last_is_the_whole_training(total_kimg, points, expected):
     options = ReproduceOptions("ribosome-3d", points=points)
