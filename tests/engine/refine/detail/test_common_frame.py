@@ -10,6 +10,7 @@ from refine_particles import blobs, problem_of, simulated
 from vaegan_engine.physics.fsc import fourier_shell_correlation, soft_sphere_mask
 from vaegan_engine.physics.map_alignment import AlignedMap, carried
 from vaegan_engine.physics.rotations import random_rotations, rotation_distance_deg
+from vaegan_engine.refine.detail import common_frame
 from vaegan_engine.refine.detail.common_frame import lay_in_one_frame
 from vaegan_engine.refine.detail.half_maps import halves_at
 from vaegan_engine.refine.problem import GivenPoses
@@ -68,3 +69,40 @@ def test_states_at_given_poses_stay_in_their_frame():
     assert made is given and same is halves
     assert [fit.mirrored for fit in fits] == [False, False] and fits[0].correlation == pytest.approx(1.0)
     assert fits[1].correlation == pytest.approx(np.corrcoef(halves[0].full.ravel(), halves[1].full.ravel())[0, 1])
+
+
+@pytest.mark.slow
+def test_a_state_that_fits_the_largest_in_both_hands_alike_is_laid_on_its_likest(monkeypatch):
+    """Three states: the third shares half of itself with the second, and nothing that has a hand with the first."""
+    pairs = []
+
+    def aligned(moving, reference, voxel_size_ang):
+        sizes = sorted((int(moving.max() > 15), int(reference.max() > 15)))
+        pairs.append(sizes)
+        hand_of, likeness = {0: (False, 0.8), 1: (True, 0.48)}[max(sizes) - min(sizes)]
+        identity, none = np.eye(3, dtype=np.float32), np.zeros(3, np.float32)
+        return AlignedMap(moving, identity, none, none, hand_of, likeness, likeness - (0.01 if hand_of else 0.3))
+
+    halves, assignment, problem = three_states([1.0, 20.0, 20.0], [60, 40, 30])
+    monkeypatch.setattr(common_frame, "align_map", aligned)
+    monkeypatch.setattr(common_frame, "halves_at", lambda problem, assignment, state, shared: halves[state])
+    _, _, fits = lay_in_one_frame(problem, assignment, halves)
+    # the second is like neither hand of the first, and nothing else lies there yet: its hand is open, and so is that of
+    # the third, which is of one hand with it
+    assert (fits[1].onto, fits[1].correlation, fits[1].hand_open) == (0, 0.48, True)
+    assert (fits[2].onto, fits[2].correlation, fits[2].mirrored, fits[2].hand_open) == (1, 0.8, False, True)
+    assert (fits[0].onto, fits[0].other_hand, fits[0].hand_open) == (0, None, False)
+
+
+def three_states(brightness, sizes):
+    """Halves of maps that are told apart by their brightest voxel, with images at one pose."""
+    label = np.repeat(np.arange(len(sizes)), sizes)
+    n, c = len(label), len(sizes)
+    one, none = torch.eye(3).expand(n, c, 3, 3).clone(), torch.zeros(n, c, 2)
+    maps = torch.stack([bright * torch.ones(BOX_PX, BOX_PX, BOX_PX) for bright in brightness])
+    assignment = Assignment(label, np.eye(c, dtype=np.float32)[label] - 1, one, none, maps,
+                            torch.ones(BOX_PX // 2 + 1), np.zeros(n, bool))
+    data, _, _, _ = simulated([blobs(7)], n, 0.5)
+    problem = problem_of(data, half_set=1 + np.arange(n) % 2, mask=MASK)
+    halves = [halves_at(problem, assignment, state, 8) for state in range(c)]
+    return [replace(half, full=maps[state].numpy()) for state, half in enumerate(halves)], assignment, problem

@@ -63,7 +63,7 @@ class StateFigures:
 
     files: List[str]  # the half maps
     voxel_size_ang: float
-    frame_correlation: float  # with the largest state, in the common frame
+    frame_correlation: float  # with the state that it was laid on, in the common frame
     frame_mirrored: bool
     motion_agreement: Optional[float]  # of two halves on the place of each particle; None where it was not looked for
     motion_files: List[str]  # maps along the motion; empty where the state does not vary
@@ -71,6 +71,9 @@ class StateFigures:
     proof: HalvesProof = inlined()
     scf: Optional[float] = None  # of its views (``physics.view_coverage``): 1 = even, 0 = a part is empty
     unsampled_frac: Optional[float] = None  # part of Fourier space that no view reaches
+    frame_label: Optional[int] = None  # the state that it was laid on; None in older files
+    frame_other_hand: Optional[float] = None  # correlation in the other hand; None where one hand was tried
+    hand_open: bool = False  # both hands fit alike: whether it is of the others' hand is not known
 
     @property
     def box_ang(self) -> float:

@@ -122,7 +122,8 @@ def cluster_row(start: StateStart, maps: FinalMaps, files: list[str], n: int, in
     """The entry of ``clusters.json``, which other commands read as that of ``states``."""
     before = start.row.of_state
     figures = StateFigures(files[1:3], inputs.images.pixel_size_ang, before.frame_correlation, before.frame_mirrored,
-                           None, [], maps.compared, maps.proof)
+                           None, [], maps.compared, maps.proof, frame_label=before.frame_label,
+                           frame_other_hand=before.frame_other_hand, hand_open=before.hand_open)
     return ClusterRow(start.label, n, n / len(inputs.label), [], files[0], start.label, state=figures)
 
 

@@ -41,6 +41,7 @@ class AlignedMap(NamedTuple):
     shift_ang: np.ndarray  # (3,)
     mirrored: bool
     correlation: float
+    other_hand: float = float("nan")  # correlation of the best of the other hand, where that was searched too
 
 
 class _Band(NamedTuple):
@@ -96,8 +97,9 @@ def align_map(moving: np.ndarray, reference: np.ndarray, voxel_size_ang: float,
 
     hands = in_parts(of_hand, 2 if allow_mirror else 1, 1)
     correlation, rotation, shift, mirrored = max(hands, key=lambda one: one[0])
+    other_hand = min(one[0] for one in hands) if allow_mirror else float("nan")
     R, t = rotation.numpy(), shift.numpy()
-    return AlignedMap(move_map(moving, R, t, mirrored), R, t, t * voxel_size_ang, mirrored, correlation)
+    return AlignedMap(move_map(moving, R, t, mirrored), R, t, t * voxel_size_ang, mirrored, correlation, other_hand)
 
 
 def _transform(array: np.ndarray) -> Tensor:
@@ -224,7 +226,7 @@ def likest_copy(aligned: AlignedMap, reference: np.ndarray, group: Tensor, voxel
     rotation = aligned.rotation @ own.numpy()
     moved = own.numpy().T @ aligned.shift_px + shift.numpy()
     return AlignedMap(move_map(aligned.map, own.numpy(), shift.numpy()), rotation, moved, moved * voxel_size_ang,
-                      aligned.mirrored, correlation)
+                      aligned.mirrored, correlation, aligned.other_hand)
 
 
 def with_axes(aligned: AlignedMap, symmetry: str) -> AlignedMap:

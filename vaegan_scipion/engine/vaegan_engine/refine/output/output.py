@@ -58,7 +58,7 @@ def write(problem: Problem, cache: ParticleCache, refined: Refined, out_dir: Pat
     rows = []
     for state in order:
         label, n = int(new[state]), int(sizes[state])
-        file, figures = write_state(label, StateResults(refined, state, moving[state], problem.constraint.group,
+        file, figures = write_state(label, StateResults(refined, state, moving[state], new, problem.constraint.group,
                                                         problem.mask.cpu().numpy() if problem.settings.mask else None),
                                     cache.pixel_size_ang, out_dir)
         rows.append(ClusterRow(label, n, n / len(cache), [], file, label, state=figures))
@@ -114,7 +114,8 @@ def summary_of(problem: Problem, rows: list[ClusterRow], evidence: Evidence, new
 
 @dataclass(frozen=True)
 class StateResults:
-    """One state of a refinement; ``shown``: its motion, where the halves agree on it; ``group`` (g, 3, 3) of maps.
+    """One state of a refinement; ``shown``: its motion, where the halves agree on it; ``new`` numbers (c,) of states;
+    ``group`` (g, 3, 3) of maps.
 
     ``mask`` (d, d, d): where one was given, of the FSC too.
     """
@@ -122,6 +123,7 @@ class StateResults:
     refined: Refined
     state: int
     shown: Motion | None
+    new: np.ndarray
     group: Tensor
     mask: np.ndarray | None = None
 
@@ -144,7 +146,8 @@ def write_state(label: int, results: StateResults, voxel_size_ang: float, out_di
     views = completeness(of_view, max(1.0, min(shell_px, SHELL_PX, len(of_view) / VIEWS_PER_SHELL)))
     return names[0], StateFigures(
         names[1:], voxel_size_ang, frame.correlation, frame.mirrored, None if motion is None else motion.agreement,
-        along, compared, proof, views.scf, views.unsampled_frac)
+        along, compared, proof, views.scf, views.unsampled_frac, int(results.new[frame.onto]), frame.other_hand,
+        frame.hand_open)
 
 
 def draw_motions(motions: list[tuple[int, Motion | None]], out_dir: Path) -> None:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...contract.labels import state_name
 from ...contract.records import (
     MOSTLY_JUNK,
     ClusterRow,
@@ -103,4 +104,6 @@ def states_text(rows: list[ClusterRow], evidence: Evidence) -> str:
     if junk:
         text += (f"; {junk} image ({100 * share:.1f} %) fits no state and is set aside" if junk == 1
                  else f"; {junk} images ({100 * share:.1f} %) fit no state and are set aside")
+    if mirrored := [state_name(row.label) for row in rows if row.of_state.hand_open]:
+        text += f"; {', '.join(mirrored)}: both hands fit the other states alike, so this may be the mirror image"
     return text
