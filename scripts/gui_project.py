@@ -10,6 +10,7 @@ from vaegan_scipion.protocols import (
     VaeganProtCluster,
     VaeganProtConsensus,
     VaeganProtEvaluate,
+    VaeganProtFullres,
     VaeganProtStates,
     VaeganProtTrain3D,
     VaeganProtTraverse,
@@ -48,6 +49,8 @@ def make_project():
     evaluation.inputClusters.set(clustering)
     evaluation.inputClasses.set(clustering)
     evaluation.inputClasses.setExtended("outputClasses")
+    evaluation.inputReferences.set(training)
+    evaluation.inputReferences.setExtended("outputVolumes")
     for protocol in (training, clustering, traversal, evaluation):
         project.launchProtocol(protocol, wait=True)
         if not protocol.isFinished():
@@ -57,4 +60,5 @@ def make_project():
     small.make(VaeganProtClasses2D, boxPx=16, inputParticles=particles)
     states = [small.make(VaeganProtStates, boxPx=16, seed=seed, inputParticles=particles) for seed in (1, 0)]
     small.make(VaeganProtConsensus, inputRuns=states)
+    small.make(VaeganProtFullres, inputStates=states[-1])
     return project.getPath()
