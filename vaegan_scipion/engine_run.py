@@ -45,6 +45,17 @@ class EngineError(Exception):
     """The engine's end as one sentence, with a remedy."""
 
 
+SAID = (EngineError, errors.EngineError, OSError)  # what is missing, in a sentence
+UNREADABLE = (*SAID, ValueError, TypeError, LookupError)  # what reading tables and maps that were cut ends in as well
+
+
+def reason_of(error: Exception) -> str:
+    """Why results cannot be read."""
+    if isinstance(error, SAID):
+        return with_ring(str(error))
+    return f"A file of its results is cut, or of another release ({type(error).__name__}: {error})."
+
+
 class EngineRun:
     """Writes a request, builds the command that runs it, and explains how that ended.
 

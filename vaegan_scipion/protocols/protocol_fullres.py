@@ -12,6 +12,7 @@ from ..convert.from_engine import Picture, enabled_ids, new_picture_item
 from ..convert.poses import pose_matrices, read_poses
 from ..convert.same_particles import why_others
 from ..engine.vaegan_engine.contract import result_files, run_json
+from ..engine.vaegan_engine.contract.answer import doubt_about, fullres_answer, fullres_methods
 from ..engine.vaegan_engine.contract.fullres_records import FullresState, FullresSummary
 from ..engine.vaegan_engine.contract.labels import UNASSIGNED
 from ..engine.vaegan_engine.contract.record import read_record
@@ -23,7 +24,7 @@ from ..engine_run import EngineError, has_result, result_file
 from . import mask_field
 from .form_settings import add_setting, problems_of, values_of
 from .particle_notes import contrast_notes
-from .protocol_base import file_digest, set_digest, validate_particles
+from .protocol_base import content_digest, file_digest, set_digest, validate_particles
 from .protocol_states import VaeganProtStates
 from .same_kind import validate_same_flips
 
@@ -84,7 +85,7 @@ class VaeganProtFullres(VaeganProtStates):
     # --------------------------- STEPS functions ---------------------------
     def convertInputStep(self, digest: str) -> None:  # type: ignore[override]
         self._convertAnew(self.getParticles(), self.getStatesDir())
-        self._forgetOf(STATES_SEEN, file_digest(self._statesTable()), self.getStatesDir())
+        self._forgetOf(STATES_SEEN, content_digest(self._statesTable()), self.getStatesDir())
         mask_field.write_mask(self.getMask(), self._getExtraPath(), self.getStatesDir())
 
     def fullresStep(self, digest: str, settings: str) -> None:
@@ -157,7 +158,8 @@ class VaeganProtFullres(VaeganProtStates):
             if not stage:
                 return ["The states are not refined yet."]
             return [f"Running: {stage}" if self.isActive() else f"Stopped at: {stage}. Continue goes on from there."]
-        return [f"state {state.label + 1}: {state.n_particles} particles, {state.resolution_ang:.1f} Å at FSC 0.143 "
+        return [f"Answer: {self.answerText()}"] + [
+                f"state {state.label + 1}: {state.n_particles} particles, {state.resolution_ang:.1f} Å at FSC 0.143 "
                 f"(before: {state.resolution_before_ang:.1f} Å)"
                 + ("" if state.proven else ", not proven: shared by the half maps") + f"; {b_text(state)}"
                 for state in self.readStates()]
@@ -165,13 +167,8 @@ class VaeganProtFullres(VaeganProtStates):
     def _methods(self) -> List[str]:
         if not self.hasAttribute("outputVolumes") or not has_result(self.getStatesDir(), result_files.FULLRES_JSON):
             return []
-        found = "; ".join(f"state {state.label + 1}: {state.resolution_ang:.1f} Å" for state in self.readStates())
         masks = self.getMask(), self.inputStates.get().getMask()
-        within = "" if masks == (None, None) else ", inside a given mask"
-        return [f"The poses of {self.outputParticles.getSize()} particles were refined locally at full size (box "
-                f"{self.readFullres().box_px} px of {self.getMapPixelSize():.2f} Å), independent half sets apart, "
-                f"with a prior on the signal{within} [Scheres2012]. Resolution by FSC 0.143, corrected for the mask: "
-                f"{found}."]
+        return [fullres_methods(self.readFullres(), masks != (None, None), "[Scheres2012]")]
 
     # --------------------------- UTILS functions ---------------------------
     def getStatesDir(self) -> str:
@@ -181,6 +178,12 @@ class VaeganProtFullres(VaeganProtStates):
     def readFullres(self) -> FullresSummary:
         """Its `fullres.json`."""
         return read_record(FullresSummary, result_file(self.getStatesDir(), result_files.FULLRES_JSON), "fullres")
+
+    def answerText(self) -> str:
+        """To what resolution, and whether the states that it began with are to be trusted."""
+        states = self.inputStates.get()
+        known = states is not None and has_result(states.getStatesDir(), result_files.STATES_JSON)
+        return fullres_answer(self.readFullres(), doubt_about(self.readSummary()) if known else "")
 
     def readStates(self) -> List[FullresState]:
         """What is said of each state."""

@@ -275,7 +275,7 @@ def write_junk_examples(out_dir, reasons, pixel_size_ang):
 def report(run, out_dir):
     """A page that names what it was asked to show."""
     folders = [getattr(run, f"{name}_dir") for name in (
-        "run", "clusters", "traverse", "halves", "states", "classes", "consensus", "evaluation")]
+        "run", "clusters", "traverse", "halves", "states", "fullres", "classes", "consensus", "evaluation")]
     assert all(Path(folder).is_dir() for folder in folders if folder), folders
     (out_dir / result_files.REPORT_HTML).write_text("\n".join(["<p>" + run.title, *folders]))
 

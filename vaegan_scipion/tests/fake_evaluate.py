@@ -3,9 +3,10 @@ import struct
 from pathlib import Path
 
 from vaegan_engine.contract import result_files
+from vaegan_engine.contract.answer import doubt_about
 from vaegan_engine.contract.map_records import MapComparison
-from vaegan_engine.contract.record import read_records, write_record
-from vaegan_engine.contract.records import ClusterRow, Evaluation, LabelScores, MapEvaluation
+from vaegan_engine.contract.record import read_record, read_records, write_record
+from vaegan_engine.contract.records import ClusterRow, Evaluation, LabelScores, MapEvaluation, StatesSummary
 
 
 def evaluate(run, out_dir, write_pictures):
@@ -37,7 +38,9 @@ def evaluate(run, out_dir, write_pictures):
             compared=compared, reference_file=reference_file))
     rows = read_records(ClusterRow, Path(run.clusters_dir) / result_files.CLUSTERS_JSON, "cluster")
     groups = "states" if rows[0].state else "classes" if rows[0].in_plane else "clusters"
-    write_record(out_dir / result_files.EVALUATION_JSON, Evaluation(maps, scores, groups=groups))
+    of_states = Path(run.clusters_dir) / result_files.STATES_JSON
+    doubt = doubt_about(read_record(StatesSummary, of_states, "states")) if of_states.exists() else ""
+    write_record(out_dir / result_files.EVALUATION_JSON, Evaluation(maps, scores, groups=groups, doubt=doubt))
 
 
 def group_of(run):

@@ -15,6 +15,7 @@ from ..constants import (
     CONSENSUS_DIR,
     EMBEDDING_DIR,
     EVALUATION_DIR,
+    FULLRES_DIR,
     HALVES_DIR,
     STATES_DIR,
     TRAVERSAL_DIR,
@@ -25,6 +26,7 @@ from ..engine.vaegan_engine.contract.record import read_record
 from ..engine.vaegan_engine.contract.settings import ComputeConfig, CounterpartRun, ReportRun
 from ..engine.vaegan_engine.contract.status import Status
 from ..engine_run import EngineError, EngineRun, result_file
+from ..protocols import VaeganProtFullres
 from .umap_explorer import Counterpart
 
 REPORT_DIR = "report"
@@ -62,9 +64,8 @@ def make_counterpart(clustering: Any, particle_id: int) -> Counterpart:
 def make_report(owner: Any, clustering: Any = None, **runs: Any) -> str:
     """Write the HTML report into `owner`, a run; returns the path. Raises EngineError.
 
-    clustering: None for results that stand alone. runs: traversal, evaluation, states, classes, consensus, each a run
-    or None;
-    of states at full resolution the search that they began with is shown.
+    clustering: None for results that stand alone. runs: traversal, evaluation, states, fullres, classes, consensus,
+    each a run or None; states at full resolution are shown with the search that they began with.
     """
 
     def folder_of(kind: str, name: str) -> str:
@@ -72,9 +73,10 @@ def make_report(owner: Any, clustering: Any = None, **runs: Any) -> str:
         return str(Path(run._getExtraPath(name)).absolute()) if run else ""
 
     about = next(filter(None, [clustering, *map(runs.get, ("states", "classes", "consensus", "evaluation"))]))
-    if runs.get("states") is not None:
-        runs["states"] = runs["states"].getSearch()
-    settings = ReportRun(states_dir=folder_of("states", STATES_DIR), classes_dir=folder_of("classes", CLASSES_DIR),
+    if isinstance(runs.get("states"), VaeganProtFullres):
+        runs.update(fullres=runs["states"], states=runs["states"].getSearch())
+    settings = ReportRun(states_dir=folder_of("states", STATES_DIR), fullres_dir=folder_of("fullres", FULLRES_DIR),
+                         classes_dir=folder_of("classes", CLASSES_DIR),
                          consensus_dir=folder_of("consensus", CONSENSUS_DIR),
                          evaluation_dir=folder_of("evaluation", EVALUATION_DIR),
                          title=f"{about.getProject().getShortName()}: {about.getRunName()}")

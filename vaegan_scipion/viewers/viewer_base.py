@@ -16,9 +16,8 @@ from ..constants import EVALUATION_DIR, TRAVERSAL_DIR
 from ..engine.vaegan_engine.contract import drawings, errors, result_files
 from ..engine.vaegan_engine.contract.record import read_records
 from ..engine.vaegan_engine.contract.records import JunkGroup
-from ..engine.vaegan_engine.contract.wording import with_ring
-from ..engine_run import EngineError
-from ..protocols import VaeganProtEvaluate, VaeganProtStates, VaeganProtTraverse
+from ..engine_run import UNREADABLE, EngineError, reason_of
+from ..protocols import VaeganProtEvaluate, VaeganProtFullres, VaeganProtStates, VaeganProtTraverse
 from ..protocols.form_settings import label_of
 from ..protocols.protocol_base import VaeganNamed
 from . import map_drawings
@@ -28,8 +27,6 @@ from .save_figure import FORMATS, add_save_button, file_stem, save_figure
 SCREEN_IN = (14.5, 8.8)  # of 1,500 by 1,000 pixels, less frame and buttons
 CHIMERA_DIR, MOVIES_DIR = "chimerax", "movies"
 PICTURES_DIR = "pictures"
-SAID = (EngineError, errors.EngineError, OSError)  # what is missing, in a sentence
-UNREADABLE = (*SAID, ValueError, TypeError, LookupError)  # what reading tables and maps that were cut ends in as well
 SHOWN_DETAIL_PX = 64  # a particle is smoothed to this many pixels: its noise hides it otherwise
 
 
@@ -164,6 +161,8 @@ class VaeganViewer(VaeganNamed, ProtocolViewer):
                  "states": (VaeganProtStates, clustering)}
         chosen = {name: runs.get(name) or newest_run(self.getProject(), kind, about)
                   for name, (kind, about) in kinds.items()}
+        if type(chosen["states"]) is VaeganProtStates:
+            runs["fullres"] = newest_refinement(self.getProject(), chosen["states"])
         try:
             return [BrowserView(make_report(self.protocol, clustering, **{**runs, **chosen}))]
         except (EngineError, errors.EngineError) as error:
@@ -173,13 +172,6 @@ class VaeganViewer(VaeganNamed, ProtocolViewer):
 def on_screen(size_in: Any) -> Any:
     """A figure's width and height in inches, none larger than a screen: one that is squeezed later loses its layout."""
     return tuple(min(size, most) for size, most in zip(size_in, SCREEN_IN))
-
-
-def reason_of(error: Exception) -> str:
-    """Why results cannot be shown."""
-    if isinstance(error, SAID):
-        return with_ring(str(error))
-    return f"A file of its results is cut, or of another release ({type(error).__name__}: {error})."
 
 
 class FilledPlotter(EmPlotter):
@@ -214,6 +206,22 @@ def is_older(run: Any, clustering: Any) -> bool:
     return os.path.exists(made) and os.path.exists(clusters) and os.path.getmtime(made) < os.path.getmtime(clusters)
 
 
+def same(one: Any, other: Any) -> bool:
+    """Whether both are one object of the project."""
+    return None not in (one, other) and one.getObjId() == other.getObjId()
+
+
+def newest_refinement(project: Any, search: Any) -> Optional[Any]:
+    """The last finished full resolution of these states, if there is one that was made of them as they are now."""
+    table = os.path.join(search.getStatesDir(), result_files.PARTICLES_CSV)
+    runs = [run for run in project.getRuns() if type(run) is VaeganProtFullres and run.isFinished()
+            and same(run.inputStates.get(), search)]
+    made = [(run, os.path.join(run.getStatesDir(), result_files.FULLRES_JSON)) for run in runs]
+    made = [(run, path) for run, path in made if os.path.exists(path) and os.path.exists(table)
+            and os.path.getmtime(path) >= os.path.getmtime(table)]
+    return made[-1][0] if made else None
+
+
 def newest_run(project: Any, kind: Any, clustering: Any) -> Optional[Any]:
     """The last finished run of a class that takes this clustering, if there is one; else states of its particles.
 
@@ -221,9 +229,6 @@ def newest_run(project: Any, kind: Any, clustering: Any) -> Optional[Any]:
     """
     if clustering is None:
         return None
-
-    def same(one: Any, other: Any) -> bool:
-        return None not in (one, other) and one.getObjId() == other.getObjId()
 
     runs = [run for run in project.getRuns() if type(run) is kind and run.isFinished()]
     related = [run for run in runs if same(run.inputClusters.get(), clustering) and not is_older(run, clustering)]

@@ -1,7 +1,6 @@
 """Results of states at full resolution: maps, FSC, how the rounds went, viewing directions."""
-from typing import Any, Callable, Dict, List, Sequence
+from typing import Any, Callable, Dict, List
 
-import numpy as np
 import pyworkflow.protocol.params as params
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -19,10 +18,13 @@ class VaeganFullresViewer(VaeganStatesViewer):
 
     _label = "viewer full resolution"
     _targets = [VaeganProtFullres]
-    DRAWINGS = ("showMaps", "showSharpened", "showSurfaces", "showLocal", "showFsc", "showRounds", "showViews")
+    DRAWINGS = ("showAnswer", "showMaps", "showSharpened", "showSurfaces", "showLocal", "showFsc", "showRounds",
+                "showViews")
 
     def _defineParams(self, form: Any) -> None:
         form.addSection(label="Visualization")
+        form.addParam("showAnswer", params.LabelParam, label="Answer",
+                      help="To what resolution, and whether the states are to be trusted, in plain words.")
         form.addParam("showMaps", params.LabelParam, label="Maps", help="Three sections of each, not sharpened.")
         form.addParam("showSharpened", params.LabelParam, label="Sharpened maps", help="Three sections of each.")
         form.addParam("showSurfaces", params.LabelParam, label="Surfaces",
@@ -39,13 +41,14 @@ class VaeganFullresViewer(VaeganStatesViewer):
                       help="How many particles look along each direction, on an equal-area map of the sphere.")
         form.addParam("showClasses", params.LabelParam, label="Classes in Scipion's viewer",
                       help="Classes of the particles with their refined alignment.")
+        self._add_report_button(form)
         self._add_save_button(form)
 
     def _getVisualizeDict(self) -> Dict[str, Callable[..., List[Any]]]:
-        return {"showMaps": self._maps, "showSharpened": self._sharpened, "showSurfaces": self._surfaces,
-                "showChimera": self._chimera, "showLocal": self._local, "showClasses": self._classes,
-                "showFsc": self._fsc, "showRounds": self._rounds, "showViews": self._views,
-                "savePictures": self._save_pictures}
+        return {"showAnswer": self._answer, "showMaps": self._maps, "showSharpened": self._sharpened,
+                "showSurfaces": self._surfaces, "showChimera": self._chimera, "showLocal": self._local,
+                "showClasses": self._classes, "showFsc": self._fsc, "showRounds": self._rounds,
+                "showViews": self._views, "showReport": self._report, "savePictures": self._save_pictures}
 
     def _sharpened(self, _name: Any = None) -> List[Any]:
         states = self.protocol.readStates()
@@ -56,9 +59,9 @@ class VaeganFullresViewer(VaeganStatesViewer):
 
     def _local(self, _name: Any = None) -> List[Any]:
         states = self.protocol.readStates()
-        inside = [np.where(self._map(state.mask_file) > 0.5, self._map(state.local_resolution_file), 0)
+        inside = [drawings.inside_mask(self._map(state.local_resolution_file), self._map(state.mask_file))
                   for state in states]
-        return self.figure_view(draw_local, inside,
+        return self.figure_view(drawings.draw_local_resolution, inside,
                                 [row_title(state) for state in states], [state_colour(state.label) for state in states],
                                 self.protocol.getMapPixelSize(), title="Local resolution",
                                 size_in=plots.slices_size_in(len(states)))
@@ -70,25 +73,6 @@ class VaeganFullresViewer(VaeganStatesViewer):
 def row_title(state: FullresState) -> str:
     """A state and its resolution."""
     return f"{state_name(state.label)}, {state.resolution_ang:.1f} Å"
-
-
-def draw_local(figure: Figure, maps: Sequence[np.ndarray], titles: Sequence[str], colours: Sequence[str],
-               pixel_size_ang: float) -> Figure:
-    """Central sections of maps (d, d, d) whose values are resolutions in A, one scale for all; none at 0."""
-    inside = np.concatenate([array[array > 0] for array in maps])
-    low, high = np.percentile(inside, (1, 99)) if len(inside) else (0.0, 1.0)
-    grid, shown = figure.subplots(len(maps), len(drawings.PLANES), squeeze=False), None
-    for row, (array, title, colour) in enumerate(zip(maps, titles, colours)):
-        for axes, (name, axis) in zip(grid[row], drawings.PLANES):
-            section = drawings.section_across(array, axis)
-            shown = axes.imshow(np.ma.masked_less_equal(section, 0), cmap="cividis_r", vmin=low,
-                                vmax=max(high, low + 1e-6), origin="lower")
-            axes.set(xticks=[], yticks=[])
-            axes.set_title(f"section across {name}" if row == 0 else "", fontsize=8)
-        grid[row][0].set_ylabel(title, fontsize=8, color=colour)
-        drawings.draw_scale_bar(grid[row][0], array.shape[-1], pixel_size_ang, "black")
-    figure.colorbar(shown, ax=grid.ravel().tolist(), label="local resolution (Å)", shrink=0.8)
-    return figure
 
 
 def draw_rounds(figure: Figure, states: List[FullresState]) -> Figure:

@@ -2,10 +2,10 @@
 from dataclasses import replace
 
 import pytest
-from made_records import comparison
+from made_records import comparison, states_summary
 from vaegan_engine.contract import answer as said
 from vaegan_engine.contract.map_records import PoseError
-from vaegan_engine.contract.records import Evaluation, LabelScores, MapEvaluation
+from vaegan_engine.contract.records import MOSTLY_JUNK, Evaluation, LabelScores, MapEvaluation
 
 SCORES = LabelScores(clusters=3, n_particles=1200, unassigned_frac=0.0, coverage=1.0, nmi=0.95, ami=0.94, ari=0.9,
                      unlabelled=0, states=["maps/a.mrc", "b.mrc", "c.mrc"],
@@ -18,6 +18,25 @@ def test_the_same_groups_are_called_so():
     text = said.evaluation_answer(Evaluation([], SCORES), "states")
     assert text == ("3 states found, the labels have 3: the same groups, NMI 0.950, AMI 0.940 (1 = the same groups) of "
                     "1,200 particles.")
+
+
+def test_what_states_say_against_themselves_comes_first():
+    doubt = said.doubt_about(states_summary(verdict="no structure beyond a blob", has_states=False))
+    text = said.evaluation_answer(Evaluation([], SCORES, doubt=doubt), "states")
+    assert text.startswith("These states say of themselves that there is nothing to trust yet: no structure beyond a "
+                           "blob. 3 states found")
+    assert "mostly junk" in said.doubt_about(states_summary(verdict_kind=MOSTLY_JUNK))
+    assert said.doubt_about(states_summary()) == ""
+
+
+def test_methods_say_what_was_compared():
+    values = Evaluation([MAP, replace(MAP, label=1)], SCORES)
+    assert said.evaluation_methods(values, "states") == (
+        "The states were compared with labels of 1,200 particles: normalised mutual information 0.95 (adjusted 0.94, "
+        "adjusted Rand index 0.90). 2 maps were each aligned to a reference map over rotation, shift and hand, and "
+        "compared by FSC inside a soft sphere; the best agrees to 11.2 Å at FSC 0.5.")
+    assert said.evaluation_methods(Evaluation([MAP]), "clusters").startswith("One map was aligned")
+    assert said.evaluation_methods(Evaluation([]), "clusters") == ""
 
 
 def test_what_is_missing_and_what_is_split_is_named():

@@ -13,10 +13,10 @@ from vaegan_engine.contract.errors import ConfigError
 from vaegan_engine.contract.map_records import PlaneFigures
 from vaegan_engine.contract.record import write_record, write_records
 from vaegan_engine.contract.records import ClusterRow, Evaluation
-from vaegan_engine.contract.settings import ComputeConfig, EvaluateRun, ReportRun, StatesRun
+from vaegan_engine.contract.settings import ComputeConfig, EvaluateRun, FullresRun, ReportRun, StatesRun
 from vaegan_engine.contract.status import update_status
 from vaegan_engine.data.mrc_files import read_map, write_map, write_stack
-from vaegan_engine.data.particle_tables import groups_in
+from vaegan_engine.data.particle_tables import doubt_of, groups_in
 from vaegan_engine.evaluation.truth import evaluate
 from vaegan_engine.report import page, report
 from vaegan_engine.report.evaluation_section import evaluated
@@ -90,6 +90,25 @@ def test_an_evaluation_alone_has_a_page_and_says_what_it_is_of(tmp_path, of_stat
     assert (tmp_path / "folder" / result_files.REPORT_HTML).exists()
     with pytest.raises(ConfigError, match="or evaluation_dir alone"):
         page.write_report(replace(alone, traverse_dir="x"), tmp_path / "alone.html")
+
+
+def test_states_that_are_not_to_be_trusted_say_so_in_their_evaluation_alone(tmp_path, asked, of_states, capsys):
+    verdict = "no structure beyond a blob: 0.1 per image"
+    write_record(tmp_path / "groups" / result_files.STATES_JSON, states_summary(verdict=verdict, has_states=False))
+    evaluate.run_evaluate(asked, tmp_path / "eva")
+    doubt = f"These states say of themselves that there is nothing to trust yet: {verdict}."
+    assert f"warning: {doubt}" in capsys.readouterr().out
+    _, text = read(page.write_report(ReportRun(evaluation_dir=of_states.evaluation_dir), tmp_path / "alone.html"))
+    assert f"Against what is known: {doubt} 2 states found" in text
+
+
+def test_at_full_resolution_the_search_says_it(tmp_path):
+    write_record(tmp_path / "search" / result_files.STATES_JSON, states_summary(has_states=False))
+    folder = tmp_path / "full"
+    run_json.write_run(FullresRun(states_dir=str(tmp_path / "search")), folder / result_files.RUN_JSON)
+    assert doubt_of(folder) == ""
+    result_files.write_json(folder / result_files.FULLRES_JSON, {})
+    assert doubt_of(folder).endswith("nothing to trust yet: 2 states")
 
 
 def test_what_groups_are_is_read_from_their_rows(tmp_path, asked):

@@ -224,7 +224,7 @@ def test_a_refinement_is_shown(tmp_path, analysis):
         "5 % of the images fit no state", "state 1 120 60.0 %", "SCF after Baldwin", "123.5 per image"
     )]
     assert order == sorted(order)
-    with pytest.raises(ConfigError, match="or states_dir, classes_dir, consensus_dir or evaluation_dir alone"):
+    with pytest.raises(ConfigError, match="fullres_dir, classes_dir, consensus_dir or evaluation_dir alone"):
         page.write_report(ReportRun(states_dir=str(folder), traverse_dir=analysis.traverse_dir), tmp_path / "c.html")
     with pytest.raises(DataError, match="Run vaegan states first"):
         page.write_report(replace(analysis, states_dir=str(tmp_path)), tmp_path / "report.html")

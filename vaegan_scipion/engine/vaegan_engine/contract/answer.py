@@ -12,6 +12,7 @@ from math import log
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from .analysis_records import Classes2dSummary
+from .fullres_records import FullresSummary
 from .labels import GROUPS, state_name
 from .records import MOSTLY_JUNK, Clustering, ClusterRow, Evaluation, LabelScores, StatesSummary
 
@@ -130,6 +131,17 @@ def states_answer(details: StatesSummary, rows: Sequence[ClusterRow]) -> str:
     return ". ".join(f"{part[0].upper()}{part[1:]}" for part in parts) + "."
 
 
+def doubt_about(details: StatesSummary) -> str:
+    """What ``states.json`` says against trusting its states, wherever they are shown alone; "" where it says nothing.
+    """
+    if not details.has_states:
+        return f"These states say of themselves that there is nothing to trust yet: {details.verdict}"
+    if details.verdict_kind == MOSTLY_JUNK:
+        return ("These states say of themselves: mostly junk. Look at what was set aside, and select the particles "
+                "anew, before you trust them")
+    return ""
+
+
 def _states_head(details: StatesSummary, n: int) -> str:
     if details.verdict_kind == MOSTLY_JUNK:
         return (f"Mostly junk: most images fit no state, and the others make {_states(n)}. Look at what was set aside, "
@@ -185,6 +197,35 @@ def classes_answer(details: Classes2dSummary) -> str:
             + "Go on with the particles of the classes; look at the gallery of what was set aside before you trust it.")
 
 
+# ------------------------------- full resolution -------------------------------
+def fullres_answer(values: FullresSummary, doubt: str = "") -> str:
+    """``fullres.json`` in sentences. ``doubt``: about the states that it began with (``doubt_about``)."""
+    parts, proven = [doubt] if doubt else [], [state for state in values.states if state.proven]
+    if proven:
+        texts = [f"{state_name(state.label)} {state.resolution_ang:.1f} Å "
+                 f"({2 * values.voxel_size_ang / state.resolution_ang:.2f} of Nyquist; before "
+                 f"{state.resolution_before_ang:.1f} Å)" for state in proven]
+        parts.append(f"In the particles' own box ({values.box_px} px of {values.voxel_size_ang:.2f} Å) half maps "
+                     f"agree, at FSC 0.143, to: {_some(texts)}")
+    left = [state_name(state.label) for state in values.states if not state.proven]
+    if left:
+        parts.append(f"Of {_and(left)} no resolution is proven: the half maps agree on no more than the start that "
+                     "they share")
+    return "".join(f"{part}. " for part in parts).strip()
+
+
+def fullres_methods(values: FullresSummary, mask_given: bool, citation: str) -> str:
+    """``fullres.json`` as sentences for the methods section of a paper; ``citation``: of the prior on the signal."""
+    proven = "; ".join(f"{state_name(state.label)} {state.resolution_ang:.1f} Å" for state in values.states
+                       if state.proven)
+    left = [state_name(state.label) for state in values.states if not state.proven]
+    return (f"The poses of {values.n_particles:,} particles were refined locally at full size (box {values.box_px} px "
+            f"of {values.voxel_size_ang:.2f} Å), independent half sets apart, with a prior on the signal "
+            f"{citation}{', inside a given mask' * mask_given}."
+            + f" Resolution by FSC 0.143, corrected for the mask: {proven}." * bool(proven)
+            + f" Of {_and(left) if left else ''} no resolution is proven." * bool(left))
+
+
 # ------------------------------- an evaluation -------------------------------
 class Majority(NamedTuple):
     """The label of most particles of a group, and their share of it."""
@@ -223,7 +264,8 @@ def short(name: str) -> str:
 
 def evaluation_answer(values: Evaluation, groups: str) -> str:
     """``evaluation.json`` in sentences. ``groups``: what was compared, a key of ``GROUPS``."""
-    parts = [] if values.labels is None else _of_labels(values.labels, groups)
+    parts = [values.doubt] if values.doubt else []
+    parts += [] if values.labels is None else _of_labels(values.labels, groups)
     name = GROUPS[groups].name
     if values.maps:
         texts = [f"{name(row.label)} {row.compared.resolution_05_ang:.1f} Å "
@@ -233,6 +275,21 @@ def evaluation_answer(values: Evaluation, groups: str) -> str:
         texts = [f"{name(row.label)} {row.median_deg:.1f}°" for row in values.pose_errors]
         parts.append(f"Poses are off by, in the median: {_some(texts)}")
     return "".join(f"{part}. " for part in parts).strip() or "Nothing was compared."
+
+
+def evaluation_methods(values: Evaluation, groups: str) -> str:
+    """``evaluation.json`` as sentences for the methods section of a paper; "" where nothing was compared."""
+    parts, scores = [], values.labels
+    if scores is not None:
+        parts.append(f"The {groups} were compared with labels of {scores.n_particles:,} particles: normalised mutual "
+                     f"information {scores.nmi:.2f} (adjusted {scores.ami:.2f}, adjusted Rand index {scores.ari:.2f}).")
+    if values.maps:
+        n, best = len(values.maps), min(row.compared.resolution_05_ang for row in values.maps)
+        parts.append((f"{n} maps were each aligned to a reference map" if n > 1 else
+                      "One map was aligned to a reference map")
+                     + " over rotation, shift and hand, and compared by FSC inside a soft sphere; "
+                     + f"{'the best' if n > 1 else 'it'} agrees to {best:.1f} Å at FSC 0.5.")
+    return " ".join(parts)
 
 
 def _of_labels(scores: LabelScores, groups: str) -> List[str]:

@@ -53,6 +53,30 @@ def draw_scale_bar(axes: Any, width_px: int, pixel_size_ang: float, colour: str 
     axes.text(left, bottom + 0.025 * width_px, f"{length_ang:g} Å", color=colour, fontsize=7, va="bottom")
 
 
+def inside_mask(array: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """A map ``(d, d, d)`` where its soft mask is above a half, and 0 elsewhere."""
+    return np.where(mask > 0.5, array, 0)
+
+
+def draw_local_resolution(figure: Any, maps: Sequence[np.ndarray], titles: Sequence[str], colours: Sequence[str],
+                          pixel_size_ang: float) -> Any:
+    """Central sections of maps ``(d, d, d)`` whose values are resolutions in Å, one scale for all; none at 0."""
+    inside = np.concatenate([array[array > 0] for array in maps])
+    low, high = np.percentile(inside, (1, 99)) if len(inside) else (0.0, 1.0)
+    grid, shown = figure.subplots(len(maps), len(PLANES), squeeze=False), None
+    for row, (array, title, colour) in enumerate(zip(maps, titles, colours)):
+        for axes, (name, axis) in zip(grid[row], PLANES):
+            section = section_across(array, axis)
+            shown = axes.imshow(np.ma.masked_less_equal(section, 0), cmap="cividis_r", vmin=low,
+                                vmax=max(high, low + 1e-6), origin="lower")
+            axes.set(xticks=[], yticks=[])
+            axes.set_title(f"section across {name}" if row == 0 else "", fontsize=8)
+        grid[row][0].set_ylabel(title, fontsize=8, color=colour)
+        draw_scale_bar(grid[row][0], array.shape[-1], pixel_size_ang, "black")
+    figure.colorbar(shown, ax=grid.ravel().tolist(), label="local resolution (Å)", shrink=0.8)
+    return figure
+
+
 # --------------------------------------------- FSC ---------------------------------------------
 @dataclass(frozen=True)
 class Curve:

@@ -10,6 +10,8 @@ from typing import Dict, List, Literal, Optional
 from .map_records import MapComparison, PlaneFigures, PoseError, StateFigures
 from .record import inlined, named
 
+MOSTLY_JUNK = "mostly junk"  # the ``verdict_kind`` of states where most images were set aside
+
 
 # ------------------------------- maps -------------------------------
 @dataclass(frozen=True)
@@ -241,6 +243,7 @@ class Evaluation:
     nmi_of_ceiling: Optional[float] = None
     pose_errors: List[PoseError] = field(default_factory=list)
     groups: Optional[Literal["clusters", "states", "classes"]] = None  # what was compared; older files do not say
+    doubt: str = ""  # what states say against trusting them (``answer.doubt_about``)
 
 
 # ------------------------------- states -------------------------------
@@ -370,9 +373,6 @@ class Shells:
     start: float
     search: float
     state: float
-
-
-MOSTLY_JUNK = "mostly junk"  # the ``verdict_kind`` of states where most images were set aside
 
 
 @dataclass(frozen=True)

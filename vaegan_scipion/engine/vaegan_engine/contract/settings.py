@@ -267,9 +267,8 @@ class StatesRun:
                                     label="Largest shift / box", low=0, high=0.5)
     n_maps: int = setting(3, "Maps that are tried beside the best start, for particles that share no frame; 1 = none. "
                           "The number of states does not depend on it", label="Maps to try", low=1, high=32)
-    n_starts: int = setting(
-        4, "Starts from one random map each, two for one of a symmetric map; unseen images choose the best. "
-        "More is safer and slower", label="Starts to try", low=1, high=100)
+    n_starts: int = setting(4, "Starts from one random map each, two for one of a symmetric map; unseen images choose "
+                            "the best. More is safer and slower", label="Starts to try", low=1, high=100)
     start_shells: float = setting(0.0, "Resolution of the start, as box size / resolution. Lower is safer, higher sees "
                                   "more", label="Shells at the start", low=2, zero="by the particle's size, from 10")
     search_shells: float = setting(0.0, "Resolution of the pose search, as box size / resolution; not below that of "
@@ -369,6 +368,7 @@ class ReportRun:
     traverse_dir: str = setting("", "Results folder of traverse", path=True)
     halves_dir: str = setting("", "Results folder of halves", path=True)
     states_dir: str = setting("", "Results folder of states (page only)", path=True)
+    fullres_dir: str = setting("", "Results folder of fullres (page only)", path=True)
     classes_dir: str = setting("", "Results folder of classes2d (page only)", path=True)
     consensus_dir: str = setting("", "Results folder of consensus: several runs compared (page only)", path=True)
     evaluation_dir: str = setting("", "Results folder of evaluate; a page alone too", path=True)

@@ -9,10 +9,11 @@ from typing import Literal
 import numpy as np
 
 from ..contract import result_files, run_json
+from ..contract.answer import doubt_about
 from ..contract.errors import DataError
-from ..contract.record import read_records
-from ..contract.records import ClusterRow
-from ..contract.settings import ClusterRun
+from ..contract.record import read_record, read_records
+from ..contract.records import ClusterRow, StatesSummary
+from ..contract.settings import ClusterRun, FullresRun
 
 TRUTH_ID_COLUMNS = ("particle_id", "id")
 TRUTH_LABEL_COLUMNS = ("map", "label", "state")
@@ -108,6 +109,19 @@ def groups_in(clusters_dir: str | Path) -> Literal["clusters", "states", "classe
     return "classes" if any(row.in_plane is not None for row in rows) else "clusters"
 
 
+def doubt_of(states_dir: str | Path) -> str:
+    """What states say against themselves; of those at full resolution the search that they began with says it.
+
+    "" for groups of another kind, and where nothing is known. Raises DataError.
+    """
+    folder = Path(states_dir)
+    if not (folder / result_files.STATES_JSON).exists() and (folder / result_files.FULLRES_JSON).exists():
+        run = run_json.read_run(folder / result_files.RUN_JSON)
+        folder = Path(run.states_dir) if isinstance(run, FullresRun) else folder
+    path = folder / result_files.STATES_JSON
+    return doubt_about(read_record(StatesSummary, path, "states")) if path.exists() else ""
+
+
 def latents_of_clusters(clusters_dir: str | Path) -> tuple[Clusters, Latents]:
     """A clustering and the latents it was made from, row by row the same particles."""
     clusters = read_clusters(clusters_dir)
@@ -136,7 +150,7 @@ def read_truth(path: str | Path) -> Truth:
                         "separated by commas, and at least one row.")
     _check_truth_rows(path, rows, ids, state)
     shown = {row[state]: row.get(TRUTH_NAME_COLUMN, row[state]) for row in rows}
-    states = sorted(shown, key=lambda x: (JUNK in (x, shown[x]), not x.isdigit(), int(x) if x.isdigit() else 0, x))
+    states = sorted(shown, key=lambda x: (JUNK in (x, shown[x]), not x.isdecimal(), int(x) if x.isdecimal() else 0, x))
     index = {name: i for i, name in enumerate(states)}
     particle_id = np.array([int(row[ids]) for row in rows], np.int64)
     _check_unique(particle_id, path)

@@ -23,16 +23,19 @@ from ..data.particle_tables import Clusters, read_cluster_rows
 from .classes_section import read_details
 from .consensus_section import read_consensus
 from .evaluation_section import evaluated
+from .fullres_section import refined_answer
 from .html import Section, table
 from .result_reading import read_json
 from .states_section import read_summary
 
 
 def answer_section(run: ReportRun) -> Section:
-    """A sentence for each result that stands alone: states, classes in the plane, several runs, an evaluation."""
+    """Sentences for each result that stands alone: states, at full resolution, classes, several runs, an evaluation."""
     sentences = []
     if run.states_dir:
         sentences.append(states_answer(read_summary(run.states_dir), read_cluster_rows(run.states_dir)))
+    if run.fullres_dir:
+        sentences.append(refined_answer(run.fullres_dir))
     if run.classes_dir:
         sentences.append(classes_answer(read_details(run.classes_dir)))
     if run.consensus_dir:
@@ -40,6 +43,12 @@ def answer_section(run: ReportRun) -> Section:
         sentences.append(f"Of {len(made.runs)} runs compared: {made.verdict}.")
     return Section("answer", "Answer", "".join(f'<p class="verdict">{html.escape(text)}</p>' for text in sentences)
                    + compared(run))
+
+
+def and_then(run: ReportRun) -> str:
+    """What full resolution and an evaluation say of a clustering's states, in paragraphs; "" where there are none."""
+    refined = f"<p>{html.escape(refined_answer(run.fullres_dir))}</p>" if run.fullres_dir else ""
+    return refined + compared(run)
 
 
 def compared(run: ReportRun) -> str:
@@ -58,18 +67,18 @@ def crossed_answer_section(run: ReportRun, clusters: Clusters, details: Clusteri
     posed = training.data.posed and training.command == "train3d"  # in the plane, views are not known
     if not run.states_dir:
         return Section("answer", "Answer",
-                       f'<p class="verdict">{html.escape(clusters_answer(details, posed))}</p>' + compared(run))
+                       f'<p class="verdict">{html.escape(clusters_answer(details, posed))}</p>' + and_then(run))
     crossed = crossing(dict(zip(clusters.particle_id.tolist(), clusters.label.tolist(), strict=True)),
                        states_of(run.states_dir))
     if not crossed.n_particles:
         return Section("answer", "Answer",
-                       '<p class="note">States and clusters have no particle in common.</p>' + compared(run))
+                       '<p class="note">States and clusters have no particle in common.</p>' + and_then(run))
     states = read_summary(run.states_dir)
     alone = states_answer(states, read_cluster_rows(run.states_dir)) if states.has_states else ""
     return Section("answer", "Answer", (
         f'<p class="verdict">{html.escape(trusted(crossed, details, posed, states))}</p><p>{html.escape(alone)}</p>'
         f'<p class="note">Agreement of both: NMI {crossed.nmi:.3f} of {crossed.n_particles} particles that are in both '
-        "(1 = the same groups).</p>" + crossing_table(crossed) + compared(run)))
+        "(1 = the same groups).</p>" + crossing_table(crossed) + and_then(run)))
 
 
 def states_of(folder: str) -> dict[int, int]:

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from ..contract import result_files, run_json
+from ..contract.answer import evaluation_methods, fullres_methods
 from ..contract.labels import state_name
 from ..contract.records import ClusterRow
-from ..contract.settings import Classes2dRun, ClusterRun, ReportRun, StatesRun, TrainRun
+from ..contract.settings import Classes2dRun, ClusterRun, FullresRun, ReportRun, StatesRun, TrainRun
 from ..contract.status import Status, read_status
 from ..data.particle_tables import read_cluster_rows
 from .evaluation_section import evaluated
+from .fullres_section import read_fullres
 from .html import Section
 from .states_section import read_summary
 
@@ -23,8 +25,9 @@ CITATIONS = {  # short name -> doi
 
 def methods_section(run: ReportRun) -> Section:
     """The paragraph for the folders that there are."""
-    parts = [text for text in (classes_text(run.classes_dir), states_text(run.states_dir), training_text(run.run_dir),
-                               clusters_text(run.clusters_dir), evaluation_text(run)) if text]
+    texts = (classes_text(run.classes_dir), states_text(run.states_dir), fullres_text(run.fullres_dir),
+             training_text(run.run_dir), clusters_text(run.clusters_dir), evaluation_text(run))
+    parts = [text for text in texts if text]
     return Section("methods", "Methods, to paste", (
         '<p class="note">Check it against what you did before and after.</p>'
         f'<p id="methods-text">{" ".join(parts)}</p>'))
@@ -66,6 +69,16 @@ def states_text(folder: str) -> str:
             f"found by expectation maximisation over poses ({cited('Scheres 2012')}) as implemented in "
             f"scipion-em-vaegan{f' ({versions})' if versions else ''}, starting {start}, seed {run.compute.seed}: "
             f"{len(rows)} state{'s' * (len(rows) != 1)}.{resolutions_text(rows)}{verdict}")
+
+
+def fullres_text(folder: str) -> str:
+    """What ``fullres`` did."""
+    run, _ = _read(folder)
+    if not isinstance(run, FullresRun):
+        return ""
+    before, _ = _read(run.states_dir)
+    mask_given = bool(run.mask or (isinstance(before, StatesRun) and before.mask))
+    return fullres_methods(read_fullres(folder), mask_given, f"({cited('Scheres 2012')})")
 
 
 def resolutions_text(rows: list[ClusterRow]) -> str:
@@ -124,15 +137,4 @@ def clusters_text(folder: str) -> str:
 
 def evaluation_text(run: ReportRun) -> str:
     """What ``evaluate`` compared, and how."""
-    if not run.evaluation_dir:
-        return ""
-    values, groups = evaluated(run)
-    text = ""
-    if values.labels is not None:
-        text = (f"The {groups} were compared with labels of {values.labels.n_particles} particles: normalised mutual "
-                f"information {values.labels.nmi:.2f} (adjusted {values.labels.ami:.2f}, adjusted Rand index "
-                f"{values.labels.ari:.2f}).")
-    if values.maps:
-        text += (f" {len(values.maps)} maps were aligned to reference maps over rotation, shift and hand, and compared "
-                 "by FSC inside a soft sphere.")
-    return text.strip()
+    return html.escape(evaluation_methods(*evaluated(run))) if run.evaluation_dir else ""

@@ -34,6 +34,7 @@ from .answer_section import answer_section, crossed_answer_section
 from .classes_section import classes_section, read_details
 from .consensus_section import consensus_section, read_consensus
 from .evaluation_section import evaluated, evaluation_section
+from .fullres_section import fullres_section, read_fullres
 from .html import Section, shown, table
 from .junk_section import junk_section
 from .methods_section import methods_section
@@ -43,9 +44,9 @@ from .states_section import evidence_section, resolution_section, states_section
 PAGE = Path(__file__).with_name("assets")
 FEW_NEAR_FRAC = 0.01  # of the cluster: a point with fewer particles near is marked
 STAGES = (("run_dir", "Training"), ("clusters_dir", "Clustering"), ("traverse_dir", "Traversal"),
-          ("halves_dir", "Two halves"), ("states_dir", "States"), ("classes_dir", "Classes in the plane"),
-          ("evaluation_dir", "Evaluation"))
-PAGE_ONLY = ("states_dir", "classes_dir", "consensus_dir")  # that the picture does not show
+          ("halves_dir", "Two halves"), ("states_dir", "States"), ("fullres_dir", "Full resolution"),
+          ("classes_dir", "Classes in the plane"), ("evaluation_dir", "Evaluation"))
+PAGE_ONLY = ("states_dir", "fullres_dir", "classes_dir", "consensus_dir")  # that the picture does not show
 ALONE = (*PAGE_ONLY, "evaluation_dir")  # that a page can be about without a training
 GLANCE = ("n_particles", "pixel_size_ang", "box_px", "device", "seed", "images_seen", "images_per_second", "state")
 
@@ -88,13 +89,15 @@ def content_of(run: ReportRun) -> Content:
     given = [name for name, _ in STAGES if name not in ALONE and getattr(run, name)]
     if given or not any(getattr(run, name) for name in ALONE):
         raise ConfigError("The report has no run_dir or no clusters_dir.",
-                          "Name the folders of the training and of the clustering; or states_dir, classes_dir, "
-                          "consensus_dir or evaluation_dir alone.")
+                          "Name the folders of the training and of the clustering; or states_dir, fullres_dir, "
+                          "classes_dir, consensus_dir or evaluation_dir alone.")
     return content_alone(run)
 
 
 def content_alone(run: ReportRun) -> Content:
-    """Of states, of classes in the plane, of several runs compared, of an evaluation: what is named. Raises DataError.
+    """Of states, of these at full resolution, of classes, of runs compared, of an evaluation: what is named.
+
+    Raises DataError.
     """
     sections, leads, headings, status = [answer_section(run)], [], [], Status()
     if run.consensus_dir:
@@ -106,6 +109,11 @@ def content_alone(run: ReportRun) -> Content:
         headings.append("States and poses")
         leads.append(f"{status.n_particles} particles, {status.states} state{'s' * (status.states != 1)}")
         sections.append(states_section(run.states_dir))
+    if run.fullres_dir:
+        status = status_of(run.fullres_dir, "fullres") if status.command is None else status
+        headings.append("Full resolution")
+        leads.append(f"{read_fullres(run.fullres_dir).n_particles} particles refined in their own box")
+        sections.append(fullres_section(run.fullres_dir))
     if run.classes_dir:
         status = status_of(run.classes_dir, "classes2d") if status.command is None else status
         headings.append("Class averages")
@@ -146,6 +154,8 @@ def clustering_content(run: ReportRun) -> Content:
     sections = [crossed_answer_section(run, clusters, details)]
     if run.states_dir:
         sections.append(states_section(run.states_dir))
+    if run.fullres_dir:
+        sections.append(fullres_section(run.fullres_dir))
     sections += [umap_section(), clusters_section(run, clusters, rows, halves)]
     if run.traverse_dir:
         sections.append(traversal_section(run.traverse_dir, {row.label: row.n_particles for row in rows}))

@@ -23,7 +23,8 @@ def run_report(run: ReportRun, out: Path | None) -> None:
     if out.suffix == ".png":
         if not (run.run_dir and run.clusters_dir):
             raise ConfigError(f"run_dir or clusters_dir is missing for {out}.",
-                              "Name both, or a .html file for states, classes, a consensus or an evaluation alone.")
+                              "Name both, or a .html file for what stands alone: states, full resolution, classes, a "
+                              "consensus or an evaluation.")
         for name in page.PAGE_ONLY:
             if getattr(run, name):
                 raise ConfigError(f"{name} is given for {out}.", "Only the page shows it; name a .html file.")

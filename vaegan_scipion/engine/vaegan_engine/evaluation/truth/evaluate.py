@@ -27,7 +27,16 @@ from ...contract.settings import EvaluateRun, StatesRun
 from ...contract.status import update_status
 from ...data.given_mask import MaskBox, read_mask
 from ...data.mrc_files import read_map, write_map
-from ...data.particle_tables import JUNK, Truth, groups_in, read_cluster_rows, read_clusters, read_truth, rows_of
+from ...data.particle_tables import (
+    JUNK,
+    Truth,
+    doubt_of,
+    groups_in,
+    read_cluster_rows,
+    read_clusters,
+    read_truth,
+    rows_of,
+)
 from ...physics.map_alignment import AlignedMap, align_map, likest_copy, move_map
 from ...physics.map_comparison import compare
 from ...physics.masked_fsc import mask_of_map
@@ -57,7 +66,7 @@ def run_evaluate(run: EvaluateRun, out_dir: Path | None) -> Evaluation:
     errors = pose_errors(Path(run.clusters_dir), Path(run.truth_csv), group_of(run.symmetry)) if run.truth_csv else {}
     evaluation = Evaluation(evaluate_maps(run, labels, out_dir), labels,
                             pose_errors=[PoseError(label, error) for label, error in errors.items()],
-                            groups=groups_in(run.clusters_dir))
+                            groups=groups_in(run.clusters_dir), doubt=doubt_of(run.clusters_dir))
     if run.ceiling_json and labels is not None:
         ceiling = read_ceiling(run.ceiling_json)
         evaluation = replace(evaluation, ceiling=ceiling, nmi_of_ceiling=labels.nmi / max(ceiling.nmi, 1e-12))
@@ -204,6 +213,8 @@ def report(evaluation: Evaluation) -> None:
     """Print the figures, one per line."""
     labels, ceiling, groups = evaluation.labels, evaluation.ceiling, evaluation.groups or "clusters"
     naming = GROUPS[groups]
+    if evaluation.doubt:
+        print(f"warning: {evaluation.doubt}.")
     if labels is not None:
         print(f"{groups} {labels.clusters}\nNMI {labels.nmi:.3f}\nAMI {labels.ami:.3f}\nARI {labels.ari:.3f}")
         print(f"unassigned fraction {labels.unassigned_frac:.3f}")
