@@ -105,7 +105,10 @@ class Plugin(pwem.Plugin):
                 f"to the command that activates an environment with engine/requirements.txt installed.")
         if not activation:
             return [f"The engine's environment is missing in {cls.getHome()}. {mend}"]
-        words = shlex.split(activation)
+        try:
+            words = shlex.split(activation)
+        except ValueError as error:
+            return [f"{VAEGAN_ENV_ACTIVATION} is '{activation}', which no shell can read ({error}). {mend}"]
         if words[0] == "source":
             return [f"{VAEGAN_ENV_ACTIVATION} is '{activation}', but Scipion's shell does not know "
                     f"'source'. Write '. {' '.join(words[1:])}'."]

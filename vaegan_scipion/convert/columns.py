@@ -5,6 +5,7 @@ Scipion keeps a set in a SQLite file: the table Classes says which column of the
 import sqlite3
 from contextlib import closing
 from typing import Any, Dict, List, Set
+from urllib.parse import quote
 
 DEFOCUS, MICROGRAPH, TRANSFORM = "_ctfModel._defocusU", "_micId", "_transform._matrix"
 
@@ -57,10 +58,12 @@ def ids_without(particles: Any, name: str) -> List[int]:
 
 
 def _open(particles: Any) -> sqlite3.Connection:
-    return sqlite3.connect(f"file:{particles.getFileName()}?mode=ro", uri=True)
+    return sqlite3.connect(f"file:{quote(particles.getFileName())}?mode=ro", uri=True)
 
 
 def _columns(particles: Any) -> Dict[str, str]:
+    if not particles.getSize():  # an empty set has no table
+        return {}
     with closing(_open(particles)) as table:
         rows = dict(table.execute(f"SELECT label_property, column_name FROM {particles.getPrefix()}Classes"))
     return {name: column for name, column in rows.items() if name != "self"}

@@ -207,6 +207,8 @@ def share_attributes(item: Any, particle: Any) -> None:
 
 def enabled_ids(particles: Any) -> List[int]:
     """Ids of the particles that are not disabled, rising; asked of the set's table, no particle is built."""
+    if not particles.getSize():  # an empty set has no table
+        return []
     return sorted(int(i) for i in particles.getUniqueValues("id", where="enabled=1"))
 
 

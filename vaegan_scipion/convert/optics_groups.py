@@ -11,11 +11,12 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from emtable import Table
 
-from .columns import distinct_values
+from .columns import distinct_values, ids_without
 from .from_engine import MICROSCOPE_COLUMNS, NO_OPTICS, OPTICS_ATTRIBUTE
 
 PREMULTIPLIED, PHASE_FLIPPED = "rlnCtfDataAreCtfPremultiplied", "rlnCtfDataArePhaseFlipped"
 OWN_TEXT = "_acquisition.opticsGroupInfo"
+MICROSCOPE_VALUES = "_acquisition._voltage", "_acquisition._sphericalAberration", "_acquisition._amplitudeContrast"
 Microscope = Tuple[float, float, float]  # kV, Cs in mm, amplitude contrast
 
 
@@ -87,6 +88,16 @@ def optics_of(particle: Any, particles: Any, own_alone: bool) -> Optics:
         raise ValueError("The particles have a CTF, but no voltage, spherical aberration or amplitude contrast. "
                          "Import them again with their acquisition values.")
     return Optics(number, NO_OPTICS if values is None else values, *flags)
+
+
+def lacks_microscope(particles: Any) -> List[int]:
+    """Ids of enabled particles with a CTF of which neither they, nor their set, nor an import's text say a microscope.
+    """
+    whole = particles.getAcquisition()
+    if not particles.hasCTF() or _microscope(whole) is not None or any(
+            map(stored_optics, {whole.opticsGroupInfo.get(), *distinct_values(particles, OWN_TEXT)})):
+        return []
+    return sorted({i for name in MICROSCOPE_VALUES for i in ids_without(particles, name)})
 
 
 def premultiplied_groups(particles: Any) -> List[int]:

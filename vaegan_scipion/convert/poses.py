@@ -1,5 +1,5 @@
 """Poses of the engine (RELION's angles, shifts of the particle's centre in A) as Scipion's projection alignment."""
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 import numpy as np
 from pwem.objects import Transform
@@ -22,6 +22,13 @@ class Pose(NamedTuple):
     contrast: float = 1.0  # of the particle over its state's map
     motion: Optional[float] = None  # place along its state's motion, 0 to 1
     motion_std: Optional[float] = None  # of its posterior; not known of results of before there was one
+
+
+class Placing(NamedTuple):
+    """What a run knows of a particle: the number of its class there, and what gives a particle its alignment."""
+
+    class_number: int  # 0: in no class, or none is known
+    align: Callable[[Any], None]
 
 
 def read_poses(folder: str) -> Dict[int, Pose]:

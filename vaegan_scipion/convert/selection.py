@@ -15,7 +15,8 @@ from .from_engine import Clusters
 
 UNASSIGNED_WORD = cluster_name(UNASSIGNED)
 SEPARATORS = re.compile(r"[\s,;]+")
-RANGE = re.compile(r"(\d+)-(\d+)")
+NUMBER, RANGE = re.compile(r"\d{1,9}"), re.compile(r"(\d{1,9})-(\d{1,9})")
+MAX_DIGITS = 18  # of a particle id: larger ones are no 64-bit numbers
 
 
 class SelectionError(ValueError):
@@ -39,8 +40,12 @@ def parse_cluster_labels(text: str, present: Iterable[int]) -> Set[int]:
         if word.lower() == UNASSIGNED_WORD:
             labels = [UNASSIGNED]
         elif span:
-            labels = list(range(int(span.group(1)) - 1, int(span.group(2))))
-        elif word.isdigit():
+            first, last = int(span.group(1)) - 1, int(span.group(2)) - 1
+            if last > max(known, default=UNASSIGNED):  # before a list of that many is made
+                labels = []
+            else:
+                labels = list(range(first, last + 1))
+        elif NUMBER.fullmatch(word):
             labels = [int(word) - 1]
         else:
             raise SelectionError(f"Clusters: '{word}' is not a number, a range such as 2-4 or '{UNASSIGNED_WORD}'. "
@@ -66,7 +71,7 @@ def read_particle_ids(path: str) -> Set[int]:
         if line.lstrip().startswith("#"):
             continue
         for word in filter(None, SEPARATORS.split(line)):
-            if not word.isdigit():
+            if not (word.isdecimal() and len(word) <= MAX_DIGITS):
                 raise SelectionError(f"{path}, line {number}: '{word[:40]}' is not a particle id. "
                                      "Ids are whole numbers parted by spaces, commas or new lines.")
             ids.add(int(word))

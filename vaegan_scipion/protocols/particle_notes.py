@@ -41,7 +41,7 @@ def contrast_notes(particles: Any, radius_frac: float, is_inverted: bool) -> Lis
         images = sample_images(particles).images
     except (OSError, ValueError) as error:
         return [f"The particles cannot be looked at ({error})."]
-    if not all(map(bool, images.shape)):
+    if not all(map(bool, images.shape)) or images.shape[-1] != images.shape[-2]:
         return []
     contrast = contrast_note(images, radius_frac, is_inverted)
     return [contrast] if contrast else []

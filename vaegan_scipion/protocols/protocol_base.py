@@ -1,24 +1,32 @@
 """What every protocol of the plugin shares: the engine, GPU and CPU, digests and checks of inputs."""
+import hashlib
 import os
 import shutil
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Set, Tuple
 
 import pyworkflow.protocol.params as params
+from pwem.objects import SetOfParticles
 from pwem.protocols import EMProtocol
 from pyworkflow import BETA
 
 from .. import Plugin
 from ..constants import PACKAGE, PARTICLES_STAR
-from ..convert.columns import TRANSFORM, ids_without
+from ..convert.columns import DEFOCUS, TRANSFORM, ids_without
 from ..convert.from_engine import enabled_ids
-from ..convert.optics_groups import PHASE_FLIPPED, PREMULTIPLIED, premultiplied_groups, unlike_groups
+from ..convert.optics_groups import (
+    PHASE_FLIPPED,
+    PREMULTIPLIED,
+    lacks_microscope,
+    premultiplied_groups,
+    unlike_groups,
+)
 from ..convert.to_engine import READABLE_STACKS, without_alignment, write_particles_star
 from ..engine.vaegan_engine.contract import result_files
 from ..engine.vaegan_engine.contract.setting import field_of, number_text
 from ..engine.vaegan_engine.contract.settings import ComputeConfig, DataConfig
 from ..engine.vaegan_engine.contract.status import Status
-from ..engine_run import EngineError, EngineRun
+from ..engine_run import UNREADABLE, EngineError, EngineRun, reason_of
 from .form_settings import add_setting, field_problems, problems_of
 from .runs_before import pointers_before, waits_in_its_scheduler
 
@@ -44,7 +52,55 @@ class VaeganNamed:
             yield from pointers_before(self, VaeganNamed)
 
 
-class VaeganProtBase(VaeganNamed, EMProtocol):
+class VaeganSaying(VaeganNamed):
+    """What a form and its run say, in sentences also where files of the runs that it takes are gone or cut."""
+
+    def _validate(self) -> List[str]:
+        """What is wrong with the form: first whether every field can be read, then what the protocol says."""
+        return field_problems(self) or self._validateSets() or said_by(self._validateForm)
+
+    def _validateSets(self) -> List[str]:
+        """Inputs of which nothing further can be said: sets without particles or without a pixel size."""
+        return [problem for particles in self._sets() for problem in unusable(particles)]
+
+    def _sets(self) -> List[Any]:
+        """The sets of particles that the form names."""
+        named = [(name, pointer.get()) for name, pointer in EMProtocol.iterInputAttributes(self)]
+        return [value for name, value in named if isinstance(value, SetOfParticles) and self.evalParamCondition(name)]
+
+    def _validateForm(self) -> List[str]:
+        """What is wrong with the values, for the protocols to say."""
+        return []
+
+    def warnings(self) -> List[str]:
+        """What is doubtful about the form."""
+        return [] if self._validateSets() else said_by(super().warnings)  # type: ignore[misc]
+
+    def getParsedMethods(self) -> List[str]:
+        """What was done, for a paper."""
+        return said_by(super().getParsedMethods)  # type: ignore[misc]
+
+
+def unusable(particles: Any) -> List[str]:
+    """Why nothing can be made of a set of particles, one sentence."""
+    rate = particles.getSamplingRate()
+    if not particles.getSize():
+        return ["The input set has no particles. Give another set."]
+    if not rate or not 0 < rate < float("inf"):
+        return [f"The input set's sampling rate is {rate} Å/px; it must be above 0. "
+                "Import the particles with their sampling rate."]
+    return []
+
+
+def said_by(work: Callable[[], List[str]]) -> List[str]:
+    """The sentences of a method; where it cannot read results, why."""
+    try:
+        return work()
+    except UNREADABLE as error:
+        return [f"{reason_of(error)} Bring the files of the runs that are given back, or run those again."]
+
+
+class VaeganProtBase(VaeganSaying, EMProtocol):
     """Runs commands of the engine; no form of its own beyond GPU, threads and seed."""
 
     _devStatus = BETA
@@ -113,14 +169,6 @@ class VaeganProtBase(VaeganNamed, EMProtocol):
         return run.run(self, self.usesGpu(), self._countProcesses())
 
     # --------------------------- INFO functions ---------------------------
-    def _validate(self) -> List[str]:
-        """What is wrong with the form: first whether every field can be read, then what the protocol says."""
-        return field_problems(self) or self._validateForm()
-
-    def _validateForm(self) -> List[str]:
-        """What is wrong with the values, for the protocols to say."""
-        return []
-
     def _validateCompute(self) -> List[str]:
         errors = []
         if self.usesGpu():
@@ -135,9 +183,9 @@ class VaeganProtBase(VaeganNamed, EMProtocol):
 
     def _validateGpus(self, text: str) -> List[str]:
         numbers = text.replace(",", " ").split()
-        if not self._shares and not text.isdigit():
+        if not self._shares and not text.isdecimal():
             return [f"GPU ID is '{self.gpuList.get()}': the engine uses one GPU. Give one number, such as 0."]
-        if not numbers or not all(number.isdigit() for number in numbers) or len(set(numbers)) < len(numbers):
+        if not numbers or not all(number.isdecimal() for number in numbers) or len(set(numbers)) < len(numbers):
             return [f"GPU ID is '{self.gpuList.get()}': on every GPU of the list runs one process. Give its number, "
                     "such as 0, or the numbers of several, such as 0 1."]
         if self._shares and self.numberOfMpi.get() not in (1, len(numbers)):
@@ -191,6 +239,11 @@ def file_digest(path: Any) -> str:
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
+def content_digest(path: Any) -> str:
+    """Text that changes when what a file holds does, wherever it was copied to; empty when it is not there."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if os.path.exists(path) else ""
+
+
 def stars_differ(one: Any, other: Any) -> bool:
     """Whether two runs wrote unlike star files: of particles that were disabled since, or more in a set that grows."""
     stars = [run._getExtraPath(PARTICLES_STAR) for run in (one, other)]
@@ -216,6 +269,8 @@ def validate_particles(particles: Any, ctf_needed: bool, n_min: int) -> List[str
     errors = []
     if ctf_needed and not particles.hasCTF():
         errors.append("The input particles have no CTF. Assign one, or set 'Images without a CTF' to Yes.")
+    elif ctf_needed:
+        errors += missing_optics(particles)
     multiplied = premultiplied_groups(particles) if ctf_needed else []
     if multiplied:
         errors.append(f"The images of optics group {multiplied[0]} were multiplied by their CTF ({PREMULTIPLIED} is "
@@ -229,12 +284,10 @@ def validate_particles(particles: Any, ctf_needed: bool, n_min: int) -> List[str
         errors.append(f"The particles do not say which of their {len(unlike)} optics groups they are of, and some of "
                       f"these are phase-flipped ({PHASE_FLIPPED} is 1), others not. Import each group by itself, and "
                       "join the sets.")
-    size, rate = count_enabled(particles), particles.getSamplingRate()
+    size = count_enabled(particles)
     if size < n_min:
         errors.append(f"The input set has {size} enabled particles; at least {n_min} are needed.")
-    if not rate or rate <= 0:
-        errors.append(f"The input set's sampling rate is {rate} Å/px; it must be above 0. "
-                      "Import the particles with their sampling rate.")
+    errors += unusable(particles)
     files, missing = particle_files(particles)
     unreadable = [path for path in files if not path.lower().endswith(READABLE_STACKS)]
     if unreadable:
@@ -246,6 +299,19 @@ def validate_particles(particles: Any, ctf_needed: bool, n_min: int) -> List[str
     if dimensions and dimensions[0] != dimensions[1]:
         errors.append(f"The images are {dimensions[0]} x {dimensions[1]} px; the engine needs square ones. "
                       "Extract the particles again.")
+    return errors
+
+
+def missing_optics(particles: Any) -> List[str]:
+    """What is not known of the CTF of particles whose set has one, one sentence each."""
+    errors, without_ctf, no_microscope = [], ids_without(particles, DEFOCUS), lacks_microscope(particles)
+    if without_ctf:
+        errors.append(f"Particle {without_ctf[0]} has no CTF ({len(without_ctf)} such particles), though the set has "
+                      "one. Give particles with a CTF alone: a set that was joined may have others.")
+    if no_microscope:
+        errors.append(f"No voltage, spherical aberration or amplitude contrast is known of particle {no_microscope[0]} "
+                      f"({len(no_microscope)} such particles), and so no CTF. Import the particles again with their "
+                      "acquisition values.")
     return errors
 
 
@@ -284,6 +350,9 @@ def warn_particles(particles: Any, n_few: int) -> List[str]:
     notes, size, box_px = [], count_enabled(particles), particles.getXDim()
     if size < n_few:
         notes.append(f"The input set has {size} enabled particles; below {n_few} a training seldom separates species.")
+    if particles.isStreamOpen():
+        notes.append("The input set is still growing: what comes later is left out. Run when it is complete, or again "
+                     "then.")
     if particles.isPhaseFlipped():
         notes.append("The particles are marked as phase-flipped: the CTF is applied without its sign. If they are not "
                      "flipped, import them again with 'Have data been phase-flipped' set to No.")

@@ -3,7 +3,7 @@ import json
 import os
 from enum import Enum
 from functools import partial
-from typing import Any, Callable, Dict, List
+from typing import Any, Dict, List
 
 import pyworkflow.protocol.params as params
 from pwem.objects import SetOfAverages, SetOfClasses2D, SetOfParticles
@@ -12,6 +12,7 @@ from pyworkflow.object import Float, Integer, String
 from ..constants import CLASSES_DIR, PARTICLES_STAR
 from ..convert.from_engine import Picture, new_picture_item, set_location
 from ..convert.plane_classes import PlanePose, align_in_plane, read_plane_poses
+from ..convert.poses import Placing
 from ..engine.vaegan_engine.contract import result_files, run_json
 from ..engine.vaegan_engine.contract.analysis_records import Classes2dSummary
 from ..engine.vaegan_engine.contract.answer import classes_answer
@@ -216,9 +217,9 @@ class VaeganProtClasses2D(VaeganProtBase):
         """Folder of the tables that clusters have too."""
         return self.getClassesDir()
 
-    def readAlignments(self, sampling_rate_ang: float) -> Dict[int, Callable[[Any], None]]:
-        """Particle id -> what gives a particle of this pixel size its 2D alignment; of junk too."""
-        return {i: partial(align_in_plane, pose=pose, sampling_rate_ang=sampling_rate_ang)
+    def readAlignments(self, sampling_rate_ang: float) -> Dict[int, Placing]:
+        """Particle id -> class and 2D alignment of a particle of this pixel size; of junk too."""
+        return {i: Placing(pose.label + 1, partial(align_in_plane, pose=pose, sampling_rate_ang=sampling_rate_ang))
                 for i, pose in read_plane_poses(self.getClassesDir()).items()}
 
     def getParticlesPointer(self) -> Any:

@@ -5,7 +5,7 @@ import shutil
 from dataclasses import replace
 from enum import Enum
 from functools import partial
-from typing import Any, Callable, Dict, List, Optional, Type
+from typing import Any, Dict, List, Optional, Type
 
 import pyworkflow.protocol.params as params
 from pwem.objects import FSC, SetOfClasses2D, SetOfClasses3D, SetOfFSCs, SetOfParticlesFlex, SetOfVolumes
@@ -27,7 +27,7 @@ from ..convert.from_engine import (
     read_clusters,
     read_latents,
 )
-from ..convert.poses import scaled_shifts, set_alignment
+from ..convert.poses import Placing, scaled_shifts, set_alignment
 from ..engine.vaegan_engine.contract import result_files, run_json
 from ..engine.vaegan_engine.contract.answer import Crossing, clusters_answer, trusted
 from ..engine.vaegan_engine.contract.labels import UNASSIGNED, cluster_name
@@ -305,8 +305,8 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         training = self.inputTraining.get()
         return training is None or training.isVolumetric()
 
-    def readAlignments(self, sampling_rate_ang: float) -> Dict[int, Callable[[Any], None]]:
-        """Particle id -> what gives a particle of this pixel size the alignment that was trained at; empty without.
+    def readAlignments(self, sampling_rate_ang: float) -> Dict[int, Placing]:
+        """Particle id -> alignment of a particle of this pixel size that was trained at; empty without.
 
         Of states and classes 2D what they have found; else that of the clustered particles, shifts in the new pixels.
         """
@@ -316,8 +316,8 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         if not training.usesAlignment() or particles is None:
             return {}
         scale = particles.getSamplingRate() / sampling_rate_ang
-        return {item.getObjId(): partial(set_alignment, matrix=scaled_shifts(item.getTransform().getMatrix(), scale))
-                for item in particles}
+        return {item.getObjId(): Placing(0, partial(
+            set_alignment, matrix=scaled_shifts(item.getTransform().getMatrix(), scale))) for item in particles}
 
     def getParticlesPointer(self) -> Any:
         """Pointer to the particles that are clustered."""

@@ -98,7 +98,7 @@ class VaeganProtConsensus(VaeganProtBase, ProtFlexBase):
                 continue
             label, share = chosen[particle.getObjId()]
             if aligned:
-                alignments[particle.getObjId()](particle)
+                alignments[particle.getObjId()].align(particle)
             particle.setClassId(label + 1)  # 0: in no group of most runs
             particle._vaeganLabel, particle._vaeganAgreement = Integer(label), Float(share)
             subset.append(particle)

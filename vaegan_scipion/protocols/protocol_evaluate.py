@@ -15,7 +15,7 @@ from ..constants import EVALUATION_DIR, LABELS_CSV, REFERENCES_DIR
 from ..convert.from_engine import Picture, new_picture_item
 from ..convert.same_particles import TOLERANCE_PX, why_others
 from ..engine.vaegan_engine.contract import result_files
-from ..engine.vaegan_engine.contract.answer import evaluation_answer
+from ..engine.vaegan_engine.contract.answer import evaluation_answer, evaluation_methods
 from ..engine.vaegan_engine.contract.drawings import frequencies_per_ang
 from ..engine.vaegan_engine.contract.errors import ConfigError
 from ..engine.vaegan_engine.contract.labels import GROUPS
@@ -34,6 +34,7 @@ GROUPED = "VaeganProtCluster,VaeganProtStates,VaeganProtClasses2D"  # runs that 
 NO_LABELS, FROM_CLASSES, FROM_FILE = 0, 1, 2
 CENTRED_FRAC = 0.25  # of the box: a class average may have moved its particles by less
 ID_COLUMNS = ("id", "particle_id")
+LABELS_ENCODING = "utf-8-sig"  # spreadsheets put a mark before the first column
 LABEL_COLUMNS = ("map", "label", "state")
 
 
@@ -99,10 +100,13 @@ class VaeganProtEvaluate(VaeganProtBase):
                     for particle_id in sorted(item.getIdSet())]
             result_files.write_csv(labels, ["id", "label"], rows)
         elif self.labelsFrom.get() == FROM_FILE:
-            shutil.copyfile(self.labelsFile.get().strip(), labels)
+            with open(self.labelsFile.get().strip(), newline="", encoding=LABELS_ENCODING) as stream:
+                text = stream.read()
+            with open(labels, "w", newline="", encoding="utf-8") as stream:
+                stream.write(text)
         for number, volume in enumerate(self._references(), start=1):
             os.makedirs(folder, exist_ok=True)
-            write_volume(volume, os.path.join(folder, f"reference_{number:02d}.mrc"))
+            write_volume(volume, os.path.join(folder, f"reference_{number:04d}.mrc"))
 
     def evaluateStep(self, digest: str, _threads: int) -> None:
         self._runEngine(self._getSettings(), "evaluate", EVALUATION_DIR)
@@ -155,10 +159,22 @@ class VaeganProtEvaluate(VaeganProtBase):
         if references and not clustering.isVolumetric():
             problems.append("Reference maps are of no use after a 2D training, or for classes. Leave them empty.")
         elif references:
-            rate = clustering.getMapPixelSize()
-            problems += [f"{volume.getFileName()} has voxels of {volume.getSamplingRate():.3f} Å, larger than those of "
-                         f"the maps compared ({rate:.3f} Å). Give a finer reference."
-                         for volume in references if volume.getSamplingRate() > 1.001 * rate]
+            problems += self._validateReferences(clustering.getMapPixelSize())
+        return problems
+
+    def _validateReferences(self, rate: float) -> List[str]:
+        """What is wrong with the reference maps for maps of this pixel size in A."""
+        problems = []
+        for volume in self._references():
+            name, voxel_ang = volume.getFileName(), volume.getSamplingRate()
+            if not os.path.exists(name):
+                problems.append(f"{name}: the reference map is not there. Bring it back, or give another.")
+            elif not voxel_ang or voxel_ang <= 0:
+                problems.append(f"{name}: the reference map has a sampling rate of {voxel_ang} Å/px; it must be above "
+                                "0. Import it with its sampling rate.")
+            elif voxel_ang > 1.001 * rate:
+                problems.append(f"{name} has voxels of {voxel_ang:.3f} Å, larger than those of the maps compared "
+                                f"({rate:.3f} Å). Give a finer reference.")
         return problems
 
     def _validateSymmetry(self) -> List[str]:
@@ -200,20 +216,12 @@ class VaeganProtEvaluate(VaeganProtBase):
         return lines
 
     def _methods(self) -> List[str]:
-        values, text = self._evaluationOrNone(), []
-        if values is not None and values.labels is not None:
-            scores = values.labels
-            text.append(f"The {self.getGroups()} agree with the labels to a normalised mutual "
-                        f"information of {scores.nmi:.2f} (adjusted {scores.ami:.2f}; "
-                        f"adjusted Rand index {scores.ari:.2f}).")
-        if values is not None and values.maps:
-            best = min(row.compared.resolution_05_ang for row in values.maps)
-            text.append(f"{len(values.maps)} maps were aligned to reference maps over rotation, shift and hand; the "
-                        f"best agrees to {best:.1f} Å at FSC 0.5.")
-        return text
+        values = self._evaluationOrNone()
+        text = "" if values is None else evaluation_methods(values, self.getGroups())
+        return [text] if text else []
 
     def _citations(self) -> List[str]:
-        return ["Larsen2016"]
+        return citations_of(self.inputClusters.get())
 
     # --------------------------- UTILS functions ---------------------------
     def readEvaluation(self) -> Evaluation:
@@ -289,14 +297,20 @@ def groups_of(run: Any) -> str:
     return "classes" if isinstance(run, VaeganProtClasses2D) else "clusters"
 
 
+def citations_of(run: Any) -> List[str]:
+    """Who made the way in which the groups of a run were found; nobody without a run."""
+    return [] if run is None else ["Larsen2016"] if groups_of(run) == "clusters" else ["Scheres2012"]
+
+
 def validate_labels(path: str) -> List[str]:
     """What keeps a table of labels from being used."""
     if not path:
         return ["File of labels is empty. Choose the file, or 'no labels'."]
     try:
-        with open(path, newline="") as stream:
+        with open(path, newline="", encoding=LABELS_ENCODING) as stream:
             columns = next(csv.reader(stream), [])
-    except (OSError, UnicodeDecodeError) as error:
+            stream.read()  # every line of it can be
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         return [f"{path}: the labels cannot be read ({error}). Give a CSV file."]
     if not (set(columns) & set(ID_COLUMNS) and set(columns) & set(LABEL_COLUMNS)):
         return [f"{path}: it has the columns {', '.join(columns) or '(none)'}. It needs one of {', '.join(ID_COLUMNS)} "

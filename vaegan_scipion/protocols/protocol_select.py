@@ -12,7 +12,7 @@ from pwem.protocols import EMProtocol, ProtFlexBase
 from pyworkflow import BETA
 
 from ..constants import SELECTED_IDS_TXT, SELECTED_STAR
-from ..convert.from_engine import class_ids, copy_particles, read_clusters
+from ..convert.from_engine import class_ids, copy_particles, enabled_ids, read_clusters
 from ..convert.result_columns import ids_in_range, of_groups, read_values
 from ..convert.same_particles import why_others
 from ..convert.selection import (
@@ -24,11 +24,10 @@ from ..convert.selection import (
 )
 from ..convert.to_engine import quoted, relion_groups
 from ..engine.vaegan_engine.contract import result_files
-from ..engine_run import result_file
-from .form_settings import OptionalNumber, field_problems, optional
-from .protocol_base import VaeganNamed, file_digest, set_digest
+from .form_settings import OptionalNumber, optional
+from .protocol_base import VaeganSaying, file_digest, set_digest
 from .protocol_classes_2d import VaeganProtClasses2D
-from .protocol_evaluate import GROUPED
+from .protocol_evaluate import GROUPED, citations_of
 from .protocol_states import VaeganProtStates
 
 BY_CLUSTERS, BY_FILE, BY_RANGE = 0, 1, 2
@@ -43,7 +42,7 @@ class VaeganProtSelectOutputs(Enum):
     outputParticles = SetOfParticles
 
 
-class VaeganProtSelect(VaeganNamed, EMProtocol, ProtFlexBase):
+class VaeganProtSelect(VaeganSaying, EMProtocol, ProtFlexBase):
     """Select particles by cluster, state, class, range of a coordinate or file of ids, at their full resolution.
 
     The subset holds the original particles, not the small images that were trained on: ids, optics groups, CTFs and
@@ -123,8 +122,7 @@ class VaeganProtSelect(VaeganNamed, EMProtocol, ProtFlexBase):
         pointer = self.getParticlesPointer()
         particles = pointer.get()
         wanted, what = self._wantedIds()
-        disabled = {item.getObjId() for item in particles.iterItems(where="enabled=0")}
-        chosen = select(wanted, particles.getIdSet(), disabled, self.invertSelection.get(), what)
+        chosen = select(wanted, particles.getIdSet(), disabled_ids(particles), self.invertSelection.get(), what)
         self._checkSame(particles, chosen.ids)
         with open(self._getExtraPath(SELECTED_IDS_TXT), "w") as stream:
             stream.write(" ".join(map(str, chosen.ids)) + "\n")
@@ -143,16 +141,17 @@ class VaeganProtSelect(VaeganNamed, EMProtocol, ProtFlexBase):
         Their class is that of the groups they are selected from, not one that they came with.
         """
         run = self.inputClusters.get()
-        numbers = class_numbers(run)
+        alignments = run.readAlignments(particles.getSamplingRate())
+        numbers = ({i: placing.class_number for i, placing in alignments.items()} if isinstance(run, tuple(KINDS))
+                   else cluster_numbers(run))
 
         def set_class(particle: Any) -> None:
             particle.setClassId(numbers.get(particle.getObjId(), NO_CLASS))
 
         def place(particle: Any) -> None:
-            alignments[particle.getObjId()](particle)
+            alignments[particle.getObjId()].align(particle)
             set_class(particle)
 
-        alignments = run.readAlignments(particles.getSamplingRate())
         unknown = [i for i in ids if i not in alignments]
         if alignments and not unknown:
             copy_particles(subset, particles, ids, place)
@@ -192,9 +191,6 @@ class VaeganProtSelect(VaeganNamed, EMProtocol, ProtFlexBase):
         os.replace(star + ".tmp", star)
 
     # --------------------------- INFO functions ---------------------------
-    def _validate(self) -> List[str]:
-        return field_problems(self) or self._validateForm()
-
     def _validateForm(self) -> List[str]:
         clustering = self.inputClusters.get()
         if clustering is None:
@@ -212,7 +208,7 @@ class VaeganProtSelect(VaeganNamed, EMProtocol, ProtFlexBase):
                             "file?' to No.")
         try:
             wanted, what = self._wantedIds()
-            chosen = select(wanted, particles.getIdSet(), set(), self.invertSelection.get(), what)
+            chosen = select(wanted, particles.getIdSet(), disabled_ids(particles), self.invertSelection.get(), what)
             self._checkSame(particles, chosen.ids)
         except SelectionError as error:
             problems.append(str(error))
@@ -233,7 +229,7 @@ class VaeganProtSelect(VaeganNamed, EMProtocol, ProtFlexBase):
         return [f"{self._takenText(False)} were selected, {self._selectionText()}, from {self._kind()[1]}."]
 
     def _citations(self) -> List[str]:
-        return ["Larsen2016"]
+        return citations_of(self.inputClusters.get())
 
     # --------------------------- UTILS functions ---------------------------
     def getParticlesPointer(self) -> Any:
@@ -304,11 +300,13 @@ class VaeganProtSelect(VaeganNamed, EMProtocol, ProtFlexBase):
         return f"{taken} {self._kind()[0]} {self.clusterNumbers.get().strip()}{sure}"
 
 
-def class_numbers(run: Any) -> Dict[int, int]:
-    """Particle id -> number of its class in the run's outputClasses; of what was set aside 0, or none at all."""
-    if isinstance(run, tuple(KINDS)):
-        rows = result_files.read_csv(result_file(run.getClustersDir(), result_files.PARTICLES_CSV))
-        return {int(row["particle_id"]): int(row["label"]) + 1 for row in rows}
+def disabled_ids(particles: Any) -> Set[int]:
+    """Ids of the particles of a set that are disabled."""
+    return set(particles.getIdSet()) - set(enabled_ids(particles))
+
+
+def cluster_numbers(run: Any) -> Dict[int, int]:
+    """Particle id -> number of its class in the outputClasses of embed and cluster."""
     clusters = read_clusters(run.getClustersDir())
     numbers = class_ids(clusters.label)
     return {i: numbers[label] for i, label in zip(clusters.particle_id.tolist(), clusters.label.tolist())}

@@ -3,7 +3,7 @@ import json
 import os
 from enum import Enum
 from functools import partial
-from typing import Any, Callable, Dict, List
+from typing import Any, Dict, List
 
 import pyworkflow.protocol.params as params
 from pwem.objects import FSC, SetOfClasses3D, SetOfFSCs, SetOfParticles, SetOfParticlesFlex, SetOfVolumes, Transform
@@ -13,7 +13,7 @@ from pyworkflow.object import Float, Integer
 from ..constants import MASK_MRC, PARTICLES_STAR, PROGRAM_NAME, STATES_DIR
 from ..convert.from_engine import Picture, new_picture_item, set_location
 from ..convert.motions import fill_motion
-from ..convert.poses import Pose, pose_matrices, read_poses
+from ..convert.poses import Placing, Pose, pose_matrices, read_poses
 from ..engine.vaegan_engine.contract import errors, result_files, run_json
 from ..engine.vaegan_engine.contract.answer import states_answer
 from ..engine.vaegan_engine.contract.labels import UNASSIGNED
@@ -331,11 +331,11 @@ class VaeganProtStates(VaeganProtBase, ProtFlexBase):
         """Folder of the tables that clusters have too."""
         return self.getStatesDir()
 
-    def readAlignments(self, sampling_rate_ang: float) -> Dict[int, Callable[[Any], None]]:
-        """Particle id -> what gives a particle of this pixel size its alignment; of those set aside too."""
+    def readAlignments(self, sampling_rate_ang: float) -> Dict[int, Placing]:
+        """Particle id -> class and alignment of a particle of this pixel size; of those set aside too."""
         poses = read_poses(self.getStatesDir())
         matrices = pose_matrices(poses, sampling_rate_ang)
-        return {i: partial(align, pose=pose, matrix=matrices[i]) for i, pose in poses.items()}
+        return {i: Placing(pose.label + 1, partial(align, pose=pose, matrix=matrices[i])) for i, pose in poses.items()}
 
     def getParticlesPointer(self) -> Any:
         """Pointer to the particles that were parted."""

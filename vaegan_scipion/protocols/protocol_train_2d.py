@@ -11,7 +11,7 @@ from ..convert.from_engine import new_picture_item
 from ..engine.vaegan_engine.contract import presets, result_files
 from ..engine.vaegan_engine.contract.settings import DataConfig
 from .form_settings import given_values
-from .protocol_base import file_digest
+from .protocol_base import content_digest
 from .protocol_train import POSED_PRESET, VaeganProtTrain
 
 NO_POSES, OF_CLASSES = 0, 1  # choices of posesFrom
@@ -94,7 +94,7 @@ class VaeganProtTrain2D(VaeganProtTrain):
 
     def _posesDigest(self) -> str:
         classes = self.getClasses()
-        return file_digest(os.path.join(classes.getClassesDir(), result_files.PARTICLES_CSV)) if classes else ""
+        return content_digest(os.path.join(classes.getClassesDir(), result_files.PARTICLES_CSV)) if classes else ""
 
     def _posesText(self) -> str:
         return "with the alignment of class averages" if self.isPosed() else ""

@@ -11,7 +11,7 @@ from ..convert.from_engine import new_picture_item
 from ..engine.vaegan_engine.contract import presets, result_files
 from ..engine.vaegan_engine.contract.settings import DataConfig, TrainingConfig
 from .form_settings import OptionalNumber, given_values, labelled, optional
-from .protocol_base import file_digest, missing_alignment
+from .protocol_base import content_digest, missing_alignment
 from .protocol_states import VaeganProtStates
 from .protocol_train import POSED_PRESET, VaeganProtTrain
 
@@ -132,7 +132,7 @@ class VaeganProtTrain3D(VaeganProtTrain):
         states = self.getStates()
         if states is None:
             return ""
-        return file_digest(os.path.join(states.getStatesDir(), result_files.PARTICLES_CSV))
+        return content_digest(os.path.join(states.getStatesDir(), result_files.PARTICLES_CSV))
 
     def _posesText(self) -> str:
         if not self.isPosed():

@@ -90,6 +90,41 @@ class TestEvaluate(ProjectTest):
         self.assertEqual(again.outputVolumes.getSize(), 0)  # nothing of the references is left
         self.assertEqual(again.outputFSCs.getSize(), 0)
 
+    def test_a_table_of_a_spreadsheet_has_a_mark_before_its_first_column(self):
+        labels = self.write("\ufeffid,label\n" + "".join(f"{i},{i % 3}\n" for i in ENABLED_IDS))
+        run = self.make(VaeganProtEvaluate, inputClusters=self.clustering, labelsFrom=FROM_FILE, labelsFile=labels)
+        self.assertEqual(run._validate(), [])
+        self.assertEqual(run.readEvaluation().labels.nmi, 1.0)
+
+    def test_what_is_no_text_is_no_table_of_labels(self):
+        path = self.write("id,label\n1,2\n")
+        with open(path, "ab") as stream:
+            stream.write(b"3,\xe9tat\n")
+        run = self.filled(VaeganProtEvaluate, inputClusters=self.clustering, labelsFrom=FROM_FILE, labelsFile=path)
+        self.assertIn("the labels cannot be read", " ".join(run._validate()))
+
+    def test_references_keep_their_order_however_many(self):
+        run = self.filled(VaeganProtEvaluate, inputClusters=self.clustering, labelsFrom=NO_LABELS)
+        self.proj.saveProtocol(run)
+        run.makePathsAndClean()
+        volume = self.training.outputVolumes.getFirstItem().clone()
+        written = []
+        with patch.object(run, "_references", lambda: [volume] * 101), patch(
+                "vaegan_scipion.protocols.protocol_evaluate.write_volume",
+                lambda _volume, path: (written.append(os.path.basename(path)), open(path, "w").close())):
+            run.convertInputStep("")
+        self.assertEqual([os.path.basename(path) for path in run._getSettings().maps], written)
+
+    def test_references_that_are_gone_or_without_a_sampling_rate_are_refused(self):
+        volumes = self.training.outputVolumes.getFirstItem().clone(), self.training.outputVolumes.getFirstItem().clone()
+        volumes[0].setFileName("gone.mrc")
+        volumes[1]._samplingRate.set(None)
+        run = self.filled(VaeganProtEvaluate, inputClusters=self.clustering, labelsFrom=NO_LABELS)
+        with patch.object(run, "_references", lambda: volumes):
+            said = " ".join(run._validate())
+        self.assertIn("gone.mrc: the reference map is not there", said)
+        self.assertIn("has a sampling rate of None", said)
+
     def test_states_have_an_answer_pictures_and_a_report(self):
         states = self.make(VaeganProtStates, boxPx=16, inputParticles=(self.imported, "outputParticles"))
         compared = self.make(VaeganProtEvaluate, inputClusters=states,

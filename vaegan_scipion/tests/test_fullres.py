@@ -1,5 +1,7 @@
 """Refine states at full resolution: maps with half maps, particles with refined alignment; what the form refuses."""
 import os
+import time
+from dataclasses import replace
 from unittest.mock import patch
 
 import numpy as np
@@ -7,6 +9,8 @@ from pwem.constants import ALIGN_PROJ
 from pyworkflow.object import Pointer
 
 from vaegan_scipion.convert.poses import Pose, pose_matrix
+from vaegan_scipion.engine.vaegan_engine.contract import result_files
+from vaegan_scipion.engine.vaegan_engine.contract.record import write_record
 from vaegan_scipion.engine.vaegan_engine.contract.settings import ComputeConfig, FullresRun
 from vaegan_scipion.engine_run import EngineError
 from vaegan_scipion.protocols import (
@@ -25,8 +29,14 @@ from vaegan_scipion.tests.phantom import (
     environment,
     import_phantom,
     run_in_shell,
+    write_again,
 )
-from vaegan_scipion.viewers import VaeganClusterViewer, VaeganEvaluateViewer, VaeganFullresViewer
+from vaegan_scipion.viewers import (
+    VaeganClusterViewer,
+    VaeganEvaluateViewer,
+    VaeganFullresViewer,
+    VaeganStatesViewer,
+)
 
 KEPT_IDS = [i for i in ENABLED_IDS if i % 10]
 
@@ -81,8 +91,10 @@ class TestFullres(ProjectTest):
 
     def test_what_is_said(self):
         summary = self.run_._summary()
-        self.assertIn("8.0 Å at FSC 0.143 (before: 20.0 Å)", summary[0])
-        self.assertIn("state 1: 8.0 Å; state 2: 9.0 Å", self.run_._methods()[0])
+        self.assertIn("Answer: In the particles' own box (32 px of 3.50 Å) half maps agree, at FSC 0.143, to: state 1 "
+                      "8.0 Å (0.88 of Nyquist; before 20.0 Å), state 2 9.0 Å", summary[0])
+        self.assertIn("8.0 Å at FSC 0.143 (before: 20.0 Å)", summary[1])
+        self.assertIn("state 1 8.0 Å; state 2 9.0 Å", self.run_._methods()[0])
         self.assertEqual(self.filled(VaeganProtFullres, inputStates=self.states)._summary(),
                          ["The states are not refined yet."])
 
@@ -146,9 +158,38 @@ class TestFullres(ProjectTest):
                 VaeganClusterViewer(project=self.proj, protocol=self.make(
                     VaeganProtCluster, nNeighbors=5, inputTraining=self.make(
                         VaeganProtTrain3D, inputStates=self.run_)))):
-            view, = viewer._getVisualizeDict()["showReport"]()
-            with open(view.path) as stream:
-                self.assertIn(os.path.abspath(self.states.getStatesDir()), stream.read())
+            self.assertIn(os.path.abspath(self.states.getStatesDir()), self.page_of(viewer))
+
+    def page_of(self, viewer):
+        """The report that a viewer shows: the stand-in engine names the folders."""
+        view, = viewer._getVisualizeDict()["showReport"]()
+        with open(view.path) as stream:
+            return stream.read()
+
+    def test_the_report_has_full_resolution_of_its_own_viewer_and_of_the_search(self):
+        own = self.page_of(VaeganFullresViewer(project=self.proj, protocol=self.run_))
+        for run in (self.run_, self.states):
+            self.assertIn(os.path.abspath(run.getStatesDir()), own)
+        of_search = self.page_of(VaeganStatesViewer(project=self.proj, protocol=self.states))
+        self.assertIn(os.path.abspath(self.states.getStatesDir()), of_search)
+        self.assertRegex(of_search, r"VaeganProtFullres/extra/fullres")  # the newest of those that the tests make
+
+    def test_a_refinement_of_states_that_were_found_anew_is_not_reported(self):
+        states = self.make(VaeganProtStates, boxPx=16, inputParticles=self.particles)
+        run = self.make(VaeganProtFullres, inputStates=states)
+        viewer = VaeganStatesViewer(project=self.proj, protocol=states)
+        self.assertIn(os.path.abspath(run.getStatesDir()), self.page_of(viewer))
+        os.utime(run._statesTable(), (time.time() + 3600,) * 2)
+        self.assertNotIn(os.path.abspath(run.getStatesDir()), self.page_of(viewer))
+
+    def test_what_the_states_say_against_themselves_is_repeated(self):
+        states = self.make(VaeganProtStates, boxPx=16, inputParticles=self.particles)
+        path = os.path.join(states.getStatesDir(), result_files.STATES_JSON)
+        write_record(path, replace(states.readSummary(), verdict="no structure beyond a blob", has_states=False))
+        run = self.make(VaeganProtFullres, inputStates=states)
+        self.assertIn("nothing to trust yet: no structure beyond a blob. In the particles' own box", run._summary()[0])
+        compared = self.make(VaeganProtEvaluate, inputClusters=states, inputClasses=(self.states, "outputClasses"))
+        self.assertIn("nothing to trust yet: no structure beyond a blob. 2 states found", compared._summary()[0])
 
     def test_it_can_be_compared_with_references_as_states_can(self):
         run = self.filled(VaeganProtEvaluate, inputClusters=self.run_, labelsFrom=0)
@@ -172,7 +213,8 @@ class TestFullres(ProjectTest):
             run.fullresStep("", "")
 
     def test_rounds_of_states_that_were_run_again_are_left_behind(self):
-        run = self.filled(VaeganProtFullres, inputStates=self.states)
+        states = self.make(VaeganProtStates, boxPx=16, inputParticles=self.particles)
+        run = self.filled(VaeganProtFullres, inputStates=states)
         self.proj.saveProtocol(run)
         run.makePathsAndClean()
         run.convertInputStep("")
@@ -181,8 +223,10 @@ class TestFullres(ProjectTest):
         open(rounds, "w").close()
         run.convertInputStep("")
         self.assertTrue(os.path.exists(rounds))
-        found = os.stat(table)
-        os.utime(table, ns=(found.st_atime_ns, found.st_mtime_ns + 10 ** 9))
+        os.utime(table, ns=(1, 1))  # as where the project was copied
+        run.convertInputStep("")
+        self.assertTrue(os.path.exists(rounds))
+        write_again(table)
         run.convertInputStep("")
         self.assertFalse(os.path.exists(rounds))
 

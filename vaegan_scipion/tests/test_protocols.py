@@ -354,6 +354,8 @@ class TestProtocols(ProjectTest):
             self.assertIn("installb vaegan", Plugin.validateInstallation()[0])
         with environment(**{VAEGAN_ENV_ACTIVATION: "source /nowhere/bin/activate"}):
             self.assertIn("'. /nowhere/bin/activate'", Plugin.validateInstallation()[0])
+        with environment(VAEGAN_ENV_ACTIVATION=". '/my env/bin/activate"):
+            self.assertIn("which no shell can read (No closing quotation)", Plugin.validateInstallation()[0])
             for protocol_class in (VaeganProtTrain3D, VaeganProtCluster):  # the form shows it
                 self.assertIn("'. /nowhere/bin/activate'", "\n".join(self.newProtocol(protocol_class).validate()))
             self.assertEqual(VaeganProtSelect.validateInstallation(), [])

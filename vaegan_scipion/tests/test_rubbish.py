@@ -23,7 +23,8 @@ from vaegan_scipion.tests.phantom import ProjectTest, import_phantom
 
 NUMBERS = ("", "abc", "-1", "0", "nan", "1e400", "1.5", "9" * 20, "%(GPU)s")
 TEXTS = (*NUMBERS, " ", "3 4", "'; rm -rf x", "{}", "../..", "a=b", "data.box_px", "data.box_px=[1]", "data=1",
-         "training.total_kimg=-1", "model.x.y=1", "compute.device=nowhere", "\u00e9\u4e2d", "x" * 500)
+         "training.total_kimg=-1", "model.x.y=1", "compute.device=nowhere", "\u00e9\u4e2d", "x" * 500,
+         "\u00b2", "1-999999999", "9" * 5000)
 NEVER = ("Traceback", "Protocol validation failed", "Error:")
 WORDS = (params.StringParam, params.FileParam, params.PathParam, params.FolderParam)
 

@@ -1,5 +1,6 @@
 """Selecting particles: text to labels and ids, and subsets whose ids and values are exactly those asked for."""
 import os
+import shutil
 import tempfile
 import unittest
 from importlib.util import find_spec
@@ -35,6 +36,7 @@ from vaegan_scipion.tests.phantom import (
     import_phantom,
     label_of,
 )
+from vaegan_scipion.viewers.viewer_cluster import free_path
 
 NEEDS_RELION = unittest.skipIf(find_spec("relion") is None, "scipion-em-relion is missing; it writes the star file")
 
@@ -54,6 +56,19 @@ class TestText(unittest.TestCase):
         with self.assertRaisesRegex(SelectionError, "not there"):
             parse_cluster_labels("unassigned", [0])
 
+    def test_numbers_that_are_none_and_ranges_without_end(self):
+        """Digits that Python does not read, and a list that no memory holds."""
+        for text, words in (("\u00b2", "not a number"), ("9" * 5000, "not a number"), ("1-999999999", "not there"),
+                            ("2-" + "9" * 5000, "not a number")):
+            with self.assertRaisesRegex(SelectionError, words):
+                parse_cluster_labels(text, [0, 1])
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "ids.txt"
+            for word in ("\u00b2", "9" * 5000):
+                path.write_text(f"1 {word}")
+                with self.assertRaisesRegex(SelectionError, "line 1: .* is not a particle id"):
+                    read_particle_ids(str(path))
+
     def test_file_of_ids(self):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
@@ -67,6 +82,13 @@ class TestText(unittest.TestCase):
                 read_particle_ids(str(path))
         with self.assertRaisesRegex(SelectionError, "cannot be read"):
             read_particle_ids(str(path) + ".no")
+
+    def test_a_lasso_never_takes_the_file_of_another(self):
+        folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, folder)
+        for name in ("lasso_001.txt", "lasso_003.txt", "notes.txt"):  # the second was deleted
+            open(os.path.join(folder, name), "w").close()
+        self.assertEqual(os.path.basename(free_path(folder)), "lasso_004.txt")
 
     def test_membership(self):
         clusters = Clusters(np.array([2, 4, 6, 8]), np.array([0, 0, 1, -1]), np.array([0.2, 0.9, 1.0, 0.0]),

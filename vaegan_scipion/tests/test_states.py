@@ -269,6 +269,13 @@ class TestStates(ProjectTest):
         self.assertEqual([item.getObjId() for item in picked.outputParticles.iterItems(orderBy="id")],
                          [i for i in KEPT_IDS if i % 2])
         self.assertIn("state 2", "\n".join(picked._summary()))
+        self.assertEqual(picked._citations(), ["Scheres2012"])
+
+    def test_the_poses_are_read_once_for_alignment_and_class(self):
+        with patch.object(result_files, "read_csv", wraps=result_files.read_csv) as read:
+            self.make(VaeganProtSelect, inputClusters=self.run_, clusterNumbers="2")
+        names = [os.path.basename(str(call.args[0])) for call in read.call_args_list]
+        self.assertEqual(names.count(result_files.PARTICLES_CSV), 1)
 
     def test_form_refuses(self):
         box = "Box of the images used (px)"

@@ -316,6 +316,13 @@ class TestViewers(ProjectTest):
         self.assertIn("particle 8, r = 0.25", explorer.generated_axes.get_title())
         np.testing.assert_array_equal(explorer.generated_axes.images[0].get_array(), 9)  # the generated one: id + 1
 
+    def test_a_particle_that_is_in_the_set_no_more_is_said_to_be_gone(self):
+        _, explorer = self.explorer()
+        explorer.clusters.particle_id[0] = 10 ** 6
+        explorer.show_particle(0)
+        self.assertIn("The image of particle 1000000 cannot be read (it is not among the particles any more)",
+                      explorer.status.get_text())
+
     def test_a_lasso_is_a_finished_subset(self):
         """What a mouse does is in test_gui; here the polygon, the ids and the run."""
         viewer, explorer = self.explorer()

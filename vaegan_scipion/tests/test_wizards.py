@@ -95,6 +95,16 @@ class TestSample(ProjectTest):
         form.setVar.assert_any_call("particleDiameterAng", round(0.8 * box_ang, 1))
 
 
+    def test_a_set_without_an_enabled_particle_has_no_picture(self):
+        from vaegan_scipion.wizards import wizard_particle_size
+
+        protocol = self.filled(VaeganProtStates, inputParticles=(self.imported, "outputParticles"))
+        with patch.object(wizard_particle_size.dialog, "showWarning") as said, \
+                patch("vaegan_scipion.convert.sample_images.enabled_ids", return_value=[]):
+            wizard_particle_size.VaeganParticleSizeWizard().show(Mock(protocol=protocol))
+        self.assertIn("no enabled particle", said.call_args[0][1])
+
+
 class TestPicture(unittest.TestCase):
     """Arrays in, drawing out."""
 

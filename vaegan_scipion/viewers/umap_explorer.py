@@ -1,4 +1,5 @@
 """UMAP to look at and to select in: hover, click and lasso on a matplotlib figure. No Scipion, no Tk."""
+import sqlite3
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
@@ -107,7 +108,7 @@ class UmapExplorer:
         particle_id, label = int(self.clusters.particle_id[row]), int(self.clusters.label[row])
         try:
             self._show(self.particle_axes, self.calls.read_image(particle_id), f"particle {particle_id}")
-        except (OSError, ValueError, IndexError) as error:  # image files are moved and deleted
+        except (OSError, ValueError, IndexError, sqlite3.Error) as error:  # image files are moved and deleted
             self.particle_axes.clear()
             self.particle_axes.set(xticks=[], yticks=[])
             self.say(f"The image of particle {particle_id} cannot be read ({error}). Bring its file back.")

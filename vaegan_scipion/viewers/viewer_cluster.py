@@ -1,5 +1,6 @@
 """Results of embed and cluster: UMAP to select in, cards, maps or images, FSC, classes, report."""
 import os
+import re
 from typing import Any, Callable, Dict, List
 
 import pyworkflow.protocol.params as params
@@ -16,10 +17,17 @@ from .umap_explorer import ExplorerCalls, UmapExplorer
 from .viewer_base import VaeganViewer, central_section, fsc_curve, newest_run, read_particle
 
 SELECTIONS_DIR = "selections"
+LASSO = re.compile(r"lasso_(\d+)\.txt")
 TILT = "tilt of the view (deg)"
 COLOURS = {  # choice -> column of the particles; empty where it is read elsewhere, or named by the user
     "cluster": "", "state": "", "defocus (Å)": DEFOCUS, "contrast": "", TILT: "", "micrograph": MICROGRAPH,
     "membership": "", "another column": ""}
+
+
+def free_path(folder: str) -> str:
+    """The next file of a lasso: after the last one, whichever were deleted, as runs name theirs."""
+    taken = [int(found.group(1)) for found in map(LASSO.fullmatch, os.listdir(folder)) if found]
+    return os.path.join(folder, f"lasso_{max(taken, default=0) + 1:03d}.txt")
 
 
 class VaeganClusterViewer(VaeganViewer):
@@ -74,7 +82,10 @@ class VaeganClusterViewer(VaeganViewer):
                     for label, picture in self.protocol.readPictures().items()}
 
         def image_of(particle_id: int) -> Any:
-            return read_particle(particles[particle_id], dark)
+            particle = None if particles is None else particles[particle_id]
+            if particle is None:
+                raise ValueError("it is not among the particles any more")
+            return read_particle(particle, dark)
 
         def counterpart_of(particle_id: int) -> Counterpart:
             return make_counterpart(self.protocol, particle_id)
@@ -127,8 +138,8 @@ class VaeganClusterViewer(VaeganViewer):
         """Start a run of 'select and export' with these particle ids; returns what was done as a sentence."""
         folder = self.protocol._getExtraPath(SELECTIONS_DIR)
         os.makedirs(folder, exist_ok=True)
-        path = os.path.join(folder, f"lasso_{len(os.listdir(folder)) + 1:03d}.txt")
-        with open(path, "w") as stream:
+        path = free_path(folder)
+        with open(path, "x") as stream:
             stream.write(" ".join(map(str, ids)) + "\n")
         project = self.getProject()
         selection = project.newProtocol(VaeganProtSelect, selectBy=BY_FILE, selectionFile=path)

@@ -70,7 +70,13 @@ class VaeganParticleSizeWizard(EmWizard):
         except (OSError, ValueError) as error:
             dialog.showError("No picture", f"The particles cannot be read ({error}).", form.root)
             return
-        crop_frac, box_ang = protocol.cropFrac.get(), particles.getSamplingRate() * particles.getXDim()
+        shape = sample.images.shape
+        if not all(shape) or shape[-1] != shape[-2] or not particles.getSamplingRate():
+            dialog.showWarning("No picture", "The set has no enabled particle or no sampling rate, or its images are "
+                               "not square.", form.root)
+            return
+        crop_frac = CROP_LIMITS[1] if protocol.cropFrac.get() is None else protocol.cropFrac.get()
+        box_ang = particles.getSamplingRate() * particles.getXDim()
         radius_frac = radius_of(protocol.particleDiameterAng.get(), crop_frac * box_ang)
         chosen = ParticleSizeDialog(form.root, sample, particles.getSamplingRate(), crop_frac, radius_frac)
         if chosen.resultYes():

@@ -1,0 +1,151 @@
+"""Sets as no example has them: empty, disabled, without a microscope or pixel size, cut, still growing."""
+import mrcfile
+import numpy as np
+from pwem.objects import Acquisition
+from pwem.protocols import ProtImportParticles
+from pyworkflow.object import Set
+from pyworkflow.protocol import STATUS_FINISHED
+
+from vaegan_scipion.protocols import (
+    VaeganProtClasses2D,
+    VaeganProtCluster,
+    VaeganProtFullres,
+    VaeganProtSelect,
+    VaeganProtStates,
+    VaeganProtTrain2D,
+    VaeganProtTrain3D,
+)
+from vaegan_scipion.protocols.protocol_base import validate_particles
+from vaegan_scipion.protocols.protocol_train_3d import OF_PARTICLES
+from vaegan_scipion.tests.phantom import (
+    ALL_IDS,
+    BOX_PX,
+    ENABLED_IDS,
+    SAMPLING_RATE_ANG,
+    ProjectTest,
+    acquisition,
+    make_particle,
+)
+
+
+def import_set(project, ids=ALL_IDS, of_set=lambda particles: None, of_particle=lambda particle: None, shape=None):
+    """(import, output name) of a set of noise; `of_set` and `of_particle` change what it holds."""
+    protocol = project.newProtocol(ProtImportParticles)
+    project.saveProtocol(protocol)
+    protocol.makePathsAndClean()
+    stack = protocol._getExtraPath("noise.mrcs")
+    with mrcfile.new(stack) as mrc:
+        mrc.set_data(np.random.default_rng(0).normal(size=(max(len(ids), 1), *(shape or (BOX_PX, BOX_PX)))).astype(
+            np.float32))
+        mrc.set_image_stack()
+    particles = protocol._createSetOfParticles()
+    particles.setSamplingRate(SAMPLING_RATE_ANG)
+    particles.setAcquisition(acquisition(300.0))
+    particles.setHasCTF(True)
+    of_set(particles)
+    for index, particle_id in enumerate(ids, start=1):
+        particle = make_particle(particle_id, index, stack, True)
+        of_particle(particle)
+        particles.append(particle)
+    protocol._defineOutputs(outputParticles=particles)
+    protocol.setStatus(STATUS_FINISHED)
+    project._storeProtocol(protocol)
+    return protocol, "outputParticles"
+
+
+def of_import(imported):
+    """The set of what `import_set` gives."""
+    return getattr(*imported)
+
+
+class TestHostileSets(ProjectTest):
+    """What every form that takes particles says."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        particles = (cls.imported, "outputParticles")
+        cls.states = cls.make(VaeganProtStates, boxPx=16, inputParticles=particles)
+        cls.training = cls.make(VaeganProtTrain3D, boxPx=16, inputParticles=particles)
+        cls.clustering = cls.make(VaeganProtCluster, inputTraining=cls.training, nNeighbors=5)
+
+    def forms(self, particles):
+        """Every form that takes particles, with these, and with an empty field for the box."""
+        given = {"inputParticles": particles}
+        return [self.filled(VaeganProtStates, **given), self.filled(VaeganProtStates, useAlignment=True, **given),
+                self.filled(VaeganProtStates, particleDiameterAng="60", boxPx="16", maxImages="50",
+                            stateResolutionAng="20", **given),
+                self.filled(VaeganProtClasses2D, particleDiameterAng="60", **given),
+                self.filled(VaeganProtTrain2D, particleDiameterAng="60", **given),
+                self.filled(VaeganProtTrain3D, **given),
+                self.filled(VaeganProtTrain3D, posesFrom=OF_PARTICLES, **given),
+                self.filled(VaeganProtFullres, inputStates=self.states, **given),
+                self.filled(VaeganProtCluster, inputTraining=self.training, nNeighbors=5, **given),
+                self.filled(VaeganProtSelect, inputClusters=self.clustering, clusterNumbers="1-3 unassigned", **given)]
+
+    def check(self, particles, words, but=()):
+        """Every form but those of some kinds says the words, and none fails or says a sentence about broken files."""
+        for form in self.forms(particles):
+            with self.subTest(form=type(form).__name__):
+                problems = form.validate()
+                said = "\n".join(map(str, [*problems, *form.warnings(), *form.summary(), *form.methods()]))
+                for bad in ("validation failed", "Traceback", "of another release", "ERROR"):
+                    self.assertNotIn(bad, said)
+                if type(form) not in but:
+                    self.assertIn(words, "\n".join(problems))
+
+    def test_a_set_without_particles(self):
+        self.check(import_set(self.proj, ids=[]), "The input set has no particles. Give another set.")
+
+    def test_a_set_of_disabled_particles(self):
+        particles = import_set(self.proj, of_particle=lambda particle: particle.setEnabled(False))
+        self.check(particles, "The input set has 0 enabled particles", but=(VaeganProtSelect,))
+        form = self.forms(particles)[-1]
+        self.assertIn("no enabled particle is left in the selection", "\n".join(form.validate()))
+
+    def test_a_set_of_one_particle(self):
+        self.check(import_set(self.proj, ids=[7]), "The input set has 1 enabled particles", but=(VaeganProtSelect,))
+
+    def test_sets_without_a_pixel_size(self):
+        for rate in (None, 0.0, -3.5, float("nan"), float("inf")):
+            self.check(import_set(self.proj, of_set=lambda particles, rate=rate: particles._samplingRate.set(rate)),
+                       f"sampling rate is {rate} Å/px; it must be above 0")
+
+    def test_a_set_without_a_microscope(self):
+        """At the set or at some particles: what the set says counts for those."""
+        def forget(thing):
+            thing.setAcquisition(Acquisition())
+
+        words = f"amplitude contrast is known of particle {ENABLED_IDS[0]} ({len(ENABLED_IDS)} such particles)"
+        self.check(import_set(self.proj, of_set=forget, of_particle=forget), words, but=(VaeganProtSelect,))
+        for kept in ({"of_set": forget}, {"of_particle": forget}):
+            self.assertEqual(validate_particles(of_import(import_set(self.proj, **kept)), True, 16), [])
+
+    def test_particles_without_a_ctf_in_a_set_with_one(self):
+        def forget(particle):
+            if particle.getObjId() in ENABLED_IDS[:2]:
+                particle.getCTF()._defocusU.set(None)
+
+        self.check(import_set(self.proj, of_particle=forget),
+                   f"Particle {ENABLED_IDS[0]} has no CTF (2 such particles)", but=(VaeganProtSelect,))
+        self.assertEqual(validate_particles(of_import(import_set(self.proj, of_particle=forget)), False, 16), [])
+
+    def test_images_that_are_not_square(self):
+        self.check(import_set(self.proj, shape=(32, 30)), "The images are 30 x 32 px; the engine needs square ones",
+                   but=(VaeganProtSelect,))
+
+    def test_images_of_four_pixels(self):
+        self.check(import_set(self.proj, shape=(4, 4)), "", but=())
+
+    def test_images_beyond_the_end_of_their_stack(self):
+        def beyond(particle):
+            particle.setLocation(10**6, particle.getFileName())
+
+        particles = import_set(self.proj, of_particle=beyond)
+        self.check(particles, "", but=())
+        self.assertIn("is image 1000000 of", "\n".join(self.forms(particles)[3].warnings()))
+
+    def test_a_set_that_is_still_growing(self):
+        particles = import_set(self.proj, of_set=lambda particles: particles.setStreamState(Set.STREAM_OPEN))
+        self.check(particles, "", but=())
+        self.assertIn("The input set is still growing", "\n".join(self.forms(particles)[3].warnings()))
