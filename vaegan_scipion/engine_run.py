@@ -1,9 +1,12 @@
 """One call of the engine: its request, its command line, and its end as one sentence."""
+import csv
 import shlex
 import shutil
+import sqlite3
 from pathlib import Path
 from subprocess import CalledProcessError
 from typing import Any, Dict, Tuple
+from zipfile import BadZipFile
 
 from . import Plugin
 from .constants import PARTICLES_STAR
@@ -46,7 +49,8 @@ class EngineError(Exception):
 
 
 SAID = (EngineError, errors.EngineError, OSError)  # what is missing, in a sentence
-UNREADABLE = (*SAID, ValueError, TypeError, LookupError)  # what reading tables and maps that were cut ends in as well
+# what reading tables, archives and maps that were cut ends in as well
+UNREADABLE = (*SAID, ValueError, TypeError, LookupError, EOFError, BadZipFile, csv.Error, sqlite3.Error)
 
 
 def reason_of(error: Exception) -> str:

@@ -76,10 +76,6 @@ class VaeganSaying(VaeganNamed):
         """What is doubtful about the form."""
         return [] if self._validateSets() else said_by(super().warnings)  # type: ignore[misc]
 
-    def getParsedMethods(self) -> List[str]:
-        """What was done, for a paper."""
-        return said_by(super().getParsedMethods)  # type: ignore[misc]
-
 
 def unusable(particles: Any) -> List[str]:
     """Why nothing can be made of a set of particles, one sentence."""

@@ -18,7 +18,7 @@ from ..engine.vaegan_engine.contract import result_files
 from ..engine.vaegan_engine.contract.answer import evaluation_answer, evaluation_methods
 from ..engine.vaegan_engine.contract.drawings import frequencies_per_ang
 from ..engine.vaegan_engine.contract.errors import ConfigError
-from ..engine.vaegan_engine.contract.labels import GROUPS
+from ..engine.vaegan_engine.contract.labels import GROUPS, UNASSIGNED
 from ..engine.vaegan_engine.contract.record import read_record
 from ..engine.vaegan_engine.contract.records import Evaluation, MapEvaluation
 from ..engine.vaegan_engine.contract.settings import EvaluateRun
@@ -34,6 +34,7 @@ GROUPED = "VaeganProtCluster,VaeganProtStates,VaeganProtClasses2D"  # runs that 
 NO_LABELS, FROM_CLASSES, FROM_FILE = 0, 1, 2
 CENTRED_FRAC = 0.25  # of the box: a class average may have moved its particles by less
 ID_COLUMNS = ("id", "particle_id")
+JUNK = "junk"  # label of images that are no particle
 LABELS_ENCODING = "utf-8-sig"  # spreadsheets put a mark before the first column
 LABEL_COLUMNS = ("map", "label", "state")
 
@@ -69,7 +70,8 @@ class VaeganProtEvaluate(VaeganProtBase):
                       help="What each particle is known or thought to be: classes of this project, or a table.")
         form.addParam("inputClasses", params.PointerParam, pointerClass="SetOfClasses", allowsNull=True,
                       condition=f"labelsFrom == {FROM_CLASSES}", label="Classes",
-                      help="Another classification of the same particles. Particles in no class are left out.")
+                      help="Another classification of the same particles. Particles in no class are left out, and so "
+                           "are those that embed and cluster left unassigned; junk of classes 2D counts as junk.")
         form.addParam("labelsFile", params.FileParam, default="", condition=f"labelsFrom == {FROM_FILE}",
                       label="File of labels",
                       help="CSV with the columns id and label, such as truth.csv of a simulation. "
@@ -96,7 +98,7 @@ class VaeganProtEvaluate(VaeganProtBase):
         if os.path.exists(labels):
             os.remove(labels)
         if self.labelsFrom.get() == FROM_CLASSES and self.inputClasses.get() is not None:
-            rows = [(particle_id, item.getObjId()) for item in self.inputClasses.get()
+            rows = [(particle_id, label) for item in self.inputClasses.get() for label in label_of_class(item)
                     for particle_id in sorted(item.getIdSet())]
             result_files.write_csv(labels, ["id", "label"], rows)
         elif self.labelsFrom.get() == FROM_FILE:
@@ -288,6 +290,14 @@ class VaeganProtEvaluate(VaeganProtBase):
             truth_csv=LABELS_CSV if os.path.exists(self._getExtraPath(LABELS_CSV)) else "",
             maps=tuple(sorted(os.path.join(REFERENCES_DIR, name) for name in names)),
             symmetry=self._symmetry(), partial_labels=True, compute=self._getCompute())
+
+
+def label_of_class(item: Any) -> List[Any]:
+    """The label that a class gives its particles: its number, or junk; none of what was left in no cluster."""
+    if getattr(item, "_vaeganLabel", None) is not None and item._vaeganLabel.get() == UNASSIGNED:
+        return []
+    junk = getattr(item, "_vaeganJunk", None)
+    return [JUNK if junk is not None and junk.get() else item.getObjId()]
 
 
 def groups_of(run: Any) -> str:

@@ -1,4 +1,4 @@
-"""Viewers of runs whose files were deleted or cut: every button gives a picture or a message, and no traceback."""
+"""Viewers of runs whose files were deleted or cut, and forms that take them: a picture or a sentence, no traceback."""
 import os
 import shutil
 from pathlib import Path
@@ -10,11 +10,18 @@ from pyworkflow.viewer import MessageView
 from vaegan_scipion.protocols import (
     VaeganProtClasses2D,
     VaeganProtCluster,
+    VaeganProtConsensus,
     VaeganProtEvaluate,
+    VaeganProtFullres,
+    VaeganProtSelect,
     VaeganProtStates,
+    VaeganProtTrain2D,
     VaeganProtTrain3D,
     VaeganProtTraverse,
 )
+from vaegan_scipion.protocols.protocol_evaluate import NO_LABELS
+from vaegan_scipion.protocols.protocol_select import BY_RANGE
+from vaegan_scipion.protocols.protocol_train_2d import OF_CLASSES
 from vaegan_scipion.tests.phantom import ProjectTest
 from vaegan_scipion.viewers import (
     VaeganClasses2DViewer,
@@ -36,9 +43,9 @@ class TestBrokenResults(ProjectTest):
     def setUpClass(cls):
         super().setUpClass()
         particles = (cls.imported, "outputParticles")
-        states = cls.make(VaeganProtStates, boxPx=16, inputParticles=particles)
-        training = cls.make(VaeganProtTrain3D, inputStates=states)
-        clustering = cls.make(VaeganProtCluster, inputTraining=training, nNeighbors=5)
+        states = cls.states = cls.make(VaeganProtStates, boxPx=16, inputParticles=particles)
+        training = cls.training = cls.make(VaeganProtTrain3D, inputStates=states)
+        clustering = cls.clustering = cls.make(VaeganProtCluster, inputTraining=training, nNeighbors=5)
         cls.viewers = [
             (VaeganStatesViewer, states), (VaeganTrainViewer, training), (VaeganClusterViewer, clustering),
             (VaeganTraverseViewer, cls.make(VaeganProtTraverse, inputClusters=clustering)),
@@ -58,6 +65,32 @@ class TestBrokenResults(ProjectTest):
                     viewer._visualizeParam(name)
         return said.call_count + told.call_count
 
+    def forms(self):
+        """Forms that take the runs, each filled in so that it may be run."""
+        classes = self.viewers[-1][1]
+        return [self.filled(VaeganProtFullres, inputStates=self.states),
+                self.filled(VaeganProtTrain3D, inputStates=self.states),
+                self.filled(VaeganProtTrain2D, posesFrom=OF_CLASSES, inputClasses2D=classes),
+                self.filled(VaeganProtCluster, inputTraining=self.training, nNeighbors=5),
+                self.filled(VaeganProtTrain3D, continueFrom=self.training, inputStates=self.states),
+                self.filled(VaeganProtStates, boxPx=16, inputClusters=self.clustering,
+                            inputParticles=(self.imported, "outputParticles")),
+                self.filled(VaeganProtTraverse, inputClusters=self.clustering),
+                *[self.filled(VaeganProtSelect, inputClusters=run, **values)
+                  for run in (self.clustering, self.states, classes)
+                  for values in ({}, {"selectBy": BY_RANGE}, {"selectBy": BY_RANGE, "rangeColumn": "z_1"})],
+                self.filled(VaeganProtEvaluate, inputClusters=self.states, labelsFrom=NO_LABELS,
+                            inputReferences=(self.states, "outputVolumes")),
+                self.filled(VaeganProtConsensus, inputRuns=[self.states, self.clustering])]
+
+    def said_by_forms(self):
+        """Every form, and every run, says sentences."""
+        for form in [*self.forms(), *[run for _, run in self.viewers]]:
+            with self.subTest(form=type(form).__name__):
+                said = "\n".join(map(str, [*form.validate(), *form.warnings(), *form.summary(), *form.methods()]))
+                for bad in ("validation failed", "Traceback"):
+                    self.assertNotIn(bad, said)
+
     def damaged(self, damage):
         """Press all buttons of all viewers while the files of a run are damaged, one run at a time."""
         for viewer_class, protocol in self.viewers:
@@ -68,6 +101,7 @@ class TestBrokenResults(ProjectTest):
                     damage(path)
             try:
                 self.assertGreater(self.press_all(viewer_class, protocol), 0, viewer_class.__name__)
+                self.said_by_forms()
             finally:
                 shutil.rmtree(extra)
                 shutil.move(str(kept), str(extra))

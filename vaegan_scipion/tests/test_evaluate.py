@@ -13,6 +13,7 @@ from pyworkflow.protocol import MODE_RESUME
 
 from vaegan_scipion.convert.from_engine import Picture
 from vaegan_scipion.protocols import (
+    VaeganProtClasses2D,
     VaeganProtCluster,
     VaeganProtEvaluate,
     VaeganProtStates,
@@ -21,7 +22,7 @@ from vaegan_scipion.protocols import (
 )
 from vaegan_scipion.protocols.mask_field import write_volume
 from vaegan_scipion.protocols.protocol_evaluate import FROM_FILE, NO_LABELS
-from vaegan_scipion.tests.phantom import ENABLED_IDS, ProjectTest, import_phantom
+from vaegan_scipion.tests.phantom import ENABLED_IDS, ProjectTest, import_phantom, label_of
 from vaegan_scipion.viewers import VaeganEvaluateViewer, VaeganStatesViewer
 
 
@@ -45,11 +46,18 @@ class TestEvaluate(ProjectTest):
     def test_classes_of_the_project_as_labels(self):
         run = self.run_protocol(VaeganProtEvaluate, inputClusters=self.clustering,
                                 inputClasses=(self.clustering, "outputClasses"))
-        self.assertEqual(run.readEvaluation().labels.nmi, 1.0)
+        scores, n_unassigned = run.readEvaluation().labels, sum(label_of(i) < 0 for i in ENABLED_IDS)
+        self.assertEqual(scores.unlabelled, n_unassigned)  # being in no cluster is no label
+        self.assertAlmostEqual(scores.nmi, 1 - n_unassigned / len(ENABLED_IDS))
         self.assertFalse(run.hasAttribute("outputVolumes"))
-        self.assertIn("Answer: 3 clusters found, the labels have 4", run._summary()[0])
-        self.assertIn(f"against 4 labels, {len(ENABLED_IDS)} particles", run._summary()[1])
-        self.assertIn("1.00", run._methods()[0])
+        self.assertIn("Answer: 3 clusters found, the labels have 3", run._summary()[0])
+        self.assertIn(f"against 3 labels, {len(ENABLED_IDS) - n_unassigned} particles", run._summary()[1])
+        self.assertIn(f"{scores.nmi:.2f}", run._methods()[0])
+
+    def test_junk_of_classes_2d_is_junk_as_a_label(self):
+        classes = self.make(VaeganProtClasses2D, boxPx=16, inputParticles=(self.imported, "outputParticles"))
+        run = self.make(VaeganProtEvaluate, inputClusters=self.clustering, inputClasses=(classes, "outputClasses"))
+        self.assertEqual(run.readEvaluation().labels.states, ["1", "2", "junk"])
 
     def test_classes_of_other_particles_are_refused(self):
         other = import_phantom(self.proj, defocus_offset_ang=5000.0)
@@ -140,7 +148,7 @@ class TestEvaluate(ProjectTest):
         axes, = figures["showCounts"].axes
         self.assertEqual([tick.get_text() for tick in axes.get_yticklabels()], ["state 1", "state 2", "set aside"])
         answer = figures["showAnswer"].texts[0].get_text().replace("\n", " ")
-        for words in ("2 states found, the labels have 4", "state 2", "of Nyquist"):
+        for words in ("2 states found, the labels have 3", "state 2", "of Nyquist"):
             self.assertIn(words, answer)
         self.assertEqual([axes.get_ylabel() for axes in figures["showMaps"].axes][::3],
                          ["state 1", "state 1", "state 2", "state 2"])  # each above its reference, which is itself

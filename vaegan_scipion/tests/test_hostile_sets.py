@@ -149,3 +149,33 @@ class TestHostileSets(ProjectTest):
         particles = import_set(self.proj, of_set=lambda particles: particles.setStreamState(Set.STREAM_OPEN))
         self.check(particles, "", but=())
         self.assertIn("The input set is still growing", "\n".join(self.forms(particles)[3].warnings()))
+
+
+class TestFlexibleSets(ProjectTest):
+    """The particles of embed and cluster, with latent vectors, as input of everything else."""
+
+    def test_every_search_takes_them(self):
+        particles = (self.imported, "outputParticles")
+        clustering = self.make(VaeganProtCluster, nNeighbors=5, inputTraining=self.make(
+            VaeganProtTrain3D, boxPx=16, inputParticles=particles))
+        flexible = (clustering, "outputParticles")
+        states = self.make(VaeganProtStates, boxPx=16, inputParticles=flexible)
+        runs = [states, self.make(VaeganProtClasses2D, boxPx=16, inputParticles=flexible),
+                self.make(VaeganProtFullres, inputStates=states),
+                self.make(VaeganProtSelect, inputClusters=states, clusterNumbers="1-2"),
+                self.make(VaeganProtTrain3D, inputStates=states)]
+        for run in runs:
+            again = self.proj.getProtocol(run.getObjId(), fromRuns=False)
+            for name, output in again.iterOutputAttributes():
+                with self.subTest(run=type(run).__name__, output=name):
+                    self.assertGreater(output.getSize(), 0)
+                    for item in output:  # every row can be read again
+                        self.assertIsNotNone(item.getObjId())
+                    self.assertEqual(str(output.getName()), f"{run.strId()}.{name}")
+        moved = states.outputMotionParticles.getFirstItem()
+        self.assertEqual(len(moved._zFlex), 1)  # the place along the motion, no latent vector
+        self.assertTrue(runs[3].outputParticles.hasAlignmentProj())
+        kept = runs[3].outputParticles
+        before = {item.getObjId(): list(item._zFlex) for item in clustering.outputParticles}
+        self.assertEqual({item.getObjId(): list(item._zFlex) for item in kept},
+                         {i: before[i] for i in kept.getIdSet()})

@@ -42,6 +42,14 @@ class OddBox:
     """As much of a set as the warnings look at."""
 
     @staticmethod
+    def getSize():
+        return 3
+
+    @staticmethod
+    def isStreamOpen():
+        return False
+
+    @staticmethod
     def getUniqueValues(_name, where):
         return [1, 2, 3]
 
@@ -350,12 +358,12 @@ class TestProtocols(ProjectTest):
         self.assertIn("phase-flipped, but not both", validate_same_kind(other, ours)[0])
 
     def test_missing_environment_is_refused_with_its_cure(self):
+        with environment(VAEGAN_ENV_ACTIVATION=". '/my env/bin/activate"):
+            self.assertIn("which no shell can read (No closing quotation)", Plugin.validateInstallation()[0])
         with environment(**{VAEGAN_ENV_ACTIVATION: ". /nowhere/bin/activate"}):
             self.assertIn("installb vaegan", Plugin.validateInstallation()[0])
         with environment(**{VAEGAN_ENV_ACTIVATION: "source /nowhere/bin/activate"}):
             self.assertIn("'. /nowhere/bin/activate'", Plugin.validateInstallation()[0])
-        with environment(VAEGAN_ENV_ACTIVATION=". '/my env/bin/activate"):
-            self.assertIn("which no shell can read (No closing quotation)", Plugin.validateInstallation()[0])
             for protocol_class in (VaeganProtTrain3D, VaeganProtCluster):  # the form shows it
                 self.assertIn("'. /nowhere/bin/activate'", "\n".join(self.newProtocol(protocol_class).validate()))
             self.assertEqual(VaeganProtSelect.validateInstallation(), [])
