@@ -177,3 +177,12 @@ def test_what_a_particle_can_be_is_left(kind):
     images = image[None].astype(np.float32)
     mended, n_hot = image_preparation.without_hot_pixels(images)
     assert mended is images and n_hot.tolist() == [0]
+
+
+@pytest.mark.parametrize("mean", [0.0, 1e5, 3e5])
+def test_a_hot_pixel_is_found_on_any_background(mean):
+    """30 standard deviations above the noise; the squares of a large mean leave no digits of it in float32."""
+    images = (mean + 10 * np.random.default_rng(0).standard_normal((40, 64, 64))).astype(np.float32)
+    images[:, 20, 20] += 300
+    mended, n_hot = image_preparation.without_hot_pixels(images)
+    assert n_hot.tolist() == [1] * 40 and np.abs(mended[:, 20, 20] - mean).max() < 60

@@ -1,4 +1,5 @@
 """The counterpart of a particle is the projection it was made from."""
+import re
 from types import SimpleNamespace
 
 import mrcfile
@@ -55,12 +56,15 @@ def one_particle(tmp_path, monkeypatch, fake_model):
     return CounterpartRun(run_dir=str(tmp_path / "run"), embedding_dir=str(tmp_path / "emb"), particle_id=70), image
 
 
-def test_pose_and_shift_are_found(tmp_path, one_particle):
+def test_pose_and_shift_are_found(tmp_path, one_particle, capsys):
     run, image = one_particle
     found = counterpart.run_counterpart(run, tmp_path / "out")
     assert found == read_record(CounterpartNumbers, tmp_path / "out" / result_files.COUNTERPART_JSON, "counterpart")
     assert found.shift_px == list(SHIFT_PX)
     assert found.correlation > 0.95
+    x, y = SHIFT_PX
+    said = capsys.readouterr().out
+    assert re.search(rf"particle 70: correlation 0\.9\d+ .* shift {x:g}, {y:g} px, rot .* degrees", said)
     angles = [torch.tensor([getattr(found, name)]) for name in ("rot_deg", "tilt_deg", "psi_deg")]
     true = [torch.tensor([angle]) for angle in TRUE_DEG]
     # 2,000 orientations stand about 18 degrees apart

@@ -70,9 +70,9 @@ def without_hot_pixels(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     n_hot = np.zeros(len(images), np.int64)
     flat = images.reshape(len(images), -1)
     with np.errstate(over="ignore", invalid="ignore"):  # values near the limits of float32: looked at closely
-        mean = flat.mean(axis=1)
-        reach = np.maximum(flat.max(axis=1) - mean, mean - flat.min(axis=1))
-        variance = np.einsum("ij,ij->i", flat, flat) / flat.shape[1] - mean * mean
+        about = flat - flat.mean(axis=1, keepdims=True)  # squares of a large mean would leave no digits of a variance
+        reach = np.maximum(about.max(axis=1), -about.min(axis=1))
+        variance = np.einsum("ij,ij->i", about, about) / flat.shape[1]
         suspects = np.flatnonzero(~(reach * reach <= HOT_SUSPECT ** 2 * variance) | ~np.isfinite(variance))
     for row in suspects:
         y, x, value = _hot_pixels(images[row].astype(np.float64))

@@ -130,8 +130,17 @@ def run_counterpart(run: CounterpartRun, out_dir: Path) -> CounterpartNumbers:
         correlation_in_circle(image, match.modulated, data.particle_radius_frac * box_px), *angles)
     write_record(out_dir / result_files.COUNTERPART_JSON, numbers)
     update_status(out_dir, state="finished", command=run.command, error=None)
-    print(numbers, flush=True)
+    print(numbers_text(numbers), flush=True)
     return numbers
+
+
+def numbers_text(numbers: CounterpartNumbers) -> str:
+    """The same for people."""
+    x, y = numbers.shift_px
+    turned = ("" if numbers.rot_deg is None else
+              f", rot {numbers.rot_deg:.1f}, tilt {numbers.tilt_deg:.1f}, psi {numbers.psi_deg:.1f} degrees")
+    return (f"particle {numbers.particle_id}: correlation {numbers.correlation:.3f} with the image made of it, shift "
+            f"{x:g}, {y:g} px{turned}")
 
 
 def particle_of(run: CounterpartRun, trained: Any) -> tuple[Tensor, Tensor]:
