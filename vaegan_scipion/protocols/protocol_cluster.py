@@ -48,7 +48,7 @@ from .protocol_base import (
     validate_particles,
     warn_particles,
 )
-from .protocol_train import IMAGES
+from .protocol_train import IMAGES, citations_of_training
 from .same_kind import validate_poses, validate_same_kind
 
 METHODS = list(field_of(ClusterRun, "method").choices)
@@ -59,6 +59,7 @@ N_PARTICLES_FEW = 500
 FOR_ALL = ("method", "n_neighbors", "min_dist", "stability_repeats")
 FOR_DENSITY = ("min_samples", "min_cluster_size", "min_cluster_frac", "join_valley")
 FOR_FIXED_NUMBER = ("n_clusters",)
+DENSITY_CITED = " [Campello2013] [McInnes2017]"
 DENSITY = f"method == {METHODS.index('hdbscan')}"
 
 
@@ -155,8 +156,7 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
     def createOutputStep(self, *digests: str) -> None:
         pointer, training = self.getParticlesPointer(), self.inputTraining.get()
         particles, rate = pointer.get(), training.getTrainingPixelSize()
-        clusters = read_clusters(self.getClustersDir())
-        latents = read_latents(self._getExtraPath(EMBEDDING_DIR))
+        clusters, latents = read_clusters(self.getClustersDir()), read_latents(self._getExtraPath(EMBEDDING_DIR))
         enabled = enabled_ids(particles)
         check_ids(enabled, clusters.particle_id, result_files.CLUSTERS_CSV)
         check_ids(enabled, latents.particle_id, result_files.LATENTS_NPZ)
@@ -284,16 +284,16 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         if not self.hasAttribute("outputClasses"):
             return []
         rows, method = self.readClusterRows(), METHODS[self.method.get()]
-        n_clusters = sum(row.label != UNASSIGNED for row in rows)
-        unassigned = sum(row.n_particles for row in rows if row.label == UNASSIGNED)
-        citation = " [Campello2013, McInnes2017]" if method == "hdbscan" else ""
-        return [f"{sum(row.n_particles for row in rows)} particles were embedded by the encoder of a VAE-GAN "
-                f"[Larsen2016], projected with UMAP [McInnes2018] ({self.nNeighbors.get()} neighbours, minimal "
-                f"distance {self.minDist.get():g}, seed {self.seed.get()}) and clustered with {method}{citation} into "
-                f"{n_clusters} clusters; {unassigned} particles belong to none."]
+        unassigned = [row.n_particles for row in rows if row.label == UNASSIGNED]
+        by, network = method + DENSITY_CITED * (method == "hdbscan"), self.inputTraining.get().getNetworkText()
+        return [f"{sum(row.n_particles for row in rows)} particles were embedded by the encoder of {network}, "
+                f"projected with UMAP [McInnes2018] ({self.nNeighbors.get()} neighbours, minimal distance "
+                f"{self.minDist.get():g}, seed {self.seed.get()}) and clustered with {by} into "
+                f"{len(rows) - len(unassigned)} clusters; {sum(unassigned)} particles belong to none."]
 
     def _citations(self) -> List[str]:
-        return ["Larsen2016", "McInnes2018", "Campello2013", "McInnes2017"]
+        by_density = ["Campello2013", "McInnes2017"] * (METHODS[self.method.get()] == "hdbscan")
+        return [*citations_of_training(self.inputTraining.get()), "McInnes2018", *by_density]
 
     # --------------------------- UTILS functions ---------------------------
     def getPossibleOutputs(self) -> Type[Enum]:
@@ -316,8 +316,8 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         if not training.usesAlignment() or particles is None:
             return {}
         scale = particles.getSamplingRate() / sampling_rate_ang
-        return {item.getObjId(): Placing(0, partial(
-            set_alignment, matrix=scaled_shifts(item.getTransform().getMatrix(), scale))) for item in particles}
+        return {item.getObjId(): Placing(0, partial(set_alignment, matrix=scaled_shifts(
+            item.getTransform().getMatrix(), scale))) for item in particles if item.hasTransform()}
 
     def getParticlesPointer(self) -> Any:
         """Pointer to the particles that are clustered."""

@@ -29,6 +29,7 @@ from .mask_field import write_volume
 from .protocol_base import VaeganProtBase, file_digest, set_digest
 from .protocol_classes_2d import VaeganProtClasses2D
 from .protocol_states import VaeganProtStates
+from .protocol_train import citations_of_training
 
 GROUPED = "VaeganProtCluster,VaeganProtStates,VaeganProtClasses2D"  # runs that part particles into groups
 NO_LABELS, FROM_CLASSES, FROM_FILE = 0, 1, 2
@@ -309,7 +310,9 @@ def groups_of(run: Any) -> str:
 
 def citations_of(run: Any) -> List[str]:
     """Who made the way in which the groups of a run were found; nobody without a run."""
-    return [] if run is None else ["Larsen2016"] if groups_of(run) == "clusters" else ["Scheres2012"]
+    if run is None:
+        return []
+    return citations_of_training(run.inputTraining.get()) if groups_of(run) == "clusters" else ["Scheres2012"]
 
 
 def validate_labels(path: str) -> List[str]:

@@ -277,8 +277,8 @@ class VaeganProtSelect(VaeganSaying, EMProtocol, ProtFlexBase):
     def _kind(self) -> Tuple[str, str]:
         """What a group of the input is called, and what the groups are."""
         run = self.inputClusters.get()
-        return next((words for kind, words in KINDS.items() if isinstance(run, kind)),
-                    ("cluster", "the clusters of a VAE-GAN's latent space"))
+        known = next((words for kind, words in KINDS.items() if isinstance(run, kind)), None)
+        return known or ("cluster", f"the clusters of the latent space of {run.inputTraining.get().getNetworkText()}")
 
     def _takenText(self, with_share: bool) -> str:
         """How many particles were taken, and of how many where those are still there."""

@@ -40,6 +40,7 @@ from .protocol_base import (
 POSED_PRESET = "posed"  # of the trainings with poses
 IMAGE_SETTINGS = ("crop_frac", "invert_contrast", "ignore_ctf")
 IMAGES = "thousand images"  # unit of a training's length
+NETWORKS = {True: "VAE-GAN [Larsen2016]", False: "variational autoencoder [KingmaWelling2014]"}  # with a critic or not
 POSES_SEEN = "poses_seen.txt"  # digest of the poses' table that the training was begun with
 SECTIONS = {"data": DataConfig, "model": ModelConfig, "training": TrainingConfig}
 N_PARTICLES_MIN = 16
@@ -223,8 +224,8 @@ class VaeganProtTrain(VaeganProtBase):
         parts = (f"{run.model.n_categories} components" if run.model.n_categories
                  else "one structure" if run.model.homogeneous
                  else f"a latent vector of {run.model.n_normal} numbers")
-        critic = run.training.adversarial_weight > 0 if run.data.posed else True
-        what = f"{kind} VAE-GAN [Larsen2016]" if critic else f"{kind} variational autoencoder [KingmaWelling2014]"
+        critic = has_critic(run)
+        what = f"{kind} {NETWORKS[critic]}"
         loss = f"loss {run.training.loss}, " if critic else ""
         return [f"A {what} with {parts} (preset {run.preset}, {loss}batch "
                 f"{run.training.batch_size}, seed {status.seed}) was trained {source} on "
@@ -232,6 +233,15 @@ class VaeganProtTrain(VaeganProtBase):
                 f"{status.images_seen / 1000:.0f} thousand images."]
 
     # --------------------------- UTILS functions ---------------------------
+    def getNetworkText(self) -> str:
+        """What was trained, for a methods section: "a VAE-GAN" with its citation."""
+        return f"a {NETWORKS[self.hasCritic()]}"
+
+    def hasCritic(self) -> bool:
+        """Whether a critic was trained too: a VAE-GAN, and not a variational autoencoder alone."""
+        path = os.path.join(self.getRunDir(), result_files.RUN_JSON)
+        return has_critic(run_json.read_run(path) if os.path.exists(path) else self._getSettings())
+
     @classmethod
     def _presets(cls) -> List[str]:
         return [name for name, preset in presets.PRESETS[cls.COMMAND].items() if not preset.poses]
@@ -361,6 +371,16 @@ class VaeganProtTrain(VaeganProtBase):
         """Where a component's map or image is."""
         path = str(result_file(self.getRunDir(), component.file))
         return Picture(0 if self.isVolumetric() else component.index + 1, path)
+
+
+def has_critic(run: Any) -> bool:
+    """Whether a training has a critic; without poses each has."""
+    return run.training.adversarial_weight > 0 if run.data.posed else True
+
+
+def citations_of_training(training: Any) -> List[str]:
+    """Who made the networks of a training; of a VAE-GAN without one."""
+    return ["Larsen2016"] if training is None or training.hasCritic() else ["KingmaWelling2014"]
 
 
 def time_text(seconds: float) -> str:

@@ -16,6 +16,7 @@ from ..engine.vaegan_engine.contract.status import Status, made_by_others, read_
 from ..engine_run import has_result, result_file
 from .form_settings import add_setting, problems_of, values_of
 from .protocol_base import VaeganProtBase
+from .protocol_train import citations_of_training
 
 SETTINGS = ("n_components", "n_points", "low_percentile", "high_percentile")
 
@@ -111,7 +112,8 @@ class VaeganProtTraverse(VaeganProtBase):
                 f"{self.highPercentile.get():g}."]
 
     def _citations(self) -> List[str]:
-        return ["Larsen2016"]
+        clustering = self.inputClusters.get()
+        return citations_of_training(None if clustering is None else clustering.inputTraining.get())
 
     # --------------------------- UTILS functions ---------------------------
     def readPoints(self) -> List[TraversalPoint]:

@@ -1,5 +1,7 @@
 """A 3D training with poses: of states, or of the particles' own alignment; and what comes after it."""
 import os
+import sqlite3
+from contextlib import closing
 
 import numpy as np
 from emtable import Table
@@ -148,6 +150,33 @@ class TestPosed(ProjectTest):
                 self.assertGreater(np.abs(expected[:3, 3]).max(), 0.5)
                 expected[:3, 3] *= 2
                 np.testing.assert_allclose(item.getTransform().getMatrix(), expected, atol=1e-6)
+
+    def test_a_disabled_particle_without_an_alignment_is_no_hindrance(self):
+        aligned = import_phantom(self.proj, poses=True)
+        with closing(sqlite3.connect(aligned.outputParticles.getFileName())) as table:
+            column = dict(table.execute("SELECT label_property, column_name FROM Classes"))["_transform._matrix"]
+            table.execute(f"UPDATE Objects SET {column} = NULL WHERE enabled = 0")
+            table.commit()
+        aligned.outputParticles.close()
+        clustering = self.make(VaeganProtCluster, nNeighbors=5, inputTraining=self.make(
+            VaeganProtTrain3D, posesFrom=OF_PARTICLES, boxPx=16, inputParticles=(aligned, "outputParticles")))
+        chosen = self.make(VaeganProtSelect, inputClusters=clustering, clusterNumbers="2").outputParticles
+        self.assertEqual(chosen.getIdSet(), {i for i in ENABLED_IDS if label_of(i) == 1})
+        self.assertTrue(chosen.hasAlignmentProj())
+
+    def test_networks_without_a_critic_are_no_vae_gan(self):
+        """Not in the methods of what follows a training at poses, nor in its citations."""
+        posed = self.make(VaeganProtCluster, inputTraining=self.make(VaeganProtTrain3D, inputStates=self.states),
+                          nNeighbors=5)
+        selected = self.make(VaeganProtSelect, inputClusters=posed, clusterNumbers="1")
+        for run in (posed, selected):
+            self.assertIn("a variational autoencoder [KingmaWelling2014]", run._methods()[0])
+            self.assertNotIn("VAE-GAN", run._methods()[0])
+            self.assertEqual(run._citations()[0], "KingmaWelling2014")
+        plain = self.make(VaeganProtCluster, method=1, nNeighbors=5, inputTraining=self.make(
+            VaeganProtTrain3D, boxPx=16, inputParticles=(self.imported, "outputParticles")))
+        self.assertIn("a VAE-GAN [Larsen2016]", plain._methods()[0])
+        self.assertEqual(plain._citations(), ["Larsen2016", "McInnes2018"])  # k-means is no HDBSCAN
 
     def test_what_the_form_refuses(self):
         def text(**values):
