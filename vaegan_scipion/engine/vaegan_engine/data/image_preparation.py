@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from ..contract.boxes import cropped_box_px
+from ..contract.boxes import STEP_PX, cropped_box_px
 from ..contract.errors import DataError
 
 LANCZOS_LOBES = 5
@@ -43,7 +43,8 @@ def check_geometry(source: str, source_box_px: int, box_px: int, crop_frac: floa
     if box_px > cropped:
         raise DataError(f"{source}: box_px is {box_px}, the images have {source_box_px} pixels, {cropped} "
                         f"after crop_frac {crop_frac:g}; the box cannot be larger.",
-                        f"Use box_px {cropped - cropped % 2} or less, or a larger crop_frac.")
+                        f"Use box_px {cropped // STEP_PX * STEP_PX or cropped - cropped % 2} or less, or a larger "
+                        "crop_frac.")
 
 
 def crop_center(images: np.ndarray, box_px: int) -> np.ndarray:

@@ -1,6 +1,8 @@
 """The circle that holds the particle, from its diameter."""
 from __future__ import annotations
 
+import math
+
 from ..contract.boxes import cropped_box_px
 from ..contract.errors import ConfigError
 from ..contract.setting import field_of, number_text
@@ -15,7 +17,8 @@ def radius_frac(data: DataConfig, diameter_ang: float) -> float:
     frac = diameter_ang / (2 * kept_ang)
     assert about.low is not None and about.high is not None
     if not about.low <= frac <= about.high:
-        low, high = (number_text(round(2 * limit * kept_ang, 1)) for limit in (about.low, about.high))
+        low = number_text(math.ceil(20 * about.low * kept_ang) / 10)  # rounded inwards, so that they are taken
+        high = number_text(math.floor(20 * about.high * kept_ang) / 10)
         part = "less" if frac < about.low else "more"
         raise ConfigError(f"particle_diameter_ang is {diameter_ang:g}; the kept part of the box is "
                           f"{kept_ang:.1f} A wide.", f"Use {low} to {high} A, or keep {part} of the box (crop_frac).")
