@@ -97,6 +97,8 @@ def test_training_again_in_a_used_folder_leaves_its_own_checkpoints(particles, t
     assert final_state(tmp_path)["images_seen"] == 32
     names = sorted(path.name for path in (tmp_path / result_files.CHECKPOINTS).iterdir())
     assert names == ["ckpt_0000000016.pt", "ckpt_0000000032.pt"]
+    previews = [path.stem for path in (tmp_path / result_files.PREVIEWS).iterdir()]
+    assert previews and max(int(name.removeprefix("tick_")) for name in previews) <= 32
     train.run_train(tiny(particles, training={"total_kimg": 0.016, "continue_from": str(tmp_path)}), tmp_path)
     assert final_state(tmp_path)["images_seen"] == 48  # with the encoder's 32
 

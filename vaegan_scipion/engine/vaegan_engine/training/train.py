@@ -216,8 +216,8 @@ def start(trainer: Trainer | PosedTrainer, batches: Batches | RowBatches, cache:
             assert isinstance(batches, Batches)
             start_from_scratch(trainer, batches, cache)
         if is_first():
-            for name in (result_files.LOG_JSONL, result_files.STATUS_JSON):
-                (out_dir / name).unlink(missing_ok=True)
+            result_files.forget(out_dir, result_files.LOG_JSONL, result_files.STATUS_JSON, result_files.COMPONENTS_JSON,
+                                f"{result_files.PREVIEWS}/tick_*.png", f"{result_files.MAPS}/component_[0-9]*.mrc")
             checkpoints.clear(out_dir)
     if isinstance(trainer, PosedTrainer):
         trainer.refresh()
