@@ -165,8 +165,24 @@ def test_missing_map_is_named(tmp_path):
 
 
 def test_maps_of_the_tasks_exist(shared_data):
-    missing = [path for task in TASKS.values() for path in task.maps if not (shared_data / path).exists()]
+    missing = [path for task in TASKS.values() for path in (*task.maps, *task.junk_maps)
+               if not (shared_data / path).exists()]
     assert not missing
+
+
+@pytest.mark.parametrize("name", ["dirty-30S", "junk-other"])
+def test_tasks_that_nothing_was_set_on_share_no_molecule_with_their_junk(name):
+    def molecules(paths):
+        return {path.split("/")[0] for path in paths}
+    task = TASKS[name]
+    assert molecules(task.maps) == {"r30S_4ADV"} and len(set(task.maps)) == task.states
+    assert task.junk_frac and not molecules(task.maps) & molecules(task.junk_maps)
+
+
+def test_all_nuisances_at_once_are_the_same_for_every_molecule():
+    dirty = [replace(task, maps=(), junk_maps=(), states=0) for name, task in TASKS.items()
+             if name.startswith("dirty-")]
+    assert len(dirty) == 3 and len(set(dirty)) == 1
 
 
 def test_unequal_is_70_25_5():

@@ -48,7 +48,8 @@ class Task:
 _DIRTY = Task((), 2000, 4, snr=0.3, junk_frac=0.2, view_concentration=2.0, contrast_spread=0.25, noise_ratio=3.0,
               ctf_table="real_ctf/empiar10049_ctf.npz", max_shift_frac=0.1, crowding=0.15,
               micrograph_noise_spread=0.3)  # everything that real data have at once
-_OTHERS = ("groel_1MNF/maps/full14.mrc", "r30S_4ADV/maps/full.mrc")
+_GROEL = tuple(f"groel_1MNF/maps/{name}.mrc" for name in ("full14", "ring7"))
+_OTHERS = (_GROEL[0], "r30S_4ADV/maps/full.mrc")
 _PLANE = Task(_RIBO3, 2250, 3, snr=0.2, junk_frac=0.25, contrast_spread=0.2, noise_ratio=2.0, in_plane=True)
 
 TASKS = {
@@ -70,6 +71,10 @@ TASKS = {
     "unequal": Task((_RIBO3[0],) * 14 + (_RIBO3[1],) * 5 + (_RIBO3[2],), 450, 3),  # 70, 25 and 5 %
     "dirty-ribo4": replace(_DIRTY, maps=_RIBOSOME, junk_maps=(*_OTHERS, _EXOSOME[1])),
     "dirty-exosome": replace(_DIRTY, maps=_EXOSOME, junk_maps=(*_OTHERS, _RIBOSOME[3])),
+    # No constant was set on these two: they are measured, never tuned on. Of what is at hand, GroEL alone (its rings
+    # turn into themselves, so that poses cannot be scored) and atomic models (not maps yet) are in no such task.
+    "dirty-30S": replace(_DIRTY, maps=_THIRTY, states=3, junk_maps=(_GROEL[0], _EXOSOME[1], _RIBOSOME[3])),
+    "junk-other": Task(_THIRTY, 3000, 3, junk_frac=0.25, junk_maps=(*_GROEL, _EXOSOME[3])),
     "ribo3-hard": Task(_RIBO3, 6667, 3, snr=0.032, box_px=64, crop_frac=1.0),
     "flipped": Task(_RIBO3, 3000, 3, phase_flipped=True),
     "twohands": Task(_THIRTY, 3000, 3),  # their common body fits itself in the other hand too
