@@ -51,6 +51,19 @@ def test_states_are_found_at_poses_that_are_a_little_wrong():
         assert int(np.argmax(others)) == true
 
 
+def test_copies_of_images_are_no_evidence_of_their_own():
+    """Every image three times: the same numbers as of one each, and every copy with the label of the first."""
+    images, _, rotations, shifts_px = simulated(nested(2), 100, 1.3)
+    rows = np.tile(np.arange(200), 3)
+    at = torch.from_numpy(rows)
+    _, _, once = shown(images, rotations, shifts_px)
+    problem = replace(problem_of(images.part(rows), 20, tuning=QUICK), twin_id=rows)
+    thrice = find_landscape(problem, State(np.arange(600), rotations[at], shifts_px[at], torch.zeros(24, 24, 24)),
+                            MAX_SHELL)
+    assert (thrice.bic, thrice.pairs, thrice.by_view) == (once.bic, once.pairs, once.by_view)
+    np.testing.assert_array_equal(thrice.label, once.label[rows])
+
+
 def test_one_state_is_one():
     images, _, rotations, shifts_px = simulated([blobs(7)], 900, 2.0)
     assert shown(images, rotations, shifts_px)[2].n_states == 1

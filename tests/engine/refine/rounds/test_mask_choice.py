@@ -50,6 +50,17 @@ def test_misfit_is_half_the_degrees_of_freedom():
     assert row.misfit == pytest.approx(0.5 * float(make_band(24, 6.0, CPU).weight.sum()), rel=0.02)
 
 
+def test_copies_of_images_count_once():
+    """Every image three times is what it is once: no more images, and none that both halves of a state have."""
+    data, state = particles(24, 0.24, n=80)
+    masks = mask_choice.candidate_masks(24, 0.30, CPU)
+    once = mask_choice.rate_masks(problem_of(data, particle_radius_frac=0.30), [state], masks, 6.0)
+    rows = np.tile(np.arange(80), 3)
+    thrice = State(np.arange(240), state.rotations[rows], state.shifts_px[rows], state.map)
+    problem = replace(problem_of(data.part(rows), particle_radius_frac=0.30), twin_id=rows)
+    assert mask_choice.rate_masks(problem, [thrice], masks, 6.0) == once
+
+
 def test_states_count_by_their_images(monkeypatch):
     """200 images of one state that the wide mask suits, 100 of one that the tight one suits: the sum decides."""
     data, state = particles(24, 0.0, n=300)

@@ -5,7 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from known_assignment import RADIUS, assignment
+from refine_particles import blobs, problem_of, simulated
 from vaegan_engine.physics.rotations import random_rotations
+from vaegan_engine.refine.rounds.join_states import separate_pairs
 from vaegan_engine.refine.rounds.separation import is_separate, separation
 from vaegan_engine.stats.density_valley import valley_ratio
 
@@ -40,3 +43,19 @@ def test_one_normal_distribution_has_no_valley():
     rng = np.random.default_rng(0)
     one = rng.standard_normal((4000, 1))
     assert valley_ratio(one[one[:, 0] < 0][:, None].reshape(-1, 1), one[one[:, 0] >= 0].reshape(-1, 1)) > 0.6
+
+
+def test_copies_of_images_add_nothing_to_what_tells_states_apart():
+    """60 images, each four times: as many particles, and about as much evidence, as of one each."""
+    data, label, rotations, shifts = simulated([blobs(0), blobs(1)], 30, 3.0)
+    rows = np.tile(np.arange(60), 4)
+
+    def pair_of(rows, twin_id):
+        at = torch.from_numpy(rows)
+        found = assignment(data.part(rows), label[rows], rotations[at], shifts[at], 2)
+        problem = replace(problem_of(data.part(rows)), twin_id=twin_id)
+        return separate_pairs(problem, found, RADIUS, torch.Generator().manual_seed(0))[0]
+
+    once, often = pair_of(np.arange(60), None), pair_of(rows, rows)
+    assert often.n_particles == once.n_particles == 60
+    assert once.valley_evidence > 1 and often.valley_evidence < 2 * once.valley_evidence

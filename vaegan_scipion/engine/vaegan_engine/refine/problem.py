@@ -88,6 +88,15 @@ class Problem:
         _, first, group = np.unique(self.image_id, return_index=True, return_inverse=True)
         return np.asarray(first[group])
 
+    def distinct(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Places in ``rows`` (m,) that hold an image for the first time ``(k,)``, and of every row its place in these.
+
+        Copies of an image are one piece of evidence.
+        """
+        _, first, group = np.unique(self.image_id[rows], return_index=True, return_inverse=True)
+        order = np.argsort(first)
+        return first[order], np.argsort(order)[group]
+
     def pose_grid(self, radius: float) -> PoseGrid:
         """The poses that a search within ``radius`` shells tries."""
         return PoseGrid(radius, self.tuning.search.n_rotations, self.max_shift_px)

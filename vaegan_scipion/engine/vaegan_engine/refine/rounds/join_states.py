@@ -74,6 +74,7 @@ def separate_pairs(problem: Problem, assignment: Assignment, max_shell: float, r
     for a in range(n_states):
         for b in range(a + 1, n_states):
             rows = np.union1d(assignment.members(a), assignment.members(b))
+            rows = rows[problem.distinct(rows)[0]]  # a copy is no evidence of its own
             odds = torch.from_numpy(costs[:, rows, a] - costs[:, rows, b])
             unseen = torch.where(torch.from_numpy(half[rows]) == 1, odds[1], odds[0])
             strength = images.strength(rows)

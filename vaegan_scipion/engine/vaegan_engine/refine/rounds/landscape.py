@@ -162,7 +162,16 @@ def apart_from_views(points: UncertainPoints, rotations: Tensor, rounds: int) ->
 
 
 def find_landscape(problem: Problem, state: State, max_shell: float) -> Landscape:
-    """Principal maps of a state's images at its poses, groups in them, and which of these are states."""
+    """Principal maps of a state's images at its poses, groups in them, and which of these are states.
+
+    Rows of one image count once, by the first of them; the others have its label.
+    """
+    distinct, place = problem.distinct(state.rows)
+    if len(distinct) < len(place):
+        one_each = np.zeros(len(place), bool)
+        one_each[distinct] = True
+        found = find_landscape(problem, state.part(one_each), max_shell)
+        return replace(found, label=found.label[place])
     tuning = problem.tuning.landscape
     images = WorkingImages(problem, state, max_shell)
     maps = images.principal_maps(tuning.n_components, tuning.map_rounds)

@@ -34,11 +34,15 @@ def candidate_masks(box_px: int, particle_radius_frac: float, device: torch.devi
 
 
 def unseen_misfits(problem: Problem, state: State, masks: list[Tensor], max_shell: float) -> np.ndarray:
-    """``least_squares.misfits`` per mask, summed over a state's images, each by the map of the half it is not in."""
+    """``least_squares.misfits`` per mask, summed over some images of a state, each by the map of the half it is not in.
+
+    Of rows of one image the first stands for all: a copy in the other half would be no unseen image.
+    """
     images, spread = problem.images, problem.images.contrast_spread
     band = make_band(problem.box_px, max_shell, problem.device)
     flat, whole = torch.ones_like(band.weight), MapConstraint(torch.ones_like(masks[0]), problem.constraint.group)
-    at = spread_rows(len(state.rows), problem.tuning.mask.max_images)
+    distinct, _ = problem.distinct(state.rows)
+    at = distinct[spread_rows(len(distinct), problem.tuning.mask.max_images)]
     halves = [PosedImages(Coefficients(images, state.rows[own], band), state.rotations[own], state.shifts_px[own])
               for own in (at[::2], at[1::2])]
     maps = [reconstruction(half, flat, whole) for half in halves]
@@ -75,6 +79,6 @@ def radii_ang(problem: Problem) -> list[float]:
 
 def mean_misfits(problem: Problem, states: list[State], masks: list[Tensor], max_shell: float) -> np.ndarray:
     """``unseen_misfits`` per mask and image."""
-    n = sum(min(len(state.rows), problem.tuning.mask.max_images) for state in states)
+    n = sum(min(len(problem.distinct(state.rows)[0]), problem.tuning.mask.max_images) for state in states)
     total: np.ndarray = np.sum([unseen_misfits(problem, state, masks, max_shell) for state in states], 0)
     return total / n
