@@ -186,3 +186,30 @@ def test_a_hot_pixel_is_found_on_any_background(mean):
     images[:, 20, 20] += 300
     mended, n_hot = image_preparation.without_hot_pixels(images)
     assert n_hot.tolist() == [1] * 40 and np.abs(mended[:, 20, 20] - mean).max() < 60
+
+
+@pytest.mark.parametrize("d", [48, 49])
+def test_a_gradient_is_the_plane_of_the_background(d):
+    """Noise and a particle on a plane: what is left is the image without it, to the error of the noise's slopes."""
+    rng, mask = np.random.default_rng(0), image_preparation.background_mask(d, 0.45 * d)
+    y, x = np.indices((d, d)) - d // 2
+    clean = (rng.standard_normal((40, d, d)) + 3.0 * (np.hypot(x, y) < 0.3 * d)).astype(np.float32)
+    images = clean + (0.1 * x - 0.05 * y + 2.0).astype(np.float32)
+    assert image_preparation.has_gradient(images, mask).all()
+    made = image_preparation.without_gradient(images, mask)
+    fitted = np.stack([np.linalg.lstsq(np.stack((np.ones(mask.sum()), x[mask], y[mask]), 1), image[mask], rcond=None)[0]
+                       for image in images])  # the closed form, apart
+    plane = fitted[:, 1, None, None] * (x - x[mask].mean()) + fitted[:, 2, None, None] * (y - y[mask].mean())
+    np.testing.assert_allclose(made, images - plane, atol=1e-4)
+    rest = made - clean - 2.0
+    assert rest.var() < 20 / mask.sum()
+    np.testing.assert_allclose(made[:, mask].mean(1), images[:, mask].mean(1), atol=1e-4)
+
+
+@pytest.mark.parametrize("d", [16, 24, 25])
+def test_white_noise_has_no_gradient(d):
+    mask = image_preparation.background_mask(d, 0.45 * d)
+    images = np.random.default_rng(1).standard_normal((5000, d, d)).astype(np.float32)
+    assert not image_preparation.has_gradient(images, mask).any()
+    images[7] += 0.6 * np.arange(d, dtype=np.float32)
+    assert np.flatnonzero(image_preparation.has_gradient(images, mask)).tolist() == [7]

@@ -254,3 +254,16 @@ def test_a_star_file_behind_a_link_is_used_and_not_made_again(tmp_path, monkeypa
     data = DataConfig(particles=str(star), box_px=16)
     assert len(open_cache(data, tmp_path / "c", False)) == 4
     assert not is_made_again(data, tmp_path / "c", monkeypatch)
+
+
+def test_gradients_of_images_are_taken_out_and_said(tmp_path):
+    """With or without a wedge of ice the same particle is prepared, and a sentence says of how many."""
+    images = noise_images(12, 48)
+    tilted = images.copy()
+    tilted[3:7] += 0.2 * np.arange(48, dtype=np.float32)
+    caches = [open_cache(DataConfig(particles=str(write_particles(tmp_path / name, 12, images=some)), box_px=32),
+                         tmp_path / name / "cache") for name, some in (("flat", images), ("tilted", tilted))]
+    flat, tilt = (cache.images.astype(np.float32) for cache in caches)
+    np.testing.assert_array_equal(flat[:3], tilt[:3])
+    assert [np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.99 for a, b in zip(flat, tilt, strict=True)] == [True] * 12
+    assert caches[0].notes == () and "4 of 12 images have a gradient" in caches[1].notes[0]

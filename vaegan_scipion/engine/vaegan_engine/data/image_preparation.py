@@ -1,4 +1,4 @@
-"""From extracted particles to training images: crop, resize, normalise. Pure functions.
+"""From extracted particles to training images: crop, take out gradients, resize, normalise.
 
 Images are (n, y, x) with their centre at pixel d//2, before and after: output pixel j lies at
 ``d_in//2 + (j - d_out//2) * d_in / d_out`` of the input, for any even or odd box. Both resizers
@@ -13,9 +13,13 @@ import numpy as np
 
 from ..contract.boxes import STEP_PX, cropped_box_px
 from ..contract.errors import DataError
+from ..contract.settings import DataConfig
 
 LANCZOS_LOBES = 5
 SMALLEST_BOX_PX = 8
+GRADIENT_FRAC = 0.1  # of the background's variance; sets with all nuisances at once have 0.08 at most, real ones 0.03
+GRADIENT_BOX_PX = 48  # that it is looked for at, so that its share does not depend on the training's box
+GRADIENT_CHANCE = 30.0  # chi squared of two slopes: white noise reaches it once in three million images
 HOT_SUSPECT = 5.0  # standard deviations of an image; m pixels of n can reach sqrt(n / m)
 HOT_NOISE = 20.0  # robust standard deviations of the image's noise
 HOT_ISOLATED = 8.0  # ranges of the eight neighbours
@@ -150,6 +154,39 @@ def background_mask(box_px: int, radius_px: float) -> np.ndarray:
     return np.hypot(axis[:, None], axis[None, :]) > radius_px
 
 
+def background_slopes(background: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """x and y ``(d, d, 2)`` about their means over ``background`` (d, d) bool, so combined that they are orthonormal
+    there; and their values there ``(m, 2)``. The planes of a background are ``a + slopes @ (b, c)``."""
+    grid = np.moveaxis(np.indices(background.shape)[::-1], 0, -1).astype(np.float64)
+    slopes = grid - grid[background].mean(axis=0)
+    slopes = slopes @ np.linalg.inv(np.linalg.qr(slopes[background])[1])
+    return slopes, slopes[background]
+
+
+def has_gradient(images: np.ndarray, background: np.ndarray) -> np.ndarray:
+    """Whether the background of each image ``(n, d, d)`` is plainly a slope ``(n,)`` bool.
+
+    An edge of carbon or a wedge of ice makes one. The plane that fits the m pixels of ``background`` (d, d) bool best
+    takes more than ``GRADIENT_FRAC + GRADIENT_CHANCE / m`` of their variance; of white noise it takes ``chi^2_2 / m``.
+    """
+    values = images[:, background].astype(np.float64)
+    values -= values.mean(axis=1, keepdims=True)
+    along, power = values @ background_slopes(background)[1], np.einsum("ij,ij->i", values, values)
+    steep: np.ndarray = (along ** 2).sum(axis=1) > (GRADIENT_FRAC + GRADIENT_CHANCE / values.shape[1]) * power
+    return steep
+
+
+def without_gradient(images: np.ndarray, background: np.ndarray) -> np.ndarray:
+    """Images ``(n, d, d)`` less the slopes of the least squares' plane ``a + b x + c y`` of their background.
+
+    The mean of the background stays. RELION does so with all images.
+    """
+    slopes, there = background_slopes(background)
+    along = images[:, background].astype(np.float64) @ there  # the slopes have no mean there
+    flat: np.ndarray = images - np.einsum("nk,yxk->nyx", along, slopes).astype(images.dtype)
+    return flat
+
+
 def normalize_background(images: np.ndarray, background: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(I - mean_bg) / std_bg per image, RELION's convention: background mean 0 and std 1.
 
@@ -188,3 +225,43 @@ def _affine(images: np.ndarray, mean: np.ndarray, divisor: np.ndarray) -> np.nda
 def invert_contrast(images: np.ndarray) -> np.ndarray:
     """Dark protein to white protein."""
     return -images
+
+
+class ImagePreparation:
+    """Crop, resize, normalise and invert blocks of images of one box, as ``data`` says.
+
+    The background is normalised after resizing, which changes its standard deviation; the thesis's equation 49 is
+    applied before it, as in the thesis. Where an image has a gradient (``has_gradient``) it is taken out first, as the
+    resizers take an image to go on beyond its edge; ``n_gradients`` counts these.
+    """
+
+    def __init__(self, data: DataConfig, source_box_px: int) -> None:
+        self.data, self.n_gradients = data, 0
+        self.cropped_px = cropped_box_px(source_box_px, data.crop_frac)
+        self.matrix = resize_matrix(data.resize, self.cropped_px, data.box_px)
+        normalized_px = self.cropped_px if data.normalization == "thesis" else data.box_px
+        coarse_px = min(GRADIENT_BOX_PX, data.box_px)
+        self._coarse_matrix = resize_matrix("fourier", self.cropped_px, coarse_px)
+        self._coarse_background, self._whole_background = (
+            background_mask(d, data.particle_radius_frac * d) for d in (coarse_px, self.cropped_px))
+        self.background = background_mask(normalized_px, data.particle_radius_frac * normalized_px)
+
+    def __call__(self, source: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(n, d, d) float32 from (n, D, D) float32, and the (n,) divisors of the normalisation."""
+        images = crop_center(source, self.cropped_px)
+        images = images - images.mean(axis=(1, 2), keepdims=True, dtype=np.float64).astype(np.float32)
+        if self.data.normalization == "thesis":
+            images, divisor = normalize_thesis(images, self.background)
+            images = resize(images, self.matrix)
+        else:
+            images = resize(self._flat(images), self.matrix)
+            images, divisor = normalize_background(images, self.background)
+        return (invert_contrast(images) if self.data.invert_contrast else images), divisor
+
+    def _flat(self, images: np.ndarray) -> np.ndarray:
+        """Images of the cropped box without their gradients; those without one stay bit by bit."""
+        steep = has_gradient(resize(images, self._coarse_matrix), self._coarse_background)
+        if steep.any():
+            images[steep] = without_gradient(images[steep], self._whole_background)
+            self.n_gradients += int(steep.sum())
+        return images

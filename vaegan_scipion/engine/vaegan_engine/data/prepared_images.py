@@ -41,6 +41,7 @@ from ..contract.result_files import CACHE, read_json, read_npz
 from ..contract.settings import DataConfig
 from ..runtime.progress import progress_bar
 from . import image_preparation
+from .image_preparation import ImagePreparation
 from .particles import ParticleTable, load_particles, with_same_pixels
 from .stacks import read_images
 from .star_files import file_digest
@@ -179,6 +180,17 @@ def _packed(files: Sequence[Path], star: Path) -> np.ndarray:
     return np.frombuffer(os.fsencode("\n".join(names)), np.uint8)
 
 
+def write_header(stream: BinaryIO, n: int, box_px: int) -> None:
+    """Of ``images.npy``."""
+    np.lib.format.write_array_header_1_0(
+        stream, {"descr": "<f2", "fortran_order": False, "shape": (n, box_px, box_px)})
+
+
+def fingerprint_of(image: np.ndarray) -> int:
+    """64 bits of a hash of the pixels, as they are stored."""
+    return int.from_bytes(hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=8).digest())
+
+
 def _unpacked(stored: np.ndarray, star: Path) -> list[Path]:
     base = star.resolve().parent
     return [base / name for name in os.fsdecode(stored.tobytes()).split("\n")]
@@ -193,7 +205,7 @@ def _build(data: DataConfig, table: ParticleTable, folder: Path, progress: bool)
         image_preparation.training_pixel_size_ang(table.pixel_size_ang, cropped_px, data.box_px),
         table.pixel_size_ang, table.box_px, table.ctf_present, table.sha256 if table.ids_are_rows else "")
     needed_bytes = len(table) * (2 * data.box_px ** 2 + table.ctf[0].nbytes + 9) + SPARE_BYTES
-    with _whole_or_nothing(folder, needed_bytes) as parts:
+    with whole_or_nothing(folder, needed_bytes) as parts:
         with open(parts[IMAGES_NPY], "wb") as stream:
             table, notes, pixels = _write_images(stream, data, table, progress)
             stream.flush()
@@ -206,7 +218,7 @@ def _build(data: DataConfig, table: ParticleTable, folder: Path, progress: bool)
 
 
 @contextlib.contextmanager
-def _whole_or_nothing(folder: Path, needed_bytes: int) -> Iterator[dict[str, Path]]:
+def whole_or_nothing(folder: Path, needed_bytes: int) -> Iterator[dict[str, Path]]:
     """Give the temporary files; rename them when the block ends, remove them when it fails."""
     made: list[Path] = []
     parts = {name: folder / f"{name}.tmp" for name in (IMAGES_NPY, TABLE_NPZ, META_JSON)}
@@ -259,8 +271,7 @@ def _write_images(stream: BinaryIO, data: DataConfig, table: ParticleTable, prog
     """Prepare all images; the table (``with_same_pixels``), what to say of the images, and their digest."""
     n, box_px = len(table), data.box_px
     n_hot, fingerprint = np.zeros(n, np.int64), np.zeros(n, np.uint64)
-    np.lib.format.write_array_header_1_0(
-        stream, {"descr": "<f2", "fortran_order": False, "shape": (n, box_px, box_px)})
+    write_header(stream, n, box_px)
     rows_per_block = max(1, BLOCK_BYTES // (4 * table.box_px ** 2))
     prepare = ImagePreparation(data, table.box_px)
 
@@ -282,12 +293,16 @@ def _write_images(stream: BinaryIO, data: DataConfig, table: ParticleTable, prog
                 refused = unusable(made, np.arange(start, n), rows_per_block, progress)
                 raise with_all(error, table.row_number[refused]) from error
             stored = images.astype("<f2")
-            fingerprint[rows] = [int.from_bytes(hashlib.blake2b(image, digest_size=8).digest()) for image in stored]
+            fingerprint[rows] = [fingerprint_of(image) for image in stored]
             stream.write(stored.tobytes())
             bar.update(len(images))
     _, first, group = np.unique(fingerprint, return_index=True, return_inverse=True)
     table = with_same_pixels(table, group)
-    return table, _image_notes(table, n_hot, first[group]), digest(fingerprint)
+    notes = _image_notes(table, n_hot, first[group])
+    if prepare.n_gradients:
+        notes.append(f"{table.star}: {prepare.n_gradients} of {n} images have a gradient (an edge of carbon, a wedge "
+                     "of ice): the plane of their background was subtracted.")
+    return table, notes, digest(fingerprint)
 
 
 def unusable(made: Callable[[np.ndarray], object], rows: np.ndarray, at_once: int, progress: bool) -> np.ndarray:
@@ -341,33 +356,6 @@ def _image_notes(table: ParticleTable, n_hot: np.ndarray, twin: np.ndarray) -> l
 
 def _place(table: ParticleTable, row: int) -> str:
     return f"{table.headers[int(table.stack_index[row])].path}, image {int(table.slice_index[row]) + 1}"
-
-
-class ImagePreparation:
-    """Crop, resize, normalise and invert blocks of images of one box, as ``data`` says.
-
-    The background is normalised after resizing, which changes its standard deviation; the
-    thesis's equation 49 is applied before it, as in the thesis.
-    """
-
-    def __init__(self, data: DataConfig, source_box_px: int) -> None:
-        self.data = data
-        self.cropped_px = cropped_box_px(source_box_px, data.crop_frac)
-        self.matrix = image_preparation.resize_matrix(data.resize, self.cropped_px, data.box_px)
-        normalized_px = self.cropped_px if data.normalization == "thesis" else data.box_px
-        self.background = image_preparation.background_mask(normalized_px, data.particle_radius_frac * normalized_px)
-
-    def __call__(self, source: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(n, d, d) float32 from (n, D, D) float32, and the (n,) divisors of the normalisation."""
-        images = image_preparation.crop_center(source, self.cropped_px)
-        images = images - images.mean(axis=(1, 2), keepdims=True, dtype=np.float64).astype(np.float32)
-        if self.data.normalization == "thesis":
-            images, divisor = image_preparation.normalize_thesis(images, self.background)
-            images = image_preparation.resize(images, self.matrix)
-        else:
-            images = image_preparation.resize(images, self.matrix)
-            images, divisor = image_preparation.normalize_background(images, self.background)
-        return (image_preparation.invert_contrast(images) if self.data.invert_contrast else images), divisor
 
 
 def check_images(table: ParticleTable, rows: np.ndarray, images: np.ndarray, divisor: np.ndarray,

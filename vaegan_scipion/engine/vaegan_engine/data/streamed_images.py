@@ -11,9 +11,9 @@ import numpy as np
 
 from ..contract.boxes import cropped_box_px
 from ..contract.settings import DataConfig
-from .image_preparation import crop_center, without_hot_pixels
+from .image_preparation import ImagePreparation, crop_center, without_hot_pixels
 from .particles import ParticleTable
-from .prepared_images import ImagePreparation, check_images
+from .prepared_images import check_images
 from .stacks import read_images
 
 
