@@ -1,15 +1,15 @@
 """Two halves: what is trained on what, and the FSC of maps that are known."""
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from fake_run import BOX_PX, FakeTrained, align_nothing, write_clusters, write_embedding
+from particle_files import noise_images, optics_columns, particle_columns, write_stack, write_star
 from vaegan_engine.contract import result_files, run_json
-from vaegan_engine.contract.errors import ConfigError
+from vaegan_engine.contract.errors import ConfigError, DataError
 from vaegan_engine.contract.settings import ComputeConfig, DataConfig, HalvesRun, TrainingConfig, TrainRun
-from vaegan_engine.contract.status import read_status
 from vaegan_engine.data.mrc_files import read_map
+from vaegan_engine.data.prepared_images import open_cache
 from vaegan_engine.evaluation.checks import halves
 from vaegan_engine.training.trained_run import TrainedRun
 
@@ -26,9 +26,10 @@ class FakeSteps:
 
     def embed(self, run, folder):
         self.embedded.append((run.run_dir, folder))
-        half = run_json.read_run(f"{run.run_dir}/run.json").data.half_set
-        ids = np.arange(half, 121, 2)[::-1]
-        write_embedding(folder, np.eye(3)[ids % 3], ids, np.full(len(ids), half))
+        data = run_json.read_run(f"{run.run_dir}/run.json").data
+        cache = open_cache(data, f"{run.run_dir}/cache")
+        ids = cache.particle_id[::-1]
+        write_embedding(folder, np.eye(3)[ids % 3], ids, cache.half_set)
 
     def load(self, run_dir, device):
         fake = FakeTrained()
@@ -41,22 +42,32 @@ class FakeSteps:
 @pytest.fixture
 def fake_steps(monkeypatch, fake_model):
     """Put ``FakeSteps`` in place of training, embedding, model and alignment."""
-    def use(noise=0.0, twin_id=None):
+    def use(noise=0.0):
         fake = FakeSteps(noise)
         monkeypatch.setattr(halves, "run_train", fake.train)
         monkeypatch.setattr(halves, "run_embed", fake.embed)
         monkeypatch.setattr(TrainedRun, "load", fake.load)
         monkeypatch.setattr(halves, "align_map", align_nothing)
-        monkeypatch.setattr(halves, "open_run_cache", lambda *_: SimpleNamespace(
-            particle_id=np.arange(1, 121), twin_id=np.arange(1, 121) if twin_id is None else twin_id))
         return fake
 
     return use
 
 
+def star_with(folder, half_set):
+    """The star file of 120 particles in half sets."""
+    return write_star(folder / "p.star", {**particle_columns(120), "rlnRandomSubset": half_set}, optics_columns())
+
+
+def ids_of(folder):
+    """Particles that the two halves are trained on."""
+    return [np.load(folder / f"half{half}" / "cache" / "table.npz")["particle_id"] for half in (1, 2)]
+
+
 @pytest.fixture
 def folders(tmp_path):
     """A training on all of 120 particles, and clusters id % 3 with two particles of cluster 3 and noise."""
+    write_stack(tmp_path / "particles.mrcs", noise_images(120, BOX_PX))
+    star_with(tmp_path, 1 + (np.arange(1, 121) + 1) % 2)
     whole = TrainRun(data=DataConfig(particles=str(tmp_path / "p.star"), box_px=BOX_PX),
                      training=TrainingConfig(total_kimg=64.0, encoder_kimg=16.0))
     run_json.write_run(whole, tmp_path / "run" / result_files.RUN_JSON)
@@ -77,19 +88,6 @@ def test_halves_share_neither_particles_nor_folders_nor_seeds(tmp_path, folders,
     assert one.compute.seed != two.compute.seed
     assert one.training == two.training == run_json.read_run(tmp_path / "run" / result_files.RUN_JSON).training
     assert [str(folder_1), str(folder_2)] == [run_dir for run_dir, _ in fake.embedded]
-
-
-def test_images_that_are_in_both_halves_are_said(tmp_path, folders, capsys, fake_steps):
-    twin_id = np.arange(1, 121)
-    twin_id[[7, 9]] = 3  # of half 2, copies of one of half 1
-    twin_id[6] = 5  # both of half 1
-    fake_steps(twin_id=twin_id)
-    halves.run_halves(folders, tmp_path / "hal")
-    assert "warning: 2 images of half 2 are in half 1 too" in capsys.readouterr().out
-    assert read_status(tmp_path / "hal").warning.startswith("2 images of half 2")
-    fake_steps()
-    halves.run_halves(folders, tmp_path / "hal")
-    assert "warning" not in capsys.readouterr().out and read_status(tmp_path / "hal").warning is None
 
 
 def test_same_maps_agree_to_nyquist_and_small_clusters_are_named(tmp_path, folders, capsys, fake_steps):
@@ -160,3 +158,78 @@ def test_runs_without_halves_are_refused(tmp_path, folders, changes, words):
     run_json.write_run(replace(run_json.read_run(path), **changes), path)
     with pytest.raises(ConfigError, match=words):
         halves.run_halves(folders, tmp_path / "hal")
+
+
+def posed(tmp_path, folders, half_set_of):
+    """The training at poses of a folder of states, in which every particle has the half set ``half_set_of(id)``."""
+    result_files.write_csv(tmp_path / "states" / result_files.PARTICLES_CSV,
+                           ["particle_id", "label", "rot_deg", "tilt_deg", "psi_deg", "shift_x_ang", "shift_y_ang",
+                            "half_set"],
+                           [[i, -1 if i > 100 else 0, 1, 2, 3, 0, 0, half_set_of(i)] for i in range(1, 121)])
+    path = tmp_path / "run" / result_files.RUN_JSON
+    whole = run_json.read_run(path)
+    run_json.write_run(replace(whole, data=replace(whole.data, poses_dir=str(tmp_path / "states"))), path)
+
+
+def test_halves_are_those_that_the_poses_were_refined_in(tmp_path, folders, fake_steps):
+    """``states`` drew them anew, as those of the star file went with a state; junk is in neither."""
+    fake_steps()
+    posed(tmp_path, folders, lambda i: 1 + (i - 1) // 4 % 2)
+    halves.run_halves(folders, tmp_path / "hal")
+    ids = np.arange(1, 101)
+    for half, found in zip((1, 2), ids_of(tmp_path / "hal"), strict=True):
+        np.testing.assert_array_equal(found, ids[1 + (ids - 1) // 4 % 2 == half])
+
+
+def test_other_half_sets_of_the_poses_are_trained_anew(tmp_path, folders, fake_steps, capsys):
+    fake = fake_steps()
+    for period in (4, 4, 8):
+        posed(tmp_path, folders, lambda i, period=period: 1 + (i - 1) // period % 2)
+        halves.run_halves(folders, tmp_path / "hal")
+    assert [resume for _, _, resume in fake.trained] == [False, False, True, True, False, False]
+    assert capsys.readouterr().out.count("trained anew, as it was made with other particles") == 2
+
+
+def test_copies_of_an_image_are_in_one_half(tmp_path, folders, fake_steps, capsys):
+    """The star file has the copies of 12 images, pixel by pixel, in the other half set."""
+    images = noise_images(120, BOX_PX)
+    images[13:24:2] = images[12:24:2]
+    write_stack(tmp_path / "particles.mrcs", images)
+    fake_steps()
+    halves.run_halves(folders, tmp_path / "hal")
+    first, second = ids_of(tmp_path / "hal")
+    assert np.isin(np.arange(13, 25), first).all() and not np.isin(np.arange(13, 25), second).any()
+    assert len(first) + len(second) == 120
+    assert "6 that have the image of another one are taken into that one's half set" in capsys.readouterr().out
+
+
+def test_half_sets_of_which_one_is_tiny_are_drawn_anew(tmp_path, folders, fake_steps, capsys):
+    star_with(tmp_path, [1] * 119 + [2])
+    fake_steps()
+    halves.run_halves(folders, tmp_path / "hal")
+    assert min(map(len, ids_of(tmp_path / "hal"))) > 40
+    assert "NOT USED, both halves are drawn anew" in capsys.readouterr().out
+
+
+def test_an_empty_half_is_refused_before_anything_is_trained(tmp_path, folders, fake_steps):
+    """All rows are copies of one image: whatever half it is in, the other one is empty."""
+    write_stack(tmp_path / "particles.mrcs", np.repeat(noise_images(1, BOX_PX), 120, 0))
+    fake = fake_steps()
+    with pytest.raises(DataError, match=r"120 are of half set 1 and 0 of 2|0 are of half set 1 and 120 of 2"):
+        halves.run_halves(folders, tmp_path / "hal")
+    assert not fake.trained and not (tmp_path / "hal").exists()
+
+
+def test_images_of_a_half_are_those_of_the_whole(tmp_path, folders, fake_steps):
+    fake_steps()
+    halves.run_halves(folders, tmp_path / "hal")
+    whole = open_cache(run_json.read_run(tmp_path / "run" / result_files.RUN_JSON).data, tmp_path / "run" / "cache")
+    for half in (1, 2):
+        data = run_json.read_run(tmp_path / "hal" / f"half{half}" / result_files.RUN_JSON).data
+        before = (tmp_path / "hal" / f"half{half}" / "cache" / "meta.json").stat().st_mtime_ns
+        part = open_cache(data, tmp_path / "hal" / f"half{half}" / "cache")
+        assert (tmp_path / "hal" / f"half{half}" / "cache" / "meta.json").stat().st_mtime_ns == before
+        rows = np.flatnonzero(whole.half_set == half)
+        np.testing.assert_array_equal(part.images, whole.images[rows])
+        np.testing.assert_array_equal(part.particle_id, whole.particle_id[rows])
+        np.testing.assert_array_equal(part.ctf, whole.ctf[rows])

@@ -128,8 +128,24 @@ def smaller_half_frac(half_set: np.ndarray) -> float:
     return min(float((half_set == half).mean()) for half in (1, 2))
 
 
+def with_copies_together(half_set: np.ndarray, twin_id: np.ndarray) -> np.ndarray:
+    """Half sets ``(n,)`` in which all rows of one image, of one ``twin_id`` (n,), are where the first of them is."""
+    _, first, group = np.unique(twin_id, return_index=True, return_inverse=True)
+    together = half_set[first[group]]
+    n_moved = int((together != half_set).sum())
+    if not n_moved:
+        return half_set
+    print(f"half sets of the particles: {n_moved} that have the image of another one are taken into that one's half "
+          "set, or both halves would share its noise", flush=True)
+    return together
+
+
 def with_both_halves(half_set: np.ndarray, twin_id: np.ndarray) -> np.ndarray:
-    """Half sets ``(n,)`` that can be compared: drawn anew, by ``twin_id`` (n,), where those given are very uneven."""
+    """Half sets ``(n,)`` that can be compared: drawn anew, by ``twin_id`` (n,), where those given are very uneven.
+
+    All rows of one image are in one of them.
+    """
+    half_set = with_copies_together(half_set, twin_id)
     smaller = smaller_half_frac(half_set)
     if smaller >= LEAST_HALF_FRAC:
         return half_set

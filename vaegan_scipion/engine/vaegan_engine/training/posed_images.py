@@ -10,7 +10,7 @@ from torch import Tensor
 from ..contract.errors import DataError
 from ..contract.settings import TrainRun
 from ..contract.symmetry import is_symmetric
-from ..data.particles import LEAST_HALF_FRAC, smaller_half_frac
+from ..data.particles import LEAST_HALF_FRAC, smaller_half_frac, with_copies_together
 from ..data.pose_table import PoseTable, read_poses
 from ..data.prepared_images import ParticleCache, digest
 from ..physics.fourier_band import Band, make_band
@@ -93,7 +93,8 @@ def at_poses(run: TrainRun, cache: ParticleCache, table: PoseTable, device: torc
         euler_to_matrix(*angles.T).float().to(device),
         torch.from_numpy(table.shifts_ang[here] / cache.pixel_size_ang).float().to(device),
         torch.deg2rad(angles[:, 2]).float().to(device), make_band(working_box_px(radius, cache.box_px), radius, device),
-        cache.particle_id[rows].astype(np.int64), cache.half_set[rows].astype(np.uint8),
+        cache.particle_id[rows].astype(np.int64),
+        with_copies_together(cache.half_set[rows], cache.twin_id[rows]).astype(np.uint8),
         digest(table.particle_id[here], table.angles_deg[here], table.shifts_ang[here], table.contrast[here]))
 
 

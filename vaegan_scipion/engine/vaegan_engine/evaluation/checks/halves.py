@@ -3,6 +3,9 @@
 The clusters are those of the whole set: they are labels only. Each half has its own generator and
 encoder, begun from its own seed; a cluster's map in a half is its generator at the mean of its
 encoder's z over the cluster's particles in that half.
+
+The half sets are those that the poses were refined in, where these are known; else those of the star file, copies of
+an image in one of them; drawn anew where one holds hardly any.
 """
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ...contract import result_files, run_json
-from ...contract.errors import ConfigError
+from ...contract.errors import ConfigError, DataError
 from ...contract.labels import UNASSIGNED
 from ...contract.record import write_records
 from ...contract.records import HalfMaps, HalvesRow
@@ -22,21 +25,25 @@ from ...contract.setting import check_settings
 from ...contract.settings import EmbedRun, HalvesRun, TrainRun
 from ...contract.status import update_status
 from ...data.mrc_files import write_map
+from ...data.part_of_prepared import write_part
 from ...data.particle_tables import Clusters, Latents, read_clusters, read_latents
-from ...data.prepared_images import ParticleCache
+from ...data.particles import with_both_halves
+from ...data.pose_table import read_poses
+from ...data.prepared_images import ParticleCache, cache_folder
 from ...data.run_images import check_row_ids, open_run_cache
 from ...figures.fsc_curves import HalvesFsc, write_fsc
 from ...latent.embed import run_embed
 from ...physics.map_alignment import align_map
 from ...physics.map_comparison import compare
 from ...training.decoded import load_trained
+from ...training.posed_images import with_half_sets_of
 from ...training.train import run_train
 
 SMALLEST_HALF = 5  # particles of a cluster in a half
 
 
 def half_run(whole: TrainRun, half: Literal[1, 2], run: HalvesRun) -> TrainRun:
-    """Settings of one half: its particles, its own seed, and the length asked for.
+    """Settings of one half: its own seed, and the length asked for. Which particles it has, its prepared images say.
 
     A length other than the run's scales the encoder's stage in proportion.
     """
@@ -58,6 +65,8 @@ def run_halves(run: HalvesRun, out_dir: Path) -> None:
     whole = checked_run(run)
     clusters = read_clusters(run.clusters_dir)
     check_row_ids(run.clusters_dir, whole.data.particles)
+    source = cache_folder(whole.data, Path(run.run_dir) / result_files.CACHE)
+    half_set = half_sets_of(whole, open_run_cache(whole.data, run.run_dir))
     result_files.forget(out_dir, result_files.FSC_CSV, "fsc.png", result_files.HALVES_JSON,
                         f"{result_files.MAPS}/cluster_*_half?.mrc")
     run_json.write_run(run, out_dir / result_files.RUN_JSON)
@@ -66,33 +75,16 @@ def run_halves(run: HalvesRun, out_dir: Path) -> None:
     for half in halves:
         folder, settings = out_dir / f"half{half}", half_run(whole, half, run)
         print(f"half {half}: training", flush=True)
-        run_train(settings, folder, resume=same_settings(folder, settings))
+        is_same = write_part(source, settings.data, np.flatnonzero(half_set == half), folder / result_files.CACHE)
+        run_train(settings, folder, resume=same_settings(folder, settings, is_same))
         embedded = folder / "embedding"
         run_embed(EmbedRun(run_dir=str(folder.absolute()), compute=run.compute), embedded)
         latents.append(read_latents(embedded))
         decoders.append(load_trained(str(folder.absolute()), run.compute))
-    warning = copies_text(copies_apart(open_run_cache(whole.data, run.run_dir), latents))
-    if warning:
-        print(f"warning: {warning}", flush=True)
     rows = [compare_halves(label, clusters, latents, decoders, out_dir) for label in clusters.labels
             if label != UNASSIGNED]
     write(rows, out_dir)
-    update_status(out_dir, state="finished", command=run.command, error=None, clusters=len(rows), warning=warning)
-
-
-def copies_apart(cache: ParticleCache, latents: list[Latents]) -> int:
-    """Particles of the second half whose image, by its name or its pixels, a particle of the first has too.
-
-    The half of an image is drawn before its pixels are read.
-    """
-    twins = [cache.twin_id[np.isin(cache.particle_id, half.particle_id)] for half in latents]
-    return int(np.isin(twins[1], twins[0]).sum())
-
-
-def copies_text(n: int) -> str | None:
-    """What images in both halves mean; None where there are none."""
-    return None if n == 0 else (f"{n} images of half 2 are in half 1 too (the same image in two rows or stacks): the "
-                                "halves are not independent, and their FSC is too high")
+    update_status(out_dir, state="finished", command=run.command, error=None, clusters=len(rows), warning=None)
 
 
 def checked_run(run: HalvesRun) -> TrainRun:
@@ -108,7 +100,26 @@ def checked_run(run: HalvesRun) -> TrainRun:
     return whole
 
 
-def same_settings(folder: Path, settings: TrainRun) -> bool:
+def half_sets_of(whole: TrainRun, cache: ParticleCache) -> np.ndarray:
+    """Half set of every particle ``(n,)``, 1 or 2; 0 of those that the training leaves out. Raises DataError.
+
+    ``states`` draws anew half sets that go with a state: a split by the star file's would then be one of states.
+    """
+    rows, split = np.arange(len(cache)), np.zeros(len(cache), np.uint8)
+    if whole.data.posed:
+        table = read_poses(whole.data)
+        rows, here = table.rows_of(cache.particle_id)
+        cache = with_half_sets_of(cache, table, rows, here)
+    split[rows] = with_both_halves(cache.half_set[rows], cache.twin_id[rows])
+    sizes = [int((split == half).sum()) for half in (1, 2)]
+    if min(sizes) < SMALLEST_HALF:
+        raise DataError(f"{whole.data.particles}: of the particles of this training {sizes[0]} are of half set 1 and "
+                        f"{sizes[1]} of 2; two halves of at least {SMALLEST_HALF} images are compared.",
+                        "Train on more particles; rows that name one image count once.")
+    return split
+
+
+def same_settings(folder: Path, settings: TrainRun, same_particles: bool) -> bool:
     """Whether ``folder`` holds a training with these settings, to be continued; where to compute may change."""
     path = folder / result_files.RUN_JSON
     if not path.exists():
@@ -120,9 +131,10 @@ def same_settings(folder: Path, settings: TrainRun) -> bool:
     training = replace(stored.training, batch_size=settings.training.batch_size)
     compute = replace(settings.compute, seed=stored.compute.seed)
     same = replace(stored, training=training, compute=compute) == settings
-    if not same:
-        print(f"{folder}: trained anew, as it was made with other settings", flush=True)
-    return same
+    if not (same and same_particles):
+        other = "settings" if same_particles else "particles"
+        print(f"{folder}: trained anew, as it was made with other {other}", flush=True)
+    return same and same_particles
 
 
 def compare_halves(label: int, clusters: Clusters, latents: list[Latents], decoders: list[Any], out_dir: Path

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...data.particles import drawn_half_sets
+from ...data.particles import drawn_half_sets, with_copies_together
 from ...physics.map_resize import resized_maps
 from ...runtime.progress import progress_bar
 from ..problem import Problem, Recorder
@@ -48,14 +48,10 @@ def half_sets_of_all(problem: Problem, assignment: Assignment) -> np.ndarray:
 
     Rows of one image go into one half, that of the first of them.
     """
-    half_set = problem.half_set[problem.first_of_same]
-    n_moved = int((half_set != problem.half_set).sum())
-    if n_moved:
-        print(f"half sets of the particles: {n_moved} that have the image of another one are taken into that one's "
-              "half set, or both halves would share its noise", flush=True)
+    half_set = with_copies_together(problem.half_set, problem.image_id)
     parts, min_frac = smaller_halves(assignment, half_set), problem.tuning.half_maps.min_half_frac
     if parts.min() >= min_frac:
-        return half_set if n_moved else problem.half_set
+        return half_set
     print(f"half sets of the particles: state {int(parts.argmin()) + 1} has {100 * parts.min():.1f} % of its images in "
           f"the smaller one, at least {100 * min_frac:g} % is asked for: NOT USED, both halves are drawn anew "
           "for all states", flush=True)
