@@ -8,6 +8,10 @@ Every image is compared with the map of its state at its best pose, in a band, w
 * gain: log likelihood against an empty map, at the best contrast for it. Where images of noise alone, searched in the
   same maps, would gain as much, nothing of the state is seen in the image (``empty_images``).
 
+Where most images are junk, so are the typical ones, which maps, noise and limits are made of. It shows as two groups
+with a valley between them, of misfits or of how strongly images match, the worse one the larger (``worse_majority``).
+That one is left out of maps and noise once; then all are judged by the limits above, as everywhere.
+
 Most particles of high misfit are in a wrong pose. So whatever is above the limit is searched once more, in all states,
 before it is judged.
 
@@ -23,6 +27,7 @@ import numpy as np
 
 from ...contract.records import JunkNumbers
 from ...physics.fourier_band import make_band
+from ...stats.low_majority import low_majority
 from ...stats.peak_width import symmetric_strengths
 from ...stats.two_populations import TailLimits, hidden_tail
 from ..assignment import Explained, explained, misfit_and_gain, reassign
@@ -49,6 +54,16 @@ def misfit_limit(misfit: np.ndarray, tuning: JunkTuning = TUNING.junk) -> float:
     return float(middle + tuning.misfit_widths * width)
 
 
+def worse_majority(misfit: np.ndarray, gain: np.ndarray) -> np.ndarray:
+    """Images ``(n,)`` bool of the worse of two groups, where more than half are in it.
+
+    By log misfit, or by ``sqrt(2 gain)``: an image that matches its state's map at all has it so many standard
+    deviations off 0, whatever the noise.
+    """
+    strength = np.sqrt(2 * np.maximum(gain, 0))
+    return low_majority(-np.log(np.maximum(misfit, LEAST_MISFIT))) | low_majority(strength)
+
+
 def set_junk_aside(problem: Problem, assignment: Assignment, max_shell: float) -> tuple[Assignment, JunkNumbers]:
     """The assignment with ``aside`` set, and the numbers behind it."""
     images, tuning = problem.images, problem.tuning.junk
@@ -63,12 +78,13 @@ def set_junk_aside(problem: Problem, assignment: Assignment, max_shell: float) -
         if number == 0:
             min_gain = least_gain(problem, assignment, gain, band)
         unlike, empty = misfit > limit, gain < min_gain
+        left_out = worse_majority(misfit, gain) if number == 0 else np.zeros_like(empty)
         worst = state_of_junk(assignment, unlike | empty, tuning.max_junk_frac)
         if worst is not None:
             assignment = assignment.without(worst)
             misfit, gain = misfit_and_gain(images, assignment, band)
             unlike, empty = misfit > limit, gain < min_gain
-        assignment = assignment.with_junk(unlike | empty)
+        assignment = assignment.with_junk(unlike | empty | left_out)
         if (~assignment.aside).sum() < problem.min_state:  # nothing would be left: the numbers say so, the images stay
             assignment = assignment.with_junk(np.zeros_like(unlike)).without_small(problem.min_state)
             break
