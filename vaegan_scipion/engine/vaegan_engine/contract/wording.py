@@ -108,8 +108,9 @@ def landscape_text(row: LandscapeNumbers) -> str:
 def halves_text(halves: MapComparison, proof: Optional[HalvesProof] = None) -> str:
     """What two half maps prove, in words."""
     if proof is not None and not proof.proven_0143:
-        return (f"no resolution is proven: the halves fall apart at {halves.resolution_0143_ang:.1f} A, and share "
-                f"their start down to {proof.shared_ang:.1f} A")
+        until = (f"fall apart at {halves.resolution_0143_ang:.1f} A, and" if halves.crossed_0143 else
+                 f"agree to {halves.resolution_0143_ang:.1f} A (Nyquist), but")
+        return f"no resolution is proven: the halves {until} share their start down to {proof.shared_ang:.1f} A"
     text = (f"halves agree to {halves.resolution_0143_ang:.1f} A at FSC 0.143 "
             f"({halves.nyquist_frac_0143:.2f} of Nyquist), {halves.resolution_05_ang:.1f} A at 0.5")
     if proof is not None:
