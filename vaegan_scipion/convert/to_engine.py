@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from typing import Any, Dict, List, Optional, Tuple
 
 from emtable import Table
@@ -119,8 +120,11 @@ def micrograph_of(particle: Any) -> str:
 
 
 def quoted(text: str) -> str:
-    """A value of a star file; in quotes when it has a space."""
-    return f'"{text}"' if " " in text else text
+    """A value of a star file; in quotes when it has white space, in single ones where it has double ones too."""
+    if not re.search(r"\s", text) and text[:1] not in ('"', "'"):
+        return text
+    mark = "'" if '"' in text else '"'
+    return f"{mark}{text}{mark}"
 
 
 def image_name(particle: Any) -> str:

@@ -119,9 +119,7 @@ class VaeganProtEvaluate(VaeganProtBase):
         # the project keeps every output a run ever had: one that is not wanted any more is emptied
         if rows or self.hasAttribute("outputVolumes"):
             made = {"outputVolumes": self._makeVolumes(rows), "outputFSCs": self._makeFSCs(rows)}
-        self._defineOutputs(**made)
-        for output in made.values():
-            self._defineSourceRelation(self.inputClusters, output)
+        self._defineMade(self.inputClusters.get().getParticlesPointer(), made)
 
     def _makeVolumes(self, rows: List[MapEvaluation]) -> Any:
         volumes = self._createSetOfVolumes()

@@ -298,8 +298,8 @@ class VaeganProtStates(VaeganProtBase, ProtFlexBase):
     def _methods(self) -> List[str]:
         if not self.hasAttribute("outputClasses") or not has_result(self.getStatesDir(), result_files.STATES_JSON):
             return []
-        particles = self.inputParticles.get()
-        return [f"States and poses of {self.outputParticles.getSize()} of {count_enabled(particles)} "
+        particles, n_kept = self.inputParticles.get(), sum(row.n_particles for row in self.readClusterRows())
+        return [f"States and poses of {n_kept} of {count_enabled(particles)} "
                 f"particles (box {chosen_box_px(self, particles)} px of {self.getMapPixelSize():.2f} Å) were found by "
                 f"expectation maximisation over poses [Scheres2012], starting from {self._startText()}"
                 f"{symmetry_fields.methods_text(self.readSummary())}: {self.readSummary().verdict}."]

@@ -30,6 +30,7 @@ from vaegan_scipion.convert.to_engine import (
     image_name,
     micrograph_of,
     optics_table_of,
+    quoted,
     whole_split,
     write_particles_star,
 )
@@ -334,6 +335,11 @@ class TestConvert(BaseTest):
         with self.assertRaisesRegex(ValueError, "particle 4 is image 102 of .*, which holds 69"):
             sample_images(some)
         self.assertIn("cannot be looked at (particle 4 is image 102", contrast_notes(some, 0.3, False)[0])
+
+    def test_values_of_star_files_are_in_quotes_where_they_must_be(self):
+        for text, expected in (("a#b.mrc", "a#b.mrc"), ("a b", '"a b"'), ("a\tb", '"a\tb"'), ('a "b" c', "'a \"b\" c'"),
+                               ('"a.mrc', "'\"a.mrc'"), ('a"b', 'a"b')):
+            self.assertEqual(quoted(text), expected)
 
     def test_image_names(self):
         particle = self.particles.getFirstItem().clone()

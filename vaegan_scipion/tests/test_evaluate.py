@@ -72,6 +72,9 @@ class TestEvaluate(ProjectTest):
         rate = self.training.getTrainingPixelSize()
         self.assertEqual(run.outputVolumes.getSize(), 3)
         self.assertAlmostEqual(run.outputVolumes.getSamplingRate(), rate, 3)
+        sources = {parent.getObjId() for parent in self.proj.getSourceParents(run.outputVolumes)}
+        self.assertLessEqual(sources, {self.imported.getObjId(), self.imported.outputParticles.getObjId()})
+        self.assertTrue(sources)
         for volume in run.outputVolumes:
             with mrcfile.open(volume.getFileName(), header_only=True) as mrc:
                 self.assertAlmostEqual(float(mrc.voxel_size.x), rate, 3)

@@ -271,6 +271,11 @@ class TestStates(ProjectTest):
         self.assertIn("state 2", "\n".join(picked._summary()))
         self.assertEqual(picked._citations(), ["Scheres2012"])
 
+    def test_where_every_image_was_set_aside_it_is_still_said_what_was_done(self):
+        run = self.proj.getProtocol(self.run_.getObjId(), fromRuns=False)
+        del run.outputParticles  # there is none then
+        self.assertIn(f"States and poses of {len(KEPT_IDS)} of {len(ENABLED_IDS)} particles", run._methods()[0])
+
     def test_the_poses_are_read_once_for_alignment_and_class(self):
         with patch.object(result_files, "read_csv", wraps=result_files.read_csv) as read:
             self.make(VaeganProtSelect, inputClusters=self.run_, clusterNumbers="2")
