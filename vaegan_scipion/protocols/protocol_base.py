@@ -85,6 +85,9 @@ def unusable(particles: Any) -> List[str]:
     if not rate or not 0 < rate < float("inf"):
         return [f"The input set's sampling rate is {rate} Å/px; it must be above 0. "
                 "Import the particles with their sampling rate."]
+    if not particles.getXDim():
+        return ["The input set does not know the size of its images: their files could not be read when it was made. "
+                "Bring them back, and import or extract the particles again."]
     return []
 
 

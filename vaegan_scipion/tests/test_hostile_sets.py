@@ -111,6 +111,11 @@ class TestHostileSets(ProjectTest):
             self.check(import_set(self.proj, of_set=lambda particles, rate=rate: particles._samplingRate.set(rate)),
                        f"sampling rate is {rate} Å/px; it must be above 0")
 
+    def test_a_set_that_does_not_know_the_size_of_its_images(self):
+        particles = import_set(self.proj)
+        of_import(particles)._firstDim.clear()
+        self.check(particles, "does not know the size of its images")
+
     def test_a_set_without_a_microscope(self):
         """At the set or at some particles: what the set says counts for those."""
         def forget(thing):

@@ -191,7 +191,10 @@ class UmapExplorer:
         if not self.selected_ids:
             self.say("Nothing is selected. Draw around some particles first.")
             return
-        self.say(self.calls.create_subset(list(self.selected_ids)))
+        try:
+            self.say(self.calls.create_subset(list(self.selected_ids)))
+        except OSError as error:  # a project that is another user's, a full disk
+            self.say(f"The subset cannot be made ({error}).")
 
     def on_clear(self, _event: Any = None) -> None:
         self._forget()
