@@ -379,8 +379,11 @@ def has_critic(run: Any) -> bool:
 
 
 def citations_of_training(training: Any) -> List[str]:
-    """Who made the networks of a training; of a VAE-GAN without one."""
-    return ["Larsen2016"] if training is None or training.hasCritic() else ["KingmaWelling2014"]
+    """Who made the networks of a training; of a VAE-GAN where there is none, or its settings cannot be read."""
+    try:
+        return ["Larsen2016"] if training is None or training.hasCritic() else ["KingmaWelling2014"]
+    except errors.EngineError:
+        return ["Larsen2016"]
 
 
 def time_text(seconds: float) -> str:
