@@ -12,6 +12,7 @@ from vaegan_engine.physics.map_constraint import within
 from vaegan_engine.physics.projection import map_to_fourier
 from vaegan_engine.physics.rotations import super_fibonacci_rotations
 from vaegan_engine.physics.slices import gather, stencil
+from vaegan_engine.reconstruction import map_mixture
 from vaegan_engine.reconstruction.images import image_power
 from vaegan_engine.reconstruction.map_mixture import MapMixture, Shifted, accumulate, search
 from vaegan_engine.refine.start.starting_maps import scale_to_images
@@ -75,3 +76,18 @@ def test_em_step_recovers_the_noise_and_the_map():
     # variance 1 per pixel is d^2 per coefficient; poses off by half a grid step leave some signal
     ratio = model.noise[2:6] / 24 ** 2
     assert 0.8 < float(ratio.min()) and float(ratio.max()) < 1.8
+
+
+def test_images_are_summed_by_template_as_torch_sums_entries(monkeypatch):
+    """Flat posteriors of two maps, some templates without any entry; parts of three templates."""
+    data, _, _, _ = simulated([blobs(0, 16), blobs(1, 16)], 10, 1.0)
+    band, phases = make_band(16, 5.0), shift_phases(make_band(16, 5.0), shift_grid(1.5, 0.75))
+    model = MapMixture(torch.stack([blobs(0, 16), blobs(1, 16)]), image_power(data), within(mask_of(16)))
+    images = Shifted(*data.coefficients(np.arange(20), band), band, phases)
+    found = search(images, model, model.templates(band, super_fibonacci_rotations(60)))
+    used, row = torch.unique(found.map_index * 60 + found.rotation, return_inverse=True)
+    assert len(found.image) > 2 * len(used)
+    monkeypatch.setattr(map_mixture, "_ROWS_TOGETHER", 3)
+    made = map_mixture._by_row_compiled(found, images, row, len(used))
+    for ours, theirs in zip(made, map_mixture._by_row(found, images, row, len(used)), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5 * float(theirs.abs().max()))

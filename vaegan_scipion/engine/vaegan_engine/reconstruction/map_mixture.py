@@ -24,7 +24,7 @@ from torch import Tensor
 from ..physics.fourier_band import Band, shell_sums
 from ..physics.map_constraint import MapConstraint
 from ..physics.map_resize import resized_maps, resized_transforms
-from ..physics.shards import shared_parts
+from ..physics.shards import in_parts, shared_parts
 from ..physics.slices import PAD, add_slices, as_numpy, map_box_px, take_slices, transforms_of
 from . import posterior_kernels as kernels
 from .least_squares import solved
@@ -33,6 +33,7 @@ KEPT_POSTERIOR = 1e-3  # entries below this part of an image's largest are dropp
 MOST_ENTRIES = 256  # per image, on average
 _LEAST_LOG_WEIGHT = -30.0  # of a pose relative to the best one
 _CACHE_FLOATS, _GPU_FLOATS = 2 ** 20, 2 ** 26  # log likelihoods held at a time: a cache's worth, a GPU's worth
+_ROWS_TOGETHER = 64  # templates that one thread sums images at
 _STATE = "maps", "noise", "numerator", "denominator", "_residual", "_count"  # of a mixture
 
 
@@ -277,18 +278,46 @@ def _contrast(best: Tensor, rotation: Tensor, power: Tensor, spread: float) -> T
     return ((2 * best.gather(1, map_index) + prior) / (power.gather(1, row) + prior)).clamp_min(0).sqrt().squeeze(1)
 
 
+def _by_row(posterior: Posterior, images: Shifted, row: Tensor, n_rows: int) -> tuple[Tensor, Tensor]:
+    """Weighted images, their shift taken back, and squared CTFs, summed over the entries of each of some templates.
+
+    ``row`` (e,): the template of each entry. ``(n_rows, p)`` complex, and real.
+    """
+    transforms, ctf, _, phases = images
+    values = (transforms[posterior.image] * ctf[posterior.image]) * phases[posterior.shift] * posterior.weight[:, None]
+    back = torch.zeros(n_rows, values.shape[1], 2, device=values.device).index_add_(0, row, torch.view_as_real(values))
+    power = torch.zeros(back.shape[:2], device=values.device).index_add_(
+        0, row, ctf[posterior.image].square() * posterior.weight[:, None])
+    return torch.view_as_complex(back), power
+
+
+def _by_row_compiled(posterior: Posterior, images: Shifted, row: Tensor, n_rows: int) -> tuple[Tensor, Tensor]:
+    """``_by_row`` on a CPU, without an array of all entries; templates side by side."""
+    transforms, ctf, _, phases = images
+    order = torch.argsort(row, stable=True)
+    image, shift, weight = (as_numpy(column[order]) for column in (posterior.image, posterior.shift, posterior.weight))
+    ends = torch.zeros(n_rows + 1, dtype=torch.long)
+    ends[1:] = torch.bincount(row, minlength=n_rows).cumsum(0)
+    parts, turns = (as_numpy(torch.view_as_real(values).transpose(1, 2)) for values in (transforms * ctf, phases))
+    squares = as_numpy(ctf.square())
+
+    def work(first: int, end: int) -> tuple[Tensor, Tensor]:
+        back, power = torch.zeros(end - first, 2, ctf.shape[1]), torch.zeros(end - first, ctf.shape[1])
+        kernels.add_by_row(parts, squares, turns, image, shift, weight, ends.numpy(), first, back.numpy(),
+                           power.numpy())
+        return torch.complex(back[:, 0], back[:, 1]), power
+
+    return tuple(map(torch.cat, zip(*in_parts(work, n_rows, _ROWS_TOGETHER), strict=True)))  # type: ignore[return-value]
+
+
 def accumulate(model: MapMixture, posterior: Posterior, images: Shifted, templates: UsedTemplates) -> None:
     """M step, first half: add the images to the sums of maps and noise, weighted by their posterior."""
-    transforms, ctf, band, phases = images
+    transforms, band = images.transforms, images.band
     precision = model.precision(band)
     m = len(templates.rotations)
     used, row = torch.unique(posterior.map_index * m + posterior.rotation, return_inverse=True)
-    values = (transforms[posterior.image] * ctf[posterior.image]) * phases[posterior.shift] * posterior.weight[:, None]
-    back = torch.zeros(len(used), values.shape[1], 2, device=values.device).index_add_(
-        0, row, torch.view_as_real(values))
-    back_complex = torch.view_as_complex(back)
-    power = torch.zeros(back.shape[:2], device=values.device).index_add_(
-        0, row, ctf[posterior.image].square() * posterior.weight[:, None])
+    by_row = _by_row_compiled if transforms.device.type == "cpu" else _by_row
+    back_complex, power = by_row(posterior, images, row, len(used))
     slices = templates.slices_of(used)
     residual = (transforms.abs().square().sum(0) - 2 * (back_complex.conj() * slices).real.sum(0)
                 + (power * slices.abs().square()).sum(0)).clamp_min(0)

@@ -167,3 +167,22 @@ def list_entries(scores: np.ndarray, highest: np.ndarray, limit: np.ndarray, bes
                             at += 1
         for k in range(first, at):
             weight[k] /= whole
+
+
+@compiled
+def add_by_row(images: np.ndarray, squares: np.ndarray, phases: np.ndarray, image: np.ndarray, shift: np.ndarray,
+               weight: np.ndarray, ends: np.ndarray, first: int, back: np.ndarray, power: np.ndarray) -> None:
+    """Adds weighted images, their shift taken back, and squares to the templates that they were found at.
+
+    ``images`` (n, 2, p) and ``phases`` (s, 2, p) hold real and imaginary parts, ``squares`` (n, p). Entries are in the
+    order of their templates; those of template ``first + r`` end before ``ends[first + r + 1]``, and go to ``back[r]``
+    (2, p) and ``power[r]`` (p,).
+    """
+    n_points = images.shape[2]
+    for r in range(len(back)):
+        for e in range(ends[first + r], ends[first + r + 1]):
+            own, turn, square, w = images[image[e]], phases[shift[e]], squares[image[e]], weight[e]
+            for k in range(n_points):
+                back[r, 0, k] += w * (own[0, k] * turn[0, k] - own[1, k] * turn[1, k])
+                back[r, 1, k] += w * (own[0, k] * turn[1, k] + own[1, k] * turn[0, k])
+                power[r, k] += w * square[k]
