@@ -43,6 +43,7 @@ from .measured import (
 
 USUAL_PARTS, USUAL_ROUNDS, LONG_ROUNDS = 2 / 3, 2, 4  # of a start's steps until two agree; rounds of states
 MOTION_PASSES = 60  # passes over the images of a state, of a pose refinement's cost each, that its variation takes
+NEAR_PART = 0.3  # of the time of a search at all shifts, that one near known shifts takes; in long runs they fall back
 DETAIL_SEARCHES, LONG_DETAIL_SEARCHES = 4, 5  # of each half, with those in coarse bands
 
 
@@ -168,7 +169,8 @@ def counted(run: StatesRun, costs: Costs, n: int) -> dict[str, Span]:
         stages["starts"] = Span(smaller * (usual + USUAL_PARTS * (longer + several)),
                                 smaller * (long + longer + several + again))
         once = k * costs.search.of(n)
-        stages["pose searches"] = Span(2 * once + k * costs.fine_search.of(n),
+        near = NEAR_PART * (2 * once + k * costs.fine_search.of(n))
+        stages["pose searches"] = Span(costs.search.of(n) + near,
                                        3 * once + (LONG_ROUNDS - 1) * k * costs.fine_search.of(n))
     settled = (TUNING.rounds.first_settle_rounds + 1) * (k * costs.refined.of(n) + k * costs.map.of(n / k))
     landscape = (TUNING.landscape.map_rounds + 4) * costs.landscape.of(n) + TUNING.split.settle_rounds * (
@@ -178,7 +180,8 @@ def counted(run: StatesRun, costs: Costs, n: int) -> dict[str, Span]:
         stages["relaxed symmetry"] = relaxed(run, costs, n)
     searches = 0.0 if run.data.input_poses else costs.search.of(n)
     rounds = TUNING.half_maps.rounds * k * costs.detail.of(n / k)
-    stages["detail of halves"] = Span(DETAIL_SEARCHES * searches + 0.6 * rounds,
+    usual_searches = 1 + NEAR_PART * (DETAIL_SEARCHES - 1)
+    stages["detail of halves"] = Span(usual_searches * searches + 0.6 * rounds,
                                       LONG_DETAIL_SEARCHES * searches + rounds)
     moved = min(n, k * TUNING.motion.max_curve_images) * costs.refined.each * MOTION_PASSES
     stages["variation"] = Span(moved, 2 * moved)
