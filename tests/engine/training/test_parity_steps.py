@@ -98,6 +98,7 @@ class Literal:
             return signal + ref.image_of(ref.plane_of(eps) * sigma), 0.0
         zn = torch.randn(BATCH, 100, generator=self.rng)
         sigma = torch.log(1 + torch.exp(ref.dcgan(zn, weights, D) + 0.5413))
+        self.noise_sigma = (sigma.detach() ** 2).mean() ** 0.5
         diversity = sum((sigma[i] - sigma[i - 1]).abs().mean() / (zn[i] - zn[i - 1]).abs().mean()
                         for i in range(BATCH)) / BATCH
         if kind == "poisson_map":
@@ -199,6 +200,8 @@ class Literal:
             self.update(kl + perceptual, ["encoder"])
             stats |= {"kl": kl, "encoder_loss": perceptual}
         fakes, diversity = self.render(self.prior(), ctf)
+        if self.model.noise.endswith("map"):
+            stats |= {"diversity": diversity, "noise_sigma": self.noise_sigma}
         adversarial, perceptual = self.adversarial(real, self.score(fakes, ctf)[0], ctf), 0.0
         if "encoder" in self.weights:
             rebuilt, _ = self.render(self.posterior(self.encode(real, ctf).detach()), ctf)
@@ -206,8 +209,6 @@ class Literal:
             adversarial = adversarial + self.adversarial(real, score, ctf)
             perceptual = (self.score(real, ctf)[1] - features).abs().mean()
             stats["perceptual"] = perceptual
-        if self.model.noise.endswith("map"):
-            stats["diversity"] = diversity
         self.update(adversarial - 0.02 * diversity + 0.2 * perceptual, ["generator", "noise", "camera"])
         return stats | {"generator_loss": adversarial}
 
