@@ -1,5 +1,4 @@
 """What every protocol of the plugin shares: the engine, GPU and CPU, digests and checks of inputs."""
-import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -23,6 +22,7 @@ from ..convert.optics_groups import (
 )
 from ..convert.to_engine import READABLE_STACKS, without_alignment, write_particles_star
 from ..engine.vaegan_engine.contract import result_files
+from ..engine.vaegan_engine.contract.prepared import file_sha256
 from ..engine.vaegan_engine.contract.setting import field_of, number_text
 from ..engine.vaegan_engine.contract.settings import ComputeConfig, DataConfig
 from ..engine.vaegan_engine.contract.status import Status
@@ -240,7 +240,7 @@ def file_digest(path: Any) -> str:
 
 def content_digest(path: Any) -> str:
     """Text that changes when what a file holds does, wherever it was copied to; empty when it is not there."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if os.path.exists(path) else ""
+    return file_sha256(Path(path)) if os.path.exists(path) else ""
 
 
 def stars_differ(one: Any, other: Any) -> bool:

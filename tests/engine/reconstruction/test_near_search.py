@@ -10,7 +10,7 @@ from refine_particles import blobs, mask_of, simulated
 from vaegan_engine.physics.map_constraint import within
 from vaegan_engine.reconstruction.images import image_power
 from vaegan_engine.reconstruction.map_mixture import MapMixture
-from vaegan_engine.reconstruction.near_search import Placed, search_in_one_frame, search_near
+from vaegan_engine.reconstruction.near_search import Placed, passes_in_one_frame, search_in_one_frame, search_near
 from vaegan_engine.reconstruction.pose_count import counted_poses
 from vaegan_engine.reconstruction.pose_search import PoseGrid, search_all, shift_step_px
 from vaegan_engine.refine.start.starting_maps import scale_to_images
@@ -74,8 +74,9 @@ def test_no_shift_is_larger_than_the_largest(problem):
 
 def test_maps_of_one_frame_are_searched_near_the_first_ones_shifts(problem):
     data, model, _, whole, n_whole = problem
-    before = counted_poses()
-    found = search_in_one_frame(data, model, np.arange(N), GRID)
+    before, told = counted_poses(), []
+    found = search_in_one_frame(data, model, np.arange(N), GRID, told.append)
+    assert sum(told) == passes_in_one_frame(model) * N
     assert counted_poses() - before <= 1.5 * n_whole  # nearly all of the few images are the sample
     assert same_poses(whole, found) > 0.97
     one = MapMixture(model.maps[:1], model.noise, model.constraint)

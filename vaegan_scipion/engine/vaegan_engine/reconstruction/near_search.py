@@ -67,12 +67,20 @@ def steps_to_try(sample: Search, known_px: Tensor, step_px: float) -> int:
     return max(1, math.ceil(far - 0.5))  # a step reaches half a step further
 
 
+def passes_in_one_frame(model: MapMixture) -> int:
+    """How often ``search_in_one_frame`` goes through the images: of several maps the first is searched before all."""
+    return 1 if model.n_maps == 1 else 2
+
+
 def search_in_one_frame(data: Images, model: MapMixture, rows: np.ndarray, grid: PoseGrid,
                         progress: Callable[[int], None] | None = None) -> Search:
-    """``search_all`` in maps of one frame: at all shifts in the first of them, then near what is found there."""
-    if model.n_maps == 1:
+    """``search_all`` in maps of one frame: at all shifts in the first of them, then near what is found there.
+
+    ``progress`` is told of every image ``passes_in_one_frame`` times.
+    """
+    if passes_in_one_frame(model) == 1:
         return search_all(data, model, rows, grid, progress)
-    first = search_all(data, _one_map(model, 0), rows, grid)
+    first = search_all(data, _one_map(model, 0), rows, grid, progress)
     return search_near(data, model, Placed(rows, first.shifts_px.expand(-1, model.n_maps, 2)), grid, progress)
 
 

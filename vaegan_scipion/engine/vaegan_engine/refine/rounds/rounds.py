@@ -16,7 +16,7 @@ from ...contract.record import to_json
 from ...contract.records import JunkNumbers, LandscapeNumbers, Separation
 from ...physics.fourier_band import make_band
 from ...reconstruction.map_mixture import MapMixture
-from ...reconstruction.near_search import search_in_one_frame
+from ...reconstruction.near_search import passes_in_one_frame, search_in_one_frame
 from ...reconstruction.pose_search import search_all
 from ...runtime.progress import progress_bar
 from ..assignment import reassign, search_in_all_maps
@@ -153,8 +153,8 @@ def first_states(problem: Problem, model: MapMixture, one_frame: bool, recorder:
         return [relaxed(problem, whole) if problem.settings.relax_symmetry else whole]
     images, tuning, n_maps = problem.images, problem.tuning, model.n_maps
     recorder.stage("pose search", f"{len(images)} particles in {n_maps} maps")
-    with progress_bar(len(images), "pose search", "images") as bar:
-        search_maps = search_in_one_frame if one_frame else search_all
+    search_maps, passes = (search_in_one_frame, passes_in_one_frame(model)) if one_frame else (search_all, 1)
+    with progress_bar(passes * len(images), "pose search", "images" if passes == 1 else "images, each twice") as bar:
         best = search_maps(images, model, np.arange(len(images)),
                            problem.pose_grid(problem.settings.search_shells), bar.update)
     shares = np.bincount(best.log_evidence.argmax(1), minlength=n_maps) / len(images)
