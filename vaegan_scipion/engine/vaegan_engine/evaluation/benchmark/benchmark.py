@@ -28,6 +28,7 @@ from ...runtime import compute
 from ...simulation.options import SimulateOptions, Simulation
 from ...simulation.simulate import STACK, STAR, TRUTH_CSV, run_simulate
 from ..truth.plane_scores import plane_scores
+from .assembly import write_assembly
 from .landscape_scores import LANDSCAPE_FIGURES, landscape_scores
 from .peers import PEERS, run_peer
 from .real_sets import REAL_FIGURES, REAL_SETS, RealSet, is_there, run_real_set, settings_of
@@ -206,11 +207,12 @@ class Place:
 def run_task(name: str, task: Task, place: Place, train: bool) -> TaskRow:
     """One row of the table; read back where it is there. Raises ConfigError or DataError."""
     data, out, where = place.data, place.out, place.where
-    settings = {**asdict(task), "maps": list(task.maps), "junk_maps": list(task.junk_maps), "train": train}
+    settings = {**to_json(task), "train": train}
     row = place.row_of(settings)
     if row is not None:
         return row
-    needed = (*task.maps, *task.junk_maps, *filter(None, (task.groups_csv, task.ctf_table)))
+    atoms = task.assembly.atoms if task.assembly else ""
+    needed = (*task.maps, *task.junk_maps, *filter(None, (task.groups_csv, task.ctf_table, atoms)))
     missing = [path for path in needed if not (data / path).exists()]
     if missing:
         raise DataError(f"{data / missing[0]}: there is no such file.", "Give the folder of the maps with --data.")
@@ -238,10 +240,12 @@ def run_task(name: str, task: Task, place: Place, train: bool) -> TaskRow:
 
 
 def simulated(task: Task, data: Path, out: Path, where: ComputeConfig) -> None:
-    """The task's particles; pure noise keeps the CTF parameters of a simulated set."""
+    """The task's particles, and maps that are not at hand; pure noise keeps the CTF parameters of a simulated set."""
     if task.ball:
         ball = soft_sphere_mask(task.box_px, BALL_RADIUS_FRAC * task.box_px, 2.0)
         write_map(true_maps(task, data, out)[0], ball, BALL_PIXEL_SIZE_ANG)
+    if task.assembly:
+        write_assembly(task.assembly, data, out, task.box_px)
     made_of = tuple(str(path) for path in true_maps(task, data, out))
     source = {"maps": made_of} if made_of else {"phantom": 1}
     options = SimulateOptions(**source, per_map=task.per_map, box_px=task.box_px,

@@ -25,6 +25,8 @@ COLUMNS = ("task", "seed", "images", "snr", "states", "found", "nmi", "ami", "po
 
 def true_maps(task: Task, data: Path, out: Path) -> tuple[Path, ...]:
     """The maps that a task's images in ``out`` are made of, as often as they are named; () where they are noise."""
+    if task.assembly:
+        return task.assembly.files(out)
     return (out / "ball.mrc",) if task.ball else tuple(data / path for path in task.maps)
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .assembly import Assembly
+
 _RIBOSOME = tuple(f"ribo50S_4states/maps/r50S_{name}_64.mrc" for name in (
     "B_like", "C_or_D_like_a", "C_or_D_like_b", "E_like"))
 _EXOSOME = tuple(f"exosome_6FSZ/maps/{name}.mrc" for name in ("Exo9_core_only", "full", "no_Dis3", "no_Mtr4_Mpp6"))
@@ -43,6 +45,7 @@ class Task:
     ball: bool = False  # the particle is a homogeneous ball, which has no orientation
     in_plane: bool = False  # class averages are made, not states
     symmetry: str = "C1"  # point group of the maps, with RELION's axes, which states is told
+    assembly: Assembly | None = None  # the maps are made of atoms, none is named
 
 
 _DIRTY = Task((), 2000, 4, snr=0.3, junk_frac=0.2, view_concentration=2.0, contrast_spread=0.25, noise_ratio=3.0,
@@ -50,6 +53,9 @@ _DIRTY = Task((), 2000, 4, snr=0.3, junk_frac=0.2, view_concentration=2.0, contr
               micrograph_noise_spread=0.3)  # everything that real data have at once
 _GROEL = tuple(f"groel_1MNF/maps/{name}.mrc" for name in ("full14", "ring7"))
 _OTHERS = (_GROEL[0], "r30S_4ADV/maps/full.mrc")
+_ATOMS = Assembly(_RIBO20_FOLDER + "atoms", 419.2, 16, ())
+# Particles of the 16 states of CryoBench's Ribosembly in per cent (by largest remainders)
+_SHARES = (3, 4, 7, 13, 9, 11, 1, 1, 4, 4, 5, 2, 11, 11, 12, 2)
 _PLANE = Task(_RIBO3, 2250, 3, snr=0.2, junk_frac=0.25, contrast_spread=0.2, noise_ratio=2.0, in_plane=True)
 
 TASKS = {
@@ -57,6 +63,10 @@ TASKS = {
     "ribo3-snr0.5": Task(_RIBO3, 3000, 3, snr=0.5),
     "ribo3-snr0.2": Task(_RIBO3, 3000, 3, snr=0.2),
     "ribo3-64px": Task(_RIBO3, 10000, 3, snr=0.2, box_px=64, crop_frac=1.0),
+    "ribo3-130k": Task(_RIBO3, 43333, 3, snr=0.2, box_px=64, crop_frac=1.0),
+    "assembly3-128px": Task((), 10000, 3, snr=0.1, box_px=128, assembly=replace(_ATOMS, states=(0, 7, 15))),
+    "assembly16": Task((), 300, 16, snr=0.5, assembly=replace(_ATOMS, states=tuple(
+        state for state, share in enumerate(_SHARES) for _ in range(share)))),
     "ribo3-real": Task(_RIBO3, 3000, 3, snr=0.5, contrast_spread=0.25, noise_ratio=3.0,
                        ctf_table="real_ctf/empiar10028_ctf.npz"),
     "ribo4": Task(_RIBOSOME, 3000, 4),
