@@ -13,7 +13,14 @@ from vaegan_engine.physics.rotations import rotation_distance_deg
 from vaegan_engine.reconstruction.images import Images, image_power
 from vaegan_engine.reconstruction.least_squares import reconstruction
 from vaegan_engine.reconstruction.map_mixture import MapMixture
-from vaegan_engine.reconstruction.masked_images import Circle, MaskedImages, masked, noise_deviation
+from vaegan_engine.reconstruction.masked_images import (
+    Around,
+    Circle,
+    MaskedImages,
+    masked,
+    noise_deviation,
+    own_side,
+)
 from vaegan_engine.reconstruction.pose_search import PoseGrid, search_all
 from vaegan_engine.reconstruction.posed_images import Coefficients, PosedImages
 
@@ -59,7 +66,7 @@ def test_inside_nothing_changes_and_outside_nothing_is_left():
     data, circle = images_of(values), Circle(6.0, 2.0)
     centre = np.tile([[2.0, 1.0]], (50, 1))
     for seen, mask in ((masked(data, circle), circle.mask(24)),
-                       (masked(data, circle, centre), circle.mask(24, centre)[0])):
+                       (masked(data, circle, Around(centre)), circle.mask(24, centre)[0])):
         got = seen.images[:]
         assert np.allclose(got[:, mask == 1], values[:, mask == 1], atol=1e-6)
         alike = (got * values).mean(0)[mask == 0]
@@ -96,6 +103,7 @@ def test_poses_of_crowded_particles_are_those_of_the_particle():
         here = np.broadcast_to(axis[:, None] * dy + axis * dx > 0, (box_px, box_px))
         crowded += 4 * here * np.roll(crowd[k * n:(k + 1) * n], (dy, dx), (1, 2))
     alone_images, data = data, replace(data, images=crowded)
+    near = np.broadcast_to(np.array([(0, 15), (0, -15), (15, 0), (-15, 0)], np.float32), (n, 4, 2))
 
     def error_deg(images: Images) -> float:
         model = MapMixture(map_[None], image_power(images), within(torch.ones(box_px, box_px, box_px)))
@@ -104,3 +112,36 @@ def test_poses_of_crowded_particles_are_those_of_the_particle():
 
     clean, seen, plain = error_deg(alone_images), error_deg(masked(data, Circle(8.5, 2.0))), error_deg(data)
     assert seen < 2 * clean < 0.5 * plain, (clean, seen, plain)
+    wide, parted = (error_deg(masked(data, Circle(12.0, 2.0), Around(near_px=some))) for some in (None, near))
+    assert parted < 1.2 * clean < 0.7 * wide, (clean, parted, wide)
+
+
+@pytest.mark.parametrize("box_px", [31, 32])
+def test_what_lies_nearer_to_a_neighbour_is_hidden(box_px):
+    """Voronoi's cell of the particle, with a soft wall halfway."""
+    centre, near = np.array([1.0, -2.0]), np.array([[13.0, 3.0], [-4.0, -20.0]])
+    side = own_side(box_px, centre, near, 3.0)
+    axis = np.arange(box_px) - box_px // 2
+    places = np.stack(np.broadcast_arrays(axis[None, :], axis[:, None]), -1)  # x, y
+    own, others = np.hypot(*np.moveaxis(places - centre, -1, 0)), [
+        np.hypot(*np.moveaxis(places - other, -1, 0)) for other in near]
+    # distance from the line halfway: (b^2 - a^2) / 2 l
+    inside = np.min([(other ** 2 - own ** 2) / (2 * np.hypot(*(place - centre)))
+                     for other, place in zip(others, near, strict=True)], axis=0)
+    assert (side[inside > 1.51] == 1).all() and (side[inside < -1.51] == 0).all()
+    alone = own_side(box_px, centre, near[:1], 3.0)
+    assert abs(alone[np.abs(inside) < 0.05] - 0.5).min() < 0.06
+    assert own_side(box_px, centre, near[:0], 3.0).min() == 1
+
+
+def test_each_image_has_its_own_neighbours_whatever_is_read_with_it():
+    values = np.random.default_rng(5).standard_normal((6, 24, 24))
+    near = np.full((6, 3, 2), np.nan, np.float32)
+    near[1, 0], near[4, :2] = (9, 0), ((0, 9), (-9, 0))
+    seen = masked(images_of(values), Circle(30.0, 2.0), Around(near_px=near)).images  # the circle alone hides nothing
+    rows = np.array([4, 0, 1])
+    assert np.array_equal(seen[rows], seen[:][rows])
+    np.testing.assert_allclose(seen[0], values[0], atol=1e-6)
+    changed = np.abs(seen[:] - values) > 1e-3
+    assert changed[1][:, 18:].all() and not changed[1][:, :15].any()
+    assert changed[4][18:].all() and changed[4][:, :6].all() and not changed[4][:15, 10:].any()

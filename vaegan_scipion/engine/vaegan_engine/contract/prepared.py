@@ -16,14 +16,14 @@ from .record import from_json
 from .result_files import read_json
 from .settings import DataConfig
 
-FORMAT = 3  # raise it when the same inputs give other images
+FORMAT = 4  # raise it when the same inputs give other images or another table
 IMAGES_NPY = "images.npy"
 TABLE_NPZ = "table.npz"
 META_JSON = "meta.json"
 ROUNDING = 1e-5  # relative, of settings that are fractions
 # settings that shape the images (``particles`` and ``stack`` count by content)
 IMAGE_FIELDS = ("max_images", "box_px", "crop_frac", "particle_radius_frac", "resize", "normalization",
-                "invert_contrast", "ignore_ctf", "phase_flipped", "half_set")
+                "invert_contrast", "ignore_ctf", "phase_flipped", "half_set", "micrograph_pixel_size_ang")
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """The typed ``run.json`` between the Scipion plugin and the engine: every setting, its default, help and limits.
 
-Standard library only, Python 3.8 syntax: Scipion imports this file without torch.
-Every field has its unit in its name. Unknown keys, wrong types and other contract versions are errors.
+Standard library only, Python 3.8 syntax. Unknown keys, wrong types and other contract versions are errors.
 Paths inside ``run.json`` are relative to the folder that holds it.
 """
 from __future__ import annotations
@@ -38,6 +37,8 @@ class DataConfig:
                                     label="Is the protein dark?")
     phase_flipped: bool = setting(False, "CTF phases were already corrected; a column rlnCtfDataArePhaseFlipped of the "
                                   "star file decides where there is one")
+    micrograph_pixel_size_ang: float = setting(0.0, "Of the coordinates of the particles", unit="A", low=1e-3, high=1e3,
+                                               label="Pixel size of the micrographs", zero="as the star file says")
     ignore_ctf: bool = setting(False, "The CTF is taken as 1, for class averages or negative stain",
                                label="Images without a CTF")
     half_set: Literal[0, 1, 2] = setting(0, "0 = all particles, 1 or 2 = one independent half")
@@ -243,6 +244,7 @@ class StatesRun:
     command: Literal["states"] = fixed("states")
     data: DataConfig = section(DataConfig, shown=("particles", "stack", "max_images", "box_px", "crop_frac",
                                                   "invert_contrast", "phase_flipped", "ignore_ctf", "prepared_dir",
+                                                  "micrograph_pixel_size_ang",
                                                   "input_poses"), optional=("particles",))
     particle_diameter_ang: float = setting(
         0.0, "Of the circle that holds the particle. Outside of it is background", label="Particle diameter", unit="A",
@@ -251,6 +253,8 @@ class StatesRun:
         0.0, "Of the soft circle through which images are seen: noise takes the place of what lies outside, so that "
         "neighbours do not decide the poses", label="Diameter of the images' mask", unit="A", low=1, high=1e5,
         zero="the particle's diameter and the largest shift to both sides; no mask where no diameter is given")
+    hide_neighbours: bool = setting(True, "Where there is such a mask and the star file has coordinates: what lies "
+                                    "nearer to another particle is hidden too", label="Hide neighbours")
     mask: str = setting("", "With input_poses, in their frame: soft mask about the whole particle, 0 to 1, made in the "
                         "particles' box. Maps end there, and their FSC is taken in it. Empty = a sphere as wide as "
                         "unseen images ask", label="Mask", path=True, metavar="MRC")
@@ -269,14 +273,12 @@ class StatesRun:
                           "The number of states does not depend on it", label="Maps to try", low=1, high=32)
     n_starts: int = setting(4, "Starts from one random map each, two for one of a symmetric map; unseen images choose "
                             "the best. More is safer and slower", label="Starts to try", low=1, high=100)
-    start_shells: float = setting(0.0, "Resolution of the start, as box size / resolution. Lower is safer, higher sees "
-                                  "more", label="Shells at the start", low=2, zero="by the particle's size, from 10")
-    search_shells: float = setting(0.0, "Resolution of the pose search, as box size / resolution; not below that of "
-                                   "the start", label="Shells of the pose search", low=2,
-                                   zero="by the particle's size, from 10")
-    state_shells: float = setting(0.0, "Resolution at which states are told apart, as box size / resolution; not below "
-                                  "that of the pose search", label="Shells that tell states apart", low=2,
-                                  zero="by the particle's size, from 12")
+    start_shells: float = setting(0.0, "Of the start, as box size / resolution. Lower is safer, higher sees more",
+                                  label="Shells at the start", low=2, zero="by the particle's size, from 10")
+    search_shells: float = setting(0.0, "Of the pose search, as box size / resolution; not below that of the start",
+                                   label="Shells of the pose search", low=2, zero="by the particle's size, from 10")
+    state_shells: float = setting(0.0, "That tell states apart, as box size / resolution; not below the pose search's",
+                                  label="Shells that tell states apart", low=2, zero="by the particle's size, from 12")
     start_steps: int = setting(120, "Steps of every start; more is slower, steadier",
                                label="Steps at the start", low=1, high=10**6)
     search_steps: int = setting(60, "Steps of what goes on from the best start, of twice as many images; more is "
@@ -303,8 +305,7 @@ class FullresRun:
     b_factor_ang2: float = setting(
         0.0, "Of the sharpened maps, below 0 as RELION's", label="B-factor", unit="A^2", low=-2000, high=-10,
         zero="by a Guinier fit, where the resolution is finer than 10 A")
-    max_rounds: int = setting(10, "Rounds of local refinement at most; they end where the band grows no more",
-                              label="Most rounds", low=1, high=100)
+    max_rounds: int = setting(10, "They end where the band grows no more", label="Most rounds", low=1, high=100)
     compute: ComputeConfig = section(ComputeConfig, shown=("device", "threads"))
     contract_version: int = fixed(CONTRACT_VERSION, _VERSION_HELP)
 
@@ -323,8 +324,8 @@ class Classes2dRun:
                              label="Classes to start from", low=1, high=1000)
     max_shift_frac: float = setting(0.1, "How far particles may be off centre, as fraction of the kept box",
                                     label="Largest shift / box", low=0, high=0.5)
-    n_steps: int = setting(36, "Steps over parts of the particles, before all are searched; more is slower and "
-                           "steadier", label="Steps of the start", low=1, high=10**5)
+    n_steps: int = setting(36, "Steps over parts of the particles; more is slower, steadier", low=1, high=10**5,
+                           label="Steps of the start")
     compute: ComputeConfig = section(ComputeConfig, shown=("threads", "seed", "memory_gb"))
     contract_version: int = fixed(CONTRACT_VERSION, _VERSION_HELP)
 
@@ -386,8 +387,7 @@ class CounterpartRun:
     run_dir: str = setting("", "Results folder of the training", path=True, required=True)
     embedding_dir: str = setting("", "Results folder of embed", path=True, required=True)
     particle_id: int = setting(1, "Id of the particle (vaeParticleId, else its row from 1)")
-    n_orientations: int = setting(2000, "3D: orientations tried for the projection that resembles the particle most",
-                                  low=1, high=10**5)
+    n_orientations: int = setting(2000, "3D: orientations tried for the likest projection", low=1, high=10**5)
     compute: ComputeConfig = section(ComputeConfig)
     contract_version: int = fixed(CONTRACT_VERSION, _VERSION_HELP)
 

@@ -25,7 +25,7 @@ def write_part(source: Path, data: DataConfig, rows: np.ndarray, folder: Path) -
     table, images = read_npz(source / TABLE_NPZ), np.load(source / IMAGES_NPY, mmap_mode="r")
     pixels = digest(np.array([fingerprint_of(images[row]) for row in rows], np.uint64))
     meta = replace(whole, data={name: getattr(data, name) for name in IMAGE_FIELDS}, pixels=pixels)
-    own = {name: table[name][rows] for name in ("particle_id", "ctf", "twin_id")}
+    own = {name: table[name][rows] for name in ("particle_id", "ctf", "twin_id", "near_ang") if name in table}
     was_there = stored is not None and stored.pixels == pixels and np.array_equal(
         own["particle_id"], read_npz(folder / TABLE_NPZ)["particle_id"])
     if was_there and stored == meta:

@@ -12,6 +12,7 @@ import numpy as np
 from ..contract.errors import DataError
 from ..contract.settings import DataConfig
 from .image_names import find_images, split_names
+from .neighbours import neighbours_ang
 from .optics import pixel_size_ang, read_ctf, unit_ctf
 from .stacks import StackHeader, common_box_px
 from .star_files import RelionTable, read_star
@@ -34,6 +35,7 @@ class ParticleTable:
     ctf: np.ndarray  # (n, 8) float32, columns as ctf.CTF_COLUMNS
     half_set: np.ndarray  # (n,) uint8, 1 or 2
     twin_id: np.ndarray  # (n,) int64, lowest id of the star file's rows of the same image, by its name or its pixels
+    near_ang: np.ndarray | None  # (n, k, 2) where neighbours stand (``neighbours_ang``); None: not known
     pixel_size_ang: float
     box_px: int
     ctf_present: bool  # False: the CTF columns were ignored and ctf means 1 everywhere
@@ -77,8 +79,10 @@ def load_particles(data: DataConfig) -> ParticleTable:
         notes += said
     size_ang, said = pixel_size_ang(table, rows, places.headers)
     notes += said
+    near_ang, said = neighbours_ang(table, rows, box_px * size_ang, data.micrograph_pixel_size_ang)
+    notes += said
     return ParticleTable(star, ids[rows], rows + 1, places.headers, places.stack_index, places.slice_index, ctf,
-                         halves[rows], ids[twin][rows], size_ang, box_px, not data.ignore_ctf,
+                         halves[rows], ids[twin][rows], near_ang, size_ang, box_px, not data.ignore_ctf,
                          not table.has(PARTICLE_ID), table.sha256, tuple(f"{star}: {note}" for note in notes))
 
 

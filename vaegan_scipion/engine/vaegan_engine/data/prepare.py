@@ -17,7 +17,8 @@ class PrepareOptions:
     """Which particles, and how they become images; as the commands that take them are to be asked."""
 
     data: DataConfig = section(DataConfig, shown=("particles", "stack", "max_images", "box_px", "crop_frac",
-                                                  "invert_contrast", "phase_flipped", "ignore_ctf"))
+                                                  "invert_contrast", "phase_flipped", "ignore_ctf",
+                                                  "micrograph_pixel_size_ang"))
     particle_diameter_ang: float = setting(
         0.0, "Of the circle that holds the particle. Outside of it is background", label="Particle diameter", unit="A",
         low=1, high=1e5, zero="0.9 of the kept part of the box")

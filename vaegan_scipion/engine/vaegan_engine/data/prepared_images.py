@@ -2,7 +2,8 @@
 
 ========================= ======================================================
 ``images.npy``            (n, d, d) float16, protein white, normalised
-``table.npz``             particle_id, ctf, half_set, twin_id; stack_files for the check below
+``table.npz``             particle_id, ctf, half_set, twin_id, near_ang where it is
+                          known; stack_files for the check below
 ``meta.json``             what the cache was made from; written last
 ========================= ======================================================
 
@@ -73,6 +74,7 @@ class ParticleCache:
     notes: tuple[str, ...] = ()  # what was ignored or changed when the images were prepared, a sentence each
     pixels: str = ""  # digest of the images; "": not known
     twins: np.ndarray | None = None  # (n,) int64 as ``twin_id``; None: not known
+    near_ang: np.ndarray | None = None  # (n, k, 2) where neighbours stand, NaN where fewer; None: not known
 
     def __len__(self) -> int:
         return len(self.particle_id)
@@ -162,7 +164,7 @@ def _open(data: DataConfig, folder: Path, star_digest: str) -> tuple[ParticleCac
     return ParticleCache(images, table["particle_id"], table["ctf"], table["half_set"],
                          meta.pixel_size_ang, box_px, meta.original_pixel_size_ang, meta.original_box_px,
                          meta.ctf_present, meta.ids_are_rows_of, tuple(meta.notes), meta.pixels,
-                         table.get("twin_id")), ""
+                         table.get("twin_id"), table.get("near_ang")), ""
 
 
 def stat_digest(files: Sequence[str | Path]) -> str:
@@ -204,15 +206,19 @@ def _build(data: DataConfig, table: ParticleTable, folder: Path, progress: bool)
         {name: getattr(data, name) for name in IMAGE_FIELDS},
         image_preparation.training_pixel_size_ang(table.pixel_size_ang, cropped_px, data.box_px),
         table.pixel_size_ang, table.box_px, table.ctf_present, table.sha256 if table.ids_are_rows else "")
-    needed_bytes = len(table) * (2 * data.box_px ** 2 + table.ctf[0].nbytes + 9) + SPARE_BYTES
+    near_bytes = 0 if table.near_ang is None else table.near_ang.nbytes
+    needed_bytes = len(table) * (2 * data.box_px ** 2 + table.ctf[0].nbytes + 9) + near_bytes + SPARE_BYTES
     with whole_or_nothing(folder, needed_bytes) as parts:
         with open(parts[IMAGES_NPY], "wb") as stream:
             table, notes, pixels = _write_images(stream, data, table, progress)
             stream.flush()
             os.fsync(stream.fileno())
         with open(parts[TABLE_NPZ], "wb") as stream:
-            np.savez(stream, particle_id=table.particle_id, ctf=table.ctf, half_set=table.half_set,
-                     twin_id=table.twin_id, stack_files=_packed(files, table.star))
+            columns = {"particle_id": table.particle_id, "ctf": table.ctf, "half_set": table.half_set,
+                       "twin_id": table.twin_id, "stack_files": _packed(files, table.star)}
+            if table.near_ang is not None:
+                columns["near_ang"] = table.near_ang
+            np.savez(stream, **columns)  # type: ignore[arg-type]  # of numpy's stub: no column is called allow_pickle
         meta = replace(meta, notes=[*table.notes, *notes], pixels=pixels)
         parts[META_JSON].write_text(json.dumps(to_json(meta), indent=2, allow_nan=False) + "\n")
 

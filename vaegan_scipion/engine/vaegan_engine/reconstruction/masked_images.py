@@ -1,5 +1,7 @@
 """Images as a soft circle shows them, noise in place of what lies outside: neighbours must not decide the poses.
 
+Neighbours whose places are known are hidden too, where they reach into the circle: all that lies nearer to them.
+
     ``Y = m X + sqrt(1 - m^2) e``
 
 m is 1 within the circle and falls to 0 by a raised cosine. e is white noise, made for each image from its row number,
@@ -38,15 +40,52 @@ class Circle:
         return mask
 
 
-class MaskedImages:
-    """An image source whose images are seen through a circle."""
+@dataclass(frozen=True)
+class Around:
+    """What is particular to each image of n: its particle's place and its neighbours' (x, y in px off the middle)."""
 
-    def __init__(self, source: ImageSource, circle: Circle, deviation: float, centre_px: np.ndarray | None = None
-                 ) -> None:
-        """``deviation`` of the noise outside; ``centre_px`` (n, 2) of each image's circle."""
-        self.source, self.circle, self.shape, self.centre_px = source, circle, source.shape, centre_px
+    centre_px: np.ndarray | None = None  # (n, 2); None: the middle
+    near_px: np.ndarray | None = None  # (n, k, 2), NaN where fewer; None: no neighbours are hidden
+
+    @property
+    def differ(self) -> bool:
+        """Whether images have masks of their own."""
+        return self.centre_px is not None or self.near_px is not None
+
+    def masks(self, circle: Circle, box_px: int, rows: np.ndarray) -> np.ndarray:
+        """``(n, d, d)`` float32 of some images."""
+        centre = np.zeros((len(rows), 2), np.float32) if self.centre_px is None else self.centre_px[rows]
+        masks = circle.mask(box_px, centre)
+        if self.near_px is not None:
+            for mask, middle, near in zip(masks, centre, self.near_px[rows], strict=True):
+                mask *= own_side(box_px, middle, near[np.isfinite(near[:, 0])], circle.edge_px)
+        return masks
+
+
+def own_side(box_px: int, centre_px: np.ndarray, near_px: np.ndarray, edge_px: float) -> np.ndarray:
+    """``(d, d)`` float32: 1 where a pixel lies nearer to the particle than to any of its neighbours ``(k, 2)``.
+
+    It falls to 0 over ``edge_px`` about the line halfway, by ``sin^2``: Voronoi's cells with soft walls.
+    """
+    axis = np.arange(box_px, dtype=np.float32) - box_px // 2
+    side = np.ones((box_px, box_px), np.float32)
+    for way in (near_px - centre_px).astype(np.float32):
+        length = float(np.hypot(*way))
+        along = way / max(length, 1e-6) / max(edge_px, 1e-6)
+        beyond = float(along @ centre_px) + 0.5 * length / max(edge_px, 1e-6)
+        side *= np.clip(0.5 + beyond - along[1] * axis[:, None] - along[0] * axis[None, :], 0, 1)
+    made: np.ndarray = np.sin(0.5 * np.pi * side, dtype=np.float32) ** 2
+    return made
+
+
+class MaskedImages:
+    """An image source whose images are seen through a circle, without what lies nearer to a neighbour."""
+
+    def __init__(self, source: ImageSource, circle: Circle, deviation: float, around: Around) -> None:
+        """``deviation`` of the noise outside."""
+        self.source, self.circle, self.shape, self.around = source, circle, source.shape, around
         self.deviation = deviation
-        self._same_mask = circle.mask(self.shape[-1]) if centre_px is None else None
+        self._same_mask = circle.mask(self.shape[-1])
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -54,11 +93,7 @@ class MaskedImages:
     def __getitem__(self, at: np.ndarray | slice | int) -> np.ndarray:
         """Some images, float32."""
         rows = np.atleast_1d(np.arange(len(self))[at])
-        if self._same_mask is None:
-            assert self.centre_px is not None
-            mask = self.circle.mask(self.shape[-1], self.centre_px[rows])
-        else:
-            mask = self._same_mask
+        mask = self.around.masks(self.circle, self.shape[-1], rows) if self.around.differ else self._same_mask
         seen = np.asarray(self.source[rows], np.float32)
         made: np.ndarray = mask * seen + np.sqrt(1 - mask ** 2) * self.noise(rows)
         return made[0] if np.ndim(np.arange(len(self))[at]) == 0 else made
@@ -83,8 +118,8 @@ def masks_anything(box_px: int, circle: Circle) -> bool:
     return float((circle.mask(box_px) < 0.5).mean()) >= _LEAST_OUTSIDE
 
 
-def masked(data: Images, circle: Circle, centre_px: np.ndarray | None = None) -> Images:
-    """The images through a circle, about their middle or ``centre_px`` (n, 2); as they are where it masks nothing."""
-    if not masks_anything(data.box_px, circle):
+def masked(data: Images, circle: Circle, around: Around = Around()) -> Images:
+    """The images through a circle, about their middle or their particles; as they are where nothing is masked."""
+    if around.near_px is None and not masks_anything(data.box_px, circle):
         return data
-    return replace(data, images=MaskedImages(data.images, circle, noise_deviation(data), centre_px), stored=None)
+    return replace(data, images=MaskedImages(data.images, circle, noise_deviation(data), around), stored=None)

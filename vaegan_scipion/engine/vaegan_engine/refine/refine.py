@@ -49,7 +49,7 @@ from .costs import stage_costs
 from .detail.common_frame import lay_in_one_frame
 from .detail.each_state import find_motions, follow_motions, half_sets_of_all, refine_details
 from .detail.motion import Motion
-from .image_mask import capped, circle_of
+from .image_mask import around, capped, circle_of
 from .inputs import open_images, with_data
 from .output import output
 from .problem import GivenPoses, Problem, Recorder
@@ -144,7 +144,7 @@ def problem_of(run: StatesRun, cache: ParticleCache, device: torch.device, tunin
     circle = circle_of(run, images, poses, tuning.mask)
     circle_frac = run.data.particle_radius_frac
     if circle is not None:
-        images = masked(images, circle, None if poses is None else poses.shifts_px.cpu().numpy())
+        images = masked(images, circle, around(run, poses, cache.near_ang, images, circle))
         tuning = replace(tuning, mask=capped(tuning.mask, circle_frac, circle, images.box_px))
     smallest_frac = max(run.smallest_frac, tuning.min_state / len(images))
     settings = with_shells(replace(run, smallest_frac=smallest_frac), images, tuning.shells)

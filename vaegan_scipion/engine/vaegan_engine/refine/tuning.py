@@ -171,6 +171,8 @@ class MaskTuning:
     edge_frac: float = 0.08
     max_images: int = 2000  # of a state
     image_edge_frac: float = 0.06  # of the box: soft edge of the images' mask; wide, RELION's is 5 px
+    nearest_frac: float = 0.75  # of the particle's diameter: nearer neighbours overlap, or are the same particle
+    most_overlapping_frac: float = 0.25  # of the images: coordinates that say more are not believed
 
 
 @dataclass(frozen=True)
