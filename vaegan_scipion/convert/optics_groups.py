@@ -14,6 +14,7 @@ from emtable import Table
 from .columns import distinct_values, ids_without
 from .from_engine import MICROSCOPE_COLUMNS, NO_OPTICS, OPTICS_ATTRIBUTE
 
+MICROGRAPH_PIXEL_SIZE = "rlnMicrographOriginalPixelSize"
 PREMULTIPLIED, PHASE_FLIPPED = "rlnCtfDataAreCtfPremultiplied", "rlnCtfDataArePhaseFlipped"
 OWN_TEXT = "_acquisition.opticsGroupInfo"
 MICROSCOPE_VALUES = "_acquisition._voltage", "_acquisition._sphericalAberration", "_acquisition._amplitudeContrast"
@@ -27,6 +28,7 @@ class Optics(NamedTuple):
     microscope: Microscope
     premultiplied: bool = False  # the images were multiplied by their CTF
     phase_flipped: bool = False  # they were multiplied by its sign
+    micrograph_pixel_size: float = 0.0  # A, of coordinates; 0: not known
 
 
 @lru_cache(maxsize=64)
@@ -41,7 +43,8 @@ def stored_optics(text: Optional[str]) -> Dict[int, Optics]:
     return {int(row.rlnOpticsGroup): Optics(
         int(row.rlnOpticsGroup),
         (float(row.rlnVoltage), float(row.rlnSphericalAberration), float(row.rlnAmplitudeContrast)),
-        *(table.hasColumn(name) and float(getattr(row, name)) == 1 for name in (PREMULTIPLIED, PHASE_FLIPPED)))
+        *(table.hasColumn(name) and float(getattr(row, name)) == 1 for name in (PREMULTIPLIED, PHASE_FLIPPED)),
+        float(getattr(row, MICROGRAPH_PIXEL_SIZE)) if table.hasColumn(MICROGRAPH_PIXEL_SIZE) else 0.0)
         for row in table}
 
 
@@ -74,6 +77,7 @@ def optics_of(particle: Any, particles: Any, own_alone: bool) -> Optics:
     groups_of_set = {} if own_alone else stored_optics(whole.opticsGroupInfo.get())
     number = number_of(particle, groups_of_own or groups_of_set)
     of_set, of_own = groups_of_set.get(number), groups_of_own.get(number)
+    size = next((group.micrograph_pixel_size for group in (of_own, of_set) if group is not None), 0.0)
     set_values, own_values = _microscope(whole), None if own is None else _microscope(own)
     flags = [any(getattr(group, name) for group in (of_set, of_own) if group is not None)
              for name in ("premultiplied", "phase_flipped")]
@@ -81,13 +85,13 @@ def optics_of(particle: Any, particles: Any, own_alone: bool) -> Optics:
     if own_values is not None and set_values is not None and own_values not in same:
         # of another import than the set's text, which says nothing of this group
         flags = [of_own.premultiplied, of_own.phase_flipped] if of_own is not None else [False, False]
-        return Optics(number, of_own.microscope if of_own is not None else own_values, *flags)
+        return Optics(number, of_own.microscope if of_own is not None else own_values, *flags, size)
     known = of_set or of_own
     values = known.microscope if known is not None else own_values or set_values
     if values is None and particles.hasCTF():
         raise ValueError("The particles have a CTF, but no voltage, spherical aberration or amplitude contrast. "
                          "Import them again with their acquisition values.")
-    return Optics(number, NO_OPTICS if values is None else values, *flags)
+    return Optics(number, NO_OPTICS if values is None else values, *flags, size)
 
 
 def lacks_microscope(particles: Any) -> List[int]:

@@ -9,9 +9,10 @@ from typing import Any, Dict, List, Optional, Tuple
 from emtable import Table
 
 from .from_engine import CTF_COLUMNS, HALF_SET_ATTRIBUTE, IMAGE_COLUMNS, OPTICS_COLUMNS
-from .optics_groups import PHASE_FLIPPED, PREMULTIPLIED, Optics, optics_of, stored_optics, texts_are_of_particles
+from .optics_groups import MICROGRAPH_PIXEL_SIZE, PHASE_FLIPPED, PREMULTIPLIED, Optics, optics_of, stored_optics, texts_are_of_particles
 from .poses import star_pose
 
+COORDINATE_COLUMNS = ["rlnCoordinateX", "rlnCoordinateY"]
 POSE_COLUMNS = ["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi", "rlnOriginXAngst", "rlnOriginYAngst"]
 READABLE_STACKS = (".mrc", ".mrcs")
 
@@ -31,6 +32,7 @@ def write_particles_star(particles: Any, star: str, aligned: bool = False) -> Li
     poses: List[List[float]] = []
     halves: List[Optional[int]] = []
     micrographs: List[str] = []
+    places: List[Optional[Tuple[float, float]]] = []
     groups: Dict[Optics, int] = {}
     own_alone = texts_are_of_particles(particles)
     for particle in particles.iterItems(orderBy="id", direction="ASC"):
@@ -45,6 +47,7 @@ def write_particles_star(particles: Any, star: str, aligned: bool = False) -> Li
         if aligned:
             poses.append(pose_values(particle, particles.getSamplingRate()))
         micrographs.append(micrograph_of(particle))
+        places.append(place_of(particle))
     ids = [int(row[IMAGE_COLUMNS.index("vaeParticleId")]) for row in rows]
     if any(half in (1, 2) for half in halves):
         columns = columns + ["rlnRandomSubset"]
@@ -55,6 +58,9 @@ def write_particles_star(particles: Any, star: str, aligned: bool = False) -> Li
     if rows and all(micrographs):
         columns = columns + ["rlnMicrographName"]
         rows = [[*row, name] for row, name in zip(rows, micrographs)]
+    if rows and None not in places:
+        columns = columns + COORDINATE_COLUMNS
+        rows = [[*row, *place] for row, place in zip(rows, places)]
     table = Table(columns=columns)
     for row in rows:
         table.addRow(*row)
@@ -85,11 +91,14 @@ def optics_table_of(groups: List[Optics], particles: Any) -> Any:
     """
     premultiplied, flipped = (any(getattr(group, name) for group in groups)
                               for name in ("premultiplied", "phase_flipped"))
-    table = Table(columns=OPTICS_COLUMNS + [PREMULTIPLIED] * premultiplied + [PHASE_FLIPPED] * flipped)
+    sized = bool(groups) and all(group.micrograph_pixel_size > 0 for group in groups)
+    table = Table(columns=OPTICS_COLUMNS + [PREMULTIPLIED] * premultiplied + [PHASE_FLIPPED] * flipped
+                  + [MICROGRAPH_PIXEL_SIZE] * sized)
     for number, group in enumerate(groups, start=1):
         table.addRow(f"opticsGroup{number}", number, *group.microscope, float(particles.getSamplingRate()),
                      int(particles.getXDim()), 2, *[int(group.premultiplied)] * premultiplied,
-                     *[int(group.phase_flipped or bool(particles.isPhaseFlipped()))] * flipped)
+                     *[int(group.phase_flipped or bool(particles.isPhaseFlipped()))] * flipped,
+                     *[group.micrograph_pixel_size] * sized)
     return table
 
 
@@ -117,6 +126,14 @@ def micrograph_of(particle: Any) -> str:
         number = particle.getMicId()
         name = f"micrograph_{number}" if number is not None else ""
     return quoted(str(name))
+
+
+def place_of(particle: Any) -> Optional[Tuple[float, float]]:
+    """Where a particle was picked, in pixels of its micrograph, so that its neighbours are known; None where unknown."""
+    coordinate = particle.getCoordinate()
+    if coordinate is None or coordinate.getX() is None or coordinate.getY() is None:
+        return None
+    return float(coordinate.getX()), float(coordinate.getY())
 
 
 def quoted(text: str) -> str:

@@ -43,9 +43,10 @@ from .protocol_base import (
 N_PARTICLES_MIN = 200  # the engine's limit
 N_PARTICLES_FEW = 1000
 PIXEL_TOLERANCE = 0.01
-DATA = ("box_px", "crop_frac", "invert_contrast", "ignore_ctf", "max_images")
+DATA = ("box_px", "crop_frac", "invert_contrast", "ignore_ctf", "max_images", "micrograph_pixel_size_ang")
 ADVANCED = ("n_starts", "start_steps", "search_steps", "batch_size")
-SEARCH = ("particle_diameter_ang", "max_shift_frac", "n_maps", "smallest_frac", *ADVANCED)
+SEARCH = ("particle_diameter_ang", "max_shift_frac", "n_maps", "smallest_frac", "hide_neighbours",
+          *ADVANCED)
 
 
 class VaeganProtStatesOutputs(Enum):
@@ -101,6 +102,9 @@ class VaeganProtStates(VaeganProtBase, ProtFlexBase):
         add_setting(form, DataConfig, "invert_contrast")
         symmetry_fields.add_fields(form)
         mask_field.add_field(form, "their alignment", condition="useAlignment", expertLevel=advanced)
+        add_setting(form, StatesRun, "hide_neighbours", "Needs coordinates and the particle's diameter",
+                    expertLevel=advanced)
+        add_setting(form, DataConfig, "micrograph_pixel_size_ang", condition="hideNeighbours", expertLevel=advanced)
         add_setting(form, DataConfig, "ignore_ctf", expertLevel=advanced)
         form.addSection(label="Search")
         add_setting(form, StatesRun, "n_maps")

@@ -29,6 +29,7 @@ from vaegan_scipion.convert.to_engine import (
     ctf_values,
     image_name,
     micrograph_of,
+    place_of,
     optics_table_of,
     quoted,
     whole_split,
@@ -219,6 +220,29 @@ class TestConvert(BaseTest):
         write_particles_star(some, star)
         for row in Table(fileName=star, tableName="particles"):
             self.assertEqual(row.rlnMicrographName, f"micrograph_{row.vaeParticleId % 2}")
+
+    def test_places_in_the_micrograph_are_written_where_all_particles_have_one(self):
+        """With the pixel size that an import tells of: the engine then knows where neighbours stand."""
+        self.assertFalse(Table(fileName=self.star, tableName="particles").hasColumn("rlnCoordinateX"))
+        some = SetOfParticles(filename=":memory:")
+        some.copyInfo(self.particles)
+        text = "data_optics\n\nloop_\n_rlnOpticsGroup\n_rlnVoltage\n_rlnSphericalAberration\n" \
+               "_rlnAmplitudeContrast\n_rlnMicrographOriginalPixelSize\n1 300 2.7 0.1 1.25\n"
+        some.getAcquisition().opticsGroupInfo.set(text)
+        for item in self.particles:
+            coordinate = Coordinate(x=10 * item.getObjId(), y=7)
+            coordinate.setMicName("mic.mrc")
+            item.setCoordinate(coordinate)
+            some.append(item.clone())
+        star = os.path.abspath("places.star")
+        write_particles_star(some, star)
+        for row in Table(fileName=star, tableName="particles"):
+            self.assertEqual((float(row.rlnCoordinateX), float(row.rlnCoordinateY)), (10 * row.vaeParticleId, 7))
+        self.assertEqual([float(row.rlnMicrographOriginalPixelSize) for row in Table(fileName=star, tableName="optics")],
+                         [1.25])
+        particle = self.particles.getFirstItem().clone()
+        particle.setCoordinate(Coordinate())
+        self.assertIsNone(place_of(particle))
 
     def test_without_ctf_there_are_no_ctf_columns(self):
         star = os.path.abspath("no_ctf.star")
