@@ -9,7 +9,15 @@ from typing import Any, Dict, List, Optional, Tuple
 from emtable import Table
 
 from .from_engine import CTF_COLUMNS, HALF_SET_ATTRIBUTE, IMAGE_COLUMNS, OPTICS_COLUMNS
-from .optics_groups import MICROGRAPH_PIXEL_SIZE, PHASE_FLIPPED, PREMULTIPLIED, Optics, optics_of, stored_optics, texts_are_of_particles
+from .optics_groups import (
+    MICROGRAPH_PIXEL_SIZE,
+    PHASE_FLIPPED,
+    PREMULTIPLIED,
+    Optics,
+    optics_of,
+    stored_optics,
+    texts_are_of_particles,
+)
 from .poses import star_pose
 
 COORDINATE_COLUMNS = ["rlnCoordinateX", "rlnCoordinateY"]
@@ -129,7 +137,7 @@ def micrograph_of(particle: Any) -> str:
 
 
 def place_of(particle: Any) -> Optional[Tuple[float, float]]:
-    """Where a particle was picked, in pixels of its micrograph, so that its neighbours are known; None where unknown."""
+    """Where a particle was picked, in pixels of its micrograph: its neighbours are told by it. None where unknown."""
     coordinate = particle.getCoordinate()
     if coordinate is None or coordinate.getX() is None or coordinate.getY() is None:
         return None

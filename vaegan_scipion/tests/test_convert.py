@@ -29,8 +29,8 @@ from vaegan_scipion.convert.to_engine import (
     ctf_values,
     image_name,
     micrograph_of,
-    place_of,
     optics_table_of,
+    place_of,
     quoted,
     whole_split,
     write_particles_star,
@@ -238,8 +238,8 @@ class TestConvert(BaseTest):
         write_particles_star(some, star)
         for row in Table(fileName=star, tableName="particles"):
             self.assertEqual((float(row.rlnCoordinateX), float(row.rlnCoordinateY)), (10 * row.vaeParticleId, 7))
-        self.assertEqual([float(row.rlnMicrographOriginalPixelSize) for row in Table(fileName=star, tableName="optics")],
-                         [1.25])
+        optics = Table(fileName=star, tableName="optics")
+        self.assertEqual([float(row.rlnMicrographOriginalPixelSize) for row in optics], [1.25])
         particle = self.particles.getFirstItem().clone()
         particle.setCoordinate(Coordinate())
         self.assertIsNone(place_of(particle))
