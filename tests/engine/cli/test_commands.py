@@ -1,5 +1,6 @@
 """The command line: made from the settings, one table of commands, nothing imported that is not asked for."""
 import argparse
+import io
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -156,6 +157,16 @@ def test_a_refused_call_leaves_finished_results_finished(tmp_path):
     assert status.finished and status.verdict == "3 states" and str(status.error) == "a.star: it is gone. Find it."
     forget_failure(tmp_path)
     assert read_status(tmp_path).error is None and read_status(tmp_path).finished
+
+
+def test_names_that_are_no_text_end_no_command(monkeypatch):
+    """Folders of other encodings: a name of bytes that are no UTF-8, and letters that the terminal has not."""
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="strict")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setattr(main, "run_command", lambda *_: print("take them with --prepared donn\udce9es/\xe9t\xe9"))
+    assert main.main(["states", "--particles", "a.star", "--out", "b"]) == 0
+    terminal.flush()
+    assert terminal.buffer.getvalue() == b"take them with --prepared donn\\udce9es/\\xe9t\\xe9\n"
 
 
 def test_a_gpu_without_memory_is_said_in_one_sentence(tmp_path, monkeypatch, capsys):

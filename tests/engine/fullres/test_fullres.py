@@ -249,6 +249,16 @@ def test_images_that_are_not_normal_are_made_so_first(made):
     assert "--invert_contrast" in text and "--bg_radius 77" in text and "--ctf_phase_flipped" in text
 
 
+def test_the_script_names_folders_as_the_disk_has_them(tmp_path):
+    """One whose name is of another encoding too: bytes that are no UTF-8."""
+    out = tmp_path / os.fsdecode(b"donn\xe9es") / "out"
+    out.mkdir(parents=True)
+    write_stack(tmp_path / "a.mrcs", np.ones((2, 16, 16), np.float32))
+    write_star(out / "state_01.star", {**particle_columns(2), "rlnImageName": ["1@a.mrcs", "2@a.mrcs"]},
+               optics_columns())
+    assert b'HERE="donn\xe9es/out"' in (out / write_script(HAND_OVER, out)).read_bytes()
+
+
 @pytest.mark.parametrize(("is_old", "box_px"), [(False, 33), (True, 33), (True, 32)])
 def test_the_copy_of_images_that_relion_does_not_take(tmp_path, is_old, box_px):
     """Of an odd box, or dark: an even one, by a star file of its own; RELION's programs make what it names."""

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 from pathlib import Path
 
@@ -46,6 +47,13 @@ def test_particles_are_decoded_at_their_own_latents(embedding, tmp_path):
     script = (tmp_path / "out" / "series.cxc").read_text()
     assert [Path(path) for path in re.findall(r'"(\S+)"', script)] == [tmp_path / "out" / row["file"] for row in rows]
     assert "vseries true" in script
+
+
+def test_the_series_names_folders_as_the_disk_has_them(embedding, tmp_path):
+    """One whose name is of another encoding too: bytes that are no UTF-8."""
+    out = tmp_path / os.fsdecode(b"d\xe9codes")
+    run_decode(DecodeOptions(run_dir="r", particles="12", embedding_dir=str(embedding[0])), out)
+    assert os.fsencode(f'"{out}/maps/decoded_001.mrc"') in (out / "series.cxc").read_bytes()
 
 
 def test_maps_of_a_run_before_do_not_stand_beside_fewer(embedding, tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from refine_particles import blobs
-from vaegan_engine.physics.fsc import fourier_shell_correlation, shells_of, soft_sphere_mask
+from vaegan_engine.physics.fsc import fourier_shell_correlation, resolution_at, shells_of, soft_sphere_mask
 from vaegan_engine.physics.masked_fsc import (
     conical_fsc,
     corrected,
@@ -119,3 +119,15 @@ def test_a_cone_of_all_directions_is_the_shell():
     a, b = white(rng, 15), white(rng, 15)
     found = conical_fsc(a, a + b, half_angle_deg=90.0, n_directions=3)
     np.testing.assert_allclose(found.fsc, np.tile(fourier_shell_correlation(a, a + b), (3, 1)), atol=1e-9)
+
+
+@pytest.mark.parametrize("box_px", [15, 16])
+def test_resolutions_of_cones_are_those_of_the_shells_of_their_box(box_px):
+    """In a cone of all directions, of an odd box too, whose d//2 + 1 shells are those of a box one smaller."""
+    rng = np.random.default_rng(9)
+    a = white(rng, box_px)
+    b = filtered(a, lambda shell: shell < 5) + 0.1 * white(rng, box_px)
+    expected = resolution_at(fourier_shell_correlation(a, b), 0.5, box_px, 2.0)
+    assert expected.crossed
+    found = conical_fsc(a, b, half_angle_deg=90.0, n_directions=3).resolutions_ang(0.5, 2.0)
+    np.testing.assert_allclose(found, expected.ang, rtol=1e-9)

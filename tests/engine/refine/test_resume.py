@@ -256,6 +256,18 @@ def test_a_broken_checkpoint_is_named(tmp_path):
         steps.read("first_states")
 
 
+def test_files_that_a_power_cut_left_empty_are_named(tmp_path):
+    """They are there, with no byte in them: not steps that were never made."""
+    steps = Checkpoints(tmp_path, {}, CPU, False)
+    steps.write("first_states", [1])
+    (tmp_path / "checkpoints" / "first_states.npz").write_bytes(b"")
+    with pytest.raises(DataError, match=r"first_states\.npz: the checkpoint cannot be read"):
+        steps.step("first_states", lambda: [1])
+    (tmp_path / "checkpoints" / step_store.SETTINGS_JSON).write_bytes(b"")
+    with pytest.raises(DataError, match=r"settings\.json: the settings of the checkpoints cannot be read"):
+        Checkpoints(tmp_path, {}, CPU, True)
+
+
 def test_other_poses_or_masks_of_the_same_particles_are_other_settings(small_run, tmp_path):
     run = with_data(small_run[0])
     cache = open_images(run, tmp_path, True)

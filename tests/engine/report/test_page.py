@@ -243,6 +243,11 @@ def test_only_the_folders_that_are_named(tmp_path, analysis):
                                            traverse_dir=str(tmp_path)), tmp_path / "report.html")
 
 
+def test_names_that_are_no_text_are_shown_with_escapes(tmp_path, analysis):
+    _, text = read(page.write_report(replace(analysis, title="donn\udce9es"), tmp_path / "report.html"))
+    assert "donn\\udce9es" in text
+
+
 @pytest.mark.slow
 def test_by_request_and_by_command_line(tmp_path, analysis, monkeypatch):
     request = run_json.write_run(analysis, tmp_path / "request" / result_files.RUN_JSON)

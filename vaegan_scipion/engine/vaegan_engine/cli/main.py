@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import io
 import json
 import os
 import sys
@@ -147,6 +148,7 @@ def run_file(args: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str]) -> int:
     """Run a command line, its words without the program's name; returns the exit code (see ``errors``)."""
+    print_every_name()
     args = build_parser(next((word for word in argv if not word.startswith("-")), "")).parse_args(argv)
     try:
         if starts_others(args):
@@ -172,6 +174,12 @@ def main(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return EXIT_SIGINT
     return EXIT_DONE
+
+
+def print_every_name() -> None:
+    """Names of files that the terminal's encoding does not hold are printed with escapes, as in messages of errors."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def memory_full(error: Exception) -> OutOfMemoryError:

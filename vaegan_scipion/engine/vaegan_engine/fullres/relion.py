@@ -160,7 +160,7 @@ def write_script(hand_over: HandOver, out_dir: Path) -> str:
     name = f"{hand_over.name}_relion.sh"
     path = out_dir / name
     part = path.with_name(name + ".tmp")
-    part.write_text(script(hand_over, out_dir))
+    part.write_bytes(os.fsencode(script(hand_over, out_dir)))  # folders are named as the disk has them
     part.chmod(0o755)
     os.replace(part, path)
     return name

@@ -1,6 +1,7 @@
 """``decode``: maps (2D: images) at any points of the landscape of a trained model, as a series for ChimeraX."""
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,8 @@ def run_decode(options: DecodeOptions, out_dir: Path) -> None:
     support = [None] * len(z) if latents is None else support_of(z, latents)
     write_table(z, files, support, out_dir)
     if made.ndim == 4:
-        (out_dir / SERIES_CXC).write_text(chimerax.series_commands([str(out_dir / file) for file, _ in files]))
+        series = chimerax.series_commands([str(out_dir / file) for file, _ in files])
+        (out_dir / SERIES_CXC).write_bytes(os.fsencode(series))
         print(f"open {out_dir / SERIES_CXC} in ChimeraX", flush=True)
 
 

@@ -111,6 +111,7 @@ class ConicalFsc:
 
     directions: np.ndarray  # (m, 3) unit vectors x, y, z, of one half of the sphere
     fsc: np.ndarray  # (m, d//2 + 1)
+    box_px: int  # d, which an odd box's number of shells does not tell
 
     def corrected(self, random: np.ndarray, first_random: int) -> ConicalFsc:
         """Corrected for the mask by the ``random`` curve ``(d//2 + 1,)`` of whole shells."""
@@ -118,8 +119,7 @@ class ConicalFsc:
 
     def resolutions_ang(self, threshold: float, voxel_size_ang: float) -> np.ndarray:
         """Resolution along each direction ``(m,)``."""
-        box_px = 2 * (self.fsc.shape[1] - 1)
-        return np.array([resolution_at(curve, threshold, box_px, voxel_size_ang).ang for curve in self.fsc])
+        return np.array([resolution_at(curve, threshold, self.box_px, voxel_size_ang).ang for curve in self.fsc])
 
 
 def conical_fsc(map_a: np.ndarray, map_b: np.ndarray, half_angle_deg: float = 30.0, n_directions: int = 48
@@ -146,7 +146,7 @@ def conical_fsc(map_a: np.ndarray, map_b: np.ndarray, half_angle_deg: float = 30
         power = np.sqrt(power_a * power_b)
         few = np.bincount(shell[inside][own], weight[inside][own], d // 2 + 1) < 2 * _LEAST_PAIRS
         curves.append(np.where(few, whole, np.divide(cross, power, out=np.zeros_like(cross), where=power > 0)))
-    return ConicalFsc(directions, np.stack(curves))
+    return ConicalFsc(directions, np.stack(curves), d)
 
 
 def _half_sphere(n: int) -> np.ndarray:

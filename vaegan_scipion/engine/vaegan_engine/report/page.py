@@ -77,7 +77,7 @@ def write_report(run: ReportRun, path: str | Path) -> Path:
         data=content.data, footer="Written by scipion-em-vaegan. Particle ids are those of the input set.")
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".tmp")
-    part.write_text(page, encoding="utf-8")
+    part.write_text(page, encoding="utf-8", errors="backslashreplace")  # names of files may be no text
     os.replace(part, path)
     return path
 

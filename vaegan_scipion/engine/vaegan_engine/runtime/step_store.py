@@ -56,7 +56,7 @@ class Checkpoints:
         if not is_first():
             return
         if resume and path.exists():
-            stored = result_files.read_json(path)
+            stored = _stored_settings(path)
             for name in sorted({*stored, *settings}):
                 if stored.get(name) != settings.get(name):
                     raise ConfigError(f"{path}: the refinement was begun with {name} {stored.get(name)}, now it is "
@@ -105,13 +105,14 @@ class Checkpoints:
         """A stored value, its tensors on the device; None where there is none. Raises DataError."""
         path = self._path(name)
         try:
-            values = processes.told(path.read_bytes() if is_first() and path.exists() else b"")
+            # a mark before what is there: a file that a power cut left empty is not one that was never written
+            values = processes.told(b"." + path.read_bytes() if is_first() and path.exists() else b"")
             if not values:
                 return None
-            with np.load(io.BytesIO(values), allow_pickle=False) as found:
+            with np.load(io.BytesIO(values[1:]), allow_pickle=False) as found:
                 arrays = {array: found[array] for array in found.files}
             return _unpacked(json.loads(arrays[_VALUE].tobytes()), arrays, self.device)
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
             raise DataError(f"{path}: the checkpoint cannot be read ({error}).",
                             "Delete it and continue from the one before, or start anew.") from error
 
@@ -129,6 +130,15 @@ class Checkpoints:
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.npz"
+
+
+def _stored_settings(path: Path) -> dict[str, Any]:
+    """What the steps were made with. Raises DataError."""
+    try:
+        return dict(result_files.read_json(path))
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"{path}: the settings of the checkpoints cannot be read ({error}).",
+                        "Start anew, without --resume.") from error
 
 
 def _packed(value: Any, arrays: dict[str, np.ndarray]) -> Any:
