@@ -7,6 +7,7 @@ from vaegan_engine.contract import result_files, run_json
 from vaegan_engine.contract.record import write_record, write_records
 from vaegan_engine.contract.result_files import read_picture
 from vaegan_engine.contract.settings import StatesRun
+from vaegan_engine.contract.status import update_status
 from vaegan_engine.data.mrc_files import write_stack
 from vaegan_engine.report import methods_section, states_section
 
@@ -29,6 +30,19 @@ def test_the_methods_claim_what_is_proven(tmp_path):
                          "resolution is proven.")
     write_record(tmp_path / result_files.STATES_JSON, states_summary(verdict="poses are <not>", has_states=False))
     assert methods_section.states_text(str(tmp_path)).endswith(" is proven. Verdict: poses are &lt;not&gt;.")
+
+
+def test_the_methods_of_states_of_a_training_name_its_box_and_its_clusters(tmp_path):
+    """Their own request has no box: the images are those of the training."""
+    run_json.write_run(StatesRun(run_dir=str(tmp_path / "run"), clusters_dir=str(tmp_path / "clusters")),
+                       tmp_path / result_files.RUN_JSON)
+    write_records(tmp_path / result_files.CLUSTERS_JSON, [state_row(0, 100, 1.0, comparison(), proof())])
+    write_record(tmp_path / result_files.STATES_JSON, states_summary())
+    update_status(tmp_path, state="finished", n_particles=100, box_px=64)
+    text = methods_section.states_text(str(tmp_path))
+    assert "States and poses of 100 particles (box 64 px of " in text
+    assert "starting from random maps and from those of clusters, seed" in text
+    assert "Half maps of the state agree to" in text
 
 
 def test_junk_has_no_view(tmp_path):

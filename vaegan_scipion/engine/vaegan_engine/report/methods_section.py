@@ -59,14 +59,16 @@ def states_text(folder: str) -> str:
     if not isinstance(run, StatesRun):
         return ""
     rows = read_cluster_rows(folder)
-    start = "from the poses that the particles carried" if run.data.input_poses else "from random maps"
+    start = ("from the poses that the particles carried" if run.data.input_poses else
+             "from random maps and from those of clusters" if run.clusters_dir else "from random maps")
     start += ", maps ending at a given mask" * bool(run.mask)
     summary = read_summary(folder)
     verdict = "" if summary.has_states else f" Verdict: {html.escape(summary.verdict)}."
     voxel = f" of {rows[0].of_state.voxel_size_ang:.2f} Å" if rows else ""
     versions = _versions(status)
-    return (f"States and poses of {_or(status.n_particles, 'the')} particles (box {run.data.box_px} px{voxel}) were "
-            f"found by expectation maximisation over poses ({cited('Scheres 2012')}) as implemented in "
+    box_px = _or(status.box_px, str(run.data.box_px))  # that of a training whose images were taken is not in its run
+    return (f"States and poses of {_or(status.n_particles, 'the')} particles (box {box_px} px{voxel}) were found by "
+            f"expectation maximisation over poses ({cited('Scheres 2012')}) as implemented in "
             f"scipion-em-vaegan{f' ({versions})' if versions else ''}, starting {start}, seed {run.compute.seed}: "
             f"{len(rows)} state{'s' * (len(rows) != 1)}.{resolutions_text(rows)}{verdict}")
 
@@ -85,7 +87,7 @@ def resolutions_text(rows: list[ClusterRow]) -> str:
     """To what resolution half maps of states agree, and of which states none is proven; "" without states."""
     proven = [row for row in rows if row.of_state.proof.proven_0143]
     finest = ", ".join(f"{row.of_state.halves.resolution_0143_ang:.1f}" for row in proven)
-    which = "the states" if len(proven) == len(rows) else ", ".join(state_name(row.label) for row in proven)
+    which = f"the state{'s' * (len(rows) != 1)}" if len(proven) == len(rows) else ", ".join(state_name(row.label) for row in proven)
     text = f" Half maps of {which} agree to {finest} Å (FSC 0.143)." if proven else ""
     left = ", ".join(state_name(row.label) for row in rows if not row.of_state.proof.proven_0143)
     return text + (f" Of {left} no resolution is proven." if left else "")
