@@ -87,7 +87,8 @@ def resolutions_text(rows: list[ClusterRow]) -> str:
     """To what resolution half maps of states agree, and of which states none is proven; "" without states."""
     proven = [row for row in rows if row.of_state.proof.proven_0143]
     finest = ", ".join(f"{row.of_state.halves.resolution_0143_ang:.1f}" for row in proven)
-    which = f"the state{'s' * (len(rows) != 1)}" if len(proven) == len(rows) else ", ".join(state_name(row.label) for row in proven)
+    which = (f"the state{'s' * (len(rows) != 1)}" if len(proven) == len(rows) else
+             ", ".join(state_name(row.label) for row in proven))
     text = f" Half maps of {which} agree to {finest} Å (FSC 0.143)." if proven else ""
     left = ", ".join(state_name(row.label) for row in rows if not row.of_state.proof.proven_0143)
     return text + (f" Of {left} no resolution is proven." if left else "")
