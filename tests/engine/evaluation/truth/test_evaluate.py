@@ -217,6 +217,12 @@ def test_reference_maps_beside_images_are_said(tmp_path, analysis, capsys):
     assert "not compared: " in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("text", ["{}", "[1]", '{"options": {"phantom": null}}', "not JSON", ""])
+def test_labels_beside_another_programs_simulation_have_no_reference_maps(tmp_path, text):
+    (tmp_path / "simulation.json").write_text(text)
+    assert reference_maps.read_references([], tmp_path / "truth.csv", 16, 2.0) == []
+
+
 def test_unusable_truth_and_ceiling_are_named(tmp_path, analysis):
     clu, truth, _, _ = analysis
     (tmp_path / "bad.csv").write_text("particle,state\n1,0\n")

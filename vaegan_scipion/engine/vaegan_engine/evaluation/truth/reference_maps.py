@@ -55,8 +55,11 @@ def read_references(paths: list[str], truth_csv: str | Path, box_px: int, voxel_
     record = Path(truth_csv).parent / "simulation.json"
     if not record.exists():
         return []
-    simulation = result_files.read_json(record)
-    n_states = int(simulation["options"]["phantom"])
+    try:
+        simulation = result_files.read_json(record)
+        n_states = int(simulation["options"]["phantom"])
+    except (OSError, ValueError, KeyError, TypeError):  # of another program
+        return []
     if n_states == 0:
         return []
     from ...simulation.phantom import phantom_states
