@@ -62,16 +62,15 @@ class Latents(NamedTuple):
 # ------------------------------- engine to Python -------------------------------
 def read_clusters(folder: str) -> Clusters:
     """`clusters.csv` of a cluster folder, sorted by particle id. Raises EngineError."""
-    rows = result_files.read_csv(result_file(folder, result_files.CLUSTERS_CSV))
-    if not rows:
+    path = result_file(folder, result_files.CLUSTERS_CSV)
+    axes = [name for name in result_files.csv_header(path) if name.startswith("umap_")]
+    rows = result_files.read_columns(path, {"particle_id": int, "label": int, "probability": float,
+                                            **dict.fromkeys(axes, float)})
+    if not len(rows["particle_id"]):
         raise EngineError(f"{folder}/{result_files.CLUSTERS_CSV}: no particle was clustered. Run again with Restart.")
-    axes = [name for name in rows[0] if name.startswith("umap_")]
-    particle_id = np.array([int(row["particle_id"]) for row in rows])
-    order = np.argsort(particle_id)
-    return Clusters(particle_id[order],
-                    np.array([int(row["label"]) for row in rows])[order],
-                    np.array([float(row["probability"]) for row in rows])[order],
-                    np.array([[float(row[name]) for name in axes] for row in rows])[order])
+    order = np.argsort(rows["particle_id"])
+    umap = np.array([rows[name] for name in axes]).reshape(len(axes), len(order)).T
+    return Clusters(rows["particle_id"][order], rows["label"][order], rows["probability"][order], umap[order])
 
 
 def read_latents(folder: str) -> Latents:
@@ -95,8 +94,9 @@ def z_std(stored: Dict[str, np.ndarray]) -> np.ndarray:
 
 def read_states(folder: str) -> Dict[int, int]:
     """State of each particle of a states folder, by id; -1 = set aside. Raises EngineError."""
-    rows = result_files.read_csv(result_file(folder, result_files.PARTICLES_CSV))
-    return {int(row["particle_id"]): int(row["label"]) for row in rows}
+    rows = result_files.read_columns(result_file(folder, result_files.PARTICLES_CSV),
+                                     {"particle_id": int, "label": int})
+    return dict(zip(rows["particle_id"].tolist(), rows["label"].tolist()))
 
 
 def cross_with_states(clusters: Clusters, states_dir: str) -> Crossing:

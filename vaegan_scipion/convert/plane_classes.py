@@ -28,12 +28,14 @@ def read_plane_poses(folder: str) -> Dict[int, PlanePose]:
     """Particle id -> pose, by `particles.csv` of a classes2d folder. Raises EngineError."""
     path = result_file(folder, result_files.PARTICLES_CSV)
     try:
-        return {int(row["particle_id"]): PlanePose(
-            int(row["label"]), bool(int(row["junk"])), *(float(row[name]) for name in (
-                "probability", "psi_deg", "shift_x_ang", "shift_y_ang", "contrast", "gain")), int(row["half_set"]))
-            for row in result_files.read_csv(path)}
+        rows = result_files.read_columns(path, {
+            name: int if name in ("particle_id", "label", "junk", "half_set") else float
+            for name in ("particle_id", *PlanePose._fields)})
     except KeyError as error:
         raise no_column(path, error) from error
+    rows["junk"] = rows["junk"] != 0
+    columns = (rows[name].tolist() for name in PlanePose._fields)
+    return {i: PlanePose(*values) for i, values in zip(rows["particle_id"].tolist(), zip(*columns))}
 
 
 def plane_matrix(pose: PlanePose, sampling_rate_ang: float) -> np.ndarray:

@@ -1,4 +1,5 @@
 """Poses of the engine (RELION's angles, shifts of the particle's centre in A) as Scipion's projection alignment."""
+import math
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 import numpy as np
@@ -24,6 +25,11 @@ class Pose(NamedTuple):
     motion_std: Optional[float] = None  # of its posterior; not known of results of before there was one
 
 
+_COLUMNS = Pose._fields
+_KINDS = {"particle_id": int, "label": int, "half_set": int}  # the others are numbers
+_MAY_LACK = "motion", "motion_std"
+
+
 class Placing(NamedTuple):
     """What a run knows of a particle: the number of its class there, and what gives a particle its alignment."""
 
@@ -35,22 +41,19 @@ def read_poses(folder: str) -> Dict[int, Pose]:
     """Particle id -> pose, by `particles.csv` of a states folder. Raises EngineError."""
     path = result_file(folder, result_files.PARTICLES_CSV)
     try:
-        return {int(row["particle_id"]): _pose(row) for row in result_files.read_csv(path)}
+        rows = result_files.read_columns(path, {name: _KINDS.get(name, float) for name in ("particle_id", *_COLUMNS)},
+                                         absent=dict.fromkeys(_MAY_LACK, "nan"))
     except KeyError as error:
         raise no_column(path, error) from error
+    known = (values.tolist() for values in (rows[name] for name in _COLUMNS))
+    return {i: Pose(*values[:-2], *(None if math.isnan(x) else x for x in values[-2:]))
+            for i, values in zip(rows["particle_id"].tolist(), zip(*known))}
 
 
 def no_column(path: Any, error: KeyError) -> EngineError:
     """What is wrong with a table that lacks the column that a reader asked for."""
     return EngineError(f"{path}: it has no column {error}; an engine of another release wrote it. Run that protocol "
                        "again with Restart.")
-
-
-def _pose(row: Dict[str, str]) -> Pose:
-    motion, motion_std = (float(row[name]) if row.get(name) else None for name in ("motion", "motion_std"))
-    return Pose(int(row["label"]), float(row["probability"]), float(row["rot_deg"]), float(row["tilt_deg"]),
-                float(row["psi_deg"]), float(row["shift_x_ang"]), float(row["shift_y_ang"]), int(row["half_set"]),
-                float(row["contrast"]), motion, motion_std)
 
 
 def rotation_z(angle_deg: float) -> np.ndarray:

@@ -90,7 +90,8 @@ def _latent(run: Any, name: str) -> Dict[int, float]:
 
 def _of_tables(run: Any, name: str) -> Dict[int, float]:
     table = next(path for path in _tables(run) if name in _header(path))
-    values_by_id = {int(row["particle_id"]): _number(row[name]) for row in result_files.read_csv(table)}
+    rows = result_files.read_columns(table, {"particle_id": int, name: str})
+    values_by_id = {i: _number(value) for i, value in zip(rows["particle_id"].tolist(), rows[name].tolist())}
     return {i: value for i, value in values_by_id.items() if value is not None}
 
 

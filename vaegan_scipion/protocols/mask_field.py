@@ -9,7 +9,7 @@ import pyworkflow.protocol.params as params
 from pwem.emlib.image import ImageHandler
 
 from ..constants import MASK_MRC
-from .protocol_base import file_digest
+from .protocol_base import content_digest
 
 WIDTH_TOLERANCE = 0.01
 VALUE_TOLERANCE = 1e-3
@@ -33,7 +33,7 @@ def write_volume(volume: Any, path: str) -> None:
 
 def digest_of(volume: Any) -> str:
     """Text that changes when a mask does; empty without one."""
-    return "" if volume is None else f"{volume.getSamplingRate():g} {file_digest(volume.getFileName())}"
+    return "" if volume is None else f"{volume.getSamplingRate():g} {content_digest(volume.getFileName())}"
 
 
 def write_mask(volume: Any, extra: str, results_dir: str) -> None:

@@ -31,6 +31,7 @@ from .form_settings import add_setting, field_problems, problems_of
 from .runs_before import pointers_before, waits_in_its_scheduler
 
 N_FILES_CHECKED = 200
+CLUSTERS_SEEN = "clusters_seen.txt"  # digest of the groups that a traversal or an evaluation was made of
 
 
 class VaeganNamed:
@@ -132,8 +133,8 @@ class VaeganProtBase(VaeganSaying, EMProtocol):
 
     def _convertAnew(self, particles: Any, results_dir: str, aligned: bool = False) -> None:
         """Write the star file of a set; what was made of another one is removed."""
-        before = file_digest(self._getExtraPath(PARTICLES_STAR))
-        if before != file_digest(self._writeParticles(particles, aligned)) and before:
+        before = content_digest(self._getExtraPath(PARTICLES_STAR))
+        if before != content_digest(self._writeParticles(particles, aligned)) and before:
             shutil.rmtree(results_dir, ignore_errors=True)
 
     def _forgetOf(self, seen: str, digest: str, results_dir: str) -> None:
@@ -142,6 +143,10 @@ class VaeganProtBase(VaeganSaying, EMProtocol):
         if path.exists() and path.read_text() != digest:
             shutil.rmtree(results_dir, ignore_errors=True)
         path.write_text(digest)
+
+    def _keepGroups(self, groups: Any) -> None:
+        """Keep which groups of a run this one's results are made of, for `made_of`."""
+        Path(self._getExtraPath(CLUSTERS_SEEN)).write_text(groups_digest(groups))
 
     def _makeKeptAndJunk(self, poses: Dict[int, Any], kept: Set[int], fill: Callable[[Any, Dict[int, Any]], None]
                          ) -> Dict[str, Any]:
@@ -224,23 +229,28 @@ def refuse_strangers(poses: Dict[int, Any], particles: Any) -> None:
 
 
 def set_digest(items: Any) -> str:
-    """Text that changes when a set or its rows do; an argument of every step that depends on it."""
-    path = items.getFileName()
-    changed = os.path.getmtime(path) if path and os.path.exists(path) else 0
-    return f"{items.getObjId()} {items.getSize()} {changed:.3f}"
+    """Text that changes when a set or its rows do; an argument of every step that depends on it.
 
-
-def file_digest(path: Any) -> str:
-    """Text that changes when a file is written again; empty when it is not there."""
-    if not os.path.exists(path):
-        return ""
-    status = os.stat(path)
-    return f"{status.st_size} {status.st_mtime_ns}"
+    It is of what the set's table holds, not of when it was written: a project that was copied goes on where it was.
+    """
+    return f"{items.getObjId()} {items.getSize()} {content_digest(items.getFileName() or '')}"
 
 
 def content_digest(path: Any) -> str:
     """Text that changes when what a file holds does, wherever it was copied to; empty when it is not there."""
-    return file_sha256(Path(path)) if os.path.exists(path) else ""
+    return file_sha256(Path(path)) if os.path.isfile(path) else ""
+
+
+def groups_digest(run: Any) -> str:
+    """Text that changes when the groups of a run do: who is in them, or what is said of them."""
+    return " ".join(content_digest(os.path.join(run.getClustersDir(), name))
+                    for name in (result_files.CLUSTERS_CSV, result_files.CLUSTERS_JSON))
+
+
+def made_of(run: Any, seen: str, digest: str) -> bool:
+    """Whether a run's results are of what has this digest now; also where an earlier release did not keep it."""
+    path = Path(run._getExtraPath(seen))
+    return not path.exists() or path.read_text() == digest
 
 
 def stars_differ(one: Any, other: Any) -> bool:

@@ -26,7 +26,7 @@ from ..engine.vaegan_engine.contract.symmetry import family_and_fold
 from ..engine_run import has_result, result_file
 from .form_settings import add_setting, label_of
 from .mask_field import write_volume
-from .protocol_base import VaeganProtBase, file_digest, set_digest
+from .protocol_base import VaeganProtBase, content_digest, groups_digest, set_digest
 from .protocol_classes_2d import VaeganProtClasses2D
 from .protocol_states import VaeganProtStates
 from .protocol_train import citations_of_training
@@ -112,6 +112,7 @@ class VaeganProtEvaluate(VaeganProtBase):
             write_volume(volume, os.path.join(folder, f"reference_{number:04d}.mrc"))
 
     def evaluateStep(self, digest: str, _threads: int) -> None:
+        self._keepGroups(self.inputClusters.get())
         self._runEngine(self._getSettings(), "evaluate", EVALUATION_DIR)
 
     def createOutputStep(self, digest: str, _threads: int) -> None:
@@ -269,15 +270,15 @@ class VaeganProtEvaluate(VaeganProtBase):
         return str(self.symmetry.get() or "").strip()
 
     def _clustersDigest(self) -> str:
-        return file_digest(os.path.join(self.inputClusters.get().getClustersDir(), result_files.CLUSTERS_CSV))
+        return groups_digest(self.inputClusters.get())
 
     def _labelsDigest(self) -> str:
         if self.labelsFrom.get() == FROM_CLASSES and self.inputClasses.get() is not None:
             return "classes " + set_digest(self.inputClasses.get())
-        return f"file {file_digest(self.labelsFile.get().strip())}" if self.labelsFrom.get() == FROM_FILE else ""
+        return f"file {content_digest(self.labelsFile.get().strip())}" if self.labelsFrom.get() == FROM_FILE else ""
 
     def _referencesDigest(self) -> List[str]:
-        return [f"{volume.getFileName()} {volume.getSamplingRate():g} {file_digest(volume.getFileName())}"
+        return [f"{volume.getFileName()} {volume.getSamplingRate():g} {content_digest(volume.getFileName())}"
                 for volume in self._references()]
 
     def _getSettings(self) -> EvaluateRun:

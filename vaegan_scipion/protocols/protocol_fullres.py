@@ -24,7 +24,7 @@ from ..engine_run import EngineError, has_result, result_file
 from . import mask_field
 from .form_settings import add_setting, problems_of, values_of
 from .particle_notes import contrast_notes
-from .protocol_base import content_digest, file_digest, set_digest, validate_particles
+from .protocol_base import content_digest, set_digest, validate_particles
 from .protocol_states import VaeganProtStates
 from .same_kind import validate_same_flips
 
@@ -75,7 +75,7 @@ class VaeganProtFullres(VaeganProtStates):
 
     # --------------------------- INSERT steps functions ---------------------------
     def _insertAllSteps(self) -> None:
-        digest = " ".join([set_digest(self.getParticles()), file_digest(self._statesTable()),
+        digest = " ".join([set_digest(self.getParticles()), content_digest(self._statesTable()),
                            mask_field.digest_of(self.getMask())])
         settings = json.dumps(run_json.to_dict(self._getSettings()))
         self._insertFunctionStep(self.convertInputStep, digest, needsGPU=False)

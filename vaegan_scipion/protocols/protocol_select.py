@@ -25,7 +25,7 @@ from ..convert.selection import (
 from ..convert.to_engine import quoted, relion_groups
 from ..engine.vaegan_engine.contract import result_files
 from .form_settings import OptionalNumber, optional
-from .protocol_base import VaeganSaying, file_digest, set_digest
+from .protocol_base import VaeganSaying, content_digest, set_digest
 from .protocol_classes_2d import VaeganProtClasses2D
 from .protocol_evaluate import GROUPED, citations_of
 from .protocol_states import VaeganProtStates
@@ -110,7 +110,7 @@ class VaeganProtSelect(VaeganSaying, EMProtocol, ProtFlexBase):
         tables = [os.path.join(self.inputClusters.get().getClustersDir(), name)
                   for name in (result_files.CLUSTERS_CSV, result_files.PARTICLES_CSV)]
         chosen = self._selectionFile() if self.selectBy.get() == BY_FILE else ""
-        digests = [set_digest(self.getParticlesPointer().get()), *map(file_digest, tables),
+        digests = [set_digest(self.getParticlesPointer().get()), *map(content_digest, tables),
                    hashlib.sha256(open(chosen, "rb").read()).hexdigest() if chosen else "",
                    repr([self.selectBy.get(), self.clusterNumbers.get(), self.minProbability.get(),
                          self.rangeColumn.get(), self.rangeLow.get(), self.rangeHigh.get(),

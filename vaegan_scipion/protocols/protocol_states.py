@@ -30,8 +30,8 @@ from .form_settings import add_setting, optional, problems_of, values_of
 from .particle_notes import image_settings, particle_notes
 from .protocol_base import (
     VaeganProtBase,
+    content_digest,
     count_enabled,
-    file_digest,
     kept_box_ang,
     missing_alignment,
     refuse_strangers,
@@ -121,7 +121,7 @@ class VaeganProtStates(VaeganProtBase, ProtFlexBase):
         # Continue compares the arguments of each step alone: whatever matters goes to all of them
         settings = json.dumps([
             run_json.to_dict(self._getSettings()),
-            file_digest(os.path.join(clustering.getClustersDir(), result_files.CLUSTERS_JSON)) if clustering else "",
+            content_digest(os.path.join(clustering.getClustersDir(), result_files.CLUSTERS_JSON)) if clustering else "",
             mask_field.digest_of(self.getMask())])
         self._insertFunctionStep(self.convertInputStep, digest, self.useAlignment.get(),
                                  mask_field.digest_of(self.getMask()), needsGPU=False)

@@ -15,7 +15,7 @@ from ..engine.vaegan_engine.contract.settings import TraverseRun
 from ..engine.vaegan_engine.contract.status import Status, made_by_others, read_status
 from ..engine_run import has_result, result_file
 from .form_settings import add_setting, problems_of, values_of
-from .protocol_base import VaeganProtBase
+from .protocol_base import VaeganProtBase, groups_digest
 from .protocol_train import citations_of_training
 
 SETTINGS = ("n_components", "n_points", "low_percentile", "high_percentile")
@@ -52,13 +52,13 @@ class VaeganProtTraverse(VaeganProtBase):
     # --------------------------- INSERT steps functions ---------------------------
     def _insertAllSteps(self) -> None:
         settings = json.dumps(run_json.to_dict(self._getSettings()), sort_keys=True)
-        table = result_file(self.inputClusters.get().getClustersDir(), result_files.CLUSTERS_CSV)
-        digest = f"{table.stat().st_size} {table.stat().st_mtime:.3f}"
+        digest = groups_digest(self.inputClusters.get())
         self._insertFunctionStep(self.traverseStep, digest, settings)
         self._insertFunctionStep(self.createOutputStep, digest, settings, needsGPU=False)
 
     # --------------------------- STEPS functions ---------------------------
     def traverseStep(self, *digests: str) -> None:
+        self._keepGroups(self.inputClusters.get())
         self._runEngine(self._getSettings(), "traverse", TRAVERSAL_DIR)
 
     def createOutputStep(self, *digests: str) -> None:

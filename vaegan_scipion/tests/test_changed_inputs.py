@@ -1,5 +1,6 @@
 """Runs whose inputs changed since: particles that were disabled, clusters that were made anew, particles given anew."""
 import os
+import shutil
 import sqlite3
 import time
 import unittest
@@ -8,6 +9,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from emtable import Table
+from pwem.protocols import ProtImportMask
+from pyworkflow.config import Config
+from pyworkflow.project import Project
 
 from vaegan_scipion.annotate_space import getAnnotateSpaceArguments
 from vaegan_scipion.convert.to_engine import relion_groups
@@ -17,6 +21,7 @@ from vaegan_scipion.engine_run import EngineError
 from vaegan_scipion.protocols import (
     VaeganProtClasses2D,
     VaeganProtCluster,
+    VaeganProtConsensus,
     VaeganProtEvaluate,
     VaeganProtFullres,
     VaeganProtSelect,
@@ -59,12 +64,43 @@ class TestChangedInputs(ProjectTest):
         viewer.setProtocol(clustering)
         self.assertTrue(viewer._strips())
         table = os.path.join(clustering.getClustersDir(), result_files.CLUSTERS_CSV)
-        found = os.stat(table)
-        os.utime(table, ns=(found.st_atime_ns, found.st_mtime_ns + 3600 * 10 ** 9))
+        os.utime(table, (time.time() + 3600,) * 2)  # as where the project was copied
+        self.assertTrue(viewer._strips())
+        with open(table, "a") as stream:
+            stream.write("\n")
         self.assertFalse(viewer._strips())
         own = VaeganTraverseViewer(project=self.proj, protocol=traversal)  # nor in the traversal's own report
         own.setProtocol(traversal)
         self.assertIn("were made anew after", own._report()[0].getMessage())
+
+    def test_a_copied_project_goes_on_where_it_was(self):
+        """Files of a copy have other times and the same contents: no step's arguments differ from those that ran."""
+        clustering = self.make(VaeganProtCluster, inputTraining=self.training, nNeighbors=5)
+        mask = self.newProtocol(ProtImportMask, maskPath=os.path.abspath(clustering.outputClasses.getFirstItem(
+            ).getRepresentative().getFileName()), samplingRate=1.0)
+        self.launch(mask)
+        runs = [self.training, self.states, clustering,
+                self.make(VaeganProtStates, boxPx=16, inputParticles=self.particles, inputMask=(mask, "outputMask")),
+                self.make(VaeganProtTraverse, inputClusters=clustering),
+                self.make(VaeganProtSelect, inputClusters=clustering, clusterNumbers="1"),
+                self.make(VaeganProtFullres, inputStates=self.states),
+                self.make(VaeganProtConsensus, inputRuns=[clustering, self.states]),
+                self.make(VaeganProtEvaluate, inputClusters=clustering, labelsFrom=0),
+                self.make(VaeganProtClasses2D, boxPx=16, inputParticles=self.particles)]
+        copied = self.proj.path + "_copied"
+        shutil.copytree(self.proj.path, copied, copy_function=shutil.copyfile, symlinks=True)
+        project = Project(Config.getDomain(), copied)
+        try:
+            project.load(chdir=True)
+            for run in runs:
+                with self.subTest(type(run).__name__):
+                    ran = [step.argsStr.get() for step in run._steps]
+                    copy = project.getProtocol(run.getObjId())
+                    copy._steps = []
+                    copy._insertAllSteps()
+                    self.assertEqual([step.argsStr.get() for step in copy._steps], ran)
+        finally:
+            os.chdir(self.proj.path)
 
     def test_labels_of_classes_that_were_made_anew_are_not_shown(self):
         classes = self.make(VaeganProtClasses2D, boxPx=16, inputParticles=self.particles)
@@ -72,8 +108,8 @@ class TestChangedInputs(ProjectTest):
         viewer = VaeganEvaluateViewer(project=self.proj, protocol=compared)
         viewer.setProtocol(compared)
         self.assertFalse(hasattr(viewer._maps()[0], "getMessage"))
-        table = os.path.join(classes.getClassesDir(), result_files.CLUSTERS_CSV)
-        os.utime(table, (time.time() + 3600,) * 2)
+        with open(os.path.join(classes.getClassesDir(), result_files.CLUSTERS_CSV), "a") as table:
+            table.write("\n")
         for show in (viewer._maps, viewer._report):
             self.assertIn("were made anew after", show()[0].getMessage())
 

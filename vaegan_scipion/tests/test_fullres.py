@@ -179,7 +179,9 @@ class TestFullres(ProjectTest):
         run = self.make(VaeganProtFullres, inputStates=states)
         viewer = VaeganStatesViewer(project=self.proj, protocol=states)
         self.assertIn(os.path.abspath(run.getStatesDir()), self.page_of(viewer))
-        os.utime(run._statesTable(), (time.time() + 3600,) * 2)
+        os.utime(run._statesTable(), (time.time() + 3600,) * 2)  # as where the project was copied
+        self.assertIn(os.path.abspath(run.getStatesDir()), self.page_of(viewer))
+        write_again(run._statesTable())
         self.assertNotIn(os.path.abspath(run.getStatesDir()), self.page_of(viewer))
 
     def test_what_the_states_say_against_themselves_is_repeated(self):

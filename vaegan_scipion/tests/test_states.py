@@ -277,7 +277,7 @@ class TestStates(ProjectTest):
         self.assertIn(f"States and poses of {len(KEPT_IDS)} of {len(ENABLED_IDS)} particles", run._methods()[0])
 
     def test_the_poses_are_read_once_for_alignment_and_class(self):
-        with patch.object(result_files, "read_csv", wraps=result_files.read_csv) as read:
+        with patch.object(result_files, "read_columns", wraps=result_files.read_columns) as read:
             self.make(VaeganProtSelect, inputClusters=self.run_, clusterNumbers="2")
         names = [os.path.basename(str(call.args[0])) for call in read.call_args_list]
         self.assertEqual(names.count(result_files.PARTICLES_CSV), 1)

@@ -12,14 +12,14 @@ from pwem.viewers.mdviewer.viewer import MDViewer
 from pyworkflow.viewer import DESKTOP_TKINTER, ProtocolViewer
 from scipy.ndimage import gaussian_filter
 
-from ..constants import EVALUATION_DIR, TRAVERSAL_DIR
 from ..engine.vaegan_engine.contract import drawings, errors, result_files
 from ..engine.vaegan_engine.contract.record import read_records
 from ..engine.vaegan_engine.contract.records import JunkGroup
 from ..engine_run import UNREADABLE, EngineError, reason_of
 from ..protocols import VaeganProtEvaluate, VaeganProtFullres, VaeganProtStates, VaeganProtTraverse
 from ..protocols.form_settings import label_of
-from ..protocols.protocol_base import VaeganNamed
+from ..protocols.protocol_base import CLUSTERS_SEEN, VaeganNamed, content_digest, groups_digest, made_of
+from ..protocols.protocol_fullres import STATES_SEEN
 from . import map_drawings
 from .engine_views import BrowserView, make_report
 from .save_figure import FORMATS, add_save_button, file_stem, save_figure
@@ -197,13 +197,8 @@ def central_section(array: np.ndarray) -> np.ndarray:
 
 def is_older(run: Any, clustering: Any) -> bool:
     """Whether a traversal or an evaluation is of clusters that were made anew since: its labels name others."""
-    names = {VaeganProtTraverse: (TRAVERSAL_DIR, result_files.TRAVERSAL_CSV),
-             VaeganProtEvaluate: (EVALUATION_DIR, result_files.EVALUATION_JSON)}.get(type(run))
-    if names is None:
-        return False
-    made = os.path.join(run._getExtraPath(names[0]), names[1])
-    clusters = os.path.join(clustering.getClustersDir(), result_files.CLUSTERS_CSV)
-    return os.path.exists(made) and os.path.exists(clusters) and os.path.getmtime(made) < os.path.getmtime(clusters)
+    return (isinstance(run, (VaeganProtTraverse, VaeganProtEvaluate))
+            and not made_of(run, CLUSTERS_SEEN, groups_digest(clustering)))
 
 
 def same(one: Any, other: Any) -> bool:
@@ -216,10 +211,9 @@ def newest_refinement(project: Any, search: Any) -> Optional[Any]:
     table = os.path.join(search.getStatesDir(), result_files.PARTICLES_CSV)
     runs = [run for run in project.getRuns() if type(run) is VaeganProtFullres and run.isFinished()
             and same(run.inputStates.get(), search)]
-    made = [(run, os.path.join(run.getStatesDir(), result_files.FULLRES_JSON)) for run in runs]
-    made = [(run, path) for run, path in made if os.path.exists(path) and os.path.exists(table)
-            and os.path.getmtime(path) >= os.path.getmtime(table)]
-    return made[-1][0] if made else None
+    made = [run for run in runs if os.path.exists(os.path.join(run.getStatesDir(), result_files.FULLRES_JSON))
+            and os.path.exists(table) and made_of(run, STATES_SEEN, content_digest(table))]
+    return made[-1] if made else None
 
 
 def newest_run(project: Any, kind: Any, clustering: Any) -> Optional[Any]:

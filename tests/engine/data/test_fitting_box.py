@@ -55,7 +55,8 @@ def test_a_box_that_was_asked_for_stays(values, settings, asked):
 
 @pytest.mark.parametrize(("size", "more", "band"), [
     (20, [], 7.0), (31, [], 11.0), (32, [], 12.0),
-    (20, ["--set", "training.band_shells=5"], 5.0)])
+    (20, ["--set", "training.band_shells=5"], 5.0), (64, ["--set", "data.box_px=24"], 11.0),
+    (64, ["--box-px", "16"], 7.0), (64, ["--box-px", "40"], 12.0)])
 def test_a_band_that_nobody_asked_for_has_room_in_the_box(tmp_path, monkeypatch, size, more, band):
     begun = []
     monkeypatch.setattr(train, "run_train", lambda run, out, resume=False: begun.append(run))

@@ -94,6 +94,27 @@ def test_rows_of_one_image_share_a_half_set_and_are_said(tmp_path):
     assert "12 of them lie in the other half set, so the half sets are not independent" in stated.notes[0]
 
 
+@pytest.mark.parametrize("spelling", ["./s.mrcs", "sub/../s.mrcs", "link.mrcs", "linked/s.mrcs", "{folder}/s.mrcs"])
+def test_another_spelling_of_a_file_names_the_same_images(tmp_path, spelling):
+    """Through links, too; a row of one file alone is no copy."""
+    write_stack(tmp_path / "s.mrcs", noise_images(40, D))
+    write_stack(tmp_path / "t.mrcs", noise_images(40, D, 1))
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "link.mrcs").symlink_to(tmp_path / "s.mrcs")
+    (tmp_path / "linked").symlink_to(tmp_path)
+    other = spelling.format(folder=tmp_path)
+    names = [f"{i + 1}@{stack}" for stack in ("s.mrcs", other, "t.mrcs") for i in range(40)]
+    table = loaded(star_with(tmp_path, names))
+    assert table.twin_id.tolist() == [*range(1, 41)] * 2 + [*range(81, 121)]
+    assert (table.half_set[:40] == table.half_set[40:80]).all()
+    assert any("40 rows name an image that another row names too" in note for note in table.notes)
+
+
+def test_a_file_of_one_image_is_its_first(tmp_path):
+    write_stack(tmp_path / "one.mrc", noise_images(1, D))
+    assert loaded(star_with(tmp_path, ["one.mrc", "1@./one.mrc"])).twin_id.tolist() == [1, 1]
+
+
 def test_the_first_of_the_same_image_is_that_of_lowest_id(tmp_path):
     names = ["2@a.mrcs", "1@a.mrcs", "2@b.mrcs", "2@a.mrcs", "b.mrcs", "2@a.mrcs"]
     first = split_names(read_star(star_with(tmp_path, names))).first_of_same(np.array([9, 1, 2, 5, 4, 7]))

@@ -41,7 +41,7 @@ def test_poses_of_a_run_that_was_begun_again_are_refused(tmp_path):
     ([[1, 0, 1, 2, 3, 4, 5, 1]], ["particle_id", "label", "rot", "tilt", "psi", "x", "y", "c"], "rot_deg"),
     ([[1, 0, "nan", 2, 3, 4, 5, 1]], HEAD, "particle 1 is not finite"),
     ([[1, 0, 1, 2, 3, 4, 5, 1], [1, 0, 1, 2, 3, 4, 5, 1]], HEAD, "particle 1 has 2 poses"),
-    ([], HEAD, "cannot be read"),
+    ([], HEAD, "cannot be read"), ([[1, 0, 1, 2]], HEAD, "line 2"), ([[1, 0, 1, 2, "", 4, 5, 1]], HEAD, "line 2"),
 ])
 def test_tables_without_usable_poses_are_refused(tmp_path, rows, head, word):
     with pytest.raises(DataError, match=word):

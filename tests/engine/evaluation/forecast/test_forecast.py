@@ -9,6 +9,7 @@ from vaegan_engine.contract import presets, result_files, wording
 from vaegan_engine.contract.record import read_record
 from vaegan_engine.contract.records import Forecast
 from vaegan_engine.contract.settings import Classes2dRun, ClusterRun, ComputeConfig, DataConfig, StatesRun
+from vaegan_engine.data.star_files import read_star
 from vaegan_engine.evaluation.forecast import cluster, forecasts, measured, states, train
 from vaegan_engine.evaluation.forecast.states import Costs
 from vaegan_engine.runtime import place
@@ -38,6 +39,16 @@ def test_particles_are_counted(star, tmp_path):
     assert measured.count_images(data_of(star, max_images=30, half_set=1)) == 15
     assert forecasts.images_of(StatesRun(data=data_of(star))) == 40
     assert forecasts.images_of(StatesRun(data=data_of(str(tmp_path / "none.star")))) == 0
+
+
+def test_particles_in_files_of_their_own_are_counted(tmp_path):
+    """Names without a number, after optics with as many rows, comments and blank lines."""
+    star = tmp_path / "single.star"
+    star.write_text("# version 30001\n\ndata_optics\n\nloop_\n_rlnOpticsGroup #1\n_rlnVoltage #2\n1 300\n2 200\n\n"
+                    "data_particles\n\nloop_\n_rlnOpticsGroup #1\n_rlnImageName #2\n1 a/one.mrc\n\n# a comment\n"
+                    "2 'b c/two.mrc'\n1 000003@three.mrcs\n\ndata_other\n\nloop_\n_rlnMicrographName #1\nx.mrc\n")
+    assert measured.count_images(data_of(str(star))) == 3
+    assert len(read_star(star)) == 3
 
 
 def test_a_line_is_what_was_measured(monkeypatch):

@@ -13,9 +13,8 @@ from typing import Any
 
 from .. import __version__
 from ..contract import run_json
-from ..contract.boxes import max_band_shells
 from ..contract.errors import EXIT_DONE, EXIT_SIGINT, ConfigError, DataError, EngineError, OutOfMemoryError
-from ..contract.presets import build_run, parse_setting
+from ..contract.presets import build_run, parse_setting, with_fitting_band
 from ..contract.run_json import from_dict, merged
 from ..contract.settings import DataConfig, TrainRun
 from ..contract.status import forget_failure, read_status, record_failure
@@ -112,14 +111,6 @@ def run_command(command: Command, args: argparse.Namespace) -> None:
 def was_asked_for(section: str, key: str, values: dict[str, Any], settings: Sequence[str]) -> bool:
     """Whether options or ``--set`` name a setting."""
     return key in values.get(section, {}) or any(text.startswith(f"{section}.{key}=") for text in settings)
-
-
-def with_fitting_band(run: TrainRun) -> TrainRun:
-    """A training with poses whose band, where nobody asked for one, has room in a box that was fitted to the images."""
-    most = max_band_shells(run.data.box_px)
-    if not run.data.posed or run.training.band_shells <= most:
-        return run
-    return dataclasses.replace(run, training=dataclasses.replace(run.training, band_shells=most))
 
 
 def start(command: Command, settings: Any, out_dir: Path | None, args: argparse.Namespace) -> None:

@@ -5,7 +5,7 @@ Standard library only, Python 3.8 syntax: Scipion imports this file without torc
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
 from typing import Any, Dict
 
@@ -88,15 +88,28 @@ def print_presets() -> None:
 
 
 def build_run(command: str, preset: str, changes: Dict[str, Any]) -> TrainRun:
-    """Defaults, then the preset, then ``changes``; checked. Raises ConfigError."""
+    """Defaults, then the preset, then ``changes``; checked. Raises ConfigError.
+
+    A band that ``changes`` do not name is one that has room in the box.
+    """
     if preset not in PRESETS[command]:
         raise ConfigError(f"preset is '{preset}'.",
                           f"Presets of {command}: {', '.join(PRESETS[command])} ('vaegan presets' explains them).")
     values = merged(to_dict(TrainRun()), {"command": command, "preset": preset})
     values = merged(merged(values, PRESETS[command][preset].changes), changes)
     run = from_dict(TrainRun, values, "settings")
+    if "band_shells" not in changes.get("training", {}):
+        run = with_fitting_band(run)
     check(run)
     return run
+
+
+def with_fitting_band(run: TrainRun) -> TrainRun:
+    """A training with poses whose band, where nobody asked for one, has room in the box."""
+    most = max_band_shells(run.data.box_px)
+    if not run.data.posed or run.training.band_shells <= most:
+        return run
+    return replace(run, training=replace(run.training, band_shells=most))
 
 
 def parse_setting(text: str) -> Dict[str, Any]:

@@ -79,12 +79,15 @@ from __future__ import annotations
 import csv
 import json
 import os
+from array import array
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Mapping, Sequence, Union, cast
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Union, cast
 
 import numpy as np
 
 from .errors import DataError
+
+_CODES = {int: "q", float: "d"}  # of arrays that hold the numbers of a column
 
 RUN_JSON = "run.json"
 STATUS_JSON = "status.json"
@@ -213,6 +216,37 @@ def read_csv(path: PathLike) -> List[Dict[str, str]]:
         reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
         return [{name: value.strip() if isinstance(value, str) else value for name, value in row.items()}
                 for row in reader]
+
+
+def csv_header(path: PathLike) -> List[str]:
+    """Names of a table's columns."""
+    with open(path, newline="", encoding="utf-8-sig") as stream:
+        return [name.strip() for name in next(csv.reader(stream, skipinitialspace=True), [])]
+
+
+def read_columns(path: PathLike, kinds: Mapping[str, type], absent: Optional[Mapping[str, str]] = None
+                 ) -> Dict[str, np.ndarray]:
+    """Columns ``(n,)`` of a table by name, of the kind ``int``, ``float`` or ``str`` that is asked for.
+
+    Rows are read one after the other, so that memory holds the columns alone. ``absent``: by column, what is read where
+    it is not there, and where it has no value.
+
+    Raises KeyError for a column that is missing, ValueError for a row that is too short or a value of another kind.
+    """
+    absent = absent or {}
+    made: Dict[str, Any] = {name: array(_CODES[kind]) if kind in _CODES else [] for name, kind in kinds.items()}
+    with open(path, newline="", encoding="utf-8-sig") as stream:
+        reader = csv.reader(stream, skipinitialspace=True)
+        place = {name.strip(): k for k, name in enumerate(next(reader, []))}
+        at = {name: place[name] for name in kinds if name in place or name not in absent}  # else KeyError
+        taken = [(at.get(name), kind, absent.get(name, ""), made[name].append) for name, kind in kinds.items()]
+        try:
+            for row in filter(None, reader):
+                for k, kind, otherwise, append in taken:
+                    append(kind(("" if k is None else row[k].strip()) or otherwise))
+        except (IndexError, OverflowError, ValueError) as error:
+            raise ValueError(f"line {reader.line_num}: {error}") from error
+    return {name: np.array(values, kinds[name]) for name, values in made.items()}
 
 
 def read_picture(path: PathLike, index: int = 0) -> np.ndarray:

@@ -40,6 +40,22 @@ class ImageNames:
         return first
 
 
+def with_one_name_each(names: ImageNames, star: Path) -> ImageNames:
+    """The same images, where each file counts once, whatever its name: by links, ``./`` and absolute paths too.
+
+    A stack that is not there keeps its name, which other rows may mean otherwise.
+    """
+    if len(names.stacks) < 2:
+        return names
+    first: dict[tuple[int, int] | str, int] = {}
+    same = []
+    for place, (name, path) in enumerate(zip(names.stacks, locate_stacks(names.stacks, star)[0], strict=True)):
+        status = path.stat() if path is not None else None
+        same.append(first.setdefault(name if status is None else (status.st_dev, status.st_ino), place))
+    number = np.where(names.number == NO_NUMBER, 1, names.number)  # such a file holds one image
+    return ImageNames(names.stacks, np.array(same)[names.stack_index], number)
+
+
 def split_names(table: RelionTable) -> ImageNames:
     """Names of all rows of a star file. Raises DataError for one that is empty or no ``NUMBER@STACK``."""
     known: dict[str, int] = {}

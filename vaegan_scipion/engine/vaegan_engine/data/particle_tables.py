@@ -81,19 +81,18 @@ def read_clusters(clusters_dir: str | Path) -> Clusters:
     """Table ``clusters.csv`` of a cluster folder. Raises DataError."""
     path = Path(clusters_dir) / result_files.CLUSTERS_CSV
     try:
-        rows = result_files.read_csv(path)
-        axes = [name for name in ("umap_1", "umap_2") if rows and name in rows[0]]
-        clusters = Clusters(np.array([int(r["particle_id"]) for r in rows], np.int64),
-                            np.array([int(r["label"]) for r in rows], np.int64),
-                            np.array([float(r["probability"]) for r in rows]),
-                            np.array([[float(r[name]) for name in axes] for r in rows]).reshape(len(rows), len(axes)))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        axes = [name for name in ("umap_1", "umap_2") if name in result_files.csv_header(path)]
+        table = result_files.read_columns(path, {"particle_id": int, "label": int, "probability": float,
+                                                 **dict.fromkeys(axes, float)})
+    except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{path}: the clusters cannot be read ({error}).",
                         "Give the --out folder of a finished cluster or states.") from error
-    if len(rows) == 0:
+    n = len(table["particle_id"])
+    if n == 0:
         raise DataError(f"{path}: there are 0 particles.", "Run cluster again.")
-    _check_unique(clusters.particle_id, path)
-    return clusters
+    _check_unique(table["particle_id"], path)
+    return Clusters(table["particle_id"], table["label"], table["probability"],
+                    np.stack([table[name] for name in axes], axis=1) if axes else np.empty((n, 0)))
 
 
 def read_cluster_rows(clusters_dir: str | Path) -> list[ClusterRow]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..contract.errors import DataError
 from ..contract.settings import DataConfig
-from .image_names import find_images, split_names
+from .image_names import find_images, split_names, with_one_name_each
 from .neighbours import neighbours_ang
 from .optics import pixel_size_ang, read_ctf, unit_ctf
 from .stacks import StackHeader, common_box_px
@@ -66,7 +66,7 @@ def load_particles(data: DataConfig) -> ParticleTable:
     table = read_star(star)
     ids = particle_ids(table)
     names = split_names(table)
-    twin = names.first_of_same(ids)
+    twin = (names if data.stack else with_one_name_each(names, star)).first_of_same(ids)
     halves, said = half_sets(table, ids, twin)
     notes += said
     rows = _chosen_rows(table, halves, data.max_images, data.half_set)

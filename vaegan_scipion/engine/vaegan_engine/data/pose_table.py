@@ -4,6 +4,7 @@ In the plane: turns and shifts of a folder of ``classes2d``, each with respect t
 """
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,7 +75,9 @@ def check_finished(folder: Path) -> None:
 
 
 def _check_values(table: PoseTable, where: str) -> None:
-    """Refuse poses that are no numbers, and particles with several."""
+    """Refuse tables without a pose, poses that are no numbers, and particles with several."""
+    if not len(table.particle_id):
+        raise DataError(f"{where}: the poses cannot be read (there are 0).", "Run the command that made them again.")
     values = np.concatenate((table.angles_deg, table.shifts_ang, table.contrast[:, None]), axis=1)
     bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
     if len(bad):
@@ -96,15 +99,15 @@ def read_plane_poses(data: DataConfig) -> PoseTable:
     check_row_ids(data.poses_dir, data.particles)
     path = folder / result_files.PARTICLES_CSV
     try:
-        rows = result_files.read_csv(path)
-        psi, shifts, contrast = (np.array([[float(row[name]) for name in names] for row in rows])
-                                 for names in (("psi_deg",), SHIFT_COLUMNS, ("contrast",)))
-        label = np.array([UNASSIGNED if row["junk"] == "1" else int(row["label"]) for row in rows], np.int64)
-        table = PoseTable(np.array([int(row["particle_id"]) for row in rows], np.int64),
-                          np.concatenate((np.zeros((len(rows), 2)), psi), 1), shifts, contrast[:, 0], label,
-                          np.array([int(row["half_set"]) for row in rows], np.uint8))
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        rows = result_files.read_columns(path, {
+            "particle_id": int, "label": int, "junk": int, "half_set": int,
+            **dict.fromkeys(("psi_deg", *SHIFT_COLUMNS, "contrast"), float)})
+    except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{path}: the poses cannot be read ({error}).", "Run classes2d again.") from error
+    psi_deg = rows["psi_deg"]
+    table = PoseTable(rows["particle_id"], np.stack((np.zeros_like(psi_deg), np.zeros_like(psi_deg), psi_deg), 1),
+                      _stacked(rows, SHIFT_COLUMNS), rows["contrast"],
+                      np.where(rows["junk"] == 1, UNASSIGNED, rows["label"]), rows["half_set"].astype(np.uint8))
     _check_values(table, str(folder))
     return table
 
@@ -112,17 +115,21 @@ def read_plane_poses(data: DataConfig) -> PoseTable:
 def _folder_poses(folder: Path) -> PoseTable:
     path = folder / result_files.PARTICLES_CSV
     try:
-        rows = result_files.read_csv(path)
-        numbers = np.array([[float(row[name]) for name in (*ANGLE_COLUMNS, *SHIFT_COLUMNS)] for row in rows])
-        table = PoseTable(np.array([int(row["particle_id"]) for row in rows], np.int64), numbers[:, :3], numbers[:, 3:],
-                          np.array([float(row.get("contrast") or 1) for row in rows]),
-                          np.array([int(row.get("label") or 0) for row in rows], np.int64),
-                          np.array([int(row.get("half_set") or 0) for row in rows], np.uint8), _symmetry_of(folder))
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        rows = result_files.read_columns(
+            path, {"particle_id": int, "label": int, "half_set": int,
+                   **dict.fromkeys((*ANGLE_COLUMNS, *SHIFT_COLUMNS, "contrast"), float)},
+            absent={"contrast": "1", "label": "0", "half_set": "0"})
+    except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{path}: the poses cannot be read ({error}).",
                         f"Give a folder with particle_id, {', '.join((*ANGLE_COLUMNS, *SHIFT_COLUMNS))} in "
                         f"{result_files.PARTICLES_CSV}, as states writes it.") from error
-    return table
+    return PoseTable(rows["particle_id"], _stacked(rows, ANGLE_COLUMNS), _stacked(rows, SHIFT_COLUMNS),
+                     rows["contrast"], rows["label"], rows["half_set"].astype(np.uint8), _symmetry_of(folder))
+
+
+def _stacked(rows: dict[str, np.ndarray], names: Sequence[str]) -> np.ndarray:
+    """Columns beside each other ``(n, k)``."""
+    return np.stack([rows[name] for name in names], axis=1)
 
 
 def _star_poses(star: Path) -> PoseTable:

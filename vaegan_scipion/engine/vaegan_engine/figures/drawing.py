@@ -59,8 +59,8 @@ def density_strip(rows: Sequence[Sequence[tuple[np.ndarray, str]]], labels: Sequ
     n_rows = len(rows)
     rows = [[row[k] for k in spread(len(row), MOST_COLUMNS)] for row in rows[:MOST_ROWS]]
     columns = max((len(row) for row in rows), default=1)
-    flat = [array for row in rows for array, _ in row]
-    wide = 3 if flat and flat[0].ndim == 3 else 1
+    shape = next((as_picture(array).shape for row in rows for array, _ in row), (1, 1))
+    wide = shape[1] / shape[0]
     figure = new_figure(max(3.0, side_in * wide * columns), max(2.0, (side_in + 0.35) * len(rows)))
     axes = figure.subplots(max(len(rows), 1), columns, squeeze=False)
     for ax_row, row, label in zip(axes, rows, labels, strict=False):

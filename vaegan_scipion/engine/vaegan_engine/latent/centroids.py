@@ -13,7 +13,7 @@ from ..contract.setting import check_settings, section, setting
 from ..contract.settings import ComputeConfig
 from ..data.particle_tables import latents_of_clusters
 from ..figures import drawing
-from ..training.decoded import check_latents, load_trained, write_decoded
+from ..training.decoded import Decoded, check_latents, load_trained, write_decoded
 
 CENTROIDS_CSV, CENTROIDS_PNG = "centroids.csv", "centroids.png"
 _COLUMNS = 4  # pictures per row
@@ -95,21 +95,21 @@ def run_centroids(options: CentroidOptions, out_dir: Path) -> list[CentroidRow]:
                                     float(clusters.umap[row, 0]), float(clusters.umap[row, 1]), centroid.distance))
     result_files.forget(out_dir, CENTROIDS_CSV, CENTROIDS_PNG, f"{result_files.MAPS}/cluster_*_centroid_*.mrc")
     names = [f"cluster_{row.cluster:02d}_centroid_{row.centroid:02d}" for row in rows]
-    arrays, files = write_decoded(decoder, latents.z[chosen], names, out_dir)
-    rows = [replace(row, file=file, index=index) for row, (file, index) in zip(rows, files, strict=True)]
+    made = write_decoded(decoder, latents.z[chosen], names, out_dir)
+    rows = [replace(row, file=one.file, index=one.index) for row, one in zip(rows, made, strict=True)]
     result_files.write_csv(out_dir / CENTROIDS_CSV, [item.name for item in fields(CentroidRow)], map(astuple, rows))
-    draw(rows, arrays, out_dir / CENTROIDS_PNG)
+    draw(rows, made, out_dir / CENTROIDS_PNG)
     print(f"{len(rows)} centroids of {len({row.cluster for row in rows})} clusters", flush=True)
     return rows
 
 
-def draw(rows: list[CentroidRow], arrays: np.ndarray, path: Path) -> None:
+def draw(rows: list[CentroidRow], made: list[Decoded], path: Path) -> None:
     """Pictures of the decoded particles, cluster after cluster."""
     lines: list[list[tuple[np.ndarray, str]]] = []
     labels: list[int] = []
     for label in sorted({row.cluster for row in rows}):
-        of_cluster = [(array, f"{cluster_name(label)}: {row.n_particles}")
-                      for row, array in zip(rows, arrays, strict=True) if row.cluster == label]
+        of_cluster = [(one.picture, f"{cluster_name(label)}: {row.n_particles}")
+                      for row, one in zip(rows, made, strict=True) if row.cluster == label]
         for start in range(0, len(of_cluster), _COLUMNS):
             lines.append(of_cluster[start:start + _COLUMNS])
             labels.append(label)

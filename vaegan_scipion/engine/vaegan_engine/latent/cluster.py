@@ -48,7 +48,7 @@ def run_cluster(run: ClusterRun, out_dir: Path) -> Clustering:
     points, group = large_sets.with_others(z, laid_out.rows, laid_out.points, laid_out.group)
     clusters = Clusters(latents.particle_id, group.labels, group.probability, points)
     details = replace(describe(run, z, clusters, laid_out), tries=tries, hdbscan_groups=group.hdbscan_groups)
-    rows, arrays = picture_rows(latents, clusters, decoder, out_dir)
+    rows, shown = picture_rows(latents, clusters, decoder, out_dir)
     if run.stability_repeats:
         details = assess(run, LatentsAsClustered(latents.z, z, decoder.run.model.n_categories), group, details)
         if details.stability is not None:
@@ -66,7 +66,7 @@ def run_cluster(run: ClusterRun, out_dir: Path) -> Clustering:
     )
     write_records(out_dir / result_files.CLUSTERS_JSON, rows)
     write_record(out_dir / result_files.CLUSTERING_JSON, details)
-    draw(clusters, rows, arrays, out_dir)
+    draw(clusters, rows, shown, out_dir)
     update_status(out_dir, state="finished", command=run.command, error=None,
                   n_particles=len(z), clusters=details.clusters, unassigned_frac=details.unassigned_frac,
                   verdict=details.verdict or "", ids_are_rows_of=row_ids_of(run.embedding_dir),
@@ -234,19 +234,19 @@ def null_draw(run: ClusterRun, latents: LatentsAsClustered, sizes: list[int], se
 
 
 def picture_rows(latents: Latents, clusters: Clusters, decoder: Any, out_dir: Path
-                 ) -> tuple[list[Row], np.ndarray]:
+                 ) -> tuple[list[Row], list[np.ndarray]]:
     """Decode the mean z of every group, the unassigned too, and write it. Returns rows of ``clusters.json``."""
     labels = clusters.labels
     means = np.stack([latents.z[clusters.label == label].mean(axis=0) for label in labels])
     names = ["cluster_unassigned" if label == UNASSIGNED else f"cluster_{label:02d}" for label in labels]
-    arrays, files = write_decoded(decoder, means, names, out_dir)
+    made = write_decoded(decoder, means, names, out_dir)
     counts = [int((clusters.label == label).sum()) for label in labels]
-    rows = [Row(label, count, count / len(latents.z), [float(x) for x in mean], file, index)
-            for label, count, mean, (file, index) in zip(labels, counts, means, files, strict=True)]
-    return rows, arrays
+    rows = [Row(label, count, count / len(latents.z), [float(x) for x in mean], one.file, one.index)
+            for label, count, mean, one in zip(labels, counts, means, made, strict=True)]
+    return rows, [one.picture for one in made]
 
 
-def draw(clusters: Clusters, rows: list[Row], arrays: np.ndarray, out_dir: Path) -> None:
+def draw(clusters: Clusters, rows: list[Row], shown: list[np.ndarray], out_dir: Path) -> None:
     """Write ``umap.png`` and ``maps.png``."""
     figure = drawing.new_figure(6.5, 5.5)
     n_clusters = int(clusters.label.max()) + 1
@@ -255,8 +255,8 @@ def draw(clusters: Clusters, rows: list[Row], arrays: np.ndarray, out_dir: Path)
     axes.set_title(f"{n_clusters} cluster{'s' * (n_clusters != 1)} of {len(clusters.label)} particles")
     drawing.save_png(figure, out_dir / "umap.png")
     strip = drawing.density_strip(
-        [[(array, f"{cluster_name(row.label)}, {row.n_particles} particles")]
-         for row, array in zip(rows, arrays, strict=True)], [row.label for row in rows])
+        [[(picture, f"{cluster_name(row.label)}, {row.n_particles} particles")]
+         for row, picture in zip(rows, shown, strict=True)], [row.label for row in rows])
     drawing.save_png(strip, out_dir / "maps.png")
 
 

@@ -14,7 +14,7 @@ from ..contract.errors import ConfigError, DataError
 from ..contract.setting import check_settings, section, setting
 from ..contract.settings import ComputeConfig
 from ..data.particle_tables import Latents, read_latents, rows_of
-from ..training.decoded import check_latents, check_z, load_trained, write_decoded
+from ..training.decoded import Decoded, check_latents, check_z, load_trained, write_decoded
 from .density_paths import density_path
 from .traverse import to_simplex
 
@@ -57,11 +57,11 @@ def run_decode(options: DecodeOptions, out_dir: Path) -> None:
     check_z(decoder, z, options.z_csv or options.embedding_dir)
     names = [f"decoded_{number:03d}" for number in range(1, len(z) + 1)]
     result_files.forget(out_dir, DECODED_CSV, SERIES_CXC, f"{result_files.MAPS}/decoded_*.mrc")
-    made, files = write_decoded(decoder, z.astype(np.float32), names, out_dir)
+    made = write_decoded(decoder, z.astype(np.float32), names, out_dir)
     support = [None] * len(z) if latents is None else support_of(z, latents)
-    write_table(z, files, support, out_dir)
-    if made.ndim == 4:
-        series = chimerax.series_commands([str(out_dir / file) for file, _ in files])
+    write_table(z, made, support, out_dir)
+    if decoder.is_3d:
+        series = chimerax.series_commands([str(out_dir / one.file) for one in made])
         (out_dir / SERIES_CXC).write_bytes(os.fsencode(series))
         print(f"open {out_dir / SERIES_CXC} in ChimeraX", flush=True)
 
@@ -122,14 +122,13 @@ def support_of(z: np.ndarray, latents: Latents) -> list[Support]:
     return [Support(int(latents.particle_id[i]), float(far)) for i, far in zip(row, distance, strict=True)]
 
 
-def write_table(z: np.ndarray, files: list[tuple[str, int]], support: list[Support] | list[None], out_dir: Path
-                ) -> None:
+def write_table(z: np.ndarray, made: list[Decoded], support: list[Support] | list[None], out_dir: Path) -> None:
     """``decoded.csv``: a row per point, and the same in words."""
     head = ["point", "file", "index", "nearest_particle_id", "distance_z", *(f"z_{i + 1}" for i in range(z.shape[1]))]
     rows = []
-    for number, (point, (file, index), near) in enumerate(zip(z, files, support, strict=True), start=1):
+    for number, (point, one, near) in enumerate(zip(z, made, support, strict=True), start=1):
         told = ["", ""] if near is None else [near.particle_id, f"{near.distance_z:.7g}"]
-        rows.append([number, file, index, *told, *(f"{x:.7g}" for x in point)])
+        rows.append([number, one.file, one.index, *told, *(f"{x:.7g}" for x in point)])
         beside = "" if near is None else f", particle {near.particle_id} at {near.distance_z:.3f} in z is next to it"
-        print(f"point {number}: {file}{beside}", flush=True)
+        print(f"point {number}: {one.file}{beside}", flush=True)
     result_files.write_csv(out_dir / DECODED_CSV, head, rows)

@@ -15,7 +15,7 @@ from ..contract.settings import TraverseRun
 from ..contract.status import update_status
 from ..data.particle_tables import latents_of_clusters
 from ..figures import drawing
-from ..training.decoded import check_latents, load_trained, write_decoded
+from ..training.decoded import Decoded, check_latents, load_trained, write_decoded
 
 TRAVERSAL_PNG = "traversal.png"
 
@@ -116,18 +116,17 @@ def write(points: list[tuple[int, Point]], decoder: Any, out_dir: Path, z_dim: i
     """Decode the points and write maps or images, ``traversal.csv`` and ``traversal.png``."""
     header = ["cluster", "component", "point", "position", "n_near", "distance_z", "file", "index",
               *(f"z_{i + 1}" for i in range(z_dim))]
-    arrays: np.ndarray = np.empty(0)
-    files: list[tuple[str, int]] = []
+    made: list[Decoded] = []
     if points:
         names = [f"cluster_{label:02d}_pc{p.component + 1}_{p.point:02d}" for label, p in points]
-        arrays, files = write_decoded(decoder, np.stack([p.z for _, p in points]).astype(np.float32), names, out_dir)
+        made = write_decoded(decoder, np.stack([p.z for _, p in points]).astype(np.float32), names, out_dir)
     result_files.write_csv(out_dir / result_files.TRAVERSAL_CSV, header, (
-        [label, p.component, p.point, f"{p.position:.7g}", p.n_near, f"{p.distance_z:.7g}", file, index,
-         *(f"{x:.7g}" for x in p.z)] for (label, p), (file, index) in zip(points, files, strict=True)))
+        [label, p.component, p.point, f"{p.position:.7g}", p.n_near, f"{p.distance_z:.7g}", one.file, one.index,
+         *(f"{x:.7g}" for x in p.z)] for (label, p), one in zip(points, made, strict=True)))
     if points:
         keys = sorted({(label, p.component) for label, p in points})
-        rows = [[(array, f"{cluster_name(label)} PC {p.component + 1}: {p.position:.2f}, {p.n_near} near")
-                 for (label, p), array in zip(points, arrays, strict=True) if (label, p.component) == key]
+        rows = [[(one.picture, f"{cluster_name(label)} PC {p.component + 1}: {p.position:.2f}, {p.n_near} near")
+                 for (label, p), one in zip(points, made, strict=True) if (label, p.component) == key]
                 for key in keys]
         drawing.save_png(drawing.density_strip(rows, [label for label, _ in keys]), out_dir / TRAVERSAL_PNG)
     for label, p in points:

@@ -87,7 +87,8 @@ def states_of(folder: str) -> dict[int, int]:
     read_json(Path(folder) / result_files.STATES_JSON, "states")
     if not path.exists():
         raise DataError(f"{path} is not there.", "Run vaegan states first.")
-    return {int(row["particle_id"]): int(row["label"]) for row in result_files.read_csv(path)}
+    rows = result_files.read_columns(path, {"particle_id": int, "label": int})
+    return dict(zip(rows["particle_id"].tolist(), rows["label"].tolist(), strict=True))
 
 
 def crossing_table(crossed: Crossing) -> str:

@@ -129,9 +129,9 @@ def read_views(folder: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     path = Path(folder) / result_files.PARTICLES_CSV
     if not path.exists():
         raise DataError(f"{path} is not there.", "Run vaegan states first.")
-    rows = [row for row in result_files.read_csv(path) if int(row["label"]) >= 0]
-    return (np.array([int(row["label"]) for row in rows]), np.array([float(row["rot_deg"]) for row in rows]),
-            np.array([float(row["tilt_deg"]) for row in rows]))
+    rows = result_files.read_columns(path, {"label": int, "rot_deg": float, "tilt_deg": float})
+    kept = rows["label"] >= 0
+    return rows["label"][kept], rows["rot_deg"][kept], rows["tilt_deg"][kept]
 
 
 def views_uri(labels: np.ndarray, angles_deg: tuple[np.ndarray, np.ndarray], notes: dict[int, str]) -> str:

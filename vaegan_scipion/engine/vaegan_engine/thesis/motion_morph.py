@@ -122,9 +122,9 @@ def analysed(options: ReproduceOptions, run_dir: Path, star: Path, frames: list[
     order = abs(float(spearmanr(latents.z @ axis, frame).statistic))
     decoder = load_trained(str(run_dir), options.compute)
     folder = run_dir.parent / "motion"
-    _, files = write_decoded(decoder, np.stack([point.z for point in points]).astype(np.float32),
-                             [f"pc1_{index}" for index in range(len(points))], folder)
-    matched = run_match(MatchOptions(tuple(str(folder / file) for file, _ in files), tuple(frames)), folder)
+    made = write_decoded(decoder, np.stack([point.z for point in points]).astype(np.float32),
+                         [f"pc1_{index}" for index in range(len(points))], folder)
+    matched = run_match(MatchOptions(tuple(str(folder / one.file) for one in made), tuple(frames)), folder)
     best = matched.best if matched.best[0] <= matched.best[-1] else matched.best[::-1]
     return {
         "clusters": result_files.read_json(clusters_dir / result_files.CLUSTERING_JSON)["clusters"],

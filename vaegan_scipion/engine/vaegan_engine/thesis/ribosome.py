@@ -140,16 +140,17 @@ def grouped(options: ReproduceOptions, run_dir: Path, star: Path, into: Path) ->
                                                  "ari": labels.ari})
 
 
-def add_point(run_dir: Path, scored: Grouped, star: Path, correlation: float) -> float:
-    """Add where the training stands to its learning curve; returns the NMI of its neighbours in z."""
+def add_point(run_dir: Path, scored: Grouped, star: Path, correlation: float) -> learning_curve.Point:
+    """Add where the training stands to its learning curve, and return it."""
     latents, truth = read_latents(scored.embedding_dir), read_truth(truth_of(star))
     state = truth.label[rows_of(truth.particle_id, latents.particle_id, star)]
     neighbours = learning_curve.neighbours_nmi(latents.z, state)
     last = (result_files.read_jsonl(run_dir / result_files.LOG_JSONL) or [{}])[-1]
-    learning_curve.add_point(run_dir.parent, learning_curve.Point(
+    point = learning_curve.Point(
         seen_kimg(run_dir), int(scored.scores["clusters"]), scored.scores["nmi"], neighbours, correlation,
-        *(float(last.get(name, "nan")) for name in ("kl", "scf", "noise_sigma"))))
-    return neighbours
+        *(float(last.get(name, "nan")) for name in ("kl", "scf", "noise_sigma")))
+    learning_curve.add_point(run_dir.parent, point)
+    return point
 
 
 def mean_correlation(figures: Sequence[AlignedFigures]) -> float:
@@ -188,10 +189,10 @@ def analysed_3d(options: ReproduceOptions, run_dir: Path, star: Path, maps: list
     scored = grouped(options, run_dir, star, run_dir.parent)
     traversed(options, run_dir, scored.clusters_dir)
     rows = state_figures(options, run_dir, scored, star, maps)
-    neighbours = add_point(run_dir, scored, star, mean_correlation(rows))
-    last = (result_files.read_jsonl(run_dir / result_files.LOG_JSONL) or [{}])[-1]
-    extra: TableRow = {name: last[name] for name in ("scf", "noise_sigma") if name in last}
-    return {**scored.scores, "nmi_neighbours": neighbours,
+    point = add_point(run_dir, scored, star, mean_correlation(rows))
+    extra: TableRow = {name: getattr(point, name) for name in ("scf", "noise_sigma")
+                       if np.isfinite(getattr(point, name))}
+    return {**scored.scores, "nmi_neighbours": point.nmi_neighbours,
             "resolution_ang": [row.compared.resolution_0143_ang for row in rows],
             "resolution_0.5_ang": [row.compared.resolution_05_ang for row in rows],
             "correlation": [row.correlation for row in rows], **extra, **training_columns(run_dir)}
@@ -204,7 +205,7 @@ def analysed_2d(options: ReproduceOptions, run_dir: Path, star: Path, maps: list
     from .psnr import PsnrOptions, run_psnr
 
     scored = grouped(options, run_dir, star, run_dir.parent)
-    neighbours = add_point(run_dir, scored, star, float("nan"))
+    point = add_point(run_dir, scored, star, float("nan"))
     run_centroids(CentroidOptions(str(scored.clusters_dir), str(run_dir), compute=options.compute),
                   run_dir.parent / "centroids")
     fid = run_fid(FidOptions(str(run_dir), labels=str(truth_of(star)), particles=str(star), **FID[options.scale],
@@ -212,7 +213,8 @@ def analysed_2d(options: ReproduceOptions, run_dir: Path, star: Path, maps: list
                   run_dir.parent / "fid")
     psnr = run_psnr(PsnrOptions(str(run_dir), str(scored.embedding_dir), str(truth_of(star)), tuple(maps), n_images=50,
                                 compute=options.compute), run_dir.parent / "psnr")
-    return {**scored.scores, "nmi_neighbours": neighbours, "fid": fid.fid, "feature_network": fid.feature_network,
+    return {**scored.scores, "nmi_neighbours": point.nmi_neighbours, "fid": fid.fid,
+            "feature_network": fid.feature_network,
             "psnr_db": psnr.psnr_db,
             **training_columns(run_dir)}
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,7 +16,8 @@ from ..contract.records import ComponentRow
 from ..contract.run_json import read_training
 from ..contract.settings import ComputeConfig, TrainRun
 from ..contract.status import made_by_others
-from ..data.mrc_files import write_map, write_stack
+from ..data.mrc_files import StackWriter, write_map, write_stack
+from ..figures.drawing import as_picture
 from ..networks import latent_vector
 from ..runtime import compute
 
@@ -66,21 +68,34 @@ def check_latents(decoder: Decoder, z: np.ndarray, folder: str, run_dir: str) ->
                         "Give the --run folder that it was made with, or embed and cluster again with this one.")
 
 
-def write_decoded(decoder: Decoder, z: np.ndarray, names: Sequence[str], out_dir: Path
-                  ) -> tuple[np.ndarray, list[tuple[str, int]]]:
-    """Decode ``(n, k)`` latents and write them below ``out_dir/maps``.
+@dataclass(frozen=True)
+class Decoded:
+    """A map, or image, that was decoded and written."""
 
-    Returns the arrays and, per latent, (file relative to ``out_dir``, index in it from 0).
+    file: str  # relative to the results folder
+    index: int  # in it, from 0
+    picture: np.ndarray  # the image (d, d), or the central sections of the map beside each other (d, 3 d)
+
+
+def write_decoded(decoder: Decoder, z: np.ndarray, names: Sequence[str], out_dir: Path) -> list[Decoded]:
+    """Decode ``(n, k)`` latents and write them below ``out_dir/maps``, one after the other: memory holds one map.
+
     3D: ``maps/NAME.mrc`` each; 2D: all in ``maps/images.mrcs``.
     """
-    made = decoder.decode(z)
-    if made.ndim == 4:
-        for name, array in zip(names, made, strict=True):
-            write_map(out_dir / result_files.MAPS / f"{name}.mrc", array, decoder.pixel_size_ang)
-        return made, [(f"{result_files.MAPS}/{name}.mrc", 0) for name in names]
-    write_stack(out_dir / result_files.MAPS / result_files.IMAGES_MRCS, made, decoder.pixel_size_ang)
-    return made, [(f"{result_files.MAPS}/{result_files.IMAGES_MRCS}", index) for index in range(len(made))]
-
+    made: list[Decoded] = []
+    if decoder.is_3d:
+        for latent, name in zip(z, names, strict=True):
+            array, file = decoder.decode(latent[None])[0], f"{result_files.MAPS}/{name}.mrc"
+            write_map(out_dir / file, array, decoder.pixel_size_ang)
+            made.append(Decoded(file, 0, as_picture(array)))
+        return made
+    file = f"{result_files.MAPS}/{result_files.IMAGES_MRCS}"
+    with StackWriter(out_dir / file, len(z), decoder.box_px, decoder.pixel_size_ang) as stack:
+        for latent in z:
+            image = decoder.decode(latent[None])
+            stack.append(image)
+            made.append(Decoded(file, len(made), image[0]))
+    return made
 
 
 def component_latents(run: TrainRun, seed: int = 0) -> np.ndarray:

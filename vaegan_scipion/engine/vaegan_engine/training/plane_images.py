@@ -84,7 +84,8 @@ def read_frame(folder: Path) -> dict[int, float]:
     """Turns in degrees by particle id. Raises DataError."""
     path = folder / result_files.PLANE_POSES_CSV
     try:
-        return {int(row[HEAD[0]]): float(row[HEAD[1]]) for row in result_files.read_csv(path)}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        rows = result_files.read_columns(path, {HEAD[0]: int, HEAD[1]: float})
+    except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{path}: the in-plane frame cannot be read ({error}).",
                         "Give the folder of a 2D training with poses, or train again.") from error
+    return dict(zip(rows[HEAD[0]].tolist(), rows[HEAD[1]].tolist(), strict=True))

@@ -17,6 +17,8 @@ import torch
 from ...contract import wording
 from ...contract.records import Forecast
 from ...contract.settings import ComputeConfig, DataConfig
+from ...data.star_files import IMAGE_NAME
+from ...data.star_text import count_rows
 from ...physics.projection import project
 from ...physics.rotations import random_rotations
 from ...reconstruction.images import Images
@@ -96,13 +98,11 @@ def line_of(work: Callable[[int], object], few: int, many: int, device: torch.de
 
 
 def count_images(data: DataConfig) -> int:
-    """Particles that a star file names, by its lines that name an image; at most those that are asked for.
+    """Particles that a star file names; at most those that are asked for. Raises OSError.
 
     Of one half set half of them.
     """
-    path = Path(data.particles)
-    with open(path, "rb") as stream:
-        n = sum(b"@" in line for line in stream)
+    n = count_rows(Path(data.particles), IMAGE_NAME)
     n = min(n, data.max_images) if data.max_images else n
     return n // 2 if data.half_set else n
 
