@@ -3,7 +3,8 @@
 ``.venv/engine/bin/python scripts/results_pages.py`` rewrites what stands between ``.. rows`` and ``.. end`` comments in
 ``index.rst`` (the newest row of each task and seed, in few columns) and ``rows.rst`` (every row, all of its figures),
 and draws ``docs/images/results.png``; a test fails while the tables differ. What is asked of a task stands in
-``bench/asked.json``: figure -> [">=" or "<=" or "==", value]. A figure that misses what is asked is bold.
+``bench/asked.json``: figure -> [">=" or "<=" or "==", value]; what is asked of every task, in ``OF_ALL``. A figure that
+misses what is asked is bold.
 """
 from __future__ import annotations
 
@@ -23,6 +24,8 @@ SECTION = re.compile(r"(?<=\.\. rows\n)\n.*?(?=\n\.\. end\n)", re.DOTALL)
 HOLDS = {">=": lambda a, b: a >= b, "<=": lambda a, b: a <= b, "==": lambda a, b: a == b}
 SIGNS = {">=": "≥ ", "<=": "≤ ", "==": ""}
 
+OF_ALL = {"hands": ("==", 1)}  # states of two hands say nothing of how they differ
+
 Row = dict[str, Any]
 Asked = dict[str, tuple[str, float]]  # figure -> how it is compared, and with what
 
@@ -35,8 +38,8 @@ class Column(NamedTuple):
 
 
 STATES = (Column("images", ("images",)), Column("SNR", ("snr",)), Column("states", ("states",)),
-          Column("NMI", ("nmi",)), Column("poses, deg", ("pose_error_deg",)), Column("of Nyquist", ("of_nyquist",)),
-          Column("FSC excess", ("claimed_fsc_excess",)),
+          Column("hands, asked 1", ("hands",)), Column("NMI", ("nmi",)), Column("poses, deg", ("pose_error_deg",)),
+          Column("of Nyquist", ("of_nyquist",)), Column("FSC excess", ("claimed_fsc_excess",)),
           Column("junk found / right", ("junk_recall", "junk_precision")), Column("min", ("minutes",)))
 REAL = (Column("images", ("images",)), Column("states", ("states",)), Column("A at 0.143", ("resolution_0.143_ang",)),
         Column("A at 0.5", ("resolution_at_fsc_0.5_ang",)), Column("like the model", ("model_correlation",)),
@@ -62,12 +65,12 @@ def words(name: str) -> str:
 
 
 def cell(name: str, values: Sequence[Any], asked: Asked) -> str:
-    """The figures of all seeds; bold where one misses what is asked."""
+    """The figures of all seeds; bold where one misses what is asked of its task or of every one."""
     texts = [shown(value) for value in values]
     text = texts[0] if len(set(texts)) == 1 else ", ".join(texts)
-    if name not in asked:
+    sign, limit = asked.get(name) or OF_ALL.get(name, ("", None))
+    if not sign or (name not in asked and all(value is None for value in values)):
         return text
-    sign, limit = asked[name]
     return f"**{text}**" if any(value is None or not HOLDS[sign](value, limit) for value in values) else text
 
 

@@ -53,6 +53,17 @@ def test_every_results_file_is_named():
     assert [name for name in names if name not in text] == []
 
 
+def test_states_of_two_hands_are_marked_as_missed():
+    """Whatever is asked of the task; one hand, and rows that do not say, are not."""
+    pages = script("results_pages")
+    row = {"task": "t", "seed": 0, "commit": "a", "date": "2026", "note": ""}
+    for hands, shown in ((2, "**2**"), (1, "1")):
+        made = [{**row, "figures": {"states": 3, "hands": hands}}]
+        assert f"hands {shown}" in pages.table(made, {})
+        assert f"- {shown}\n" in pages.short_table(made, {}, (pages.Column("hands", ("hands",)),))
+    assert "**" not in pages.table([{**row, "figures": {"states": 3}}], {})
+
+
 def test_results_page_is_made_from_the_rows():
     pages = script("results_pages")
     for page in (pages.PAGE, pages.EVERY):
