@@ -62,7 +62,7 @@ def parse_cluster_labels(text: str, present: Iterable[int]) -> Set[int]:
 def read_particle_ids(path: str) -> Set[int]:
     """Ids in a text file. Raises SelectionError."""
     try:
-        lines = Path(path).read_text().splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()  # editors may put a mark before the first id
     except (OSError, UnicodeDecodeError) as error:
         raise SelectionError(f"{path}: the particle ids cannot be read ({error}). "
                              "Give a text file of whole numbers.") from error

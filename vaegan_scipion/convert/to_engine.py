@@ -6,6 +6,7 @@ import os
 import re
 from typing import Any, Dict, List, Optional, Tuple
 
+import numpy as np
 from emtable import Table
 
 from .from_engine import CTF_COLUMNS, HALF_SET_ATTRIBUTE, IMAGE_COLUMNS, OPTICS_COLUMNS
@@ -23,6 +24,7 @@ from .poses import star_pose
 COORDINATE_COLUMNS = ["rlnCoordinateX", "rlnCoordinateY"]
 POSE_COLUMNS = ["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi", "rlnOriginXAngst", "rlnOriginYAngst"]
 READABLE_STACKS = (".mrc", ".mrcs")
+ROTATION_TOLERANCE = 0.01  # of the products of a matrix's rows
 
 
 # ------------------------------- Scipion to engine -------------------------------
@@ -167,7 +169,13 @@ def pose_values(particle: Any, sampling_rate_ang: float) -> List[float]:
     transform = particle.getTransform()
     if transform is None or transform.getMatrix() is None:
         raise ValueError(without_alignment([particle.getObjId()]))
-    return star_pose(transform.getMatrix(), sampling_rate_ang)
+    matrix = np.asarray(transform.getMatrix(), float)
+    turned = matrix[:3, :3]
+    if not (np.isfinite(matrix).all() and np.linalg.det(turned) > 0
+            and np.allclose(turned @ turned.T, np.eye(3), atol=ROTATION_TOLERANCE)):
+        raise ValueError(f"The alignment of particle {particle.getObjId()} is no rotation and shift: its matrix is "
+                         "mirrored, scaled or not finite. Give the particles as a 3D refinement left them.")
+    return star_pose(matrix, sampling_rate_ang)
 
 
 def without_alignment(ids: List[int]) -> str:

@@ -18,7 +18,7 @@ from ..engine.vaegan_engine.contract.labels import GROUPS, UNASSIGNED
 from ..engine.vaegan_engine.contract.record import read_record
 from ..engine.vaegan_engine.contract.settings import ConsensusRun
 from ..engine_run import has_result, result_file
-from .protocol_base import VaeganProtBase, content_digest, set_digest
+from .protocol_base import VaeganProtBase, groups_digest, set_digest
 from .protocol_evaluate import groups_of
 
 COMPARED = "VaeganProtCluster,VaeganProtStates"
@@ -59,9 +59,8 @@ class VaeganProtConsensus(VaeganProtBase, ProtFlexBase):
     # --------------------------- INSERT steps functions ---------------------------
     def _insertAllSteps(self) -> None:
         runs = self.getRuns()
-        tables = [content_digest(os.path.join(run.getClustersDir(), result_files.CLUSTERS_CSV)) for run in runs]
-        digest = json.dumps([[run.getObjId(), table, set_digest(run.getParticlesPointer().get())]
-                             for run, table in zip(runs, tables)])
+        digest = json.dumps([[run.getObjId(), groups_digest(run), set_digest(run.getParticlesPointer().get())]
+                             for run in runs])
         self._insertFunctionStep(self.compareStep, digest)
         self._insertFunctionStep(self.createOutputStep, digest)
 

@@ -320,7 +320,7 @@ def validate_labels(path: str) -> List[str]:
         return ["File of labels is empty. Choose the file, or 'no labels'."]
     try:
         with open(path, newline="", encoding=LABELS_ENCODING) as stream:
-            columns = next(csv.reader(stream), [])
+            columns = [name.strip() for name in next(csv.reader(stream), [])]
             stream.read()  # every line of it can be
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         return [f"{path}: the labels cannot be read ({error}). Give a CSV file."]

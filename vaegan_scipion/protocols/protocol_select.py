@@ -1,5 +1,4 @@
 """A subset of the original particles: clusters, states, classes, a range of a coordinate, or the ids of a file."""
-import hashlib
 import os
 from enum import Enum
 from importlib.util import find_spec
@@ -25,7 +24,7 @@ from ..convert.selection import (
 from ..convert.to_engine import quoted, relion_groups
 from ..engine.vaegan_engine.contract import result_files
 from .form_settings import OptionalNumber, optional
-from .protocol_base import VaeganSaying, content_digest, set_digest
+from .protocol_base import VaeganSaying, content_digest, groups_digest, set_digest
 from .protocol_classes_2d import VaeganProtClasses2D
 from .protocol_evaluate import GROUPED, citations_of
 from .protocol_states import VaeganProtStates
@@ -107,11 +106,9 @@ class VaeganProtSelect(VaeganSaying, EMProtocol, ProtFlexBase):
 
     # --------------------------- INSERT steps functions ---------------------------
     def _insertAllSteps(self) -> None:
-        tables = [os.path.join(self.inputClusters.get().getClustersDir(), name)
-                  for name in (result_files.CLUSTERS_CSV, result_files.PARTICLES_CSV)]
         chosen = self._selectionFile() if self.selectBy.get() == BY_FILE else ""
-        digests = [set_digest(self.getParticlesPointer().get()), *map(content_digest, tables),
-                   hashlib.sha256(open(chosen, "rb").read()).hexdigest() if chosen else "",
+        digests = [set_digest(self.getParticlesPointer().get()), groups_digest(self.inputClusters.get()),
+                   content_digest(chosen),
                    repr([self.selectBy.get(), self.clusterNumbers.get(), self.minProbability.get(),
                          self.rangeColumn.get(), self.rangeLow.get(), self.rangeHigh.get(),
                          self.invertSelection.get(), self.exportStar.get()])]

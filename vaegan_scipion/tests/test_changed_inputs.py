@@ -8,8 +8,8 @@ from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 from emtable import Table
-from pwem.protocols import ProtImportMask
 from pyworkflow.config import Config
 from pyworkflow.project import Project
 
@@ -30,7 +30,7 @@ from vaegan_scipion.protocols import (
     VaeganProtTraverse,
 )
 from vaegan_scipion.protocols.protocol_base import validate_particles
-from vaegan_scipion.tests.phantom import ENABLED_IDS, OTHER_OPTICS_IDS, ProjectTest, import_phantom
+from vaegan_scipion.tests.phantom import ENABLED_IDS, OTHER_OPTICS_IDS, ProjectTest, import_mask, import_phantom
 from vaegan_scipion.viewers import VaeganClusterViewer, VaeganEvaluateViewer, VaeganTraverseViewer
 
 DARK = "the centre is brighter than the rest"
@@ -76,9 +76,7 @@ class TestChangedInputs(ProjectTest):
     def test_a_copied_project_goes_on_where_it_was(self):
         """Files of a copy have other times and the same contents: no step's arguments differ from those that ran."""
         clustering = self.make(VaeganProtCluster, inputTraining=self.training, nNeighbors=5)
-        mask = self.newProtocol(ProtImportMask, maskPath=os.path.abspath(clustering.outputClasses.getFirstItem(
-            ).getRepresentative().getFileName()), samplingRate=1.0)
-        self.launch(mask)
+        mask = import_mask(self.proj, np.ones((16, 16, 16)), 7.0)
         runs = [self.training, self.states, clustering,
                 self.make(VaeganProtStates, boxPx=16, inputParticles=self.particles, inputMask=(mask, "outputMask")),
                 self.make(VaeganProtTraverse, inputClusters=clustering),

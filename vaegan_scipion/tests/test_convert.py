@@ -5,7 +5,15 @@ from types import SimpleNamespace
 
 import numpy as np
 from emtable import Table
-from pwem.objects import Acquisition, Coordinate, CTFModel, ParticleFlex, SetOfParticles, SetOfParticlesFlex
+from pwem.objects import (
+    Acquisition,
+    Coordinate,
+    CTFModel,
+    ParticleFlex,
+    SetOfParticles,
+    SetOfParticlesFlex,
+    Transform,
+)
 from pyworkflow.object import Integer
 from pyworkflow.tests import BaseTest, setupTestProject
 
@@ -353,6 +361,20 @@ class TestConvert(BaseTest):
         with self.assertRaisesRegex(ValueError, "Particle 3 has no projection alignment"):
             write_particles_star(some, os.path.abspath("unaligned.star"), aligned=True)
         write_particles_star(some, os.path.abspath("unaligned.star"))
+
+    def test_alignments_that_are_no_rotation_are_refused(self):
+        """Mirrored, scaled and broken ones would become other angles without a word."""
+        for change in (np.diag([1, 1, -1, 1]), np.diag([2, 2, 2, 1]), np.full((4, 4), np.nan)):
+            some = self.empty_set("turned.sqlite")
+            for item in self.aligned:
+                particle = item.clone()
+                if particle.getObjId() == ENABLED_IDS[3]:
+                    particle.setTransform(Transform(particle.getTransform().getMatrix() @ change))
+                some.append(particle)
+            some.write()
+            with self.assertRaisesRegex(ValueError, f"alignment of particle {ENABLED_IDS[3]} is no rotation and shift"):
+                write_particles_star(some, os.path.abspath("turned.star"), aligned=True)
+            some.close()
 
     def test_an_image_past_the_end_of_its_stack_is_named(self):
         some = self.joined(lambda item: item.setIndex(item.getIndex() + 100), "past.sqlite")

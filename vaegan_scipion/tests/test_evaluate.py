@@ -21,7 +21,7 @@ from vaegan_scipion.protocols import (
     VaeganProtTrain3D,
 )
 from vaegan_scipion.protocols.mask_field import write_volume
-from vaegan_scipion.protocols.protocol_evaluate import FROM_FILE, NO_LABELS
+from vaegan_scipion.protocols.protocol_evaluate import FROM_FILE, NO_LABELS, validate_labels
 from vaegan_scipion.tests.phantom import ENABLED_IDS, ProjectTest, import_phantom, label_of
 from vaegan_scipion.viewers import VaeganEvaluateViewer, VaeganStatesViewer
 
@@ -178,6 +178,9 @@ class TestEvaluate(ProjectTest):
         np.testing.assert_array_equal(Picture(0, path).read(), array)
         with mrcfile.open(path) as mrc:
             self.assertAlmostEqual(float(mrc.voxel_size.x), 2.5, 5)
+
+    def test_blanks_beside_the_names_of_columns_are_no_part_of_them(self):
+        self.assertEqual(validate_labels(self.write("id , label\n3, 1\n")), [])
 
     def test_form_refuses(self):
         flat = self.make(VaeganProtCluster, nNeighbors=5, inputTraining=self.make(

@@ -6,6 +6,7 @@ from pwem.protocols import ProtImportParticles
 from pyworkflow.object import Set
 from pyworkflow.protocol import STATUS_FINISHED
 
+from vaegan_scipion.convert.sample_images import sample_images
 from vaegan_scipion.protocols import (
     VaeganProtClasses2D,
     VaeganProtCluster,
@@ -28,15 +29,19 @@ from vaegan_scipion.tests.phantom import (
 )
 
 
-def import_set(project, ids=ALL_IDS, of_set=lambda particles: None, of_particle=lambda particle: None, shape=None):
-    """(import, output name) of a set of noise; `of_set` and `of_particle` change what it holds."""
+def import_set(project, ids=ALL_IDS, of_set=lambda particles: None, of_particle=lambda particle: None, shape=None,
+               dtype=np.float32):
+    """(import, output name) of a set of noise; `of_set` and `of_particle` change what it holds.
+
+    Pixels of whole numbers are counts about 60, as of a detector.
+    """
     protocol = project.newProtocol(ProtImportParticles)
     project.saveProtocol(protocol)
     protocol.makePathsAndClean()
     stack = protocol._getExtraPath("noise.mrcs")
     with mrcfile.new(stack) as mrc:
-        mrc.set_data(np.random.default_rng(0).normal(size=(max(len(ids), 1), *(shape or (BOX_PX, BOX_PX)))).astype(
-            np.float32))
+        noise = np.random.default_rng(0).normal(size=(max(len(ids), 1), *(shape or (BOX_PX, BOX_PX))))
+        mrc.set_data((noise if np.dtype(dtype).kind == "f" else np.rint(60 + 10 * noise)).astype(dtype))
         mrc.set_image_stack()
     particles = protocol._createSetOfParticles()
     particles.setSamplingRate(SAMPLING_RATE_ANG)
@@ -93,6 +98,23 @@ class TestHostileSets(ProjectTest):
                     self.assertNotIn(bad, said)
                 if type(form) not in but:
                     self.assertIn(words, "\n".join(problems))
+
+    def test_stacks_of_every_mode(self):
+        """Bytes (0), 16-bit numbers (1), floats (2), counts (6) and half floats (12): one set to every form."""
+        said, means = {}, {}
+        for dtype, mode in ((np.int8, 0), (np.int16, 1), (np.float32, 2), (np.uint16, 6), (np.float16, 12)):
+            particles = import_set(self.proj, dtype=dtype)
+            stack = of_import(particles).getFirstItem().getFileName()
+            with mrcfile.open(stack, header_only=True) as mrc:
+                self.assertEqual(int(mrc.header.mode), mode)
+            self.assertEqual(validate_particles(of_import(particles), True, 1), [])
+            said[mode] = [form.validate() for form in self.forms(particles)]
+            sample = sample_images(of_import(particles), 20)
+            self.assertEqual((sample.images.dtype, sample.images.shape), (np.float32, (20, BOX_PX, BOX_PX)))
+            means[mode] = sample.images[:, 0, 0] if np.dtype(dtype).kind == "f" else (sample.images[:, 0, 0] - 60) / 10
+        for mode in said:
+            self.assertEqual(said[mode], said[2])
+            np.testing.assert_allclose(means[mode], means[2], atol=0.051)
 
     def test_a_set_without_particles(self):
         self.check(import_set(self.proj, ids=[]), "The input set has no particles. Give another set.")

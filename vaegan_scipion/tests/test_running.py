@@ -1,18 +1,22 @@
 """While it runs: progress in log and summary, stop and continue as the GUI does it, a queue, the choice of GPU."""
 import json
 import os
+import shutil
 import subprocess
 import textwrap
 import time
 from pathlib import Path
 
 import psutil
+from pyworkflow.config import Config
+from pyworkflow.project import Project
 from pyworkflow.protocol import MODE_RESUME, STATUS_ABORTED, HostConfig
 
-from vaegan_scipion.engine.vaegan_engine.contract import result_files
+from vaegan_scipion.engine.vaegan_engine.contract import result_files, run_json
 from vaegan_scipion.engine.vaegan_engine.contract.status import read_status
 from vaegan_scipion.protocols import VaeganProtStates, VaeganProtTrain3D
 from vaegan_scipion.protocols.protocol_train import time_text
+from vaegan_scipion.protocols.protocol_train_3d import NO_POSES
 from vaegan_scipion.tests.phantom import ProjectTest, environment, said_by_fake
 
 PATIENCE_S = 60
@@ -86,6 +90,30 @@ class TestRunning(ProjectTest):
         self.assertTrue(read_status(protocol.getRunDir()).finished)
         self.assertIn("9,600 of 9,600 images seen (100 %", "\n".join(protocol._summary()))
         self.assertGreater(protocol.outputVolumes.getSize(), 0)
+
+    def test_two_projects_at_once(self):
+        """Each has its own results, though both write the same names at the same time."""
+        other = self.proj.path + "_other"
+        shutil.copytree(self.proj.path, other, symlinks=True)
+        runs = []
+        try:
+            for path, seed in ((self.proj.path, 3), (other, 4)):
+                project = Project(Config.getDomain(), path)
+                project.load(chdir=True)
+                run = project.newProtocol(VaeganProtTrain3D, boxPx=16, seed=seed, posesFrom=NO_POSES, useGpu=False)
+                run.inputParticles.set(project.getProtocol(self.imported.getObjId()))
+                run.inputParticles.setExtended("outputParticles")
+                project.launchProtocol(run, wait=False)
+                runs.append((path, project, run))
+            for path, project, run in runs:
+                os.chdir(path)
+                wait_until(lambda p=project, r=run: (p._updateProtocol(r), not r.isActive())[1], "a run did not end")
+                self.assertTrue(run.isFinished(), run.getErrorMessage())
+                self.assertEqual(run_json.read_run(os.path.join(run.getRunDir(), result_files.RUN_JSON)).compute.seed,
+                                 run.seed.get())
+                self.assertTrue(os.path.abspath(run.outputVolumes.getFileName()).startswith(path + "/"))
+        finally:
+            os.chdir(self.proj.path)
 
     def test_queue_of_the_hosts_file(self):
         with open("hosts.conf", "w") as stream:

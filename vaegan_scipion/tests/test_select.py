@@ -83,6 +83,14 @@ class TestText(unittest.TestCase):
         with self.assertRaisesRegex(SelectionError, "cannot be read"):
             read_particle_ids(str(path) + ".no")
 
+    def test_a_mark_before_the_first_id_is_none(self):
+        """As editors of Windows write it."""
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        path = Path(folder.name) / "marked.txt"
+        path.write_bytes(b"\xef\xbb\xbf3\r\n5\r\n")
+        self.assertEqual(read_particle_ids(str(path)), {3, 5})
+
     def test_a_lasso_never_takes_the_file_of_another(self):
         folder = tempfile.mkdtemp()
         self.addCleanup(shutil.rmtree, folder)
