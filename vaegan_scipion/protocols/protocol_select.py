@@ -22,7 +22,6 @@ from ..convert.selection import (
     select,
 )
 from ..convert.to_engine import quoted, relion_groups
-from ..engine.vaegan_engine.contract import result_files
 from .form_settings import OptionalNumber, optional
 from .protocol_base import VaeganSaying, content_digest, groups_digest, set_digest
 from .protocol_classes_2d import VaeganProtClasses2D
