@@ -6,7 +6,7 @@ last class.
 """
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, cast
 
 import numpy as np
 from pwem.objects import FlexInfo, Particle, ParticleFlex, Volume
@@ -176,7 +176,7 @@ def fill_flexible(flexible: Any, particles: Any, clusters: Clusters, latents: La
     item._vaeganLabel, item._vaeganProbability = Integer(), Float()
     if latents.std is not None:
         item._vaeganZStd = CsvList(pType=float)
-    for particle in particles.iterItems(orderBy="id", direction="ASC"):
+    for particle in fresh_items(particles):
         if not particle.isEnabled():
             continue
         if particle is not source:  # Scipion fills one object again for each row, or makes a new one: its setting
@@ -205,6 +205,16 @@ def share_attributes(item: Any, particle: Any) -> None:
             setattr(item, name, attribute)
 
 
+def fresh_items(particles: Any) -> Iterator[Any]:
+    """The items of a set by rising id, with what its table says of them and nothing else.
+
+    Scipion fills one object again for each row, and goes on with that object when the set is read anew: what an output
+    that was filled before gave it (an alignment, a contrast) would be that of its last particle for all of this one's.
+    """
+    particles.close()
+    return cast(Iterator[Any], particles.iterItems(orderBy="id", direction="ASC"))
+
+
 def enabled_ids(particles: Any) -> List[int]:
     """Ids of the particles that are not disabled, rising; asked of the set's table, no particle is built."""
     if not particles.getSize():  # an empty set has no table
@@ -218,7 +228,7 @@ def copy_particles(subset: Any, particles: Any, ids: Iterable[int],
     subset.copyInfo(particles)
     subset.setHasCTF(particles.hasCTF())  # copyInfo of the flexible set leaves it out
     wanted = set(ids)
-    for particle in particles.iterItems(orderBy="id", direction="ASC"):
+    for particle in fresh_items(particles):
         if particle.getObjId() in wanted:
             change(particle)
             subset.append(particle)

@@ -5,7 +5,7 @@ from pwem.objects import FlexInfo, ParticleFlex, Transform
 from pyworkflow.object import CsvList, Float, Integer
 
 from ..constants import PROGRAM_NAME
-from .from_engine import share_attributes
+from .from_engine import fresh_items, share_attributes
 from .poses import Pose
 
 
@@ -24,7 +24,7 @@ def fill_motion(flexible: Any, particles: Any, poses: Dict[int, Pose], matrices:
     flexible.setFlexInfo(FlexInfo(PROGRAM_NAME))  # not the networks of flexible ones given
     flexible.getFlexInfo().setAttr("_vaeganStates", states_dir)
     item, source = ParticleFlex(progName=PROGRAM_NAME), None
-    for particle in particles.iterItems(orderBy="id", direction="ASC"):
+    for particle in fresh_items(particles):
         pose = poses.get(particle.getObjId())
         if pose is None or pose.motion is None or not particle.isEnabled():
             continue

@@ -10,7 +10,7 @@ from pwem.objects import SetOfAverages, SetOfClasses2D, SetOfParticles
 from pyworkflow.object import Float, Integer, String
 
 from ..constants import CLASSES_DIR, PARTICLES_STAR
-from ..convert.from_engine import Picture, new_picture_item, set_location
+from ..convert.from_engine import Picture, fresh_items, new_picture_item, set_location
 from ..convert.plane_classes import PlanePose, align_in_plane, read_plane_poses
 from ..convert.poses import Placing
 from ..engine.vaegan_engine.contract import result_files, run_json
@@ -152,7 +152,7 @@ class VaeganProtClasses2D(VaeganProtBase):
         aligned.setHasCTF(particles.hasCTF())
         aligned.setAlignment2D()
         rate = particles.getSamplingRate()
-        for particle in particles.iterItems(orderBy="id", direction="ASC"):
+        for particle in fresh_items(particles):
             pose = poses.get(particle.getObjId())
             if pose is None or not particle.isEnabled():
                 continue

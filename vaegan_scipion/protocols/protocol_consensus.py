@@ -10,7 +10,7 @@ from pwem.protocols import ProtFlexBase
 from pyworkflow.object import Float, Integer
 
 from ..constants import CONSENSUS_DIR
-from ..convert.from_engine import read_clusters
+from ..convert.from_engine import fresh_items, read_clusters
 from ..convert.same_particles import why_others
 from ..engine.vaegan_engine.contract import result_files
 from ..engine.vaegan_engine.contract.analysis_records import COMMON_FRAC, ConsensusSummary
@@ -92,7 +92,7 @@ class VaeganProtConsensus(VaeganProtBase, ProtFlexBase):
         subset.setHasCTF(particles.hasCTF())
         if aligned:
             subset.setAlignmentProj() if run.isVolumetric() else subset.setAlignment2D()
-        for particle in particles.iterItems(orderBy="id", direction="ASC"):
+        for particle in fresh_items(particles):
             if particle.getObjId() not in chosen:
                 continue
             label, share = chosen[particle.getObjId()]

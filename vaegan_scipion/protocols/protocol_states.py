@@ -11,7 +11,7 @@ from pwem.protocols import ProtFlexBase
 from pyworkflow.object import Float, Integer
 
 from ..constants import MASK_MRC, PARTICLES_STAR, PROGRAM_NAME, STATES_DIR
-from ..convert.from_engine import Picture, new_picture_item, set_location
+from ..convert.from_engine import Picture, fresh_items, new_picture_item, set_location
 from ..convert.motions import fill_motion
 from ..convert.poses import Placing, Pose, pose_matrices, read_poses
 from ..engine.vaegan_engine.contract import errors, result_files, run_json
@@ -200,7 +200,7 @@ class VaeganProtStates(VaeganProtBase, ProtFlexBase):
         aligned.copyInfo(particles)
         aligned.setHasCTF(particles.hasCTF())
         aligned.setAlignmentProj()
-        for particle in particles.iterItems(orderBy="id", direction="ASC"):
+        for particle in fresh_items(particles):
             pose = poses.get(particle.getObjId())
             if pose is None or not particle.isEnabled():
                 continue

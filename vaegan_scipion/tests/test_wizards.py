@@ -1,5 +1,6 @@
 """The particle size wizard: the sample of real particles, the contrast, the picture, and the dialog on a display."""
 import os
+import sqlite3
 import subprocess
 import sys
 import unittest
@@ -103,6 +104,16 @@ class TestSample(ProjectTest):
                 patch("vaegan_scipion.convert.sample_images.enabled_ids", return_value=[]):
             wizard_particle_size.VaeganParticleSizeWizard().show(Mock(protocol=protocol))
         self.assertIn("no enabled particle", said.call_args[0][1])
+
+    def test_a_set_whose_table_is_gone_has_no_picture(self):
+        from vaegan_scipion.wizards import wizard_particle_size
+
+        protocol = self.filled(VaeganProtStates, inputParticles=(self.imported, "outputParticles"))
+        with patch.object(wizard_particle_size.dialog, "showError") as said, \
+                patch("vaegan_scipion.convert.sample_images.enabled_ids",
+                      side_effect=sqlite3.OperationalError("no such table: Objects")):
+            wizard_particle_size.VaeganParticleSizeWizard().show(Mock(protocol=protocol))
+        self.assertIn("cannot be read (no such table", said.call_args[0][1])
 
 
 class TestPicture(unittest.TestCase):

@@ -9,6 +9,7 @@ from pyworkflow.gui import dialog
 from pyworkflow.viewer import DESKTOP_TKINTER
 
 from ..convert.sample_images import Sample, sample_images
+from ..engine_run import UNREADABLE
 from ..protocols import VaeganProtClasses2D, VaeganProtStates, VaeganProtTrain2D, VaeganProtTrain3D
 from ..protocols.form_settings import number_of
 from .size_picture import MARGIN_MIN, SizePicture, clipped
@@ -67,7 +68,7 @@ class VaeganParticleSizeWizard(EmWizard):
             return
         try:
             sample = sample_images(particles)
-        except (OSError, ValueError) as error:
+        except UNREADABLE as error:  # images or the set's own table are gone or cut
             dialog.showError("No picture", f"The particles cannot be read ({error}).", form.root)
             return
         shape = sample.images.shape
