@@ -135,7 +135,10 @@ class VaeganProtFullres(VaeganProtStates):
         problems += validate_particles(particles, not states.ignoreCtf.get(), N_PARTICLES_MIN)
         used = in_states(states)
         missing = sorted(set(used) - set(enabled_ids(particles)))
-        if missing:
+        if missing and not set(missing) - particles.getIdSet():
+            problems.append(f"Particle {missing[0]} of the states is disabled ({len(missing)} are). Enable them, or "
+                            "find states and poses again without them.")
+        elif missing:
             problems.append(f"Particle {missing[0]} of the states is not among the particles at full size "
                             f"({len(missing)} are missing). Give the same particles, with the same ids.")
         problems += mask_field.problems(self.getMask(), (box_ang(particles), states_box_ang(states)))

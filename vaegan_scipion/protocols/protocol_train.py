@@ -344,7 +344,7 @@ class VaeganProtTrain(VaeganProtBase):
         if older is None:
             return ""
         status = read_status(older.getRunDir())
-        return f"{older.getObjId()} {status.checkpoint} {status.n_particles} {status.seed}"
+        return f"{older.getObjId()} {status.checkpoint} {status.networks} {status.n_particles} {status.seed}"
 
     def getRunDir(self) -> str:
         """Results folder of the training."""

@@ -136,6 +136,22 @@ class TestChangedInputs(ProjectTest):
         for words in (clustering.getRunName(), training.getRunName(), "Run embed and cluster again first."):
             self.assertIn(words, said)
 
+    def test_networks_that_were_trained_anew_are_heard_by_a_training_that_starts_with_them(self):
+        """With as many images as before, so that their checkpoint has the same name."""
+        older = self.make(VaeganProtTrain3D, boxPx=16, inputParticles=self.particles)
+        run = self.filled(VaeganProtTrain3D, boxPx=16, inputParticles=self.particles, continueFrom=older)
+        self.proj.saveProtocol(run)
+
+        def arguments():
+            run._steps = []
+            run._insertAllSteps()
+            return run._steps[1].argsStr.get()
+
+        before = arguments()
+        self.assertEqual(arguments(), before)
+        update_status(older.getRunDir(), networks="of other learning rates")
+        self.assertNotEqual(arguments(), before)
+
     def test_contrast_of_particles_given_anew_is_looked_at(self):
         """The phantom is bright; states and training were told that it is dark."""
         for kind, before in ((VaeganProtFullres, {"inputStates": self.states}),

@@ -23,6 +23,7 @@ from vaegan_scipion.protocols import (
 )
 from vaegan_scipion.protocols.protocol_fullres import same_part
 from vaegan_scipion.tests.phantom import (
+    DISABLED_IDS,
     ENABLED_IDS,
     SAMPLING_RATE_ANG,
     ProjectTest,
@@ -114,6 +115,8 @@ class TestFullres(ProjectTest):
         with patch("vaegan_scipion.protocols.protocol_fullres.in_states", return_value=[1, 3, 4]):
             self.assertIn("Particle 1 of the states is not among the particles at full size (1 are missing)",
                           " ".join(run._validate()))
+        with patch("vaegan_scipion.protocols.protocol_fullres.in_states", return_value=[3, DISABLED_IDS[0]]):
+            self.assertIn(f"Particle {DISABLED_IDS[0]} of the states is disabled (1 are)", " ".join(run._validate()))
         fresh = self.filled(VaeganProtStates, boxPx=16, inputParticles=self.particles)
         self.proj.saveProtocol(fresh)
         self.assertIn("is at full resolution already", " ".join(
