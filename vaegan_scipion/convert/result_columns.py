@@ -16,7 +16,7 @@ NO_VALUES = ("particle_id", "junk_reason", "label")  # label: groups are selecte
 
 def known_columns(run: Any) -> List[str]:
     """Columns of the tables of a run of clusters, states or classes."""
-    names = [name for table in _tables(run) for name in _header(table)]
+    names = [name for table in _tables(run) for name in result_files.csv_header(table)]
     latents = _latents_path(run)
     if latents:
         stored = result_files.read_npz(latents)
@@ -66,11 +66,6 @@ def _tables(run: Any) -> List[str]:
     return [path for path in paths if os.path.exists(path)]
 
 
-def _header(path: str) -> List[str]:
-    with open(path) as stream:
-        return stream.readline().strip().split(",")
-
-
 def _latents_path(run: Any) -> str:
     path = run._getExtraPath(EMBEDDING_DIR, result_files.LATENTS_NPZ)
     return path if os.path.exists(path) else ""
@@ -89,7 +84,7 @@ def _latent(run: Any, name: str) -> Dict[int, float]:
 
 
 def _of_tables(run: Any, name: str) -> Dict[int, float]:
-    table = next(path for path in _tables(run) if name in _header(path))
+    table = next(path for path in _tables(run) if name in result_files.csv_header(path))
     rows = result_files.read_columns(table, {"particle_id": int, name: str})
     values_by_id = {i: _number(value) for i, value in zip(rows["particle_id"].tolist(), rows[name].tolist())}
     return {i: value for i, value in values_by_id.items() if value is not None}

@@ -86,6 +86,7 @@ class TestChangedInputs(ProjectTest):
                 self.make(VaeganProtEvaluate, inputClusters=clustering, labelsFrom=0),
                 self.make(VaeganProtClasses2D, boxPx=16, inputParticles=self.particles)]
         copied = self.proj.path + "_copied"
+        shutil.rmtree(copied, ignore_errors=True)
         shutil.copytree(self.proj.path, copied, copy_function=shutil.copyfile, symlinks=True)
         project = Project(Config.getDomain(), copied)
         try:

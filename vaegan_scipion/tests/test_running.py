@@ -94,12 +94,14 @@ class TestRunning(ProjectTest):
     def test_two_projects_at_once(self):
         """Each has its own results, though both write the same names at the same time."""
         other = self.proj.path + "_other"
+        shutil.rmtree(other, ignore_errors=True)
         shutil.copytree(self.proj.path, other, symlinks=True)
         runs = []
         try:
-            for path, seed in ((self.proj.path, 3), (other, 4)):
-                project = Project(Config.getDomain(), path)
-                project.load(chdir=True)
+            second = Project(Config.getDomain(), other)
+            second.load(chdir=True)
+            for path, project, seed in ((other, second, 4), (self.proj.path, self.proj, 3)):
+                os.chdir(path)
                 run = project.newProtocol(VaeganProtTrain3D, boxPx=16, seed=seed, posesFrom=NO_POSES, useGpu=False)
                 run.inputParticles.set(project.getProtocol(self.imported.getObjId()))
                 run.inputParticles.setExtended("outputParticles")
