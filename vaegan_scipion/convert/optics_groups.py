@@ -85,7 +85,8 @@ def optics_of(particle: Any, particles: Any, own_alone: bool) -> Optics:
     if own_values is not None and set_values is not None and own_values not in same:
         # of another import than the set's text, which says nothing of this group
         flags = [of_own.premultiplied, of_own.phase_flipped] if of_own is not None else [False, False]
-        return Optics(number, of_own.microscope if of_own is not None else own_values, *flags, size)
+        own_size = of_own.micrograph_pixel_size if of_own is not None else 0.0
+        return Optics(number, of_own.microscope if of_own is not None else own_values, *flags, own_size)
     known = of_set or of_own
     values = known.microscope if known is not None else own_values or set_values
     if values is None and particles.hasCTF():

@@ -29,19 +29,19 @@ from vaegan_scipion.tests.phantom import (
 )
 
 
-def import_set(project, ids=ALL_IDS, of_set=lambda particles: None, of_particle=lambda particle: None, shape=None,
-               dtype=np.float32):
+def import_set(project, ids=ALL_IDS, of_set=lambda particles: None, of_particle=lambda particle: None, like=None):
     """(import, output name) of a set of noise; `of_set` and `of_particle` change what it holds.
 
-    Pixels of whole numbers are counts about 60, as of a detector.
+    like: an image of the shape and kind of its own; pixels of whole numbers are counts about 60, as of a detector.
     """
+    like = np.zeros((BOX_PX, BOX_PX), np.float32) if like is None else like
     protocol = project.newProtocol(ProtImportParticles)
     project.saveProtocol(protocol)
     protocol.makePathsAndClean()
     stack = protocol._getExtraPath("noise.mrcs")
     with mrcfile.new(stack) as mrc:
-        noise = np.random.default_rng(0).normal(size=(max(len(ids), 1), *(shape or (BOX_PX, BOX_PX))))
-        mrc.set_data((noise if np.dtype(dtype).kind == "f" else np.rint(60 + 10 * noise)).astype(dtype))
+        noise = np.random.default_rng(0).normal(size=(max(len(ids), 1), *like.shape))
+        mrc.set_data((noise if like.dtype.kind == "f" else np.rint(60 + 10 * noise)).astype(like.dtype))
         mrc.set_image_stack()
     particles = protocol._createSetOfParticles()
     particles.setSamplingRate(SAMPLING_RATE_ANG)
@@ -103,7 +103,7 @@ class TestHostileSets(ProjectTest):
         """Bytes (0), 16-bit numbers (1), floats (2), counts (6) and half floats (12): one set to every form."""
         said, means = {}, {}
         for dtype, mode in ((np.int8, 0), (np.int16, 1), (np.float32, 2), (np.uint16, 6), (np.float16, 12)):
-            particles = import_set(self.proj, dtype=dtype)
+            particles = import_set(self.proj, like=np.zeros((BOX_PX, BOX_PX), dtype))
             stack = of_import(particles).getFirstItem().getFileName()
             with mrcfile.open(stack, header_only=True) as mrc:
                 self.assertEqual(int(mrc.header.mode), mode)
@@ -158,11 +158,12 @@ class TestHostileSets(ProjectTest):
         self.assertEqual(validate_particles(of_import(import_set(self.proj, of_particle=forget)), False, 16), [])
 
     def test_images_that_are_not_square(self):
-        self.check(import_set(self.proj, shape=(32, 30)), "The images are 30 x 32 px; the engine needs square ones",
+        self.check(import_set(self.proj, like=np.zeros((32, 30), np.float32)),
+                   "The images are 30 x 32 px; the engine needs square ones",
                    but=(VaeganProtSelect,))
 
     def test_images_of_four_pixels(self):
-        self.check(import_set(self.proj, shape=(4, 4)), "", but=())
+        self.check(import_set(self.proj, like=np.zeros((4, 4), np.float32)), "", but=())
 
     def test_images_beyond_the_end_of_their_stack(self):
         def beyond(particle):
