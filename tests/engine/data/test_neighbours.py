@@ -31,7 +31,7 @@ PLACES = ("rlnMicrographName", "rlnCoordinateX", "rlnCoordinateY")
 def test_vectors_to_the_others_of_the_micrograph(tmp_path):
     table = star(tmp_path, ["b.mrc 100 100", "a.mrc 10 20", "b.mrc 140 70", "a.mrc 900 20", "c.mrc 10 20"], PLACES)
     near, said = neighbours_ang(table, np.arange(5), 192.0)
-    assert near.shape == (5, N_NEAR, 2) and near.dtype == np.float32 and not said
+    assert near.shape == (5, N_NEAR, 2) and near.dtype == np.float32 and len(said) == 1
     np.testing.assert_allclose(near[0, 0], (60, -45))
     np.testing.assert_allclose(near[2, 0], (-60, 45))
     assert np.isfinite(near[..., 0]).sum() == 2  # those of a.mrc stand too far apart
@@ -62,9 +62,14 @@ def test_the_nearest_count_and_copies_take_no_place(tmp_path):
 
 def test_pixel_sizes_of_the_micrograph(tmp_path):
     rows = ["m 100 100", "m 140 100"]
-    given, _ = neighbours_ang(star(tmp_path, rows, PLACES), np.arange(2), 500.0, 3.0)
-    binned, _ = neighbours_ang(star(tmp_path, rows, PLACES, "2.0", "_rlnMicrographPixelSize"), np.arange(2), 500.0)
-    assert given[0, 0, 0] == 120 and binned[0, 0, 0] == 80
+    given, nothing = neighbours_ang(star(tmp_path, rows, PLACES), np.arange(2), 500.0, 3.0)
+    binned, nothing_too = neighbours_ang(star(tmp_path, rows, PLACES, "2.0", "_rlnMicrographPixelSize"), np.arange(2),
+                                         500.0)
+    assert given[0, 0, 0] == 120 and binned[0, 0, 0] == 80 and nothing == nothing_too == []
+    of_movies, said = neighbours_ang(star(tmp_path, rows, PLACES), np.arange(2), 500.0)
+    assert of_movies[0, 0, 0] == 60  # RELION's particles have the movies' alone, which may have been binned
+    assert "rlnMicrographOriginalPixelSize, 1.5 A" in said[0] and "--micrograph-pixel-size-ang" in said[0]
+    assert neighbours_ang(star(tmp_path, rows, PLACES), np.arange(2), 1.0) == (None, [])
     unknown, said = neighbours_ang(star(tmp_path, rows, PLACES, column=""), np.arange(2), 500.0)
     assert unknown is None and "--micrograph-pixel-size-ang" in said[0]
 

@@ -16,7 +16,8 @@ from .star_files import RelionTable, as_numbers
 
 N_NEAR = 8  # of a particle, the nearest: six stand around one in the densest layer
 COORDINATES = ("rlnCoordinateX", "rlnCoordinateY")
-MICROGRAPH_PIXEL_SIZES = ("rlnMicrographPixelSize", "rlnMicrographOriginalPixelSize")  # the first that is there
+MOVIE_PIXEL_SIZE = "rlnMicrographOriginalPixelSize"  # of movies; micrographs of binned ones have larger pixels
+MICROGRAPH_PIXEL_SIZES = ("rlnMicrographPixelSize", MOVIE_PIXEL_SIZE)  # the first that is there
 ORIGINS = (("rlnOriginXAngst", "rlnOriginYAngst"), ("rlnOriginX", "rlnOriginY"))  # in A, in pixels
 _SAME_PLACE_ANG = 1.0  # nearer rows are one particle
 _WIDEST = 2 ** 0.5  # of the image: from further away no line halfway crosses it
@@ -45,7 +46,7 @@ def neighbours_ang(table: RelionTable, rows: np.ndarray, width_ang: float, micro
         if len(some) > 1:
             near[some] = _nearest(place[some], centre[some], _WIDEST * width_ang)
     near = near[rows]
-    return (near if np.isfinite(near).any() else None), []
+    return (near, said) if np.isfinite(near).any() else (None, [])
 
 
 def _nearest(place: np.ndarray, centre: np.ndarray, reach_ang: float) -> np.ndarray:
@@ -61,14 +62,17 @@ def _nearest(place: np.ndarray, centre: np.ndarray, reach_ang: float) -> np.ndar
 
 
 def _unit_ang(table: RelionTable, given_ang: float) -> tuple[np.ndarray | None, list[str]]:
-    """A per pixel of the coordinates ``(n,)``; None, and a sentence, where it is not known."""
+    """A per pixel of the coordinates ``(n,)``, and a sentence where it may be another; None where it is not known."""
     if given_ang:
         return np.full(len(table), given_ang), []
     for name in MICROGRAPH_PIXEL_SIZES:
         if table.has(name):
             sizes = table.numbers(name)
             if (sizes > 0).all():
-                return sizes, []
+                return sizes, [] if name != MOVIE_PIXEL_SIZE else [
+                    f"coordinates are read in pixels of {name}, {sizes[0]:g} A, for neighbours: it is the movies' own, "
+                    "so where these were binned (super-resolution) give that of the micrographs, with "
+                    "--micrograph-pixel-size-ang."]
     return None, ["particles have coordinates, and no pixel size of their micrographs is stated "
                   f"({' or '.join(MICROGRAPH_PIXEL_SIZES)}): where neighbours stand is not known. "
                   "Give it with --micrograph-pixel-size-ang."]
