@@ -76,8 +76,7 @@ def analysis(tmp_path, monkeypatch, fake_model):
     monkeypatch.setattr(evaluate, "align_map", align_nothing)
     evaluate.run_evaluate(EvaluateRun(clusters_dir=str(clu), truth_csv=str(truth), compute=CPU), tmp_path / "eva")
     traverse.run_traverse(TraverseRun(clusters_dir=str(clu)), tmp_path / "tra")
-    run_json.write_run(TrainRun(training=TrainingConfig(critic_lr=0.00123)),
-                       tmp_path / "run" / result_files.RUN_JSON)
+    run_json.write_run(TrainRun(training=TrainingConfig(critic_lr=0.00123)), tmp_path / "run" / result_files.RUN_JSON)
     update_status(tmp_path / "run", command="train3d", box_px=16, pixel_size_ang=4.5, device="CPU <1 & 2>",
                           versions={"engine": "0.1.0", "torch": "9.8.7"}, n_particles=200)
     for tick in range(1, 4):
@@ -209,8 +208,7 @@ def test_a_refinement_is_shown(tmp_path, analysis):
                   "state 1 and state 2 0.98 0.04 0.01 312",
                   "misfit 1.58 (the best state's 0.75)", "241.7 per unseen image, 223.2 before, taken",
                   "groups of the images of one state one state, 7 outside",
-                  "2 states of 61, 62 (log likelihood of the least valley 33)",
-                  "motion 2 of 2"):
+                  "2 states of 61, 62 (log likelihood of the least valley 33)", "motion 2 of 2"):
         assert words in text, words
     n_shown = 2 * 6 + 1 + 2 + 1 + 1  # surfaces and sections, film and strip of a motion, FSC, viewing directions
     assert len(reader.images) - len(plain.images) == n_shown
