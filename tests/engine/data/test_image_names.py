@@ -6,6 +6,7 @@ import pytest
 from particle_files import loaded, noise_images, optics_columns, particle_columns, write_stack, write_star
 from vaegan_engine.contract.errors import DataError
 from vaegan_engine.contract.settings import DataConfig
+from vaegan_engine.data import image_names
 from vaegan_engine.data.image_names import split_names
 from vaegan_engine.data.prepared_images import open_cache
 from vaegan_engine.data.star_files import read_star
@@ -108,6 +109,21 @@ def test_another_spelling_of_a_file_names_the_same_images(tmp_path, spelling):
     assert table.twin_id.tolist() == [*range(1, 41)] * 2 + [*range(81, 121)]
     assert (table.half_set[:40] == table.half_set[40:80]).all()
     assert any("40 rows name an image that another row names too" in note for note in table.notes)
+
+
+def test_a_stack_that_no_row_in_use_names_may_be_forbidden(tmp_path, monkeypatch):
+    write_stack(tmp_path / "s.mrcs", noise_images(N, D))
+
+    def locate(stacks, star):
+        if "secret.mrcs" in stacks:
+            raise DataError("secret.mrcs may not be read.", "Ask for it.")
+        return [tmp_path / name for name in stacks], []
+
+    monkeypatch.setattr(image_names, "locate_stacks", locate)
+    star = star_with(tmp_path, ["1@s.mrcs", "2@s.mrcs", "1@secret.mrcs"])
+    assert loaded(star, max_images=2).twin_id.tolist() == [1, 2]
+    with pytest.raises(DataError, match="may not be read"):
+        loaded(star)
 
 
 def test_a_file_of_one_image_is_its_first(tmp_path):

@@ -47,9 +47,13 @@ def with_one_name_each(names: ImageNames, star: Path) -> ImageNames:
     """
     if len(names.stacks) < 2:
         return names
+    try:
+        paths = locate_stacks(names.stacks, star)[0]
+    except DataError:  # one may not be read: if its rows are used, they are refused where they are found
+        return names
     first: dict[tuple[int, int] | str, int] = {}
     same = []
-    for place, (name, path) in enumerate(zip(names.stacks, locate_stacks(names.stacks, star)[0], strict=True)):
+    for place, (name, path) in enumerate(zip(names.stacks, paths, strict=True)):
         status = path.stat() if path is not None else None
         same.append(first.setdefault(name if status is None else (status.st_dev, status.st_ino), place))
     number = np.where(names.number == NO_NUMBER, 1, names.number)  # such a file holds one image
