@@ -12,7 +12,7 @@ from vaegan_engine.physics.fsc import soft_sphere_mask
 from vaegan_engine.physics.map_alignment import move_map
 from vaegan_engine.reconstruction.images import image_power
 from vaegan_engine.reconstruction.map_mixture import MapMixture
-from vaegan_engine.reconstruction.pose_search import Stage
+from vaegan_engine.reconstruction.pose_search import Batches, Course, Stage, run_stage
 from vaegan_engine.refine.rounds.evidence import Evidence, Kind, verdict
 from vaegan_engine.refine.start.ball_null import BallNull, ball_null, centre_px, centred
 from vaegan_engine.refine.start.starting_maps import scale_to_images
@@ -21,14 +21,14 @@ BOX_PX, STAGE = 24, Stage(5.0, 400, 0, 0, 1.0)
 BALL = soft_sphere_mask(BOX_PX, 5.0, 4.0)
 
 
-def null_of(particle: np.ndarray, map_: np.ndarray, noise: float, n: int = 80) -> BallNull:
+def null_of(particle: np.ndarray, map_: np.ndarray, noise: float, n: int = 80, stage: Stage = STAGE) -> BallNull:
     """The null of a map by images of a particle."""
     data, _, _, _ = simulated([torch.from_numpy(particle)], n, noise)
     problem = problem_of(data)
     power = image_power(data)
-    map_ = scale_to_images(torch.from_numpy(map_)[None], data, power, STAGE.radius)
+    map_ = scale_to_images(torch.from_numpy(map_)[None], data, power, stage.radius)
     model = MapMixture(map_, power, problem.constraint)
-    return ball_null(problem, model, np.arange(n), STAGE)
+    return ball_null(problem, model, np.arange(n), stage)
 
 
 def test_a_particle_beats_balls():
@@ -55,6 +55,36 @@ def test_a_map_on_noise_alone_does_not():
     noise = torch.full((BOX_PX // 2 + 1,), 0.5 * BOX_PX ** 2)  # half of what it is: any map is better than none
     found = ball_null(problem, MapMixture(5 * blobs(0)[None], noise, problem.constraint), np.arange(60), STAGE)
     assert not found.is_beaten
+
+
+def hollow_shell() -> np.ndarray:
+    """A shell that a ball explains but for a texture in its fine shells."""
+    shell = soft_sphere_mask(BOX_PX, 7.0, 2.0) - soft_sphere_mask(BOX_PX, 4.0, 2.0)
+    k = np.fft.fftfreq(BOX_PX, 1 / BOX_PX)
+    radius = np.sqrt(k[:, None, None] ** 2 + k[:, None] ** 2 + k ** 2)
+    noise = np.random.default_rng(0).standard_normal(shell.shape)
+    texture = np.fft.ifftn(np.fft.fftn(noise) * ((radius > 4) & (radius < 7))).real
+    return (shell * (1 + 0.3 * texture / texture.std())).astype(np.float32)
+
+
+def test_strong_images_of_a_hollow_shell_beat_balls_at_the_shifts_that_balls_find():
+    """Coarse shifts cost the maps more than the shell's structure gains: at the same fine ones it is seen."""
+    found = null_of(*[hollow_shell()] * 2, noise=0.3, n=60, stage=Stage(7.0, 1500, 0, 0, 2.0))
+    assert found.is_beaten and found.near_balls and found.gain > 5 * found.gain_error
+    assert "at the shifts that balls find" in found.text()
+
+
+@pytest.mark.parametrize("noise", [1.0, 3.0])
+def test_a_map_of_a_ball_that_is_not_at_its_end_is_no_structure(noise):
+    """The average of such a map explains far less than a ball does: the null is the ball that fits best."""
+    data, _, _, _ = simulated([torch.from_numpy(BALL)], 200, noise)
+    problem, power, rng = problem_of(data), image_power(data), torch.Generator().manual_seed(0)
+    stage = Stage(7.0, 600, 60, 48, 2.0)
+    start = torch.from_numpy(BALL)[None] + 0.02 * torch.randn(1, *BALL.shape, generator=rng) * problem.mask
+    model = MapMixture(scale_to_images(start, data, power, stage.radius), power, problem.constraint)
+    run_stage(data, model, stage, Course(Batches(np.arange(150), 0), rng))
+    found = ball_null(problem, model, np.arange(150, 200), replace(stage, n_rotations=1500))
+    assert not found.is_beaten and found.gain < 0
 
 
 @pytest.mark.parametrize("box_px", [23, 24])

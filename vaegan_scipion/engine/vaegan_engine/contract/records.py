@@ -13,7 +13,6 @@ from .record import inlined, named
 MOSTLY_JUNK = "mostly junk"  # the ``verdict_kind`` of states where most images were set aside
 
 
-# ------------------------------- maps -------------------------------
 @dataclass(frozen=True)
 class ComponentRow:
     """An entry of ``components.json``: what a component of the generator shows."""
@@ -356,6 +355,7 @@ class BallNumbers:
     min_errors: float  # that the gain must be, and
     min_frac: float  # of what balls explain
     n_alike: int = 1  # rotations that show the same, by the symmetry
+    near_balls: bool = False  # both at fine shifts about the one that the ball finds
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,19 @@
 """Whether maps say more of images than a ball does: the null of structure.
 
 Any particle is better explained by a blob than by nothing. What makes a structure is that it differs with the
-direction. So the null is the maps' own spherical average, each about its own centre, and the question is put to images
+direction. So the null is the maps' own spherical average, each about its own centre, with the profile that fits the
+images best: the average of a map that is not at its end explains less than a ball does. The question is put to images
 that the maps were made without, in pairs: the mean over images of
 
     ``log p(X | maps) - log p(X | balls)``,
 
 poses summed over, with its standard error. Both sides have the noise that fits the null best: with too low a level any
 map, of noise too, is better than none.
+
+Where signal is strong, a ball is found to a part of a pixel, and the shifts that a search of maps affords are so coarse
+that maps lose by them what they gain by their structure. So where the maps do not win they are asked a second time:
+both sides at the same fine shifts about the one that the ball finds in each image. That favours the ball, and more is
+asked.
 """
 from __future__ import annotations
 
@@ -19,18 +25,19 @@ import torch
 from torch import Tensor
 
 from ...contract.records import BallNumbers
-from ...physics.fourier_band import make_band, shift_phases
+from ...physics.fourier_band import make_band, shell_sums, shift_grid, shift_phases
 from ...physics.rotations import super_fibonacci_rotations
 from ...physics.slices import half_radius
 from ...reconstruction.images import low_passed
 from ...reconstruction.map_mixture import MapMixture, Shifted, Templates, accumulate, search
-from ...reconstruction.pose_search import Stage, shift_grid_of
+from ...reconstruction.pose_search import Stage, shift_grid_of, shift_step_px
 from ...reconstruction.pose_sharpness import open_angle_deg, orientation_gain
 from ...runtime.step_store import stored
 from ..problem import Problem
 from .centring import shift_phases_of
 
 _FINER_SHIFTS = 4.0  # of balls: a map that is off centre has as fine ones, by its rotations
+_NEAR_STEPS = 2  # fine ones, to each side of the shift that the ball finds
 _NOISE_TURNS = 3  # of noise and shifts, for the null
 _CENTRE_STEPS = 4.0, 2.0, 1.0, 0.5, 0.25  # of the search for a map's centre, in 48ths of the box
 
@@ -48,6 +55,7 @@ class BallNull:
     min_errors: float  # that the gain must be, and
     min_frac: float  # of what balls explain
     n_alike: int = 1  # rotations that show the same, by the symmetry
+    near_balls: bool = False  # both at fine shifts about the one that the ball finds: the second question
 
     @property
     def is_beaten(self) -> bool:
@@ -61,8 +69,9 @@ class BallNull:
 
     def text(self) -> str:
         """The numbers in words."""
-        return (f"log likelihood {self.gain:.2f} +- {self.gain_error:.2f} per image of {self.n_images}; asked are "
-                f"{self.min_errors:g} errors and {100 * self.min_frac:g} % of the {self.by_balls:.1f} by balls")
+        where = " at the shifts that balls find" if self.near_balls else ""
+        return (f"log likelihood {self.gain:.2f} +- {self.gain_error:.2f} per image of {self.n_images}{where}; asked "
+                f"are {self.min_errors:g} errors and {100 * self.min_frac:g} % of the {self.by_balls:.1f} by balls")
 
     def numbers(self) -> BallNumbers:
         """For ``states.json``."""
@@ -70,7 +79,10 @@ class BallNull:
 
 
 def ball_null(problem: Problem, model: MapMixture, rows: np.ndarray, stage: Stage) -> BallNull:
-    """The null of ``model`` by images ``rows`` that it was made without, at the resolution of a stage."""
+    """The null of ``model`` by images ``rows`` that it was made without, at the resolution of a stage.
+
+    The answer of the second question where that alone is for the maps, else of the first.
+    """
     data, tuning = problem.images, problem.tuning.start
     band = make_band(data.box_px, stage.radius, data.device)
     maps = torch.stack([centred(map_) for map_ in low_passed(model.maps, stage.radius)])
@@ -78,15 +90,56 @@ def ball_null(problem: Problem, model: MapMixture, rows: np.ndarray, stage: Stag
     whole = model.templates(band, model.constraint.rotations(super_fibonacci_rotations(stage.n_rotations, data.device)))
     balls = Templates(whole.rotations[:1], whole.slices.mean(1, keepdim=True).real.to(whole.slices.dtype))
     images = data.coefficients(rows, band)
-    shifts = (shift_grid_of(data, stage.radius, stage.largest_shift_px, finer) for finer in (_FINER_SHIFTS, 1.0))
-    fine, coarse = (Shifted(*images, band, shift_phases(band, grid)) for grid in shifts)
-    fit_noise(model, balls, fine)
-    each = [log_evidence(model, whole, coarse), log_evidence(model, balls, fine)]
-    gain = each[0] - each[1]
-    orientation = orientation_gain(data, model, torch.from_numpy(rows), stage.grid)
-    return BallNull(float(gain.mean()), float(gain.std()) / len(rows) ** 0.5, float(each[1].mean()),
-                    float(orientation.mean()), len(rows), tuning.min_ball_errors, tuning.min_ball_frac,
-                    len(model.constraint.group))
+    fine_px, coarse_px = (shift_grid_of(data, stage.radius, stage.largest_shift_px, finer)
+                          for finer in (_FINER_SHIFTS, 1.0))
+    fine, coarse = (Shifted(*images, band, shift_phases(band, grid)) for grid in (fine_px, coarse_px))
+    balls = fit_null(model, balls, fine, fine_px)
+    orientation = float(orientation_gain(data, model, torch.from_numpy(rows), stage.grid).mean())
+
+    def answer(of_maps: Tensor, of_balls: Tensor, min_errors: float, near_balls: bool) -> BallNull:
+        gain = of_maps - of_balls
+        return BallNull(float(gain.mean()), float(gain.std()) / len(rows) ** 0.5, float(of_balls.mean()), orientation,
+                        len(rows), min_errors, tuning.min_ball_frac, len(model.constraint.group), near_balls)
+
+    first = answer(log_evidence(model, whole, coarse), log_evidence(model, balls, fine), tuning.min_ball_errors, False)
+    if first.is_beaten:
+        return first
+    near, _ = near_ball(model, balls, fine, fine_px)
+    second = answer(log_evidence(model, whole, near), log_evidence(model, balls, near), tuning.min_near_errors, True)
+    return second if second.is_beaten else first
+
+
+def fit_null(model: MapMixture, balls: Templates, images: Shifted, shifts_px: Tensor) -> Templates:
+    """The balls with the profile that fits images best; the noise of ``model`` is changed to theirs."""
+    fit_noise(model, balls, images)
+    balls = fitted(balls, *near_ball(model, balls, images, shifts_px))
+    fit_noise(model, balls, images)
+    return balls
+
+
+def near_ball(model: MapMixture, balls: Templates, images: Shifted, shifts_px: Tensor) -> tuple[Shifted, Tensor]:
+    """Images moved by the one of ``shifts_px`` (s, 2) at which a ball fits each best, with a few steps about it.
+
+    Returns also the ball of each image ``(n,)``.
+    """
+    found, d = search(images, model, balls, entries=False), images.band.box_px
+    map_of = found.log_evidence.argmax(1)
+    best_px = shifts_px[found.best_shift[torch.arange(len(map_of), device=map_of.device), map_of]]
+    step_px = shift_step_px(d, images.band.radius) / _FINER_SHIFTS
+    moved = images.transforms * shift_phases(images.band, best_px)
+    phases = shift_phases(images.band, shift_grid(_NEAR_STEPS * step_px, step_px, shifts_px.device))
+    return images._replace(transforms=moved, phases=phases), map_of
+
+
+def fitted(balls: Templates, images: Shifted, map_of: Tensor) -> Templates:
+    """Balls with the profile that fits images about their middle best; ``map_of`` (n,) is the ball of each image.
+
+    Every shell is scaled by ``sum Re(X* C S) / sum |C S|^2``.
+    """
+    made = images.ctf * balls.slices[map_of, 0]
+    scale = (shell_sums((made.conj() * images.transforms).real.sum(0), images.band)
+             / shell_sums(made.abs().square().sum(0), images.band).clamp_min(torch.finfo(torch.float32).tiny))
+    return balls._replace(slices=balls.slices * scale[images.band.shell])
 
 
 def log_evidence(model: MapMixture, templates: Templates, images: Shifted) -> Tensor:
