@@ -14,7 +14,7 @@ from vaegan_engine.stats.group_evidence import (
     mixture_depth,
     valley_evidence,
 )
-from vaegan_engine.stats.uncertain_mixture import Groups, best_by_bic, grown
+from vaegan_engine.stats.uncertain_mixture import Groups, UncertainPoints, best_by_bic, grown, settled
 
 
 @pytest.fixture
@@ -95,6 +95,31 @@ def test_states_stay_and_an_even_line_is_joined(rng):
         assert len(sets) == expected
         assert all(pair.valley >= LEAST_VALLEY and pair.two > 0 for pair in pairs)
     assert n_groups[1] > 1  # the mixture alone takes the line for several
+
+
+def test_a_bent_way_is_joined(rng):
+    """Even points along most of a circle: laid on a line more of them lie at its two ends than between these."""
+    angle, length, error = 5.0, 6.0, 0.3
+    turn = angle * (rng.random(2000) - 0.5)
+    z = np.stack((length / angle * np.sin(turn), length / angle * np.cos(turn), 0.2 * rng.standard_normal(2000)), 1)
+    seen = z - z.mean(0) + error * rng.standard_normal(z.shape)
+    points = UncertainPoints(np.repeat(np.eye(3)[None] / error ** 2, 2000, 0), seen / error ** 2)
+    fit = best_by_bic(grown(points, 8))
+    assert len(fit.groups) > 3
+    assert len(joined(points, fit, [], 20.0)[0]) == 1
+
+
+def test_states_of_several_groups_are_not_linked_by_a_wide_one(rng):
+    """Each state in two groups, and one wide group about both: it links nothing, nor do the halves of a state."""
+    z = rng.normal(size=(600, 2))
+    z[:, 0] = rng.choice([-1.5, 1.5], 600) + 0.3 * z[:, 0]
+    around = 2.0 * rng.normal(size=(100, 2))
+    points = points_of(np.concatenate((z, around)), 3.0, rng)
+    places = np.array([[-1.5, -0.7], [-1.5, 0.7], [1.5, -0.7], [1.5, 0.7], [0.0, 0.0]])
+    begun = Groups(np.full(5, 0.2), places, np.stack([*[0.3 * np.eye(2)] * 4, 4.0 * np.eye(2)]))
+    fit = settled(points, begun, 1e-3 * np.eye(2), rounds=3)
+    sets, _ = joined(points, fit, [], 20.0)
+    assert sorted(len(own) for own in sets) == [2, 3]
 
 
 def test_depth_of_two_normal_groups():

@@ -13,7 +13,7 @@ is a valley, however shallow each point sees it, and stays at a few units where 
 """
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import nnls
@@ -26,6 +26,8 @@ _REACH = 2.5  # standard deviations of both groups together, to each side
 _FIRST_ROUNDS, _MOST_STEPS = 10, 60
 _GAP = 0.05  # log likelihood that a best density may fall short of
 _LEAST_SHARE = 0.05  # responsibility of a point that takes part
+_LINK_SHARE = 0.5  # of an even share of its set's points, of a group that links its set to another
+_LINK_WIDER = 4.0  # times the variance, of the wider one of two groups that link their sets
 
 
 @dataclass(frozen=True)
@@ -184,24 +186,54 @@ def pair_evidence(points: UncertainPoints, fit: Fit, sets: tuple[list[int], list
                         valley_evidence(likelihood, weight), mixture_depth(both))
 
 
+def link_groups(fit: Fit, own: list[int]) -> list[int]:
+    """Groups of a set that a neighbour may be linked to it by: each holds half of an even share at least."""
+    held = fit.responsibility.sum(0)[own]
+    return [g for g, n in zip(own, held, strict=True) if n >= _LINK_SHARE * held.sum() / len(own)]
+
+
+def are_alike(fit: Fit, g: int, h: int) -> bool:
+    """Whether two groups are about as wide: one that is far wider than the other lies about it, and links nothing."""
+    _, whole = fit.groups.whole()
+    inverse = np.linalg.inv(whole)
+    wide = [float((inverse * fit.groups.covariance[k]).sum()) for k in (g, h)]
+    return max(wide) <= _LINK_WIDER * min(wide)
+
+
 def joined(points: UncertainPoints, fit: Fit, apart: list[int], least: float = LEAST_VALLEY
            ) -> tuple[list[list[int]], list[PairEvidence]]:
     """Groups of the fit joined until every two have a valley between them; and the evidence of the pairs that stay.
 
-    ``apart``: groups that take no part (outliers); nor do groups that hold no point.
+    ``apart``: groups that take no part (outliers); nor do groups that hold no point. The valley between two sets of
+    several groups is the least of that of the sets and those of single groups of theirs (``link_groups``,
+    ``are_alike``), each as if its smaller group held as many points as the smaller set does: along a bent way, laid on
+    a straight line, more points lie at the ends than between them, which is a valley of the line and none of the way.
     """
     held = fit.responsibility.sum(0)
     sets = [[g] for g in range(len(fit.groups)) if g not in apart and held[g] > _LEAST_SHARE]
     known: dict[tuple[tuple[int, ...], tuple[int, ...]], PairEvidence] = {}
+
+    def evidence(one: list[int], other: list[int]) -> PairEvidence:
+        key = tuple(one), tuple(other)
+        if key not in known:
+            known[key] = pair_evidence(points, fit, (one, other))
+        return known[key]
+
+    def linked(one: list[int], other: list[int]) -> PairEvidence:
+        pair = evidence(one, other)
+        if pair.valley < least or len(one) + len(other) == 2:
+            return pair
+        links = [evidence(*sorted(([g], [h]))) for g in link_groups(fit, one) for h in link_groups(fit, other)
+                 if are_alike(fit, g, h)]
+        fewer = min(pair.n_a, pair.n_b)
+        return replace(pair, valley=min([pair.valley, *(link.valley * fewer / min(link.n_a, link.n_b)
+                                                        for link in links)]))
+
     while True:
         pairs = []
         for a in range(len(sets)):
             for b in range(a + 1, len(sets)):
-                key = tuple(sets[a]), tuple(sets[b])
-                if key not in known:
-                    known[key] = pair_evidence(points, fit, (sets[a], sets[b]))
-                pair = known[key]
-                pairs.append(PairEvidence(a, b, pair.n_a, pair.n_b, pair.two, pair.valley, pair.depth))
+                pairs.append(replace(linked(sets[a], sets[b]), a=a, b=b))
         weakest = min(pairs, key=lambda pair: pair.valley, default=None)
         if weakest is None or weakest.valley >= least:
             return sets, pairs
