@@ -173,6 +173,8 @@ def test_noise_has_no_structure(tmp_path):
     details = run_states(run, tmp_path / "out")
     assert details.verdict.startswith("no structure found") and not details.has_states, details
     assert details.states == 1
+    row, = result_files.read_json(tmp_path / "out" / result_files.CLUSTERS_JSON)
+    assert row["shared_shell"] == 12 and not row["proven_0.143"]  # Nyquist: no shell is claimed
 
 
 @pytest.mark.parametrize(("changes", "message"), [

@@ -48,7 +48,7 @@ class HalvesProof:
 
     fsc_raw: List[float]  # without mask
     fsc_masked: List[float]  # not corrected
-    shared_shell: int  # up to here nothing is proven
+    shared_shell: int  # up to here nothing is proven; the last one where there is no structure
     shared_ang: float
     direction_best_ang: float  # at 0.143 inside cones, corrected alike
     direction_worst_ang: float

@@ -61,7 +61,7 @@ class StartTuning:
     typical_spread: float = 0.25  # of the contrasts, before it is known
     min_log_evidence: float = 3.0  # per unseen image, maps against none; ribosomes have 100 to 220, noise 0.4
     min_ball_errors: float = 2.0  # standard errors by which maps must explain unseen images better than balls
-    min_near_errors: float = 4.0  # the same at the shifts that balls find; octahedral shell 14, balls below 0
+    min_near_errors: float = 4.0  # the same at the shifts that balls find; octahedral shell 8, balls -14
     min_ball_frac: float = 0.01  # of what balls explain: a ball's own map reaches 0.003 by the grid of its shifts
     max_open_deg: float = 45.0  # of rotation that an unseen image may leave open, where halves prove no resolution
 

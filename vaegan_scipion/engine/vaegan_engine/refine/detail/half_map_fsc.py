@@ -1,6 +1,8 @@
 """What a state's half maps say of its resolution: FSC curves, resolutions, directions."""
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ...contract.drawings import FSC_THRESHOLDS
@@ -29,6 +31,15 @@ def halves_proof(halves: Halves, voxel_size_ang: float, mask: np.ndarray | None 
         _listed(raw), _listed(curves.masked), halves.shared_shell, box_px * voxel_size_ang / halves.shared_shell,
         float(along.min()), float(along.max()), _listed(cones.directions[int(along.argmax())]),
         proven, resolution_at(raw, sure, box_px, voxel_size_ang).ang)
+
+
+def nothing_proven(proof: HalvesProof, box_px: int, voxel_size_ang: float) -> HalvesProof:
+    """The same where no structure was found: poses follow the map that both halves began with, so no shell is proven.
+
+    On images of a ball the halves agree on how its density was moved about by such poses, far beyond that map's shells.
+    """
+    return replace(proof, shared_shell=box_px // 2, shared_ang=box_px * voxel_size_ang / (box_px // 2),
+                   proven_0143=False)
 
 
 def _listed(values: np.ndarray) -> list[float]:

@@ -19,7 +19,7 @@ from ...data.prepared_images import ParticleCache
 from ...figures import drawing, fsc_curves
 from ...physics.view_coverage import SHELL_PX, VIEWS_PER_SHELL, completeness, views_of
 from ..detail.common_frame import FrameFit
-from ..detail.half_map_fsc import halves_proof
+from ..detail.half_map_fsc import halves_proof, nothing_proven
 from ..detail.half_maps import Halves
 from ..detail.motion import Motion
 from ..problem import Problem
@@ -141,6 +141,8 @@ def write_state(label: int, results: StateResults, voxel_size_ang: float, out_di
         write_map(out_dir / name, array, voxel_size_ang)
     members = refined.assignment.members(state)
     compared, proof = halves_proof(halves, voxel_size_ang, results.mask)
+    if not refined.evidence.structured:
+        proof = nothing_proven(proof, halves.full.shape[0], voxel_size_ang)
     shell_px = halves.full.shape[0] * voxel_size_ang / compared.resolution_0143_ang  # there gaps in the views matter
     of_view = views_of(refined.assignment.poses(members)[0], results.group)
     views = completeness(of_view, max(1.0, min(shell_px, SHELL_PX, len(of_view) / VIEWS_PER_SHELL)))
