@@ -149,6 +149,19 @@ def test_a_command_that_had_begun_leaves_its_reason(tmp_path, before, after):
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.parametrize("text", ["", '{"state": '])
+def test_a_broken_status_hides_no_reason(tmp_path, monkeypatch, capsys, text):
+    """Left by a power cut: the next call that ends says why, and leaves it in a whole file."""
+    def ends(*_):
+        raise DataError("a.star: it is gone.", "Bring it back.")
+
+    monkeypatch.setattr(main, "run_command", ends)
+    (tmp_path / "status.json").write_text(text)
+    assert main.main(["states", "--particles", "a.star", "--out", str(tmp_path)]) == DataError("", "").exit_code
+    assert "a.star: it is gone. Bring it back." in capsys.readouterr().err
+    assert read_status(tmp_path).state == "failed" and read_status(tmp_path).error.message == "a.star: it is gone."
+
+
 def test_a_refused_call_leaves_finished_results_finished(tmp_path):
     """Scipion's call with another setting: the reason is there, and the next call that fits takes it away."""
     update_status(tmp_path, state="finished", verdict="3 states")

@@ -214,7 +214,15 @@ def leave_reason(args: argparse.Namespace, error: EngineError) -> None:
     A command that was not called by a ``run.json`` leaves it where it had begun.
     """
     folder = getattr(args, "out", None) or (args.run_json.resolve().parent if args.command == "run" else None)
-    if folder is None or (args.command != "run" and read_status(folder).state != "running"):
+    if folder is None or (args.command != "run" and not had_begun(folder)):
         return
     if Path(folder).is_dir() and os.access(folder, os.W_OK):
         record_failure(folder, error)
+
+
+def had_begun(folder: Path) -> bool:
+    """Whether a command was at work in a folder; one that a power cut ended may leave a status that is not whole."""
+    try:
+        return read_status(folder).state == "running"
+    except DataError:
+        return True

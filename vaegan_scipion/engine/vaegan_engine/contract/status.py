@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Dict, Literal, Optional
 
-from .errors import EngineError, StoppedError
+from .errors import DataError, EngineError, StoppedError
 from .record import read_record, write_record
 from .result_files import STATUS_JSON, PathLike
 
@@ -99,10 +99,17 @@ def made_by_others(folder: PathLike, run_dir: PathLike) -> bool:
 
 
 def record_failure(folder: PathLike, error: EngineError) -> None:
-    """Leave the reason why a command ended in the status; results that are finished stay so."""
-    state = "stopped" if isinstance(error, StoppedError) else "failed"
-    update_status(folder, state="finished" if read_status(folder).finished else state,
-                  error=Failure(error.exit_code, error.message, error.hint))
+    """Leave the reason why a command ended in the status; results that are finished stay so.
+
+    A status that a power cut left broken is written anew: it must not hide the reason.
+    """
+    state: Literal["stopped", "failed"] = "stopped" if isinstance(error, StoppedError) else "failed"
+    try:
+        before = read_status(folder)
+    except DataError:
+        before = Status()
+    write_record(Path(folder) / STATUS_JSON, replace(before, state="finished" if before.finished else state,
+                                                     error=Failure(error.exit_code, error.message, error.hint)))
 
 
 def forget_failure(folder: PathLike) -> None:
