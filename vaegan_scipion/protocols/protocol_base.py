@@ -124,7 +124,7 @@ class VaeganProtBase(VaeganSaying, EMProtocol):
         star = self._getExtraPath(PARTICLES_STAR)
         part = star + ".new"
         ids = write_particles_star(particles, part, aligned)
-        if os.path.exists(star) and open(star).read() == open(part).read():
+        if content_digest(star) == content_digest(part):
             os.remove(part)
         else:
             os.replace(part, star)
@@ -256,10 +256,7 @@ def made_of(run: Any, seen: str, digest: str) -> bool:
 def stars_differ(one: Any, other: Any) -> bool:
     """Whether two runs wrote unlike star files: of particles that were disabled since, or more in a set that grows."""
     stars = [run._getExtraPath(PARTICLES_STAR) for run in (one, other)]
-    if not all(map(os.path.exists, stars)):
-        return False
-    first, second = (open(star).read() for star in stars)
-    return first != second
+    return all(map(os.path.exists, stars)) and content_digest(stars[0]) != content_digest(stars[1])
 
 
 def count_enabled(particles: Any) -> int:
