@@ -267,7 +267,8 @@ class TestViewers(ProjectTest):
             page = Path(opened.call_args[0][0][len("file://"):].replace("%20", " "))
             self.assertIn(training.getRunDir(), page.read_text())
             sentence = " ".join(self.figure(views["showAnswer"]).texts[0].get_text().split())
-            self.assertIn("The embedding was made without poses", sentence)
+            self.assertIn("The embedding was made without poses" if protocol_class is VaeganProtTrain3D
+                          else "take these for groups of views", sentence)
             self.assertEqual(clustering._summary()[0], f"Answer: {sentence}")
             if protocol_class is VaeganProtTrain3D:
                 self.assertEqual(len(self.figure(views["showSurfaces"]).axes), n_pictures)

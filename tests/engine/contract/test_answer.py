@@ -107,5 +107,8 @@ def test_agreement_is_claimed_only_where_it_was_measured():
 def test_clusters_without_states_are_a_first_look():
     assert "confirm it" in clusters_answer(clustering(verdict="3 clusters"), posed=False)
     assert clusters_answer(clustering(verdict="3 clusters"), posed=True) == "3 clusters."
+    for posed in (False, True):  # the turn in the plane is no view
+        said = clusters_answer(clustering(verdict="3 clusters"), posed, in_plane=True)
+        assert said.startswith("3 clusters. Views part") and "groups of views" in said and "without poses" not in said
     assert clusters_answer(clustering(), posed=True) == "3 clusters, whose stability was not looked at."
     assert clusters_answer(clustering(clusters=1), posed=True) == "1 cluster, whose stability was not looked at."

@@ -171,16 +171,21 @@ def _and(names: List[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def clusters_answer(details: Clustering, posed: bool) -> str:
+def clusters_answer(details: Clustering, posed: bool, in_plane: bool = False) -> str:
     """What ``clustering.json`` says where there are no states to compare with.
 
-    posed: whether the embedding was made at poses that the particles carried.
+    posed: whether the embedding was made at poses that the particles carried. in_plane: whether it is of a 2D training,
+    to which views are not known in any case.
     """
     text = details.verdict or (
         f"{details.clusters} cluster{'s' * (details.clusters != 1)}, whose stability was not looked at")
+    text = f"{text[0].upper()}{text[1:]}."
+    if in_plane:
+        return (f"{text} Views part images in the plane more than states do, and nothing there tells which views are "
+                "of one molecule: take these for groups of views, and let 'find states and poses' find the states.")
     if posed:
-        return f"{text[0].upper()}{text[1:]}."
-    return (f"{text[0].upper()}{text[1:]}. The embedding was made without poses, where views and defocus look like "
+        return text
+    return (f"{text} The embedding was made without poses, where views and defocus look like "
             "differences too: take it as a first look, and let 'find states and poses' confirm it.")
 
 

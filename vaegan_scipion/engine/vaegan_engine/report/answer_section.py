@@ -64,10 +64,11 @@ def crossed_answer_section(run: ReportRun, clusters: Clusters, details: Clusteri
     Then what an evaluation says.
     """
     training = read_training(run.run_dir)
-    posed = training.data.posed and training.command == "train3d"  # in the plane, views are not known
+    in_plane = training.command == "train2d"
+    posed = training.data.posed and not in_plane  # in the plane, views are not known
     if not run.states_dir:
-        return Section("answer", "Answer",
-                       f'<p class="verdict">{html.escape(clusters_answer(details, posed))}</p>' + and_then(run))
+        said = html.escape(clusters_answer(details, posed, in_plane))
+        return Section("answer", "Answer", f'<p class="verdict">{said}</p>' + and_then(run))
     crossed = crossing(dict(zip(clusters.particle_id.tolist(), clusters.label.tolist(), strict=True)),
                        states_of(run.states_dir))
     if not crossed.n_particles:
