@@ -1,8 +1,10 @@
-"""What forms that take particles themselves say of them before a run."""
+"""What forms say of the particles themselves: before a run, and of a training's in its summary."""
 from typing import Any, Dict, List
 
 from ..convert.sample_images import contrast_note, sample_images
 from ..engine.vaegan_engine.contract.settings import DataConfig
+from ..engine.vaegan_engine.contract.status import read_status
+from ..engine.vaegan_engine.contract.wording import pose_free_note
 from .box_field import data_values
 from .form_settings import optional
 from .protocol_base import warn_particles
@@ -45,3 +47,9 @@ def contrast_notes(particles: Any, radius_frac: float, is_inverted: bool) -> Lis
         return []
     contrast = contrast_note(images, radius_frac, is_inverted)
     return [contrast] if contrast else []
+
+
+def snr_notes(run_dir: str) -> List[str]:
+    """What a training without poses can be expected to separate at its images' SNR; nothing of other trainings."""
+    snr = read_status(run_dir).snr
+    return [] if snr is None else [pose_free_note(snr)]

@@ -39,7 +39,7 @@ from ..engine.vaegan_engine.contract.status import read_status
 from ..engine_run import has_result, result_file
 from .cost_note import cost_note
 from .form_settings import add_setting, label_text, optional, problems_of, values_of
-from .particle_notes import contrast_notes
+from .particle_notes import contrast_notes, snr_notes
 from .protocol_base import (
     VaeganProtBase,
     count_enabled,
@@ -256,15 +256,14 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         return notes
 
     def _summary(self) -> List[str]:
-        if not self.hasAttribute("outputClasses") or not has_result(
-            self.getClustersDir(), result_files.CLUSTERING_JSON
-        ):
+        if not (self.hasAttribute("outputClasses") and has_result(self.getClustersDir(), result_files.CLUSTERING_JSON)):
             return ["The clusters are not made yet.", *cost_note(self.getClustersDir())]
         rows = sorted(self.readClusterRows(), key=lambda row: (row.label == UNASSIGNED, row.label))
         total = sum(row.n_particles for row in rows)
         numbers = class_ids([row.label for row in rows])
         lines = [f"Answer: {self.answerText(self.readCrossing())}",
-                 f"{sum(row.label != UNASSIGNED for row in rows)} clusters of {total} particles"]
+                 f"{sum(row.label != UNASSIGNED for row in rows)} clusters of {total} particles",
+                 *snr_notes(self.inputTraining.get().getRunDir())]
         for row in rows:
             lines.append(f"{cluster_name(row.label)}: {row.n_particles} particles "
                          f"({100 * row.n_particles / total:.1f} %), class {numbers[row.label]}"
@@ -354,7 +353,7 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
     def answerText(self, crossed: Optional[Crossing]) -> str:
         """Which of states and clusters to trust, and why; without states, what to make of the clusters."""
         if crossed is None:
-            return clusters_answer(self.readDetails(), self.isVolumetric() and self.inputTraining.get().isPosed())
+            return clusters_answer(self.readDetails(), self.inputTraining.get().isPosed(), not self.isVolumetric())
         return trusted(crossed, self.readDetails(), True, self.getStates().readSummary())
 
     def readPictures(self) -> Dict[int, Picture]:

@@ -26,7 +26,7 @@ from .form_settings import (
     optional,
     values_of,
 )
-from .particle_notes import contrast_notes
+from .particle_notes import contrast_notes, snr_notes
 from .protocol_base import (
     VaeganProtBase,
     kept_box_ang,
@@ -196,6 +196,7 @@ class VaeganProtTrain(VaeganProtBase):
         lines += taken_note(self.getRunDir())
         if self.continueFrom.get() is not None:
             lines.append(f"Started with the networks of '{self.continueFrom.get().getRunName()}'")
+        lines += snr_notes(self.getRunDir())
         if status.warning:
             lines.append(status.warning)
         if status.error:

@@ -9,6 +9,7 @@ from emtable import Table
 from vaegan_scipion.annotate_space import getAnnotateSpaceArguments
 from vaegan_scipion.engine.vaegan_engine.contract import result_files, run_json
 from vaegan_scipion.engine.vaegan_engine.contract.settings import DataConfig
+from vaegan_scipion.engine.vaegan_engine.contract.status import update_status
 from vaegan_scipion.protocols import (
     VaeganProtClasses2D,
     VaeganProtCluster,
@@ -177,6 +178,12 @@ class TestPosed(ProjectTest):
             VaeganProtTrain3D, boxPx=16, inputParticles=(self.imported, "outputParticles")))
         self.assertIn("a VAE-GAN [Larsen2016]", plain._methods()[0])
         self.assertEqual(plain._citations(), ["Larsen2016", "McInnes2018"])  # k-means is no HDBSCAN
+        training = plain.inputTraining.get()
+        for form in (training, plain):  # the embedding's summary says what the training's says
+            self.assertNotIn("Estimated SNR", "\n".join(form._summary()))
+        update_status(training.getRunDir(), snr=0.2)
+        for form in (training, plain):
+            self.assertIn("Estimated SNR 0.2: at this SNR an embedding without poses", "\n".join(form._summary()))
 
     def test_what_the_form_refuses(self):
         def text(**values):

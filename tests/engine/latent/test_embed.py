@@ -29,12 +29,13 @@ def trained(particles, fake_model):
     return fake
 
 
-def test_latents_have_the_ids_and_the_values_of_their_images(tmp_path, trained):
+def test_latents_have_the_ids_and_the_values_of_their_images(tmp_path, trained, capsys):
     from vaegan_engine.data.prepared_images import open_cache
 
     run = EmbedRun(run_dir=str(tmp_path / "run"), batch_size=7)  # 7 does not divide 30
-    update_status(tmp_path / "run", networks="of these")
+    update_status(tmp_path / "run", networks="of these", snr=0.2)
     embed.run_embed(run, tmp_path / "emb")
+    assert "Estimated SNR 0.2: " in capsys.readouterr().out
     status = read_status(tmp_path / "emb")
     stored = result_files.read_npz(tmp_path / "emb" / result_files.LATENTS_NPZ)
     assert sorted(stored["particle_id"].tolist()) == list(range(1, N + 1))

@@ -12,6 +12,8 @@ from vaegan_engine.cli import main
 from vaegan_engine.contract import presets, result_files
 from vaegan_engine.contract.errors import ConfigError, DataError
 from vaegan_engine.data.mrc_files import write_map
+from vaegan_engine.evaluation.truth.ceiling import CeilingOptions
+from vaegan_engine.evaluation.truth.observer import ObserverOptions
 from vaegan_engine.simulation import atomic_models, morph
 from vaegan_engine.simulation.phantom import PHANTOM_BOX_ANG, phantom_states
 from vaegan_engine.thesis import (
@@ -23,6 +25,7 @@ from vaegan_engine.thesis import (
     noise_generator,
     reproduce,
     ribosome,
+    snr_ladder,
     trainings,
 )
 from vaegan_engine.thesis.experiment_tables import ReproduceOptions
@@ -297,6 +300,25 @@ def test_homogeneous_structure_is_compared_with_the_truth(tmp_path, maps):
     assert "of two halves" in (tmp_path / "real/table.txt").read_text()
     half = result_files.read_json(tmp_path / "real/homogeneous/half2/run/run.json")
     assert half["data"]["half_set"] == 2
+
+
+@pytest.mark.slow
+def test_ladder_of_the_preset_fast_sets_its_clusters_beside_those_who_are_told_more(tmp_path, maps, monkeypatch):
+    monkeypatch.setitem(snr_ladder.CROP_FRAC, "small", 1.0)
+    monkeypatch.setitem(snr_ladder.CEILING, "small", CeilingOptions(epochs=1, folds=2))
+    monkeypatch.setitem(snr_ladder.OBSERVED, "small", ObserverOptions(n_images=12, n_rotations=72))
+    asked = replace(options_of("fast-ladder", maps), settings=(*TINY, "training.encoder_kimg=0.016"))
+    for only in ("snr-60", "snr-0.2"):
+        reproduce.run_reproduce(replace(asked, only=only), tmp_path)
+    rows = experiment_tables.read_table(tmp_path / "table.csv")
+    assert [row["configuration"] for row in rows] == ["snr-60", "snr-0.2"]
+    for row, snr in zip(rows, (60, 0.2), strict=True):
+        assert float(row["snr"]) == snr
+        assert all(0 <= float(row[name]) <= 1 for name in ("nmi", "nmi_neighbours", "ceiling_nmi", "observer_nmi"))
+    assert float(rows[0]["snr_estimated"]) > 10 * float(rows[1]["snr_estimated"])
+    assert (tmp_path / "figure.png").exists()
+    run = result_files.read_json(tmp_path / "snr-60/run/run.json")
+    assert run["preset"] == "fast" and run["training"]["critic_lr"] == 3e-4  # the preset's own
 
 
 def test_unknown_configurations_and_missing_data_are_named(tmp_path, maps):

@@ -18,6 +18,7 @@ from vaegan_engine.contract import presets, result_files, run_json
 from vaegan_engine.contract.errors import ConfigError, DataError, DivergedError, StoppedError
 from vaegan_engine.contract.settings import DataConfig, TrainRun
 from vaegan_engine.contract.status import read_status
+from vaegan_engine.contract.wording import pose_free_note
 from vaegan_engine.data import image_preparation
 from vaegan_engine.simulation.simulate import SimulateOptions, run_simulate
 from vaegan_engine.training import checkpoints, train
@@ -183,9 +184,10 @@ def test_large_seeds_can_be_used_with_dropout(particles, tmp_path):
     assert final_state(tmp_path)["images_seen"] == 16
 
 
-def test_a_finished_run_leaves_what_the_results_layout_names(particles, tmp_path):
+def test_a_finished_run_leaves_what_the_results_layout_names(particles, tmp_path, capsys):
     train.run_train(tiny(particles), tmp_path)
     status = read_status(tmp_path)
+    assert status.snr > 0 and pose_free_note(status.snr) in capsys.readouterr().out
     assert status.state == "finished" and status.images_seen == status.total_images == 112
     assert status.networks == hashlib.sha256(checkpoints.newest(tmp_path).read_bytes()).hexdigest()
     rows = result_files.read_jsonl(tmp_path / result_files.LOG_JSONL)

@@ -59,6 +59,7 @@ class Status:
     stage_seconds_left: Optional[float] = None
     checkpoint: Optional[str] = None  # file name of the newest
     scf: Optional[float] = None  # of a trained camera
+    snr: Optional[float] = None  # estimated, of the prepared images; of a training without poses
     warning: Optional[str] = None
     # what came out
     z_dim: Optional[int] = None

@@ -14,6 +14,7 @@ from ..contract.errors import DataError
 from ..contract.setting import check_settings
 from ..contract.settings import EmbedRun
 from ..contract.status import read_status, update_status
+from ..contract.wording import pose_free_note
 from ..data.prepared_images import ParticleCache, open_cache
 from ..data.run_images import open_run_cache
 from ..runtime.progress import progress_bar
@@ -29,11 +30,13 @@ def run_embed(run: EmbedRun, out_dir: Path) -> None:
     """
     out_dir = Path(out_dir)
     check_settings(run)
-    networks = read_status(run.run_dir).networks
+    training = read_status(run.run_dir)
     trained = load_trained(run.run_dir, run.compute)
     if trained.run.model.homogeneous:
         raise no_encoder(run.run_dir)
     cache = particles_of(run, trained, out_dir)
+    if training.snr is not None:
+        print(pose_free_note(training.snr), flush=True)
     result_files.forget(out_dir, result_files.LATENTS_NPZ)
     run_json.write_run(run, out_dir / result_files.RUN_JSON)
     update_status(out_dir, state="running", command=run.command, error=None)
@@ -42,7 +45,7 @@ def run_embed(run: EmbedRun, out_dir: Path) -> None:
     result_files.write_npz(out_dir / result_files.LATENTS_NPZ, **latents)
     print(f"embedded {len(z)} particles, z of {z.shape[1]} numbers", flush=True)
     update_status(out_dir, state="finished", command=run.command, error=None, n_particles=len(z), z_dim=z.shape[1],
-                  ids_are_rows_of=cache.ids_are_rows_of, networks=networks)
+                  ids_are_rows_of=cache.ids_are_rows_of, networks=training.networks)
 
 
 def latents_of(run: EmbedRun, trained: Any, cache: ParticleCache) -> dict[str, np.ndarray]:

@@ -29,6 +29,7 @@ EXPERIMENTS = {
     "noise-generator": ("noise_generator", "a GAN on one image: known noise of sigma 0.5 to 1.5, noise generator"),
     "ribosome-3d": ("ribosome", "three ribosome states in 3D: full model, camera, no noise, variant"),
     "ribosome-2d": ("ribosome", "the same images in 2D: full model, no noise, variant"),
+    "fast-ladder": ("snr_ladder", "preset fast without poses at SNR 60 to 0.2, beside who is told more"),
     "glu-morph": ("motion_morph", "frames of a motion, matched with maps on the first principal component"),
     "rag": ("homogeneous", "one structure without an encoder: real particles, or simulated"),
 }

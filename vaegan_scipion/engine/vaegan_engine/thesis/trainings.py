@@ -43,6 +43,7 @@ class Configuration:
     preset: str
     dataset: str = "data"
     changes: dict[str, Any] = field(default_factory=dict)
+    small: dict[str, Any] = field(default_factory=lambda: SMALL)  # what the small scale changes in the preset
 
 
 def image_size(options: ReproduceOptions) -> int:
@@ -93,7 +94,7 @@ def maps_of(options: ReproduceOptions, names: list[str]) -> list[str]:
 
 def settings(options: ReproduceOptions, configuration: Configuration, star: Path) -> TrainRun:
     """The settings of one training: preset, scale, then what the command line asks for."""
-    changes = SMALL if options.scale == "small" else {}
+    changes = configuration.small if options.scale == "small" else {}
     changes = run_json.merged(changes, configuration.changes)
     for text in options.settings:
         changes = run_json.merged(changes, presets.parse_setting(text))

@@ -12,16 +12,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..contract import presets, result_files, run_json
 from ..contract.errors import DataError, DivergedError, EngineError, OutOfMemoryError, StoppedError
 from ..contract.prepared import file_sha256
-from ..contract.settings import DataConfig, TrainRun
+from ..contract.settings import TrainRun
 from ..contract.status import read_status, record_failure, update_status
-from ..data.image_preparation import background_mask
+from ..contract.wording import pose_free_note
 from ..data.prepared_images import ParticleCache, open_cache
 from ..networks.generators import match_amplitude
 from ..networks.vae_gan import Frame
@@ -43,26 +42,10 @@ from .posed_images import posed_particles
 from .posed_trainer import PosedTrainer, circle_or_sphere
 from .preview import PosedPreview, Preview
 from .resume import check_resumed, check_same_particles, check_same_poses, forget_later, newest_for_all
+from .signal_power import estimated_snr, signal_variance
 from .trainer import Trainer
 
 N_PREVIEW = 8
-N_STATISTICS = 2000  # images that the signal variance is measured on
-
-
-def signal_variance(images: np.ndarray, data: DataConfig) -> float:
-    """Variance of the signal: that of whole images minus that of the noise.
-
-    The noise's is 1 after background normalisation; after the thesis's equation 49 it is measured outside
-    the particle circle. At least 0.01 of the noise's: below that nothing distinguishes signal from
-    noise and training starts small.
-    """
-    rows = np.linspace(0, len(images) - 1, min(len(images), N_STATISTICS)).astype(int)
-    chosen = np.asarray(images[rows], np.float32)
-    noise = 1.0
-    if data.normalization == "thesis":
-        box_px = chosen.shape[-1]
-        noise = float(chosen[:, background_mask(box_px, data.particle_radius_frac * box_px)].var())
-    return max(float(chosen.var()) - noise, 0.01 * noise)
 
 
 class Averages:
@@ -223,10 +206,13 @@ def start(trainer: Trainer | PosedTrainer, batches: Batches | RowBatches, cache:
         trainer.refresh()
     if not is_first():
         return
+    snr = None if run.data.posed or run.model.homogeneous else estimated_snr(cache.images, run.data)
+    if snr is not None:
+        print(pose_free_note(snr), flush=True)
     update_status(
         out_dir, state="running", command=run.command, device=compute.describe(trainer.device),
         seed=run.compute.seed, n_particles=len(cache.images), particles=cache.digest(),
-        poses=trainer.images.poses if isinstance(trainer, PosedTrainer) else None,
+        poses=trainer.images.poses if isinstance(trainer, PosedTrainer) else None, snr=snr,
         pixel_size_ang=cache.pixel_size_ang, box_px=cache.box_px,
         versions=compute.versions(),
         images_seen=trainer.images_seen, total_images=total_images(run), error=None)
