@@ -351,14 +351,12 @@ def test_the_answer_comes_first_and_a_paragraph_can_be_pasted(tmp_path, analysis
     assert text.index("Every dot is a particle") < text.index("No verdict was stored") < text.index("123.5 per image")
     assert "2 states: the embedding has 3 clusters, but it was made without poses. Trust the states." in text
     assert "particles of state 1 state 2 set aside cluster 1 80 0 0 cluster 2 40 20 0 cluster 3 0 50 0" in text
-    assert "trained without poses" in text
-    assert "https://doi.org/10.21105/joss.00861" in reader.references
+    assert "trained without poses" in text and "https://doi.org/10.21105/joss.00861" in reader.references
 
 
 def write_junk(folder, reasons):
     """Junk of a results folder, by the writer that the engine has."""
-    rng = np.random.default_rng(2)
-    images = rng.standard_normal((len(reasons), 16, 16)).astype(np.float16)
+    images = np.random.default_rng(2).standard_normal((len(reasons), 16, 16)).astype(np.float16)
     cache = SimpleNamespace(images=images, box_px=16, particle_id=IDS[:len(reasons)], pixel_size_ang=4.5)
     write_junk_examples(cache, reasons, folder)
 
