@@ -117,3 +117,16 @@ def test_distance_is_the_angle():
     got = rotations.rotation_distance_deg(R[:, None], R[:, None] @ turn)
     torch.testing.assert_close(got, torch.tensor([0.01, 90, 179.9], dtype=torch.float64).expand(10, 3),
                                rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("n", [1, 7, 2000])
+def test_neighbours_in_the_order_by_view_see_nearly_the_same_plane(n):
+    """Random ones of 2,000 views are 57 degrees apart; even ones would be 3.2, and opposite views are one plane."""
+    A = rotations.random_rotations(n, torch.Generator().manual_seed(4))
+    order = rotations.order_by_view(A)
+    assert torch.equal(order.sort().values, torch.arange(n))
+    view = A[order][:, 2]
+    apart = torch.rad2deg(torch.acos((view[1:] * view[:-1]).sum(1).abs().clamp(max=1)))
+    assert n < 2000 or float(apart.mean()) < 6
+    turned = torch.tensor([[-1.0, 0, 0], [0, 1, 0], [0, 0, -1]]) @ A  # looks along the opposite view
+    assert torch.equal(rotations.order_by_view(turned), order)

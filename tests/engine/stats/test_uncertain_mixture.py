@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 from uncertain_points import points_of
+from vaegan_engine.physics import shards
+from vaegan_engine.stats import uncertain_mixture
 from vaegan_engine.stats.uncertain_mixture import (
     Groups,
     UncertainPoints,
@@ -50,6 +52,31 @@ def test_evidence_and_moments_are_those_of_normal_distributions(rng):
     np.testing.assert_allclose(size, fit.responsibility.sum(0))
     np.testing.assert_allclose(first, moments[0], rtol=1e-6, atol=1e-9)
     np.testing.assert_allclose(second, moments[1], rtol=1e-6, atol=1e-9)
+
+
+def test_a_pass_in_parts_is_one_over_all_by_any_number_of_threads(rng, monkeypatch):
+    points = points_of(rng.normal(size=(500, 3)), 2.0, rng)
+    groups = Groups(np.array([0.3, 0.7]), rng.normal(size=(2, 3)), np.stack([np.eye(3), np.eye(3) + 0.3]))
+    weight = rng.random(500)
+    whole = expectation(points, groups, weight)
+    monkeypatch.setattr(uncertain_mixture, "_PART_POINTS", 64)
+    made = []
+    for n_threads in (2, 1):
+        shards.use_threads(n_threads)
+        made.append(expectation(points, groups, weight))
+    for one, two, all_ in zip(*((fit.responsibility, fit.log_evidence, *sums) for fit, sums in (*made, whole)),
+                              strict=True):
+        np.testing.assert_array_equal(one, two)
+        np.testing.assert_allclose(one, all_, rtol=1e-12, atol=1e-12)
+
+
+def test_a_group_found_from_a_near_one_is_the_same(rng):
+    points = points_of(rng.normal(size=(300, 2)) * [1.0, 3.0] + [2.0, 0.0], 1.0, rng)
+    alone, _ = one_group(points)
+    moved, _ = one_group(points.moved(np.full((300, 2), 0.1)))
+    near, _ = one_group(points, moved.groups)
+    assert abs(near.total - alone.total) < 0.2
+    np.testing.assert_allclose(near.groups.mean, alone.groups.mean, atol=0.05)
 
 
 def test_expectation_maximisation_never_loses(rng):

@@ -70,11 +70,13 @@ def costs(each):
 
 def test_states_are_counted_by_their_images():
     run = StatesRun(n_maps=3, n_starts=4, start_steps=100, search_steps=50, batch_size=100)
-    small, large = (states.counted(run, costs(1e-3), n) for n in (10_000, 20_000))
+    few, small, large = (states.counted(run, costs(1e-3), n) for n in (5_000, 20_000, 40_000))
     assert small["starts"] == large["starts"]
     assert small["starts"].usual < small["starts"].long
     for name in ("pose searches", "states and landscapes", "detail of halves", "variation"):
         assert large[name].usual == pytest.approx(2 * small[name].usual)
+    landscapes = "states and landscapes"  # the first rounds of few images are of all of them
+    assert 2 * few[landscapes].usual < small[landscapes].usual < 4 * few[landscapes].usual
     posed = states.counted(StatesRun(data=DataConfig(input_poses=True)), costs(1e-3), 10_000)
     assert "starts" not in posed and "pose searches" not in posed
 

@@ -12,7 +12,7 @@ from refine_particles import blobs, problem_of, recorder_of, simulated
 from vaegan_engine.reconstruction.images import Images
 from vaegan_engine.reconstruction.pose_refinement import small_rotations
 from vaegan_engine.refine.rounds import rounds
-from vaegan_engine.refine.rounds.landscape import find_landscape, leaves
+from vaegan_engine.refine.rounds.landscape import find_landscape, leaves, rows_in_parts
 from vaegan_engine.refine.states import State
 from vaegan_engine.refine.tuning import TUNING, LandscapeTuning
 from vaegan_engine.stats.label_agreement import agreement
@@ -21,9 +21,9 @@ QUICK = replace(TUNING, landscape=LandscapeTuning(n_components=4, map_rounds=12,
 MAX_SHELL = 8.0
 
 
-def shown(images, rotations, shifts_px, min_state=20):
+def shown(images, rotations, shifts_px, min_state=20, tuning=QUICK):
     """Landscape of all images at poses."""
-    problem = problem_of(images, min_state, tuning=QUICK)
+    problem = problem_of(images, min_state, tuning=tuning)
     state = State(np.arange(len(rotations)), rotations, shifts_px, torch.zeros(24, 24, 24))
     return problem, state, find_landscape(problem, state, MAX_SHELL)
 
@@ -35,11 +35,13 @@ def nested(n_states):
                                torch.zeros_like(common)) for state in range(n_states)]
 
 
-def test_states_are_found_at_poses_that_are_a_little_wrong():
+@pytest.mark.parametrize("part_images", [3000, 200])  # all in every round; a quarter in each of the first ones
+def test_states_are_found_at_poses_that_are_a_little_wrong(part_images):
+    tuning = replace(QUICK, landscape=replace(QUICK.landscape, part_images=part_images, whole_rounds=4))
     images, label, rotations, shifts_px = simulated(nested(3), 300, 1.3)
     rng = torch.Generator().manual_seed(5)
     near = small_rotations(0.02 * torch.randn(len(rotations), 3, generator=rng)) @ rotations
-    problem, state, found = shown(images, near, shifts_px)
+    problem, state, found = shown(images, near, shifts_px, tuning=tuning)
     assert found.n_states == 3, found.summary()
     assert agreement(found.label, label)["nmi"] > 0.8
     made = leaves(found, 0, state, problem)
@@ -49,6 +51,14 @@ def test_states_are_found_at_poses_that_are_a_little_wrong():
         others = [float(torch.corrcoef(torch.stack((leaf.state.map.flatten(), map_.flatten())))[0, 1])
                   for map_ in nested(3)]
         assert int(np.argmax(others)) == true
+
+
+@pytest.mark.parametrize(("n", "n_parts"), [(2999, 1), (5999, 1), (6000, 2), (9000, 3), (30000, 4), (10 ** 6, 4)])
+def test_parts_of_the_images_hold_enough_and_leave_out_none(n, n_parts):
+    rows = torch.randperm(n, generator=torch.Generator().manual_seed(1))
+    parts = rows_in_parts(rows, LandscapeTuning())
+    assert len(parts) == n_parts and (n_parts == 1 or min(map(len, parts)) >= 3000)
+    assert torch.equal(torch.cat(parts).sort().values, torch.arange(n))
 
 
 def test_copies_of_images_are_no_evidence_of_their_own():

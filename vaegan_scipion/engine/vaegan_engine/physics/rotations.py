@@ -100,6 +100,21 @@ def product_rotations(n_views: int, n_psi: int, device: torch.device | str = "cp
     return euler_to_matrix((number * _GOLDEN_DEG)[None], tilt[None], psi[:, None]).to(device, torch.float32)
 
 
+def order_by_view(A: Tensor) -> Tensor:
+    """Row numbers ``(n,)`` of rotations ``(n, 3, 3)`` in an order in which neighbours have near views.
+
+    Slices of near views read the same part of a map, which then lies in the processor's cache. A view and its opposite
+    read the same plane. Bands of equal area about z, ``sqrt(n / 2 pi)`` of them, every second one backwards.
+    """
+    view = A[:, 2].double()
+    view = torch.where(view[:, 2:] < 0, -view, view)
+    n_bands = max(1, round(math.sqrt(len(A) / (2 * math.pi))))
+    band = (view[:, 2] * n_bands).long().clamp(0, n_bands - 1)
+    turn = torch.atan2(view[:, 1], view[:, 0])
+    along = torch.argsort(torch.where(band % 2 == 0, turn, -turn), stable=True)
+    return along[torch.argsort(band[along], stable=True)]
+
+
 def rotation_distance_deg(A: Tensor, B: Tensor) -> Tensor:
     """Angle in degrees between rotations ``(..., 3, 3)``: ``|A - B|_F = 2 sqrt(2) sin(angle / 2)``."""
     sine = (A - B).flatten(-2).norm(dim=-1) / (2 * math.sqrt(2.0))

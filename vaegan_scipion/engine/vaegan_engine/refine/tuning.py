@@ -111,7 +111,10 @@ class LandscapeTuning:
     """Groups in the landscape of principal maps (``landscape``)."""
 
     n_components: int = 6  # four states need 3, foreign molecules among them more; the mixture bears idle ones
-    map_rounds: int = 30  # of expectation maximisation, each of all images of the state
+    map_rounds: int = 30  # of expectation maximisation, of the images of the state
+    whole_rounds: int = 10  # of these, the last; where images are many, each before is of a part of them; wide
+    most_parts: int = 4  # of the images, in turn; wide
+    part_images: int = 3000  # at least, in a part; wide
     view_rounds: int = 8  # of the part of z that the view tells
     max_groups: int = 16
     min_valley: float = 20.0  # log likelihood of a valley between two states; even lines reach 6, motions 15 to 19

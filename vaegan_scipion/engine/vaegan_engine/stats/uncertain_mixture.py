@@ -18,14 +18,17 @@ Groups are found by growing: each in turn is tried in two, the best is kept and 
 """
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..physics.compiled import compiled
+from ..physics.shards import in_parts
 
 FLOOR = 1e-3  # of the variance of all points along each axis, added to each group's covariance
 _LEAST_LOG_RATIO = -18.0  # a group so far below the best of a point gets nothing of it
+_PART_POINTS, _MOST_PARTS = 2048, 8  # of a pass; parts side by side, their sums added in order
 _SPLIT_ROUNDS, _MOST_ROUNDS = 15, 300
 _TOLERANCE = 0.02  # of the whole log likelihood, per round
 _SPLIT_AT = 0.8  # standard deviations from the mean, where the two parts of a group begin
@@ -182,10 +185,18 @@ def expectation(points: UncertainPoints, groups: Groups, weight: np.ndarray | No
     inverse = np.linalg.inv(groups.covariance)
     scaled = np.einsum("ckl,cl->ck", inverse, groups.mean)
     constant = -0.5 * np.linalg.slogdet(groups.covariance)[1] - 0.5 * (scaled * groups.mean).sum(1)
-    responsibility, evidence = np.empty((n, c)), np.empty(n)
+    responsibility, evidence, log_share = np.empty((n, c)), np.empty(n), np.log(np.maximum(groups.share, 1e-300))
     sums = np.zeros(c), np.zeros((c, k)), np.zeros((c, k, k))
-    _e_step(points.information, points.linear, weight, np.log(np.maximum(groups.share, 1e-300)), scaled, inverse,
-            constant, responsibility, evidence, *sums)
+
+    def part(first: int, end: int) -> tuple[np.ndarray, ...]:
+        own, rows = tuple(map(np.zeros_like, sums)), slice(first, end)
+        _e_step(points.information[rows], points.linear[rows], weight[rows], log_share, scaled, inverse, constant,
+                responsibility[rows], evidence[rows], *own)
+        return own
+
+    for more in in_parts(part, n, max(_PART_POINTS, math.ceil(n / _MOST_PARTS))):
+        for total, own in zip(sums, more, strict=True):
+            total += own
     lower = np.tril(sums[2], -1)
     return (Fit(groups, responsibility, evidence, float(weight @ evidence)),
             (sums[0], sums[1], sums[2] + lower.transpose(0, 2, 1)))
@@ -207,10 +218,13 @@ def settled(points: UncertainPoints, groups: Groups, floor: np.ndarray, rounds: 
     return fit
 
 
-def one_group(points: UncertainPoints) -> tuple[Fit, np.ndarray]:
-    """All points as one group, and the floor (K, K) of covariances that goes with its extent."""
+def one_group(points: UncertainPoints, near: Groups | None = None) -> tuple[Fit, np.ndarray]:
+    """All points as one group, and the floor (K, K) of covariances that goes with its extent.
+
+    ``near``: one that was found for points that lie nearly as these; from there it is not far.
+    """
     k = points.dimension
-    start = Groups(np.ones(1), np.zeros((1, k)), np.eye(k)[None])
+    start = Groups(np.ones(1), np.zeros((1, k)), np.eye(k)[None]) if near is None else near
     fit = settled(points, start, 1e-9 * np.eye(k))
     return fit, FLOOR * np.diag(np.diag(fit.groups.covariance[0]))
 

@@ -173,8 +173,7 @@ def counted(run: StatesRun, costs: Costs, n: int) -> dict[str, Span]:
         stages["pose searches"] = Span(costs.search.of(n) + near,
                                        3 * once + (LONG_ROUNDS - 1) * k * costs.fine_search.of(n))
     settled = (TUNING.rounds.first_settle_rounds + 1) * (k * costs.refined.of(n) + k * costs.map.of(n / k))
-    landscape = (TUNING.landscape.map_rounds + 4) * costs.landscape.of(n) + TUNING.split.settle_rounds * (
-        costs.refined.of(n) + costs.map.of(n))
+    landscape = principal_rounds(costs, n, 4) + TUNING.split.settle_rounds * (costs.refined.of(n) + costs.map.of(n))
     stages["states and landscapes"] = Span(USUAL_ROUNDS * (settled + landscape), LONG_ROUNDS * (settled + landscape))
     if run.relax_symmetry:
         stages["relaxed symmetry"] = relaxed(run, costs, n)
@@ -191,10 +190,18 @@ def counted(run: StatesRun, costs: Costs, n: int) -> dict[str, Span]:
 def relaxed(run: StatesRun, costs: Costs, n: int) -> Span:
     """Principal maps, then turns in which each image tries all copies of its pose, as it does in every state later."""
     copies = len(group_of(run.relax_symmetry)) * costs.tried.of(n)
-    principal, turn = TUNING.landscape.map_rounds * costs.landscape.of(n), copies + costs.map.of(n)
+    principal, turn = principal_rounds(costs, n), copies + costs.map.of(n)
     usual, long = (principal + turns * turn + rounds * run.n_maps * copies for turns, rounds in (
         (TUNING.relax.max_turns / 2, USUAL_ROUNDS), (TUNING.relax.max_turns, LONG_ROUNDS)))
     return Span(usual, long)
+
+
+def principal_rounds(costs: Costs, n: int, more: int = 0) -> float:
+    """Seconds of the rounds of a landscape of n images, the first of which take a part each, and of some ``more``."""
+    tuning = TUNING.landscape
+    n_parts = max(1, min(tuning.most_parts, n // tuning.part_images))
+    in_parts = tuning.map_rounds - tuning.whole_rounds
+    return in_parts * costs.landscape.of(n / n_parts) + (tuning.whole_rounds + more) * costs.landscape.of(n)
 
 
 def steps_batch(run: StatesRun, n: int) -> int:

@@ -20,6 +20,7 @@ from ...contract.records import LandscapeNumbers, Valley
 from ...physics.fourier_band import Band, make_band
 from ...physics.map_constraint import MapConstraint
 from ...physics.map_resize import resized_maps, working_box_px
+from ...physics.rotations import order_by_view
 from ...physics.shards import shared_parts
 from ...reconstruction.map_family import FAMILY_CHUNK_IMAGES, family, nuisance_moments, seen
 from ...reconstruction.posed_images import Coefficients, Posed, posed
@@ -30,6 +31,7 @@ from ...stats.outliers import Outliers, outliers
 from ...stats.uncertain_mixture import Fit, UncertainPoints, best_by_bic, grown, one_group
 from ..problem import Problem
 from ..states import State
+from ..tuning import LandscapeTuning
 
 
 @stored
@@ -107,15 +109,29 @@ class WorkingImages:
         images = posed(transforms, ctf, self.rotations[rows], self._shifts_px[rows], self._source.band)
         return images._replace(band=self.band)
 
-    def principal_maps(self, n: int, rounds: int) -> PrincipalMaps:
-        """The ``n`` principal maps of these images, after so many rounds from random coefficients."""
-        rows, first = torch.arange(len(self)), first_maps(self, n, self.constraint)
+    def principal_maps(self, tuning: LandscapeTuning) -> PrincipalMaps:
+        """The principal maps of these images, after rounds from random coefficients.
+
+        The first rounds find where the maps lie. Of many images each of these takes another part, and leaves out no
+        image: what parts differ by does not add up, what they share does. The last rounds are of all images.
+        """
+        rows, first = order_by_view(self.rotations), first_maps(self, tuning.n_components, self.constraint)
         maps = drawn_maps(first, self.part, rows, self.constraint, self._seed)
-        return improved(maps, self.part, rows, self.constraint, rounds)
+        parts = rows_in_parts(rows, tuning)
+        in_parts = max(0, tuning.map_rounds - tuning.whole_rounds)
+        for number in range(in_parts):
+            maps = improved(maps, self.part, parts[number % len(parts)], self.constraint, 1)
+        return improved(maps, self.part, rows, self.constraint, tuning.map_rounds - in_parts)
 
     def rows(self, at: slice) -> Posed:
         """Images in a row."""
         return self.part(torch.arange(len(self), device=self.rotations.device)[at])
+
+
+def rows_in_parts(rows: Tensor, tuning: LandscapeTuning) -> list[Tensor]:
+    """Some row numbers ``(n,)`` in parts of every second, third.. one: as many as leave each images enough."""
+    n_parts = max(1, min(tuning.most_parts, len(rows) // tuning.part_images))
+    return [rows[first::n_parts] for first in range(n_parts)]
 
 
 def see(images: WorkingImages, maps: PrincipalMaps, contrast: np.ndarray) -> Seen:
@@ -153,7 +169,7 @@ def apart_from_views(points: UncertainPoints, rotations: Tensor, rounds: int) ->
     for _ in range(rounds):
         z = points.moved(offset).means(fit.groups) + offset
         offset = terms @ np.linalg.lstsq(terms, z, rcond=None)[0]
-        fit, _ = one_group(points.moved(offset))
+        fit, _ = one_group(points.moved(offset), fit.groups)
     at_zero = np.einsum("nk,nk->n", points.linear, offset) - 0.5 * np.einsum(
         "nk,nkl,nl->n", offset, points.information, offset)
     n_free = np.linalg.matrix_rank(terms) * points.dimension
@@ -174,7 +190,7 @@ def find_landscape(problem: Problem, state: State, max_shell: float) -> Landscap
         return replace(found, label=found.label[place])
     tuning = problem.tuning.landscape
     images = WorkingImages(problem, state, max_shell)
-    maps = images.principal_maps(tuning.n_components, tuning.map_rounds)
+    maps = images.principal_maps(tuning)
     given = problem.images.contrast
     told = see(images, maps, np.ones(len(images)) if given is None else given[state.rows])
     points, by_view = apart_from_views(told.points, state.rotations, tuning.view_rounds)

@@ -33,7 +33,7 @@ def without_symmetry(problem: Problem, state: State) -> Tensor:
     """The map ``(d', d', d')`` of a state plus the strongest way in which its images break the symmetry."""
     tuning, copies = problem.tuning.landscape, copies_of(problem)
     images = WorkingImages(problem, state, problem.settings.state_shells)
-    maps = images.principal_maps(tuning.n_components, tuning.map_rounds)
+    maps = images.principal_maps(tuning)
     breaking = maps.basis - symmetrised_maps(maps.basis, copies)
     strongest = int(breaking.flatten(1).norm(dim=1).argmax())
     return resized_maps(maps.mean + breaking[strongest], state.map.shape[-1])
