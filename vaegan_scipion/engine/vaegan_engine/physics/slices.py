@@ -25,7 +25,7 @@ PAD = 2
 CHUNK_IMAGES = 512  # at a time; more no longer fit the cache
 _CHUNK_POINTS = 2 ** 22  # slice points held at a time, of some 60 bytes each: fewer images of a large band
 _TAKEN_TOGETHER = 64  # slices that one thread reads at a time
-_SUMS = 8  # that slices are added to, of at least ``_LEAST_ADDED`` slices each
+_SUMS = 8  # that slices are added to, of at least ``_LEAST_ADDED`` slices each, and as many as have its points
 _LEAST_ADDED = 64
 _MOST_TURNED = 96  # largest reach of sums whose axes are exchanged: 0.2 GB beside them
 _ON_GRID = 1e-4  # of an element of a rotation
@@ -190,8 +190,9 @@ def add_slices(part: Callable[[slice], tuple[Tensor, Tensor]], band: Band, A: Te
                 slice_kernels.add_slices(floats(values), as_numpy(real_values), points, rotations[rows], cube)
         return cube
 
-    n_sums = max(1, min(_SUMS, _MOST_SUMMED // (3 * (2 * reach + 1) ** 2 * (reach + 1))))
-    cubes = shared_parts(work, len(A), max(_LEAST_ADDED, math.ceil(len(A) / n_sums)))
+    n_voxels = (2 * reach + 1) ** 2 * (reach + 1)
+    n_sums, filling = max(1, min(_SUMS, _MOST_SUMMED // (3 * n_voxels))), n_voxels // (len(points) * len(copies))
+    cubes = shared_parts(work, len(A), max(_LEAST_ADDED, filling, math.ceil(len(A) / n_sums)))
     while cubes:  # each is let go at once: of a large box it is as large as the sums
         slice_kernels.add_cube(cubes.pop(0), size, torch.view_as_real(sums).numpy(), powers.numpy())
     return add_turned(sums, on_grid, reach), add_turned(powers, on_grid, reach)

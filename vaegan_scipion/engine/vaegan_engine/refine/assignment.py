@@ -57,10 +57,15 @@ def joint_noise(problem: Problem, states: list[State], max_shell: float) -> Tens
     return torch.where(shell <= max_shell, noise / total, power)
 
 
+def at_poses(problem: Problem, assignment: Assignment, rows: np.ndarray, band: Band) -> PosedImages:
+    """Some images in a band, each at its pose in its own state."""
+    return PosedImages(Coefficients(problem.images, rows, band), *assignment.poses(rows))
+
+
 def state_map(problem: Problem, assignment: Assignment, rows: np.ndarray, band: Band, precision: Tensor
               ) -> tuple[Tensor, Tensor]:
     """Reconstruction from some images at their poses, and its residual noise per shell."""
-    images = PosedImages(Coefficients(problem.images, rows, band), *assignment.poses(rows))
+    images = at_poses(problem, assignment, rows, band)
     map_ = reconstruction(images, precision, problem.constraint)
     return map_, residual_noise(images, map_)
 

@@ -19,15 +19,16 @@ from torch import Tensor
 
 from ...physics.fourier_band import make_band
 from ...physics.fsc import fourier_shell_correlation
+from ...physics.map_constraint import MapConstraint
 from ...physics.symmetry import distance_deg
 from ...reconstruction.images import image_power, low_passed
-from ...reconstruction.least_squares import better_poses, residual_noise
+from ...reconstruction.least_squares import better_poses, reconstruction, residual_noise
 from ...reconstruction.map_mixture import MapMixture
 from ...reconstruction.near_search import Placed, search_near
 from ...reconstruction.pose_search import search_all
 from ...reconstruction.posed_images import Coefficients, PosedImages
 from ...runtime.step_store import stored
-from ..assignment import state_map
+from ..assignment import at_poses, state_map
 from ..problem import Problem
 from ..states import Assignment
 
@@ -146,7 +147,8 @@ def refine_apart(problem: Problem, assignment: Assignment, state: int, maps: lis
             precision = band.weight / residual_noise(images, map_)[band.shell]
             refined, _ = images.refined(map_, precision, tuning.pose_iterations)
             assignment = assignment.with_state_poses(state, refined.rotations, refined.shifts_px, rows)
-            made.append(state_map(problem, assignment, rows, wide, torch.ones_like(wide.weight))[0])
+            made.append(reconstruction(at_poses(problem, assignment, rows, wide), torch.ones_like(wide.weight),
+                                       problem.constraint))
         maps = made
         fsc = fourier_shell_correlation(*(map_.cpu().numpy() for map_ in maps))
         reached = reached_shell(fsc, wide.radius, tuning.min_fsc)
@@ -177,8 +179,12 @@ def halves_at(problem: Problem, assignment: Assignment, state: int, shared: int)
     """Maps of one state at its poses as they are, to Nyquist."""
     rows = assignment.members(state)
     wide = make_band(problem.box_px, problem.box_px / 2, problem.device)
-    flat, whole = torch.ones_like(wide.weight), replace(problem, mask=torch.ones_like(problem.mask))
-    maps = [state_map(whole, assignment, rows_of_half(problem, assignment, state, half), wide, flat)[0].cpu().numpy()
-            for half in HALF_SETS]
-    full, _ = state_map(problem, assignment, rows[problem.half_set[rows] > 0], wide, flat)
-    return Halves(np.stack(maps), full.cpu().numpy(), shared)
+    whole = replace(problem, mask=torch.ones_like(problem.mask)).constraint
+
+    def made(own: np.ndarray, constraint: MapConstraint) -> np.ndarray:
+        map_: np.ndarray = reconstruction(at_poses(problem, assignment, own, wide), torch.ones_like(wide.weight),
+                                          constraint).cpu().numpy()
+        return map_
+
+    return Halves(np.stack([made(rows_of_half(problem, assignment, state, half), whole) for half in HALF_SETS]),
+                  made(rows[problem.half_set[rows] > 0], problem.constraint), shared)

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from ...physics.fourier_band import Band, make_band
+from ...physics.shards import shared_parts
 from ...physics.slices import take_slices, transform_of, transforms_of
 from ...reconstruction.images import spread_rows
 from ...reconstruction.least_squares import project, residual_noise, weighted_map
@@ -89,9 +90,14 @@ def hat_weights(t: Tensor, n_nodes: int) -> Tensor:
 
 def node_maps(images: Posed, t: Tensor, model: MapModel) -> Tensor:
     """Maps at the nodes ``(n_nodes, d, d, d)``."""
-    weights = hat_weights(t, model.tuning.motion.n_nodes)
-    return torch.stack([weighted_map(images.part(own), weights[own, node], model.precision, model.constraint)
-                        for node, own in enumerate((weights > 0).T)])
+    n_nodes = model.tuning.motion.n_nodes
+    weights = hat_weights(t, n_nodes)
+
+    def at_node(node: int, _: int) -> Tensor:
+        own = weights[:, node] > 0
+        return weighted_map(images.part(own), weights[own, node], model.precision, model.constraint)
+
+    return torch.stack(shared_parts(at_node, n_nodes, 1, threads=t.device.type == "cpu"))
 
 
 def log_likelihoods(images: InChunks, maps: Tensor, model: MapModel) -> Tensor:
