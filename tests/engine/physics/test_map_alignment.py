@@ -49,7 +49,8 @@ def test_mirror_keeps_the_center(d):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("d", "seed", "mirrored"), [(32, 2, False), (32, 3, True), (33, 4, True)])
+@pytest.mark.parametrize(("d", "seed", "mirrored"), [(32, 2, False), (32, 3, True), (33, 4, True),
+                                                   (48, 6, True)])
 def test_recovers_a_known_motion(d, seed, mirrored):
     """The moving map is made by scipy; the motion back is the inverse of the one applied."""
     reference = phantom(d)

@@ -1,7 +1,8 @@
 """Align one map to another over rotations, shifts and both hands.
 
 A global search at low resolution (an even grid of rotations, every shift by FFT) gives starts that
-are refined together, and the best of each hand is refined once more with all frequencies.
+are refined together, and the best of each hand is refined once more, first up to a middle resolution and at last with
+all frequencies.
 
 Equation: ``aligned(r) = moving'(R (r - t))`` with ``r`` in (x, y, z) about voxel ``d // 2`` and
 ``moving'`` the moving map or its mirror image in z; in Fourier space
@@ -28,7 +29,8 @@ _SEARCH_CHUNK = 256
 _STARTS = 12  # kept per hand
 _START_STEPS = 40
 _START_RATE = 0.05  # rad, and in units of a fiftieth of the box for shifts
-_FULL_STEPS = 25
+_MIDDLE_SHELLS = 16  # where the best start is brought near; all frequencies of a box have (d / 2 / 16)^3 as many points
+_STEPS, _LAST_STEPS = 25, 6  # of L-BFGS: in the first band of one start, and with all frequencies after another band
 _PAD = 2
 
 
@@ -92,7 +94,10 @@ def align_map(moving: np.ndarray, reference: np.ndarray, voxel_size_ang: float,
         rotations, shifts = _refined_starts(transform, coarse, d, *_search(transform, coarse, d))
         score = _correlation(transform, full, rotations, shifts)
         first = int(score.argmax())
-        rotation, shift, correlation = _refined_full(transform, full, d, rotations[first], shifts[first])
+        best, steps = (rotations[first], shifts[first]), _STEPS
+        if d / 2 > _MIDDLE_SHELLS:
+            best, steps = _refined(transform, _band(target, d, _MIDDLE_SHELLS), d, best)[:2], _LAST_STEPS
+        rotation, shift, correlation = _refined(transform, full, d, best, steps)
         return correlation, rotation, shift, bool(hand)
 
     hands = in_parts(of_hand, 2 if allow_mirror else 1, 1)
@@ -189,11 +194,12 @@ def _changed(rotations: Tensor, shifts: Tensor, change: Tensor, d: int) -> tuple
     return rotations @ _small_rotation(change[..., :3]), shifts + (d / 50) * change[..., 3:]
 
 
-def _refined_full(transform: Tensor, band: _Band, d: int, rotation: Tensor,
-                  shift: Tensor) -> tuple[Tensor, Tensor, float]:
-    """One start improved with all frequencies by L-BFGS. Also returns its correlation."""
+def _refined(transform: Tensor, band: _Band, d: int, start: tuple[Tensor, Tensor], steps: int = _STEPS
+             ) -> tuple[Tensor, Tensor, float]:
+    """One start, rotation and shift, improved in a band by L-BFGS. Also returns its correlation there."""
+    rotation, shift = start
     change = torch.zeros(1, 6, requires_grad=True)
-    optimizer = torch.optim.LBFGS([change], lr=1.0, max_iter=_FULL_STEPS, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS([change], lr=1.0, max_iter=steps, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimizer.zero_grad()
@@ -222,7 +228,7 @@ def likest_copy(aligned: AlignedMap, reference: np.ndarray, group: Tensor, voxel
     best = int(turned.argmax())
     if best == 0:  # the identity: as it is
         return aligned
-    own, shift, correlation = _refined_full(transform, full, d, group[best].float(), torch.zeros(3))
+    own, shift, correlation = _refined(transform, full, d, (group[best].float(), torch.zeros(3)))
     rotation = aligned.rotation @ own.numpy()
     moved = own.numpy().T @ aligned.shift_px + shift.numpy()
     return AlignedMap(move_map(aligned.map, own.numpy(), shift.numpy()), rotation, moved, moved * voxel_size_ang,
