@@ -15,6 +15,7 @@ from vaegan_engine.reconstruction.images import Images, image_power
 from vaegan_engine.reconstruction.least_squares import misfits
 from vaegan_engine.reconstruction.posed_images import Coefficients, PosedImages
 from vaegan_engine.refine.assignment import explained, misfit_and_gain
+from vaegan_engine.refine.rounds import junk
 from vaegan_engine.refine.rounds.empty_images import least_gain, noise_images, typical_gain
 from vaegan_engine.refine.rounds.junk import (
     REASONS,
@@ -94,6 +95,19 @@ def test_none_is_found_where_there_is_none():
     data, label, rotations, shifts = simulated([blobs(0), blobs(1)], N, 1.0)
     found, _ = set_junk_aside(problem_of(data, 20), assignment(data, label, rotations, shifts, 2), RADIUS)
     assert found.aside.sum() <= 0.01 * len(label)
+
+
+@pytest.mark.parametrize(("kind", "most"), [(None, 1), ("noise", 2)])
+def test_no_round_follows_one_that_sets_aside_the_same_images(kind, most, monkeypatch):
+    """The maps of clean images are made once; where junk was in them once more, and then nothing changes."""
+    calls, real = [], junk.reassign
+    monkeypatch.setattr(junk, "reassign", lambda *args: calls.append(args) or real(*args))
+    if kind is None:
+        data, label, rotations, shifts = simulated([blobs(0), blobs(1)], N, 1.0)
+    else:
+        data, label, rotations, shifts, _ = with_junk(kind)
+    set_junk_aside(problem_of(data, 20), assignment(data, label, rotations, shifts, 2), RADIUS)
+    assert 1 <= len(calls) <= most < problem_of(data, 20).tuning.junk.rounds
 
 
 def test_a_state_of_junk_is_dissolved():

@@ -19,7 +19,8 @@ Junk that matches little of its state's map passes for a faint particle in both.
 of it (``with_faint``).
 
 A state of which more than half is junk, and plainly more than of the others, is none; its images are tried in the
-others. Then maps and noise are made without junk and all images, junk too, are judged anew.
+others. Then maps and noise are made without junk and all images, junk too, are judged anew, until the same images are
+set aside as before.
 """
 from __future__ import annotations
 
@@ -84,10 +85,13 @@ def set_junk_aside(problem: Problem, assignment: Assignment, max_shell: float) -
             assignment = assignment.without(worst)
             misfit, gain = misfit_and_gain(images, assignment, band)
             unlike, empty = misfit > limit, gain < min_gain
+        before = assignment
         assignment = assignment.with_junk(unlike | empty | left_out)
         if (~assignment.aside).sum() < problem.min_state:  # nothing would be left: the numbers say so, the images stay
             assignment = assignment.with_junk(np.zeros_like(unlike)).without_small(problem.min_state)
             break
+        if number > 0 and worst is None and np.array_equal(assignment.aside, before.aside):
+            break  # maps of the same images: the round before has settled them
         assignment = reassign(problem, assignment, max_shell)
     return assignment, JunkNumbers(
         n_junk=int(assignment.aside.sum()), fraction=float(assignment.aside.mean()), n_searched_again=n_searched,
