@@ -154,7 +154,7 @@ def first_states(problem: Problem, model: MapMixture, one_frame: bool, recorder:
     images, tuning, n_maps = problem.images, problem.tuning, model.n_maps
     recorder.stage("pose search", f"{len(images)} particles in {n_maps} maps")
     search_maps, passes = (search_in_one_frame, passes_in_one_frame(model)) if one_frame else (search_all, 1)
-    with progress_bar(passes * len(images), "pose search", "images" if passes == 1 else "images, each twice") as bar:
+    with progress_bar(passes * len(images), "pose search", "images" if passes == 1 else "image searches") as bar:
         best = search_maps(images, model, np.arange(len(images)),
                            problem.pose_grid(problem.settings.search_shells), bar.update)
     shares = np.bincount(best.log_evidence.argmax(1), minlength=n_maps) / len(images)
