@@ -85,3 +85,9 @@ def test_a_place_that_is_no_number_is_nobody(tmp_path):
     assert np.isfinite(near[:, :, 0]).sum(axis=1).tolist() == [1, 0, 1]
     alone, _ = neighbours_ang(star(tmp_path, ["m 100 100", "m <NA> 100"], PLACES), np.arange(2), 192.0)
     assert alone is None
+
+
+def test_a_micrographs_pixel_size_that_is_no_number_refuses_nobody(tmp_path):
+    table = star(tmp_path, ["m 100 100", "m 140 100"], PLACES, "None", "_rlnMicrographPixelSize")
+    near, said = neighbours_ang(table, np.arange(2), 500.0)
+    assert near is None and "--micrograph-pixel-size-ang" in said[0]

@@ -7,9 +7,12 @@ middle of its image), and p A per training pixel. All rows of the star file coun
 """
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 from scipy.spatial import cKDTree
 
+from ..contract.errors import DataError
 from .noise_groups import MICROGRAPH_COLUMNS
 from .optics import pixel_size_ang
 from .star_files import RelionTable, as_numbers
@@ -65,10 +68,12 @@ def _unit_ang(table: RelionTable, given_ang: float) -> tuple[np.ndarray | None, 
     """A per pixel of the coordinates ``(n,)``, and a sentence where it may be another; None where it is not known."""
     if given_ang:
         return np.full(len(table), given_ang), []
+    sizes = None
     for name in MICROGRAPH_PIXEL_SIZES:
         if table.has(name):
-            sizes = table.numbers(name)
-            if (sizes > 0).all():
+            with contextlib.suppress(DataError):  # a value that is no number is no reason to refuse the particles
+                sizes = table.numbers(name)
+            if sizes is not None and (sizes > 0).all():
                 return sizes, [] if name != MOVIE_PIXEL_SIZE else [
                     f"coordinates are read in pixels of {name}, {sizes[0]:g} A, for neighbours: it is the movies' own, "
                     "so where these were binned (super-resolution) give that of the micrographs, with "
@@ -86,5 +91,8 @@ def _origins_ang(table: RelionTable) -> np.ndarray:
                for name in names]
     unit_ang = 1.0
     if names is in_px and all(name in table.particles for name in in_px):
-        unit_ang = pixel_size_ang(table, np.arange(len(table)), ())[0]
+        try:
+            unit_ang = pixel_size_ang(table, np.arange(len(table)), ())[0]
+        except DataError:  # rows that are not used may have another; a particle's own box is good to a few pixels
+            return np.zeros((len(table), 2))
     return unit_ang * np.nan_to_num(np.stack(columns, axis=1))
