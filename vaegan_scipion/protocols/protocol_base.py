@@ -242,8 +242,11 @@ def content_digest(path: Any) -> str:
 
 
 def groups_digest(run: Any) -> str:
-    """Text that changes when the groups of a run do: who is in them and how they lie, or what is said of them."""
-    return " ".join(content_digest(os.path.join(run.getClustersDir(), name)) for name in (
+    """Text that changes when the groups of a run do: who is in them and how they lie, or what is said of them.
+
+    Another run's are others, whatever they hold: its maps may be.
+    """
+    return f"{run.getObjId()} " + " ".join(content_digest(os.path.join(run.getClustersDir(), name)) for name in (
         result_files.CLUSTERS_CSV, result_files.CLUSTERS_JSON, result_files.PARTICLES_CSV)).rstrip()
 
 

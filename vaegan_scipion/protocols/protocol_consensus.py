@@ -59,7 +59,7 @@ class VaeganProtConsensus(VaeganProtBase, ProtFlexBase):
     # --------------------------- INSERT steps functions ---------------------------
     def _insertAllSteps(self) -> None:
         runs = self.getRuns()
-        digest = json.dumps([[run.getObjId(), groups_digest(run), set_digest(run.getParticlesPointer().get())]
+        digest = json.dumps([[groups_digest(run), set_digest(run.getParticlesPointer().get())]
                              for run in runs])
         self._insertFunctionStep(self.compareStep, digest)
         self._insertFunctionStep(self.createOutputStep, digest)

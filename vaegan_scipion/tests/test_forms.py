@@ -274,8 +274,8 @@ class TestForms(ProjectTest):
                    "particleDiameterAng": 70.0, "invertContrast": True, "ignoreCtf": True, "maxShiftFrac": 0.2,
                    "nMaps": 2, "smallestFrac": 0.1, "nStarts": 2, "startResolutionAng": 40.0,
                    "searchResolutionAng": 30.0, "stateResolutionAng": 25.0, "startSteps": 5,
-                   "searchSteps": 6, "batchSize": 64, "seed": 2, "symmetry": "C4",
-                   "numberOfThreads": 1}
+                   "searchSteps": 6, "batchSize": 64, "seed": 2, "symmetry": "C4", "hideNeighbours": False,
+                   "micrographPixelSizeAng": 1.5, "numberOfThreads": 1}
         first = {**dict.fromkeys(changes, "statesStep"), "inputParticles": "convertInputStep",
                  "useAlignment": "convertInputStep"}
         self.check_heard(self.new(VaeganProtStates, {"inputParticles": self.particles}), changes, first,
