@@ -58,8 +58,8 @@ def small_run(tmp_path_factory):
                      compute=COMPUTE), folder
 
 
-# Few rotations and steps, whose maps are no better than balls; structure is taken for granted, both rounds are taken, and
-# no maps are aligned to be joined: that takes seconds.
+# Few rotations and steps, whose maps are no better than balls: structure is taken for granted, both rounds are taken,
+# and no maps are aligned to be joined: that takes seconds.
 SMALL = replace(FEW_ROTATIONS, start=replace(FEW_ROTATIONS.start, min_log_evidence=-1e6, min_ball_errors=-1e6,
                                              min_ball_frac=-1e6),
                 join=JoinTuning(sure_agreement=-1.0, sure_valley=1e6), checkpoint_seconds=0.0)
