@@ -45,8 +45,7 @@ N_PARTICLES_FEW = 1000
 PIXEL_TOLERANCE = 0.01
 DATA = ("box_px", "crop_frac", "invert_contrast", "ignore_ctf", "max_images", "micrograph_pixel_size_ang")
 ADVANCED = ("n_starts", "start_steps", "search_steps", "batch_size")
-SEARCH = ("particle_diameter_ang", "max_shift_frac", "n_maps", "smallest_frac", "hide_neighbours",
-          *ADVANCED)
+SEARCH = ("particle_diameter_ang", "max_shift_frac", "n_maps", "smallest_frac", "hide_neighbours", *ADVANCED)
 
 
 class VaeganProtStatesOutputs(Enum):

@@ -1,9 +1,9 @@
 """Where other particles of the micrograph stand, seen from each particle's image.
 
-    ``v_ij = (s (x_j - x_i) - o_j) / p``
+    ``v_ij = s (x_j - x_i) - o_j``
 
-with coordinates x in pixels of the micrograph, s A each, RELION's origins o in A (a particle lies at ``-o`` of the
-middle of its image), and p A per training pixel. All rows of the star file count, also those that are not used.
+with coordinates x in pixels of the micrograph, s A each, and RELION's origins o in A (a particle lies at ``-o`` of the
+middle of its image). All rows of the star file count, also those that are not used.
 """
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ from scipy.spatial import cKDTree
 from ..contract.errors import DataError
 from .noise_groups import MICROGRAPH_COLUMNS
 from .optics import pixel_size_ang
-from .star_files import RelionTable, as_numbers
+from .star_files import OLD_ORIGINS, STAR_ORIGINS, RelionTable, as_numbers
 
 N_NEAR = 8  # of a particle, the nearest: six stand around one in the densest layer
 COORDINATES = ("rlnCoordinateX", "rlnCoordinateY")
 MOVIE_PIXEL_SIZE = "rlnMicrographOriginalPixelSize"  # of movies; micrographs of binned ones have larger pixels
 MICROGRAPH_PIXEL_SIZES = ("rlnMicrographPixelSize", MOVIE_PIXEL_SIZE)  # the first that is there
-ORIGINS = (("rlnOriginXAngst", "rlnOriginYAngst"), ("rlnOriginX", "rlnOriginY"))  # in A, in pixels
 _SAME_PLACE_ANG = 1.0  # nearer rows are one particle
 _WIDEST = 2 ** 0.5  # of the image: from further away no line halfway crosses it
 
@@ -75,22 +74,21 @@ def _unit_ang(table: RelionTable, given_ang: float) -> tuple[np.ndarray | None, 
                 sizes = table.numbers(name)
             if sizes is not None and (sizes > 0).all():
                 return sizes, [] if name != MOVIE_PIXEL_SIZE else [
-                    f"coordinates are read in pixels of {name}, {sizes[0]:g} A, for neighbours: it is the movies' own, "
-                    "so where these were binned (super-resolution) give that of the micrographs, with "
-                    "--micrograph-pixel-size-ang."]
+                    f"for the neighbours that states hides, coordinates are read in pixels of {name}, {sizes[0]:g} A: "
+                    "it is the movies' own, so where these were binned (super-resolution) give states that of the "
+                    "micrographs, with --micrograph-pixel-size-ang."]
     return None, ["particles have coordinates, and no pixel size of their micrographs is stated "
-                  f"({' or '.join(MICROGRAPH_PIXEL_SIZES)}): where neighbours stand is not known. "
-                  "Give it with --micrograph-pixel-size-ang."]
+                  f"({' or '.join(MICROGRAPH_PIXEL_SIZES)}): states hides no neighbours without it. Give it there with "
+                  "--micrograph-pixel-size-ang."]
 
 
 def _origins_ang(table: RelionTable) -> np.ndarray:
     """``(n, 2)``: RELION's origins; 0 where there are none, or no number."""
-    in_ang, in_px = ORIGINS
-    names = in_ang if any(map(table.has, in_ang)) else in_px
+    names = STAR_ORIGINS if any(map(table.has, STAR_ORIGINS)) else OLD_ORIGINS
     columns = [as_numbers(table.particles.columns[name]) if name in table.particles else np.zeros(len(table))
                for name in names]
     unit_ang = 1.0
-    if names is in_px and all(name in table.particles for name in in_px):
+    if names is OLD_ORIGINS and all(map(table.has, OLD_ORIGINS)):
         try:
             unit_ang = pixel_size_ang(table, np.arange(len(table)), ())[0]
         except DataError:  # rows that are not used may have another; a particle's own box is good to a few pixels

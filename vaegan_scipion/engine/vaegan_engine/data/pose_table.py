@@ -22,13 +22,11 @@ from ..contract.symmetry import NO_SYMMETRY, group_name
 from .optics import pixel_size_ang
 from .particles import particle_ids
 from .run_images import check_row_ids
-from .star_files import RelionTable, missing_columns, read_star
+from .star_files import OLD_ORIGINS, STAR_ORIGINS, RelionTable, missing_columns, read_star
 
 ANGLE_COLUMNS = ("rot_deg", "tilt_deg", "psi_deg")
 SHIFT_COLUMNS = ("shift_x_ang", "shift_y_ang")
 STAR_ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
-STAR_ORIGINS = ("rlnOriginXAngst", "rlnOriginYAngst")
-OLD_ORIGINS = ("rlnOriginX", "rlnOriginY")  # before RELION 3.1, in pixels
 SYMMETRY = "rlnSymmetryGroup"  # a star column, one group for all particles
 
 

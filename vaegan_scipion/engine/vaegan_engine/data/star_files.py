@@ -19,6 +19,8 @@ from .star_text import StarBlock, decoded, read_blocks
 
 IMAGE_NAME = "rlnImageName"
 OPTICS_GROUP = "rlnOpticsGroup"
+STAR_ORIGINS = ("rlnOriginXAngst", "rlnOriginYAngst")
+OLD_ORIGINS = ("rlnOriginX", "rlnOriginY")  # before RELION 3.1, in pixels
 OPTICS, PARTICLES = "optics", "particles"  # RELION's names of the blocks
 _READ_BYTES = 2 ** 22
 
