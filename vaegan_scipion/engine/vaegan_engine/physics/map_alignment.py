@@ -11,16 +11,18 @@ Equation: ``aligned(r) = moving'(R (r - t))`` with ``r`` in (x, y, z) about voxe
 """
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..contract.symmetry import family_and_fold, is_symmetric
-from .projection import map_to_fourier, sample_half_transform
+from . import slice_kernels
+from .projection import map_to_fourier
 from .rotations import super_fibonacci_rotations
 from .shards import in_parts
+from .slices import as_numpy, floats
 from .symmetry import keeping_axes
 
 SEARCH_SHELLS = 6  # band of the global search: detail of a sixth of the box and coarser
@@ -32,6 +34,7 @@ _START_RATE = 0.05  # rad, and in units of a fiftieth of the box for shifts
 _MIDDLE_SHELLS = 16  # where the best start is brought near; all frequencies of a box have (d / 2 / 16)^3 as many points
 _STEPS, _LAST_STEPS = 25, 6  # of L-BFGS: in the first band of one start, and with all frequencies after another band
 _PAD = 2
+_POINTS_TOGETHER = 2 ** 16  # of one pose, on one thread
 
 
 class AlignedMap(NamedTuple):
@@ -123,26 +126,64 @@ def _half_space(d: int, radius: float) -> tuple[Tensor, Tensor]:
 def _band(target: Tensor, d: int, radius: float) -> _Band:
     k, _ = _half_space(d, radius)
     k = k[k.square().sum(-1) > 0]  # the mean does not count
-    none = torch.zeros(1, dtype=torch.long)
-    reference = sample_half_transform(target, none, _PAD * k[None])[0]
+    reference = _moved(target, k, torch.eye(3)[None], torch.zeros(1, 3))[0]
     return _Band(k, reference, torch.where(k[:, 0] > 0, 2.0, 1.0))
 
 
 def _moved(transform: Tensor, k: Tensor, rotations: Tensor, shifts: Tensor) -> Tensor:
     """``F_moving(R k) exp(-2 pi i k.t / d)`` ``(n, p)`` for ``(n, 3, 3)`` and ``(n, 3)``."""
     d = transform.shape[1] // _PAD
-    none = torch.zeros(len(rotations), dtype=torch.long)
-    samples = sample_half_transform(transform, none, _PAD * torch.einsum("nij,pj->npi", rotations, k))
+    made = torch.empty(len(rotations), len(k), dtype=torch.complex64)
+    slice_kernels.values_at(floats(transform).reshape(-1), len(transform[0]), as_numpy(_PAD * k), as_numpy(rotations),
+                            floats(made))
     angle = (-2 * torch.pi / d) * (shifts @ k.T)
-    return samples * torch.polar(torch.ones_like(angle), angle)
+    return made.mul_(torch.polar(torch.ones_like(angle), angle))
+
+
+class _Correlation(torch.autograd.Function):
+    """Correlation coefficient ``(n,)`` within the band; differentiable in rotations and shifts.
+
+    One point after the other: of all frequencies of a box of 128 px an array of neighbours and weights has 0.2 GB for
+    one pose alone.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rotations: Tensor, shifts: Tensor, transform: Tensor, band: _Band) -> Tensor:
+        size = transform.shape[1]
+        volume, reference = floats(transform).reshape(-1), floats(band.reference).reshape(-1)
+        points, weight, turns = (as_numpy(part) for part in (_PAD * band.k, band.weight,
+                                                             (2 * torch.pi / size) * shifts.detach()))
+        sums = np.zeros((len(rotations), 2, 13))
+        for R, turn, own in zip(as_numpy(rotations.detach()), turns, sums, strict=True):
+
+            def part(first: int, end: int, R: np.ndarray = R, turn: np.ndarray = turn) -> np.ndarray:
+                made = np.zeros((2, 13))
+                slice_kernels.add_overlap(volume, size, points[first:end], reference[2 * first:2 * end],
+                                          weight[first:end], R, turn, made)
+                return made
+
+            for more in in_parts(part, len(points), _POINTS_TOGETHER):
+                own += more
+        cross, power, least = sums[:, 0], sums[:, 1], float(np.finfo(np.float32).tiny)
+        whole = power[:, :1] * float((band.weight * band.reference.abs().square()).sum())
+        scale = np.maximum(whole, least) ** -0.5
+        value = cross[:, :1] * scale
+        of_power = 0.5 * value / np.maximum(power[:, :1], least)
+        slopes = torch.from_numpy(cross[:, 1:] * scale - of_power * power[:, 1:]).to(rotations)
+        ctx.slopes = slopes[:, :9].reshape(-1, 3, 3), (2 * torch.pi / size) * slopes[:, 9:]
+        return torch.from_numpy(value[:, 0]).to(rotations)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        """Gradients of rotations and shifts."""
+        of_rotations, of_shifts = ctx.slopes
+        return gradient[:, None, None] * of_rotations, gradient[:, None] * of_shifts, None, None
 
 
 def _correlation(transform: Tensor, band: _Band, rotations: Tensor, shifts: Tensor) -> Tensor:
     """Correlation coefficient ``(n,)`` within the band."""
-    moved = _moved(transform, band.k, rotations, shifts)
-    cross = (band.weight * (moved * band.reference.conj()).real).sum(-1)
-    power = (band.weight * moved.abs().square()).sum(-1) * (band.weight * band.reference.abs().square()).sum()
-    return cross / power.clamp(min=torch.finfo(power.dtype).tiny).sqrt()
+    value: Tensor = _Correlation.apply(rotations, shifts, transform, band)
+    return value
 
 
 def _search(transform: Tensor, band: _Band, d: int) -> tuple[Tensor, Tensor]:

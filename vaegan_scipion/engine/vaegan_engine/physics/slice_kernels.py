@@ -85,6 +85,46 @@ def slice_values(volume: np.ndarray, size: int, points: np.ndarray, A: np.ndarra
 
 
 @compiled
+def values_at(volume: np.ndarray, size: int, points: np.ndarray, R: np.ndarray, out: np.ndarray) -> None:
+    """Values at points ``R q`` of the padded grid, ``points`` (p, 3) and ``R`` (n, 3, 3), into ``out`` (n, 2 p)."""
+    for i in range(len(R)):
+        for k in range(len(points)):
+            x, y, z = points[k, 0], points[k, 1], points[k, 2]
+            out[i, 2 * k], out[i, 2 * k + 1] = trilinear(
+                volume, size, R[i, 0, 0] * x + R[i, 0, 1] * y + R[i, 0, 2] * z,
+                R[i, 1, 0] * x + R[i, 1, 1] * y + R[i, 1, 2] * z, R[i, 2, 0] * x + R[i, 2, 1] * y + R[i, 2, 2] * z)
+
+
+@compiled
+def add_overlap(volume: np.ndarray, size: int, points: np.ndarray, reference: np.ndarray, weight: np.ndarray,
+                R: np.ndarray, turn: np.ndarray, sums: np.ndarray) -> None:
+    """Adds what the overlap of two maps and its slopes are made of to ``sums`` (2, 13), one point after the other.
+
+    With ``S`` the value at ``R q``, q a row of ``points`` (p, 3), ``m = S exp(-i q.turn)`` and w ``weight`` (p,):
+    ``sum w Re(m ref*)`` and ``sum w |m|^2``, then of both the slopes along R (9, row by row) and along ``turn`` (3).
+    """
+    for k in range(len(points)):
+        x, y, z = points[k, 0], points[k, 1], points[k, 2]
+        s_r, s_i, x_r, x_i, y_r, y_i, z_r, z_i = trilinear_slopes(
+            volume, size, R[0, 0] * x + R[0, 1] * y + R[0, 2] * z, R[1, 0] * x + R[1, 1] * y + R[1, 2] * z,
+            R[2, 0] * x + R[2, 1] * y + R[2, 2] * z)
+        angle = x * turn[0] + y * turn[1] + z * turn[2]
+        c, s, w = math.cos(angle), -math.sin(angle), weight[k]
+        ref_r, ref_i = reference[2 * k], reference[2 * k + 1]
+        g_r, g_i = w * (c * ref_r + s * ref_i), w * (s * ref_r - c * ref_i)  # w exp(-i q.turn) ref*
+        sums[0, 0] += s_r * g_r - s_i * g_i
+        sums[1, 0] += w * (s_r * s_r + s_i * s_i)
+        across = s_r * g_i + s_i * g_r
+        for row, (d_r, d_i) in enumerate(((x_r, x_i), (y_r, y_i), (z_r, z_i))):
+            first, second = d_r * g_r - d_i * g_i, 2 * w * (s_r * d_r + s_i * d_i)
+            for column, q in enumerate((x, y, z)):
+                sums[0, 1 + 3 * row + column] += first * q
+                sums[1, 1 + 3 * row + column] += second * q
+        for column, q in enumerate((x, y, z)):
+            sums[0, 10 + column] += across * q
+
+
+@compiled
 def add_at_points(values: np.ndarray, size: int, points: np.ndarray, A: np.ndarray, volume: np.ndarray) -> None:
     """Adjoint of ``slice_values``: adds ``values`` (n, 2 p) to the half transform that they were read from, flat."""
     one = np.float32(1.0)
