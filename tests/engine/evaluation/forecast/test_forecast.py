@@ -70,7 +70,7 @@ def costs(each):
 
 def test_states_are_counted_by_their_images():
     run = StatesRun(n_maps=3, n_starts=4, start_steps=100, search_steps=50, batch_size=100)
-    few, small, large = (states.counted(run, costs(1e-3), n) for n in (5_000, 20_000, 40_000))
+    few, small, large = (states.counted(run, costs(1e-3), n) for n in (1_500, 6_000, 12_000))
     assert small["starts"] == large["starts"]
     assert small["starts"].usual < small["starts"].long
     for name in ("pose searches", "states and landscapes", "detail of halves", "variation"):

@@ -21,6 +21,7 @@ from .map_mixture import MapMixture
 from .pose_search import PoseGrid, Search, search_all, shift_grid_of, shift_step_px
 
 MAX_OUTSIDE = 0.01  # of the sample, that may have gone further than the others are tried
+WORTH_TWO_PASSES = 0.8  # of the poses of one pass: maps one by one cost a fifth more per pose than all together
 _SAMPLE = 200  # images
 
 
@@ -44,18 +45,31 @@ def search_near(data: Images, model: MapMixture, placed: Placed, grid: PoseGrid,
     others = np.setdiff1d(every, some)
     if not len(others):
         return sample
-    n_steps = steps_to_try(sample, placed.shifts_px[torch.from_numpy(some)],
-                           shift_step_px(data.box_px, grid.radius) / grid.finer_shifts)
-    n_shifts = len(shift_grid_of(data, grid.radius, grid.largest_shift_px, grid.finer_shifts))
-    if (2 * n_steps + 1) ** 2 >= n_shifts:
+    n_steps = steps_to_try(sample, placed.shifts_px[torch.from_numpy(some)], _step_px(data, grid))
+    if _n_near(n_steps) >= len(shift_grid_of(data, grid.radius, grid.largest_shift_px, grid.finer_shifts)):
         rest = search_all(data, model, placed.rows[others], grid, progress)
     else:
         rest = _search_maps(data, model, Placed(placed.rows[others], placed.shifts_px[torch.from_numpy(others)]),
                             replace(grid, n_steps=n_steps), progress)
-    order = np.argsort(np.concatenate((some, others)))
-    at = torch.from_numpy(order).to(sample.rotations.device)
-    return Search(np.concatenate((sample.log_evidence, rest.log_evidence))[order],
-                  torch.cat((sample.rotations, rest.rotations))[at], torch.cat((sample.shifts_px, rest.shifts_px))[at])
+    return _in_order((sample, some), (rest, others))
+
+
+def _step_px(data: Images, grid: PoseGrid) -> float:
+    return shift_step_px(data.box_px, grid.radius) / grid.finer_shifts
+
+
+def _n_near(n_steps: int) -> int:
+    """Shifts within so many steps of the grid."""
+    return (2 * n_steps + 1) ** 2
+
+
+def _in_order(*parts: tuple[Search, np.ndarray]) -> Search:
+    """Searches of some images each, and their places, as one of all."""
+    order = np.argsort(np.concatenate([places for _, places in parts]))
+    found = [search for search, _ in parts]
+    at = torch.from_numpy(order).to(found[0].rotations.device)
+    return Search(np.concatenate([one.log_evidence for one in found])[order],
+                  torch.cat([one.rotations for one in found])[at], torch.cat([one.shifts_px for one in found])[at])
 
 
 def steps_to_try(sample: Search, known_px: Tensor, step_px: float) -> int:
@@ -68,7 +82,7 @@ def steps_to_try(sample: Search, known_px: Tensor, step_px: float) -> int:
 
 
 def passes_in_one_frame(model: MapMixture) -> int:
-    """How often ``search_in_one_frame`` goes through the images: of several maps the first is searched before all."""
+    """How often ``search_in_one_frame`` tells of each image: of several maps the first may be searched before all."""
     return 1 if model.n_maps == 1 else 2
 
 
@@ -76,12 +90,28 @@ def search_in_one_frame(data: Images, model: MapMixture, rows: np.ndarray, grid:
                         progress: Callable[[int], None] | None = None) -> Search:
     """``search_all`` in maps of one frame: at all shifts in the first of them, then near what is found there.
 
-    ``progress`` is told of every image ``passes_in_one_frame`` times.
+    A sample in all maps at all shifts tells how near, and whether that is less work than all shifts in all maps; else
+    these are searched. ``progress`` is told of every image ``passes_in_one_frame`` times.
     """
-    if passes_in_one_frame(model) == 1:
+    if model.n_maps == 1:
         return search_all(data, model, rows, grid, progress)
-    first = search_all(data, _one_map(model, 0), rows, grid, progress)
-    return search_near(data, model, Placed(rows, first.shifts_px.expand(-1, model.n_maps, 2)), grid, progress)
+
+    def in_all_maps(n: int) -> None:
+        if progress:
+            progress(2 * n)
+
+    some = spread_rows(len(rows), _SAMPLE)
+    sample, others = search_all(data, model, rows[some], grid, in_all_maps), np.setdiff1d(np.arange(len(rows)), some)
+    if not len(others):
+        return sample
+    n_steps = steps_to_try(sample, sample.shifts_px[:, :1].expand(-1, model.n_maps, 2), _step_px(data, grid))
+    n_shifts = len(shift_grid_of(data, grid.radius, grid.largest_shift_px, grid.finer_shifts))
+    if n_shifts + model.n_maps * _n_near(n_steps) >= WORTH_TWO_PASSES * model.n_maps * n_shifts:
+        return _in_order((sample, some), (search_all(data, model, rows[others], grid, in_all_maps), others))
+    first = search_all(data, _one_map(model, 0), rows[others], grid, progress)
+    rest = _search_maps(data, model, Placed(rows[others], first.shifts_px.expand(-1, model.n_maps, 2)),
+                        replace(grid, n_steps=n_steps), progress)
+    return _in_order((sample, some), (rest, others))
 
 
 def _search_maps(data: Images, model: MapMixture, placed: Placed, grid: PoseGrid,

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..physics.fourier_band import Band
 from ..physics.rotations import product_rotations
-from ..physics.shards import shared_parts
+from ..physics.shards import in_parts, shared_parts
 from ..physics.slices import take_slices, transforms_of
 from .map_mixture import MapMixture, Posterior, Shifted, joined, posterior_compiled
 from .polar_basis import Basis, Lost, fitted_basis, power_harmonics, ring_harmonics, ring_sums, rings_of
@@ -34,19 +34,16 @@ _SEARCH_FLOATS = 2 ** 20  # log likelihoods held at a time
 PART_IMAGES = 64  # that one thread searches with the same arrays
 
 
-class Block(NamedTuple):
-    """Functions of one phase class, and what their products with images are summed with."""
-
-    columns: slice  # of the functions: real parts, then imaginary parts
-    sums: Tensor  # (1 or 2, 2 k, n) to the real part, and to the imaginary part where an angle uses it
-
-
 class Functions(NamedTuple):
-    """Functions of even or of odd angular frequency, and n templates, or their squares, as sums of them."""
+    """Functions of even or of odd angular frequency, and n templates, or their squares, as sums of them.
 
-    values: Tensor  # (p, 2 b) on the band's points
-    blocks: tuple[Block, ...]
-    angles: Tensor  # (n_psi / 2, n_psi / 2) from the parts of the phase classes to half a turn of in-plane angles
+    Every phase class has as many columns as the largest one, 2 k; those that it does not need are 0.
+    """
+
+    values: Tensor  # (p, a 2 k) on the band's points: of each of a phase classes real parts, then imaginary parts
+    part_of: Tensor  # (n_psi / 2,) int64 class of every part that angles are summed from
+    sums: Tensor  # (n_psi / 2, 2 k, n) products with the class's functions to the part
+    angles: Tensor  # (n_psi / 2, n_psi / 2) from the parts to half a turn of in-plane angles
 
 
 class PolarTemplates(NamedTuple):
@@ -86,10 +83,17 @@ def polar_templates(model: MapMixture, band: Band, n_rotations: int, turn: Tenso
     rings, weight, maps_ft = rings_of(band), model.precision(band) * ctf_power, transforms_of(model.maps, band)
     harmonics = torch.cat([ring_harmonics(map_ft, band, rings, rotations[0]) for map_ft in maps_ft])
     m, lost = torch.arange(harmonics.shape[-1], device=weight.device), Lost(_LOST, _LOST_FRAC)
-    slices = fitted_basis(harmonics, m, ring_sums(weight, rings), rings, lost)
-    squares = fitted_basis(power_harmonics(harmonics), 2 * m, ring_sums(weight.square(), rings), rings, lost)
-    even, odd = (_functions(slices, n_psi, parity) for parity in (0, 1))
-    return PolarTemplates(rotations.flatten(0, 1), maps_ft, band, even, odd, _functions(squares, n_psi, 0))
+
+    def fitted(number: int, _: int) -> tuple[Functions, ...]:
+        """Those of the slices, or of their squares: as much work each."""
+        if number:
+            squares = fitted_basis(power_harmonics(harmonics), 2 * m, ring_sums(weight.square(), rings), rings, lost)
+            return (_functions(squares, n_psi, 0),)
+        slices = fitted_basis(harmonics, m, ring_sums(weight, rings), rings, lost)
+        return _functions(slices, n_psi, 0), _functions(slices, n_psi, 1)
+
+    (even, odd), (squares,) = in_parts(fitted, 2, 1)
+    return PolarTemplates(rotations.flatten(0, 1), maps_ft, band, even, odd, squares)
 
 
 def _functions(basis: Basis, n_psi: int, parity: int) -> Functions:
@@ -103,18 +107,26 @@ def _functions(basis: Basis, n_psi: int, parity: int) -> Functions:
     values = torch.where(turned, basis.values.conj(), basis.values)
     of_parity = torch.where(turned[:, None], basis.coefficients.conj(), basis.coefficients)
     psi = (2 * math.pi / n_psi) * torch.arange(n_psi // 2, device=folded.device)
-    columns, blocks, angles, at = [values.real[:, :0]], [], [psi[:, None][:, :0]], 0
-    for number in range(parity, n_psi // 2 + 1, 2):
+    numbers = range(parity, n_psi // 2 + 1, 2)
+    size = max(1, int(torch.bincount(phase_class, minlength=n_psi)[list(numbers)].max()))
+    columns, part_of, sums, angles = [], list[int](), [], []
+    for row, number in enumerate(numbers):
         own = phase_class == number
-        real, imag = of_parity.real[own], of_parity.imag[own]
-        sums, turns = [torch.cat((real, -imag)), torch.cat((imag, real))], [(number * psi).cos(), -(number * psi).sin()]
-        if number in (0, n_psi // 2):  # their sines are 0
-            del sums[1], turns[1]
-        columns += [values.real[:, own], values.imag[:, own]]
-        blocks.append(Block(slice(at, at + len(sums[0])), torch.stack(sums)))
-        angles.append(torch.stack(turns, 1))
-        at += len(sums[0])
-    return Functions(torch.cat(columns, 1).contiguous(), tuple(blocks), torch.cat(angles, 1))
+        real, imag = (_padded(part[own], size) for part in (of_parity.real, of_parity.imag))
+        columns += [_padded(part[:, own].T, size) for part in (values.real, values.imag)]
+        parts = [torch.cat((real, -imag)), torch.cat((imag, real))]
+        turns = [(number * psi).cos(), -(number * psi).sin()]
+        n_parts = 1 if number in (0, n_psi // 2) else 2  # their sines are 0
+        part_of += [row] * n_parts
+        sums += parts[:n_parts]
+        angles += turns[:n_parts]
+    return Functions(torch.cat(columns).T.contiguous(), torch.tensor(part_of, device=psi.device), torch.stack(sums),
+                     torch.stack(angles, 1))
+
+
+def _padded(rows: Tensor, size: int) -> Tensor:
+    """``rows`` (m, n) and as many of zeros as make them ``size``."""
+    return torch.nn.functional.pad(rows, (0, 0, 0, size - len(rows)))
 
 
 def _at_half_turn(values: Tensor, functions: Functions, made: Tensor, out: Tensor) -> Tensor:
@@ -123,14 +135,12 @@ def _at_half_turn(values: Tensor, functions: Functions, made: Tensor, out: Tenso
     At ``psi + pi`` those of even functions are the same, those of odd ones have the other sign. There are as many parts
     of phase classes; ``made`` and ``out``, flat, have room for them and for the result.
     """
-    products, half, line = values @ functions.values, len(functions.angles), 0
-    size = half * len(values) * functions.blocks[0].sums.shape[-1]
-    made, out = made[:size].view(half, len(values), -1), out[:size].view(half, -1)
-    for block in functions.blocks:
-        for right in block.sums:
-            torch.mm(products[:, block.columns], right, out=made[line])
-            line += 1
-    return torch.mm(functions.angles, made.flatten(1), out=out).view(half, len(values), -1)
+    half, two_k, n = functions.sums.shape
+    products = (values @ functions.values).view(len(values), -1, two_k).transpose(0, 1)[functions.part_of]
+    size = half * len(values) * n
+    made, out = made[:size].view(half, len(values), n), out[:size].view(half, -1)
+    torch.bmm(products, functions.sums, out=made)
+    return torch.mm(functions.angles, made.flatten(1), out=out).view(half, len(values), n)
 
 
 def search_polar(images: Shifted, model: MapMixture, templates: PolarTemplates, entries: bool = True,
