@@ -11,6 +11,7 @@ from vaegan_engine.physics.fourier_band import make_band
 from vaegan_engine.physics.map_constraint import within
 from vaegan_engine.physics.projection import extract_slices, map_to_fourier
 from vaegan_engine.physics.rotations import random_rotations
+from vaegan_engine.physics.slices import transforms_of
 from vaegan_engine.reconstruction.images import spread_rows
 from vaegan_engine.reconstruction.least_squares import weighted_map
 from vaegan_engine.reconstruction.posed_images import posed
@@ -146,3 +147,15 @@ def test_weights_and_quantiles():
     assert (weights > 1e-6).sum(1).max() <= 2
     torch.testing.assert_close(weights[0, 0], torch.tensor(1.0))
     assert motion.quantiles(torch.tensor([3.0, -1.0, 10.0])).tolist() == pytest.approx([0.5, 0.0, 1.0])
+
+
+def test_compiled_sums_between_maps_are_those_of_the_slices():
+    data, rotations, shifts = images_of(torch.stack((lobe(0.0), lobe(1.0))), torch.arange(60) % 2, 1.0)
+    band = make_band(BOX_PX, 7.0)
+    images = posed(*data.coefficients(np.arange(60), band), rotations, shifts, band)
+    transforms = transforms_of(torch.stack([lobe(angle) for angle in (0.0, 0.5, 1.0)]), band)
+    precision = torch.rand(len(band.index), generator=torch.Generator().manual_seed(1))
+    found, expected = (function(images, transforms, precision)
+                       for function in (motion.segment_sums, motion.segment_sums_together))
+    assert found.shape == (3, 2, 60)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * float(expected[0].max()))

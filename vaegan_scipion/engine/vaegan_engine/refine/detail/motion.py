@@ -25,7 +25,8 @@ from torch import Tensor
 
 from ...physics.fourier_band import Band, make_band
 from ...physics.shards import shared_parts
-from ...physics.slices import take_slices, transform_of, transforms_of
+from ...physics.slices import as_numpy, floats, grid_points, take_slices, transform_of, transforms_of
+from ...reconstruction import line_kernels
 from ...reconstruction.images import spread_rows
 from ...reconstruction.least_squares import project, residual_noise, weighted_map
 from ...reconstruction.pose_refinement import AtPoses, refine_poses
@@ -113,15 +114,33 @@ def log_likelihoods(images: InChunks, maps: Tensor, model: MapModel) -> Tensor:
     transforms = transforms_of(maps, images.band)
 
     def part(rows: slice) -> Tensor:
-        own = images.rows(rows)
-        made = own.ctf * torch.stack([take_slices(map_ft, own.band, own.rotations) for map_ft in transforms])
-        residual, step = own.moved - made[:-1], made[1:] - made[:-1]  # (n_nodes - 1, m, p)
-        power, square = ((precision * x.abs().square()).sum(2) for x in (residual, step))
-        cross = (precision * (residual.conj() * step).real).sum(2)
+        power, cross, square = segment_sums(images.rows(rows), transforms, precision)
         misfit = power[segment] - 2 * f[:, None] * cross[segment] + f[:, None].square() * square[segment]
         return -0.5 * misfit.T
 
     return torch.cat(in_chunks(part, len(images.rotations)))
+
+
+def segment_sums(images: Posed, transforms: Tensor, precision: Tensor) -> Tensor:
+    """``|r|^2``, ``<r, D>`` and ``|D|^2`` of images from each of m maps to the next ``(3, m - 1, n)``.
+
+    ``transforms`` (m, s, s, s//2 + 1) of the maps, ``precision`` (p,). On a CPU in compiled loops (``line_kernels``).
+    """
+    if images.rotations.device.type == "cpu":
+        sums = torch.empty(3, len(images.rotations), len(transforms) - 1)
+        line_kernels.segment_sums(
+            floats(transforms).reshape(len(transforms), -1), transforms.shape[1], grid_points(images.band),
+            as_numpy(images.rotations), floats(images.moved), as_numpy(images.ctf), as_numpy(precision), sums.numpy())
+        return sums.transpose(1, 2)
+    return segment_sums_together(images, transforms, precision)
+
+
+def segment_sums_together(images: Posed, transforms: Tensor, precision: Tensor) -> Tensor:
+    """``segment_sums`` on any device."""
+    made = images.ctf * torch.stack([take_slices(map_ft, images.band, images.rotations) for map_ft in transforms])
+    residual, step = images.moved - made[:-1], made[1:] - made[:-1]  # (m - 1, n, p)
+    each = residual.abs().square(), (residual.conj() * step).real, step.abs().square()
+    return torch.stack([(precision * values).sum(2) for values in each])
 
 
 def starting_orders(images: Posed, model: MapModel, rng: torch.Generator) -> list[Tensor]:
