@@ -19,7 +19,7 @@ from . import slice_kernels
 from .fourier_band import Band
 from .map_resize import MAP_MARGIN_SHELLS, resized_maps, working_box_px
 from .projection import gridding_correction, map_to_fourier
-from .shards import in_parts, n_processes, shared_parts
+from .shards import in_parts, n_processes, shared_parts, shared_parts_in_turn
 
 PAD = 2
 CHUNK_IMAGES = 512  # at a time; more no longer fit the cache
@@ -192,9 +192,10 @@ def add_slices(part: Callable[[slice], tuple[Tensor, Tensor]], band: Band, A: Te
 
     n_voxels = (2 * reach + 1) ** 2 * (reach + 1)
     n_sums, filling = max(1, min(_SUMS, _MOST_SUMMED // (3 * n_voxels))), n_voxels // (len(points) * len(copies))
-    cubes = shared_parts(work, len(A), max(_LEAST_ADDED, filling, math.ceil(len(A) / n_sums)))
-    while cubes:  # each is let go at once: of a large box it is as large as the sums
-        slice_kernels.add_cube(cubes.pop(0), size, torch.view_as_real(sums).numpy(), powers.numpy())
+    parts = max(_LEAST_ADDED, filling, math.ceil(len(A) / n_sums))
+    for cube in shared_parts_in_turn(work, len(A), parts):  # of a large box each is as large as the sums
+        slice_kernels.add_cube(cube, size, torch.view_as_real(sums).numpy(), powers.numpy())
+        del cube
     return add_turned(sums, on_grid, reach), add_turned(powers, on_grid, reach)
 
 

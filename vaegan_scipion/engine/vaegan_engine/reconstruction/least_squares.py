@@ -202,7 +202,7 @@ def _grid_shells(box_px: int, device: torch.device, slab: slice) -> tuple[Tensor
     return _shells_of(half_radius_of_planes(PAD * box_px, slab, device) / PAD, box_px)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=2)
 def _whole_edge(box_px: int, radius: float) -> Tensor:
     """The soft edge of a band of ``radius`` shells at every voxel of a padded half transform, flat, on a CPU."""
     k = _whole_shells(box_px, torch.device("cpu"))[2]
