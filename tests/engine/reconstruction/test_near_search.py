@@ -8,6 +8,7 @@ import pytest
 import torch
 from refine_particles import blobs, mask_of, simulated
 from vaegan_engine.physics.map_constraint import within
+from vaegan_engine.reconstruction import near_search
 from vaegan_engine.reconstruction.images import image_power
 from vaegan_engine.reconstruction.map_mixture import MapMixture
 from vaegan_engine.reconstruction.near_search import Placed, passes_in_one_frame, search_in_one_frame, search_near
@@ -82,6 +83,20 @@ def test_maps_of_one_frame_are_searched_near_the_first_ones_shifts(problem):
     one = MapMixture(model.maps[:1], model.noise, model.constraint)
     alone = search_in_one_frame(data, one, np.arange(N), GRID)
     np.testing.assert_array_equal(alone.log_evidence, search_all(data, one, np.arange(N), GRID).log_evidence)
+
+
+@pytest.mark.parametrize(("n_steps", "saves"), [(1, True), (2, False)])
+def test_the_first_map_is_searched_alone_only_where_that_saves_poses(problem, monkeypatch, n_steps, saves):
+    """Of 49 shifts 9 or 25 lie near: 49 + 2 x 9 are fewer than 0.8 x 2 x 49, 49 + 2 x 25 are more."""
+    data, model, _, whole, n_whole = problem
+    monkeypatch.setattr(near_search, "_SAMPLE", 40)
+    monkeypatch.setattr(near_search, "steps_to_try", lambda *_: n_steps)
+    before, told = counted_poses(), []
+    found = search_in_one_frame(data, model, np.arange(N), GRID, told.append)
+    assert sum(told) == 2 * N
+    searched = counted_poses() - before
+    assert searched < 0.8 * n_whole if saves else searched == n_whole
+    assert same_poses(whole, found) > (0.9 if saves else 0.99)
 
 
 def test_few_images_are_searched_at_all_shifts(problem):

@@ -6,6 +6,8 @@ import tracemalloc
 import numpy as np
 import pytest
 from uncertain_points import points_of
+from vaegan_engine.physics import shards
+from vaegan_engine.stats import group_evidence
 from vaegan_engine.stats.group_evidence import (
     LEAST_VALLEY,
     free_weights,
@@ -127,3 +129,13 @@ def test_depth_of_two_normal_groups():
     near = Groups(np.full(2, 0.5), np.array([[0.0, 0.0], [1.5, 0.0]]), np.stack([np.eye(2)] * 2))
     assert mixture_depth(apart) == pytest.approx(2 * np.exp(-4.5), rel=0.02)
     assert mixture_depth(near) == pytest.approx(1.0)
+
+
+def test_one_peak_is_the_same_on_any_number_of_threads(rng):
+    likelihood, weight = np.exp(-(rng.random((500, 1)) * 10 - np.arange(9)) ** 2) + 1e-9, rng.random(500)
+    found = []
+    for n in (1, 2):
+        shards.use_threads(n)
+        found.append(group_evidence.one_peak(likelihood, weight))
+    shards.use_threads(1)
+    assert found[0] == found[1]
