@@ -94,9 +94,11 @@ def test_a_hollow_shell_gets_shells_where_it_has_an_orientation():
     assert 6 <= last <= 9
     run = resolutions.with_shells(StatesRun(), data)
     assert run.start_shells == pytest.approx(1.75 * last)
-    assert run.state_shells == pytest.approx(1.2 * run.start_shells)
-    assert resolutions.with_grids(TUNING, run, data).start.n_rotations == pytest.approx(
-        2304 * (run.start_shells / 10) ** 3, rel=1e-3)
+    assert run.search_shells == run.state_shells == pytest.approx(2.25 * last)
+    tuning = resolutions.with_grids(TUNING, run, data)
+    assert tuning.start.n_rotations == pytest.approx(2304 * (run.start_shells / 10) ** 3, rel=1e-3)
+    assert tuning.start.search_n_rotations == pytest.approx(2304 * (run.search_shells / 10) ** 3, rel=1e-3)
+    assert tuning.search.finer_shifts == 2
     share = resolutions.ball_share(data)
     assert share[4] > 0.9 and share[12] < 0.01 and np.isnan(share[28])
 
@@ -110,6 +112,9 @@ def test_a_ball_without_detail_keeps_its_shells(box_px):
 def test_a_solid_particle_keeps_its_shells():
     data, *_ = simulated([blobs(5, 32)], 300, 0.3)
     assert 1.75 * resolutions.ball_shells(data) < 10
+    run = resolutions.with_shells(StatesRun(), data)
+    assert run.search_shells == run.start_shells
+    assert resolutions.with_grids(TUNING, run, data).search.finer_shifts == 1
 
 
 @pytest.mark.parametrize(("given", "start", "search"), [

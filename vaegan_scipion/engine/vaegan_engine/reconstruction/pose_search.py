@@ -48,11 +48,12 @@ class Stage:
     steps: int
     batch: int
     largest_shift_px: float
+    finer_shifts: float = 1.0  # times finer than the band needs
 
     @property
     def grid(self) -> PoseGrid:
         """The poses that a step tries."""
-        return PoseGrid(self.radius, self.n_rotations, self.largest_shift_px)
+        return PoseGrid(self.radius, self.n_rotations, self.largest_shift_px, self.finer_shifts)
 
 
 class Batches:
@@ -104,7 +105,7 @@ def run_stage(data: Images, model: MapMixture, stage: Stage, course: Course,
     """EM steps of one stage, from where ``course`` is; changes ``model`` in place."""
     band = make_band(data.box_px, stage.radius, data.device)
     model.fit_box(stage.radius)
-    phases = shift_phases(band, shift_grid_of(data, stage.radius, stage.largest_shift_px))
+    phases = shift_phases(band, shift_grid_of(data, stage.radius, stage.largest_shift_px, stage.finer_shifts))
     for step in range(course.done, stage.steps):
         rows = course.batches.take(stage.batch)
         images = Shifted(*data.coefficients(rows, band), band, phases)

@@ -99,7 +99,8 @@ class Problem:
 
     def pose_grid(self, radius: float) -> PoseGrid:
         """The poses that a search within ``radius`` shells tries."""
-        return PoseGrid(radius, self.tuning.search.n_rotations, self.max_shift_px)
+        search = self.tuning.search
+        return PoseGrid(radius, search.n_rotations, self.max_shift_px, search.finer_shifts)
 
     def max_shell(self, round_number: int) -> float:
         """Band in which states are told apart in a round: finer from the second on, at most Nyquist."""

@@ -30,6 +30,8 @@ class ShellTuning:
     min_signal: float = 0.05  # of the noise: below it a shell has too little to ask; wide
     noise_frac: float = 0.75  # of Nyquist: the shells beyond it are noise
     times_ball: float = 1.75  # the last such shell, for the start: real apoferritin 14; wide for solid particles
+    times_ball_search: float = 2.25  # the same for the pose search: on apoferritin 14 shells do not tell wrong poses
+    ball_finer_shifts: float = 2.0  # times finer shifts there; apoferritin: with 1 wrong poses explain more
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class StartTuning:
     """Ab initio maps (``ab_initio``, ``starting_maps``)."""
 
     n_rotations: int = 2304  # of the grid, about 18 degrees apart; 4608 are no better
+    search_n_rotations: int = 2304  # the same of what goes on
     least_batch: int = 48  # images per step where there are few; phantom of 400: as good as 128
     max_batch_frac: float = 0.25  # of all images, per step; wide
     n_looks: int = 3  # parts of the steps, after which unseen images are looked at; wide
@@ -71,6 +74,7 @@ class SearchTuning:
     """Pose searches (all modules) and the second, finer one (``second_search``)."""
 
     n_rotations: int = 4608  # of the grid, about 14 degrees apart
+    finer_shifts: float = 1.0  # times finer than the band needs, in searches and starts (``with_grids``)
     second_n_rotations: int = 9216  # of the second search; wrong poses of a dirty set: 10 %, then 5.2, 4.5 with 18432
     second_sample: int = 500  # images that are searched first; single: blind to small states
     max_changed_frac: float = 0.01  # of the sample: where more has changed, all images are searched again; single

@@ -38,10 +38,11 @@ def search_at_nodes(problem: Problem, assignment: Assignment, state: int, maps: 
     """
     images, rows, search_shells = problem.images, assignment.members(state), problem.settings.search_shells
     rotations, shifts_px = assignment.poses(rows)
+    grid = problem.pose_grid(search_shells)
     band = make_band(problem.box_px, max_shell, problem.device)
     precision = band.weight / assignment.noise[band.shell]
     tried = search_all(images, MapMixture(low_passed(maps, search_shells), assignment.noise, problem.constraint), rows,
-                       replace(problem.pose_grid(search_shells), finer_shifts=problem.tuning.motion.finer_shifts))
+                       replace(grid, finer_shifts=max(grid.finer_shifts, problem.tuning.motion.finer_shifts)))
     nearest = torch.from_numpy(tried.log_evidence.argmax(1)).to(rotations.device)
     as_they_are = PosedImages(Coefficients(images, rows, band), rotations, shifts_px)
     before = torch.stack([misfits(as_they_are, map_, precision) for map_ in maps]).amin(0)

@@ -9,6 +9,7 @@ At high SNR hardly any image changes, and a search of all costs minutes. So a sa
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -19,7 +20,6 @@ from ...reconstruction.images import low_passed, spread_rows
 from ...reconstruction.least_squares import better_poses
 from ...reconstruction.map_mixture import MapMixture
 from ...reconstruction.near_search import Placed, search_near
-from ...reconstruction.pose_search import PoseGrid
 from ...reconstruction.posed_images import Coefficients, PosedImages
 from ..assignment import cost_of, state_log_posterior
 from ..problem import Problem
@@ -36,7 +36,7 @@ def search_again(problem: Problem, assignment: Assignment, rows: np.ndarray, ban
     model = MapMixture(low_passed(assignment.maps, band.radius), assignment.noise, problem.constraint)
     at = torch.from_numpy(rows).to(assignment.rotations.device)
     tried = search_near(problem.images, model, Placed(rows, assignment.shifts_px[at], tuning.second_sample),
-                        PoseGrid(band.radius, tuning.second_n_rotations, problem.max_shift_px), progress)
+                        replace(problem.pose_grid(band.radius), n_rotations=tuning.second_n_rotations), progress)
     source, precision = Coefficients(problem.images, rows, band), band.weight / assignment.noise[band.shell]
     rotations, shifts_px, costs = assignment.rotations[at], assignment.shifts_px[at], []
     for state, map_ in enumerate(assignment.maps):

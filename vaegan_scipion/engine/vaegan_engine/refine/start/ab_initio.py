@@ -120,9 +120,10 @@ class Trial:
         """Steps of every start at its resolution, and of what goes on at that of the pose search."""
         run, tuning = self.problem.settings, self.problem.tuning.start
         batch = min(run.batch_size, max(tuning.least_batch, int(tuning.max_batch_frac * len(self.problem))))
-        most_px = self.problem.max_shift_px
-        return (Stage(run.start_shells, tuning.n_rotations, run.start_steps, batch, most_px),
-                Stage(run.search_shells, tuning.n_rotations, run.search_steps, tuning.larger_batches * batch, most_px))
+        most_px, finer_shifts = self.problem.max_shift_px, self.problem.tuning.search.finer_shifts
+        return (Stage(run.start_shells, tuning.n_rotations, run.start_steps, batch, most_px, finer_shifts),
+                Stage(run.search_shells, tuning.search_n_rotations, run.search_steps, tuning.larger_batches * batch,
+                      most_px, finer_shifts))
 
     def batches(self, seed: int) -> Batches:
         """Of the images that take part."""

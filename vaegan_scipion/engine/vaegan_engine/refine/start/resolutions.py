@@ -69,17 +69,25 @@ def ball_shells(data: Images, tuning: ShellTuning = TUNING.shells) -> int:
     return last if np.isfinite(share[last:reach + 1]).all() else 0
 
 
+def hollow_shells(data: Images, tuning: ShellTuning = TUNING.shells) -> int:
+    """``ball_shells`` where a ball explains the images so far up that the usual shells do not do, else 0."""
+    last = ball_shells(data, tuning)
+    return last if tuning.times_ball * last > finer_by_size(data, tuning) * tuning.start else 0
+
+
 def with_shells(run: StatesRun, data: Images, tuning: ShellTuning = TUNING.shells) -> StatesRun:
     """The settings with every resolution that was left to the particle, rising about those that are given.
 
-    What fits its size; finer, where a ball explains much of the shells that this reaches (``ball_shells``): a hollow
+    What fits its size; finer, where a ball explains much of the shells that this reaches (``hollow_shells``): a hollow
     shell has no orientation there. Raises ConfigError where the given ones do not rise.
     """
-    finer, highest = finer_by_size(data, tuning), data.box_px / 2
-    finer = max(finer, min(tuning.times_ball * ball_shells(data, tuning) / tuning.start, tuning.max_finer))
+    by_size, highest, hollow = finer_by_size(data, tuning), data.box_px / 2, hollow_shells(data, tuning)
+    finer = max(by_size, min(tuning.times_ball * hollow / tuning.start, tuning.max_finer))
+    finer_search = max(by_size, min(tuning.times_ball_search * hollow / tuning.search, tuning.max_finer))
 
-    state = run.state_shells or max(min(finer * tuning.states, highest), run.search_shells, run.start_shells)
-    search = run.search_shells or max(min(finer * tuning.search, state), run.start_shells)
+    state = run.state_shells or max(min(max(finer * tuning.states, finer_search * tuning.search), highest),
+                                    run.search_shells, run.start_shells)
+    search = run.search_shells or max(min(finer_search * tuning.search, state), run.start_shells)
     start = run.start_shells or min(finer * tuning.start, search)
     run = replace(run, start_shells=start, search_shells=search, state_shells=state)
     if not run.start_shells <= run.search_shells <= run.state_shells:
@@ -98,6 +106,8 @@ def with_grids(tuning: RefineTuning, run: StatesRun, data: Images) -> RefineTuni
     """The grids of rotations made finer where shells are finer than the particle's size gives.
 
     A step in angle and a shell go together: r times the shells take r^3 times the rotations, at most MOST_ROTATIONS.
+    Of a hollow shell (``hollow_shells``) the shifts are finer too: its middle is found to a part of a step, and on
+    coarse shifts a map that stands off centre, which has finer ones by its rotations, explains more than a right one.
     """
     by_size, highest = finer_by_size(data, tuning.shells), data.box_px / 2
     usual_start = min(by_size * tuning.shells.start, highest)
@@ -107,9 +117,13 @@ def with_grids(tuning: RefineTuning, run: StatesRun, data: Images) -> RefineTuni
         return max(n_rotations, min(MOST_ROTATIONS, round(n_rotations * (shells / usual_shells) ** 3)))
 
     start, search, second = tuning.start.n_rotations, tuning.search.n_rotations, tuning.search.second_n_rotations
-    return replace(tuning, start=replace(tuning.start, n_rotations=finer(start, run.start_shells, usual_start)),
+    goes_on = tuning.start.search_n_rotations
+    finer_shifts = tuning.shells.ball_finer_shifts if hollow_shells(data, tuning.shells) else tuning.search.finer_shifts
+    return replace(tuning, start=replace(tuning.start, n_rotations=finer(start, run.start_shells, usual_start),
+                                         search_n_rotations=finer(goes_on, run.search_shells, usual_search)),
                    search=replace(tuning.search, n_rotations=finer(search, run.search_shells, usual_search),
-                                  second_n_rotations=finer(second, run.search_shells, usual_search)))
+                                  second_n_rotations=finer(second, run.search_shells, usual_search),
+                                  finer_shifts=finer_shifts))
 
 
 def shells_text(run: StatesRun, data: Images) -> str:
