@@ -250,7 +250,7 @@ class Evaluation:
 class StartRow:
     """Where the starts of one kind ended: mean log likelihood of unseen images against an empty map."""
 
-    kind: str  # alone, grown, beside, clusters or given
+    kind: str  # alone, cubic, grown, beside, clusters or given
     coarse_log_evidence: List[float]  # of every start
     log_evidence: float  # of the best, finer
     kept: bool

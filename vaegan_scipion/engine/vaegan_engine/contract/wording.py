@@ -64,8 +64,8 @@ def start_text(row: StartRow) -> str:
     if row.kind == "given":
         return (f"the poses that were given: {row.log_evidence:.1f} per image; their angles dealt out at random: "
                 f"{tried}")
-    kind = {"alone": "one random map", "grown": "copies of it", "beside": "random maps beside it",
-            "clusters": "the clusters' maps"}[row.kind]
+    kind = {"alone": "one random map", "cubic": "one of cubic symmetry, then of none", "grown": "copies of it",
+            "beside": "random maps beside it", "clusters": "the clusters' maps"}[row.kind]
     return (f"{kind}: {row.log_evidence:.1f} per image" + (f" (the best of {tried})" if tried else "")
             + (", kept" if row.kept else ""))
 

@@ -46,6 +46,7 @@ class StartTuning:
     min_part_gain: float = 0.01  # of unseen log likelihood, by a part of the steps, for another part; wide
     agree_deg: float = 25.0  # of the poses of unseen images in two starts, in one frame
     min_agree: float = 0.6  # of these images: the starts have found the same; ribo3 0.94, wrong starts 0.03 to 0.18
+    tries_cubic: bool = False  # starts of cubic symmetry too, which is then given up: hollow shells (``with_grids``)
     times_symmetric: int = 2  # more starts of a symmetric map; on real apoferritin 3 of 5 went to the model; single
     min_displaced_frac: float = 0.02  # of the box: a map that stands so far off its images' centre is moved; wide
     min_displaced_errors: float = 4.0  # standard errors of that distance; wide

@@ -22,7 +22,8 @@ from ...reconstruction.map_mixture import MapMixture
 from ...reconstruction.pose_search import search_all
 from ..assignment import misfit_and_gain, state_map
 from ..problem import Problem, Recorder
-from ..start.ab_initio import best_alone, is_plainly_better, trial_of
+from ..start.ab_initio import best_alone, trial_of
+from ..start.going_on import is_plainly_better
 from ..states import Assignment
 from .junk import middle_and_width
 

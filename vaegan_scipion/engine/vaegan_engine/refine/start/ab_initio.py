@@ -11,6 +11,9 @@ A start in wrong poses stays there, and what it splits or joins later means noth
   which wrong starts did not do, they have found the same: no other start is made, and what follows takes that part of
   its steps too.
 
+A hollow shell has little that tells views apart, and is of a cubic point group most often: starts held to the smallest
+of them are tried as well, their best map goes on without symmetry, and is kept where unseen images say so (``CUBIC``).
+
 The best map goes on as several copies, each with noise of its own, that become different in its frame (``GROWN``): junk
 and what varies most leave the others, and poses get better by it. States are not told apart here: all images are one
 state in that frame, whose landscape is read next (``landscape``). What one frame cannot hold, unrelated molecules, is
@@ -30,6 +33,7 @@ import torch
 from torch import Tensor
 
 from ...contract.records import StartRow
+from ...physics.fourier_band import make_band
 from ...physics.map_constraint import symmetrised_maps
 from ...physics.map_resize import resized_maps
 from ...physics.pose_agreement import share_in_one_frame
@@ -41,10 +45,11 @@ from ...runtime.step_store import stored
 from ..problem import Problem, Recorder
 from ..tuning import TUNING, StartTuning
 from .centring import MOST_AT_LIMIT, displacement_px, move_back, share_at_limit
+from .going_on import GoingOn, is_plainly_better, split_steps
 from .starting_maps import starting_mixture
 
 UNDER_WAY, TRIED, PARTS = "ab_initio_under_way", "ab_initio_tried", "ab_initio_parts"  # checkpoints inside the step
-ALONE, GROWN, BESIDE, CLUSTERS = "alone", "grown", "beside", "clusters"
+ALONE, CUBIC, GROWN, BESIDE, CLUSTERS = "alone", "cubic", "grown", "beside", "clusters"
 _SEED_STEP, _KIND_STEP = 1000, 500  # between the seeds of two starts, of two kinds
 
 
@@ -160,11 +165,19 @@ class Trial:
     def look(self, model: MapMixture, stage: Stage) -> tuple[Tensor, Tensor, Tensor]:
         """The images that took no part, searched in all maps: ``unseen_log_evidence``, poses in the first map."""
         best = search_all(self.problem.images, model, self.held, stage.grid)
-        return (torch.from_numpy(best.log_evidence).logsumexp(1) - np.log(model.n_maps), best.rotations[:, 0].cpu(),
-                best.shifts_px[:, 0].cpu())
+        ratio = torch.from_numpy(best.log_evidence).logsumexp(1) - np.log(model.n_maps)
+        band = make_band(self.problem.box_px, stage.radius, self.problem.device)
+        transforms, _ = self.problem.images.coefficients(self.held, band)
+        empty = MapMixture(model.maps[:0], model.noise, model.constraint)
+        empty.add_noise(transforms.abs().square().sum(0), len(transforms), band)
+        above = model.empty_log_likelihood(transforms, band) - empty.empty_log_likelihood(transforms, band)
+        return ratio + above.cpu(), best.rotations[:, 0].cpu(), best.shifts_px[:, 0].cpu()
 
     def unseen_log_evidence(self, model: MapMixture, stage: Stage) -> Tensor:
-        """Log likelihood ratio of the images that took no part, the maps against an empty one."""
+        """Log likelihood ratio of the images that took no part, the maps against an empty one, each with its noise.
+
+        That of the empty map fits these images best.
+        """
         return self.look(model, stage)[0]
 
     def recentre(self, start: Start) -> float:
@@ -208,7 +221,12 @@ def ab_initio(problem: Problem, maps: Tensor | None, recorder: Recorder) -> Coar
     """Coarse maps that the states begin with; ``maps`` (c, d, d, d) of the clusters, where they are given."""
     run, trial = problem.settings, trial_of(problem)
     recorder.stage("ab initio", f"{n_starts_of(problem)} starts of one map")
-    alone = recorder.step("ab_initio_alone", partial(best_alone, trial, recorder))
+    singles = [recorder.step("ab_initio_alone", partial(best_alone, trial, recorder))]
+    if problem.tuning.start.tries_cubic and len(problem.constraint.group) == 1:
+        recorder.stage("ab initio", "a hollow shell: starts of cubic symmetry, which is then given up")
+        held_to_it = recorder.step("ab_initio_symmetric", partial(best_alone, cubic(trial), recorder))
+        singles.append(recorder.step("ab_initio_cubic", partial(without_symmetry, trial, held_to_it, recorder)))
+    alone = max(singles, key=lambda end: end.unseen)
     kept, several = alone, list[BestStart]()
     if run.n_maps > 1 or maps is not None:
         kinds = [GROWN, *([BESIDE] if run.n_maps > 1 else []), *([CLUSTERS] if maps is not None else [])]
@@ -221,19 +239,13 @@ def ab_initio(problem: Problem, maps: Tensor | None, recorder: Recorder) -> Coar
         copies, best = several[0], max(several[1:], key=lambda end: end.unseen)
         kept = best if is_plainly_better(best.each, copies.each, problem.tuning.start) else copies
     print(f"unseen images: log likelihood against an empty map {kept.unseen:.1f} per image ({len(trial.held)} images)")
-    starts = [StartRow(end.kind, end.coarse, end.unseen, end is kept) for end in (alone, *several)]
-    return CoarseMaps(kept.maps, kept.noise, kept.unseen, starts, kept.kind in (ALONE, GROWN))
+    starts = [StartRow(end.kind, end.coarse, end.unseen, end is kept) for end in (*singles, *several)]
+    return CoarseMaps(kept.maps, kept.noise, kept.unseen, starts, kept.kind in (ALONE, CUBIC, GROWN))
 
 
 def held_out(n: int, tuning: StartTuning = TUNING.start) -> np.ndarray:
     """Rows of n images that take no part in a start."""
     return spread_rows(n, min(tuning.max_held_out, int(tuning.held_out_frac * n)))
-
-
-def is_plainly_better(first: Tensor, second: Tensor, tuning: StartTuning = TUNING.start) -> bool:
-    """Whether log likelihoods (n,) of the same unseen images are better, by ``plain_errors`` errors of their mean."""
-    gain = first - second
-    return float(gain.mean()) > tuning.plain_errors * float(gain.std()) / len(gain) ** 0.5
 
 
 def n_starts_of(problem: Problem) -> int:
@@ -276,35 +288,25 @@ def best_alone(trial: Trial, recorder: Recorder) -> BestStart:
     return BestStart(ALONE, end.model.maps, end.model.noise, end.each, tried, effort, each)
 
 
-def split_steps(n: int, n_parts: int) -> list[int]:
-    """``n`` steps in at most so many parts, none of them empty."""
-    edges = np.linspace(0, n, min(n_parts, n) + 1).round().astype(int)
-    return [int(n_steps) for n_steps in np.diff(edges)]
+def cubic(trial: Trial) -> Trial:
+    """The same trial held to the tetrahedral group, which is part of the octahedral and the icosahedral one."""
+    problem = trial.problem
+    return replace(trial, problem=replace(problem, settings=replace(problem.settings, symmetry="T")))
+
+
+def without_symmetry(trial: Trial, held_to_it: BestStart, recorder: Recorder) -> BestStart:
+    """More steps of a symmetric start, in which its map is free."""
+    seed = trial.problem.seed + _SEED_STEP * (n_starts_of(trial.problem) + 1)
+    model = MapMixture(held_to_it.maps, held_to_it.noise, trial.problem.constraint)
+    start = Start(model, trial.batches(seed), torch.Generator().manual_seed(seed))
+    stage = part_of(trial.stages()[1], held_to_it.effort)
+    end, each = advance_in_parts(trial, start, stage, GoingOn("without symmetry"), recorder)
+    return BestStart(CUBIC, end.model.maps, end.model.noise, end.each, held_to_it.coarse, held_to_it.effort, each)
 
 
 def part_of(stage: Stage, effort: float) -> Stage:
     """A part of a stage's steps."""
     return replace(stage, steps=max(1, round(effort * stage.steps)))
-
-
-@dataclass(frozen=True)
-class GoingOn:
-    """What goes on: its name, the part of the steps that was enough for one map, and what it must not be far behind."""
-
-    name: str
-    effort: float = 1.0
-    rival: list[Tensor] = field(default_factory=list)  # (n,) of every unseen image after the same parts
-
-    def is_enough(self, each: list[Tensor], tuning: StartTuning) -> bool:
-        """Whether unseen images, after some parts, say that another one is not worth its time."""
-        part = len(each) - 1
-        if part < len(self.rival) and is_plainly_better(self.rival[part], each[part], tuning):
-            return True
-        if part == 0:
-            return False
-        gain = float((each[part] - each[part - 1]).mean())
-        return (gain < tuning.min_part_gain * float(each[part].mean())
-                or not is_plainly_better(each[part], each[part - 1], tuning))
 
 
 def go_on(trial: Trial, start: Start, going: GoingOn, recorder: Recorder) -> BestStart:

@@ -118,8 +118,10 @@ def with_grids(tuning: RefineTuning, run: StatesRun, data: Images) -> RefineTuni
 
     start, search, second = tuning.start.n_rotations, tuning.search.n_rotations, tuning.search.second_n_rotations
     goes_on = tuning.start.search_n_rotations
-    finer_shifts = tuning.shells.ball_finer_shifts if hollow_shells(data, tuning.shells) else tuning.search.finer_shifts
-    return replace(tuning, start=replace(tuning.start, n_rotations=finer(start, run.start_shells, usual_start),
+    is_hollow = hollow_shells(data, tuning.shells) > 0
+    finer_shifts = tuning.shells.ball_finer_shifts if is_hollow else tuning.search.finer_shifts
+    return replace(tuning, start=replace(tuning.start, tries_cubic=is_hollow,
+                                         n_rotations=finer(start, run.start_shells, usual_start),
                                          search_n_rotations=finer(goes_on, run.search_shells, usual_search)),
                    search=replace(tuning.search, n_rotations=finer(search, run.search_shells, usual_search),
                                   second_n_rotations=finer(second, run.search_shells, usual_search),
