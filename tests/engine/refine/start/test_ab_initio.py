@@ -99,6 +99,7 @@ def test_a_hollow_shell_gets_shells_where_it_has_an_orientation():
     assert tuning.start.n_rotations == pytest.approx(2304 * (run.start_shells / 10) ** 3, rel=1e-3)
     assert tuning.start.search_n_rotations == pytest.approx(2304 * (run.search_shells / 10) ** 3, rel=1e-3)
     assert tuning.search.finer_shifts == 2
+    assert f"{64 * PIXEL_SIZE_ANG / last:.0f} A" in resolutions.hollow_text(data)
     share = resolutions.ball_share(data)
     assert share[4] > 0.9 and share[12] < 0.01 and np.isnan(share[28])
 

@@ -125,15 +125,6 @@ class MapMixture:
         """Weight of each coefficient in the log likelihood ``(p,)``: degrees of freedom / (variance)."""
         return band.weight / self.noise[band.shell]
 
-    def empty_log_likelihood(self, transforms: Tensor, band: Band) -> Tensor:
-        """``log p(X | an empty map)`` of images ``(n, p)``, up to a constant of the band: ``(n,)``.
-
-        ``-1/2 sum_k w (|X|^2 / sigma2 + log sigma2)``. Ratios to an empty map can be compared between mixtures of other
-        noise only with it: the lower the noise, the larger the ratio.
-        """
-        log_density = transforms.abs().square() / self.noise[band.shell] + self.noise[band.shell].log()
-        return -0.5 * (log_density * band.weight).sum(1)
-
     def templates(self, band: Band, rotations: Tensor) -> Templates:
         """Slices of all maps along rotations ``(m, 3, 3)``."""
         transforms = transforms_of(self.maps, band)

@@ -58,7 +58,7 @@ from .rounds import mask_choice
 from .rounds.rounds import find_states
 from .start.ab_initio import ab_initio
 from .start.known_poses import given_poses, known_start
-from .start.resolutions import shells_text, with_grids, with_shells
+from .start.resolutions import hollow_text, shells_text, with_grids, with_shells
 from .tuning import TUNING, RefineTuning
 
 
@@ -100,6 +100,8 @@ def run_states(asked: StatesRun, out_dir: Path, resume: bool = False, tuning: Re
         print(f"{len(cache)} particles of {cache.box_px} px, {cache.pixel_size_ang:.3f} A/px, "
               f"on {compute.describe(device)}")
         print(f"resolution: {shells_text(problem.settings, problem.images)}", flush=True)
+        if problem.tuning.start.tries_cubic and problem.poses is None and not is_symmetric(run.symmetry):
+            print(hollow_text(problem.images), flush=True)
         with stoppable(out_dir):
             problem, refined = refine(problem, maps, recorder)
             if is_first():

@@ -33,7 +33,6 @@ import torch
 from torch import Tensor
 
 from ...contract.records import StartRow
-from ...physics.fourier_band import make_band
 from ...physics.map_constraint import symmetrised_maps
 from ...physics.map_resize import resized_maps
 from ...physics.pose_agreement import share_in_one_frame
@@ -165,18 +164,13 @@ class Trial:
     def look(self, model: MapMixture, stage: Stage) -> tuple[Tensor, Tensor, Tensor]:
         """The images that took no part, searched in all maps: ``unseen_log_evidence``, poses in the first map."""
         best = search_all(self.problem.images, model, self.held, stage.grid)
-        ratio = torch.from_numpy(best.log_evidence).logsumexp(1) - np.log(model.n_maps)
-        band = make_band(self.problem.box_px, stage.radius, self.problem.device)
-        transforms, _ = self.problem.images.coefficients(self.held, band)
-        empty = MapMixture(model.maps[:0], model.noise, model.constraint)
-        empty.add_noise(transforms.abs().square().sum(0), len(transforms), band)
-        above = model.empty_log_likelihood(transforms, band) - empty.empty_log_likelihood(transforms, band)
-        return ratio + above.cpu(), best.rotations[:, 0].cpu(), best.shifts_px[:, 0].cpu()
+        return (torch.from_numpy(best.log_evidence).logsumexp(1) - np.log(model.n_maps), best.rotations[:, 0].cpu(),
+                best.shifts_px[:, 0].cpu())
 
     def unseen_log_evidence(self, model: MapMixture, stage: Stage) -> Tensor:
-        """Log likelihood ratio of the images that took no part, the maps against an empty one, each with its noise.
+        """Log likelihood ratio of the images that took no part, the maps against an empty one.
 
-        That of the empty map fits these images best.
+        Of models whose noise is not alike it says little: the lower the noise, the larger the ratio.
         """
         return self.look(model, stage)[0]
 
@@ -225,7 +219,8 @@ def ab_initio(problem: Problem, maps: Tensor | None, recorder: Recorder) -> Coar
     if problem.tuning.start.tries_cubic and len(problem.constraint.group) == 1:
         recorder.stage("ab initio", "a hollow shell: starts of cubic symmetry, which is then given up")
         held_to_it = recorder.step("ab_initio_symmetric", partial(best_alone, cubic(trial), recorder))
-        singles.append(recorder.step("ab_initio_cubic", partial(without_symmetry, trial, held_to_it, recorder)))
+        make_free = partial(without_symmetry, trial, singles[0], held_to_it, recorder)
+        singles.append(recorder.step("ab_initio_cubic", make_free))
     alone = max(singles, key=lambda end: end.unseen)
     kept, several = alone, list[BestStart]()
     if run.n_maps > 1 or maps is not None:
@@ -294,14 +289,21 @@ def cubic(trial: Trial) -> Trial:
     return replace(trial, problem=replace(problem, settings=replace(problem.settings, symmetry="T")))
 
 
-def without_symmetry(trial: Trial, held_to_it: BestStart, recorder: Recorder) -> BestStart:
-    """More steps of a symmetric start, in which its map is free."""
+def without_symmetry(trial: Trial, alone: BestStart, held_to_it: BestStart, recorder: Recorder) -> BestStart:
+    """More steps of a symmetric start, in which its map is free; unseen images are asked with the noise of ``alone``.
+
+    Maps that a symmetry holds leave more to the noise, and that is slow to follow.
+    """
     seed = trial.problem.seed + _SEED_STEP * (n_starts_of(trial.problem) + 1)
     model = MapMixture(held_to_it.maps, held_to_it.noise, trial.problem.constraint)
     start = Start(model, trial.batches(seed), torch.Generator().manual_seed(seed))
     stage = part_of(trial.stages()[1], held_to_it.effort)
-    end, each = advance_in_parts(trial, start, stage, GoingOn("without symmetry"), recorder)
-    return BestStart(CUBIC, end.model.maps, end.model.noise, end.each, held_to_it.coarse, held_to_it.effort, each)
+    end, parts = advance_in_parts(trial, start, stage, GoingOn("without symmetry"), recorder)
+    each = trial.unseen_log_evidence(MapMixture(end.model.maps, alone.noise, trial.problem.constraint),
+                                     trial.stages()[1])
+    print(f"without symmetry: {float(each.mean()):.1f} per unseen image with the noise of the start that had none "
+          f"({alone.unseen:.1f})", flush=True)
+    return BestStart(CUBIC, end.model.maps, end.model.noise, each, held_to_it.coarse, held_to_it.effort, parts)
 
 
 def part_of(stage: Stage, effort: float) -> Stage:

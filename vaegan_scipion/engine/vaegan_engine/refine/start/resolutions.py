@@ -133,3 +133,10 @@ def shells_text(run: StatesRun, data: Images) -> str:
     box_ang = data.box_px * data.pixel_size_ang
     return ", ".join(f"{what} {shells:.3g} shells ({box_ang / shells:.3g} A)" for what, shells in (
         ("start", run.start_shells), ("pose search", run.search_shells), ("states", run.state_shells)))
+
+
+def hollow_text(data: Images) -> str:
+    """What a user should know of images that show a hollow shell."""
+    to_ang = data.box_px * data.pixel_size_ang / hollow_shells(data)
+    return (f"a hollow shell: a ball explains the images to {to_ang:.0f} A, so little tells its views apart. Such "
+            "particles mostly have a symmetry: if yours does, give it (symmetry O for ferritin, I for most viruses)")
