@@ -20,7 +20,8 @@ from vaegan_engine.runtime.step_store import Checkpoints
 PIXEL_SIZE_ANG = 6.0
 RUN = StatesRun(start_shells=4.0, search_shells=6.0, state_shells=7.0,
                 compute=ComputeConfig(device="cpu", threads=1, seed=0))
-FEW_ROTATIONS = RefineTuning(start=StartTuning(n_rotations=150), search=SearchTuning(n_rotations=300))
+FEW_ROTATIONS = RefineTuning(start=StartTuning(n_rotations=150, search_n_rotations=150),
+                             search=SearchTuning(n_rotations=300))
 
 
 def mask_of(box_px: int) -> torch.Tensor:

@@ -27,7 +27,8 @@ from vaegan_engine.refine.tuning import MotionTuning, RefineTuning, SearchTuning
 pytestmark = pytest.mark.slow
 
 N_EACH, SHELL = 40, 5.0
-FEW = RefineTuning(search=SearchTuning(n_rotations=60), start=StartTuning(n_rotations=60), motion=MotionTuning(
+FEW = RefineTuning(search=SearchTuning(n_rotations=60), start=StartTuning(n_rotations=60, search_n_rotations=60),
+                   motion=MotionTuning(
     min_images=10, max_follow_turns=1, n_nodes=3, pose_turns=1, curve_rounds=1, trial_rounds=1, n_places=11))
 SHORT = replace(RUN, n_starts=2, n_maps=1, start_steps=2, search_steps=2, batch_size=20)
 

@@ -299,7 +299,7 @@ def test_steps_are_split_whole(n, n_parts, parts):
 def test_two_right_starts_agree_and_wrong_ones_do_not(tmp_path):
     """Unseen images at the true poses in two frames and hands agree; at those of blobs after one step they do not."""
     data, *_ = simulated([blobs(3)], 300, noise=0.3)
-    tuning = replace(FEW_ROTATIONS, start=replace(FEW_ROTATIONS.start, n_rotations=1152))
+    tuning = replace(FEW_ROTATIONS, start=replace(FEW_ROTATIONS.start, n_rotations=1152, search_n_rotations=1152))
     trial = ab_initio.trial_of(problem_of(data, run=replace(RUN, start_shells=6.0), tuning=tuning))
     stage = replace(trial.stages()[0], steps=1)
     blind = [ab_initio.advance(trial, trial.begin(k), stage, str(k), recorder_of(tmp_path / str(k))) for k in (0, 1)]

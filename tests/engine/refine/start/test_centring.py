@@ -64,7 +64,7 @@ def test_the_box_of_the_maps_may_be_smaller():
 def test_a_start_that_has_drifted_comes_back(tmp_path):
     """The true map 1.5 px off: after a step its images' shifts say so, and it stands near the middle again."""
     data, *_ = simulated([blobs(3)], 200, noise=0.3)
-    tuning = replace(FEW_ROTATIONS, start=replace(FEW_ROTATIONS.start, n_rotations=1152))
+    tuning = replace(FEW_ROTATIONS, start=replace(FEW_ROTATIONS.start, n_rotations=1152, search_n_rotations=1152))
     trial = ab_initio.trial_of(problem_of(data, run=RUN, tuning=tuning, max_shift_px=3.0))
     start, middle = trial.begin(0), centre_px(blobs(3))
     scale = 1 / simulated([blobs(3)], 200, noise=0.0)[0].images.std()
