@@ -207,3 +207,13 @@ def test_a_machine_without_memory_is_said_in_one_sentence(tmp_path, monkeypatch,
     said = capsys.readouterr().err
     assert "This machine, or the queue, has not enough memory" in said and "allocate 4" in said
     assert read_status(tmp_path).error.code == EXIT_OUT_OF_MEMORY
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["train3d", "--particles", "p.star", "--out", "o", "--total-kimg=5"], "--set training.total_kimg=VALUE"),
+    (["states", "--partikles", "p.star", "--out", "o"], "is --particles meant for --partikles?"),
+    (["states", "--particles", "p.star", "--out", "o", "--xyzzy"], "unrecognized arguments: --xyzzy\n")])
+def test_an_option_that_a_command_does_not_have_is_answered_with_what_was_meant(words, said, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main.main(words)
+    assert ended.value.code == 2 and said in capsys.readouterr().err

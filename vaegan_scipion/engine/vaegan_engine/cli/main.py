@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import difflib
 import io
 import json
 import os
@@ -21,7 +22,7 @@ from ..contract.status import forget_failure, read_status, record_failure
 from ..runtime import launch
 from ..runtime.place import as_first_of, is_first, place
 from .commands import COMMANDS, Command
-from .options import add_settings, given
+from .options import add_settings, given, option_name, options_of, settings_named
 
 _WHAT = "States, poses and maps of uncurated cryo-EM particles, and the landscape between them by a VAE-GAN."
 _RESUME_HELP = "Continue from the newest checkpoint"
@@ -140,7 +141,11 @@ def run_file(args: argparse.Namespace) -> None:
 def main(argv: Sequence[str]) -> int:
     """Run a command line, its words without the program's name; returns the exit code (see ``errors``)."""
     print_every_name()
-    args = build_parser(next((word for word in argv if not word.startswith("-")), "")).parse_args(argv)
+    asked = next((word for word in argv if not word.startswith("-")), "")
+    parser = build_parser(asked)
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{hints(asked, unknown)}")
     try:
         if starts_others(args):
             return launch.run_processes([sys.executable, "-m", __package__.partition(".")[0], *argv], args.processes)
@@ -165,6 +170,24 @@ def main(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return EXIT_SIGINT
     return EXIT_DONE
+
+
+def hints(command: str, unknown: Sequence[str]) -> str:
+    """What may have been meant by options that a command does not have: a setting of a training, a name like it."""
+    known, texts = COMMANDS.get(command), []
+    if known is None or not known.settings:
+        return ""
+    cls = known.load("settings")
+    names = [option_name(item) for _, item in options_of(cls)]
+    for word in unknown:
+        name = word.partition("=")[0]
+        if not name.startswith("--"):
+            continue
+        settings = settings_named(cls, name[2:].replace("-", "_")) if known.presets else []
+        alike = difflib.get_close_matches(name, names, 1)
+        texts += [f"{name} is a setting: --set {place}=VALUE" for place in settings]
+        texts += [f"is {other} meant for {name}?" for other in alike if not settings]
+    return "".join(f"; {text}" for text in texts)
 
 
 def print_every_name() -> None:

@@ -27,6 +27,17 @@ def options_of(cls: type[Any], where: str = "") -> Iterator[tuple[str, Described
             yield where + item.name, item
 
 
+def settings_named(cls: type[Any], name: str, where: str = "") -> list[str]:
+    """Places of all settings of a name, options or not: "training.total_kimg" of total_kimg."""
+    places = []
+    for item in described(cls):
+        if dataclasses.is_dataclass(item.kind):
+            places += settings_named(typing.cast(Any, item.kind), name, f"{where}{item.name}.")
+        elif item.name == name and where:
+            places.append(where + name)
+    return places
+
+
 def add_settings(parser: argparse.ArgumentParser, cls: type[Any], by_preset: tuple[str, ...] = ()) -> None:
     """One option per setting of ``cls``; of the sections ``by_preset`` the default is called the preset's.
 
