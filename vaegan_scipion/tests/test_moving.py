@@ -28,6 +28,13 @@ def new_figure(width_in=10, height_in=7):
     return figure
 
 
+def new_film(frames, pixel_size_ang):
+    """The figure of a film of maps with a pixel size."""
+    figure = new_figure()
+    figure.content = Movie(figure, frames, pixel_size_ang)
+    return figure
+
+
 class TestExplorer(TestCase):
     """Mouse events as the window sends them."""
 
@@ -161,6 +168,8 @@ class TestMoving(TestCase):
         self.assertEqual(float(movie.pictures[2].get_array()[0, 0]), 2)
         self.assertEqual(movie.title.get_text(), "state 2, t = 2 (point 3 of 3)")
         self.assertEqual(movie.title.get_color(), "#882255")
+        self.assertEqual([text.get_text() for axes in figure.axes[:3] for text in axes.texts], [])
+        self.assertEqual([text.get_text() for axes in new_film(frames, 5.0).axes[:3] for text in axes.texts], ["5 Å"])
         with tempfile.TemporaryDirectory() as folder:
             with Image.open(movie.save_gif(os.path.join(folder, "a", "movie.gif"))) as gif:
                 self.assertEqual(gif.n_frames, 4)  # forth and back

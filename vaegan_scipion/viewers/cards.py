@@ -10,6 +10,7 @@ from . import plots
 
 CARD_HEIGHT_IN = 1.75
 CARD_WIDTH_IN = 13.0
+LOW_CARD_IN = 1.1
 STRIP_POINTS = 5  # of a longer traversal: evenly chosen ones
 
 
@@ -73,8 +74,9 @@ def draw_card(figure: Figure, card: Card, place: Tuple[float, float], naming: Na
         for threshold in drawings.FSC_THRESHOLDS:
             axes.axhline(threshold, color="black", lw=0.6, ls="--")
         axes.set(ylim=(-0.1, 1.05), xlim=(0, None))
-        axes.set_xlabel("1/Å", fontsize=7, labelpad=1)
-        axes.set_title("FSC of halves", fontsize=8, pad=2)
+        low = height * figure.get_size_inches()[1] < LOW_CARD_IN  # no room below for the name of the axis
+        axes.set_xlabel("" if low else "1/Å", fontsize=7, labelpad=1)
+        axes.set_title("FSC of halves, 1/Å" if low else "FSC of halves", fontsize=8, pad=2)
         axes.tick_params(labelsize=6)
 
 

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from ..engine.vaegan_engine.contract import drawings
 from ..engine.vaegan_engine.contract.surface_picture import coloured, finer, surface_level, surface_picture
 from ..engine.vaegan_engine.contract.wording import JUNK_REASONS
+from .panel_rows import PanelRows
 
 LINE_CHARS_PER_IN = 9.8  # of the bold face at 11 points
 SENTENCE_LINE_IN = 0.21
@@ -29,16 +30,17 @@ class Examples(NamedTuple):
 # ------------------------------- surfaces -------------------------------
 def surfaces_size_in(n_maps: int) -> Tuple[float, float]:
     """Width and height of `draw_surfaces` for so many maps."""
-    return 7.2, 2.4 * max(n_maps, 1) + 0.4
+    return PanelRows(n_maps, len(drawings.PLANES)).size_in(7.2, 2.4, 0.4)
 
 
 def draw_surfaces(figure: Figure, maps: Sequence[np.ndarray], titles: Sequence[str], colours: Sequence[str],
                   pixel_size_ang: float = 0.0) -> Figure:
     """The surface of each map (d, d, d) seen along z, y and x, one row per map, each at a level of its own."""
+    rows = PanelRows(len(maps), len(drawings.PLANES))
     for row, (array, title, colour) in enumerate(zip(maps, titles, colours)):
         level, fine = surface_level(array), finer(array)
         for column, (name, axis) in enumerate(drawings.PLANES):
-            axes = figure.add_subplot(len(maps), len(drawings.PLANES), row * len(drawings.PLANES) + column + 1)
+            axes = figure.add_subplot(*rows.subplot(row, column))
             picture = coloured(surface_picture(fine, axis, level), to_rgb(colour))
             axes.imshow(picture, origin="lower")
             if column == 0:
@@ -46,7 +48,7 @@ def draw_surfaces(figure: Figure, maps: Sequence[np.ndarray], titles: Sequence[s
                 drawings.draw_scale_bar(axes, picture.shape[1], fine_size_ang, "black")
             axes.set(xticks=[], yticks=[])
             axes.set_frame_on(False)
-            axes.set_title(f"along {name}" if row == 0 else "", fontsize=8)
+            axes.set_title(f"along {name}" if rows.is_first(row) else "", fontsize=8)
             axes.set_ylabel(title if column == 0 else "", fontsize=8, color=colour)
     figure.tight_layout()
     return figure
@@ -58,8 +60,8 @@ def junk_size_in(groups: Sequence[Examples]) -> Tuple[float, float]:
     return 10.0, 1.5 * max(len(groups), 1) + 0.3
 
 
-def draw_junk(figure: Figure, groups: Sequence[Examples]) -> Figure:
-    """A row of examples for each reason, with the particles' ids; each image with its own contrast."""
+def draw_junk(figure: Figure, groups: Sequence[Examples], pixel_size_ang: float = 0.0) -> Figure:
+    """A row of examples for each reason, with the particles' ids; each image with its own contrast, one scale bar."""
     height_in = figure.get_size_inches()[1]
     for row, group in enumerate(groups):
         top = 1 - (0.25 + 1.5 * row) / height_in
@@ -71,6 +73,8 @@ def draw_junk(figure: Figure, groups: Sequence[Examples]) -> Figure:
             low, high = np.percentile(image, (1, 99.8))
             axes.imshow(image, cmap="gray", origin="lower", vmin=low, vmax=max(high, low + 1e-12),
                         interpolation="bicubic")
+            if row == column == 0:
+                drawings.draw_scale_bar(axes, image.shape[1], pixel_size_ang)
             axes.set(xticks=[], yticks=[])
             axes.set_xlabel(str(particle_id), fontsize=7, labelpad=1)
     return figure

@@ -71,10 +71,11 @@ class Frame(NamedTuple):
 class Movie:
     """Central sections of the maps along a traversal or a motion, one point after the other.
 
-    Grey levels are the same in all frames. The slider stops the movie, Play starts it again.
+    Grey levels are the same in all frames; a scale bar where the pixel size is known. The slider stops the movie, Play
+    starts it again.
     """
 
-    def __init__(self, figure: Figure, frames: Sequence[Frame]) -> None:
+    def __init__(self, figure: Figure, frames: Sequence[Frame], pixel_size_ang: float = 0.0) -> None:
         self.figure = figure
         self.frames = sorted(frames, key=lambda frame: frame.position)
         self.index = 0
@@ -89,6 +90,8 @@ class Movie:
             name = f"section across {drawings.PLANES[number][0]}" if n_views > 1 else ""
             axes.set(xticks=[], yticks=[])
             axes.set_xlabel(name, fontsize=8)
+            if number == 0:
+                drawings.draw_scale_bar(axes, sections[0][0].shape[1], pixel_size_ang)
         self.title = figure.text(0.5, 0.93, "", ha="center", fontsize=10)
         self.slider = Slider(figure.add_axes((0.14, 0.06, 0.60, 0.04)), "point", 1, max(2, len(self.frames)),
                              valinit=1, valstep=1)

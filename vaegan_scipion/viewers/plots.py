@@ -15,6 +15,7 @@ from ..engine.vaegan_engine.contract.answer import Crossing
 from ..engine.vaegan_engine.contract.drawings import PLANES, Curve
 from ..engine.vaegan_engine.contract.labels import CLASSES, CLUSTERS, Naming, cluster_colour, cluster_name, state_name
 from ..engine.vaegan_engine.contract.training_curves import curve_names, draw_training_curves
+from .panel_rows import PanelRows
 
 BESIDE_LEGEND = (0.09, 0.10, 0.66, 0.82)  # axes that leave room for a legend
 MOST_CURVES = 12  # of one drawing
@@ -63,21 +64,22 @@ def draw_fsc(figure: Figure, curves: Sequence[Curve], naming: Naming = CLUSTERS,
 
 def slices_size_in(n_maps: int) -> Tuple[float, float]:
     """Width and height of `draw_slices` for so many maps."""
-    return 6.6, 2.0 * max(n_maps, 1) + 0.5
+    return PanelRows(n_maps, len(PLANES)).size_in(6.6, 2.0, 0.5)
 
 
 def draw_slices(figure: Figure, maps: Sequence[np.ndarray], titles: Sequence[str],
                 colours: Sequence[str] = (), pixel_size_ang: float = 0.0) -> Figure:
     """Central sections of each map (d, d, d), one row per map: across z, y and x; a scale bar in the first."""
+    rows = PanelRows(len(maps), len(PLANES))
     for row, (array, title) in enumerate(zip(maps, titles)):
         low, high = np.percentile(array, (1, 99.8))
         for column, (name, axis) in enumerate(PLANES):
-            axes = figure.add_subplot(len(maps), len(PLANES), row * len(PLANES) + column + 1)
+            axes = figure.add_subplot(*rows.subplot(row, column))
             section = drawings.section_across(array, axis)
             axes.imshow(section, cmap="gray", vmin=low, vmax=max(high, low + 1e-12), origin="lower")
             if column == 0:
                 drawings.draw_scale_bar(axes, section.shape[1], pixel_size_ang)
-            _bare(axes, f"section across {name}" if row == 0 else "", title if column == 0 else "",
+            _bare(axes, f"section across {name}" if rows.is_first(row) else "", title if column == 0 else "",
                   colours[row] if colours else "black")
     figure.tight_layout()
     return figure

@@ -12,10 +12,13 @@ from ..engine.vaegan_engine.contract import wording
 from ..engine.vaegan_engine.contract.labels import state_colour, state_name
 from ..engine.vaegan_engine.contract.records import ClusterRow, StatesSummary
 from ..engine.vaegan_engine.contract.view_counts import draw_view_counts, view_counts
+from .panel_rows import PanelRows
 
 MOST_ROWS = 30  # of evidence that are written out
 LINE_CHARS = 115
 LINE_IN = 0.22
+VIEWS_WIDTH_IN = 7.0
+TITLE_CHARS_PER_IN = 11  # at 9 points
 
 
 class Views(NamedTuple):
@@ -29,18 +32,21 @@ class Views(NamedTuple):
 
 def views_size_in(n_states: int) -> Tuple[float, float]:
     """Width and height of `draw_views` for so many states."""
-    return 7.0, 3.4 * max(n_states, 1) + 0.3
+    return PanelRows(n_states, 1).size_in(VIEWS_WIDTH_IN, 3.4, 0.3)
 
 
 def draw_views(figure: Figure, shown: Sequence[Views]) -> Figure:
     """Particles per viewing direction on an equal-area map of the sphere (Mollweide), a panel per state."""
+    rows = PanelRows(len(shown), 1)
+    width_in = figure.get_size_inches()[0] / rows.n_blocks
     for row, views in enumerate(shown):
-        axes = figure.add_subplot(max(len(shown), 1), 1, row + 1, projection="mollweide")
+        axes = figure.add_subplot(*rows.subplot(row, 0), projection="mollweide")
         counts = view_counts(views.rot_deg, views.tilt_deg)
         image = draw_view_counts(axes, counts)
         note = f"; {views.note}" if views.note else ""
-        axes.set_title(f"{state_name(views.label)}: {len(views.rot_deg)} particles{note}",
-                       color=state_colour(views.label), fontsize=9)
+        title = f"{state_name(views.label)}: {len(views.rot_deg)} particles{note}"
+        axes.set_title(textwrap.fill(title, int(TITLE_CHARS_PER_IN * width_in)), color=state_colour(views.label),
+                       fontsize=9)
         figure.colorbar(image, ax=axes, shrink=0.8, label=f"particles; even: {counts.mean():.1f}")
     figure.subplots_adjust(left=0.10, right=0.96, bottom=0.04, top=0.94, hspace=0.25)
     return figure

@@ -109,10 +109,10 @@ class VaeganViewer(VaeganNamed, ProtocolViewer):
             return [self.infoMessage("No image was set aside (or this run is older than its gallery).", "No junk")]
         with mrcfile.mmap(os.path.join(folder, result_files.MAPS, result_files.JUNK_EXAMPLES_MRCS), mode="r",
                           permissive=True) as mrc:
-            images = np.array(mrc.data, np.float32)
+            images, pixel_size_ang = np.array(mrc.data, np.float32), float(mrc.voxel_size.x)
         images = images.reshape(-1, *images.shape[-2:])  # a stack of one is read as an image
         groups = map_drawings.read_examples(read_records(JunkGroup, path, "states or classes2d"), images)
-        return self.figure_view(map_drawings.draw_junk, groups, title="Set aside",
+        return self.figure_view(map_drawings.draw_junk, groups, pixel_size_ang, title="Set aside",
                                 size_in=map_drawings.junk_size_in(groups))
 
     def chimera_view(self, name: str, commands: str) -> List[Any]:

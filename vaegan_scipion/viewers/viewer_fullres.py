@@ -32,7 +32,7 @@ class VaeganFullresViewer(VaeganStatesViewer):
         form.addParam("showChimera", params.LabelParam, label="Maps in ChimeraX",
                       help="All states beside each other. Needs ChimeraX (CHIMERA_HOME in scipion.conf).")
         form.addParam("showLocal", params.LabelParam, label="Local resolution",
-                      help="In A, in sections: where the FSC inside a small ball falls below 0.5.")
+                      help="In Å, in sections: where the FSC inside a small ball falls below 0.5.")
         form.addParam("showFsc", params.LabelParam, label="FSC between half maps",
                       help="Two halves of each state's particles, refined apart; masked, and corrected for the mask.")
         form.addParam("showRounds", params.LabelParam, label="Resolution by round",

@@ -154,14 +154,16 @@ class VaeganStatesViewer(VaeganViewer):
 
     def _film(self, _name: Any = None) -> List[Any]:
         frames = [frame for row in self._moving_rows() for frame in self.frames_of(row)]
-        return self.figure_view(Movie, frames, title="Motions", size_in=FILM_SIZE_IN) if frames else self._no_motion()
+        if not frames:
+            return self._no_motion()
+        return self.figure_view(Movie, frames, self.protocol.getMapPixelSize(), title="Motions", size_in=FILM_SIZE_IN)
 
     def _save_film(self, _name: Any = None) -> List[Any]:
         paths = []
         for row in self._moving_rows():
             figure = Figure(figsize=FILM_SIZE_IN)
             FigureCanvasAgg(figure)
-            paths.append(Movie(figure, self.frames_of(row)).save_gif(
+            paths.append(Movie(figure, self.frames_of(row), self.protocol.getMapPixelSize()).save_gif(
                 self.protocol._getExtraPath(MOVIES_DIR, f"state_{row.label + 1:02d}.gif")))
         if not paths:
             return self._no_motion()

@@ -74,7 +74,8 @@ class VaeganTraverseViewer(VaeganViewer):
         if not rows:
             return self._nothing()
         size_in = (9, 4.2) if self.isVolumetric() else (5, 5.4)
-        return self.figure_view(Movie, self._frames(rows), title="Traversal movie", size_in=size_in)
+        rate = self.protocol.inputClusters.get().getMapPixelSize()
+        return self.figure_view(Movie, self._frames(rows), rate, title="Traversal movie", size_in=size_in)
 
     def _frames(self, rows: Sequence[TraversalPoint]) -> List[Frame]:
         """Points with their maps or images read."""

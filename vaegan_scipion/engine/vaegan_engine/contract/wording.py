@@ -9,7 +9,7 @@ from .map_records import HalvesProof, MapComparison
 from .records import Forecast, LandscapeNumbers, MaskRow, RestartRow, Separation, StartRow
 from .status import StageCost
 
-_ANGSTROM = re.compile(r"(?:(?<=\d )|(?<=\bin )|(?<=\bper )|(?<=[\d/])|(?<=\()(?=A(?:\^2)?[);,/]))A(\^2)?"
+_ANGSTROM = re.compile(r"(?:(?<=\d )|(?<=\b[Ii]n )|(?<=\bper )|(?<=[\d/])|(?<=\()(?=A(?:\^2)?[);,/]))A(\^2)?"
                        r"(?=$|[\s).,;:/\]])")
 
 
