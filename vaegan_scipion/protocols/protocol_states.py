@@ -15,7 +15,7 @@ from ..convert.from_engine import Picture, fresh_items, new_picture_item, set_lo
 from ..convert.motions import fill_motion
 from ..convert.poses import Placing, Pose, pose_matrices, read_poses
 from ..engine.vaegan_engine.contract import errors, result_files, run_json
-from ..engine.vaegan_engine.contract.answer import states_answer
+from ..engine.vaegan_engine.contract.answer import StatesSearch, states_answer, states_methods, versions_text
 from ..engine.vaegan_engine.contract.labels import UNASSIGNED
 from ..engine.vaegan_engine.contract.record import read_record, read_records
 from ..engine.vaegan_engine.contract.records import ClusterRow, StatesSummary
@@ -301,11 +301,10 @@ class VaeganProtStates(VaeganProtBase, ProtFlexBase):
     def _methods(self) -> List[str]:
         if not self.hasAttribute("outputClasses") or not has_result(self.getStatesDir(), result_files.STATES_JSON):
             return []
-        particles, n_kept = self.inputParticles.get(), sum(row.n_particles for row in self.readClusterRows())
-        return [f"States and poses of {n_kept} of {count_enabled(particles)} "
-                f"particles (box {chosen_box_px(self, particles)} px of {self.getMapPixelSize():.2f} Å) were found by "
-                f"expectation maximisation over poses [Scheres2012], starting from {self._startText()}"
-                f"{symmetry_fields.methods_text(self.readSummary())}: {self.readSummary().verdict}."]
+        particles = self.inputParticles.get()
+        search = StatesSearch(count_enabled(particles), chosen_box_px(self, particles), self._startText(),
+                              self.seed.get(), versions_text(read_status(self.getStatesDir())))
+        return [states_methods(search, self.readSummary(), self.readClusterRows(), "[Scheres2012]")]
 
     def _citations(self) -> List[str]:
         return ["Scheres2012"]

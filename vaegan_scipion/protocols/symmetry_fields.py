@@ -47,10 +47,3 @@ def summary_lines(summary: StatesSummary) -> List[str]:
     if summary.relaxed_symmetry:
         return [f"Poses were right up to {summary.relaxed_symmetry}; what breaks it was brought to one place"]
     return []
-
-
-def methods_text(summary: StatesSummary) -> str:
-    """The same for the methods."""
-    if is_symmetric(summary.symmetry):
-        return f", all maps held to symmetry {summary.symmetry}"
-    return f", symmetry {summary.relaxed_symmetry} relaxed" if summary.relaxed_symmetry else ""

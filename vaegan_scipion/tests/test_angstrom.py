@@ -33,7 +33,8 @@ class TestWords(unittest.TestCase):
     def test_units(self):
         for text, expected in (
                 ("12.5 A at FSC 0.143", "12.5 Å at FSC 0.143"), ("Diameter (A; empty: 4)", "Diameter (Å; empty: 4)"),
-                ("B-factor (A^2)", "B-factor (Å²)"), ("3.5 A/px", "3.5 Å/px"), ("1/A", "1/Å"), ("in A.", "in Å."), ("In A, in", "In Å, in"),
+                ("B-factor (A^2)", "B-factor (Å²)"), ("3.5 A/px", "3.5 Å/px"), ("1/A", "1/Å"), ("in A.", "in Å."),
+                ("In A, in", "In Å, in"),
                 ("80 A 171.7, 96 A 138.0", "80 Å 171.7, 96 Å 138.0")):
             self.assertEqual(with_ring(text), expected)
         for text in ("A map of state A", "GPU 'A'", "(A training)", "state 3: A, B", "rotations A of 3"):

@@ -117,7 +117,7 @@ class TestStates(ProjectTest):
         self.assertIn("Verdict: 2 states", self.run_._summary())
         self.assertTrue(self.run_._summary()[0].startswith("Answer: 2 states, to trust and to go on with"))
         self.assertIn("state 2: ", self.run_._summary()[3])
-        self.assertIn("2 states", self.run_._methods()[0])
+        self.assertRegex(self.run_._methods()[0], r"16 px of 7\.00 Å.* \[Scheres2012\].*: 2 states\..*\(FSC 0\.143\)")
 
     def test_what_was_set_aside_and_the_motion_are_outputs(self):
         junk = [item.getObjId() for item in self.run_.outputJunk.iterItems(orderBy="id")]

@@ -38,10 +38,12 @@ def test_the_methods_of_states_of_a_training_name_its_box_and_its_clusters(tmp_p
                        tmp_path / result_files.RUN_JSON)
     write_records(tmp_path / result_files.CLUSTERS_JSON, [state_row(0, 100, 1.0, comparison(), proof())])
     write_record(tmp_path / result_files.STATES_JSON, states_summary())
-    update_status(tmp_path, state="finished", n_particles=100, box_px=64)
+    update_status(tmp_path, state="finished", n_particles=100, box_px=64, versions={"vaegan_engine": "7.1"})
     text = methods_section.states_text(str(tmp_path))
-    assert "States and poses of 100 particles (box 64 px of " in text
-    assert "starting from random maps and from those of clusters, seed" in text
+    assert "States and poses of 100 of 100 particles (box 64 px of " in text
+    assert ('over poses (<a href="https://doi.org/10.1016/j.jsb.2012.09.006">Scheres 2012</a>) as implemented in '
+            "scipion-em-vaegan (vaegan_engine 7.1), starting" in text)
+    assert "starting from random maps and those of clusters, seed" in text
     assert "Half maps of the state agree to" in text
 
 

@@ -15,6 +15,8 @@ from .analysis_records import Classes2dSummary
 from .fullres_records import FullresSummary
 from .labels import GROUPS, state_name
 from .records import MOSTLY_JUNK, Clustering, ClusterRow, Evaluation, LabelScores, StatesSummary
+from .status import Status
+from .symmetry import is_symmetric
 
 SAME_NMI = 0.9  # from which two divisions count as the same
 MOST_NAMED = 6  # groups, in a sentence
@@ -217,6 +219,49 @@ def fullres_answer(values: FullresSummary, doubt: str = "") -> str:
         parts.append(f"Of {_and(left)} no resolution is proven: the half maps agree on no more than the start that "
                      "they share")
     return "".join(f"{part}. " for part in parts).strip()
+
+
+@dataclass(frozen=True)
+class StatesSearch:
+    """How states were searched, as a methods section says it."""
+
+    n_particles: Optional[int]  # that were given; None where it is not known
+    box_px: int
+    start: str  # from what: "random maps", ...
+    seed: int
+    versions: str  # of the programs; "" where they are not known
+
+
+def states_methods(search: StatesSearch, details: StatesSummary, rows: Sequence[ClusterRow], citation: str) -> str:
+    """``states.json`` and ``clusters.json`` as sentences for the methods section of a paper.
+
+    ``citation``: of expectation maximisation over poses.
+    """
+    of_all = f" of {search.n_particles}" if search.n_particles is not None else ""
+    voxel = f" of {rows[0].of_state.voxel_size_ang:.2f} Å" if rows else ""
+    group = (f", all maps held to symmetry {details.symmetry}" if is_symmetric(details.symmetry)
+             else f", symmetry {details.relaxed_symmetry} relaxed" if details.relaxed_symmetry else "")
+    return (f"States and poses of {sum(row.n_particles for row in rows)}{of_all} particles (box {search.box_px} px"
+            f"{voxel}) were found by expectation maximisation over poses {citation} as implemented in scipion-em-vaegan"
+            f"{f' ({search.versions})' if search.versions else ''}, starting from {search.start}, seed {search.seed}"
+            f"{group}: {len(rows)} state{'s' * (len(rows) != 1)}.{_half_maps_text(rows)}"
+            + ("" if details.has_states else f" Verdict: {details.verdict}."))
+
+
+def _half_maps_text(rows: Sequence[ClusterRow]) -> str:
+    """To what resolution half maps of states agree, and of which states none is proven; "" without states."""
+    proven = [row for row in rows if row.of_state.proof.proven_0143]
+    finest = ", ".join(f"{row.of_state.halves.resolution_0143_ang:.1f}" for row in proven)
+    which = (f"the state{'s' * (len(rows) != 1)}" if len(proven) == len(rows) else
+             ", ".join(state_name(row.label) for row in proven))
+    text = f" Half maps of {which} agree to {finest} Å (FSC 0.143)." if proven else ""
+    left = ", ".join(state_name(row.label) for row in rows if not row.of_state.proof.proven_0143)
+    return text + (f" Of {left} no resolution is proven." if left else "")
+
+
+def versions_text(status: Status) -> str:
+    """The programs that made a folder, with their versions."""
+    return ", ".join(f"{name} {value}" for name, value in sorted((status.versions or {}).items()))
 
 
 def fullres_methods(values: FullresSummary, mask_given: bool, citation: str) -> str:

@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..contract import result_files, run_json
-from ..contract.answer import evaluation_methods, fullres_methods
-from ..contract.labels import state_name
-from ..contract.records import ClusterRow
+from ..contract.answer import StatesSearch, evaluation_methods, fullres_methods, states_methods, versions_text
 from ..contract.settings import Classes2dRun, ClusterRun, FullresRun, ReportRun, StatesRun, TrainRun
 from ..contract.status import Status, read_status
 from ..data.particle_tables import read_cluster_rows
@@ -21,6 +19,7 @@ CITATIONS = {  # short name -> doi
     "Scheres 2012": "10.1016/j.jsb.2012.09.006", "Larsen et al. 2016": "10.48550/arXiv.1512.09300",
     "McInnes et al. 2018": "10.21105/joss.00861", "McInnes et al. 2017": "10.21105/joss.00205",
     "Kingma & Welling 2014": "10.48550/arXiv.1312.6114"}
+CITED_HERE = "[Scheres2012]"  # in a text that is escaped before the link is put in
 
 
 def methods_section(run: ReportRun) -> Section:
@@ -45,10 +44,6 @@ def _read(folder: str) -> tuple[Any, Status]:
     return run_json.read_run(Path(folder) / result_files.RUN_JSON), read_status(folder)
 
 
-def _versions(status: Status) -> str:
-    return ", ".join(html.escape(f"{name} {value}") for name, value in sorted((status.versions or {}).items()))
-
-
 def _or(value: int | None, otherwise: str) -> str:
     return otherwise if value is None else str(value)
 
@@ -58,19 +53,13 @@ def states_text(folder: str) -> str:
     run, status = _read(folder)
     if not isinstance(run, StatesRun):
         return ""
-    rows = read_cluster_rows(folder)
-    start = ("from the poses that the particles carried" if run.data.input_poses else
-             "from random maps and from those of clusters" if run.clusters_dir else "from random maps")
+    start = ("the poses that the particles carried" if run.data.input_poses else
+             "random maps and those of clusters" if run.clusters_dir else "random maps")
     start += ", maps ending at a given mask" * bool(run.mask)
-    summary = read_summary(folder)
-    verdict = "" if summary.has_states else f" Verdict: {html.escape(summary.verdict)}."
-    voxel = f" of {rows[0].of_state.voxel_size_ang:.2f} Å" if rows else ""
-    versions = _versions(status)
-    box_px = _or(status.box_px, str(run.data.box_px))  # that of a training whose images were taken is not in its run
-    return (f"States and poses of {_or(status.n_particles, 'the')} particles (box {box_px} px{voxel}) were found by "
-            f"expectation maximisation over poses ({cited('Scheres 2012')}) as implemented in "
-            f"scipion-em-vaegan{f' ({versions})' if versions else ''}, starting {start}, seed {run.compute.seed}: "
-            f"{len(rows)} state{'s' * (len(rows) != 1)}.{resolutions_text(rows)}{verdict}")
+    box_px = status.box_px or run.data.box_px  # that of a training whose images were taken is not in its run
+    search = StatesSearch(status.n_particles, box_px, start, run.compute.seed, versions_text(status))
+    text = states_methods(search, read_summary(folder), read_cluster_rows(folder), CITED_HERE)
+    return html.escape(text).replace(CITED_HERE, f"({cited('Scheres 2012')})")
 
 
 def fullres_text(folder: str) -> str:
@@ -83,23 +72,12 @@ def fullres_text(folder: str) -> str:
     return fullres_methods(read_fullres(folder), mask_given, f"({cited('Scheres 2012')})")
 
 
-def resolutions_text(rows: list[ClusterRow]) -> str:
-    """To what resolution half maps of states agree, and of which states none is proven; "" without states."""
-    proven = [row for row in rows if row.of_state.proof.proven_0143]
-    finest = ", ".join(f"{row.of_state.halves.resolution_0143_ang:.1f}" for row in proven)
-    which = (f"the state{'s' * (len(rows) != 1)}" if len(proven) == len(rows) else
-             ", ".join(state_name(row.label) for row in proven))
-    text = f" Half maps of {which} agree to {finest} Å (FSC 0.143)." if proven else ""
-    left = ", ".join(state_name(row.label) for row in rows if not row.of_state.proof.proven_0143)
-    return text + (f" Of {left} no resolution is proven." if left else "")
-
-
 def classes_text(folder: str) -> str:
     """What ``classes2d`` did."""
     run, status = _read(folder)
     if not isinstance(run, Classes2dRun):
         return ""
-    rows, versions = read_cluster_rows(folder), _versions(status)
+    rows, versions = read_cluster_rows(folder), html.escape(versions_text(status))
     good = [row for row in rows if not row.of_class.junk]
     pixel = f" of {rows[0].of_class.pixel_size_ang:.2f} Å" if rows else ""
     kept = sum(row.n_particles - row.of_class.n_junk for row in good)
