@@ -62,3 +62,16 @@ def test_a_tag_of_the_version_is_built_checked_and_uploaded():
         assert command in commands
     assert upload["needs"] == "build" and upload["permissions"] == {"id-token": "write"}
     assert any("pypi-publish" in step["uses"] for step in upload["steps"])
+
+
+def test_scipion_s_organisation_publishes_as_its_other_plugins_do():
+    """And there only by this one: a tag that it makes does not start the other."""
+    yaml = pytest.importorskip("yaml", reason="PyYAML comes with myst-parser")
+    folder = ROOT / ".github" / "workflows"
+    flow, other = (yaml.safe_load((folder / name).read_text()) for name in ("publish_and_tag.yml", "publish.yml"))
+    assert flow[True] == {"push": {"branches": ["release"]}}
+    job = flow["jobs"]["publish"]
+    assert job["uses"] == "scipion-em/.github/.github/workflows/publish_and_tag_toml.yml@master"
+    assert job["secrets"] == "inherit" and (ROOT / job["with"]["folder"] / "__init__.py").exists()
+    assert job["if"] == "github.repository_owner == 'scipion-em'"
+    assert other["jobs"]["build"]["if"] == "github.repository_owner != 'scipion-em'"
