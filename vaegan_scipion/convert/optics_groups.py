@@ -12,12 +12,13 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 from emtable import Table
 
 from .columns import distinct_values, ids_without
-from .from_engine import MICROSCOPE_COLUMNS, NO_OPTICS, OPTICS_ATTRIBUTE
+from .from_engine import MICROSCOPE_COLUMNS, NO_OPTICS, OPTICS_ATTRIBUTE, OPTICS_COLUMNS
 
 MICROGRAPH_PIXEL_SIZE = "rlnMicrographOriginalPixelSize"
 PREMULTIPLIED, PHASE_FLIPPED = "rlnCtfDataAreCtfPremultiplied", "rlnCtfDataArePhaseFlipped"
 OWN_TEXT = "_acquisition.opticsGroupInfo"
 MICROSCOPE_VALUES = "_acquisition._voltage", "_acquisition._sphericalAberration", "_acquisition._amplitudeContrast"
+OWN_COLUMNS = {*OPTICS_COLUMNS, MICROGRAPH_PIXEL_SIZE, PREMULTIPLIED, PHASE_FLIPPED}  # written by what is known here
 Microscope = Tuple[float, float, float]  # kV, Cs in mm, amplitude contrast
 
 
@@ -29,6 +30,7 @@ class Optics(NamedTuple):
     premultiplied: bool = False  # the images were multiplied by their CTF
     phase_flipped: bool = False  # they were multiplied by its sign
     micrograph_pixel_size: float = 0.0  # A, of coordinates; 0: not known
+    carried: Tuple[Tuple[str, str], ...] = ()  # other columns (beam tilt, aberrations, MTF ...) as the import had them
 
 
 @lru_cache(maxsize=64)
@@ -44,7 +46,8 @@ def stored_optics(text: Optional[str]) -> Dict[int, Optics]:
         int(row.rlnOpticsGroup),
         (float(row.rlnVoltage), float(row.rlnSphericalAberration), float(row.rlnAmplitudeContrast)),
         *(table.hasColumn(name) and float(getattr(row, name)) == 1 for name in (PREMULTIPLIED, PHASE_FLIPPED)),
-        float(getattr(row, MICROGRAPH_PIXEL_SIZE)) if table.hasColumn(MICROGRAPH_PIXEL_SIZE) else 0.0)
+        float(getattr(row, MICROGRAPH_PIXEL_SIZE)) if table.hasColumn(MICROGRAPH_PIXEL_SIZE) else 0.0,
+        tuple((name, str(getattr(row, name))) for name in table.getColumnNames() if name not in OWN_COLUMNS))
         for row in table}
 
 
@@ -77,7 +80,8 @@ def optics_of(particle: Any, particles: Any, own_alone: bool) -> Optics:
     groups_of_set = {} if own_alone else stored_optics(whole.opticsGroupInfo.get())
     number = number_of(particle, groups_of_own or groups_of_set)
     of_set, of_own = groups_of_set.get(number), groups_of_own.get(number)
-    size = next((group.micrograph_pixel_size for group in (of_own, of_set) if group is not None), 0.0)
+    size, carried = next(((group.micrograph_pixel_size, group.carried) for group in (of_own, of_set)
+                          if group is not None), (0.0, ()))
     set_values, own_values = _microscope(whole), None if own is None else _microscope(own)
     flags = [any(getattr(group, name) for group in (of_set, of_own) if group is not None)
              for name in ("premultiplied", "phase_flipped")]
@@ -85,14 +89,14 @@ def optics_of(particle: Any, particles: Any, own_alone: bool) -> Optics:
     if own_values is not None and set_values is not None and own_values not in same:
         # of another import than the set's text, which says nothing of this group
         flags = [of_own.premultiplied, of_own.phase_flipped] if of_own is not None else [False, False]
-        own_size = of_own.micrograph_pixel_size if of_own is not None else 0.0
-        return Optics(number, of_own.microscope if of_own is not None else own_values, *flags, own_size)
+        return Optics(number, own_values, *flags) if of_own is None else Optics(
+            number, of_own.microscope, *flags, of_own.micrograph_pixel_size, of_own.carried)
     known = of_set or of_own
     values = known.microscope if known is not None else own_values or set_values
     if values is None and particles.hasCTF():
         raise ValueError("The particles have a CTF, but no voltage, spherical aberration or amplitude contrast. "
                          "Import them again with their acquisition values.")
-    return Optics(number, NO_OPTICS if values is None else values, *flags, size)
+    return Optics(number, NO_OPTICS if values is None else values, *flags, size, carried)
 
 
 def lacks_microscope(particles: Any) -> List[int]:

@@ -97,18 +97,21 @@ def optics_table_of(groups: List[Optics], particles: Any) -> Any:
     """The table of the optics groups, numbered from 1 in this order.
 
     What was done to the images has a column where it was done to any, which the engine then goes by; without one it is
-    the set that says whether they are phase-flipped.
+    the set that says whether they are phase-flipped. Other columns of an import follow where all groups have them:
+    RELION goes on with them, and the engine says which of them its model ignores.
     """
     premultiplied, flipped = (any(getattr(group, name) for group in groups)
                               for name in ("premultiplied", "phase_flipped"))
     sized = bool(groups) and all(group.micrograph_pixel_size > 0 for group in groups)
+    carried = [dict(group.carried) for group in groups]
+    names = [name for name in (carried[0] if carried else ()) if all(name in values for values in carried)]
     table = Table(columns=OPTICS_COLUMNS + [PREMULTIPLIED] * premultiplied + [PHASE_FLIPPED] * flipped
-                  + [MICROGRAPH_PIXEL_SIZE] * sized)
+                  + [MICROGRAPH_PIXEL_SIZE] * sized + names)
     for number, group in enumerate(groups, start=1):
         table.addRow(f"opticsGroup{number}", number, *group.microscope, float(particles.getSamplingRate()),
                      int(particles.getXDim()), 2, *[int(group.premultiplied)] * premultiplied,
                      *[int(group.phase_flipped or bool(particles.isPhaseFlipped()))] * flipped,
-                     *[group.micrograph_pixel_size] * sized)
+                     *[group.micrograph_pixel_size] * sized, *(quoted(dict(group.carried)[name]) for name in names))
     return table
 
 
