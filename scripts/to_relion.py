@@ -3,7 +3,7 @@
 ``bin/scipion3 python scripts/to_relion.py particles.star --pixel-size 1.6 --diameter 230 --project to_relion``
 
 Import, *find states and poses*, *refine states at full resolution*, *select and export* one state, then RELION's own
-reconstruction, 3D classification without alignment, 3D auto-refine around our poses, mask and post-processing. Every
+reconstruction, 3D classification without alignment, mask, 3D auto-refine around our poses and post-processing. Every
 step's minutes are printed, and what RELION's FSC says. Run again after a stop: finished steps are kept where they were
 made with what is asked for now; another value, or another run before it, makes a step again, and the reason is said.
 """
@@ -162,14 +162,15 @@ def build(args):
               {**particles, **reference}, doImageAlignment=False, numberOfClasses=2,
               numberOfIterations=args.iterations, numberOfMpi=1, initialLowPassFilterA=args.low_pass,
               isMapAbsoluteGreyScale=True, numberOfThreads=args.threads, **relion)
+    mask = road.step(f"RELION: mask{of_state}", ProtRelionCreateMask3D, {"inputVolume": (mean, "outputVolume")},
+                     initialLowPassFilterA=MASK_LOW_PASS_ANG, threshold=threshold(mean.outputVolume.getFileName()),
+                     extend=4, edge=6)
     refined = road.step(
-        f"RELION: 3D auto-refine{of_state}", ProtRelionRefine3D, {**particles, **reference}, alignmentAsPriors=True,
+        f"RELION: 3D auto-refine{of_state}", ProtRelionRefine3D,
+        {**particles, **reference, "referenceMask": (mask, "outputMask")}, alignmentAsPriors=True, solventFscMask=True,
         angularSamplingDeg=SAMPLING_1_8_DEG, localSearchAutoSamplingDeg=SAMPLING_1_8_DEG, numberOfMpi=REFINE_MPI,
         offsetSearchRangePix=MOST_SEARCHED_PX, initialLowPassFilterA=args.low_pass, isMapAbsoluteGreyScale=True,
         numberOfThreads=1, **relion)
-    mask = road.step(f"RELION: mask{of_state}", ProtRelionCreateMask3D, {"inputVolume": (refined, "outputVolume")},
-                     initialLowPassFilterA=MASK_LOW_PASS_ANG, threshold=threshold(refined.outputVolume.getFileName()),
-                     extend=4, edge=6)
     road.step(f"RELION: post-processing{of_state}", ProtRelionPostprocess,
               {"protRefine": (refined, ""), "solventMask": (mask, "outputMask")})
     post = road.step(f"RELION: post-processing of our half maps{of_state}", ProtRelionPostprocess, {
