@@ -155,8 +155,10 @@ def test_the_embedding_is_whole(tmp_path, analysis):
 
     np.testing.assert_array_equal(array("id", "<i8"), IDS)
     np.testing.assert_array_equal(array("x", "<f4"), np.arange(200))
-    np.testing.assert_array_equal(array("label", "<i2"), np.repeat([0, 1, 2, -1], (80, 60, 50, 10)))
-    assert [(g["label"], g["colour"], g["count"]) for g in stored["groups"]] == [
+    shown = stored["colourings"][0]
+    np.testing.assert_array_equal(np.frombuffer(base64.b64decode(shown["label"]), "<i2"),
+                                  np.repeat([0, 1, 2, -1], (80, 60, 50, 10)))
+    assert [(g["label"], g["colour"], g["count"]) for g in shown["groups"]] == [
         (label, cluster_labels.cluster_colour(label), n) for label, n in ((0, 80), (1, 60), (2, 50), (-1, 10))]
 
 

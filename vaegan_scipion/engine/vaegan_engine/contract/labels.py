@@ -15,12 +15,16 @@ CLUSTER_COLOURS = (
     "#00395a", "#8a5f00", "#004f3a", "#7d3f62", "#1f7fb5", "#7a3500", "#5f5700", "#5b5b5b",
     "#8fd3f4", "#ffd27f", "#7fd6bd", "#f0c4dc",
 )
-# states, true or found, are no clusters: other colours, those of Paul Tol's "muted" set
-STATE_COLOURS = ("#332288", "#cc6677", "#117733", "#ddaa33", "#44aa99", "#882255", "#88ccee", "#999933", "#aa4499")
+# states, true or found, are no clusters: other colours, those of Paul Tol's "muted" set; then their lighter and darker
+# twins
+STATE_COLOURS = (
+    "#332288", "#cc6677", "#117733", "#ddaa33", "#44aa99", "#882255", "#88ccee", "#999933", "#aa4499",
+    "#8c7fd0", "#7a2936", "#63c287", "#8a6200", "#1d5c52", "#cf7ba6", "#3a7f9f", "#55551a", "#ddaad4",
+)
 
 
 def state_colour(state: int) -> str:
-    """Colour of a state as #rrggbb; grey for what is set aside (-1). Repeats after 9 states."""
+    """Colour of a state as #rrggbb; grey for what is set aside (-1). Repeats after 18 states."""
     return UNASSIGNED_COLOUR if state < 0 else STATE_COLOURS[state % len(STATE_COLOURS)]
 
 

@@ -4,10 +4,8 @@ It asks for nothing from the network and needs nothing but a browser.
 """
 from __future__ import annotations
 
-import base64
 import dataclasses
 import html
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +28,7 @@ from ..data.particle_tables import Clusters, read_cluster_rows, read_clusters
 from ..evaluation.checks.halves import fsc_of
 from ..latent.stability import as_deep
 from . import pictures
-from .answer_section import answer_section, crossed_answer_section
+from .answer_section import answer_section, crossed_answer_section, states_of
 from .classes_section import classes_section, read_details
 from .consensus_section import consensus_section, read_consensus
 from .evaluation_section import evaluated, evaluation_section
@@ -40,6 +38,7 @@ from .junk_section import junk_section
 from .methods_section import methods_section
 from .result_reading import read_halves, resolutions
 from .states_section import evidence_section, resolution_section, states_section
+from .umap_section import umap_data, umap_section
 
 PAGE = Path(__file__).with_name("assets")
 FEW_NEAR_FRAC = 0.01  # of the cluster: a point with fewer particles near is marked
@@ -156,7 +155,7 @@ def clustering_content(run: ReportRun) -> Content:
         sections.append(states_section(run.states_dir))
     if run.fullres_dir:
         sections.append(fullres_section(run.fullres_dir))
-    sections += [umap_section(), clusters_section(run, clusters, rows, halves)]
+    sections += [umap_section(bool(run.states_dir)), clusters_section(run, clusters, rows, halves)]
     if run.traverse_dir:
         sections.append(traversal_section(run.traverse_dir, {row.label: row.n_particles for row in rows}))
     if run.classes_dir:
@@ -171,7 +170,8 @@ def clustering_content(run: ReportRun) -> Content:
     if run.evaluation_dir:
         sections.append(evaluation_section(run))
     sections += [training_section(run.run_dir), methods_section(run), settings_section(run, training)]
-    return Content(f"VAE-GAN {training.command}", lead(training, clusters), sections, umap_data(clusters),
+    return Content(f"VAE-GAN {training.command}", lead(training, clusters), sections,
+                   umap_data(clusters, states_of(run.states_dir) if run.states_dir else None),
                    (PAGE / "page.js").read_text())
 
 
@@ -188,16 +188,6 @@ def lead(training: Status, clusters: Clusters) -> str:
     return (f"{len(clusters.label)} particles, {n_clusters} cluster{'s' * (n_clusters != 1)}; {training.command}, "
             f"box {training.box_px} px, {pixel_size_ang:.3f} Å/px "
             f"(Nyquist {2 * pixel_size_ang:.1f} Å)")
-
-
-def umap_data(clusters: Clusters) -> str:
-    """JSON with base64 arrays of the embedding, safe inside a script element."""
-    arrays = {"x": clusters.umap[:, 0].astype("<f4"), "y": clusters.umap[:, 1].astype("<f4"),
-              "label": clusters.label.astype("<i2"), "id": clusters.particle_id.astype("<i8")}
-    stored: dict[str, Any] = {name: base64.b64encode(array.tobytes()).decode() for name, array in arrays.items()}
-    stored["groups"] = [{"label": label, "name": cluster_name(label), "colour": cluster_colour(label),
-                         "count": int((clusters.label == label).sum())} for label in clusters.labels]
-    return json.dumps(stored).replace("<", "\\u003c")
 
 
 # ------------------------------- sections -------------------------------
@@ -246,19 +236,6 @@ def evidence(details: Clustering) -> list[tuple[str, str]]:
 def listed(numbers: Sequence[int]) -> str:
     """Numbers with commas."""
     return ", ".join(map(str, numbers))
-
-
-def umap_section() -> Section:
-    """The interactive embedding; page.js fills it."""
-    buttons = "".join(f'<button id="umap-{name}" type="button">{text}</button>' for name, text in (
-        ("select", "Select: draw around particles"), ("move", "Move the plot"), ("fit", "Show all"),
-        ("save-ids", "Save selected ids (.txt)"), ("save-table", "Save selected rows (.csv)"),
-        ("clear", "Clear the selection")))
-    return Section("umap-section", "UMAP", (
-        '<p class="note">Every dot is a particle; near dots look alike to the encoder. The wheel zooms. Distances '
-        "between far groups, sizes and shapes of groups carry no meaning. Shift adds to the selection.</p>"
-        '<div id="umap"><div><canvas id="umap-canvas"></canvas><div id="umap-hover"></div></div>'
-        f'<div id="umap-side">{buttons}<div id="umap-info"></div><div id="umap-legend"></div></div></div>'))
 
 
 def clusters_section(run: ReportRun, clusters: Clusters, rows: Sequence[ClusterRow],

@@ -10,9 +10,9 @@
   }
 
   const x = decoded(stored.x, Float32Array), y = decoded(stored.y, Float32Array);
-  const label = decoded(stored.label, Int16Array), id = decoded(stored.id, BigInt64Array);
-  const n = x.length, groups = stored.groups;  // {label, name, colour, count}
-  const order = [...groups].sort((a, b) => a.label - b.label);  // the unassigned lowest
+  const id = decoded(stored.id, BigInt64Array), n = x.length;
+  const colourings = stored.colourings.map((each) => ({...each, label: decoded(each.label, Int16Array)}));
+  let label, groups, order;  // of the colours shown: label of each dot, {label, name, colour, count}, the unassigned lowest
   const hidden = new Set(), selected = new Uint8Array(n);
   const PAD = 24, NEAR_PX = 8;
   let scale = 1, left = 0, top = 0, mode = "select", path = [], drag = null, nSelected = 0;
@@ -154,11 +154,20 @@
   button("umap-fit", fit);
   button("umap-clear", () => { selected.fill(0); count(); });
   button("umap-save-ids", () => save("particle_ids.txt", chosenRows((i) => id[i])));
-  button("umap-save-table", () => save("particles.csv", "particle_id,label,umap_1,umap_2\n" +
-    chosenRows((i) => [id[i], label[i], x[i], y[i]].join(","))));
+  const others = colourings.slice(1);
+  button("umap-save-table", () => save("particles.csv",
+    ["particle_id", "label", "umap_1", "umap_2", ...others.map((each) => each.name)].join(",") + "\n" +
+    chosenRows((i) => [id[i], colourings[0].label[i], x[i], y[i], ...others.map((each) => each.label[i])].join(","))));
 
-  const legend = document.getElementById("umap-legend");
-  for (const group of groups) {
+  const legend = document.getElementById("umap-legend"), colour = document.getElementById("umap-colour");
+  function colourBy(number) {
+    ({label, groups} = colourings[number]);
+    order = [...groups].sort((a, b) => a.label - b.label);
+    hidden.clear(); legend.replaceChildren();
+    for (const group of groups) { addToLegend(group); }
+    count();
+  }
+  function addToLegend(group) {
     const row = document.createElement("div"), name = document.createElement("label"), box = document.createElement("input");
     const swatch = document.createElement("span"), all = document.createElement("a");
     box.type = "checkbox"; box.checked = true;
@@ -169,6 +178,7 @@
     all.addEventListener("click", () => { for (let i = 0; i < n; i++) { selected[i] = label[i] === group.label ? 1 : 0; } count(); });
     row.append(name, all); legend.append(row);
   }
+  if (colour) { colour.addEventListener("change", () => colourBy(Number(colour.value))); }
   window.addEventListener("resize", draw);
-  setMode("select"); fit(); count();
+  setMode("select"); colourBy(0); fit();
 }());
