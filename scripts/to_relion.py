@@ -34,7 +34,8 @@ MICROSCOPE = {"rlnVoltage": "voltage", "rlnSphericalAberration": "sphericalAberr
               "rlnAmplitudeContrast": "amplitudeContrast"}  # column of a star file -> field of the import
 COMPUTE = ("numberOfThreads", "numberOfMpi", "doGpu")  # fields of which results do not depend
 MASK_LOW_PASS_ANG = 15.0
-MASK_THRESHOLD_FRAC = 0.1  # of the largest density after the low pass
+MASK_THRESHOLD_FRAC = 0.15  # of the densest thousandth after the low pass
+MASK_EXTENDED_ANG, MASK_EDGE_ANG = 10.0, 20.0
 REFINE_MPI = 3  # a leader and one process per half set
 MOST_SEARCHED_PX = 3  # around our shifts
 
@@ -115,14 +116,21 @@ def same_value(old, new):
         return str(old) == str(new)
 
 
-def threshold(path):
-    """Density at which a mask's binary part ends: a tenth of what is largest after a low pass."""
+def threshold(path, voxel_size_ang):
+    """Density at which a mask's binary part ends, in a map after the low pass that the mask is made with.
+
+    A share of the densest thousandth: of the largest voxel noise would have a say, and a threshold that noise reaches
+    lets the mask fill the box, in which nothing is masked.
+    """
     import numpy as np
     from pwem.emlib.image import ImageHandler
-    from scipy.ndimage import gaussian_filter
 
     values = np.squeeze(ImageHandler().read(path).getData())
-    return MASK_THRESHOLD_FRAC * float(gaussian_filter(values, 3).max())
+    frequency = [np.fft.fftfreq(n, voxel_size_ang) for n in values.shape[:-1]]
+    frequency.append(np.fft.rfftfreq(values.shape[-1], voxel_size_ang))
+    per_ang = np.sqrt(sum(np.square(part) for part in np.meshgrid(*frequency, indexing="ij", sparse=True)))
+    smooth = np.fft.irfftn(np.fft.rfftn(values) * (per_ang < 1 / MASK_LOW_PASS_ANG), values.shape, range(3))
+    return MASK_THRESHOLD_FRAC * float(np.percentile(smooth, 99.9))
 
 
 def microscope_of(star):
@@ -163,8 +171,9 @@ def build(args):
               numberOfIterations=args.iterations, numberOfMpi=1, initialLowPassFilterA=args.low_pass,
               isMapAbsoluteGreyScale=True, numberOfThreads=args.threads, **relion)
     mask = road.step(f"RELION: mask{of_state}", ProtRelionCreateMask3D, {"inputVolume": (mean, "outputVolume")},
-                     initialLowPassFilterA=MASK_LOW_PASS_ANG, threshold=threshold(mean.outputVolume.getFileName()),
-                     extend=4, edge=6)
+                     initialLowPassFilterA=MASK_LOW_PASS_ANG,
+                     threshold=threshold(mean.outputVolume.getFileName(), args.pixel_size),
+                     extend=round(MASK_EXTENDED_ANG / args.pixel_size), edge=round(MASK_EDGE_ANG / args.pixel_size))
     refined = road.step(
         f"RELION: 3D auto-refine{of_state}", ProtRelionRefine3D,
         {**particles, **reference, "referenceMask": (mask, "outputMask")}, alignmentAsPriors=True, solventFscMask=True,

@@ -161,6 +161,6 @@ def in_words_of_the_form(text: str, protocol: Any, sections: Dict[str, Type[Any]
 
 
 def label_of(param: Any) -> str:
-    """The label of a field, without what an empty one stands for."""
-    label = str(param.label.get())
+    """The label of a field, without what an empty one stands for, or that it may be empty."""
+    label = str(param.label.get()).replace(" (optional)", "")
     return re.sub(r"[;(] ?empty: .*\)$", lambda match: ")" if match.group(0)[0] == ";" else "", label).strip()

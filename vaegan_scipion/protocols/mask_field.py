@@ -17,7 +17,7 @@ VALUE_TOLERANCE = 1e-3
 
 def add_field(form: Any, frame: str, **changes: Any) -> None:
     """The field; `frame`: which poses or maps the mask belongs to."""
-    form.addParam("inputMask", params.PointerParam, pointerClass="VolumeMask", allowsNull=True, label="Mask",
+    form.addParam("inputMask", params.PointerParam, pointerClass="VolumeMask", allowsNull=True, label="Mask (optional)",
                   help=f"In the frame of {frame}: soft mask about the whole particle, values 0 to 1. Maps end there, "
                        "and their FSC is taken in it. Empty = how far the particle reaches is found from the images.",
                   **changes)

@@ -100,7 +100,7 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         form.addParam("inputTraining", params.PointerParam, pointerClass="VaeganProtTrain3D,VaeganProtTrain2D",
                       important=True, label="Training", help="A finished run of train 3D or train 2D.")
         form.addParam("inputParticles", params.PointerParam, pointerClass="SetOfParticles", allowsNull=True,
-                      label="Other particles", help="Leave empty to cluster the particles of the training. "
+                      label="Other particles (optional)", help="Leave empty to cluster the particles of the training. "
                                                     "Others must be of the same kind and pixel size.")
         add_setting(form, ClusterRun, "method")
         add_setting(form, ClusterRun, "n_clusters", condition=FIXED_NUMBER)

@@ -78,7 +78,7 @@ class VaeganProtEvaluate(VaeganProtBase):
                       help="CSV with the columns id and label, such as truth.csv of a simulation. "
                            "Ids are those of the clustered set.")
         form.addParam("inputReferences", params.PointerParam, pointerClass="SetOfVolumes,Volume", allowsNull=True,
-                      label="Reference maps",
+                      label="Reference maps (optional)",
                       help="Maps to align to and compare with; in the order of the labels, where there are both. "
                            "Voxels no larger than those of the maps compared.")
         add_setting(form, EvaluateRun, "symmetry", expertLevel=params.LEVEL_ADVANCED)

@@ -65,7 +65,7 @@ class VaeganProtFullres(VaeganProtStates):
         form.addParam("inputStates", params.PointerParam, pointerClass="VaeganProtStates", important=True,
                       label="States", help="A finished run of find states and poses.")
         form.addParam("inputParticles", params.PointerParam, pointerClass="SetOfParticles", allowsNull=True,
-                      label="Particles at full size",
+                      label="Particles at full size (optional)",
                       help="The same particles (ids), extracted again in a larger box or with smaller pixels, centred "
                            "alike. Empty = those of the states.")
         mask_field.add_field(form, "the states' maps")

@@ -99,7 +99,7 @@ class VaeganProtSelect(VaeganSaying, EMProtocol, ProtFlexBase):
                       help="Leaves out particles that belong to their cluster or state with less than this, 0 to 1. "
                            "0 = none.")
         form.addParam("inputParticles", params.PointerParam, pointerClass="SetOfParticles", allowsNull=True,
-                      expertLevel=params.LEVEL_ADVANCED, label="Take them from other particles",
+                      expertLevel=params.LEVEL_ADVANCED, label="Take them from other particles (optional)",
                       help="A set with the same ids, such as the particles before they were downsampled. "
                            "Empty = the clustered ones.")
 

@@ -89,7 +89,7 @@ class VaeganProtStates(VaeganProtBase, ProtFlexBase):
                       help="Yes: the angles and shifts that the particles carry, of a refinement of all of them as one "
                            "structure, are refined locally; none is searched. No: poses are found from nothing.")
         form.addParam("inputClusters", params.PointerParam, pointerClass="VaeganProtCluster", allowsNull=True,
-                      condition="not useAlignment", label="Clusters to start from",
+                      condition="not useAlignment", label="Clusters to start from (optional)",
                       help="Embed and cluster after a 3D training with this box and part kept: its maps are in the "
                            "start. Empty = random maps alone.")
         add_setting(form, DataConfig, "max_images", label=LABELS["max_images"], expertLevel=advanced)

@@ -60,7 +60,7 @@ class VaeganProtTrain(VaeganProtBase):
         form.addSection(label="Input")
         self._defineInputParams(form)
         form.addParam("continueFrom", params.PointerParam, pointerClass=type(self).__name__, allowsNull=True,
-                      label="Start from another training",
+                      label="Start from another training (optional)",
                       help="Start with the networks of an older run instead of from scratch: to train longer, or on "
                            "more particles. Box, part kept, preset and components must be those of that run.")
         add_setting(form, DataConfig, "max_images", f"At least {N_PARTICLES_MIN}", expertLevel=params.LEVEL_ADVANCED)

@@ -329,7 +329,7 @@ class TestProtocols(ProjectTest):
         self.proj.saveProtocol(untrained)
         for message, values in (("no finished training", {}), ("UMAP neighbours is 500", {"nNeighbors": 500}),
                                 ("Number of clusters is 1", {"method": 1, "nClusters": 1}),
-                                ("Smallest cluster / all is 0.9", {"minClusterFrac": 0.9}),
+                                ("Smallest cluster (fraction of all) is 0.9", {"minClusterFrac": 0.9}),
                                 (f"Smallest cluster (particles) is 40. With {len(ENABLED_IDS)} particles use at most "
                                  f"{len(ENABLED_IDS) // 2}",
                                  {"minClusterSize": 40}), ("HDBSCAN samples is 0", {"minSamples": 0}),

@@ -4,6 +4,7 @@ The steps of docs/use/to-relion.rst on exact projections (240 images of 32 px, t
 star file knows pass through *find states and poses* (the stand-in engine keeps them) into RELION's own programs.
 """
 import os
+import subprocess
 import sys
 import time
 import unittest
@@ -11,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from unittest.mock import patch
 
+import mrcfile
 import numpy as np
 from emtable import Table
 from pwem.protocols import ProtImportParticles
@@ -64,6 +66,25 @@ class TestToRelion(ProjectTest):
         self.assertEqual(to_relion.microscope_of("none.star"), {})
         with self.assertRaisesRegex(SystemExit, "are of 2 microscopes"):
             to_relion.microscope_of("two.star")
+
+    @unittest.skipUnless((SCRIPTS / "to_relion.py").exists(), "installed without its scripts")
+    def test_the_mask_is_of_the_particle_and_not_of_the_noise(self):
+        """A ball in noise of a third of its density, RELION's own mask: one that fills the box masks nothing."""
+        to_relion, voxel_ang = script(), 3.0
+        away = np.linalg.norm(np.indices((48,) * 3) - 24, axis=0)
+        density = (away < 10) + 0.3 * np.random.default_rng(0).normal(size=away.shape)
+        with mrcfile.new("ball.mrc", overwrite=True) as mrc:
+            mrc.set_data(density.astype(np.float32))
+            mrc.voxel_size = voxel_ang
+        values = {"i": "ball.mrc", "o": "mask.mrc", "angpix": voxel_ang, "lowpass": to_relion.MASK_LOW_PASS_ANG,
+                  "extend_inimask": 0, "width_soft_edge": 0, "ini_threshold": to_relion.threshold("ball.mrc", voxel_ang)}
+        subprocess.run(["relion_mask_create", *(word for name, value in values.items()
+                                                for word in (f"--{name}", str(value)))],
+                       check=True, stdout=subprocess.DEVNULL)
+        with mrcfile.open("mask.mrc", permissive=True) as mrc:
+            inside = np.squeeze(mrc.data) > 0.5
+        self.assertGreater(inside[away < 9].mean(), 0.99)
+        self.assertLess(inside[away > 14].mean(), 0.02)
 
     @unittest.skipUnless((SCRIPTS / "to_relion.py").exists(), "installed without its scripts")
     def test_a_finished_step_is_kept_only_as_it_is_asked_for(self):

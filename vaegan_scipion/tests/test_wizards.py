@@ -28,7 +28,8 @@ root = tk.Tk()
 
 def press():
     dialog, = [child for child in root.winfo_children() if isinstance(child, ParticleSizeDialog)]
-    dialog.radius_scale.set(0.21)
+    dialog.diameter_scale.set(14.1)
+    dialog.update()
     dialog.crop_scale.set(0.7)
     dialog.update()
     dialog._handleResult(dialog.buttons[0][1])

@@ -82,6 +82,7 @@ def draw_rounds(figure: Figure, states: List[FullresState]) -> Figure:
         axes.plot(range(1, len(state.rounds) + 1), [row.resolution_ang for row in state.rounds], "o-",
                   color=state_colour(state.label), label=state_name(state.label))
     axes.set(xlabel="round", ylabel="resolution at FSC 0.143 (Å)")
+    axes.set_xlim(0.5, max((len(state.rounds) for state in states), default=1) + 0.5)
     axes.invert_yaxis()
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(fontsize=8)

@@ -1,4 +1,4 @@
-"""Wizard of the forms that take particles: part of the box kept and particle radius, on real particles."""
+"""Wizard of the forms that take particles: part of the box kept and particle diameter (Å), on real particles."""
 import tkinter as tk
 from typing import Any
 
@@ -17,10 +17,14 @@ from .size_picture import MARGIN_MIN, SizePicture, clipped
 CROP_LIMITS = (0.1, 1.0)  # of presets.check
 RADIUS_LIMITS = (0.05, 0.5)
 STEP = 0.01
+WIDE_ANG = 100.0  # boxes from here on move by whole Å
 
 
 class ParticleSizeDialog(dialog.Dialog):
-    """Two sliders under the picture; OK leaves their values in `crop_frac` and `radius_frac`."""
+    """Two sliders under the picture; OK leaves their values in `crop_frac` and `radius_frac` (of the kept box).
+
+    A diameter stays what it is in Å where the kept part changes, unless it no longer fits.
+    """
 
     def __init__(self, parent: Any, sample: Sample, pixel_size_ang: float, crop_frac: float,
                  radius_frac: float) -> None:
@@ -35,19 +39,23 @@ class ParticleSizeDialog(dialog.Dialog):
         self.canvas = FigureCanvasTkAgg(figure, bodyFrame)
         self.canvas.get_tk_widget().grid(row=0, column=0, columnspan=2, sticky="news")
         self.crop_scale = self._slider(bodyFrame, 1, "Part of the box kept", CROP_LIMITS, self.crop_frac)
-        self.radius_scale = self._slider(bodyFrame, 2, "Particle radius / kept box", RADIUS_LIMITS, self.radius_frac)
+        self.box_ang = self.pixel_size_ang * self.sample.images.shape[-1]
+        self.diameter_scale = self._slider(bodyFrame, 2, "Particle diameter (Å)", (self.box_ang / 100, self.box_ang),
+                                           2 * self.radius_frac * self.crop_frac * self.box_ang)
         self._moved()
 
     def _slider(self, frame: Any, row: int, text: str, limits: Any, value: float) -> Any:
         tk.Label(frame, text=text).grid(row=row, column=0, sticky="e", padx=5)
-        scale = tk.Scale(frame, from_=limits[0], to=limits[1], resolution=STEP, orient=tk.HORIZONTAL, length=400)
+        step = STEP if limits == CROP_LIMITS else 1.0 if limits[1] >= WIDE_ANG else 0.1
+        scale = tk.Scale(frame, from_=limits[0], to=limits[1], resolution=step, orient=tk.HORIZONTAL, length=400)
         scale.set(value)
         scale.config(command=self._moved)
         scale.grid(row=row, column=1, sticky="we")
         return scale
 
     def _moved(self, _value: Any = None) -> None:
-        self.crop_frac, self.radius_frac = float(self.crop_scale.get()), float(self.radius_scale.get())
+        self.crop_frac = float(self.crop_scale.get())
+        self.radius_frac = clipped(self.diameter_scale.get() / (2 * self.crop_frac * self.box_ang), RADIUS_LIMITS)
         self.picture.update(self.crop_frac, self.radius_frac)
         self.canvas.draw_idle()
 

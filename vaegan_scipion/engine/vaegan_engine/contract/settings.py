@@ -70,7 +70,7 @@ class ModelConfig:
         "uniform", "Of generated images; in 2D of their angle. camera: a network trained with the generator; "
         "none, 2D: the angle is left to z")
     max_shift_frac: float = setting(0.05, "How far particles may be off centre, as fraction of the kept box",
-                                    label="Largest shift / box", low=0, high=0.5)
+                                    label="Largest shift (fraction of the box)", low=0, high=0.5)
     noise: Literal["radial", "scalar", "gaussian_map", "poisson_map", "none"] = setting(
         "radial", "Of generated images: one sigma per frequency, one for all, or a map of them")
     downsampling: Literal["blur_aps", "aps", "maxpool"] = setting("blur_aps", "*aps: exactly shift invariant")
@@ -195,8 +195,8 @@ class ClusterRun:
     min_cluster_size: int = setting(0, "HDBSCAN: replaces the share (min_cluster_frac)", label="Smallest cluster",
                                     unit="particles", low=2, high=10**9, zero="use the share")
     min_cluster_frac: float = setting(0.03, "HDBSCAN: smallest share of the particles that is a cluster; at least 15 "
-                                      "particles, at most 900 of 30,000", label="Smallest cluster / all", low=1e-3,
-                                      high=0.5)
+                                      "particles, at most 900 of 30,000", label="Smallest cluster (fraction of all)",
+                                      low=1e-3, high=0.5)
     join_valley: float = setting(
         0.5, "HDBSCAN: groups are joined unless the density in z between them falls below this part of the lower peak",
         label="Join groups above this valley", low=0, high=1, zero="join none")
@@ -268,7 +268,7 @@ class StatesRun:
     run_dir: str = setting("", "In place of particles: results folder of a training, for its images", path=True)
     clusters_dir: str = setting("", "Results folder of cluster, to start from its maps too; empty = none", path=True)
     max_shift_frac: float = setting(0.1, "How far particles may be off centre, as fraction of the kept box",
-                                    label="Largest shift / box", low=0, high=0.5)
+                                    label="Largest shift (fraction of the box)", low=0, high=0.5)
     n_maps: int = setting(3, "Maps that are tried beside the best start, for particles that share no frame; 1 = none. "
                           "The number of states does not depend on it", label="Maps to try", low=1, high=32)
     n_starts: int = setting(4, "Starts from one random map each, two for one of a symmetric map; unseen images choose "
@@ -285,7 +285,7 @@ class StatesRun:
                                 "slower, steadier", label="Steps of the best start", low=1, high=10**6)
     batch_size: int = setting(128, "Images per step, at most a quarter of all", label="Batch size", low=2, high=10**5)
     smallest_frac: float = setting(0.03, "States below this share of all particles are dissolved; always below 50",
-                                   label="Smallest state / all", low=0, high=0.5)
+                                   label="Smallest state (fraction of all)", low=0, high=0.5)
     compute: ComputeConfig = section(ComputeConfig)
     contract_version: int = fixed(CONTRACT_VERSION, _VERSION_HELP)
 
@@ -323,7 +323,7 @@ class Classes2dRun:
     n_classes: int = setting(50, "Classes to start from; empty ones are dissolved and equal ones joined",
                              label="Classes to start from", low=1, high=1000)
     max_shift_frac: float = setting(0.1, "How far particles may be off centre, as fraction of the kept box",
-                                    label="Largest shift / box", low=0, high=0.5)
+                                    label="Largest shift (fraction of the box)", low=0, high=0.5)
     n_steps: int = setting(36, "Steps over parts of the particles; more is slower, steadier", low=1, high=10**5,
                            label="Steps of the start")
     compute: ComputeConfig = section(ComputeConfig, shown=("threads", "seed", "memory_gb"))
