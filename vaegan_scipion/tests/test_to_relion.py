@@ -76,8 +76,9 @@ class TestToRelion(ProjectTest):
         with mrcfile.new("ball.mrc", overwrite=True) as mrc:
             mrc.set_data(density.astype(np.float32))
             mrc.voxel_size = voxel_ang
+        found = to_relion.threshold("ball.mrc", voxel_ang)
         values = {"i": "ball.mrc", "o": "mask.mrc", "angpix": voxel_ang, "lowpass": to_relion.MASK_LOW_PASS_ANG,
-                  "extend_inimask": 0, "width_soft_edge": 0, "ini_threshold": to_relion.threshold("ball.mrc", voxel_ang)}
+                  "extend_inimask": 0, "width_soft_edge": 0, "ini_threshold": found}
         subprocess.run(["relion_mask_create", *(word for name, value in values.items()
                                                 for word in (f"--{name}", str(value)))],
                        check=True, stdout=subprocess.DEVNULL)
