@@ -100,15 +100,19 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         form.addParam("inputTraining", params.PointerParam, pointerClass="VaeganProtTrain3D,VaeganProtTrain2D",
                       important=True, label="Training", help="A finished run of train 3D or train 2D.")
         form.addParam("inputParticles", params.PointerParam, pointerClass="SetOfParticles", allowsNull=True,
-                      label="Other particles (optional)", help="Leave empty to cluster the particles of the training. "
-                                                    "Others must be of the same kind and pixel size.")
+                      label="Other particles (optional)",
+                      help="Leave empty to cluster the particles of the training. Others must be of the same kind and "
+                           "pixel size.")
+        form.addParam("doHalves", params.BooleanParam, default=False, label="Two independent halves (FSC)",
+                      help="Train on each half of the data anew and compare the maps. Takes about as long as "
+                           "the training. 3D only.")
+        add_setting(form, HalvesRun, "total_kimg", param="halvesKimg", unit=IMAGES, condition="doHalves",
+                    expertLevel=params.LEVEL_ADVANCED)
+        form.addSection(label="Clusters")
         add_setting(form, ClusterRun, "method")
         add_setting(form, ClusterRun, "n_clusters", condition=FIXED_NUMBER)
         add_setting(form, ClusterRun, "min_cluster_frac", condition=DENSITY)
         add_setting(form, ClusterRun, "n_neighbors")
-        form.addParam("doHalves", params.BooleanParam, default=False, label="Two independent halves (FSC)",
-                      help="Train on each half of the data anew and compare the maps. Takes about as long as "
-                           "the training. 3D only.")
         self._defineAdvancedParams(form)
         self._defineComputeParams(form)
 
@@ -118,8 +122,6 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         for name in ("min_samples", "min_cluster_size", "join_valley"):
             add_setting(form, ClusterRun, name, condition=DENSITY, expertLevel=advanced)
         add_setting(form, ClusterRun, "stability_repeats", expertLevel=advanced)
-        add_setting(form, HalvesRun, "total_kimg", param="halvesKimg", unit=IMAGES,
-                    condition="doHalves", expertLevel=advanced)
 
     # --------------------------- INSERT steps functions ---------------------------
     def _insertAllSteps(self) -> None:
