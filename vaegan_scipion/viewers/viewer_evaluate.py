@@ -51,7 +51,7 @@ class VaeganEvaluateViewer(VaeganViewer):
     def _counts(self, _name: Any = None) -> List[Any]:
         scores = self.protocol.readEvaluation().labels
         if scores is None:
-            return [self.errorMessage("This run compared maps only, no labels.", "Nothing to show")]
+            return [self.infoMessage("This run compared maps only, no labels.", "No labels")]
         labels = drawings.sorted_labels(np.array(list(scores.contingency)))
         counts = np.array([scores.contingency[label] for label in labels])
         return self.figure_view(plots.draw_counts, counts, labels, [short(state) for state in scores.states],
@@ -61,7 +61,7 @@ class VaeganEvaluateViewer(VaeganViewer):
         return GROUPS[self.protocol.getGroups()]
 
     def _no_maps(self) -> List[Any]:
-        return [self.errorMessage("This run compared labels only, no maps.", "Nothing to show")]
+        return [self.infoMessage("This run compared labels only, no maps.", "No maps")]
 
     def _fsc(self, _name: Any = None) -> List[Any]:
         output = getattr(self.protocol, "outputFSCs", None)
