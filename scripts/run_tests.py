@@ -33,7 +33,8 @@ LONGEST_FIRST = ("test_workflow_engine", "test_install", "test_gui", "test_proto
 # Modules of the plugin's tests of ten seconds and more that ``--fast`` leaves out.
 SLOW_MODULES = frozenset({
     "test_workflow_engine", "test_gui", "test_install", "test_packaging", "test_rubbish", "test_templates",
-    "test_chain", "test_running", "test_mistakes", "test_posed", "test_posed_viewers", "test_torch_spec"})
+    "test_chain", "test_to_relion", "test_running", "test_mistakes", "test_posed",
+    "test_posed_viewers", "test_torch_spec"})
 
 
 class Outcome(NamedTuple):

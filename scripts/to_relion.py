@@ -36,8 +36,10 @@ COMPUTE = ("numberOfThreads", "numberOfMpi", "doGpu")  # fields of which results
 MASK_LOW_PASS_ANG = 15.0
 MASK_THRESHOLD_FRAC = 0.15  # of the densest thousandth after the low pass
 MASK_EXTENDED_ANG, MASK_EDGE_ANG = 10.0, 20.0
-REFINE_MPI = 3  # a leader and one process per half set
-MOST_SEARCHED_PX = 3  # around our shifts
+AROUND_OUR_POSES = {  # RELION's auto-refine: a leader and one process per half set, three pixels around our shifts
+    "copyAlignment": True, "alignmentAsPriors": True, "solventFscMask": True, "angularSamplingDeg": SAMPLING_1_8_DEG,
+    "localSearchAutoSamplingDeg": SAMPLING_1_8_DEG, "offsetSearchRangePix": 3, "isMapAbsoluteGreyScale": True,
+    "doGpu": False, "numberOfMpi": 3, "numberOfThreads": 1}
 
 
 def open_project(name):
@@ -176,10 +178,8 @@ def build(args):
                      extend=round(MASK_EXTENDED_ANG / args.pixel_size), edge=round(MASK_EDGE_ANG / args.pixel_size))
     refined = road.step(
         f"RELION: 3D auto-refine{of_state}", ProtRelionRefine3D,
-        {**particles, **reference, "referenceMask": (mask, "outputMask")}, alignmentAsPriors=True, solventFscMask=True,
-        angularSamplingDeg=SAMPLING_1_8_DEG, localSearchAutoSamplingDeg=SAMPLING_1_8_DEG, numberOfMpi=REFINE_MPI,
-        offsetSearchRangePix=MOST_SEARCHED_PX, initialLowPassFilterA=args.low_pass, isMapAbsoluteGreyScale=True,
-        numberOfThreads=1, **relion)
+        {**particles, **reference, "referenceMask": (mask, "outputMask")},
+        **{**AROUND_OUR_POSES, **relion, "initialLowPassFilterA": args.low_pass})
     road.step(f"RELION: post-processing{of_state}", ProtRelionPostprocess,
               {"protRefine": (refined, ""), "solventMask": (mask, "outputMask")})
     post = road.step(f"RELION: post-processing of our half maps{of_state}", ProtRelionPostprocess, {

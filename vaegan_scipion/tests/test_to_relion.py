@@ -4,6 +4,7 @@ The steps of docs/use/to-relion.rst on exact projections (240 images of 32 px, t
 star file knows pass through *find states and poses* (the stand-in engine keeps them) into RELION's own programs.
 """
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -25,6 +26,8 @@ from vaegan_scipion.tests.test_chain import IDS, NEEDS_RELION, RATE_ANG, defocus
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 KEPT_IDS = [i for i in IDS if i % 10]
+MPI_HERE = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",  # three processes on what there is
+            "OMPI_MCA_rmaps_base_oversubscribe": "1", "OMPI_MCA_mpi_yield_when_idle": "1"}
 
 
 def script():
@@ -160,7 +163,8 @@ class TestToRelion(ProjectTest):
             ProtImportParticles, importFrom=ProtImportParticles.IMPORT_FROM_RELION, magnification=50000,
             starFile=write_relion_particles(os.getcwd(), 7), samplingRate=RATE_ANG, haveDataBeenPhaseFlipped=False)
 
-    def test_states_to_class3d_with_our_poses(self):
+    def test_states_to_class3d_and_refine3d_with_our_poses(self):
+        """To the end of post-processing, by the settings of `scripts/to_relion.py`."""
         from relion.protocols import ProtRelionClassify3D, ProtRelionReconstruct
 
         imported = self.imported_from_relion()
@@ -181,3 +185,26 @@ class TestToRelion(ProjectTest):
         for item in classified.outputClasses:
             found.update(self.matrices(item))
         self.check_same_poses(found, ours, 0.01, 0.01)
+        self.check_refined(selected, mean, ours)
+
+    def check_refined(self, selected, mean, ours):
+        """RELION's auto-refine around our poses ends, keeps them near, and is post-processed."""
+        from relion.protocols import ProtRelionCreateMask3D, ProtRelionPostprocess, ProtRelionRefine3D
+
+        if not shutil.which("mpirun") or not (SCRIPTS / "to_relion.py").exists():
+            return
+        to_relion, of_mean = script(), (mean, "outputVolume")
+        mask = self.run_protocol(
+            ProtRelionCreateMask3D, inputVolume=of_mean, initialLowPassFilterA=to_relion.MASK_LOW_PASS_ANG, extend=2,
+            edge=3, threshold=to_relion.threshold(mean.outputVolume.getFileName(), RATE_ANG))
+        with patch.dict(os.environ, MPI_HERE):
+            refined = self.run_protocol(
+                ProtRelionRefine3D, inputParticles=(selected, "outputParticles"), referenceVolume=of_mean,
+                referenceMask=(mask, "outputMask"), initialLowPassFilterA=20.0, **to_relion.AROUND_OUR_POSES)
+        found = self.matrices(refined.outputParticles)
+        turned_deg = [np.degrees(np.arccos(np.clip((np.trace(matrix[:3, :3] @ ours[i][:3, :3].T) - 1) / 2, -1, 1)))
+                      for i, matrix in found.items()]
+        self.assertEqual(sorted(found), sorted(ours))
+        self.assertLess(np.median(turned_deg), 20.0)  # blobs of two species let poses drift, not be lost (126: chance)
+        post = self.run_protocol(ProtRelionPostprocess, protRefine=refined, solventMask=(mask, "outputMask"))
+        self.assertTrue(os.path.exists(post.outputVolume.getFileName()))

@@ -242,7 +242,7 @@ def test_images_that_are_not_normal_are_made_so_first(made):
     out = made[0] / "out"
     shutil.copy(out / "state_01.star", out / "state_03.star")
     text = script(replace(HAND_OVER, star_file="state_03.star"), out)
-    assert "--sym ${SYM:-C1}" in text and "--solvent_mask" not in text
+    assert "--sym ${SYM:-C1}" in text and '--solvent_mask "$HERE/maps/mask.mrc" --solvent_correct_fsc' in text
     assert "--sym ${SYM:-D4}" in script(replace(HAND_OVER, star_file="state_03.star", symmetry="D4"), out)
     assert "--ini_high 12.00" in text and "relion_preprocess" not in text and '--i "$HERE/state_03.star"' in text
     text = script(replace(HAND_OVER, star_file="state_03.star", inverted=True, phase_flipped=True), out)

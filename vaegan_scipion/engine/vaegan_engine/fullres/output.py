@@ -158,7 +158,7 @@ def state_record(inputs: Inputs, start: StateStart, refined: Found, maps: FinalM
         f"state_{start.label + 1:02d}", state_star(start.label), files[0], files[5],
         2 * reach_px(inputs.mask) * images.pixel_size_ang, maps.compared.resolution_0143_ang, maps.proof.shared_ang,
         images.pixel_size_ang, not inputs.data.ignore_ctf, bool(flipped.all()), inputs.data.invert_contrast,
-        inputs.background(state.rows[spread_rows(len(state.rows), _SAMPLE)]), inputs.symmetry, inputs.mask_given,
+        inputs.background(state.rows[spread_rows(len(state.rows), _SAMPLE)]), inputs.symmetry,
         inputs.stack_box_px)
     return FullresState(
         label=start.label, n_particles=len(state.rows), n_half1=int((state.half_set == 1).sum()),

@@ -41,7 +41,7 @@ class HandOver:
     name: str  # of the state, as "state_01"
     star_file: str
     map_file: str
-    mask_file: str
+    mask_file: str  # of the state, or the user's: RELION's maps end there too, and its FSC is corrected for it
     particle_diameter_ang: float
     resolution_ang: float
     shared_ang: float
@@ -51,7 +51,6 @@ class HandOver:
     inverted: bool  # the protein is dark in the stacks
     background: tuple[float, float]  # mean and standard deviation in the stacks
     symmetry: str = NO_SYMMETRY  # of the states' maps
-    mask_given: bool = False  # the mask is the user's: RELION's maps end there too
     stack_box_px: int = 0  # side of the images in the stacks
 
     @property
@@ -110,9 +109,9 @@ def script(hand_over: HandOver, out_dir: Path) -> str:
         f"--oversampling 1 --offset_range 3 --offset_step 1 --sym ${{SYM:-{hand_over.symmetry}}} "
         "--low_resol_join_halves 40",
         f"--particle_diameter {hand_over.particle_diameter_ang:.0f} --flatten_solvent --zero_mask --norm --scale",
+        # without a mask RELION's band stands where noise around the particle hides what the halves share
+        f'--solvent_mask "$HERE/{hand_over.mask_file}" --solvent_correct_fsc',
         "--pad 2 --pool 10 --dont_combine_weights_via_disc --j ${THREADS:-2}"]
-    if hand_over.mask_given:
-        options.append(f'--solvent_mask "$HERE/{hand_over.mask_file}" --solvent_correct_fsc')
     if hand_over.has_ctf:
         options.append("--ctf" + (" --ctf_phase_flipped" if hand_over.phase_flipped else ""))
     lines += [" \\\n    ".join([f"mpirun -n ${{MPI:-3}} {PROGRAM}", *options, "$MORE"]),
