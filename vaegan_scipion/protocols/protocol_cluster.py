@@ -101,8 +101,7 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
                       important=True, label="Training", help="A finished run of train 3D or train 2D.")
         form.addParam("inputParticles", params.PointerParam, pointerClass="SetOfParticles", allowsNull=True,
                       label="Other particles (optional)",
-                      help="Leave empty to cluster the particles of the training. Others must be of the same kind and "
-                           "pixel size.")
+                      help="Of the same kind and pixel size. Empty = the particles of the training.")
         form.addParam("doHalves", params.BooleanParam, default=False, label="Two independent halves (FSC)",
                       help="Train on each half of the data anew and compare the maps. Takes about as long as "
                            "the training. 3D only.")
