@@ -1,5 +1,6 @@
 """What a run will take on this machine, asked of the engine from a form, before there is a run."""
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -7,15 +8,32 @@ import tempfile
 from dataclasses import replace
 from typing import Any, List, Optional
 
+import numpy as np
+
 from . import Plugin
-from .engine.vaegan_engine.contract import run_json
+from .convert.to_engine import write_particles_star
+from .engine.vaegan_engine.contract import result_files, run_json
 from .engine.vaegan_engine.contract.wording import with_ring
 from .engine_run import EXIT_REMEDIES, EXIT_SENTENCES
+from .protocols import VaeganProtCluster, VaeganProtFullres
 from .protocols.particle_notes import circle_radius_frac
 from .protocols.protocol_base import count_enabled
 
-NAMES_STAR = "particles.star"  # names as many images as the set has: all that a forecast asks of the particles
-REQUEST_JSON = "request.json"
+NAMES_STAR = "particles.star"  # names as many images as the set has: all that most forecasts ask of the particles
+MADE_DIR = "made"  # points in place of an embedding that is not there yet
+REQUEST_JSON, WORDS_TXT = "request_{}.json", "words_{}.txt"  # of each command, from 1
+HALVES_LINE = "The two independent halves come to that: about as long as the training."
+
+
+def requests_of(protocol: Any, folder: str) -> List[Any]:
+    """What the engine is asked, a run of each of its commands, of a form; files that they name are made in `folder`."""
+    star = os.path.join(folder, NAMES_STAR)
+    if isinstance(protocol, VaeganProtFullres):
+        return [fullres_request(protocol, star)]
+    write_names(count_enabled(protocol.getParticlesPointer().get()), star)
+    if isinstance(protocol, VaeganProtCluster):
+        return cluster_requests(protocol, star)
+    return [request_of(protocol, star)]
 
 
 def request_of(protocol: Any, star: str) -> Any:
@@ -27,6 +45,31 @@ def request_of(protocol: Any, star: str) -> Any:
         data = replace(data, particle_radius_frac=min(round(radius_frac, 6), 0.5))
         settings = replace(settings, particle_diameter_ang=0.0)
     return replace(settings, data=data)
+
+
+def fullres_request(protocol: Any, star: str) -> Any:
+    """The settings of *refine states at full resolution*, which is measured on the particles themselves.
+
+    Their own star file is that of the states where no others are given. A mask makes no difference to the time.
+    """
+    others = protocol.inputParticles.get()
+    if others is not None:
+        write_particles_star(others, star)
+    return replace(protocol._getSettings(), states_dir=os.path.abspath(protocol.inputStates.get().getStatesDir()),
+                   particles="" if others is None else star, mask="")
+
+
+def cluster_requests(protocol: Any, star: str) -> List[Any]:
+    """Embedding as many particles as `star` names, and clustering as many made points of as many numbers each."""
+    run_dir, points = (os.path.abspath(path) for path in (
+        protocol.inputTraining.get().getRunDir(), os.path.join(os.path.dirname(star), MADE_DIR)))
+    model = run_json.read_run(os.path.join(run_dir, result_files.RUN_JSON)).model
+    n = count_enabled(protocol.getParticlesPointer().get())
+    z = np.random.default_rng(0).standard_normal((n, model.n_categories + model.n_normal)).astype(np.float32)
+    result_files.write_npz(os.path.join(points, result_files.LATENTS_NPZ), particle_id=np.arange(1, n + 1), z=z,
+                           half_set=(1 + np.arange(n) % 2).astype(np.uint8))
+    return [replace(protocol._getEmbedSettings(), run_dir=run_dir, particles=star),
+            replace(protocol._getClusterSettings(), run_dir=run_dir, embedding_dir=points)]
 
 
 def write_names(n: int, star: str) -> None:
@@ -45,18 +88,22 @@ class ForecastProcess:
     def __init__(self, protocol: Any) -> None:
         self.n_particles = count_enabled(protocol.getParticlesPointer().get())
         self.on_queue = bool(protocol.useQueue())
+        self.has_halves = bool(getattr(protocol, "doHalves", False))
         self._folder = tempfile.mkdtemp(prefix="vaegan_forecast_")
-        star, request = (os.path.join(self._folder, name) for name in (NAMES_STAR, REQUEST_JSON))
-        write_names(self.n_particles, star)
-        run_json.write_run(request_of(protocol, star), request)
         gpu = bool(protocol.usesGpu())
         program = Plugin.getEngineProgram(gpu)
         if gpu:
             program %= {"GPU": ",".join(map(str, protocol.getGpuList()))}
-        self._words = open(os.path.join(self._folder, "words.txt"), "w+", errors="replace")
-        self._process = subprocess.Popen(f"{program} run {REQUEST_JSON} --forecast "
-                                         f"--processes {protocol._countProcesses()}", shell=True, cwd=self._folder,
-                                         env=Plugin.getEnviron(), stdout=self._words, stderr=subprocess.STDOUT,
+        commands = []
+        self._words = []
+        for number, request in enumerate(requests_of(protocol, self._folder), 1):
+            asked, words = (os.path.join(self._folder, name.format(number)) for name in (REQUEST_JSON, WORDS_TXT))
+            run_json.write_run(request, asked)
+            self._words.append(words)
+            commands.append(f"( {program} run {shlex.quote(asked)} --forecast "
+                            f"--processes {protocol._countProcesses()} ) > {shlex.quote(words)} 2>&1")
+        # where the engine is run too: image names of a set are relative to the project
+        self._process = subprocess.Popen(" && ".join(commands), shell=True, env=Plugin.getEnviron(),
                                          start_new_session=True)
 
     def answer(self) -> Optional[str]:
@@ -64,12 +111,17 @@ class ForecastProcess:
         code = self._process.poll()
         if code is None:
             return None
-        self._words.seek(0)
-        said = self._words.read().rstrip().splitlines()
+        said = [said_in(path) for path in self._words]
         if code:
-            return f"This cannot be forecast: {reason(code, said)}"
-        found = said[next((i for i, line in enumerate(said) if line.startswith("expected")), 0):]
-        found[0] = found[0][:1].upper() + found[0][1:] + "."
+            return f"This cannot be forecast: {reason(code, [line for lines in said for line in lines])}"
+        found: List[str] = []
+        for lines in said:
+            own = lines[next((i for i, line in enumerate(lines) if line.startswith("expected")), 0):]
+            found += [own[0][:1].upper() + own[0][1:] + ".", *own[1:]]
+        if len(said) > 1:
+            found.append("The two are done one after the other.")
+        if self.has_halves:
+            found.append(HALVES_LINE)
         load, cores = os.getloadavg()[0], os.cpu_count() or 1
         if load > cores + 1:
             found.append(f"This machine does much else now (load {load:.0f} on {cores} cores): that is in the times.")
@@ -82,8 +134,15 @@ class ForecastProcess:
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGTERM)
             self._process.wait()
-        self._words.close()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def said_in(path: str) -> List[str]:
+    """Lines of what a command has said so far; none where it has not begun."""
+    if not os.path.exists(path):
+        return []
+    with open(path, errors="replace") as stream:
+        return stream.read().rstrip().splitlines()
 
 
 def reason(code: int, said: List[str]) -> str:

@@ -37,7 +37,7 @@ from ..engine.vaegan_engine.contract.setting import field_of
 from ..engine.vaegan_engine.contract.settings import ClusterRun, EmbedRun, HalvesRun
 from ..engine.vaegan_engine.contract.status import read_status
 from ..engine_run import has_result, result_file
-from .cost_note import cost_note
+from .cost_note import add_cost_line, cost_note
 from .form_settings import add_setting, label_text, optional, problems_of, values_of
 from .particle_notes import contrast_notes, snr_notes
 from .protocol_base import (
@@ -107,6 +107,7 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
                            "the training. 3D only.")
         add_setting(form, HalvesRun, "total_kimg", param="halvesKimg", unit=IMAGES, condition="doHalves",
                     expertLevel=params.LEVEL_ADVANCED)
+        add_cost_line(form)
         form.addSection(label="Clusters")
         add_setting(form, ClusterRun, "method")
         add_setting(form, ClusterRun, "n_clusters", condition=FIXED_NUMBER)

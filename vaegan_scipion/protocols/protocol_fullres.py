@@ -22,6 +22,7 @@ from ..engine.vaegan_engine.contract.status import read_status
 from ..engine.vaegan_engine.contract.wording import with_ring
 from ..engine_run import EngineError, has_result, result_file
 from . import mask_field
+from .cost_note import add_cost_line, cost_note
 from .form_settings import add_setting, problems_of, values_of
 from .particle_notes import contrast_notes
 from .protocol_base import content_digest, set_digest, validate_particles
@@ -69,6 +70,7 @@ class VaeganProtFullres(VaeganProtStates):
                       help="The same particles (ids), extracted again in a larger box or with smaller pixels, centred "
                            "alike. Empty = those of the states.")
         mask_field.add_field(form, "the states' maps")
+        add_cost_line(form)
         for name in SETTINGS:
             add_setting(form, FullresRun, name, expertLevel=params.LEVEL_ADVANCED)
         self._defineComputeParams(form)
@@ -160,7 +162,8 @@ class VaeganProtFullres(VaeganProtStates):
             stage = read_status(self.getStatesDir()).stage
             if not stage:
                 return ["The states are not refined yet."]
-            return [f"Running: {stage}" if self.isActive() else f"Stopped at: {stage}. Continue goes on from there."]
+            return [f"Running: {stage}" if self.isActive() else f"Stopped at: {stage}. Continue goes on from there.",
+                    *cost_note(self.getStatesDir())]
         return [f"Answer: {self.answerText()}"] + [
                 f"state {state.label + 1}: {state.n_particles} particles, {state.resolution_ang:.1f} Å at FSC 0.143 "
                 f"(before: {state.resolution_before_ang:.1f} Å)"

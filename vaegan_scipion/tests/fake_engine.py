@@ -42,12 +42,24 @@ from vaegan_engine.contract.status import Failure, read_status, update_status
 BOX_PX = 16
 
 
+def forecast_of(run):
+    """What a forecast is asked of: the box, or how many particles and numbers of each are there."""
+    if run.command == "cluster":
+        return "{} points of {} numbers".format(*result_files.read_npz(
+            Path(run.embedding_dir) / result_files.LATENTS_NPZ)["z"].shape)
+    if run.command == "embed":
+        return f"{Path(run.particles).read_text().count('@')} particles"
+    if run.command == "fullres":
+        return f"{Path(run.states_dir).name}, {Path(run.particles).name}"
+    return f"box {run.data.box_px}, {run.data.particle_radius_frac}"
+
+
 def main(words):
     """Run one request, as `run REQUEST --out FOLDER`."""
     assert words[:3] == ["-m", "vaegan_engine", "run"], words
     run = run_json.read_run(words[3])
     if "--forecast" in words:
-        return print(f"expected: {run.command}, box {run.data.box_px}, {run.data.particle_radius_frac}\n  stage: 1 s")
+        return print(f"expected: {run.command}, {forecast_of(run)}\n  stage: 1 s")
     out_dir = Path(words[words.index("--out") + 1])
     fail_on_request(run.command, out_dir)
     if os.environ.get("VAEGAN_FAKE_WAIT") == run.command:

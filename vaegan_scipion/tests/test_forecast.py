@@ -12,7 +12,14 @@ from pyworkflow.viewer import DESKTOP_TKINTER
 
 from vaegan_scipion import forecast
 from vaegan_scipion.engine.vaegan_engine.contract import run_json
-from vaegan_scipion.protocols import VaeganProtClasses2D, VaeganProtStates, VaeganProtTrain2D, VaeganProtTrain3D
+from vaegan_scipion.protocols import (
+    VaeganProtClasses2D,
+    VaeganProtCluster,
+    VaeganProtFullres,
+    VaeganProtStates,
+    VaeganProtTrain2D,
+    VaeganProtTrain3D,
+)
 from vaegan_scipion.protocols.protocol_train_3d import NO_POSES
 from vaegan_scipion.tests.phantom import ENABLED_IDS, ProjectTest
 
@@ -46,6 +53,15 @@ print("said", "for 130,000 particles" in seen[0], seen[-1], measuring.asked, mea
 """
 
 
+def answered(measuring):
+    """What is said in the end."""
+    said = None
+    while said is None:
+        time.sleep(0.05)
+        said = measuring.answer()
+    return said
+
+
 class TestForecast(ProjectTest):
     """The forms that search and train."""
 
@@ -69,16 +85,51 @@ class TestForecast(ProjectTest):
     def test_the_engine_is_asked_with_the_form_as_it_stands(self):
         for form in self.forms(particleDiameterAng="70"):
             measuring = forecast.ForecastProcess(form)
-            folder, said = measuring._folder, None
+            folder = measuring._folder
             with open(os.path.join(folder, forecast.NAMES_STAR)) as stream:
                 self.assertEqual(stream.read().count("@"), len(ENABLED_IDS))
-            while said is None:
-                time.sleep(0.05)
-                said = measuring.answer()
-            request = run_json.read_run(os.path.join(folder, forecast.REQUEST_JSON))
+            said = answered(measuring)
+            request = run_json.read_run(os.path.join(folder, forecast.REQUEST_JSON.format(1)))
             self.assertEqual(said.splitlines(), [f"Expected: {request.command}, box 32, 0.3125.", "  stage: 1 s"])
             measuring.stop()
             self.assertFalse(os.path.exists(folder))
+
+    @patch.object(os, "getloadavg", lambda: (0.5, 0.5, 0.5))
+    def test_embedding_and_clusters_are_asked_before_there_is_an_embedding(self):
+        training = self.make(VaeganProtTrain3D, inputParticles=(self.imported, "outputParticles"), posesFrom=NO_POSES)
+        form, lines = self.filled(VaeganProtCluster, inputTraining=training), []
+        form.useGpu.set(False)
+        self.assertEqual(form.validate(), [])
+        found = Config.getDomain().findWizards(form, DESKTOP_TKINTER)
+        self.assertEqual(found["expectedCost"].__name__, "VaeganForecastWizard")
+        for halves in (False, True):
+            form.doHalves.set(halves)
+            measuring = forecast.ForecastProcess(form)
+            lines.append(answered(measuring).splitlines())
+            measuring.stop()
+        model, n = run_json.read_run(os.path.join(training.getRunDir(), "run.json")).model, len(ENABLED_IDS)
+        self.assertEqual(lines[0], [
+            f"Expected: embed, {n} particles.", "  stage: 1 s",
+            f"Expected: cluster, {n} points of {model.n_categories + model.n_normal} numbers.", "  stage: 1 s",
+            "The two are done one after the other."])
+        self.assertEqual(lines[1], [*lines[0], forecast.HALVES_LINE])
+
+    @patch.object(os, "getloadavg", lambda: (0.5, 0.5, 0.5))
+    def test_full_resolution_is_asked_of_the_particles_themselves(self):
+        particles = (self.imported, "outputParticles")
+        states = self.make(VaeganProtStates, boxPx=16, inputParticles=particles)
+        for others, name in (({}, ""), ({"inputParticles": particles}, forecast.NAMES_STAR)):
+            form = self.filled(VaeganProtFullres, inputStates=states, **others)
+            form.useGpu.set(False)
+            self.assertEqual(form.validate(), [])
+            self.assertIn("expectedCost", Config.getDomain().findWizards(form, DESKTOP_TKINTER))
+            measuring = forecast.ForecastProcess(form)
+            star = os.path.join(measuring._folder, forecast.NAMES_STAR)
+            if others:
+                with open(star) as stream:
+                    self.assertIn("_rlnDefocusU", stream.read())
+            self.assertEqual(answered(measuring).splitlines(), [f"Expected: fullres, states, {name}.", "  stage: 1 s"])
+            measuring.stop()
 
     def test_close_ends_what_still_measures(self):
         with patch.object(forecast.Plugin, "getEngineProgram", lambda gpu: "sleep 60; true"):

@@ -8,7 +8,14 @@ from pyworkflow.gui import dialog
 from pyworkflow.viewer import DESKTOP_TKINTER
 
 from ..forecast import ForecastProcess
-from ..protocols import VaeganProtClasses2D, VaeganProtStates, VaeganProtTrain2D, VaeganProtTrain3D
+from ..protocols import (
+    VaeganProtClasses2D,
+    VaeganProtCluster,
+    VaeganProtFullres,
+    VaeganProtStates,
+    VaeganProtTrain2D,
+    VaeganProtTrain3D,
+)
 from ..protocols.cost_note import COST_FIELD
 
 POLL_MS = 300
@@ -34,7 +41,7 @@ class ForecastDialog(dialog.Dialog):
         if found is not None:
             self.text.set(found)
             return
-        self.text.set(f"Measuring on this machine, on made images of this box, for {self.measuring.n_particles:,} "
+        self.text.set(f"Measuring on this machine, on some images of this box, for {self.measuring.n_particles:,} "
                       f"particles: {time.monotonic() - self.began:.0f} s. Half a minute is usual, more where the "
                       "machine is busy. Close stops it.")
         self._again = self.after(POLL_MS, self._poll)
@@ -51,8 +58,9 @@ class VaeganForecastWizard(EmWizard):
     """Measures what the form would take."""
 
     _environments = [DESKTOP_TKINTER]
-    _targets = [(form, [COST_FIELD])
-                for form in (VaeganProtStates, VaeganProtClasses2D, VaeganProtTrain2D, VaeganProtTrain3D)]
+    _targets = [(form, [COST_FIELD]) for form in (
+        VaeganProtStates, VaeganProtFullres, VaeganProtClasses2D, VaeganProtTrain2D, VaeganProtTrain3D,
+        VaeganProtCluster)]
 
     def show(self, form: Any, *_params: Any) -> None:
         """Show what is expected; what is wrong with the form comes first."""

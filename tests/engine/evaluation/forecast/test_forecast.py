@@ -4,16 +4,31 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from states_folders import simulated_particles, true_poses, write_states
 from vaegan_engine.cli.main import main
 from vaegan_engine.contract import presets, result_files, wording
 from vaegan_engine.contract.record import read_record
 from vaegan_engine.contract.records import Forecast
-from vaegan_engine.contract.settings import Classes2dRun, ClusterRun, ComputeConfig, DataConfig, StatesRun
+from vaegan_engine.contract.run_json import write_run
+from vaegan_engine.contract.settings import (
+    Classes2dRun,
+    ClusterRun,
+    ComputeConfig,
+    DataConfig,
+    EmbedRun,
+    FullresRun,
+    StatesRun,
+)
 from vaegan_engine.data.star_files import read_star
-from vaegan_engine.evaluation.forecast import cluster, forecasts, measured, states, train
+from vaegan_engine.evaluation.forecast import cluster, embed, forecasts, fullres, measured, states, train
 from vaegan_engine.evaluation.forecast.states import Costs
+from vaegan_engine.fullres.fullres import memory_gb
+from vaegan_engine.networks.posed_vae import PosedVaeGan
+from vaegan_engine.networks.vae_gan import Frame, VaeGan
 from vaegan_engine.runtime import place
 from vaegan_engine.simulation.simulate import SimulateOptions, run_simulate
+from vaegan_engine.training.posed_run import PosedRun
+from vaegan_engine.training.trained_run import TrainedRun
 
 pytestmark = pytest.mark.xdist_group("umap")  # which compiles for long, in each process
 
@@ -177,3 +192,78 @@ def test_large_sets_are_told_before_the_run(star, tmp_path, monkeypatch, capsys)
     assert capsys.readouterr().out == wording.forecast_text(expected) + "\n" == (
         "expected for 40 particles on this machine: about 10 min (25 min where the particles need more), 1.2 GB of "
         "memory, 0.5 GB on disk\n")
+
+
+def test_rounds_of_states_are_counted_by_their_images_and_band():
+    each, fixed = measured.Line(0.0, 1e-3), measured.Line(2.0, 0.0)
+    flat = fullres.counted(10, [300, 700], (each, each), fixed)
+    assert flat["rounds"] == measured.Span(pytest.approx(4.0), pytest.approx(10.0))
+    assert flat["maps"] == measured.equal(4.0)  # of two states
+    assert fullres.counted(3, [1000], (each, each), fixed)["rounds"].usual == pytest.approx(3.0)
+    growth = fullres.Growth((10.0, measured.Line(1.0, 2e-3)), (20.0, measured.Line(4.0, 5e-3)),
+                            lambda radius: 2 * radius)
+    assert growth.at(20.0) == measured.Line(4.0, 5e-3)
+    wider = growth.at(40.0)  # 1e-5 each squared shell, eight times the voxels
+    assert (wider.fixed, wider.each) == (pytest.approx(32.0), pytest.approx(17e-3))
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """Two states, of 30 particles each, in their folder."""
+    folder = tmp_path_factory.mktemp("found")
+    star = simulated_particles(folder / "particles", phantom=2, per_map=30)
+    rotations, shifts_px, _ = true_poses(folder / "particles")
+    return write_states(folder / "states", star, rotations, shifts_px, 60.0)
+
+
+def test_full_resolution_is_measured_on_the_particles_of_its_states(found):
+    run = FullresRun(states_dir=str(found), compute=COMPUTE)
+    assert forecasts.images_of(run) == 60
+    expected = forecasts.forecast_for(run, n_made=12)
+    assert set(expected.stages) == {"rounds", "maps", "local resolution"}
+    assert all(value > 0 for value in expected.stages.values())
+    assert (expected.command, expected.n_images) == ("fullres", 60) and expected.seconds < expected.long_seconds
+    assert expected.memory_gb == pytest.approx(memory_gb(32)) and expected.disk_gb > 0
+    one = forecasts.forecast_for(FullresRun(states_dir=str(found), compute=COMPUTE, max_rounds=1), n_made=12)
+    assert one.stages["rounds"] < expected.stages["rounds"]
+
+
+def test_full_resolution_of_particles_in_a_larger_box_is_that_box(found, tmp_path):
+    star = simulated_particles(tmp_path / "larger", phantom=2, per_map=30, box_px=48)
+    run = FullresRun(states_dir=str(found), particles=str(star), compute=COMPUTE)
+    expected = forecasts.forecast_for(run, n_made=12)
+    assert expected.memory_gb == pytest.approx(memory_gb(48))
+
+
+def test_the_command_of_full_resolution_says_it_and_runs_nothing(found, tmp_path, capsys):
+    assert main(["fullres", "--states", str(found), "--device", "cpu", "--threads", "1", "--out",
+                 str(tmp_path / "out"), "--forecast"]) == 0
+    printed = capsys.readouterr().out
+    assert "expected for 60 particles on this machine: about " in printed and "  local resolution: " in printed
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("name", "kind", "networks"), [
+    ("train3d", TrainedRun, VaeGan), ("posed", PosedRun, PosedVaeGan), ("posed2d", PosedRun, PosedVaeGan)])
+def test_embedding_is_a_pass_of_the_encoder(star, tmp_path, monkeypatch, name, kind, networks):
+    training = runs(star)[name]
+    write_run(training, tmp_path / result_files.RUN_JSON)
+    made = networks(training, Frame(BOX, 4.0), torch.device("cpu"))
+    folder = (tmp_path,) if kind is PosedRun else ()
+    monkeypatch.setattr(embed, "load_trained", lambda *_: kind(made, *folder))
+    monkeypatch.setattr(embed, "seconds_of", lambda work, device: (work(), 6.0)[1])
+    seconds = []
+    for n, run in ((40, EmbedRun(run_dir=str(tmp_path), compute=COMPUTE)),
+                   (80, EmbedRun(run_dir=str(tmp_path), compute=COMPUTE, particles=str(names_of(80, tmp_path))))):
+        expected = forecasts.forecast_for(run, n_made=12)
+        assert (expected.n_images, forecasts.images_of(run), set(expected.stages)) == (n, n, {"encoder"})
+        seconds.append(expected.seconds)
+    assert seconds == pytest.approx([20.0, 40.0])
+
+
+def names_of(n, folder):
+    """A star file that names so many images."""
+    path = folder / "names.star"
+    path.write_text("data_particles\n\nloop_\n_rlnImageName #1\n"
+                    + "".join(f"{i + 1}@counted.mrcs\n" for i in range(n)))
+    return path

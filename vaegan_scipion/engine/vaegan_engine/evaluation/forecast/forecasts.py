@@ -9,12 +9,13 @@ from typing import Any
 
 from ...contract import result_files, wording
 from ...contract.errors import EngineError
+from ...contract.labels import UNASSIGNED
 from ...contract.record import write_record
 from ...contract.records import Forecast
 from ...contract.run_json import read_training
-from ...contract.settings import Classes2dRun, ClusterRun, StatesRun, TrainRun
-from ...data.particle_tables import read_latents
-from . import classes2d, cluster, states, train
+from ...contract.settings import Classes2dRun, ClusterRun, EmbedRun, FullresRun, StatesRun, TrainRun
+from ...data.particle_tables import read_cluster_rows, read_latents
+from . import classes2d, cluster, embed, fullres, states, train
 from .measured import N_MADE, count_images, lines
 
 FROM_IMAGES = 5000  # a smaller set is done sooner than it is worth to ask
@@ -26,8 +27,9 @@ def forecast_for(run: Any, n_made: int = N_MADE) -> Forecast | None:
     Raises ConfigError, DataError or OSError.
     """
     makers: dict[type, Callable[[Any, int], Forecast]] = {
-        StatesRun: states.states_forecast, TrainRun: train.training_forecast,
-        Classes2dRun: classes2d.classes2d_forecast, ClusterRun: lambda run, _: cluster.cluster_forecast(run)}
+        StatesRun: states.states_forecast, FullresRun: fullres.fullres_forecast, TrainRun: train.training_forecast,
+        Classes2dRun: classes2d.classes2d_forecast, EmbedRun: embed.embed_forecast,
+        ClusterRun: lambda run, _: cluster.cluster_forecast(run)}
     if type(run) not in makers:
         return None
     began = time.perf_counter()
@@ -39,6 +41,10 @@ def images_of(run: Any) -> int:
     try:
         if isinstance(run, ClusterRun):
             return len(read_latents(run.embedding_dir).z)
+        if isinstance(run, EmbedRun):
+            return embed.count_embedded(run)
+        if isinstance(run, FullresRun):
+            return sum(row.n_particles for row in read_cluster_rows(run.states_dir) if row.label != UNASSIGNED)
         return count_images(read_training(run.run_dir).data if getattr(run, "run_dir", "") else run.data)
     except (OSError, EngineError):
         return 0

@@ -83,19 +83,24 @@ def steps_of(kimg: float, batch: int, step_seconds: float) -> Span:
     return Span(seconds, seconds)
 
 
-def posed_stages(run: TrainRun, n: int, n_made: int, device: torch.device) -> dict[str, Span]:
-    """Principal maps to start from, steps, and steps of the maps at the end of every round."""
-    training, d = run.training, run.data.box_px
+def made_particles(run: TrainRun, d: int, n_made: int, device: torch.device) -> PosedParticles:
+    """Made images of box ``d`` at their poses, in the band of a training: in 3D, or turned in the plane."""
     images, rotations = made_images(n_made, d, device)
-    rows, radius = np.arange(n_made), training.band_shells
+    rows, radius = np.arange(n_made), run.training.band_shells
     if run.command == "train2d":
-        rotations = in_plane(torch.arange(0, 360, 360 / n_made, device=device))
-    particles = PosedParticles(
+        rotations = in_plane(torch.arange(0, 360, 360 / n_made, device=device)[:n_made])
+    return PosedParticles(
         Coefficients(images, rows, make_band(d, radius, device)), rotations, torch.zeros(n_made, 2, device=device),
         torch.zeros(n_made, device=device), make_band(working_box_px(radius, d), radius, device), rows,
         (1 + rows % 2).astype(np.uint8))
+
+
+def posed_stages(run: TrainRun, n: int, n_made: int, device: torch.device) -> dict[str, Span]:
+    """Principal maps to start from, steps, and steps of the maps at the end of every round."""
+    training, d = run.training, run.data.box_px
+    particles = made_particles(run, d, n_made, device)
     quick = replace(run, training=replace(training, start_rounds=1, batch_size=min(training.batch_size, n_made)))
-    trainer = PosedTrainer(quick, Frame(d, images.pixel_size_ang), particles, device)
+    trainer = PosedTrainer(quick, Frame(d, particles.source.data.pixel_size_ang), particles, device)
     trainer.begin()
     trainer.refresh()
     moved = seconds_of(trainer._move_maps, device) / n_made  # a pass over the images, and what they say anew
