@@ -374,13 +374,12 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
     def _getEmbedSettings(self) -> EmbedRun:
         # all of the training's own particles are prepared already, in its cache
         same = self.inputParticles.get() is None and not self.inputTraining.get().getDataSettings().max_images
-        return EmbedRun(run_dir=self._getRunDirFromExtra(), particles="" if same else PARTICLES_STAR,
-                                 compute=self._getCompute())
+        particles = "" if same else PARTICLES_STAR
+        return EmbedRun(run_dir=self._getRunDirFromExtra(), particles=particles, compute=self._getCompute())
 
     def _getClusterSettings(self) -> ClusterRun:
-        return ClusterRun(
-            embedding_dir=EMBEDDING_DIR, run_dir=self._getRunDirFromExtra(),
-            **self._clusterValues(), compute=self._getCompute())
+        return ClusterRun(embedding_dir=EMBEDDING_DIR, run_dir=self._getRunDirFromExtra(), **self._clusterValues(),
+                          compute=self._getCompute())
 
     def _clusterValues(self) -> Dict[str, Any]:
         """What the form says of the chosen method; the fields of the other one are hidden and do not count."""
@@ -392,8 +391,8 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         return optional(self, "halvesKimg") or 0.0
 
     def _getHalvesSettings(self) -> HalvesRun:
-        return HalvesRun(clusters_dir=CLUSTERS_DIR, run_dir=self._getRunDirFromExtra(),
-                                  total_kimg=self._halvesKimg(), compute=self._getCompute())
+        return HalvesRun(clusters_dir=CLUSTERS_DIR, run_dir=self._getRunDirFromExtra(), total_kimg=self._halvesKimg(),
+                         compute=self._getCompute())
 
 
 def _as_text(settings: Any) -> str:

@@ -43,6 +43,18 @@ class TestManyStates(unittest.TestCase):
             boxes = drawn(draw, self.maps, self.names, self.colours, 4.0, size_in=size_in(MANY))
             self.assertEqual((len(boxes), overlaps(boxes)), (3 * MANY, []), draw.__name__)
 
+    def test_local_resolution(self):
+        inside = [np.abs(array) + 3 for array in self.maps]
+        for n in (1, 4, MANY):
+            boxes = drawn(plots.draw_local_resolution, inside[:n], self.names[:n], self.colours[:n], 4.0,
+                          size_in=plots.local_size_in(n))
+            self.assertEqual((len(boxes), overlaps(boxes)), (3 * n + 1, []))
+            width_px, height_px = (100 * inch for inch in on_screen(plots.local_size_in(n)))
+            for left, bottom, right, top in boxes:
+                self.assertTrue(left >= 0 and bottom >= 0 and right <= width_px and top <= height_px)
+        rows = PanelRows(MANY, 3)
+        self.assertLess(on_screen(plots.local_size_in(MANY))[1], 1 + 2 * rows.n_below)  # in blocks beside each other
+
     def test_viewing_directions(self):
         rng = np.random.default_rng(0)
         shown = [states_drawings.Views(k, rng.uniform(-180, 180, 300), rng.uniform(0, 180, 300),

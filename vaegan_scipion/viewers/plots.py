@@ -20,6 +20,7 @@ from .panel_rows import PanelRows
 BESIDE_LEGEND = (0.09, 0.10, 0.66, 0.82)  # axes that leave room for a legend
 MOST_CURVES = 12  # of one drawing
 FIRST_TWIN = 8  # colours from here on are darker and lighter twins of those before
+BAR_IN = 0.9  # width of a colour bar with its text
 
 
 class Point(NamedTuple):
@@ -82,6 +83,26 @@ def draw_slices(figure: Figure, maps: Sequence[np.ndarray], titles: Sequence[str
             _bare(axes, f"section across {name}" if rows.is_first(row) else "", title if column == 0 else "",
                   colours[row] if colours else "black")
     figure.tight_layout()
+    return figure
+
+
+def local_size_in(n_maps: int) -> Tuple[float, float]:
+    """Width and height of `draw_local_resolution` for so many maps."""
+    width_in, height_in = slices_size_in(n_maps)
+    return width_in + BAR_IN, height_in
+
+
+def draw_local_resolution(figure: Figure, maps: Sequence[np.ndarray], titles: Sequence[str], colours: Sequence[str],
+                          pixel_size_ang: float) -> Figure:
+    """Sections of each map (d, d, d) of resolutions in Å, one row per map, and their colour bar at the right."""
+    rows = PanelRows(len(maps), len(PLANES))
+    grid = [[figure.add_subplot(*rows.subplot(row, column)) for column in range(len(PLANES))]
+            for row in range(len(maps))]
+    shown = drawings.draw_local_resolution(grid, maps, titles, colours, pixel_size_ang)
+    right = 1 - BAR_IN / figure.get_size_inches()[0]
+    figure.tight_layout(rect=(0, 0, right, 1))
+    figure.colorbar(shown, cax=figure.add_axes((right + 0.2 * (1 - right), 0.1, 0.2 * (1 - right), 0.8)),
+                    label=drawings.LOCAL_RESOLUTION)
     return figure
 
 

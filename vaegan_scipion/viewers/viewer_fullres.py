@@ -61,10 +61,10 @@ class VaeganFullresViewer(VaeganStatesViewer):
         states = self.protocol.readStates()
         inside = [drawings.inside_mask(self._map(state.local_resolution_file), self._map(state.mask_file))
                   for state in states]
-        return self.figure_view(drawings.draw_local_resolution, inside,
+        return self.figure_view(plots.draw_local_resolution, inside,
                                 [row_title(state) for state in states], [state_colour(state.label) for state in states],
                                 self.protocol.getMapPixelSize(), title="Local resolution",
-                                size_in=plots.slices_size_in(len(states)))
+                                size_in=plots.local_size_in(len(states)))
 
     def _rounds(self, _name: Any = None) -> List[Any]:
         return self.figure_view(draw_rounds, self.protocol.readStates(), title="Resolution by round")

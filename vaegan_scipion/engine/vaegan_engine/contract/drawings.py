@@ -18,6 +18,7 @@ DENSITY_BINS = (100, 400)  # fewest and most, along each axis
 MAX_FREE_LEGEND = 20_000  # points that a legend looks for a free place among, which takes long of more
 FAINTEST = 0.2  # opacity of nearly nothing
 FSC_THRESHOLDS = (0.143, 0.5)
+LOCAL_RESOLUTION = "local resolution (Å)"  # of a colour bar
 MAX_BAR_FRAC = 1 / 3  # of a picture's width, that a scale bar may have
 PLANES = (("z", 0), ("y", 1), ("x", 2))  # normal of the section, axis of the array
 
@@ -58,23 +59,25 @@ def inside_mask(array: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return np.where(mask > 0.5, array, 0)
 
 
-def draw_local_resolution(figure: Any, maps: Sequence[np.ndarray], titles: Sequence[str], colours: Sequence[str],
-                          pixel_size_ang: float) -> Any:
-    """Central sections of maps ``(d, d, d)`` whose values are resolutions in Å, one scale for all; none at 0."""
+def draw_local_resolution(grid: Sequence[Sequence[Any]], maps: Sequence[np.ndarray], titles: Sequence[str],
+                          colours: Sequence[str], pixel_size_ang: float) -> Any:
+    """Central sections of maps ``(d, d, d)`` whose values are resolutions in Å, one scale for all; none at 0.
+
+    ``grid``: three axes for each map. Returns what a colour bar is made of.
+    """
     inside = np.concatenate([array[array > 0] for array in maps])
     low, high = np.percentile(inside, (1, 99)) if len(inside) else (0.0, 1.0)
-    grid, shown = figure.subplots(len(maps), len(PLANES), squeeze=False), None
-    for row, (array, title, colour) in enumerate(zip(maps, titles, colours)):
-        for axes, (name, axis) in zip(grid[row], PLANES):
+    shown = None
+    for panels, array, title, colour in zip(grid, maps, titles, colours):
+        for axes, (name, axis) in zip(panels, PLANES):
             section = section_across(array, axis)
             shown = axes.imshow(np.ma.masked_less_equal(section, 0), cmap="cividis_r", vmin=low,
                                 vmax=max(high, low + 1e-6), origin="lower")
             axes.set(xticks=[], yticks=[])
-            axes.set_title(f"section across {name}" if row == 0 else "", fontsize=8)
-        grid[row][0].set_ylabel(title, fontsize=8, color=colour)
-        draw_scale_bar(grid[row][0], array.shape[-1], pixel_size_ang, "black")
-    figure.colorbar(shown, ax=grid.ravel().tolist(), label="local resolution (Å)", shrink=0.8)
-    return figure
+            axes.set_title(f"section across {name}" if axes.get_subplotspec().is_first_row() else "", fontsize=8)
+        panels[0].set_ylabel(title, fontsize=8, color=colour)
+        draw_scale_bar(panels[0], array.shape[-1], pixel_size_ang, "black")
+    return shown
 
 
 # --------------------------------------------- FSC ---------------------------------------------

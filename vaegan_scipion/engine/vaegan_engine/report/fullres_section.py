@@ -74,8 +74,11 @@ def local_uri(folder: str, summary: FullresSummary) -> str:
     inside = [drawings.inside_mask(read_picture(Path(folder) / state.local_resolution_file),
                                    read_picture(Path(folder) / state.mask_file)) for state in summary.states]
     figure = drawing.new_figure(7.0, ROW_IN * len(inside) + 0.3)
-    drawings.draw_local_resolution(figure, inside, [state_name(state.label) for state in summary.states],
-                                   [state_colour(state.label) for state in summary.states], summary.voxel_size_ang)
+    grid = figure.subplots(len(inside), len(drawings.PLANES), squeeze=False).tolist()
+    shown = drawings.draw_local_resolution(
+        grid, inside, [state_name(state.label) for state in summary.states],
+        [state_colour(state.label) for state in summary.states], summary.voxel_size_ang)
+    figure.colorbar(shown, ax=figure.axes, label=drawings.LOCAL_RESOLUTION, shrink=0.8)
     return pictures.figure_uri(figure)
 
 
