@@ -6,7 +6,7 @@ import signal
 import subprocess
 import tempfile
 from dataclasses import replace
-from typing import Any, List, Optional
+from typing import Any, List, Optional, Tuple
 
 import numpy as np
 
@@ -95,11 +95,11 @@ class ForecastProcess:
         if gpu:
             program %= {"GPU": ",".join(map(str, protocol.getGpuList()))}
         commands = []
-        self._words = []
+        self._words: List[Tuple[str, str]] = []  # command and file of each
         for number, request in enumerate(requests_of(protocol, self._folder), 1):
             asked, words = (os.path.join(self._folder, name.format(number)) for name in (REQUEST_JSON, WORDS_TXT))
             run_json.write_run(request, asked)
-            self._words.append(words)
+            self._words.append((request.command, words))
             commands.append(f"( {program} run {shlex.quote(asked)} --forecast "
                             f"--processes {protocol._countProcesses()} ) > {shlex.quote(words)} 2>&1")
         # where the engine is run too: image names of a set are relative to the project
@@ -111,15 +111,14 @@ class ForecastProcess:
         code = self._process.poll()
         if code is None:
             return None
-        said = [said_in(path) for path in self._words]
+        said = {command: said_in(path) for command, path in self._words}
         if code:
-            return f"This cannot be forecast: {reason(code, [line for lines in said for line in lines])}"
+            return f"This cannot be forecast: {reason(code, [line for lines in said.values() for line in lines])}"
         found: List[str] = []
-        for lines in said:
+        for command, lines in said.items():
             own = lines[next((i for i, line in enumerate(lines) if line.startswith("expected")), 0):]
-            found += [own[0][:1].upper() + own[0][1:] + ".", *own[1:]]
-        if len(said) > 1:
-            found.append("The two are done one after the other.")
+            first = own[0] if len(said) == 1 else f"{command}, {own[0]}"
+            found += [first[:1].upper() + first[1:] + ".", *own[1:]]
         if self.has_halves:
             found.append(HALVES_LINE)
         load, cores = os.getloadavg()[0], os.cpu_count() or 1

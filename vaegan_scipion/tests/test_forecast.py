@@ -108,10 +108,10 @@ class TestForecast(ProjectTest):
             lines.append(answered(measuring).splitlines())
             measuring.stop()
         model, n = run_json.read_run(os.path.join(training.getRunDir(), "run.json")).model, len(ENABLED_IDS)
+        n_numbers = model.n_categories + model.n_normal
         self.assertEqual(lines[0], [
-            f"Expected: embed, {n} particles.", "  stage: 1 s",
-            f"Expected: cluster, {n} points of {model.n_categories + model.n_normal} numbers.", "  stage: 1 s",
-            "The two are done one after the other."])
+            f"Embed, expected: embed, {n} particles.", "  stage: 1 s",
+            f"Cluster, expected: cluster, {n} points of {n_numbers} numbers.", "  stage: 1 s"])
         self.assertEqual(lines[1], [*lines[0], forecast.HALVES_LINE])
 
     @patch.object(os, "getloadavg", lambda: (0.5, 0.5, 0.5))
