@@ -25,14 +25,14 @@ REQUEST_JSON, WORDS_TXT = "request_{}.json", "words_{}.txt"  # of each command, 
 HALVES_LINE = "The two independent halves come to that: about as long as the training."
 
 
-def requests_of(protocol: Any, folder: str) -> List[Any]:
-    """What the engine is asked, a run of each of its commands, of a form; files that they name are made in `folder`."""
+def requests_of(protocol: Any, n: int, folder: str) -> List[Any]:
+    """What the engine is asked of a form with `n` particles, a run of each command; files are made in `folder`."""
     star = os.path.join(folder, NAMES_STAR)
     if isinstance(protocol, VaeganProtFullres):
         return [fullres_request(protocol, star)]
-    write_names(count_enabled(protocol.getParticlesPointer().get()), star)
+    write_names(n, star)
     if isinstance(protocol, VaeganProtCluster):
-        return cluster_requests(protocol, star)
+        return cluster_requests(protocol, n, star)
     return [request_of(protocol, star)]
 
 
@@ -59,12 +59,11 @@ def fullres_request(protocol: Any, star: str) -> Any:
                    particles="" if others is None else star, mask="")
 
 
-def cluster_requests(protocol: Any, star: str) -> List[Any]:
-    """Embedding as many particles as `star` names, and clustering as many made points of as many numbers each."""
+def cluster_requests(protocol: Any, n: int, star: str) -> List[Any]:
+    """Embedding the `n` particles that `star` names, and clustering as many made points of as many numbers each."""
     run_dir, points = (os.path.abspath(path) for path in (
         protocol.inputTraining.get().getRunDir(), os.path.join(os.path.dirname(star), MADE_DIR)))
     model = run_json.read_run(os.path.join(run_dir, result_files.RUN_JSON)).model
-    n = count_enabled(protocol.getParticlesPointer().get())
     z = np.random.default_rng(0).standard_normal((n, model.n_categories + model.n_normal)).astype(np.float32)
     result_files.write_npz(os.path.join(points, result_files.LATENTS_NPZ), particle_id=np.arange(1, n + 1), z=z,
                            half_set=(1 + np.arange(n) % 2).astype(np.uint8))
@@ -96,7 +95,7 @@ class ForecastProcess:
             program %= {"GPU": ",".join(map(str, protocol.getGpuList()))}
         commands = []
         self._words: List[Tuple[str, str]] = []  # command and file of each
-        for number, request in enumerate(requests_of(protocol, self._folder), 1):
+        for number, request in enumerate(requests_of(protocol, self.n_particles, self._folder), 1):
             asked, words = (os.path.join(self._folder, name.format(number)) for name in (REQUEST_JSON, WORDS_TXT))
             run_json.write_run(request, asked)
             self._words.append((request.command, words))

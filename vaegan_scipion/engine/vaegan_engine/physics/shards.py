@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import math
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
@@ -118,7 +119,7 @@ def shared_parts(work: Callable[[int, int], T], n: int, size: int, threads: bool
 def shared_parts_in_turn(work: Callable[[int, int], T], n: int, size: int) -> Iterator[T]:
     """``shared_parts`` for results that are large: each is given as soon as those before it are made, to be let go.
 
-    About twice as many are held as there are threads; of several processes all.
+    Beside it at most twice as many are held as there are threads; of several processes all are.
     """
     if n_processes() > 1:
         yield from shared_parts(work, n, size)
@@ -127,8 +128,14 @@ def shared_parts_in_turn(work: Callable[[int, int], T], n: int, size: int) -> It
     if _pool is None or len(ends) < 2 or getattr(_here, "inside", False):
         for first, end in ends:
             yield work(first, end)
-    else:
-        yield from _pool.map(work, *zip(*ends, strict=True))
+        return
+    under_way: deque[Future[T]] = deque()
+    for first, end in ends:
+        under_way.append(_pool.submit(work, first, end))
+        if len(under_way) > 2 * _n_threads:
+            yield under_way.popleft().result()
+    while under_way:
+        yield under_way.popleft().result()
 
 
 def take_of_first(values: Sequence[Tensor]) -> None:

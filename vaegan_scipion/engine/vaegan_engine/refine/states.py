@@ -46,6 +46,11 @@ class Assignment:
         """Number of states."""
         return len(self.maps)
 
+    @property
+    def n_in_states(self) -> int:
+        """Images that are not set aside."""
+        return int((~self.aside).sum())
+
     def poses(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
         """Rotations and shifts of images in the frame of their own state."""
         at, own = torch.from_numpy(rows), torch.from_numpy(self.state_of[rows])

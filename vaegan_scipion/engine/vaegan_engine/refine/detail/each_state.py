@@ -33,7 +33,7 @@ def follow_motions(problem: Problem, assignment: Assignment, recorder: Recorder)
     moving = []
 
     recorder.stage("follow", f"{assignment.n_states} states: does one move?")
-    with progress_bar(int((~assignment.aside).sum()), "motions", "images") as bar:
+    with progress_bar(assignment.n_in_states, "motions", "images") as bar:
         for state in range(assignment.n_states):
             rotations, shifts_px, map_, moves = recorder.step(f"follow_{state:02d}",
                                                               partial(of_state, assignment, state))
@@ -68,7 +68,7 @@ def refine_details(problem: Problem, assignment: Assignment, moving: list[bool],
 
     recorder.stage("detail", f"{assignment.n_states} states, two halves each")
     halves_of = []
-    with progress_bar(int((~assignment.aside).sum()), "detail", "images") as bar:
+    with progress_bar(assignment.n_in_states, "detail", "images") as bar:
         for state in range(assignment.n_states):
             halves, rotations, shifts_px = recorder.step(f"detail_{state:02d}", partial(of_state, assignment, state))
             assignment = assignment.with_state_poses(state, rotations, shifts_px)
@@ -81,7 +81,7 @@ def find_motions(problem: Problem, assignment: Assignment, recorder: Recorder) -
     """Continuous variation of every state; None for small ones."""
     motions: list[Motion | None] = []
     recorder.stage("variation", f"{assignment.n_states} states")
-    with progress_bar(int((~assignment.aside).sum()), "variation", "images") as bar:
+    with progress_bar(assignment.n_in_states, "variation", "images") as bar:
         for state in range(assignment.n_states):
             n, motion = len(assignment.members(state)), None
             smaller = min(len(rows_of_half(problem, assignment, state, half)) for half in HALF_SETS)

@@ -87,7 +87,7 @@ def set_junk_aside(problem: Problem, assignment: Assignment, max_shell: float) -
             unlike, empty = misfit > limit, gain < min_gain
         before = assignment
         assignment = assignment.with_junk(unlike | empty | left_out)
-        if (~assignment.aside).sum() < problem.min_state:  # nothing would be left: the numbers say so, the images stay
+        if assignment.n_in_states < problem.min_state:  # nothing would be left: the numbers say so, the images stay
             assignment = assignment.with_junk(np.zeros_like(unlike)).without_small(problem.min_state)
             break
         if number > 0 and worst is None and np.array_equal(assignment.aside, before.aside):

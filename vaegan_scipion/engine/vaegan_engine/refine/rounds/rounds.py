@@ -295,7 +295,7 @@ def search_states_finer(this: Round, assignment: Assignment) -> tuple[Assignment
     problem, max_shell, recorder = this.problem, this.max_shell, this.recorder
     band = make_band(problem.box_px, max_shell, problem.device)
     recorder.stage("search again", f"{assignment.n_states} states at {max_shell:.3g} shells")
-    with progress_bar(int((~assignment.aside).sum()), "search again", "images") as bar:
+    with progress_bar(assignment.n_in_states, "search again", "images") as bar:
         searched, changed_frac = second_search.search_all_again(problem, assignment, band, bar.update)
     recorder.note(stage="search again", changed_frac=changed_frac)
     print(f"search again: {100 * changed_frac:.1f} % of a sample changed", flush=True)

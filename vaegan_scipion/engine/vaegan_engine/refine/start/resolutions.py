@@ -69,10 +69,13 @@ def ball_shells(data: Images, tuning: ShellTuning = TUNING.shells) -> int:
     return last if np.isfinite(share[last:reach + 1]).all() else 0
 
 
-def hollow_shells(data: Images, tuning: ShellTuning = TUNING.shells) -> int:
-    """``ball_shells`` where a ball explains the images so far up that the usual shells do not do, else 0."""
+def hollow_shells(data: Images, by_size: float, tuning: ShellTuning = TUNING.shells) -> int:
+    """``ball_shells`` where a ball explains the images so far up that the usual shells do not do, else 0.
+
+    ``by_size``: how many times finer these are by the particle's size (``finer_by_size``).
+    """
     last = ball_shells(data, tuning)
-    return last if tuning.times_ball * last > finer_by_size(data, tuning) * tuning.start else 0
+    return last if tuning.times_ball * last > by_size * tuning.start else 0
 
 
 def with_shells(run: StatesRun, data: Images, tuning: ShellTuning = TUNING.shells) -> StatesRun:
@@ -81,7 +84,8 @@ def with_shells(run: StatesRun, data: Images, tuning: ShellTuning = TUNING.shell
     What fits its size; finer, where a ball explains much of the shells that this reaches (``hollow_shells``): a hollow
     shell has no orientation there. Raises ConfigError where the given ones do not rise.
     """
-    by_size, highest, hollow = finer_by_size(data, tuning), data.box_px / 2, hollow_shells(data, tuning)
+    by_size, highest = finer_by_size(data, tuning), data.box_px / 2
+    hollow = hollow_shells(data, by_size, tuning)
     finer = max(by_size, min(tuning.times_ball * hollow / tuning.start, tuning.max_finer))
     finer_search = max(by_size, min(tuning.times_ball_search * hollow / tuning.search, tuning.max_finer))
 
@@ -118,7 +122,7 @@ def with_grids(tuning: RefineTuning, run: StatesRun, data: Images) -> RefineTuni
 
     start, search, second = tuning.start.n_rotations, tuning.search.n_rotations, tuning.search.second_n_rotations
     goes_on = tuning.start.search_n_rotations
-    is_hollow = hollow_shells(data, tuning.shells) > 0
+    is_hollow = hollow_shells(data, by_size, tuning.shells) > 0
     finer_shifts = tuning.shells.ball_finer_shifts if is_hollow else tuning.search.finer_shifts
     return replace(tuning, start=replace(tuning.start, tries_cubic=is_hollow,
                                          n_rotations=finer(start, run.start_shells, usual_start),
@@ -137,6 +141,6 @@ def shells_text(run: StatesRun, data: Images) -> str:
 
 def hollow_text(data: Images) -> str:
     """What a user should know of images that show a hollow shell."""
-    to_ang = data.box_px * data.pixel_size_ang / hollow_shells(data)
+    to_ang = data.box_px * data.pixel_size_ang / hollow_shells(data, finer_by_size(data))
     return (f"a hollow shell: a ball explains the images to {to_ang:.0f} A, so little tells its views apart. Such "
             "particles mostly have a symmetry: if yours does, give it (symmetry O for ferritin, I for most viruses)")
