@@ -97,7 +97,8 @@ _joined: Joined | None = None
 def joined(device: torch.device) -> Iterator[None]:
     """Find the other processes, share parts with them, and part when all have come to the end.
 
-    The others than the first print nothing from here on. Alone, nothing is done.
+    The others than the first print nothing from here on. Alone, nothing is done. Gloo's threads end with the group: one
+    that still lets go of a tensor while the interpreter ends would abort the process, after all of its work.
     """
     global _joined
     here = place()
@@ -105,6 +106,7 @@ def joined(device: torch.device) -> Iterator[None]:
         yield
         return
     import torch.distributed as dist
+    import torch.distributed.nn.functional  # imported later on, its defaults would keep the group for ever
 
     if here.number:
         sys.stdout = open(os.devnull, "w")
@@ -118,8 +120,13 @@ def joined(device: torch.device) -> Iterator[None]:
     memory_limit.use_memory(min(map(float, _joined.gathered(limit_bytes, "memory"))) / memory_limit.GB)
     torch.set_num_threads(-largest(-torch.get_num_threads()))  # the last bits of torch's own sums depend on them
     shards.share_with(_joined)
-    yield
-    wait()
+    try:
+        yield
+        wait()
+    except BaseException:
+        if device.type == "cpu":  # NCCL would wait for the others
+            dist.destroy_process_group()
+        raise
     shards.share_with(None)
     _joined = None
     dist.destroy_process_group()
