@@ -32,7 +32,7 @@ BOX_PX, N = 32, 240
 def state_of(images: Images, group: np.ndarray | None = None) -> StateImages:
     n = len(images)
     return StateImages(images, np.arange(n), 1 + np.arange(n) % 2, np.zeros(n, np.int64) if group is None else group,
-                       mask_of(images.box_px), TUNING)
+                       mask_of(images.box_px), False, TUNING)
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,10 @@ pytestmark = pytest.mark.xdist_group("umap")  # which compiles for long, in each
 ROW = benchmark.TaskRow("sizes", 0, 200, 5.0, "2 states", 0.1, {}, figures={"states": 2})
 
 
+def told(task, minutes=0.0):
+    return peers.Told(2, tuple(str(task / f"state{k}.mrc") for k in (0, 1)), str(task / "data" / "truth.csv"), minutes)
+
+
 @pytest.fixture
 def task(tmp_path):
     """A small blob and one of twice its width: no pose is needed to tell them apart."""
@@ -38,11 +42,11 @@ def task(tmp_path):
 
 
 def test_pca_tells_sizes_apart_and_is_kept(task, monkeypatch):
-    row = benchmark.with_peers(ROW, task, ["pca"], WHERE)
+    row = benchmark.with_peers(ROW, task, ["pca"], told(task), WHERE)
     assert row.peers["pca"].found == 2 and row.peers["pca"].scores["nmi"] > 0.9
     assert read_record(benchmark.TaskRow, task / benchmark.ROW_JSON, "benchmark").peers == row.peers
     monkeypatch.setattr(benchmark, "run_peer", lambda *args: pytest.fail("it was run again"))
-    assert benchmark.with_peers(row, task, ["pca"], WHERE) == row
+    assert benchmark.with_peers(row, task, ["pca"], told(task), WHERE) == row
     text = benchmark.table([{"peer": "pca", **to_json(row.peers["pca"])}], benchmark.PEER_COLUMNS)
     assert text.splitlines()[0].split() == list(benchmark.PEER_COLUMNS)
 
@@ -50,7 +54,7 @@ def test_pca_tells_sizes_apart_and_is_kept(task, monkeypatch):
 def test_relion_is_asked_for_by_name(task, monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(ConfigError, match="relion_refine"):
-        benchmark.with_peers(ROW, task, ["relion2d"], WHERE)
+        benchmark.with_peers(ROW, task, ["relion2d"], told(task), WHERE)
 
 
 def test_classes_of_relion_are_kept_as_those_of_classes2d(tmp_path):
@@ -73,6 +77,22 @@ def test_classes_of_relion_are_kept_as_those_of_classes2d(tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("relion_refine") is None, reason="RELION is not installed")
 def test_relion_tells_sizes_apart(task, monkeypatch):
-    monkeypatch.setitem(peers.PEERS, "relion2d", partial(peers.by_relion, iterations=5))
-    row = benchmark.with_peers(ROW, task, ["relion2d"], WHERE)
+    monkeypatch.setitem(peers.PEERS, "relion2d", partial(peers.by_relion_2d, iterations=5))
+    row = benchmark.with_peers(ROW, task, ["relion2d"], told(task), WHERE)
     assert row.peers["relion2d"].scores["nmi"] > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("relion_refine") is None, reason="RELION is not installed")
+def test_relion_in_3d_begins_with_the_mean_map_and_leaves_what_it_has_in_our_time(task, monkeypatch):
+    monkeypatch.setitem(peers.PEERS, "relion3d", partial(peers.by_relion_3d, iterations=2))
+    row = benchmark.with_peers(ROW, task, ["relion3d"], told(task, 60.0), WHERE)
+    scores = row.peers["relion3d"].scores
+    assert 0 <= scores["nmi"] <= 1 and scores["in_our_time_nmi"] == scores["nmi"]
+    numbers = relion_class.class_numbers(relion_class.tables(task / "peers" / "relion3d")[0])
+    assert len(numbers) == 200 and set(numbers.values()) <= {0, 1}
+    reference = mrcfile.read(task / "peers" / "relion3d" / "reference.mrc")
+    mean = np.mean([mrcfile.read(task / f"state{k}.mrc") for k in (0, 1)], 0)
+    assert np.corrcoef(reference.ravel(), mean.ravel())[0, 1] > 0.999
+    result = benchmark.peer_result(row, "relion3d", benchmark.BenchmarkOptions(data_dir="MAPS", suite="quick"))
+    assert result.task == "sizes-quick-by-relion3d" and result.figures["states_minutes"] == ROW.minutes

@@ -118,7 +118,8 @@ def refine_state(inputs: Inputs, start: StateStart, rounds: Rounds, tuning: Full
     """All rounds of one state."""
     rows = np.flatnonzero(inputs.label == start.label)
     group = noise_groups(inputs.star, inputs.star_rows[rows], tuning.min_group_images)
-    state = StateImages(inputs.images, rows, inputs.half_set[rows], group, inputs.mask, tuning, inputs.symmetry)
+    state = StateImages(inputs.images, rows, inputs.half_set[rows], group, inputs.mask, inputs.mask_given, tuning,
+                        inputs.symmetry)
     at = torch.from_numpy(rows).to(inputs.rotations.device)
     recorder, name = rounds.recorder, state_name(start.label)
     recorder.stage("fullres", f"{name}, {len(rows)} particles, {int(group.max()) + 1} noise spectra")

@@ -1,11 +1,12 @@
 """Local refinement of one state, its half sets apart, in a band that follows their FSC.
 
-A round is: a map of each half from its own images at their poses; the FSC of the two inside a sphere; each half's most
-probable map, the signal's power being what the FSC says of it (Wiener filter, Scheres 2012); the poses of each half's
-images refined in its own map, within the band that the FSC reaches; the noise spectrum of every group of images from
-what the map leaves of them. So detail comes in as fast as both halves agree on it, and nothing goes from one half to
-the other but the band, the filter and the noise spectra, which are means of all. What the halves share is what the
-``states`` that they come from say (``HalvesProof.shared_ang``).
+A round is: a map of each half from its own images at their poses; the FSC of the two inside a mask of their mean,
+corrected for it (``masked_fsc``; in a sphere, noise around the particle hides what the halves share, and the band stays
+where it is); each half's most probable map inside that mask, the signal's power being what the FSC says of it (Wiener
+filter, Scheres 2012); the poses of each half's images refined in its own map, within the band that the FSC reaches; the
+noise spectrum of every group of images from what the map leaves of them. So detail comes in as fast as both halves
+agree on it, and nothing goes from one half to the other but the band, the filter, the mask and the noise spectra, which
+are means of all. What the halves share is what the ``states`` that they come from say (``HalvesProof.shared_ang``).
 
 Images are read from disk in chunks, as often as they are needed; maps are held in the working box of the band.
 """
@@ -23,6 +24,7 @@ from ..contract.symmetry import NO_SYMMETRY
 from ..physics.fourier_band import Band, make_band, shell_sums
 from ..physics.fsc import fourier_shell_correlation, resolution_at
 from ..physics.map_resize import mask_in_box
+from ..physics.masked_fsc import mask_of_map, masked_fsc
 from ..physics.rotations import rotation_distance_deg
 from ..physics.slices import map_box_px
 from ..physics.symmetry import group_of
@@ -46,6 +48,7 @@ class StateImages:
     half_set: np.ndarray  # (n,) 1 or 2
     noise_group: np.ndarray  # (n,) int64 from 0
     mask: Tensor  # (d, d, d)
+    mask_is_given: bool  # else it is a sphere, in which a mask is made of every round's maps
     tuning: FullresTuning
     symmetry: str = NO_SYMMETRY  # that its maps are held to
 
@@ -132,8 +135,9 @@ def refine_round(state: StateImages, before: Refinement) -> Refinement:
     halves = [half_of(state, before, half, wide, tuning.max_held) for half in HALF_SETS]
     sums = [sums_of(half.images, half.precision(wide), state.group) for half in halves]
     map_px = map_box_px(wide.radius, state.box_px)
-    mask = mask_in_box(state.mask, map_px)
-    fsc = fourier_shell_correlation(*((solved(*own, map_px, wide.radius) * mask).cpu().numpy() for own in sums))
+    half_maps = np.stack([solved(*own, map_px, wide.radius).cpu().numpy() for own in sums])
+    mask_array = mask_of_halves(half_maps, mask_in_box(state.mask, map_px).cpu().numpy(), state.mask_is_given)
+    fsc, mask = masked_fsc(half_maps, mask_array).corrected, torch.from_numpy(mask_array).to(state.mask)
     reached = reached_shell(fsc, wide.radius, tuning.min_fsc)
     shells = float(min(max(reached + tuning.next_shells, tuning.min_shells), wide.radius))
     band = make_band(state.box_px, shells, state.images.device)
@@ -155,6 +159,13 @@ def refine_round(state: StateImages, before: Refinement) -> Refinement:
                          float(moved_px) * state.images.pixel_size_ang)
     return Refinement(rotations, shifts_px, torch.where(shell < int(wide.radius), noise, before.noise), shells,
                       [*before.rounds, this_round])
+
+
+def mask_of_halves(half_maps: np.ndarray, own: np.ndarray, is_given: bool) -> np.ndarray:
+    """Mask ``(d, d, d)`` about the particle of half maps ``(2, d, d, d)``, in their own one; that itself if given."""
+    if is_given:
+        return own
+    return own * mask_of_map(half_maps.mean(0) * own, fourier_shell_correlation(*half_maps))
 
 
 def resolution_of(fsc: np.ndarray, state: StateImages) -> float:

@@ -30,7 +30,7 @@ from ...simulation.simulate import STACK, STAR, TRUTH_CSV, run_simulate
 from ..truth.plane_scores import plane_scores
 from .assembly import write_assembly
 from .landscape_scores import LANDSCAPE_FIGURES, landscape_scores
-from .peers import PEERS, run_peer
+from .peers import IN_OUR_TIME, PEERS, Told, run_peer
 from .real_sets import REAL_FIGURES, REAL_SETS, RealSet, is_there, run_real_set, settings_of
 from .result_rows import Figure, ResultRow, measured, write_row
 from .scores import COLUMNS, groups, label_scores, scores, true_maps, true_table
@@ -59,7 +59,7 @@ class BenchmarkOptions:
     rows_dir: str = setting("", "Folder in which every task that is run leaves a row of results, for the results pages",
                             path=True, option="rows")
     beside: str = setting("", "What else runs on the machine meanwhile, for the rows", metavar="TEXT")
-    compute: ComputeConfig = section(ComputeConfig, shown=("device", "threads"))
+    compute: ComputeConfig = section(ComputeConfig, shown=("device", "threads", "memory_gb"))
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,13 @@ def run_benchmark(options: BenchmarkOptions, out_dir: Path, tasks: Mapping[str, 
                 rows[-1] = with_landscape(rows[-1], out, where, groups(task, data), task.ordered)
             if options.rows_dir and is_new:
                 write_row(result_row(rows[-1], options), Path(options.rows_dir))
-            rows[-1] = with_peers(rows[-1], out, options.peers, where, groups(task, data))
+            new = [peer for peer in options.peers if peer not in rows[-1].peers]
+            maps = tuple(dict.fromkeys(map(str, true_maps(task, data, out / "data"))))
+            told = Told(PLANE_CLASSES if task.in_plane else task.states, maps, str(out / "data" / TRUTH_CSV),
+                        rows[-1].minutes)
+            rows[-1] = with_peers(rows[-1], out, options.peers, told, where, groups(task, data))
+            for peer in new if options.rows_dir else ():
+                write_row(peer_result(rows[-1], peer, options), Path(options.rows_dir))
             write_records(out_dir / TABLE_JSON, rows)
     print("\n" + table([to_json(row) for row in rows]))
     if options.peers:
@@ -152,11 +158,29 @@ def result_row(row: TaskRow, options: BenchmarkOptions) -> ResultRow:
              **{name: name for name in (*LANDSCAPE_FIGURES, *REAL_FIGURES)}, "verdict": "verdict"}
     said = to_json(row)
     figures = {new: said[old] for old, new in named.items() if said.get(old) is not None}
-    suffix = "" if options.suite == "standard" or row.snr is None else f"-{options.suite}"
-    command = (f"vaegan benchmark --data MAPS --suite {options.suite} --only {row.task} --seed {row.seed}"
-               + (" --train" if options.train else "") + (" --landscape" if options.landscape else ""))
-    return measured(row.task + suffix, figures, command, row.seed, threads=options.compute.threads,
+    command = command_of(row, options) + " --train" * options.train + " --landscape" * options.landscape
+    return measured(sized_name(row, options), figures, command, row.seed, threads=options.compute.threads,
                     beside=options.beside, settings=row.settings)
+
+
+def peer_result(row: TaskRow, peer: str, options: BenchmarkOptions) -> ResultRow:
+    """What a peer made of a task's images, beside what ``states`` did, as a row of results."""
+    of_peer = row.peers[peer]
+    ours = {f"states_{name}": row.figures[name] for name in ("nmi", "ami") if name in row.figures}
+    figures = {"images": row.images, "groups": of_peer.found, **of_peer.scores, "minutes": of_peer.minutes, **ours,
+               "states_minutes": row.minutes}
+    return measured(f"{sized_name(row, options)}-by-{peer}", figures, f"{command_of(row, options)} --peer {peer}",
+                    row.seed, threads=options.compute.threads, beside=options.beside, settings=row.settings)
+
+
+def sized_name(row: TaskRow, options: BenchmarkOptions) -> str:
+    """The task's name, and its size where it is not the standard one."""
+    return row.task + ("" if options.suite == "standard" or row.snr is None else f"-{options.suite}")
+
+
+def command_of(row: TaskRow, options: BenchmarkOptions) -> str:
+    """The command line of a task."""
+    return f"vaegan benchmark --data MAPS --suite {options.suite} --only {row.task} --seed {row.seed}"
 
 
 def with_landscape(row: TaskRow, out: Path, where: ComputeConfig, group_of: dict[str, str], ordered: bool) -> TaskRow:
@@ -168,18 +192,18 @@ def with_landscape(row: TaskRow, out: Path, where: ComputeConfig, group_of: dict
     return row
 
 
-def with_peers(row: TaskRow, out: Path, peers: Sequence[str], where: ComputeConfig,
+def with_peers(row: TaskRow, out: Path, peers: Sequence[str], told: Told, where: ComputeConfig,
                group_of: dict[str, str] | None = None) -> TaskRow:
     """The task's row with the scores of peers that it lacks; its file too."""
     for peer in peers:
         if peer in row.peers:
             continue
         in_plane, folder = "classes" in row.figures, out / "peers" / peer
-        minutes = run_peer(peer, out / ("classes" if in_plane else "run"), folder,
-                           PLANE_CLASSES if in_plane else row.figures["states"], where)
-        label = read_clusters(folder).label
-        scored = PeerRow(int(label.max()) + 1, minutes, {
-            **label_scores(folder, out / "data" / TRUTH_CSV, group_of),
+        minutes = run_peer(peer, out / ("classes" if in_plane else "run"), folder, told, where)
+        found = {"": folder, f"{IN_OUR_TIME}_": folder / IN_OUR_TIME}
+        scored = PeerRow(int(read_clusters(folder).label.max()) + 1, minutes, {
+            **{before + name: value for before, some in found.items() if some.exists()
+               for name, value in label_scores(some, out / "data" / TRUTH_CSV, group_of).items()},
             **(averages_scores(folder, out / "data") if in_plane and (folder / result_files.MAPS).exists() else {})})
         row = replace(row, peers={**row.peers, peer: scored})
         write_record(out / ROW_JSON, row)

@@ -1,4 +1,4 @@
-"""One RELION 2D class of a set of images: write them, run ``relion_refine``, read the average.
+"""Classes of a set of images by RELION, in 2D or 3D: write them, run ``relion_refine``, read what it made.
 
 RELION 3.1 or newer, ``relion_refine`` on PATH (Debian: ``relion``). Scheres, J. Struct. Biol. 180 (2012).
 """
@@ -28,6 +28,8 @@ PROGRAM = "relion_refine"
 _MPI = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 _SHARED = ("voltage_kv", "cs_mm", "amplitude_contrast", "phase_flipped")
 _ROOT = "class"
+_OF_2D = ("--tau2_fudge", "2", "--psi_step", "6", "--dont_combine_weights_via_disc")
+_OF_3D = ("--tau2_fudge", "4", "--healpix_order", "2", "--sym", "C1", "--firstiter_cc")
 
 
 def find_program() -> str:
@@ -79,6 +81,8 @@ class Classification:
     seed: int
     ctf_flags: tuple[str, ...] = ()  # nothing, or ``--ctf`` and what goes with it
     n_classes: int = 1
+    reference: Path | None = None  # a map in whose poses to classify in 3D; None = 2D
+    reference_ang: float = 60.0  # resolution that is left of it at the start
 
 
 def one_class_average(folder: Path, asked: Classification) -> np.ndarray:
@@ -91,9 +95,14 @@ def one_class_average(folder: Path, asked: Classification) -> np.ndarray:
         return np.array(stored.data, np.float32).reshape(stored.data.shape[-2:])
 
 
-def class_numbers(folder: Path, iterations: int) -> dict[int, int]:
-    """Class, from 0, of every particle id after ``classify``."""
-    table = read_star(folder / f"{_ROOT}_it{iterations:03d}_data.star")
+def tables(folder: Path) -> list[Path]:
+    """The star files of ``classify``, one for each iteration from the first that are kept."""
+    return sorted(path for path in folder.glob(f"{_ROOT}_it*_data.star") if not path.name.startswith(f"{_ROOT}_it000"))
+
+
+def class_numbers(table_star: Path) -> dict[int, int]:
+    """Class, from 0, of every particle id in one of ``tables``."""
+    table = read_star(table_star)
     classes = table.integers("rlnClassNumber") - 1
     return dict(zip(particle_ids(table).tolist(), classes.tolist(), strict=True))
 
@@ -127,27 +136,31 @@ def ctf_flags(ctf: np.ndarray | None) -> tuple[str, ...]:
 
 
 def classify(folder: Path, asked: Classification) -> None:
-    """2D classification of the images in ``folder`` (``write_images``), with RELION's defaults, as in the thesis.
+    """Classification of the images in ``folder`` (``write_images``), with RELION's defaults, as in the thesis.
+
+    In 3D from one reference, whose images RELION divides by chance; then the star files of all iterations are kept.
 
     Raises ConfigError without RELION, DataError where it fails (its own message is quoted).
     """
     program, iterations = find_program(), asked.iterations
     for older in folder.glob(f"{_ROOT}_it*"):
         older.unlink()
-    made = folder / f"{_ROOT}_it{iterations:03d}_classes.mrcs"
+    made = folder / f"{_ROOT}_it{iterations:03d}_data.star"
+    kind = _OF_2D if asked.reference is None else (*_OF_3D, "--ref", str(asked.reference), "--ini_high",
+                                                   f"{asked.reference_ang:g}")
     command = [program, "--i", "images.star", "--o", f"./{_ROOT}", "--K", str(asked.n_classes),
-               "--iter", str(iterations), "--tau2_fudge", "2",
+               "--iter", str(iterations), *kind,
                "--particle_diameter", f"{asked.particle_diameter_ang:g}", "--zero_mask",
-               "--flatten_solvent", "--psi_step", "6", "--oversampling", "1", "--offset_range", "5",
-               "--offset_step", "2", "--norm", "--scale", "--dont_combine_weights_via_disc",
-               "--pool", "30", "--pad", "2", "--j", str(max(1, asked.threads)), "--random_seed", str(asked.seed),
-               "--dont_check_norm", *asked.ctf_flags]
+               "--flatten_solvent", "--oversampling", "1", "--offset_range", "5",
+               "--offset_step", "2", "--norm", "--scale", "--pool", "30", "--pad", "2", "--dont_check_norm",
+               "--j", str(max(1, asked.threads)), "--random_seed", str(asked.seed), *asked.ctf_flags]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env={**os.environ, **_MPI})
     (folder / f"{_ROOT}.log").write_text(done.stdout + done.stderr)
     if done.returncode != 0 or not made.exists():
         lines = [line for line in done.stderr.splitlines() if "ERROR" in line and line.strip() != "ERROR:"]
         raise DataError(f"{folder}: {PROGRAM} failed: {lines[-1] if lines else f'exit code {done.returncode}'}",
                         f"See {folder / f'{_ROOT}.log'}.")
+    kept = [] if asked.reference is None else tables(folder)
     for older in folder.glob(f"{_ROOT}_it*"):
-        if not older.name.startswith(f"{_ROOT}_it{iterations:03d}"):
+        if not older.name.startswith(f"{_ROOT}_it{iterations:03d}") and older not in kept:
             older.unlink()

@@ -62,8 +62,8 @@ class Sample:
         points = len(make_band(inputs.images.box_px, maps_shells(shells, inputs.images.box_px), self.device).index)
         tuning = replace(TUNING, min_shells=shells, max_held=TUNING.max_held * (
             self.n_all / 2 * points <= TUNING.max_held))
-        state = StateImages(inputs.images, rows, inputs.half_set[rows], np.zeros(n, np.int64), inputs.mask, tuning,
-                            inputs.symmetry)
+        state = StateImages(inputs.images, rows, inputs.half_set[rows], np.zeros(n, np.int64), inputs.mask,
+                            inputs.mask_given, tuning, inputs.symmetry)
         at = torch.from_numpy(rows).to(self.device)
         return state, Refinement(inputs.rotations[at], inputs.shifts_px[at], self.noise, shells, [])
 
