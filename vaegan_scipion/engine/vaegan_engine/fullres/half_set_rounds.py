@@ -22,16 +22,16 @@ from torch import Tensor
 from ..contract.fullres_records import FullresRound
 from ..contract.symmetry import NO_SYMMETRY
 from ..physics.fourier_band import Band, make_band, shell_sums
-from ..physics.fsc import fourier_shell_correlation, resolution_at
+from ..physics.fsc import resolution_at
 from ..physics.map_resize import mask_in_box
-from ..physics.masked_fsc import mask_of_map, masked_fsc
+from ..physics.masked_fsc import masked_fsc
 from ..physics.rotations import rotation_distance_deg
 from ..physics.slices import map_box_px
 from ..physics.symmetry import group_of
 from ..reconstruction.images import Images, spread_rows
 from ..reconstruction.least_squares import residual_power_sums, solved, sums_of
 from ..reconstruction.posed_images import Coefficients, PosedImages, in_chunks
-from ..refine.detail.half_maps import HALF_SETS, reached_shell
+from ..refine.detail.half_maps import HALF_SETS, particle_mask, reached_shell
 from ..runtime.step_store import stored
 from .tuning import FullresTuning
 
@@ -136,7 +136,7 @@ def refine_round(state: StateImages, before: Refinement) -> Refinement:
     sums = [sums_of(half.images, half.precision(wide), state.group) for half in halves]
     map_px = map_box_px(wide.radius, state.box_px)
     half_maps = np.stack([solved(*own, map_px, wide.radius).cpu().numpy() for own in sums])
-    mask_array = mask_of_halves(half_maps, mask_in_box(state.mask, map_px).cpu().numpy(), state.mask_is_given)
+    mask_array = particle_mask(half_maps, mask_in_box(state.mask, map_px).cpu().numpy(), state.mask_is_given)
     fsc, mask = masked_fsc(half_maps, mask_array).corrected, torch.from_numpy(mask_array).to(state.mask)
     reached = reached_shell(fsc, wide.radius, tuning.min_fsc)
     shells = float(min(max(reached + tuning.next_shells, tuning.min_shells), wide.radius))
@@ -159,13 +159,6 @@ def refine_round(state: StateImages, before: Refinement) -> Refinement:
                          float(moved_px) * state.images.pixel_size_ang)
     return Refinement(rotations, shifts_px, torch.where(shell < int(wide.radius), noise, before.noise), shells,
                       [*before.rounds, this_round])
-
-
-def mask_of_halves(half_maps: np.ndarray, own: np.ndarray, is_given: bool) -> np.ndarray:
-    """Mask ``(d, d, d)`` about the particle of half maps ``(2, d, d, d)``, in their own one; that itself if given."""
-    if is_given:
-        return own
-    return own * mask_of_map(half_maps.mean(0) * own, fourier_shell_correlation(*half_maps))
 
 
 def resolution_of(fsc: np.ndarray, state: StateImages) -> float:

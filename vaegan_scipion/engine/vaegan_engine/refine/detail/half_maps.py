@@ -2,7 +2,8 @@
 
 The poses that the rounds end with were found in maps of all images, so halves at these poses agree on the noise of
 those maps too. So each half begins anew: with the joint map, cut at part of the shells of the pose search.
-From there on it searches its poses over all rotations and refines them in its own maps alone. What is common to both
+From there on it searches its poses over all rotations and refines them in its own maps alone, at last inside a mask
+that is made of both: noise around the particle is the images' own, and draws their poses to it. What is common to both
 is the cut map, the mask's shape, which image is of which state, contrasts, and the noise spectrum at the first search.
 Up to ``shared_shell`` the FSC of the halves says nothing of the particle; it is drawn, and called unproven.
 
@@ -20,6 +21,8 @@ from torch import Tensor
 from ...physics.fourier_band import make_band
 from ...physics.fsc import fourier_shell_correlation
 from ...physics.map_constraint import MapConstraint
+from ...physics.map_resize import mask_in_box
+from ...physics.masked_fsc import mask_of_map, masked_fsc
 from ...physics.symmetry import distance_deg
 from ...reconstruction.images import image_power, low_passed
 from ...reconstruction.least_squares import better_poses, reconstruction, residual_noise
@@ -134,9 +137,11 @@ def refine_apart(problem: Problem, assignment: Assignment, state: int, maps: lis
     """Poses of one state, each half refined in its own map of ``maps`` from ``max_shell`` on.
 
     The band of the next round reaches some shells past the FSC's fall below ``HalfMapTuning.min_fsc``, at most Nyquist.
-    No round follows one at Nyquist, nor two of the same band.
+    No round follows one at Nyquist, nor two of the same band. FSC and maps are those inside ``particle_mask``.
     """
     tuning, nyquist, before = problem.tuning.half_maps, problem.box_px / 2, 0.0
+    whole = replace(problem, mask=torch.ones_like(problem.mask)).constraint
+    mask = mask_of_both(problem, maps)
     for _ in range(tuning.rounds):
         band = make_band(problem.box_px, max_shell, problem.device)
         wide = make_band(problem.box_px, min(nyquist, max_shell + tuning.wider_shells), problem.device)
@@ -144,19 +149,32 @@ def refine_apart(problem: Problem, assignment: Assignment, state: int, maps: lis
         for half, map_ in zip(HALF_SETS, maps, strict=True):
             rows = rows_of_half(problem, assignment, state, half)
             images = PosedImages(Coefficients(problem.images, rows, band), *assignment.poses(rows))
-            precision = band.weight / residual_noise(images, map_)[band.shell]
-            refined, _ = images.refined(map_, precision, tuning.pose_iterations)
+            precision = band.weight / residual_noise(images, map_ * mask)[band.shell]
+            refined, _ = images.refined(map_ * mask, precision, tuning.pose_iterations)
             assignment = assignment.with_state_poses(state, refined.rotations, refined.shifts_px, rows)
-            made.append(reconstruction(at_poses(problem, assignment, rows, wide), torch.ones_like(wide.weight),
-                                       problem.constraint))
-        maps = made
-        fsc = fourier_shell_correlation(*(map_.cpu().numpy() for map_ in maps))
+            made.append(reconstruction(at_poses(problem, assignment, rows, wide), torch.ones_like(wide.weight), whole))
+        maps, mask = made, mask_of_both(problem, made)
+        fsc = masked_fsc(torch.stack(maps).cpu().numpy(), mask.cpu().numpy()).corrected
         reached = reached_shell(fsc, wide.radius, tuning.min_fsc)
         is_last = max_shell in (before, nyquist)
         before, max_shell = max_shell, float(min(nyquist, max(max_shell, reached + tuning.next_shells)))
         if is_last and max_shell == before:
             break
     return assignment
+
+
+def mask_of_both(problem: Problem, maps: list[Tensor]) -> Tensor:
+    """``particle_mask`` of the maps of two halves, which are of one box."""
+    own = mask_in_box(problem.mask, len(maps[0])).cpu().numpy()
+    mask = particle_mask(torch.stack(maps).cpu().numpy(), own, bool(problem.settings.mask))
+    return torch.from_numpy(mask).to(maps[0])
+
+
+def particle_mask(half_maps: np.ndarray, own: np.ndarray, is_given: bool) -> np.ndarray:
+    """Mask ``(d, d, d)`` about the particle of half maps ``(2, d, d, d)``, within another one; that itself if given."""
+    if is_given:
+        return own
+    return own * mask_of_map(half_maps.mean(0) * own, fourier_shell_correlation(*half_maps))
 
 
 def reached_shell(fsc: np.ndarray, radius: float, min_fsc: float) -> int:
