@@ -137,7 +137,7 @@ def refine_round(state: StateImages, before: Refinement) -> Refinement:
     map_px = map_box_px(wide.radius, state.box_px)
     half_maps = np.stack([solved(*own, map_px, wide.radius).cpu().numpy() for own in sums])
     mask_array = particle_mask(half_maps, mask_in_box(state.mask, map_px).cpu().numpy(), state.mask_is_given)
-    fsc, mask = masked_fsc(half_maps, mask_array).corrected, torch.from_numpy(mask_array).to(state.mask)
+    fsc, mask = masked_fsc(half_maps, mask_array, draws=1).corrected, torch.from_numpy(mask_array).to(state.mask)
     reached = reached_shell(fsc, wide.radius, tuning.min_fsc)
     shells = float(min(max(reached + tuning.next_shells, tuning.min_shells), wide.radius))
     band = make_band(state.box_px, shells, state.images.device)

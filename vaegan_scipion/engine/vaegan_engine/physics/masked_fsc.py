@@ -22,7 +22,7 @@ from .fsc import fourier_shell_correlation, resolution_at, shells_of
 
 SURE_FSC = 0.8  # of the maps without mask: up to here phases are kept
 CORRECTED_BEYOND = 2  # shells past the first random one
-_DRAWS = 4  # of random phases, whose FSC is averaged
+DRAWS = 4  # of random phases, whose FSC is averaged
 _MASK_SHELLS = 4, 10  # least and most of the low pass before the threshold
 _MASK_SIGNAL_FSC = 0.5  # low pass: where the FSC without mask falls below it
 _GROWN_FRAC, _EDGE_FRAC = 0.04, 0.08  # of the box: what the mask reaches beyond the threshold, and its soft edge
@@ -40,7 +40,8 @@ class MaskedFsc:
     first_random: int
 
 
-def masked_fsc(half_maps: np.ndarray, mask: np.ndarray, shared_shell: int = 0, seed: int = 0) -> MaskedFsc:
+def masked_fsc(half_maps: np.ndarray, mask: np.ndarray, shared_shell: int = 0, seed: int = 0, draws: int = DRAWS
+               ) -> MaskedFsc:
     """All curves of half maps ``(2, d, d, d)`` that are not masked yet, in ``mask`` (d, d, d); of images without z.
 
     ``shared_shell``: up to it the half maps have more in common than the particle, and nothing is claimed. All beyond
@@ -52,9 +53,8 @@ def masked_fsc(half_maps: np.ndarray, mask: np.ndarray, shared_shell: int = 0, s
     first = min(max(fall, shared_shell + 1 - CORRECTED_BEYOND), len(raw))
     masked = fourier_shell_correlation(*(half_maps * mask))
     rng = np.random.default_rng(seed)
-    draws = [fourier_shell_correlation(*(phase_randomised(half, first, rng) * mask for half in half_maps))
-             for _ in range(_DRAWS)]
-    random: np.ndarray = np.mean(draws, 0)
+    random: np.ndarray = np.mean([fourier_shell_correlation(*(phase_randomised(half, first, rng) * mask
+                                                              for half in half_maps)) for _ in range(draws)], 0)
     return MaskedFsc(raw, masked, random, corrected(masked, random, first), first)
 
 

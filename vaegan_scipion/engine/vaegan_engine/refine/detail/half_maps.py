@@ -154,7 +154,7 @@ def refine_apart(problem: Problem, assignment: Assignment, state: int, maps: lis
             assignment = assignment.with_state_poses(state, refined.rotations, refined.shifts_px, rows)
             made.append(reconstruction(at_poses(problem, assignment, rows, wide), torch.ones_like(wide.weight), whole))
         maps, mask = made, mask_of_both(problem, made)
-        fsc = masked_fsc(torch.stack(maps).cpu().numpy(), mask.cpu().numpy()).corrected
+        fsc = masked_fsc(torch.stack(maps).cpu().numpy(), mask.cpu().numpy(), draws=1).corrected
         reached = reached_shell(fsc, wide.radius, tuning.min_fsc)
         is_last = max_shell in (before, nyquist)
         before, max_shell = max_shell, float(min(nyquist, max(max_shell, reached + tuning.next_shells)))
