@@ -111,8 +111,8 @@ def run_benchmark(options: BenchmarkOptions, out_dir: Path, tasks: Mapping[str, 
             new = [peer for peer in options.peers if peer not in rows[-1].peers]
             maps = tuple(dict.fromkeys(map(str, true_maps(task, data, out / "data"))))
             told = Told(PLANE_CLASSES if task.in_plane else task.states, maps, str(out / "data" / TRUTH_CSV),
-                        rows[-1].minutes)
-            rows[-1] = with_peers(rows[-1], out, options.peers, told, where, groups(task, data))
+                        rows[-1].minutes, groups(task, data))
+            rows[-1] = with_peers(rows[-1], out, options.peers, told, where)
             for peer in new if options.rows_dir else ():
                 write_row(peer_result(rows[-1], peer, options), Path(options.rows_dir))
             write_records(out_dir / TABLE_JSON, rows)
@@ -192,8 +192,7 @@ def with_landscape(row: TaskRow, out: Path, where: ComputeConfig, group_of: dict
     return row
 
 
-def with_peers(row: TaskRow, out: Path, peers: Sequence[str], told: Told, where: ComputeConfig,
-               group_of: dict[str, str] | None = None) -> TaskRow:
+def with_peers(row: TaskRow, out: Path, peers: Sequence[str], told: Told, where: ComputeConfig) -> TaskRow:
     """The task's row with the scores of peers that it lacks; its file too."""
     for peer in peers:
         if peer in row.peers:
@@ -203,7 +202,7 @@ def with_peers(row: TaskRow, out: Path, peers: Sequence[str], told: Told, where:
         found = {"": folder, f"{IN_OUR_TIME}_": folder / IN_OUR_TIME}
         scored = PeerRow(int(read_clusters(folder).label.max()) + 1, minutes, {
             **{before + name: value for before, some in found.items() if some.exists()
-               for name, value in label_scores(some, out / "data" / TRUTH_CSV, group_of).items()},
+               for name, value in label_scores(some, out / "data" / TRUTH_CSV, told.group_of).items()},
             **(averages_scores(folder, out / "data") if in_plane and (folder / result_files.MAPS).exists() else {})})
         row = replace(row, peers={**row.peers, peer: scored})
         write_record(out / ROW_JSON, row)

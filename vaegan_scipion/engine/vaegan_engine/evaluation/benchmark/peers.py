@@ -11,7 +11,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -38,12 +38,13 @@ _FLIPPED_AT_ONCE = 1024
 
 @dataclass(frozen=True)
 class Told:
-    """What a peer is told and ``states`` is not."""
+    """What a peer is told and ``states`` is not, and what both are rated by."""
 
     n_states: int
     maps: tuple[str, ...] = ()  # the true ones
     truth_csv: str = ""
     minutes: float = 0.0  # that ``states`` took
+    group_of: dict[str, str] = field(default_factory=dict)  # group of every map by its file's name
 
 
 def run_peer(name: str, run_dir: Path, out_dir: Path, told: Told, where: ComputeConfig) -> float:
