@@ -104,6 +104,24 @@ def test_training_again_in_a_used_folder_leaves_its_own_checkpoints(particles, t
     assert final_state(tmp_path)["images_seen"] == 48  # with the encoder's 32
 
 
+def test_a_training_stopped_before_its_first_step_does_not_go_on_from_the_one_before(particles, tmp_path, monkeypatch):
+    """A power cut while the first maps are made, in a folder that holds a finished training of another seed."""
+    anew = tiny(particles, training={"total_kimg": 0.032, "encoder_kimg": 0.0}, compute={"seed": 7})
+    train.run_train(tiny(particles, training={"total_kimg": 0.032, "encoder_kimg": 0.0}), tmp_path / "used")
+    with monkeypatch.context() as here, pytest.raises(KeyboardInterrupt):
+        here.setattr(train, "start_from_scratch", interrupted)
+        train.run_train(anew, tmp_path / "used")
+    assert not read_status(tmp_path / "used").finished and checkpoints.newest(tmp_path / "used") is None
+    train.run_train(anew, tmp_path / "used", resume=True)
+    train.run_train(anew, tmp_path / "fresh")
+    assert_same(final_state(tmp_path / "fresh"), final_state(tmp_path / "used"))
+
+
+def interrupted(*_) -> None:
+    """In place of what is being done when the power goes."""
+    raise KeyboardInterrupt
+
+
 def test_a_broken_checkpoint_can_be_deleted_and_its_log_is_not_doubled(particles, tmp_path):
     train.run_train(tiny(particles), tmp_path)
     whole = result_files.read_jsonl(tmp_path / result_files.LOG_JSONL)
