@@ -89,8 +89,10 @@ def train(run: TrainRun, out_dir: Path, device: torch.device, resume: bool) -> N
     check_cache(run, cache)
     if resume and is_first():
         check_same_particles(cache, out_dir)
-    begins = is_first() and not resume
-    with frame_put_back(out_dir / result_files.PLANE_POSES_CSV) if begins else contextlib.nullcontext():
+    source = run.training.continue_from
+    begins = not resume and not (source and os.path.realpath(source) == os.path.realpath(out_dir))
+    with (frame_put_back(out_dir / result_files.PLANE_POSES_CSV) if begins and is_first()
+          else contextlib.nullcontext()):
         trainer, batches = made_for(run, cache, device, out_dir)
     if is_first() and resume and isinstance(trainer, PosedTrainer):
         check_same_poses(trainer.images.poses, out_dir)
