@@ -4,6 +4,7 @@ Standard library only, Python 3.8 syntax.
 """
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Dict, Literal, Optional
@@ -102,15 +103,17 @@ def made_by_others(folder: PathLike, run_dir: PathLike) -> bool:
 def record_failure(folder: PathLike, error: EngineError) -> None:
     """Leave the reason why a command ended in the status; results that are finished stay so.
 
-    A status that a power cut left broken is written anew: it must not hide the reason.
+    A status that a power cut left broken is written anew: it must not hide the reason. Nor must a disk that is full,
+    which may be that reason: then the status stays as it is.
     """
     state: Literal["stopped", "failed"] = "stopped" if isinstance(error, StoppedError) else "failed"
     try:
         before = read_status(folder)
     except DataError:
         before = Status()
-    write_record(Path(folder) / STATUS_JSON, replace(before, state="finished" if before.finished else state,
-                                                     error=Failure(error.exit_code, error.message, error.hint)))
+    with suppress(OSError):
+        write_record(Path(folder) / STATUS_JSON, replace(before, state="finished" if before.finished else state,
+                                                         error=Failure(error.exit_code, error.message, error.hint)))
 
 
 def forget_failure(folder: PathLike) -> None:
