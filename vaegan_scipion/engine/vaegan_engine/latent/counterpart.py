@@ -25,6 +25,7 @@ from ..contract.settings import CounterpartRun, EmbedRun, TrainRun
 from ..contract.status import update_status
 from ..data.mrc_files import write_stack
 from ..data.particle_tables import read_latents, rows_of
+from ..data.pose_table import read_plane_poses, read_poses
 from ..data.run_images import check_row_ids
 from ..networks.generators import turned
 from ..physics.ctf import ctf_2d
@@ -125,12 +126,11 @@ def run_counterpart(run: CounterpartRun, out_dir: Path) -> CounterpartNumbers:
     result_files.forget(out_dir, result_files.COUNTERPART_JSON, result_files.COUNTERPART_MRCS)
     run_json.write_run(run, out_dir / result_files.RUN_JSON)
     z = latents.z[rows_of(latents.particle_id, np.array([run.particle_id]), run.embedding_dir)]
-    image, ctf = particle_of(run, trained)
+    embedded = embedding_of(run)
+    image, ctf = particle_of(run, embedded, trained)
     made = torch.as_tensor(trained.decode(z), dtype=torch.float32)[0]
     data, box_px = trained.run.data, trained.box_px
-    # as many pixels as the generator itself moves its images, and at least one
-    max_shift_px = max(1.0, trained.run.model.max_shift_frac * box_px)
-    match = best_match(image, candidates_of(made, run, trained.run), ctf, max_shift_px)
+    match = best_match(image, candidates_of(made, run, trained.run), ctf, largest_shift_px(run, embedded, trained))
     write_stack(out_dir / result_files.COUNTERPART_MRCS,
                 np.stack([image.numpy(), match.modulated.numpy(), match.clean.numpy()]), trained.pixel_size_ang)
     numbers = CounterpartNumbers(
@@ -169,14 +169,33 @@ def numbers_text(numbers: CounterpartNumbers) -> str:
             f"{x:g}, {y:g} px{view}{turn}")
 
 
-def particle_of(run: CounterpartRun, trained: Any) -> tuple[Tensor, Tensor]:
-    """The prepared image ``(d, d)`` and CTF half plane ``(d, d//2 + 1)`` of the particle."""
-    embedding_dir = Path(run.embedding_dir)
-    embedded = run_json.read_run(embedding_dir / result_files.RUN_JSON)
+def embedding_of(run: CounterpartRun) -> EmbedRun:
+    """Settings of the embedding. Raises DataError where it is none."""
+    embedded = run_json.read_run(Path(run.embedding_dir) / result_files.RUN_JSON)
     if not isinstance(embedded, EmbedRun):
         raise DataError(f"{run.embedding_dir}: its run.json is a '{embedded.command}', not an embedding.",
                         "Give the --out folder of embed.")
-    cache = particles_of(replace(embedded, run_dir=run.run_dir), trained, embedding_dir)
+    return embedded
+
+
+def largest_shift_px(run: CounterpartRun, embedded: EmbedRun, trained: Any) -> float:
+    """How far a particle may lie off centre: as the generator itself moves its images, and at least one pixel.
+
+    Of a training with poses, which moves none, as far as the particle's own pose says too.
+    """
+    most = max(1.0, trained.run.model.max_shift_frac * trained.box_px)
+    data = trained.run.data
+    if not data.posed:
+        return most
+    table = (read_poses if trained.is_3d else read_plane_poses)(
+        replace(data, particles=embedded.particles or data.particles))
+    _, here = table.rows_of(np.array([run.particle_id]))
+    return max([most, *(1 + np.abs(table.shifts_ang[here]) / trained.pixel_size_ang).ravel().tolist()])
+
+
+def particle_of(run: CounterpartRun, embedded: EmbedRun, trained: Any) -> tuple[Tensor, Tensor]:
+    """The prepared image ``(d, d)`` and CTF half plane ``(d, d//2 + 1)`` of the particle."""
+    cache = particles_of(replace(embedded, run_dir=run.run_dir), trained, Path(run.embedding_dir))
     check_row_ids(run.embedding_dir, embedded.particles or trained.run.data.particles)
     row = int(rows_of(cache.particle_id, np.array([run.particle_id]), run.embedding_dir)[0])
     image = torch.from_numpy(np.asarray(cache.images[row], np.float32))
