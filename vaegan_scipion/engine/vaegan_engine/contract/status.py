@@ -11,7 +11,7 @@ from typing import Any, Dict, Literal, Optional
 
 from .errors import DataError, EngineError, StoppedError
 from .record import read_record, write_record
-from .result_files import STATUS_JSON, PathLike
+from .result_files import CHECKPOINTS, STATUS_JSON, PathLike
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,15 @@ def update_status(folder: PathLike, **changes: Any) -> Status:
     return status
 
 
+def status_left(folder: PathLike) -> Status:
+    """The status; of one that is broken its newest checkpoint, without which a training would begin anew."""
+    try:
+        return read_status(folder)
+    except DataError:
+        return Status(checkpoint=max((path.name for path in (Path(folder) / CHECKPOINTS).glob("ckpt_*.pt")),
+                                     default=None))
+
+
 def made_by_others(folder: PathLike, run_dir: PathLike) -> bool:
     """Whether latents or clusters are of other networks than a training has now.
 
@@ -107,10 +116,7 @@ def record_failure(folder: PathLike, error: EngineError) -> None:
     which may be that reason: then the status stays as it is.
     """
     state: Literal["stopped", "failed"] = "stopped" if isinstance(error, StoppedError) else "failed"
-    try:
-        before = read_status(folder)
-    except DataError:
-        before = Status()
+    before = status_left(folder)
     with suppress(OSError):
         write_record(Path(folder) / STATUS_JSON, replace(before, state="finished" if before.finished else state,
                                                          error=Failure(error.exit_code, error.message, error.hint)))
