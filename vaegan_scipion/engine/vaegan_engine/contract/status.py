@@ -11,7 +11,7 @@ from typing import Any, Dict, Literal, Optional
 
 from .errors import DataError, EngineError, StoppedError
 from .record import read_record, write_record
-from .result_files import CHECKPOINTS, STATUS_JSON, PathLike
+from .result_files import CHECKPOINTS, STATUS_JSON, PathLike, read_json
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,16 @@ def status_left(folder: PathLike) -> Status:
     except DataError:
         return Status(checkpoint=max((path.name for path in (Path(folder) / CHECKPOINTS).glob("ckpt_*.pt")),
                                      default=None))
+
+
+def mend_status(folder: PathLike) -> None:
+    """Write a status anew that a power cut left broken, for a command that goes on (``status_left``)."""
+    path = Path(folder) / STATUS_JSON
+    try:
+        if path.exists():
+            read_json(path)
+    except ValueError:
+        write_record(path, status_left(folder))
 
 
 def made_by_others(folder: PathLike, run_dir: PathLike) -> bool:

@@ -5,10 +5,9 @@ from pathlib import Path
 
 from ..contract import result_files, run_json
 from ..contract.errors import ConfigError
-from ..contract.record import write_record
 from ..contract.run_json import read_training
 from ..contract.settings import TrainRun
-from ..contract.status import read_status, status_left
+from ..contract.status import mend_status, read_status
 from ..data.prepared_images import ParticleCache
 from ..runtime import processes
 from ..runtime.place import is_first
@@ -34,16 +33,6 @@ def check_resumed(run: TrainRun, out_dir: Path) -> None:
             raise ConfigError(f"{out_dir}: the training was begun with {name} {one.get(name)}, now it is "
                               f"{other.get(name)}.",
                               "Continue with the settings it was begun with, or train into a new folder.")
-
-
-def mend_status(out_dir: Path) -> None:
-    """Write a status anew that a power cut left broken: without the name of its checkpoint a training begins anew."""
-    path = out_dir / result_files.STATUS_JSON
-    try:
-        if path.exists():
-            result_files.read_json(path)
-    except ValueError:
-        write_record(path, status_left(out_dir))
 
 
 def check_same_particles(cache: ParticleCache, out_dir: Path) -> None:
