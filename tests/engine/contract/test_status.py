@@ -4,7 +4,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from vaegan_engine.contract.errors import DataError, StoppedError
+from vaegan_engine.cli.main import main
+from vaegan_engine.contract import run_json
+from vaegan_engine.contract.errors import EXIT_DATA, DataError, StoppedError
+from vaegan_engine.contract.settings import DataConfig, StatesRun
 from vaegan_engine.contract.status import Failure, Status, read_status, record_failure, update_status
 
 
@@ -33,3 +36,13 @@ def test_a_failure_is_the_error_and_its_state(tmp_path):
     assert (status.state, str(status.error)) == ("failed", "a.star: it is gone. Bring it back.")
     record_failure(tmp_path, StoppedError("Stopped.", "", 15))
     assert read_status(tmp_path) == Status(state="stopped", error=Failure(143, "Stopped.", ""))
+
+
+def test_a_disk_that_is_full_does_not_hide_why_a_command_ended(tmp_path, capsys):
+    """Nothing can be written, the status neither: the sentence and the exit code are there all the same."""
+    run = run_json.write_run(StatesRun(data=DataConfig(particles=str(tmp_path / "gone.star"))), tmp_path / "run.json")
+    update_status(tmp_path, state="running")
+    (tmp_path / "status.json.tmp").mkdir()
+    assert main(["run", str(run)]) == EXIT_DATA
+    assert "gone.star: the star file cannot be read" in capsys.readouterr().err
+    assert read_status(tmp_path).state == "running"

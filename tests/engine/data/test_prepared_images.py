@@ -17,6 +17,7 @@ from particle_files import (
 from vaegan_engine.contract.errors import DataError
 from vaegan_engine.contract.settings import DataConfig
 from vaegan_engine.data import image_preparation, prepared_images
+from vaegan_engine.data.part_of_prepared import write_part
 from vaegan_engine.data.prepared_images import META_JSON, open_cache
 
 
@@ -157,6 +158,24 @@ def test_another_star_file_stack_or_a_damaged_cache_makes_it_again(data, tmp_pat
     assert is_made_again(data, folder, monkeypatch)
     (folder / META_JSON).write_text(json.dumps({"format": 0}))
     assert is_made_again(data, folder, monkeypatch)
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 10, 100])
+@pytest.mark.parametrize("name", ["table.npz", "images.npy", META_JSON])
+def test_what_a_power_cut_left_is_made_again(data, tmp_path, monkeypatch, name, kept_bytes):
+    open_cache(data, tmp_path / "c", False)
+    with open(tmp_path / "c" / name, "r+b") as stream:
+        stream.truncate(kept_bytes)
+    assert is_made_again(data, tmp_path / "c", monkeypatch)
+
+
+def test_a_part_of_prepared_images_that_a_power_cut_left_is_written_again(data, tmp_path):
+    cache, own = open_cache(data, tmp_path / "c", False), replace(data, half_set=1)
+    rows = np.flatnonzero(cache.half_set == 1)
+    assert [write_part(tmp_path / "c", own, rows, tmp_path / "part") for _ in range(2)] == [False, True]
+    with open(tmp_path / "part" / "table.npz", "r+b") as stream:
+        stream.truncate(100)
+    assert [write_part(tmp_path / "c", own, rows, tmp_path / "part") for _ in range(2)] == [False, True]
 
 
 def test_a_moved_project_keeps_its_cache(data, tmp_path, monkeypatch):

@@ -12,7 +12,9 @@ from vaegan_engine.contract.analysis_records import CounterpartNumbers
 from vaegan_engine.contract.errors import ConfigError, DataError
 from vaegan_engine.contract.record import read_record, to_json
 from vaegan_engine.contract.settings import CounterpartRun, DataConfig, EmbedRun, ModelConfig
+from vaegan_engine.data.pose_table import PoseTable
 from vaegan_engine.latent import counterpart
+from vaegan_engine.networks import generators
 from vaegan_engine.physics.ctf import ctf_2d
 from vaegan_engine.physics.projection import (
     extract_slices,
@@ -100,11 +102,42 @@ def test_an_exact_candidate_scores_its_norm():
     torch.testing.assert_close(match.modulated, image, atol=1e-4, rtol=1e-3)
 
 
-def test_2d_has_a_shift_and_no_pose(tmp_path, one_particle, fake_model):
+@pytest.mark.parametrize(("settings", "turned"), [({}, True), ({"pose_prior": "none"}, False),
+                                                  ({"pose_prior": "none", "poses_dir": "classes"}, True)])
+def test_an_image_is_turned_as_the_generator_was_trained_to(tmp_path, one_particle, fake_model, monkeypatch, settings,
+                                                            turned):
+    """A particle that is state 1 in the plane, turned by 70 degrees and moved: the default, and with poses.
+
+    Its pose says that it lies further off centre than a generator without poses moves its images.
+    """
     run, _ = one_particle
-    fake_model(Trained, is_3d=False)
+    shift_px = (4.0, -1.0) if "poses_dir" in settings else SHIFT_PX
+    table = PoseTable(np.array([50, 70]), np.zeros((2, 3)), Trained().pixel_size_ang * np.array([[0, 0], shift_px]),
+                      np.ones(2), np.zeros(2, np.int64))
+    monkeypatch.setattr(counterpart, "read_plane_poses", lambda _: table)
+
+    class InPlane(Trained):
+        def __init__(self):
+            super().__init__(is_3d=False)
+            self.run.data = DataConfig(poses_dir=settings.get("poses_dir", ""))
+            self.run.model = ModelConfig(n_categories=3, max_shift_frac=0.1,
+                                         pose_prior=settings.get("pose_prior", ModelConfig().pose_prior))
+
+    fake_model(InPlane)
+    trained = InPlane()
+    about = euler_to_matrix(torch.zeros(1), torch.zeros(1), torch.tensor([70.0]))
+    ctf = ctf_2d(torch.tensor([CTF_ROW]), trained.box_px, trained.pixel_size_ang)
+    plane = images_to_slices(generators.turned(torch.tensor(trained.states[1:2], dtype=torch.float32), about)) * ctf
+    image = slices_to_images(shift_slices(plane, torch.tensor([shift_px])))[0].numpy()
+    cache = SimpleNamespace(particle_id=np.array([70]), ctf=np.array([CTF_ROW], np.float32),
+                            images=image[None].astype(np.float16))
+    monkeypatch.setattr(counterpart, "particles_of", lambda *_: cache)
     numbers = counterpart.run_counterpart(run, tmp_path / "out")
-    assert set(to_json(numbers)) == {"particle_id", "shift_px", "correlation"}
+    assert set(to_json(numbers)) == {"particle_id", "shift_px", "correlation"} | ({"psi_deg"} if turned else set())
+    if turned:
+        assert numbers.psi_deg == pytest.approx(70, abs=5) and numbers.shift_px == list(shift_px)
+        assert numbers.correlation > 0.97
+        assert "degrees" in counterpart.numbers_text(numbers)
 
 
 def test_refusals(tmp_path, one_particle):

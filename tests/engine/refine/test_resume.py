@@ -258,6 +258,14 @@ def test_a_broken_checkpoint_is_named(tmp_path):
         steps.read("first_states")
 
 
+@pytest.mark.parametrize("text", ["", '{"state": "runn'])
+def test_a_status_that_a_power_cut_left_broken_ends_no_resume(tmp_path, text):
+    Checkpoints(tmp_path, {}, CPU, False).write("one", 1)
+    (tmp_path / result_files.STATUS_JSON).write_text(text)
+    steps = Checkpoints(tmp_path, {}, CPU, True)
+    assert not steps.finished() and steps.read("one") == 1
+
+
 def test_files_that_a_power_cut_left_empty_are_named(tmp_path):
     """They are there, with no byte in them: not steps that were never made."""
     steps = Checkpoints(tmp_path, {}, CPU, False)

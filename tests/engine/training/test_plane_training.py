@@ -140,8 +140,12 @@ def test_a_resumed_training_is_the_same_to_the_bit(folder, tmp_path):
 
 
 def test_networks_of_another_training_are_of_its_frame(folder, trained, tmp_path):
-    train.run_train(tiny(folder, training={"continue_from": str(trained), "total_kimg": 0.5}), tmp_path)
-    assert read_frame(tmp_path) == read_frame(trained)
+    further = tiny(folder, training={"continue_from": str(tmp_path / "run"), "total_kimg": 0.5})
+    shutil.copytree(trained, tmp_path / "run")
+    train.run_train(further, tmp_path / "other")
+    assert read_frame(tmp_path / "other") == read_frame(trained)
+    train.run_train(further, tmp_path / "run")  # in its own folder
+    assert read_frame(tmp_path / "run") == read_frame(trained)
 
 
 def test_what_is_refused(folder, tmp_path):

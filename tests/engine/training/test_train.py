@@ -17,7 +17,7 @@ from vaegan_engine.cli import main
 from vaegan_engine.contract import presets, result_files, run_json
 from vaegan_engine.contract.errors import ConfigError, DataError, DivergedError, StoppedError
 from vaegan_engine.contract.settings import DataConfig, TrainRun
-from vaegan_engine.contract.status import read_status
+from vaegan_engine.contract.status import read_status, record_failure
 from vaegan_engine.contract.wording import pose_free_note
 from vaegan_engine.data import image_preparation
 from vaegan_engine.simulation.simulate import SimulateOptions, run_simulate
@@ -102,6 +102,38 @@ def test_training_again_in_a_used_folder_leaves_its_own_checkpoints(particles, t
     assert previews and max(int(name.removeprefix("tick_")) for name in previews) <= 32
     train.run_train(tiny(particles, training={"total_kimg": 0.016, "continue_from": str(tmp_path)}), tmp_path)
     assert final_state(tmp_path)["images_seen"] == 48  # with the encoder's 32
+
+
+def test_a_training_stopped_before_its_first_step_does_not_go_on_from_the_one_before(particles, tmp_path, monkeypatch):
+    """A power cut while the first maps are made, in a folder that holds a finished training of another seed."""
+    anew = tiny(particles, training={"total_kimg": 0.032, "encoder_kimg": 0.0}, compute={"seed": 7})
+    train.run_train(tiny(particles, training={"total_kimg": 0.032, "encoder_kimg": 0.0}), tmp_path / "used")
+    with monkeypatch.context() as here:
+        here.setattr(train, "start_from_scratch", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train.run_train(anew, tmp_path / "used")
+    assert not read_status(tmp_path / "used").finished and checkpoints.newest(tmp_path / "used") is None
+    train.run_train(anew, tmp_path / "used", resume=True)
+    train.run_train(anew, tmp_path / "fresh")
+    assert_same(final_state(tmp_path / "fresh"), final_state(tmp_path / "used"))
+
+
+@pytest.mark.parametrize("by_another_call", [False, True])
+def test_a_status_that_a_power_cut_left_broken_loses_no_checkpoint(particles, tmp_path, monkeypatch, by_another_call):
+    """It names the newest checkpoint; a call that could not read it, and left its reason there, keeps that name too."""
+    run = tiny(particles, training={"total_kimg": 0.032, "encoder_kimg": 0.0})
+    train.run_train(run, tmp_path)
+    (tmp_path / result_files.STATUS_JSON).write_text('{"state": ')
+    if by_another_call:
+        record_failure(tmp_path, DataError("It cannot be read.", ""))
+    monkeypatch.setattr(train, "start_from_scratch", lambda *_: pytest.fail("it began anew"))
+    train.run_train(run, tmp_path, resume=True)
+    assert final_state(tmp_path)["images_seen"] == 32 and read_status(tmp_path).finished
+
+
+def interrupted(*_) -> None:
+    """In place of what is being done when the power goes."""
+    raise KeyboardInterrupt
 
 
 def test_a_broken_checkpoint_can_be_deleted_and_its_log_is_not_doubled(particles, tmp_path):

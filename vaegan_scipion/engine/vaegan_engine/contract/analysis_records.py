@@ -83,7 +83,7 @@ class CounterpartNumbers:
     correlation: float
     rot_deg: Optional[float] = None  # in 3D, of the projection that resembles it most
     tilt_deg: Optional[float] = None
-    psi_deg: Optional[float] = None
+    psi_deg: Optional[float] = None  # in 2D too, where images are turned
 
 
 @dataclass(frozen=True)

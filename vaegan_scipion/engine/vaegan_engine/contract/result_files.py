@@ -79,6 +79,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import zipfile
 from array import array
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Union, cast
@@ -192,9 +193,15 @@ def write_npz(path: PathLike, **arrays: np.ndarray) -> None:
 
 
 def read_npz(path: PathLike) -> Dict[str, np.ndarray]:
-    """Read arrays; pickled objects are refused."""
-    with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as stored:
-        return {name: stored[name] for name in stored.files}
+    """Read arrays; pickled objects are refused.
+
+    Raises ValueError for a file that is not whole, as a power cut may leave it, OSError where it cannot be read.
+    """
+    try:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
 
 
 def write_csv(path: PathLike, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

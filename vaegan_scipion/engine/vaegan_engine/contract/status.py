@@ -4,13 +4,14 @@ Standard library only, Python 3.8 syntax.
 """
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Dict, Literal, Optional
 
 from .errors import DataError, EngineError, StoppedError
 from .record import read_record, write_record
-from .result_files import STATUS_JSON, PathLike
+from .result_files import CHECKPOINTS, STATUS_JSON, PathLike, read_json
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,25 @@ def update_status(folder: PathLike, **changes: Any) -> Status:
     return status
 
 
+def status_left(folder: PathLike) -> Status:
+    """The status; of one that is broken its newest checkpoint, without which a training would begin anew."""
+    try:
+        return read_status(folder)
+    except DataError:
+        return Status(checkpoint=max((path.name for path in (Path(folder) / CHECKPOINTS).glob("ckpt_*.pt")),
+                                     default=None))
+
+
+def mend_status(folder: PathLike) -> None:
+    """Write a status anew that a power cut left broken, for a command that goes on (``status_left``)."""
+    path = Path(folder) / STATUS_JSON
+    try:
+        if path.exists():
+            read_json(path)
+    except ValueError:
+        write_record(path, status_left(folder))
+
+
 def made_by_others(folder: PathLike, run_dir: PathLike) -> bool:
     """Whether latents or clusters are of other networks than a training has now.
 
@@ -102,15 +122,14 @@ def made_by_others(folder: PathLike, run_dir: PathLike) -> bool:
 def record_failure(folder: PathLike, error: EngineError) -> None:
     """Leave the reason why a command ended in the status; results that are finished stay so.
 
-    A status that a power cut left broken is written anew: it must not hide the reason.
+    A status that a power cut left broken is written anew: it must not hide the reason. Nor must a disk that is full,
+    which may be that reason: then the status stays as it is.
     """
     state: Literal["stopped", "failed"] = "stopped" if isinstance(error, StoppedError) else "failed"
-    try:
-        before = read_status(folder)
-    except DataError:
-        before = Status()
-    write_record(Path(folder) / STATUS_JSON, replace(before, state="finished" if before.finished else state,
-                                                     error=Failure(error.exit_code, error.message, error.hint)))
+    before = status_left(folder)
+    with suppress(OSError):
+        write_record(Path(folder) / STATUS_JSON, replace(before, state="finished" if before.finished else state,
+                                                         error=Failure(error.exit_code, error.message, error.hint)))
 
 
 def forget_failure(folder: PathLike) -> None:

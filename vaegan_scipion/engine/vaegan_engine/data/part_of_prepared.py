@@ -26,8 +26,7 @@ def write_part(source: Path, data: DataConfig, rows: np.ndarray, folder: Path) -
     pixels = digest(np.array([fingerprint_of(images[row]) for row in rows], np.uint64))
     meta = replace(whole, data={name: getattr(data, name) for name in IMAGE_FIELDS}, pixels=pixels)
     own = {name: table[name][rows] for name in ("particle_id", "ctf", "twin_id", "near_ang") if name in table}
-    was_there = stored is not None and stored.pixels == pixels and np.array_equal(
-        own["particle_id"], read_npz(folder / TABLE_NPZ)["particle_id"])
+    was_there = stored is not None and stored.pixels == pixels and np.array_equal(own["particle_id"], _ids_in(folder))
     if was_there and stored == meta:
         return True
     needed_bytes = sum(value.nbytes for value in own.values()) + len(rows) * (1 + images[0].nbytes) + SPARE_BYTES
@@ -41,3 +40,11 @@ def write_part(source: Path, data: DataConfig, rows: np.ndarray, folder: Path) -
                      **own)
         parts[META_JSON].write_text(json.dumps(to_json(meta), indent=2, allow_nan=False) + "\n")
     return was_there
+
+
+def _ids_in(folder: Path) -> np.ndarray:
+    """Ids of the particles in a cache; none where its table is not whole, as a power cut may leave it."""
+    try:
+        return read_npz(folder / TABLE_NPZ)["particle_id"]
+    except (OSError, ValueError, KeyError):
+        return np.empty(0, np.int64)

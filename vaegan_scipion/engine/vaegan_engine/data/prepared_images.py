@@ -159,7 +159,7 @@ def _open(data: DataConfig, folder: Path, star_digest: str) -> tuple[ParticleCac
         n, box_px = len(table["particle_id"]), data.box_px
         if images.shape != (n, box_px, box_px) or images.dtype != np.float16 or len(table["ctf"]) != n:
             return None, "it is damaged"
-    except (OSError, ValueError, KeyError, TypeError, DataError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, DataError) as error:
         return None, f"it is damaged or its stacks moved: {error}"
     return ParticleCache(images, table["particle_id"], table["ctf"], table["half_set"],
                          meta.pixel_size_ang, box_px, meta.original_pixel_size_ang, meta.original_box_px,

@@ -1,10 +1,12 @@
 """``counterpart``: a particle as the networks see it, beside what the generator makes at its z.
 
 In 3D the generator knows no pose of the particle: of many evenly spread orientations, the projection is
-shown that resembles the particle most.
+shown that resembles the particle most. In 2D the image is turned in the plane in the same way, unless the generator
+was trained without turns (``model.pose_prior`` none), where the angle is left to z.
 """
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,14 +21,16 @@ from ..contract.analysis_records import CounterpartNumbers
 from ..contract.errors import DataError
 from ..contract.record import write_record
 from ..contract.setting import check_settings
-from ..contract.settings import CounterpartRun, EmbedRun
+from ..contract.settings import CounterpartRun, EmbedRun, TrainRun
 from ..contract.status import update_status
 from ..data.mrc_files import write_stack
 from ..data.particle_tables import read_latents, rows_of
+from ..data.pose_table import read_plane_poses, read_poses
 from ..data.run_images import check_row_ids
+from ..networks.generators import turned
 from ..physics.ctf import ctf_2d
 from ..physics.projection import extract_slices, images_to_slices, map_to_fourier, shift_slices, slices_to_images
-from ..physics.rotations import matrix_to_euler, super_fibonacci_rotations
+from ..physics.rotations import euler_to_matrix, matrix_to_euler, super_fibonacci_rotations
 from ..training.decoded import check_latents, load_trained
 from .embed import particles_of
 
@@ -36,7 +40,7 @@ BATCH = 256  # orientations projected at a time
 class Match(NamedTuple):
     """The generated image that resembles a particle most."""
 
-    rotation: Tensor | None  # (3, 3) Euler matrix; None in 2D
+    rotation: Tensor | None  # (3, 3) Euler matrix; None where none was tried
     shift_px: Tensor  # (2,) x, y
     clean: Tensor  # (d, d), not shifted, no CTF
     modulated: Tensor  # (d, d), with CTF and shift
@@ -91,6 +95,14 @@ def projections(map_: Tensor, n_orientations: int) -> Iterator[tuple[Tensor, Ten
         yield batch, extract_slices(transform, index, batch, map_.shape[-1])
 
 
+def turns(image: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """An image ``(d, d)`` at even turns in the plane, as batches for ``best_match``: its edge moves by a pixel each."""
+    n_turns = math.ceil(math.pi * image.shape[-1])
+    psi_deg = torch.arange(n_turns, device=image.device, dtype=image.dtype) * (360 / n_turns)
+    for batch in euler_to_matrix(0 * psi_deg, 0 * psi_deg, psi_deg).split(BATCH):
+        yield batch, images_to_slices(turned(image.expand(len(batch), -1, -1), batch))
+
+
 def correlation_in_circle(a: Tensor, b: Tensor, radius_px: float) -> float:
     """Pearson correlation of images ``(d, d)`` inside a circle about their centre."""
     d = a.shape[-1]
@@ -114,43 +126,76 @@ def run_counterpart(run: CounterpartRun, out_dir: Path) -> CounterpartNumbers:
     result_files.forget(out_dir, result_files.COUNTERPART_JSON, result_files.COUNTERPART_MRCS)
     run_json.write_run(run, out_dir / result_files.RUN_JSON)
     z = latents.z[rows_of(latents.particle_id, np.array([run.particle_id]), run.embedding_dir)]
-    image, ctf = particle_of(run, trained)
+    embedded = embedding_of(run)
+    image, ctf = particle_of(run, embedded, trained)
     made = torch.as_tensor(trained.decode(z), dtype=torch.float32)[0]
     data, box_px = trained.run.data, trained.box_px
-    # as many pixels as the generator itself moves its images, and at least one
-    max_shift_px = max(1.0, trained.run.model.max_shift_frac * box_px)
-    candidates: Iterator[tuple[Tensor | None, Tensor]] = (
-        projections(made, run.n_orientations) if made.ndim == 3 else iter([(None, images_to_slices(made[None]))]))
-    match = best_match(image, candidates, ctf, max_shift_px)
+    match = best_match(image, candidates_of(made, run, trained.run), ctf, largest_shift_px(run, embedded, trained))
     write_stack(out_dir / result_files.COUNTERPART_MRCS,
                 np.stack([image.numpy(), match.modulated.numpy(), match.clean.numpy()]), trained.pixel_size_ang)
-    angles = () if match.rotation is None else map(float, matrix_to_euler(match.rotation))
     numbers = CounterpartNumbers(
         run.particle_id, match.shift_px.tolist(),
-        correlation_in_circle(image, match.modulated, data.particle_radius_frac * box_px), *angles)
+        correlation_in_circle(image, match.modulated, data.particle_radius_frac * box_px),
+        **angles_deg(match, made.ndim))
     write_record(out_dir / result_files.COUNTERPART_JSON, numbers)
     update_status(out_dir, state="finished", command=run.command, error=None)
     print(numbers_text(numbers), flush=True)
     return numbers
 
 
+def candidates_of(made: Tensor, run: CounterpartRun, training: TrainRun) -> Iterator[tuple[Tensor | None, Tensor]]:
+    """What a map's or image's views are, of a generator that was trained so; batches for ``best_match``."""
+    if made.ndim == 3:
+        return projections(made, run.n_orientations)
+    if training.data.posed or training.model.pose_prior != "none":
+        return turns(made)
+    return iter([(None, images_to_slices(made[None]))])
+
+
+def angles_deg(match: Match, ndim: int) -> dict[str, float]:
+    """The angles of a match by their names in ``counterpart.json``: of a map three, of a turned image one."""
+    if match.rotation is None:
+        return {}
+    rot, tilt, psi = map(float, matrix_to_euler(match.rotation))
+    return {"psi_deg": psi} if ndim == 2 else {"rot_deg": rot, "tilt_deg": tilt, "psi_deg": psi}
+
+
 def numbers_text(numbers: CounterpartNumbers) -> str:
     """The same for people."""
     x, y = numbers.shift_px
-    turned = ("" if numbers.rot_deg is None else
-              f", rot {numbers.rot_deg:.1f}, tilt {numbers.tilt_deg:.1f}, psi {numbers.psi_deg:.1f} degrees")
+    view = "" if numbers.rot_deg is None else f", rot {numbers.rot_deg:.1f}, tilt {numbers.tilt_deg:.1f}"
+    turn = "" if numbers.psi_deg is None else f", psi {numbers.psi_deg:.1f} degrees"
     return (f"particle {numbers.particle_id}: correlation {numbers.correlation:.3f} with the image made of it, shift "
-            f"{x:g}, {y:g} px{turned}")
+            f"{x:g}, {y:g} px{view}{turn}")
 
 
-def particle_of(run: CounterpartRun, trained: Any) -> tuple[Tensor, Tensor]:
-    """The prepared image ``(d, d)`` and CTF half plane ``(d, d//2 + 1)`` of the particle."""
-    embedding_dir = Path(run.embedding_dir)
-    embedded = run_json.read_run(embedding_dir / result_files.RUN_JSON)
+def embedding_of(run: CounterpartRun) -> EmbedRun:
+    """Settings of the embedding. Raises DataError where it is none."""
+    embedded = run_json.read_run(Path(run.embedding_dir) / result_files.RUN_JSON)
     if not isinstance(embedded, EmbedRun):
         raise DataError(f"{run.embedding_dir}: its run.json is a '{embedded.command}', not an embedding.",
                         "Give the --out folder of embed.")
-    cache = particles_of(replace(embedded, run_dir=run.run_dir), trained, embedding_dir)
+    return embedded
+
+
+def largest_shift_px(run: CounterpartRun, embedded: EmbedRun, trained: Any) -> float:
+    """How far a particle may lie off centre: as the generator itself moves its images, and at least one pixel.
+
+    Of a training with poses, which moves none, as far as the particle's own pose says too.
+    """
+    most = max(1.0, trained.run.model.max_shift_frac * trained.box_px)
+    data = trained.run.data
+    if not data.posed:
+        return most
+    table = (read_poses if trained.is_3d else read_plane_poses)(
+        replace(data, particles=embedded.particles or data.particles))
+    _, here = table.rows_of(np.array([run.particle_id]))
+    return max([most, *(1 + np.abs(table.shifts_ang[here]) / trained.pixel_size_ang).ravel().tolist()])
+
+
+def particle_of(run: CounterpartRun, embedded: EmbedRun, trained: Any) -> tuple[Tensor, Tensor]:
+    """The prepared image ``(d, d)`` and CTF half plane ``(d, d//2 + 1)`` of the particle."""
+    cache = particles_of(replace(embedded, run_dir=run.run_dir), trained, Path(run.embedding_dir))
     check_row_ids(run.embedding_dir, embedded.particles or trained.run.data.particles)
     row = int(rows_of(cache.particle_id, np.array([run.particle_id]), run.embedding_dir)[0])
     image = torch.from_numpy(np.asarray(cache.images[row], np.float32))

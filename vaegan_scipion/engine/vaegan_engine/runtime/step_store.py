@@ -24,7 +24,7 @@ from torch import Tensor
 
 from ..contract import records, result_files
 from ..contract.errors import ConfigError, DataError
-from ..contract.status import read_status
+from ..contract.status import mend_status, read_status
 from . import processes
 from .place import is_first
 
@@ -56,6 +56,7 @@ class Checkpoints:
         if not is_first():
             return
         if resume and path.exists():
+            mend_status(out_dir)
             stored = _stored_settings(path)
             for name in sorted({*stored, *settings}):
                 if stored.get(name) != settings.get(name):

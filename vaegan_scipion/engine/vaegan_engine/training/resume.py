@@ -7,7 +7,7 @@ from ..contract import result_files, run_json
 from ..contract.errors import ConfigError
 from ..contract.run_json import read_training
 from ..contract.settings import TrainRun
-from ..contract.status import read_status
+from ..contract.status import mend_status, read_status
 from ..data.prepared_images import ParticleCache
 from ..runtime import processes
 from ..runtime.place import is_first
@@ -19,6 +19,7 @@ def check_resumed(run: TrainRun, out_dir: Path) -> None:
 
     ``total_kimg`` cannot change once the encoder alone is trained: the generator is not trained after that.
     """
+    mend_status(out_dir)
     stored = checkpoints.newest(out_dir)
     if stored is None or not stored.exists():
         return

@@ -89,13 +89,13 @@ def train(run: TrainRun, out_dir: Path, device: torch.device, resume: bool) -> N
     check_cache(run, cache)
     if resume and is_first():
         check_same_particles(cache, out_dir)
-    begins = is_first() and not resume
-    with frame_put_back(out_dir / result_files.PLANE_POSES_CSV) if begins else contextlib.nullcontext():
+    source = run.training.continue_from
+    begins = not resume and not (source and os.path.realpath(source) == os.path.realpath(out_dir))
+    with (frame_put_back(out_dir / result_files.PLANE_POSES_CSV) if begins and is_first()
+          else contextlib.nullcontext()):
         trainer, batches = made_for(run, cache, device, out_dir)
     if is_first() and resume and isinstance(trainer, PosedTrainer):
         check_same_poses(trainer.images.poses, out_dir)
-    if is_first():
-        run_json.write_run(run, out_dir / result_files.RUN_JSON)
     start(trainer, batches, cache, out_dir, resume)
     note_idle(trainer)
     print(f"{run.command}: {len(cache.images)} particles, {cache.box_px} px, "
@@ -176,7 +176,11 @@ def check_cache(run: TrainRun, cache: ParticleCache) -> None:
 
 def start(trainer: Trainer | PosedTrainer, batches: Batches | RowBatches, cache: ParticleCache, out_dir: Path,
           resume: bool) -> None:
-    """Continue from the newest checkpoint, or begin anew."""
+    """Continue from the newest checkpoint, or begin anew.
+
+    What a training before has left goes before this one's settings are written and its first maps are made: stopped in
+    the middle of that, nobody takes that one's networks for its own.
+    """
     run = trainer.run
     stored = newest_for_all(out_dir) if resume else None
     if stored is not None:
@@ -190,18 +194,21 @@ def start(trainer: Trainer | PosedTrainer, batches: Batches | RowBatches, cache:
         if is_first():
             forget_later(out_dir, trainer.images_seen)
     else:
-        if run.training.continue_from:
+        if run.training.continue_from:  # it may be this very folder
             taken = checkpoints.take_networks(trainer, Path(run.training.continue_from))
             print(f"starting with the networks of {taken}", flush=True)
-        elif isinstance(trainer, PosedTrainer):
+        processes.wait()
+        if is_first():
+            forget_before(out_dir)
+    if is_first():
+        run_json.write_run(run, out_dir / result_files.RUN_JSON)
+        update_status(out_dir, state="running", command=run.command, error=None)
+    if stored is None and not run.training.continue_from:
+        if isinstance(trainer, PosedTrainer):
             trainer.begin()
         else:
             assert isinstance(batches, Batches)
             start_from_scratch(trainer, batches, cache)
-        if is_first():
-            result_files.forget(out_dir, result_files.LOG_JSONL, result_files.STATUS_JSON, result_files.COMPONENTS_JSON,
-                                f"{result_files.PREVIEWS}/tick_*.png", f"{result_files.MAPS}/component_[0-9]*.mrc")
-            checkpoints.clear(out_dir)
     if isinstance(trainer, PosedTrainer):
         trainer.refresh()
     if not is_first():
@@ -216,6 +223,13 @@ def start(trainer: Trainer | PosedTrainer, batches: Batches | RowBatches, cache:
         pixel_size_ang=cache.pixel_size_ang, box_px=cache.box_px,
         versions=compute.versions(),
         images_seen=trainer.images_seen, total_images=total_images(run), error=None)
+
+
+def forget_before(out_dir: Path) -> None:
+    """Take away the checkpoints and results of a training before, its status first: that names the newest one."""
+    result_files.forget(out_dir, result_files.STATUS_JSON, result_files.LOG_JSONL, result_files.COMPONENTS_JSON,
+                        f"{result_files.PREVIEWS}/tick_*.png", f"{result_files.MAPS}/component_[0-9]*.mrc")
+    checkpoints.clear(out_dir)
 
 
 def start_from_scratch(trainer: Trainer, batches: Batches, cache: ParticleCache) -> None:
