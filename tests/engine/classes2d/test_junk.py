@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from flat_pictures import PICTURES, Quiet, make, problem_of
 from vaegan_engine.classes2d.classify import run_classes2d
-from vaegan_engine.classes2d.junk import judge
-from vaegan_engine.classes2d.rounds import classify
+from vaegan_engine.classes2d.junk import feature_shells, judge
+from vaegan_engine.classes2d.rounds import classify, last_shells
 from vaegan_engine.classes2d.tuning import TUNING
 from vaegan_engine.classes2d.unlike import compared, least_deviations
 from vaegan_engine.contract.settings import Classes2dRun, ComputeConfig, DataConfig
@@ -54,6 +54,14 @@ def test_least_deviations_ignore_what_is_far_off():
     values = terms @ (2.0, 3.0) * rng.normal(1, 0.02, 1000)
     values[:150] *= 4
     np.testing.assert_allclose(least_deviations(terms, values), (2.0, 3.0), rtol=0.1)
+
+
+def test_a_shell_without_power_is_no_end_of_features():
+    frc = np.array([[1, 0.99, 0.96, 0.05, 0.85, 0.82, 0.83, 0.1, 0.3, 0.1],  # seen: a class of 79 particles
+                    [1, 0.99, 0.96, 0.05, 0.3, 0.2, 0.0, 0.1, 0.0, 0.1],
+                    [1, 0.99, 0.96, 0.05, 0.85, 0.1, 0.0, 0.1, 0.0, 0.1]])
+    assert last_shells(frc).tolist() == [2, 2, 2]
+    assert feature_shells(frc).tolist() == [6, 2, 2]
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,7 @@ from .settle import centres_px
 from .unlike import compared
 
 _MIN_FEATURES = 3.0  # periods across the particle
+_SURE_FRC = 0.5
 
 
 @dataclass(frozen=True)
@@ -86,11 +87,24 @@ def typical(values: np.ndarray, class_of: np.ndarray, n_classes: int) -> np.ndar
 def class_reasons(problem: PlaneProblem, state: Classified, typical_gain: np.ndarray) -> list[str]:
     """Why each class is junk by its average; "" of the others."""
     centre = np.hypot(*centres_px(state.model.averages(problem.mask)).T)
-    last = last_shells(half_frc(problem, state.model))
+    last = feature_shells(half_frc(problem, state.model))
     diameter = 2 * problem.particle_radius_frac
     return ["not reproduced" if typical_gain[k] < problem.tuning.min_gain else
             "off centre" if centre[k] > problem.max_centre_px else
             "no features" if last[k] * diameter < _MIN_FEATURES else "" for k in range(state.model.n_classes)]
+
+
+def feature_shells(frc: np.ndarray) -> np.ndarray:
+    """Last shell ``(c,)`` with features of the FRC ``(c, n_shells)`` of classes.
+
+    ``last_shells``, but a single shell is passed over where both halves surely agree in the two beyond it: an average
+    may have no power there.
+    """
+    passed = frc.copy()
+    for k in range(1, frc.shape[1] - 2):
+        sure = (frc[:, k + 1:k + 3] > _SURE_FRC).all(1)
+        passed[sure, k] = np.maximum(passed[sure, k], _SURE_FRC)
+    return last_shells(passed)
 
 
 def second_particle(problem: PlaneProblem, beside: Beside, images: Candidates) -> np.ndarray:
