@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 from dataclasses import replace
 from typing import Any, List, Optional, Tuple
 
@@ -50,13 +51,23 @@ def request_of(protocol: Any, star: str) -> Any:
 def fullres_request(protocol: Any, star: str) -> Any:
     """The settings of *refine states at full resolution*, which is measured on the particles themselves.
 
-    Their own star file is that of the states where no others are given. A mask makes no difference to the time.
+    Their own star file is that of the states where no others are given; that of others, ``star``, is written before the
+    engine is asked. A mask makes no difference to the time.
     """
-    others = protocol.inputParticles.get()
-    if others is not None:
-        write_particles_star(others, star)
     return replace(protocol._getSettings(), states_dir=os.path.abspath(protocol.inputStates.get().getStatesDir()),
-                   particles="" if others is None else star, mask="")
+                   particles="" if others_of(protocol) is None else star, mask="")
+
+
+def others_of(protocol: Any) -> Any:
+    """The set whose star file a forecast asks for, as *refine states at full resolution* does of other particles."""
+    return protocol.inputParticles.get() if isinstance(protocol, VaeganProtFullres) else None
+
+
+def read_anew(particles: Any) -> Any:
+    """The same set through a connection of its own: sqlite gives one to the thread alone that opened it."""
+    own = type(particles)(filename=particles.getFileName(), prefix=particles.getPrefix() or "")
+    own.copy(particles, copyId=False)
+    return own
 
 
 def cluster_requests(protocol: Any, n: int, star: str) -> List[Any]:
@@ -101,13 +112,36 @@ class ForecastProcess:
             self._words.append((request.command, words))
             commands.append(f"( {program} run {shlex.quote(asked)} --forecast "
                             f"--processes {protocol._countProcesses()} ) > {shlex.quote(words)} 2>&1")
+        self._process: Optional[subprocess.Popen] = None
+        self._lock, self._stopped, self._failure = threading.Lock(), False, ""
+        others = others_of(protocol)
+        if others is None:
+            self._begin(" && ".join(commands))
+        else:  # a large set takes long, and the window is to go on meanwhile
+            threading.Thread(target=self._write_and_begin, args=(others, " && ".join(commands)), daemon=True).start()
+
+    def _write_and_begin(self, particles: Any, command: str) -> None:
+        try:
+            own = read_anew(particles)
+            write_particles_star(own, os.path.join(self._folder, NAMES_STAR))
+            own.close()
+            self._begin(command)
+        except Exception as error:  # no thread of a window may end without a word
+            self._failure = str(error) or type(error).__name__
+        if self._stopped:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _begin(self, command: str) -> None:
         # where the engine is run too: image names of a set are relative to the project
-        self._process = subprocess.Popen(" && ".join(commands), shell=True, env=Plugin.getEnviron(),
-                                         start_new_session=True)
+        with self._lock:
+            if not self._stopped:
+                self._process = subprocess.Popen(command, shell=True, env=Plugin.getEnviron(), start_new_session=True)
 
     def answer(self) -> Optional[str]:
         """What is expected, stage by stage, or why it cannot be said; None while it is being measured."""
-        code = self._process.poll()
+        if self._failure:
+            return f"This cannot be forecast: {self._failure}"
+        code = None if self._process is None else self._process.poll()
         if code is None:
             return None
         said = {command: said_in(path) for command, path in self._words}
@@ -129,7 +163,9 @@ class ForecastProcess:
 
     def stop(self) -> None:
         """End it, if it still measures, and remove what it was given."""
-        if self._process.poll() is None:
+        with self._lock:
+            self._stopped = True
+        if self._process is not None and self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGTERM)
             self._process.wait()
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -2,6 +2,7 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 import unittest
 from shutil import which
@@ -125,11 +126,39 @@ class TestForecast(ProjectTest):
             self.assertIn("expectedCost", Config.getDomain().findWizards(form, DESKTOP_TKINTER))
             measuring = forecast.ForecastProcess(form)
             star = os.path.join(measuring._folder, forecast.NAMES_STAR)
+            self.assertEqual(answered(measuring).splitlines(), [f"Expected: fullres, states, {name}.", "  stage: 1 s"])
             if others:
                 with open(star) as stream:
                     self.assertIn("_rlnDefocusU", stream.read())
-            self.assertEqual(answered(measuring).splitlines(), [f"Expected: fullres, states, {name}.", "  stage: 1 s"])
             measuring.stop()
+
+    def test_the_star_file_of_other_particles_is_written_beside_the_window(self):
+        particles = (self.imported, "outputParticles")
+        states = self.make(VaeganProtStates, boxPx=16, inputParticles=particles)
+        form = self.filled(VaeganProtFullres, inputStates=states, inputParticles=particles)
+        form.useGpu.set(False)
+        threads, go_on = [], threading.Event()
+
+        def slow(*_arguments):
+            threads.append(threading.current_thread())
+            go_on.wait(20)
+            raise ValueError("a stack that cannot be read")
+
+        with patch.object(forecast, "write_particles_star", slow):
+            measuring = forecast.ForecastProcess(form)
+            self.assertIsNone(measuring.answer())
+            go_on.set()
+            self.assertEqual(answered(measuring), "This cannot be forecast: a stack that cannot be read")
+        self.assertIsNot(threads[0], threading.main_thread())
+        measuring.stop()
+        self.assertFalse(os.path.exists(measuring._folder))
+        measuring = forecast.ForecastProcess(form)
+        measuring.stop()  # while it is being written: nothing is asked, nothing stays
+        for _ in range(200):
+            if not os.path.exists(measuring._folder):
+                break
+            time.sleep(0.05)
+        self.assertFalse(os.path.exists(measuring._folder))
 
     def test_close_ends_what_still_measures(self):
         with patch.object(forecast.Plugin, "getEngineProgram", lambda gpu: "sleep 60; true"):

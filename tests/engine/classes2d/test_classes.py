@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from flat_pictures import PICTURES, Quiet, blobs, make, problem_of
 from vaegan_engine.classes2d.junk import judge
-from vaegan_engine.classes2d.rounds import classify, half_frc
+from vaegan_engine.classes2d.rounds import classify, half_frc, searched_again, without_small
 from vaegan_engine.classes2d.start import first_model
 from vaegan_engine.physics import shards
 from vaegan_engine.stats.label_agreement import agreement
@@ -60,6 +60,22 @@ def test_averages_are_the_pictures(two_pictures):
         true = blobs(PICTURES[made.picture[rows[0]]], 32, -psi)
         true = np.roll(true, np.rint(np.median(centre, 0)).astype(int)[::-1], (0, 1)) * problem.mask
         assert np.corrcoef(average.ravel(), true.ravel())[0, 1] > 0.93
+
+
+def test_images_of_a_class_that_was_too_small_are_searched_again(two_pictures):
+    """Ten images whose one candidate is a class of their own: it is dissolved, and they were junk for that."""
+    made, problem, state, _ = two_pictures
+    few = np.flatnonzero(made.picture == made.picture[0])[:10]
+    class_of, evidence = state.candidates.class_of.copy(), state.candidates.log_evidence.copy()
+    class_of[few], evidence[few, 1:] = (2, *[-1] * (class_of.shape[1] - 1)), -np.inf
+    split = replace(state, model=state.model.chosen([0, 1, state.candidates.best[few[0]]]),
+                    candidates=replace(state.candidates, class_of=class_of, log_evidence=evidence))
+    smaller = without_small(problem, split)
+    assert smaller.model.n_classes == 2 and (smaller.candidates.best[few] < 0).all()
+    again = searched_again(problem, smaller, Quiet())
+    assert agreement(again.candidates.best, made.picture)["nmi"] > 0.9
+    apart, _ = in_frame(made, few, again.candidates.pose[:, 0])
+    assert np.rad2deg(np.abs(np.angle(np.exp(1j * (apart - np.angle(np.exp(1j * apart).mean())))))).max() < 15
 
 
 def test_one_picture_is_one_class():

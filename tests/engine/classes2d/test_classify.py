@@ -62,7 +62,9 @@ def test_every_particle_has_one_row_and_its_class(done):
     assert details.n_junk == sum(int(own["junk"]) for own in rows.values())
     reason_of = {row["label"]: row["junk"] for row in classes} | {-1: "in no class"}
     for own in rows.values():
-        assert own["junk_reason"] == ((reason_of[int(own["label"])] or "unlike") if int(own["junk"]) else "")
+        assert bool(own["junk_reason"]) == bool(int(own["junk"]))
+        reason = reason_of[int(own["label"])]
+        assert own["junk_reason"] in ([reason] if reason else ["", "unlike", "second particle", "empty"])
     sizes = [row["n_particles"] for row in classes if not row["junk"]]
     assert sizes == sorted(sizes, reverse=True)
 

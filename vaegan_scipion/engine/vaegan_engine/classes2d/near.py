@@ -5,7 +5,7 @@ have in common (their FRC) beyond the band of the search is signal.
 """
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -49,6 +49,15 @@ class Candidates:
         class_of = new[self.class_of]
         evidence = np.where(class_of >= 0, self.log_evidence, -np.inf)
         return sorted_candidates(class_of, self.pose, evidence, self.contrast, self.misfit)
+
+    def with_rows(self, rows: np.ndarray, new: Candidates) -> Candidates:
+        """The same with some images' candidates replaced, by at most as many."""
+        n_more = self.class_of.shape[1] - new.class_of.shape[1]
+        class_of, pose, evidence = self.class_of.copy(), self.pose.copy(), self.log_evidence.copy()
+        class_of[rows] = np.pad(new.class_of, ((0, 0), (0, n_more)), constant_values=-1)
+        pose[rows] = np.pad(new.pose, ((0, 0), (0, n_more), (0, 0)))
+        evidence[rows] = np.pad(new.log_evidence, ((0, 0), (0, n_more)), constant_values=-np.inf)
+        return replace(self, class_of=class_of, pose=pose, log_evidence=evidence)
 
     def sizes(self, n_classes: int) -> np.ndarray:
         """Images of each class."""

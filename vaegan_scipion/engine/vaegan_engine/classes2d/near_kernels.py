@@ -65,9 +65,9 @@ def add_image(image: np.ndarray, power: np.ndarray, points: np.ndarray, step: fl
 
 
 @compiled
-def misfit_at(plane: np.ndarray, plain: np.ndarray, ctf: np.ndarray, points: np.ndarray, step: float, pose: tuple,
-              contrast: Any, shell: np.ndarray, weight: np.ndarray, misfit: np.ndarray) -> None:
-    """``weight |X - a C A|^2`` of an image ``(p, 2)`` at a pose, added to its shells ``misfit`` (n_shells,)."""
+def residual_at(plane: np.ndarray, plain: np.ndarray, ctf: np.ndarray, points: np.ndarray, step: float, pose: tuple,
+                contrast: Any, residual: np.ndarray) -> None:
+    """``X - a C A`` of an image ``(p, 2)`` at a pose (psi, x, y), centred on its particle, into ``residual`` (2, p)."""
     middle = np.float32(plane.shape[0] // 2)
     cosine, sine = np.float32(math.cos(pose[0])), np.float32(math.sin(pose[0]))
     sx, sy = np.float32(step * pose[1]), np.float32(step * pose[2])
@@ -77,9 +77,20 @@ def misfit_at(plane: np.ndarray, plain: np.ndarray, ctf: np.ndarray, points: np.
         phase = px * sx + py * sy
         c, s = np.float32(math.cos(phase)), np.float32(math.sin(phase))
         a = np.float32(contrast) * ctf[k]
-        dx = c * plain[k, 0] - s * plain[k, 1] - a * re
-        dy = c * plain[k, 1] + s * plain[k, 0] - a * im
-        misfit[shell[k]] += weight[k] * (dx * dx + dy * dy)
+        residual[0, k] = c * plain[k, 0] - s * plain[k, 1] - a * re
+        residual[1, k] = c * plain[k, 1] + s * plain[k, 0] - a * im
+
+
+@compiled
+def residuals(planes: np.ndarray, half: np.ndarray, class_of: np.ndarray, pose: np.ndarray, contrast: np.ndarray,
+              plain: np.ndarray, ctf: np.ndarray, points: np.ndarray, step: float, out: np.ndarray) -> None:
+    """``residual_at`` of n images with the planes ``(2, c, g, g, 2)`` of half set ``half`` (n,), 0 or 1: ``(n, 2, p)``.
+
+    ``class_of`` (n,), ``pose`` (n, 3), ``contrast`` (n,), ``plain`` (n, p, 2), ``ctf`` (n, p).
+    """
+    for i in range(len(half)):
+        residual_at(planes[half[i], class_of[i]], plain[i], ctf[i], points, step,
+                    (pose[i, 0], pose[i, 1], pose[i, 2]), contrast[i], out[i])
 
 
 @compiled
@@ -151,8 +162,10 @@ def near_images(planes: np.ndarray, sums: np.ndarray, half: np.ndarray, candidat
         best, contrast[i] = near_image(planes[h], own, poses[i], product[i], power[i], points, step, turns_rad,
                                        shifts_px, near, prior, least, room, log_evidence[i], sums[h])
         pose = poses[i, best]
-        misfit_at(planes[h, own[best]], plain[i], ctf[i], points, step, (pose[0], pose[1], pose[2]), contrast[i],
-                  shell, weight, misfit[i])
+        residual_at(planes[h, own[best]], plain[i], ctf[i], points, step, (pose[0], pose[1], pose[2]), contrast[i],
+                    room)
+        for k in range(len(points)):
+            misfit[i, shell[k]] += weight[k] * (room[0, k] * room[0, k] + room[1, k] * room[1, k])
 
 
 @compiled

@@ -91,7 +91,7 @@ def particle_table(state: Classified, judged: Judged, order: np.ndarray, pixel_s
 def image_reasons(judged: Judged, class_of: np.ndarray) -> list[str]:
     """Why each image is junk: for its class's reason where this is one of junk, else for its own; "" of the others."""
     of_class = [*judged.reason, "in no class"]
-    return [(of_class[k] or "unlike") if junk else "" for k, junk in zip(class_of, judged.image, strict=True)]
+    return [of_class[k] or str(own) for k, own in zip(class_of, judged.own_reason, strict=True)]
 
 
 def class_row(label: int, table: Table, reason: str, frc: np.ndarray, cache: ParticleCache) -> ClusterRow:

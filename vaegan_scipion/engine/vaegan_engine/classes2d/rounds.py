@@ -21,7 +21,7 @@ from ..runtime.progress import progress_bar
 from ..runtime.step_store import Checkpoints, stored
 from .near import Candidates, candidates_of, near_grid, near_step
 from .problem import Model, PlaneProblem
-from .search import Found, search, search_steps
+from .search import Found, Step, search, search_steps
 from .settle import centred, joined, shares, with_copies, with_noise, with_signal
 from .start import first_model
 
@@ -58,7 +58,7 @@ def classify(problem: PlaneProblem, journal: Journal, steps: Checkpoints) -> Cla
         for number in range(problem.tuning.near_rounds):
             state = steps.step(f"near_{number}", partial(near_round, problem, state, number, journal))
             bar.update(1)
-    return without_small(problem, state)
+    return searched_again(problem, without_small(problem, state), journal)
 
 
 def search_cost(problem: PlaneProblem) -> int:
@@ -112,22 +112,31 @@ def search_together(problem: PlaneProblem, model: Model, journal: Journal) -> Mo
 
 def search_apart(problem: PlaneProblem, model: Model, journal: Journal) -> Classified:
     """Each half set in averages of its own, at a coarse resolution."""
-    tuning = problem.tuning
-    radius = problem.shells(tuning.apart_shells)
-    rows_of = [np.flatnonzero(problem.half_set == half) for half in (1, 2)]
-    total, parts = np.zeros_like(model.sums), []
-    for half, rows in enumerate(rows_of):
-        own = np.zeros_like(model.sums)
-        own[half] = model.sums[half]
-        step = search(problem, replace(model, sums=own), rows, radius)
-        total += step.sums
-        parts.append(step.found)
-    order = np.argsort(np.concatenate(rows_of), kind="stable")
-    result = Found(*(np.concatenate([getattr(part, name) for part in parts])[order]
-                    for name in ("log_evidence", "of_class", "pose", "contrast", "misfit")))
+    result, sums = search_halves(problem, model, np.arange(len(problem)))
     journal.note(stage="halves", log_evidence=float(result.log_evidence.mean()))
-    candidates = candidates_of(result, tuning.n_candidates, tuning.least_log_weight)
-    return Classified(replace(model, sums=total), candidates, problem.search_radius)
+    return Classified(replace(model, sums=sums), likeliest(problem, result), problem.search_radius)
+
+
+def search_halves(problem: PlaneProblem, model: Model, rows: np.ndarray) -> Step:
+    """Some images, rows in rising order, each searched in the averages of its own half set, at a coarse resolution."""
+    total, parts, order = np.zeros_like(model.sums), [], []
+    for half in range(2):
+        chosen = np.flatnonzero(problem.half_set[rows] == half + 1)
+        if len(chosen):
+            own = np.zeros_like(model.sums)
+            own[half] = model.sums[half]
+            step = search(problem, replace(model, sums=own), rows[chosen], problem.shells(problem.tuning.apart_shells))
+            total += step.sums
+            parts.append(step.found)
+            order.append(chosen)
+    back = np.argsort(np.concatenate(order), kind="stable")
+    return Step(Found(*(np.concatenate([getattr(part, name) for part in parts])[back]
+                        for name in ("log_evidence", "of_class", "pose", "contrast", "misfit"))), total)
+
+
+def likeliest(problem: PlaneProblem, result: Found) -> Candidates:
+    """The classes that images are compared with from here on."""
+    return candidates_of(result, problem.tuning.n_candidates, problem.tuning.least_log_weight)
 
 
 def near_round(problem: PlaneProblem, state: Classified, number: int, journal: Journal) -> Classified:
@@ -146,11 +155,28 @@ def near_round(problem: PlaneProblem, state: Classified, number: int, journal: J
 
 
 def without_small(problem: PlaneProblem, state: Classified) -> Classified:
-    """The same without classes of too few images; these go to their next class, or to none."""
+    """The same without classes of too few images; these go to their next class, or to none where they had one alone."""
     counts = state.candidates.sizes(state.model.n_classes)
     kept = counts >= min(problem.min_images, counts.max())
     new = np.append(np.where(kept, np.cumsum(kept) - 1, -1), -1)
     return replace(state, model=state.model.chosen(kept), candidates=state.candidates.renamed(new))
+
+
+def searched_again(problem: PlaneProblem, state: Classified, journal: Journal) -> Classified:
+    """The same with the images that are in no class searched anew in all that stayed, and brought near there.
+
+    At high signal an image has one candidate alone: with its class it would be lost, and be junk for that.
+    """
+    lost = np.flatnonzero(state.candidates.best < 0)
+    if not len(lost):
+        return state
+    journal.stage("near", f"{len(lost)} images of classes that were too small")
+    new = likeliest(problem, search_halves(problem, state.model, lost).found)
+    candidates = state.candidates.with_rows(lost, new)
+    state = replace(state, candidates=candidates)
+    for number in (0, problem.tuning.near_rounds - 1):  # over the search's steps, then as finely as all others
+        state = near_round(problem, state, number, journal)
+    return state
 
 
 def centred_poses(problem: PlaneProblem, state: Classified) -> tuple[Model, Candidates]:

@@ -27,8 +27,11 @@ class ClassTuning:
     n_candidates: int = 4  # classes of an image that are kept after a search
     noise_floor: float = 1e-3  # of the mean noise variance
     check_shells: int = 6  # whose misfit tells images that hold more than their class (``junk``)
-    misfit_widths: float = 2.2  # above the median: about 3 of 100 plain particles; aggregates of two or three: 8 of 10
+    misfit_widths: float = 2.0  # of its logarithm, above the median: 2 to 5 of 100 plain particles
     min_gain: float = 5.0  # of a class's typical image with the other half's average; noise: up to 3
+    empty_frac: float = 0.25  # of the typical gain of its class: an image of less, and of less than min_gain, is empty
+    second_frac: float = 0.67  # contrast of a second particle over that of the first, above it is one
+    min_second_gain: float = 10.0  # of it: some hundred places are tried
     max_junk_frac: float = 0.5  # of a class's images, above it all of it is junk
 
 

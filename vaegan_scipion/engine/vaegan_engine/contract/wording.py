@@ -45,11 +45,12 @@ def forecast_text(expected: Forecast) -> str:
 
 JUNK_REASONS: Dict[str, str] = {  # junk_reason of particles.csv -> why an image was set aside, in words
     "": "kept, to compare with",
-    "empty": "nothing of a state is seen",
+    "empty": "nothing of a state or class is seen",
     "misfit": "holds what its state does not: aggregate, neighbour, other molecule",
     "outlier": "like no group of images, and fits badly",
     "faint": "shows little of its state, and what it shows fits badly",
     "unlike": "unlike the other images of its class",
+    "second particle": "another particle lies beside it",
     "not reproduced": "the other half of the images does not show its class",
     "off centre": "its class stays off centre",
     "no features": "its class has no features",

@@ -109,19 +109,23 @@ def component_latents(run: TrainRun, seed: int = 0) -> np.ndarray:
 
 
 def write_components(vae_gan: VaeGan | PosedVaeGan, out_dir: Path) -> list[ComponentRow]:
-    """Write ``components.json`` with ``maps/component_00.mrc`` ... (3D) or ``images.mrcs`` (2D)."""
+    """Write ``components.json`` with ``maps/component_00.mrc`` ... (3D) or ``images.mrcs`` (2D).
+
+    They are decoded one after the other: memory holds one map, and the images.
+    """
     z = component_latents(vae_gan.run)
-    made = vae_gan.decode(torch.from_numpy(z)).numpy()
-    folder = out_dir / result_files.MAPS
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for index, array in enumerate(made):
+    (out_dir / result_files.MAPS).mkdir(parents=True, exist_ok=True)
+    rows, images = [], []
+    for index, latent in enumerate(z):
+        array = vae_gan.decode(torch.from_numpy(latent[None])).numpy()[0]
         name = (f"{result_files.MAPS}/component_{index:02d}.mrc" if array.ndim == 3
                 else f"{result_files.MAPS}/{result_files.IMAGES_MRCS}")
         if array.ndim == 3:
             write_map(out_dir / name, array, vae_gan.pixel_size_ang)
-        rows.append(ComponentRow(index, z[index].tolist(), name, 1.0 / len(made)))
-    if made.ndim == 3:
-        write_stack(out_dir / result_files.MAPS / result_files.IMAGES_MRCS, made, vae_gan.pixel_size_ang)
+        else:
+            images.append(array)
+        rows.append(ComponentRow(index, latent.tolist(), name, 1.0 / len(z)))
+    if images:
+        write_stack(out_dir / result_files.MAPS / result_files.IMAGES_MRCS, np.stack(images), vae_gan.pixel_size_ang)
     write_records(out_dir / result_files.COMPONENTS_JSON, rows)
     return rows
