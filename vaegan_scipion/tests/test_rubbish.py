@@ -138,6 +138,20 @@ class TestRubbish(ProjectTest):
             return True
         return False
 
+    def test_what_is_left_in_a_hidden_field_does_not_count(self):
+        """A user typed something wrong, then chose what hides the field: it cannot be seen any more."""
+        hidden = [(self.filled(VaeganProtStates, boxPx=16, hideNeighbours=False, inputParticles=self.particles),
+                   "micrographPixelSizeAng", "data"),
+                  (self.filled(VaeganProtTrain3D, inputStates=self.states), "maxShiftFrac", "model")]
+        for form, name, section in hidden:
+            self.assertFalse(form.evalParamCondition(name))
+            expected = getattr(form._getSettings(), section)
+            for text in ("abc", "-1", "0.25", "nan"):
+                typed(form, name, text)
+                with self.subTest(field=name, text=text):
+                    self.assertEqual(form.validate(), [])
+                    self.assertEqual(getattr(form._getSettings(), section), expected)
+
     def test_empty_inputs(self):
         """No input, whatever else is said: the field's label, no traceback."""
         for protocol_class in (getattr(protocols, name) for name in protocols.__all__):
