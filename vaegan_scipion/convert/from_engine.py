@@ -6,7 +6,7 @@ last class.
 """
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, cast
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple, cast
 
 import numpy as np
 from pwem.objects import FlexInfo, Particle, ParticleFlex, Volume
@@ -90,6 +90,16 @@ def z_std(stored: Dict[str, np.ndarray]) -> np.ndarray:
     ``sqrt(diag(P^-1))``, in the units of z, in which the particles together are a cloud of about standard deviation 1.
     """
     return np.sqrt(np.linalg.inv(stored["precision"].astype(np.float64)).diagonal(axis1=1, axis2=2))
+
+
+def read_fsc_curves(folder: str) -> Dict[int, Tuple[List[float], List[float]]]:
+    """Label -> (frequencies in 1/A, FSC), rising and without frequency 0, by `fsc.csv`. Raises EngineError."""
+    points: Dict[int, List[Tuple[float, float]]] = {}
+    for row in result_files.read_csv(result_file(folder, result_files.FSC_CSV)):
+        frequency = float(row["spatial_frequency_per_ang"])
+        if frequency > 0:
+            points.setdefault(int(row["cluster"]), []).append((frequency, float(row["fsc"])))
+    return {label: ([x for x, _ in sorted(curve)], [y for _, y in sorted(curve)]) for label, curve in points.items()}
 
 
 def read_states(folder: str) -> Dict[int, int]:

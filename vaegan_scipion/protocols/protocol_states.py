@@ -11,7 +11,7 @@ from pwem.protocols import ProtFlexBase
 from pyworkflow.object import Float, Integer
 
 from ..constants import MASK_MRC, PARTICLES_STAR, PROGRAM_NAME, STATES_DIR
-from ..convert.from_engine import Picture, fresh_items, new_picture_item, set_location
+from ..convert.from_engine import Picture, fresh_items, new_picture_item, read_fsc_curves, set_location
 from ..convert.motions import fill_motion
 from ..convert.poses import Placing, Pose, pose_matrices, read_poses
 from ..engine.vaegan_engine.contract import errors, result_files, run_json
@@ -208,18 +208,13 @@ class VaeganProtStates(VaeganProtBase, ProtFlexBase):
             aligned.append(particle)
 
     def _makeFSCs(self, rows: Dict[int, ClusterRow]) -> Any:
-        curves: Dict[int, List[List[float]]] = {}
-        for row in result_files.read_csv(result_file(self.getStatesDir(), result_files.FSC_CSV)):
-            frequency = float(row["spatial_frequency_per_ang"])
-            if frequency > 0:
-                curves.setdefault(int(row["cluster"]), []).append([frequency, float(row["fsc"])])
+        curves = read_fsc_curves(self.getStatesDir())
         fscs = self._createSetOfFSCs()
         for label in sorted(rows):
-            frequencies, values = zip(*sorted(curves[label]))
             proof = rows[label].of_state.proof
             fsc = FSC(objLabel=f"state {label + 1} (proven beyond {proof.shared_ang:.0f} Å)" if proof.proven_0143
                       else f"state {label + 1} (not proven)")
-            fsc.setData(list(frequencies), list(values))
+            fsc.setData(*curves[label])
             fsc._vaeganLabel = Integer(label)
             fscs.append(fsc)
         return fscs
