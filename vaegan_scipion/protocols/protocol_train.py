@@ -124,6 +124,8 @@ class VaeganProtTrain(VaeganProtBase):
     def _validateForm(self) -> List[str]:
         problems = self._validateCompute()
         particles = self.getParticlesPointer().get()
+        if particles is None and self.isPosed():
+            return problems  # no poses yet: what is said of them would be wrong
         if particles is not None:
             problems += self._validateDiameter(particles)
         try:
