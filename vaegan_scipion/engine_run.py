@@ -57,6 +57,8 @@ def reason_of(error: Exception) -> str:
     """Why results cannot be read."""
     if isinstance(error, SAID):
         return with_ring(str(error))
+    if isinstance(error, sqlite3.Error):
+        return f"The table of a set that it takes is gone or cut ({error})."
     return f"A file of its results is cut, or of another release ({type(error).__name__}: {error})."
 
 

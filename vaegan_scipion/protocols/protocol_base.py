@@ -80,7 +80,9 @@ class VaeganSaying(VaeganNamed):
 
 def unusable(particles: Any) -> List[str]:
     """Why nothing can be made of a set of particles, one sentence."""
-    rate = particles.getSamplingRate()
+    rate, table = particles.getSamplingRate(), particles.getFileName()
+    if particles.getSize() and not (os.path.exists(table) and os.path.getsize(table)):  # asked for, it is made empty
+        return [f"{table}: the table of the input set is not there. Bring it back, or give another set."]
     if not particles.getSize():
         return ["The input set has no particles. Give another set."]
     if not rate or not 0 < rate < float("inf"):
