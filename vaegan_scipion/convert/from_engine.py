@@ -140,10 +140,14 @@ def fill_classes(classes: Any, clusters: Clusters, pictures: Dict[int, Picture],
     """
     numbers = class_ids(clusters.label)
     label_of = dict(zip(clusters.particle_id.tolist(), clusters.label.tolist()))
+    probability_of = dict(zip(clusters.particle_id.tolist(), clusters.probability.tolist()))
     label_of_class = {number: label for label, number in numbers.items()}
 
     def set_class(particle: Any, _row: Any) -> None:
-        particle.setClassId(numbers[label_of[particle.getObjId()]])
+        label = label_of[particle.getObjId()]
+        particle.setClassId(numbers[label])  # and not what it came with from states
+        particle._vaeganLabel = Integer(label)
+        particle._vaeganProbability = Float(probability_of[particle.getObjId()])
 
     def set_representative(item: Any) -> None:
         label = label_of_class[item.getObjId()]

@@ -7,7 +7,7 @@ from typing import Any, Dict, List
 
 import pyworkflow.protocol.params as params
 from pwem.objects import SetOfAverages, SetOfClasses2D, SetOfParticles
-from pyworkflow.object import Float, Integer, String
+from pyworkflow.object import Float, String
 
 from ..constants import CLASSES_DIR, PARTICLES_STAR
 from ..convert.from_engine import Picture, fresh_items, new_picture_item, set_location
@@ -158,7 +158,6 @@ class VaeganProtClasses2D(VaeganProtBase):
                 continue
             align_in_plane(particle, pose, rate)
             particle.setClassId(pose.label + 1)
-            particle._vaeganLabel = Integer(pose.label)
             aligned.append(particle)
 
     # --------------------------- INFO functions ---------------------------

@@ -382,7 +382,8 @@ class VaeganProtStates(VaeganProtBase, ProtFlexBase):
 
 
 def align(particle: Any, pose: Pose, matrix: Any) -> None:
-    """Give a particle its projection alignment, class probability, half set and place along its state's motion."""
+    particle._vaeganLabel = Integer(pose.label)
+    """Give a particle its projection alignment, state, its probability, half set and place along the state's motion."""
     particle.setTransform(Transform(matrix))
     particle._vaeganProbability = Float(pose.probability)
     particle._vaeganContrast = Float(pose.contrast)
