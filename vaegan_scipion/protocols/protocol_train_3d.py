@@ -11,6 +11,7 @@ from ..convert.from_engine import new_picture_item
 from ..engine.vaegan_engine.contract import presets, result_files
 from ..engine.vaegan_engine.contract.settings import DataConfig, TrainingConfig
 from .form_settings import OptionalNumber, given_values, labelled, optional
+from . import symmetry_fields
 from .protocol_base import content_digest, missing_alignment
 from .protocol_states import VaeganProtStates
 from .protocol_train import POSED_PRESET, VaeganProtTrain
@@ -82,7 +83,7 @@ class VaeganProtTrain3D(VaeganProtTrain):
         if states is not None and not (states.hasAttribute("outputParticles") and self._posesDigest()):
             return [f"'States and poses': the run '{states.getRunName()}' has no particles with poses. Finish it "
                     "first, or choose other poses."]
-        wrong = self._validateResolution()
+        wrong = ([] if states is None else symmetry_fields.not_for_training(states)) or self._validateResolution()
         if wrong:
             return wrong
         problems, particles = super()._validateForm(), self.getParticlesPointer().get()

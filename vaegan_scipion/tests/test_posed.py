@@ -216,6 +216,10 @@ class TestPosed(ProjectTest):
         self.assertIn("have no projection alignment",
                       text(posesFrom=OF_PARTICLES, boxPx=16, inputParticles=(self.imported, "outputParticles")))
         self.assertEqual(text(inputStates=self.states), "")
+        of_group = self.make(VaeganProtStates, boxPx=16, inputParticles=(self.imported, "outputParticles"))
+        table = os.path.join(of_group.getStatesDir(), result_files.STATES_JSON)
+        result_files.write_json(table, {**result_files.read_json(table), "symmetry": "D7"})
+        self.assertRegex(text(inputStates=of_group), r"held to symmetry D7: .*'Symmetry to relax' D7, and give that")
         training = self.make(VaeganProtTrain3D, inputStates=self.states)
         clustering = self.filled(VaeganProtCluster, inputTraining=training, nNeighbors=5,
                                  inputParticles=(self.imported, "outputParticles"))
