@@ -19,6 +19,7 @@ from ..convert.optics_groups import (
     lacks_microscope,
     premultiplied_groups,
     unlike_groups,
+    unlike_microscopes,
 )
 from ..convert.to_engine import READABLE_STACKS, without_alignment, write_particles_star
 from ..engine.vaegan_engine.contract import result_files
@@ -368,5 +369,11 @@ def warn_particles(particles: Any, n_few: int) -> List[str]:
         notes.append("The particles are marked as phase-flipped: the CTF is applied without its sign. If they are not "
                      "flipped, import them again with 'Have data been phase-flipped' set to No.")
     if box_px and box_px % 2:
+    microscopes = unlike_microscopes(particles) if particles.hasCTF() else []
+    if microscopes:
+        known = "; ".join(f"{kv:g} kV, {cs_mm:g} mm, {contrast:g}" for kv, cs_mm, contrast in microscopes)
+        notes.append(f"The particles do not say which of their optics groups they are of, and the groups' microscopes "
+                     f"differ ({known}): the first is taken for all, and the CTF of the others is wrong. Import each "
+                     "group by itself, and join the sets.")
         notes.append(f"The particles' box is {box_px} px, an odd number. The engine takes it; RELION does not.")
     return notes
