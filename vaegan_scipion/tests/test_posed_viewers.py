@@ -1,6 +1,7 @@
 """What there is to see after a training at the poses of states: answer, colours of the UMAP, saved pictures."""
 import os
 import sqlite3
+import subprocess
 from contextlib import closing
 from unittest.mock import patch
 
@@ -14,6 +15,7 @@ from vaegan_scipion.engine.vaegan_engine.contract.errors import DataError
 from vaegan_scipion.protocols import VaeganProtCluster, VaeganProtStates, VaeganProtTrain3D
 from vaegan_scipion.tests.phantom import ENABLED_IDS, ProjectTest, import_phantom, label_of
 from vaegan_scipion.viewers import VaeganClusterViewer, VaeganStatesViewer
+from vaegan_scipion.viewers.engine_views import make_counterpart
 from vaegan_scipion.viewers.viewer_cluster import COLOURS
 
 
@@ -79,6 +81,22 @@ class TestPosedViewers(ProjectTest):
         with self.assertRaisesRegex(ColumnError, "'_ctfModel._fitQuality' holds nothing"):
             read_column(particles, "_ctfModel._fitQuality")
         self.assertEqual(read_column(particles, "_ctfModel._defocusU")[ENABLED_IDS[0]], 10000 + ENABLED_IDS[0])
+
+    def test_two_windows_ask_for_counterparts_at_once(self):
+        """Each gets that of its own particle: the first engine is still at work when the second is asked."""
+        second = []
+        run = subprocess.run
+
+        def slow(command, **words):
+            if not second:
+                second.append(None)
+                second[0] = make_counterpart(self.clustering, ENABLED_IDS[1])
+            return run(command, **words)
+
+        with patch("vaegan_scipion.viewers.engine_views.subprocess.run", side_effect=slow):
+            first = make_counterpart(self.clustering, ENABLED_IDS[2])
+        self.assertEqual((int(first.image[0, 0]), int(second[0].image[0, 0])), (ENABLED_IDS[2] + 1, ENABLED_IDS[1] + 1))
+        self.assertEqual(os.listdir(self.clustering._getTmpPath()), [])
 
     def test_zeros_are_values(self):
         """No phase plate: a phase shift of 0 degrees of all particles can be shown and selected by."""
