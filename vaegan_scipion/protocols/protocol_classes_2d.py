@@ -28,7 +28,6 @@ from .form_settings import add_setting, optional, problems_of, values_of
 from .particle_notes import image_settings, particle_notes
 from .protocol_base import (
     VaeganProtBase,
-    count_enabled,
     kept_box_ang,
     refuse_strangers,
     set_digest,
@@ -191,10 +190,10 @@ class VaeganProtClasses2D(VaeganProtBase):
     def _methods(self) -> List[str]:
         if not self.hasAttribute("outputClasses") or not has_result(self.getClassesDir(), result_files.CLASSES2D_JSON):
             return []
-        particles = self.inputParticles.get()
-        return [f"{count_enabled(particles)} particles (box {chosen_box_px(self, particles)} px of "
-                f"{self.getMapPixelSize():.2f} Å) were classified in the plane by expectation "
-                f"maximisation [Scheres2012] from {self.nClasses.get()} classes: {self._details().verdict}."]
+        details, box_px = self._details(), chosen_box_px(self, self.inputParticles.get())
+        return [f"{details.n_particles} particles (box {box_px} px of {self.getMapPixelSize():.2f} Å) were classified "
+                f"in the plane by expectation maximisation [Scheres2012] from {self.nClasses.get()} classes: "
+                f"{details.verdict}."]
 
     def _citations(self) -> List[str]:
         return ["Scheres2012"]

@@ -31,7 +31,6 @@ from .particle_notes import image_settings, particle_notes
 from .protocol_base import (
     VaeganProtBase,
     content_digest,
-    count_enabled,
     kept_box_ang,
     missing_alignment,
     refuse_strangers,
@@ -296,9 +295,9 @@ class VaeganProtStates(VaeganProtBase, ProtFlexBase):
     def _methods(self) -> List[str]:
         if not self.hasAttribute("outputClasses") or not has_result(self.getStatesDir(), result_files.STATES_JSON):
             return []
-        particles = self.inputParticles.get()
-        search = StatesSearch(count_enabled(particles), chosen_box_px(self, particles), self._startText(),
-                              self.seed.get(), versions_text(read_status(self.getStatesDir())))
+        status = read_status(self.getStatesDir())  # the set may have grown since, and a part of it was asked for
+        search = StatesSearch(status.n_particles, chosen_box_px(self, self.inputParticles.get()), self._startText(),
+                              self.seed.get(), versions_text(status))
         return [states_methods(search, self.readSummary(), self.readClusterRows(), "[Scheres2012]")]
 
     def _citations(self) -> List[str]:

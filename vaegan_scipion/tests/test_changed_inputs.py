@@ -152,6 +152,12 @@ class TestChangedInputs(ProjectTest):
         for words in (clustering.getRunName(), training.getRunName(), "Run embed and cluster again first."):
             self.assertIn(words, said)
 
+    def test_methods_count_the_particles_that_were_used(self):
+        """Not those of the set, of which a part was asked for, and which may have grown since."""
+        given = {"boxPx": 16, "maxImages": "30", "inputParticles": self.particles}
+        self.assertIn(" of 30 particles (box 16 px", self.make(VaeganProtStates, **given)._methods()[0])
+        self.assertIn("30 particles (box 16 px", self.make(VaeganProtClasses2D, **given)._methods()[0])
+
     def test_poses_that_were_found_anew_since_the_training_are_refused(self):
         """Also where the engine could not know: it is given the star file of another run than the training's."""
         states = self.make(VaeganProtStates, boxPx=16, inputParticles=self.particles)
