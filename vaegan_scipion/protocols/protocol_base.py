@@ -23,6 +23,7 @@ from ..convert.optics_groups import (
 )
 from ..convert.to_engine import READABLE_STACKS, without_alignment, write_particles_star
 from ..engine.vaegan_engine.contract import result_files
+from ..engine.vaegan_engine.contract.boxes import cropped_box_px
 from ..engine.vaegan_engine.contract.prepared import file_sha256
 from ..engine.vaegan_engine.contract.setting import field_of, number_text
 from ..engine.vaegan_engine.contract.settings import ComputeConfig, DataConfig
@@ -336,8 +337,8 @@ def missing_alignment(particles: Any, none_has: str) -> List[str]:
 
 
 def kept_box_ang(protocol: Any, particles: Any) -> float:
-    """Width in A of the part of the box that a form keeps."""
-    return float(particles.getXDim() * particles.getSamplingRate() * protocol.cropFrac.get())
+    """Width in A of the part of the box that a form keeps, in whole pixels as the engine does."""
+    return float(cropped_box_px(particles.getXDim(), protocol.cropFrac.get()) * particles.getSamplingRate())
 
 
 def radius_frac(diameter_ang: float, kept_ang: float) -> float:
@@ -368,12 +369,12 @@ def warn_particles(particles: Any, n_few: int) -> List[str]:
     if particles.isPhaseFlipped():
         notes.append("The particles are marked as phase-flipped: the CTF is applied without its sign. If they are not "
                      "flipped, import them again with 'Have data been phase-flipped' set to No.")
-    if box_px and box_px % 2:
     microscopes = unlike_microscopes(particles) if particles.hasCTF() else []
     if microscopes:
         known = "; ".join(f"{kv:g} kV, {cs_mm:g} mm, {contrast:g}" for kv, cs_mm, contrast in microscopes)
         notes.append(f"The particles do not say which of their optics groups they are of, and the groups' microscopes "
                      f"differ ({known}): the first is taken for all, and the CTF of the others is wrong. Import each "
                      "group by itself, and join the sets.")
+    if box_px and box_px % 2:
         notes.append(f"The particles' box is {box_px} px, an odd number. The engine takes it; RELION does not.")
     return notes

@@ -267,9 +267,8 @@ class VaeganProtStates(VaeganProtBase, ProtFlexBase):
         return []
 
     def _expectedPixelSize(self, particles: Any) -> float:
-        """Pixel size in A of the images used: kept pixels (an even number, as the engine keeps) over the box."""
-        kept_px = particles.getXDim() * self.cropFrac.get()
-        return float(particles.getSamplingRate() * kept_px / chosen_box_px(self, particles))
+        """Pixel size in A of the images used: kept pixels over the box."""
+        return kept_box_ang(self, particles) / chosen_box_px(self, particles)
 
     def _warnings(self) -> List[str]:
         particles, notes = self.inputParticles.get(), self._warnCompute()
@@ -381,9 +380,9 @@ class VaeganProtStates(VaeganProtBase, ProtFlexBase):
 
 
 def align(particle: Any, pose: Pose, matrix: Any) -> None:
-    particle._vaeganLabel = Integer(pose.label)
     """Give a particle its projection alignment, state, its probability, half set and place along the state's motion."""
     particle.setTransform(Transform(matrix))
+    particle._vaeganLabel = Integer(pose.label)
     particle._vaeganProbability = Float(pose.probability)
     particle._vaeganContrast = Float(pose.contrast)
     particle._rlnRandomSubset = Integer(pose.half_set)

@@ -9,9 +9,10 @@ from pyworkflow.object import Pointer
 
 from ..convert.from_engine import new_picture_item
 from ..engine.vaegan_engine.contract import presets, result_files
+from ..engine.vaegan_engine.contract.boxes import cropped_box_px
 from ..engine.vaegan_engine.contract.settings import DataConfig, TrainingConfig
-from .form_settings import OptionalNumber, given_values, labelled, optional
 from . import symmetry_fields
+from .form_settings import OptionalNumber, given_values, labelled, optional
 from .protocol_base import content_digest, missing_alignment
 from .protocol_states import VaeganProtStates
 from .protocol_train import POSED_PRESET, VaeganProtTrain
@@ -152,7 +153,7 @@ class VaeganProtTrain3D(VaeganProtTrain):
 
     def _keptAng(self, particles: Any, data: Dict[str, Any]) -> float:
         """Width in A of the part of the images that is used."""
-        return float(particles.getXDim() * particles.getSamplingRate() * data["crop_frac"])
+        return float(cropped_box_px(particles.getXDim(), data["crop_frac"]) * particles.getSamplingRate())
 
     def _validateResolution(self) -> List[str]:
         """What is wrong with the finest detail asked for."""
