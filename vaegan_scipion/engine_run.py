@@ -95,6 +95,10 @@ class EngineRun:
             take_prepared(self.settings, self.request.parent / PARTICLES_STAR, self.out_dir)
         return resume
 
+    def loses(self) -> bool:
+        """Whether there is a checkpoint that ``prepare`` would remove, as it was made with other settings."""
+        return self._has_checkpoint() and not self._asks_for_the_same()
+
     def _has_checkpoint(self) -> bool:
         return any(path.suffix in (".pt", ".npz") for path in self.out_dir.glob(f"**/{result_files.CHECKPOINTS}/*"))
 

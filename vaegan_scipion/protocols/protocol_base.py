@@ -8,6 +8,7 @@ import pyworkflow.protocol.params as params
 from pwem.objects import SetOfParticles
 from pwem.protocols import EMProtocol
 from pyworkflow import BETA
+from pyworkflow.protocol import MODE_RESTART
 
 from .. import Plugin
 from ..constants import PACKAGE, PARTICLES_STAR
@@ -200,6 +201,16 @@ class VaeganProtBase(VaeganSaying, EMProtocol):
             return [f"MPI is {self.numberOfMpi.get()}: on every GPU of the list ({text}) runs one process. Use 1, and "
                     "list as many GPUs as there are to be processes."]
         return []
+
+    def _warnAnew(self, name: str, folder: str) -> List[str]:
+        """What is lost where Continue cannot go on; `name` and `folder` as of ``_runEngine``."""
+        request, results = self._getExtraPath(name + ".json"), self._getExtraPath(folder)
+        if self.runMode.get() == MODE_RESTART or not os.path.exists(request):
+            return []
+        if not EngineRun(self._getSettings(), request, results).loses():  # type: ignore[attr-defined]
+            return []
+        return ["This run was begun with other settings: Continue begins it anew with those of now, and what it has "
+                "made so far is lost. Give the settings of before, or copy the run to keep both."]
 
     def _warnCompute(self) -> List[str]:
         # with a queue the run starts on another machine

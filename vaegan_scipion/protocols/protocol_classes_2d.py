@@ -174,7 +174,9 @@ class VaeganProtClasses2D(VaeganProtBase):
 
     def _warnings(self) -> List[str]:
         particles = self.inputParticles.get()
-        return [] if particles is None else particle_notes(self, particles, N_PARTICLES_FEW)
+        if particles is None:
+            return []
+        return self._warnAnew("classes2d", CLASSES_DIR) + particle_notes(self, particles, N_PARTICLES_FEW)
 
     def _summary(self) -> List[str]:
         if not self.hasAttribute("outputClasses") or not has_result(self.getClassesDir(), result_files.CLASSES2D_JSON):

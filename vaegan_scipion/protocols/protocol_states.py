@@ -272,7 +272,9 @@ class VaeganProtStates(VaeganProtBase, ProtFlexBase):
 
     def _warnings(self) -> List[str]:
         particles, notes = self.inputParticles.get(), self._warnCompute()
-        return notes if particles is None else notes + particle_notes(self, particles, N_PARTICLES_FEW)
+        if particles is None:
+            return notes
+        return notes + self._warnAnew("states", STATES_DIR) + particle_notes(self, particles, N_PARTICLES_FEW)
 
     def _summary(self) -> List[str]:
         if not self.hasAttribute("outputClasses") or not has_result(self.getStatesDir(), result_files.STATES_JSON):

@@ -178,7 +178,7 @@ class VaeganProtTrain(VaeganProtBase):
         particles, notes = self.getParticlesPointer().get(), self._warnCompute()
         if particles is None:
             return notes
-        notes += warn_particles(particles, N_PARTICLES_FEW)
+        notes += self._warnAnew(self.COMMAND, RUN_DIR) + warn_particles(particles, N_PARTICLES_FEW)
         older = self.continueFrom.get()
         same = older.getParticlesPointer().get() if older is not None else None
         if same is not None and particles.getObjId() == same.getObjId() and self.seed.get() == older.seed.get():

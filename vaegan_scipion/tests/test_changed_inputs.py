@@ -12,6 +12,7 @@ import numpy as np
 from emtable import Table
 from pyworkflow.config import Config
 from pyworkflow.project import Project
+from pyworkflow.protocol import MODE_RESTART
 
 from vaegan_scipion.annotate_space import getAnnotateSpaceArguments
 from vaegan_scipion.convert.to_engine import relion_groups
@@ -151,6 +152,24 @@ class TestChangedInputs(ProjectTest):
         said = " ".join(run._validate())
         for words in (clustering.getRunName(), training.getRunName(), "Run embed and cluster again first."):
             self.assertIn(words, said)
+
+    def test_continue_that_would_begin_anew_is_warned_of(self):
+        """A checkpoint that was made with other settings would be removed, hours of training with it."""
+        said = "Continue begins it anew with those of now"
+        training = self.make(VaeganProtTrain3D, boxPx=16, inputParticles=self.particles)
+        states = self.make(VaeganProtStates, boxPx=16, inputParticles=self.particles)
+        classes = self.make(VaeganProtClasses2D, boxPx=16, inputParticles=self.particles)
+        fullres = self.make(VaeganProtFullres, inputStates=states)
+        for run, folder, field in (
+                (training, training.getRunDir(), "totalKimg"), (states, states.getStatesDir(), "nMaps"),
+                (classes, classes.getClassesDir(), "nSteps"), (fullres, fullres.getStatesDir(), "maxRounds")):
+            result_files.write_npz(os.path.join(folder, result_files.CHECKPOINTS, "stage.npz"), fake=np.zeros(1))
+            with self.subTest(type(run).__name__):
+                self.assertNotIn(said, " ".join(run._warnings()))
+                getattr(run, field).set("7")
+                self.assertIn(said, " ".join(run._warnings()))
+                run.runMode.set(MODE_RESTART)
+                self.assertNotIn(said, " ".join(run._warnings()))
 
     def test_methods_count_the_particles_that_were_used(self):
         """Not those of the set, of which a part was asked for, and which may have grown since."""
