@@ -373,7 +373,7 @@ def warn_particles(particles: Any, n_few: int) -> List[str]:
     """What is doubtful about a set of particles, one sentence each."""
     notes, size, box_px = [], count_enabled(particles), particles.getXDim()
     if size < n_few:
-        notes.append(f"The input set has {size} enabled particles; below {n_few} a training seldom separates species.")
+        notes.append(f"The input set has {size} enabled particles; of less than {n_few} species are seldom told apart.")
     if particles.isStreamOpen():
         notes.append("The input set is still growing: what comes later is left out. Run when it is complete, or again "
                      "then.")
