@@ -57,6 +57,8 @@ def reason_of(error: Exception) -> str:
     """Why results cannot be read."""
     if isinstance(error, SAID):
         return with_ring(str(error))
+    if isinstance(error, sqlite3.Error):
+        return f"The table of a set that it takes is gone or cut ({error})."
     return f"A file of its results is cut, or of another release ({type(error).__name__}: {error})."
 
 
@@ -92,6 +94,10 @@ class EngineRun:
         if not resume:
             take_prepared(self.settings, self.request.parent / PARTICLES_STAR, self.out_dir)
         return resume
+
+    def loses(self) -> bool:
+        """Whether there is a checkpoint that ``prepare`` would remove, as it was made with other settings."""
+        return self._has_checkpoint() and not self._asks_for_the_same()
 
     def _has_checkpoint(self) -> bool:
         return any(path.suffix in (".pt", ".npz") for path in self.out_dir.glob(f"**/{result_files.CHECKPOINTS}/*"))

@@ -17,7 +17,7 @@ from .engine.vaegan_engine.contract import result_files, run_json
 from .engine.vaegan_engine.contract.wording import with_ring
 from .engine_run import EXIT_REMEDIES, EXIT_SENTENCES
 from .protocols import VaeganProtCluster, VaeganProtFullres
-from .protocols.particle_notes import circle_radius_frac
+from .protocols.particle_notes import kept_radius_frac
 from .protocols.protocol_base import count_enabled
 
 NAMES_STAR = "particles.star"  # names as many images as the set has: all that most forecasts ask of the particles
@@ -42,8 +42,7 @@ def request_of(protocol: Any, star: str) -> Any:
     settings = protocol._getSettings()
     data = replace(settings.data, particles=star)
     if getattr(settings, "particle_diameter_ang", 0):
-        radius_frac = circle_radius_frac(protocol, protocol.getParticlesPointer().get()) / data.crop_frac
-        data = replace(data, particle_radius_frac=min(round(radius_frac, 6), 0.5))
+        data = replace(data, particle_radius_frac=kept_radius_frac(protocol, protocol.getParticlesPointer().get()))
         settings = replace(settings, particle_diameter_ang=0.0)
     return replace(settings, data=data)
 

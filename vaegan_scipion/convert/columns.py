@@ -34,7 +34,7 @@ def read_column(particles: Any, name: str) -> Dict[int, Any]:
             f"Did you mean {', '.join(short[:5])}?" if short else f"They have {', '.join(sorted(columns)[:12])} ..."))
     with closing(_open(particles)) as table:
         values = dict(table.execute(f"SELECT id, {columns[name]} FROM {particles.getPrefix()}Objects"))
-    if not any(values.values()):
+    if all(value is None or value == "" for value in values.values()):  # zeros are values: of no phase shift
         raise ColumnError(f"The particles' column '{name}' holds nothing. Choose another one.")
     return values
 

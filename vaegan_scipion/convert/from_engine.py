@@ -6,7 +6,7 @@ last class.
 """
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, cast
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple, cast
 
 import numpy as np
 from pwem.objects import FlexInfo, Particle, ParticleFlex, Volume
@@ -92,6 +92,16 @@ def z_std(stored: Dict[str, np.ndarray]) -> np.ndarray:
     return np.sqrt(np.linalg.inv(stored["precision"].astype(np.float64)).diagonal(axis1=1, axis2=2))
 
 
+def read_fsc_curves(folder: str) -> Dict[int, Tuple[List[float], List[float]]]:
+    """Label -> (frequencies in 1/A, FSC), rising and without frequency 0, by `fsc.csv`. Raises EngineError."""
+    points: Dict[int, List[Tuple[float, float]]] = {}
+    for row in result_files.read_csv(result_file(folder, result_files.FSC_CSV)):
+        frequency = float(row["spatial_frequency_per_ang"])
+        if frequency > 0:
+            points.setdefault(int(row["cluster"]), []).append((frequency, float(row["fsc"])))
+    return {label: ([x for x, _ in sorted(curve)], [y for _, y in sorted(curve)]) for label, curve in points.items()}
+
+
 def read_states(folder: str) -> Dict[int, int]:
     """State of each particle of a states folder, by id; -1 = set aside. Raises EngineError."""
     rows = result_files.read_columns(result_file(folder, result_files.PARTICLES_CSV),
@@ -130,10 +140,14 @@ def fill_classes(classes: Any, clusters: Clusters, pictures: Dict[int, Picture],
     """
     numbers = class_ids(clusters.label)
     label_of = dict(zip(clusters.particle_id.tolist(), clusters.label.tolist()))
+    probability_of = dict(zip(clusters.particle_id.tolist(), clusters.probability.tolist()))
     label_of_class = {number: label for label, number in numbers.items()}
 
     def set_class(particle: Any, _row: Any) -> None:
-        particle.setClassId(numbers[label_of[particle.getObjId()]])
+        label = label_of[particle.getObjId()]
+        particle.setClassId(numbers[label])  # and not what it came with from states
+        particle._vaeganLabel = Integer(label)
+        particle._vaeganProbability = Float(probability_of[particle.getObjId()])
 
     def set_representative(item: Any) -> None:
         label = label_of_class[item.getObjId()]

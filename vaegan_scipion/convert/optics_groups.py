@@ -119,11 +119,24 @@ def premultiplied_groups(particles: Any) -> List[int]:
 
 def unlike_groups(particles: Any) -> List[int]:
     """Numbers of the optics groups of a text that differ in their phase flips, where particles do not say theirs."""
+    return next((sorted(groups) for groups in _unsaid_groups(particles)
+                 if len({group.phase_flipped for group in groups.values()}) > 1), [])
+
+
+def unlike_microscopes(particles: Any) -> List[Microscope]:
+    """Microscopes of the optics groups of a text, the one that counts first, where particles do not say theirs."""
+    if any(len(distinct_values(particles, name)) > 1 for name in MICROSCOPE_VALUES):
+        return []  # by their own values they do
+    return next((found for found in (list(dict.fromkeys(groups[k].microscope for k in sorted(groups)))
+                                     for groups in _unsaid_groups(particles)) if len(found) > 1), [])
+
+
+def _unsaid_groups(particles: Any) -> List[Dict[int, Optics]]:
+    """Groups of each text, where particles do not say which of them they are of; else nothing."""
     if None not in (distinct_values(particles, OPTICS_ATTRIBUTE) or {None}):
         return []
     texts = {particles.getAcquisition().opticsGroupInfo.get(), *distinct_values(particles, OWN_TEXT)}
-    return next((sorted(groups) for groups in map(stored_optics, texts)
-                 if len({group.phase_flipped for group in groups.values()}) > 1), [])
+    return [stored_optics(text) for text in texts]
 
 
 def _microscope(acquisition: Any) -> Optional[Microscope]:

@@ -52,6 +52,7 @@ def plane_matrix(pose: PlanePose, sampling_rate_ang: float) -> np.ndarray:
 def align_in_plane(particle: Any, pose: PlanePose, sampling_rate_ang: float) -> None:
     """Give a particle its 2D alignment and what is known of it."""
     particle.setTransform(Transform(plane_matrix(pose, sampling_rate_ang)))
+    particle._vaeganLabel = Integer(pose.label)
     particle._vaeganProbability = Float(pose.probability)
     particle._vaeganContrast = Float(pose.contrast)
     particle._vaeganGain = Float(pose.gain)

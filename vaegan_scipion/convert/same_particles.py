@@ -92,9 +92,10 @@ def _columns(particles: Any) -> Dict[str, Dict[int, Any]]:
     found: Dict[str, Dict[int, Any]] = {}
     for name in names:
         try:
-            found[name] = read_column(particles, name)
+            values = read_column(particles, name)
         except ColumnError:
-            found[name] = {}
+            values = {}
+        found[name] = values if any(values.values()) else {}  # zeros alone tell nobody apart
     return found
 
 

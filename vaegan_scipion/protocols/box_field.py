@@ -1,7 +1,7 @@
 """The field of the training box: left empty, it is the default box, or what smaller images fill."""
 from typing import Any, Dict, Iterable, List
 
-from ..engine.vaegan_engine.contract.boxes import STEP_PX, fitting_box_px
+from ..engine.vaegan_engine.contract.boxes import STEP_PX, cropped_box_px, fitting_box_px
 from ..engine.vaegan_engine.contract.settings import DataConfig
 from .form_settings import add_setting, optional, problems_of, values_of
 
@@ -46,8 +46,9 @@ def data_problems(protocol: Any, particles: Any, names: Iterable[str], n_min: in
 
 def too_large(protocol: Any, particles: Any) -> List[str]:
     """Why these particles cannot give the box."""
-    kept_px, box_px = particles.getXDim() * protocol.cropFrac.get(), chosen_box_px(protocol, particles)
+    kept_px = cropped_box_px(particles.getXDim(), protocol.cropFrac.get())
+    box_px = chosen_box_px(protocol, particles)
     if box_px <= kept_px:
         return []
-    return [f"{LABELS['box_px']} is {box_px}, more than the {kept_px:.0f} px kept of the images "
+    return [f"{LABELS['box_px']} is {box_px}, more than the {kept_px} px kept of the images "
             f"({particles.getXDim()} px). Use a smaller one, or leave it empty."]

@@ -85,8 +85,13 @@ def optional(protocol: Any, param: str) -> Any:
 
 
 def value_of(protocol: Any, cls: Type[Any], name: str) -> Any:
-    """The setting `name` of a form; None where its field is empty. Raises ValueError for a text that is no number."""
+    """The setting `name` of a form; None where its field is empty, or hidden by another one: nobody sees its value.
+
+    Raises ValueError for a text that is no number.
+    """
     item, param = field_of(cls, name), param_name(name)
+    if not protocol.evalParamCondition(param):
+        return None
     if isinstance(protocol.getParam(param), OptionalNumber):
         return optional(protocol, param)
     value = getattr(protocol, param).get()

@@ -7,7 +7,7 @@ from ..engine.vaegan_engine.contract.status import read_status
 from ..engine.vaegan_engine.contract.wording import pose_free_note
 from .box_field import data_values
 from .form_settings import optional
-from .protocol_base import warn_particles
+from .protocol_base import kept_box_ang, radius_frac, warn_particles
 
 
 def circle_radius_frac(protocol: Any, particles: Any) -> float:
@@ -23,9 +23,15 @@ def image_settings(protocol: Any) -> Dict[str, Any]:
     """How the images of a run were made, for a training on the same ones: settings of `DataConfig`."""
     particles = protocol.inputParticles.get()
     values = data_values(protocol, particles, ("box_px", "crop_frac", "invert_contrast", "ignore_ctf"))
-    radius_frac = (DataConfig().particle_radius_frac if particles is None
-                   else circle_radius_frac(protocol, particles) / values["crop_frac"])
-    return {**values, "particle_radius_frac": min(round(radius_frac, 6), 0.5)}
+    return {**values, "particle_radius_frac": kept_radius_frac(protocol, particles)}
+
+
+def kept_radius_frac(protocol: Any, particles: Any) -> float:
+    """Radius of the particle's circle over the part of the box that is kept: as the engine takes it."""
+    diameter_ang = optional(protocol, "particleDiameterAng")
+    if particles is None or diameter_ang is None:
+        return DataConfig().particle_radius_frac
+    return radius_frac(diameter_ang, kept_box_ang(protocol, particles))
 
 
 def particle_notes(protocol: Any, particles: Any, n_few: int) -> List[str]:

@@ -8,6 +8,7 @@ import pyworkflow.protocol.params as params
 from pwem.objects import SetOfParticles
 from pwem.protocols import EMProtocol
 from pyworkflow import BETA
+from pyworkflow.protocol import MODE_RESTART
 
 from .. import Plugin
 from ..constants import PACKAGE, PARTICLES_STAR
@@ -19,9 +20,11 @@ from ..convert.optics_groups import (
     lacks_microscope,
     premultiplied_groups,
     unlike_groups,
+    unlike_microscopes,
 )
 from ..convert.to_engine import READABLE_STACKS, without_alignment, write_particles_star
 from ..engine.vaegan_engine.contract import result_files
+from ..engine.vaegan_engine.contract.boxes import cropped_box_px
 from ..engine.vaegan_engine.contract.prepared import file_sha256
 from ..engine.vaegan_engine.contract.setting import field_of, number_text
 from ..engine.vaegan_engine.contract.settings import ComputeConfig, DataConfig
@@ -80,7 +83,9 @@ class VaeganSaying(VaeganNamed):
 
 def unusable(particles: Any) -> List[str]:
     """Why nothing can be made of a set of particles, one sentence."""
-    rate = particles.getSamplingRate()
+    rate, table = particles.getSamplingRate(), particles.getFileName()
+    if particles.getSize() and not (os.path.exists(table) and os.path.getsize(table)):  # asked for, it is made empty
+        return [f"{table}: the table of the input set is not there. Bring it back, or give another set."]
     if not particles.getSize():
         return ["The input set has no particles. Give another set."]
     if not rate or not 0 < rate < float("inf"):
@@ -196,6 +201,16 @@ class VaeganProtBase(VaeganSaying, EMProtocol):
             return [f"MPI is {self.numberOfMpi.get()}: on every GPU of the list ({text}) runs one process. Use 1, and "
                     "list as many GPUs as there are to be processes."]
         return []
+
+    def _warnAnew(self, name: str, folder: str) -> List[str]:
+        """What is lost where Continue cannot go on; `name` and `folder` as of ``_runEngine``."""
+        request, results = self._getExtraPath(name + ".json"), self._getExtraPath(folder)
+        if self.runMode.get() == MODE_RESTART or not os.path.exists(request):
+            return []
+        if not EngineRun(self._getSettings(), request, results).loses():  # type: ignore[attr-defined]
+            return []
+        return ["This run was begun with other settings: Continue begins it anew with those of now, and what it has "
+                "made so far is lost. Give the settings of before, or copy the run to keep both."]
 
     def _warnCompute(self) -> List[str]:
         # with a queue the run starts on another machine
@@ -333,8 +348,8 @@ def missing_alignment(particles: Any, none_has: str) -> List[str]:
 
 
 def kept_box_ang(protocol: Any, particles: Any) -> float:
-    """Width in A of the part of the box that a form keeps."""
-    return float(particles.getXDim() * particles.getSamplingRate() * protocol.cropFrac.get())
+    """Width in A of the part of the box that a form keeps, in whole pixels as the engine does."""
+    return float(cropped_box_px(particles.getXDim(), protocol.cropFrac.get()) * particles.getSamplingRate())
 
 
 def radius_frac(diameter_ang: float, kept_ang: float) -> float:
@@ -358,13 +373,19 @@ def warn_particles(particles: Any, n_few: int) -> List[str]:
     """What is doubtful about a set of particles, one sentence each."""
     notes, size, box_px = [], count_enabled(particles), particles.getXDim()
     if size < n_few:
-        notes.append(f"The input set has {size} enabled particles; below {n_few} a training seldom separates species.")
+        notes.append(f"The input set has {size} enabled particles; of less than {n_few} species are seldom told apart.")
     if particles.isStreamOpen():
         notes.append("The input set is still growing: what comes later is left out. Run when it is complete, or again "
                      "then.")
     if particles.isPhaseFlipped():
         notes.append("The particles are marked as phase-flipped: the CTF is applied without its sign. If they are not "
                      "flipped, import them again with 'Have data been phase-flipped' set to No.")
+    microscopes = unlike_microscopes(particles) if particles.hasCTF() else []
+    if microscopes:
+        known = "; ".join(f"{kv:g} kV, {cs_mm:g} mm, {contrast:g}" for kv, cs_mm, contrast in microscopes)
+        notes.append(f"The particles do not say which of their optics groups they are of, and the groups' microscopes "
+                     f"differ ({known}): the first is taken for all, and the CTF of the others is wrong. Import each "
+                     "group by itself, and join the sets.")
     if box_px and box_px % 2:
         notes.append(f"The particles' box is {box_px} px, an odd number. The engine takes it; RELION does not.")
     return notes

@@ -7,7 +7,7 @@ from typing import Any, Dict, List
 
 import pyworkflow.protocol.params as params
 from pwem.objects import SetOfAverages, SetOfClasses2D, SetOfParticles
-from pyworkflow.object import Float, Integer, String
+from pyworkflow.object import Float, String
 
 from ..constants import CLASSES_DIR, PARTICLES_STAR
 from ..convert.from_engine import Picture, fresh_items, new_picture_item, set_location
@@ -28,7 +28,6 @@ from .form_settings import add_setting, optional, problems_of, values_of
 from .particle_notes import image_settings, particle_notes
 from .protocol_base import (
     VaeganProtBase,
-    count_enabled,
     kept_box_ang,
     refuse_strangers,
     set_digest,
@@ -158,7 +157,6 @@ class VaeganProtClasses2D(VaeganProtBase):
                 continue
             align_in_plane(particle, pose, rate)
             particle.setClassId(pose.label + 1)
-            particle._vaeganLabel = Integer(pose.label)
             aligned.append(particle)
 
     # --------------------------- INFO functions ---------------------------
@@ -176,7 +174,9 @@ class VaeganProtClasses2D(VaeganProtBase):
 
     def _warnings(self) -> List[str]:
         particles = self.inputParticles.get()
-        return [] if particles is None else particle_notes(self, particles, N_PARTICLES_FEW)
+        if particles is None:
+            return []
+        return self._warnAnew("classes2d", CLASSES_DIR) + particle_notes(self, particles, N_PARTICLES_FEW)
 
     def _summary(self) -> List[str]:
         if not self.hasAttribute("outputClasses") or not has_result(self.getClassesDir(), result_files.CLASSES2D_JSON):
@@ -192,10 +192,10 @@ class VaeganProtClasses2D(VaeganProtBase):
     def _methods(self) -> List[str]:
         if not self.hasAttribute("outputClasses") or not has_result(self.getClassesDir(), result_files.CLASSES2D_JSON):
             return []
-        particles = self.inputParticles.get()
-        return [f"{count_enabled(particles)} particles (box {chosen_box_px(self, particles)} px of "
-                f"{self.getMapPixelSize():.2f} Å) were classified in the plane by expectation "
-                f"maximisation [Scheres2012] from {self.nClasses.get()} classes: {self._details().verdict}."]
+        details, box_px = self._details(), chosen_box_px(self, self.inputParticles.get())
+        return [f"{details.n_particles} particles (box {box_px} px of {self.getMapPixelSize():.2f} Å) were classified "
+                f"in the plane by expectation maximisation [Scheres2012] from {self.nClasses.get()} classes: "
+                f"{details.verdict}."]
 
     def _citations(self) -> List[str]:
         return ["Scheres2012"]

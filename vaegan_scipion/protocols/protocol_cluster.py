@@ -25,6 +25,7 @@ from ..convert.from_engine import (
     fill_flexible,
     new_picture_item,
     read_clusters,
+    read_fsc_curves,
     read_latents,
 )
 from ..convert.poses import Placing, scaled_shifts, set_alignment
@@ -49,7 +50,7 @@ from .protocol_base import (
     warn_particles,
 )
 from .protocol_train import IMAGES, citations_of_training
-from .same_kind import validate_poses, validate_same_kind
+from .same_kind import frame_notes, refuse_other_poses, validate_poses, validate_same_kind, validate_training_poses
 
 METHODS = list(field_of(ClusterRun, "method").choices)
 FIXED_NUMBER = " or ".join(f"method == {METHODS.index(name)}" for name in ("kmeans", "gmm"))
@@ -147,6 +148,8 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         settings = self._getEmbedSettings()
         if not settings.particles and stars_differ(self, self.inputTraining.get()):
             settings = replace(settings, particles=PARTICLES_STAR)
+        if self.inputParticles.get() is None:
+            refuse_other_poses(self, self.inputTraining.get())
         self._runEngine(settings, "embed", EMBEDDING_DIR)
 
     def clusterStep(self, *digests: str) -> None:
@@ -188,18 +191,11 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         return volumes
 
     def _makeFSCs(self) -> Any:
-        curves: Dict[int, List[List[float]]] = {}
-        rows = (result_files.read_csv(result_file(self._getExtraPath(HALVES_DIR), result_files.FSC_CSV))
-                if self.doHalves else [])
-        for row in rows:
-            frequency = float(row["spatial_frequency_per_ang"])
-            if frequency > 0:
-                curves.setdefault(int(row["cluster"]), []).append([frequency, float(row["fsc"])])
+        curves = read_fsc_curves(self._getExtraPath(HALVES_DIR)) if self.doHalves else {}
         fscs = self._createSetOfFSCs()
-        for label, points in sorted(curves.items()):
-            frequencies, values = zip(*sorted(points))
+        for label, curve in sorted(curves.items()):
             fsc = FSC(objLabel=f"cluster {label + 1}")
-            fsc.setData(list(frequencies), list(values))
+            fsc.setData(*curve)
             fsc._vaeganLabel = Integer(label)
             fscs.append(fsc)
         return fscs
@@ -220,6 +216,7 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         particles = self.getParticlesPointer().get()
         if particles is None:
             return problems + ["The training has no input particles any more. Give the particles here."]
+        problems += validate_training_poses(training)
         problems += validate_particles(particles, not training.getDataSettings().ignore_ctf, N_PARTICLES_MIN)
         n_particles = count_enabled(particles)
         values = self._clusterValues()
@@ -251,6 +248,7 @@ class VaeganProtCluster(VaeganProtBase, ProtFlexBase):
         data = training.getDataSettings()
         if self.inputParticles.get() is not None:
             notes += contrast_notes(particles, data.particle_radius_frac * data.crop_frac, data.invert_contrast)
+            notes += frame_notes(training)
         most = data.max_images
         if self.inputParticles.get() is None and most > 0:
             notes.append(f"The training saw only the first {most} particles; all "

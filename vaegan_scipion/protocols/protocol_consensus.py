@@ -20,6 +20,7 @@ from ..engine.vaegan_engine.contract.settings import ConsensusRun
 from ..engine_run import has_result, result_file
 from .protocol_base import VaeganProtBase, groups_digest, set_digest
 from .protocol_evaluate import groups_of
+from .protocol_select import memberships
 
 COMPARED = "VaeganProtCluster,VaeganProtStates"
 N_RUNS_MIN = 2
@@ -88,6 +89,7 @@ class VaeganProtConsensus(VaeganProtBase, ProtFlexBase):
         """Particles with their group and the share of the runs that agree on it, by id; aligned as in `run`."""
         particles = run.getParticlesPointer().get()
         aligned = bool(alignments) and not set(chosen) - set(alignments)
+        members = memberships(run) if groups_of(run) == "clusters" else {}  # poses of states come with theirs
         subset.copyInfo(particles)
         subset.setHasCTF(particles.hasCTF())
         if aligned:
@@ -98,6 +100,8 @@ class VaeganProtConsensus(VaeganProtBase, ProtFlexBase):
             label, share = chosen[particle.getObjId()]
             if aligned:
                 alignments[particle.getObjId()].align(particle)
+            if particle.getObjId() in members:
+                particle._vaeganProbability = Float(members[particle.getObjId()][2])
             particle.setClassId(label + 1)  # 0: in no group of most runs
             particle._vaeganLabel, particle._vaeganAgreement = Integer(label), Float(share)
             subset.append(particle)

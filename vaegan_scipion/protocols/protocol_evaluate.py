@@ -33,6 +33,7 @@ from .protocol_train import citations_of_training
 
 GROUPED = "VaeganProtCluster,VaeganProtStates,VaeganProtClasses2D"  # runs that part particles into groups
 NO_LABELS, FROM_CLASSES, FROM_FILE = 0, 1, 2
+REFERENCE_NAMES_JSON = "reference_names.json"
 CENTRED_FRAC = 0.25  # of the box: a class average may have moved its particles by less
 ID_COLUMNS = ("id", "particle_id")
 JUNK = "junk"  # label of images that are no particle
@@ -107,6 +108,7 @@ class VaeganProtEvaluate(VaeganProtBase):
                 text = stream.read()
             with open(labels, "w", newline="", encoding="utf-8") as stream:
                 stream.write(text)
+        result_files.write_json(self._getExtraPath(REFERENCE_NAMES_JSON), self._referenceNames())
         for number, volume in enumerate(self._references(), start=1):
             os.makedirs(folder, exist_ok=True)
             write_volume(volume, os.path.join(folder, f"reference_{number:04d}.mrc"))
@@ -250,11 +252,16 @@ class VaeganProtEvaluate(VaeganProtBase):
         return f"{GROUPS[self.getGroups()].name(row.label)} against {self.referenceName(row)}"
 
     def referenceName(self, row: MapEvaluation) -> str:
-        """A reference by its label in the project where it has one."""
-        names = [volume.getObjLabel() or os.path.basename(volume.getFileName()) for volume in self._references()]
+        """A reference by its label in the project where it has one, as it was when it was compared."""
+        kept = self._getExtraPath(REFERENCE_NAMES_JSON)
+        names = result_files.read_json(kept) if os.path.exists(kept) else self._referenceNames()
         stem = os.path.splitext(row.reference)[0].rsplit("_", 1)
         known = len(stem) == 2 and stem[0] == "reference" and 0 < int(stem[1]) <= len(names)
         return str(names[int(stem[1]) - 1] if known else row.reference)
+
+    def _referenceNames(self) -> List[str]:
+        """Labels of the references, or the names of their files."""
+        return [str(volume.getObjLabel() or os.path.basename(volume.getFileName())) for volume in self._references()]
 
     def _references(self) -> List[Any]:
         """Reference volumes, in the order of their ids."""

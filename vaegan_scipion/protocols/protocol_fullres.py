@@ -151,6 +151,7 @@ class VaeganProtFullres(VaeganProtStates):
 
     def _warnings(self) -> List[str]:
         notes, states = self._warnCompute(), self.inputStates.get()
+        notes += [] if states is None else self._warnAnew("fullres", FULLRES_DIR)
         if states is None or self.inputParticles.get() is None or states.getParticlesPointer().get() is None:
             return notes
         data = self.getImageSettings()

@@ -9,6 +9,7 @@ from pwem.constants import ALIGN_3D, ALIGN_NONE
 from pwem.objects import SetOfParticles, SetOfParticlesFlex
 from pwem.protocols import EMProtocol, ProtFlexBase
 from pyworkflow import BETA
+from pyworkflow.object import Float, Integer
 
 from ..constants import SELECTED_IDS_TXT, SELECTED_STAR
 from ..convert.from_engine import class_ids, copy_particles, enabled_ids, read_clusters
@@ -134,15 +135,22 @@ class VaeganProtSelect(VaeganSaying, EMProtocol, ProtFlexBase):
     def _copyChosen(self, subset: Any, particles: Any, ids: List[int]) -> None:
         """The chosen particles, with the alignment that the states or classes have found where all of them have one.
 
-        Their class is that of the groups they are selected from, not one that they came with.
+        Their class, label and membership are of the groups they are selected from, not those that they came with, or
+        of the states at whose poses a training was made.
         """
         run = self.inputClusters.get()
         alignments = run.readAlignments(particles.getSamplingRate())
-        numbers = ({i: placing.class_number for i, placing in alignments.items()} if isinstance(run, tuple(KINDS))
-                   else cluster_numbers(run))
+        of_states = isinstance(run, tuple(KINDS))
+        numbers = {i: placing.class_number for i, placing in alignments.items()} if of_states else {}
+        members = {} if of_states else memberships(run)
 
         def set_class(particle: Any) -> None:
-            particle.setClassId(numbers.get(particle.getObjId(), NO_CLASS))
+            particle_id = particle.getObjId()
+            particle.setClassId(numbers.get(particle_id, NO_CLASS))
+            if particle_id in members:
+                number, label, probability = members[particle_id]
+                particle.setClassId(number)
+                particle._vaeganLabel, particle._vaeganProbability = Integer(label), Float(probability)
 
         def place(particle: Any) -> None:
             alignments[particle.getObjId()].align(particle)
@@ -301,8 +309,8 @@ def disabled_ids(particles: Any) -> Set[int]:
     return set(particles.getIdSet()) - set(enabled_ids(particles))
 
 
-def cluster_numbers(run: Any) -> Dict[int, int]:
-    """Particle id -> number of its class in the outputClasses of embed and cluster."""
+def memberships(run: Any) -> Dict[int, Tuple[int, int, float]]:
+    """Particle id -> number of its class in the outputClasses of embed and cluster, label and membership."""
     clusters = read_clusters(run.getClustersDir())
-    numbers = class_ids(clusters.label)
-    return {i: numbers[label] for i, label in zip(clusters.particle_id.tolist(), clusters.label.tolist())}
+    numbers, columns = class_ids(clusters.label), (clusters.particle_id, clusters.label, clusters.probability)
+    return {i: (numbers[label], label, sure) for i, label, sure in zip(*(column.tolist() for column in columns))}

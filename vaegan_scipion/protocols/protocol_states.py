@@ -11,7 +11,7 @@ from pwem.protocols import ProtFlexBase
 from pyworkflow.object import Float, Integer
 
 from ..constants import MASK_MRC, PARTICLES_STAR, PROGRAM_NAME, STATES_DIR
-from ..convert.from_engine import Picture, fresh_items, new_picture_item, set_location
+from ..convert.from_engine import Picture, fresh_items, new_picture_item, read_fsc_curves, set_location
 from ..convert.motions import fill_motion
 from ..convert.poses import Placing, Pose, pose_matrices, read_poses
 from ..engine.vaegan_engine.contract import errors, result_files, run_json
@@ -31,7 +31,6 @@ from .particle_notes import image_settings, particle_notes
 from .protocol_base import (
     VaeganProtBase,
     content_digest,
-    count_enabled,
     kept_box_ang,
     missing_alignment,
     refuse_strangers,
@@ -208,18 +207,13 @@ class VaeganProtStates(VaeganProtBase, ProtFlexBase):
             aligned.append(particle)
 
     def _makeFSCs(self, rows: Dict[int, ClusterRow]) -> Any:
-        curves: Dict[int, List[List[float]]] = {}
-        for row in result_files.read_csv(result_file(self.getStatesDir(), result_files.FSC_CSV)):
-            frequency = float(row["spatial_frequency_per_ang"])
-            if frequency > 0:
-                curves.setdefault(int(row["cluster"]), []).append([frequency, float(row["fsc"])])
+        curves = read_fsc_curves(self.getStatesDir())
         fscs = self._createSetOfFSCs()
         for label in sorted(rows):
-            frequencies, values = zip(*sorted(curves[label]))
             proof = rows[label].of_state.proof
             fsc = FSC(objLabel=f"state {label + 1} (proven beyond {proof.shared_ang:.0f} Å)" if proof.proven_0143
                       else f"state {label + 1} (not proven)")
-            fsc.setData(list(frequencies), list(values))
+            fsc.setData(*curves[label])
             fsc._vaeganLabel = Integer(label)
             fscs.append(fsc)
         return fscs
@@ -273,13 +267,14 @@ class VaeganProtStates(VaeganProtBase, ProtFlexBase):
         return []
 
     def _expectedPixelSize(self, particles: Any) -> float:
-        """Pixel size in A of the images used: kept pixels (an even number, as the engine keeps) over the box."""
-        kept_px = particles.getXDim() * self.cropFrac.get()
-        return float(particles.getSamplingRate() * kept_px / chosen_box_px(self, particles))
+        """Pixel size in A of the images used: kept pixels over the box."""
+        return kept_box_ang(self, particles) / chosen_box_px(self, particles)
 
     def _warnings(self) -> List[str]:
         particles, notes = self.inputParticles.get(), self._warnCompute()
-        return notes if particles is None else notes + particle_notes(self, particles, N_PARTICLES_FEW)
+        if particles is None:
+            return notes
+        return notes + self._warnAnew("states", STATES_DIR) + particle_notes(self, particles, N_PARTICLES_FEW)
 
     def _summary(self) -> List[str]:
         if not self.hasAttribute("outputClasses") or not has_result(self.getStatesDir(), result_files.STATES_JSON):
@@ -301,9 +296,9 @@ class VaeganProtStates(VaeganProtBase, ProtFlexBase):
     def _methods(self) -> List[str]:
         if not self.hasAttribute("outputClasses") or not has_result(self.getStatesDir(), result_files.STATES_JSON):
             return []
-        particles = self.inputParticles.get()
-        search = StatesSearch(count_enabled(particles), chosen_box_px(self, particles), self._startText(),
-                              self.seed.get(), versions_text(read_status(self.getStatesDir())))
+        status = read_status(self.getStatesDir())  # the set may have grown since, and a part of it was asked for
+        search = StatesSearch(status.n_particles, chosen_box_px(self, self.inputParticles.get()), self._startText(),
+                              self.seed.get(), versions_text(status))
         return [states_methods(search, self.readSummary(), self.readClusterRows(), "[Scheres2012]")]
 
     def _citations(self) -> List[str]:
@@ -387,8 +382,9 @@ class VaeganProtStates(VaeganProtBase, ProtFlexBase):
 
 
 def align(particle: Any, pose: Pose, matrix: Any) -> None:
-    """Give a particle its projection alignment, class probability, half set and place along its state's motion."""
+    """Give a particle its projection alignment, state, its probability, half set and place along the state's motion."""
     particle.setTransform(Transform(matrix))
+    particle._vaeganLabel = Integer(pose.label)
     particle._vaeganProbability = Float(pose.probability)
     particle._vaeganContrast = Float(pose.contrast)
     particle._rlnRandomSubset = Integer(pose.half_set)

@@ -8,6 +8,7 @@ import pyworkflow.protocol.params as params
 from ..constants import PARTICLES_STAR, RUN_DIR
 from ..convert.from_engine import Picture
 from ..engine.vaegan_engine.contract import errors, presets, result_files, run_json
+from ..engine.vaegan_engine.contract.boxes import cropped_box_px
 from ..engine.vaegan_engine.contract.record import read_records
 from ..engine.vaegan_engine.contract.records import ComponentRow
 from ..engine.vaegan_engine.contract.setting import field_of
@@ -124,6 +125,8 @@ class VaeganProtTrain(VaeganProtBase):
     def _validateForm(self) -> List[str]:
         problems = self._validateCompute()
         particles = self.getParticlesPointer().get()
+        if particles is None and self.isPosed():
+            return problems  # no poses yet: what is said of them would be wrong
         if particles is not None:
             problems += self._validateDiameter(particles)
         try:
@@ -137,9 +140,9 @@ class VaeganProtTrain(VaeganProtBase):
             problems.append(f"Particles to train on is {settings.data.max_images}. Use at least {N_PARTICLES_MIN}, or "
                             "leave it empty for all.")
         box_px = particles.getXDim()
-        kept_px = box_px * settings.data.crop_frac
+        kept_px = cropped_box_px(box_px, settings.data.crop_frac)
         if settings.data.box_px > kept_px:
-            problems.append(f"The training box is {settings.data.box_px} px, more than the {kept_px:.0f} px kept "
+            problems.append(f"The training box is {settings.data.box_px} px, more than the {kept_px} px kept "
                             f"of the images ({box_px} px). Use a smaller training box, or leave it empty.")
         return problems + self._validateStart(settings)
 
@@ -175,7 +178,7 @@ class VaeganProtTrain(VaeganProtBase):
         particles, notes = self.getParticlesPointer().get(), self._warnCompute()
         if particles is None:
             return notes
-        notes += warn_particles(particles, N_PARTICLES_FEW)
+        notes += self._warnAnew(self.COMMAND, RUN_DIR) + warn_particles(particles, N_PARTICLES_FEW)
         older = self.continueFrom.get()
         same = older.getParticlesPointer().get() if older is not None else None
         if same is not None and particles.getObjId() == same.getObjId() and self.seed.get() == older.seed.get():

@@ -9,7 +9,9 @@ from pyworkflow.object import Pointer
 
 from ..convert.from_engine import new_picture_item
 from ..engine.vaegan_engine.contract import presets, result_files
+from ..engine.vaegan_engine.contract.boxes import cropped_box_px
 from ..engine.vaegan_engine.contract.settings import DataConfig, TrainingConfig
+from . import symmetry_fields
 from .form_settings import OptionalNumber, given_values, labelled, optional
 from .protocol_base import content_digest, missing_alignment
 from .protocol_states import VaeganProtStates
@@ -82,7 +84,7 @@ class VaeganProtTrain3D(VaeganProtTrain):
         if states is not None and not (states.hasAttribute("outputParticles") and self._posesDigest()):
             return [f"'States and poses': the run '{states.getRunName()}' has no particles with poses. Finish it "
                     "first, or choose other poses."]
-        wrong = self._validateResolution()
+        wrong = ([] if states is None else symmetry_fields.not_for_training(states)) or self._validateResolution()
         if wrong:
             return wrong
         problems, particles = super()._validateForm(), self.getParticlesPointer().get()
@@ -151,7 +153,7 @@ class VaeganProtTrain3D(VaeganProtTrain):
 
     def _keptAng(self, particles: Any, data: Dict[str, Any]) -> float:
         """Width in A of the part of the images that is used."""
-        return float(particles.getXDim() * particles.getSamplingRate() * data["crop_frac"])
+        return float(cropped_box_px(particles.getXDim(), data["crop_frac"]) * particles.getSamplingRate())
 
     def _validateResolution(self) -> List[str]:
         """What is wrong with the finest detail asked for."""

@@ -1,7 +1,13 @@
 """Whether particles are of the kind that a run was made of."""
-from typing import Any, List
+from typing import Any, Dict, List, Tuple
 
-from .protocol_base import missing_alignment
+from emtable import Table
+
+from ..constants import PARTICLES_STAR
+from ..convert.to_engine import POSE_COLUMNS
+from ..engine_run import EngineError
+from .protocol_base import made_of, missing_alignment, stars_differ
+from .protocol_train import POSES_SEEN
 
 PIXEL_TOLERANCE = 0.01
 
@@ -36,3 +42,39 @@ def validate_poses(particles: Any, training: Any) -> List[str]:
     source, remedy = (("poses of states", "train on particles that carry their poses") if training.isVolumetric()
                       else ("alignment of classes 2D", "train without it"))
     return [f"The training took the {source}, which 'Other particles' are not in. Leave them empty, or {remedy}."]
+
+
+def frame_notes(training: Any) -> List[str]:
+    """What to look at before other particles are embedded at the poses that they carry."""
+    return ["The training took the poses that its particles carry. Those of 'Other particles' must lie in the same "
+            "frame (refined against the same map): two refinements from nothing are turned, and may be of the other "
+            "hand."] if training.usesAlignment() else []
+
+
+def validate_training_poses(training: Any) -> List[str]:
+    """Why a training's networks know nothing of the poses that its particles have now: each run has a frame of its own.
+    """
+    if made_of(training, POSES_SEEN, training._posesDigest()):
+        return []
+    return [f"The poses that '{training.getRunName()}' was trained at are gone, or were found anew since: its networks "
+            "know nothing of those of now. Train again first."]
+
+
+def refuse_other_poses(run: Any, training: Any) -> None:
+    """Raises EngineError where particles that are in the star files of both are aligned otherwise in a run's.
+
+    A refinement that was run again may lie in another frame, of which the networks know nothing.
+    """
+    if not training.usesAlignment() or not stars_differ(run, training):
+        return
+    own, before = (poses_of(each._getExtraPath(PARTICLES_STAR)) for each in (run, training))
+    other = sorted(i for i in set(own) & set(before) if own[i] != before[i])
+    if other:
+        raise EngineError(f"Particle {other[0]} has another alignment than in '{training.getRunName()}' ({len(other)} "
+                          "such particles): they were refined anew since. Train again first.")
+
+
+def poses_of(star: str) -> Dict[int, Tuple[float, ...]]:
+    """Particle id -> angles and origins as a star file has them."""
+    table = Table(fileName=star, tableName="particles")
+    return {int(row.vaeParticleId): tuple(float(getattr(row, name)) for name in POSE_COLUMNS) for row in table}

@@ -6,9 +6,10 @@ import pyworkflow.protocol.params as params
 
 from ..engine.vaegan_engine.contract.errors import ConfigError
 from ..engine.vaegan_engine.contract.records import StatesSummary
+from ..engine.vaegan_engine.contract.setting import field_of
 from ..engine.vaegan_engine.contract.settings import StatesRun
 from ..engine.vaegan_engine.contract.symmetry import check_symmetries, is_symmetric
-from .form_settings import add_setting, label_of, param_name
+from .form_settings import add_setting, label_of, label_text, param_name
 
 
 def add_fields(form: Any) -> None:
@@ -38,6 +39,17 @@ def problems(protocol: Any) -> List[str]:
             text = re.sub(rf"\b{name}\b", f"'{label_of(protocol.getParam(param_name(name)))}'", text)
         return [text]
     return []
+
+
+def not_for_training(states: Any) -> List[str]:
+    """Why a training cannot take the poses of states: of symmetric maps, each is one of several that show the same."""
+    group = states.readSummary().symmetry
+    if not is_symmetric(group):
+        return []
+    relax = label_text(field_of(StatesRun, "relax_symmetry"))
+    return [f"The maps of '{states.getRunName()}' are held to symmetry {group}: a training has none, and would smear "
+            "what breaks it over all its places. Run find states and poses again on its outputParticles, with 'Start "
+            f"from their alignment?' and '{relax}' {group}, and give that run."]
 
 
 def summary_lines(summary: StatesSummary) -> List[str]:

@@ -212,7 +212,7 @@ def pose_of(i, star, known):
 
 def states(run, out_dir):
     """Two states by the parity of the id, every tenth set aside; angles, shifts and motion tell the id."""
-    star, ids = read_star(run.data.particles), sorted(particle_ids(run.data.particles), reverse=True)
+    star, ids = read_star(run.data.particles), used_ids(run.data)
     rate = pixel_size(star) * box_size(star) * run.data.crop_frac / run.data.box_px
     result_files.write_csv(out_dir / result_files.CLUSTERS_CSV, ["particle_id", "label", "probability"],
                       [[i, state_of(i), 0.75] for i in ids])
@@ -235,6 +235,7 @@ def states(run, out_dir):
         rows.append(ClusterRow(label, count, count / len(ids), [], files[0], label, state=StateFigures(
             files[1:], rate, 1.0, False, 0.1 + 0.8 * label, motions, halves, proof, 0.75, 0.0)))
     write_records(out_dir / result_files.CLUSTERS_JSON, rows)
+    update_status(out_dir, n_particles=len(ids))
     write_record(out_dir / result_files.STATES_JSON, StatesSummary(
         states=2, verdict="2 states", shells=Shells(6.0, 8.0, 10.0), unseen_log_evidence=50.0, least_log_evidence=3.0,
         starts=[StartRow("alone", [30.0, 40.0], 50.0, kept=True)], masks=[], restarts=[],
@@ -246,7 +247,7 @@ def states(run, out_dir):
 
 def classes2d(run, out_dir):
     """Three classes by id % 3, the last one of junk, every tenth particle junk too; angles and shifts tell the id."""
-    star, ids = read_star(run.data.particles), sorted(particle_ids(run.data.particles), reverse=True)
+    star, ids = read_star(run.data.particles), used_ids(run.data)
     rate = pixel_size(star) * box_size(star) * run.data.crop_frac / run.data.box_px
     junk = {i: int(i % 3 == 2 or i % 10 == 0) for i in ids}
     result_files.write_csv(out_dir / result_files.PARTICLES_CSV,
@@ -367,6 +368,11 @@ def read_star(path):
 def particle_ids(path):
     """Ids in the order of the star file."""
     return [int(row["vaeParticleId"]) for row in read_star(path)["particles"]]
+
+
+def used_ids(data):
+    """Ids of the images that are used, the first ones where not all are; falling."""
+    return sorted(particle_ids(data.particles)[:data.max_images or None], reverse=True)
 
 
 def pixel_size(star):

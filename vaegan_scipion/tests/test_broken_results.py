@@ -114,3 +114,19 @@ class TestBrokenResults(ProjectTest):
 
     def test_empty_files(self):
         self.damaged(lambda path: os.truncate(path, 0))
+
+    def test_tables_of_sets_that_are_gone(self):
+        """Of the particles behind a run that a form takes."""
+        for _, output in self.states.iterOutputAttributes():
+            output.close()
+        table = Path(self.states.outputParticles.getFileName())
+        kept = table.with_suffix(".kept")
+        table.rename(kept)
+        try:
+            form = self.filled(VaeganProtCluster, inputTraining=self.training, nNeighbors=5)
+            said = " ".join(form._validate())
+            self.assertIn("The table of a set that it takes is gone or cut", said)
+            self.assertNotIn("another release", said)
+        finally:
+            self.states.outputParticles.close()
+            kept.replace(table)

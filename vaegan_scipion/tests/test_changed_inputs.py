@@ -12,6 +12,7 @@ import numpy as np
 from emtable import Table
 from pyworkflow.config import Config
 from pyworkflow.project import Project
+from pyworkflow.protocol import MODE_RESTART
 
 from vaegan_scipion.annotate_space import getAnnotateSpaceArguments
 from vaegan_scipion.convert.to_engine import relion_groups
@@ -30,10 +31,25 @@ from vaegan_scipion.protocols import (
     VaeganProtTraverse,
 )
 from vaegan_scipion.protocols.protocol_base import validate_particles
-from vaegan_scipion.tests.phantom import ENABLED_IDS, OTHER_OPTICS_IDS, ProjectTest, import_mask, import_phantom
+from vaegan_scipion.protocols.protocol_train_3d import OF_PARTICLES
+from vaegan_scipion.tests.phantom import (
+    ENABLED_IDS,
+    OTHER_OPTICS_IDS,
+    ProjectTest,
+    import_mask,
+    import_phantom,
+    write_again,
+)
 from vaegan_scipion.viewers import VaeganClusterViewer, VaeganEvaluateViewer, VaeganTraverseViewer
 
 DARK = "the centre is brighter than the rest"
+
+
+def read_column_names(table, attribute):
+    """Columns of a set's table with an attribute."""
+    with closing(sqlite3.connect(table)) as connection:
+        return [name for name, in connection.execute("SELECT column_name FROM Classes WHERE label_property = ?",
+                                                     [attribute])]
 
 
 class TestChangedInputs(ProjectTest):
@@ -136,6 +152,63 @@ class TestChangedInputs(ProjectTest):
         said = " ".join(run._validate())
         for words in (clustering.getRunName(), training.getRunName(), "Run embed and cluster again first."):
             self.assertIn(words, said)
+
+    def test_continue_that_would_begin_anew_is_warned_of(self):
+        """A checkpoint that was made with other settings would be removed, hours of training with it."""
+        said = "Continue begins it anew with those of now"
+        training = self.make(VaeganProtTrain3D, boxPx=16, inputParticles=self.particles)
+        states = self.make(VaeganProtStates, boxPx=16, inputParticles=self.particles)
+        classes = self.make(VaeganProtClasses2D, boxPx=16, inputParticles=self.particles)
+        fullres = self.make(VaeganProtFullres, inputStates=states)
+        for run, folder, field in (
+                (training, training.getRunDir(), "totalKimg"), (states, states.getStatesDir(), "nMaps"),
+                (classes, classes.getClassesDir(), "nSteps"), (fullres, fullres.getStatesDir(), "maxRounds")):
+            result_files.write_npz(os.path.join(folder, result_files.CHECKPOINTS, "stage.npz"), fake=np.zeros(1))
+            with self.subTest(type(run).__name__):
+                self.assertNotIn(said, " ".join(run._warnings()))
+                getattr(run, field).set("7")
+                self.assertIn(said, " ".join(run._warnings()))
+                run.runMode.set(MODE_RESTART)
+                self.assertNotIn(said, " ".join(run._warnings()))
+
+    def test_methods_count_the_particles_that_were_used(self):
+        """Not those of the set, of which a part was asked for, and which may have grown since."""
+        given = {"boxPx": 16, "maxImages": "30", "inputParticles": self.particles}
+        self.assertIn(" of 30 particles (box 16 px", self.make(VaeganProtStates, **given)._methods()[0])
+        self.assertIn("30 particles (box 16 px", self.make(VaeganProtClasses2D, **given)._methods()[0])
+
+    def test_poses_that_were_found_anew_since_the_training_are_refused(self):
+        """Also where the engine could not know: it is given the star file of another run than the training's."""
+        states = self.make(VaeganProtStates, boxPx=16, inputParticles=self.particles)
+        training = self.make(VaeganProtTrain3D, inputStates=states, maxImages="20")
+        form = self.filled(VaeganProtCluster, inputTraining=training, nNeighbors=5)
+        self.assertEqual(form._validate(), [])
+        write_again(os.path.join(states.getStatesDir(), result_files.PARTICLES_CSV))
+        said = " ".join(form._validate())
+        for words in (training.getRunName(), "were found anew since", "Train again first."):
+            self.assertIn(words, said)
+
+    def test_particles_that_were_refined_anew_since_the_training_are_refused(self):
+        refined = import_phantom(self.proj, poses=True)
+        training = self.make(VaeganProtTrain3D, boxPx=16, posesFrom=OF_PARTICLES,
+                             inputParticles=(refined, "outputParticles"))
+        table = refined.outputParticles.getFileName()
+
+        def run_in_sql(words):
+            refined.outputParticles.close()
+            with closing(sqlite3.connect(table)) as connection:
+                connection.execute(words)
+                connection.commit()
+
+        run_in_sql("UPDATE Objects SET enabled = 0 WHERE id = 3")  # others as they were: these can be embedded
+        self.make(VaeganProtCluster, inputTraining=training, nNeighbors=5)
+        for given, n_notes in (({}, 0), ({"inputParticles": (refined, "outputParticles")}, 1)):
+            notes = self.filled(VaeganProtCluster, inputTraining=training, **given)._warnings()
+            self.assertEqual(" ".join(notes).count("must lie in the same frame"), n_notes)
+        column, = read_column_names(table, "_transform._matrix")
+        run_in_sql(f"UPDATE Objects SET {column} = (SELECT {column} FROM Objects WHERE id = 60) WHERE id = 4")
+        with self.assertRaisesRegex(EngineError, r"Particle 4 has another alignment .* \(1 such particles\)"):
+            self.make(VaeganProtCluster, inputTraining=training, nNeighbors=5)
 
     def test_networks_that_were_trained_anew_are_heard_by_a_training_that_starts_with_them(self):
         """With as many images as before, so that their checkpoint has the same name."""

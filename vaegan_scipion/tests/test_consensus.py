@@ -57,6 +57,14 @@ class TestConsensus(ProjectTest):
             self.assertEqual(item.getClassId(), 0)
             self.assertEqual(item._vaeganAgreement.get(), 0.5 if item.getObjId() in MOVED_IDS else 1.0)
 
+    def test_membership_is_of_the_groups_that_are_compared(self):
+        """Of clusters 0.5, of the states at whose poses they were trained 0.75."""
+        training = self.make(VaeganProtTrain3D, inputStates=self.states[0])
+        run = self.make(VaeganProtConsensus, inputRuns=[
+            self.make(VaeganProtCluster, inputTraining=training, nNeighbors=5, seed=seed) for seed in (0, 1)])
+        for compared, membership in ((run, 0.5), (self.run_, 0.75)):
+            self.assertEqual({item._vaeganProbability.get() for item in compared.outputParticles}, {membership})
+
     def test_what_is_said(self):
         summary = self.run_._summary()
         self.assertEqual(summary[0], "Verdict: 2 groups, stable")

@@ -1,7 +1,9 @@
 """The evaluate protocol: labels by id, reference maps with their pixel size, what the form refuses."""
 import os
 import shutil
+import sqlite3
 import tempfile
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
@@ -125,6 +127,22 @@ class TestEvaluate(ProjectTest):
                 lambda _volume, path: (written.append(os.path.basename(path)), open(path, "w").close())):
             run.convertInputStep("")
         self.assertEqual([os.path.basename(path) for path in run._getSettings().maps], written)
+
+    def test_a_reference_keeps_the_name_that_it_was_compared_by(self):
+        """Where one of the set was disabled since, or all are gone."""
+        training = self.make(VaeganProtTrain3D, boxPx=16, nCategories=3,
+                             inputParticles=(self.imported, "outputParticles"))
+        run = self.make(VaeganProtEvaluate, inputClusters=self.clustering, labelsFrom=NO_LABELS,
+                        inputReferences=(training, "outputVolumes"))
+        said = run._summary()
+        self.assertIn("cluster 1 against component 1", " ".join(said))
+        training.outputVolumes.close()
+        with closing(sqlite3.connect(training.outputVolumes.getFileName())) as table:
+            table.execute("UPDATE Objects SET enabled = 0 WHERE id = 1")
+            table.commit()
+        self.assertEqual(run._summary(), said)
+        run.inputReferences.set(None)
+        self.assertEqual(run._summary(), said)
 
     def test_references_that_are_gone_or_without_a_sampling_rate_are_refused(self):
         volumes = self.training.outputVolumes.getFirstItem().clone(), self.training.outputVolumes.getFirstItem().clone()

@@ -1,4 +1,6 @@
 """Sets as no example has them: empty, disabled, without a microscope or pixel size, cut, still growing."""
+import os
+
 import mrcfile
 import numpy as np
 from pwem.objects import Acquisition
@@ -157,6 +159,18 @@ class TestHostileSets(ProjectTest):
                    f"Particle {ENABLED_IDS[0]} has no CTF (2 such particles)", but=(VaeganProtSelect,))
         self.assertEqual(validate_particles(of_import(import_set(self.proj, of_particle=forget)), False, 16), [])
 
+    def test_a_set_whose_table_is_gone(self):
+        """It is not made anew, empty, by being asked for; where another program did so it is gone all the same."""
+        particles = import_set(self.proj)
+        table = of_import(particles).getFileName()
+        of_import(particles).close()
+        os.rename(table, table + ".kept")
+        said = f"{table}: the table of the input set is not there. Bring it back, or give another set."
+        self.check(particles, said)
+        self.assertFalse(os.path.exists(table))
+        open(table, "w").close()
+        self.check(particles, said)
+
     def test_images_that_are_not_square(self):
         self.check(import_set(self.proj, like=np.zeros((32, 30), np.float32)),
                    "The images are 30 x 32 px; the engine needs square ones",
@@ -176,7 +190,11 @@ class TestHostileSets(ProjectTest):
     def test_a_set_that_is_still_growing(self):
         particles = import_set(self.proj, of_set=lambda particles: particles.setStreamState(Set.STREAM_OPEN))
         self.check(particles, "", but=())
-        self.assertIn("The input set is still growing", "\n".join(self.forms(particles)[3].warnings()))
+        for form in self.forms(particles)[:4]:  # searches: words that are not of a training
+            said = "\n".join(form.warnings())
+            self.assertIn("The input set is still growing", said)
+            self.assertIn("species are seldom told apart", said)
+            self.assertNotIn("training", said)
 
 
 class TestFlexibleSets(ProjectTest):

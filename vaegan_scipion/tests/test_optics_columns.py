@@ -2,10 +2,13 @@
 import os
 
 from emtable import Table
+from pyworkflow.object import Integer
 from pyworkflow.tests import BaseTest, setupTestProject
 
 from vaegan_scipion.convert.to_engine import relion_groups, write_particles_star
-from vaegan_scipion.tests.phantom import OTHER_OPTICS_IDS, SAMPLING_RATE_ANG, import_phantom
+from vaegan_scipion.protocols.protocol_base import warn_particles
+from vaegan_scipion.tests.phantom import OTHER_OPTICS_IDS, SAMPLING_RATE_ANG, acquisition, import_phantom
+from vaegan_scipion.tests.test_hostile_sets import import_set, of_import
 
 TEXT = """data_optics
 
@@ -54,3 +57,30 @@ class TestColumns(BaseTest):
                                   str(row.rlnEvenZernike)) for row in optics}
         self.assertEqual(found, {300.0: ("mtf_k2.star", 0.25, -0.125, "[0.5,-2.25,0]"),
                                  200.0: ("mtf_k3.star", 0.5, 0.0, "[1,0,0]")})
+
+    def test_microscopes_that_particles_do_not_tell_apart_are_warned_of(self):
+        """An import of a star file leaves all groups in the set's text, and no particle's own."""
+        second = "second 2 mtf_k3.star {} 2.7 0.1 99.0 0.5 0 [1,0,0]\n"
+
+        def notes(text, of_particle=lambda particle: None):
+            def one_microscope(particle):
+                particle.setAcquisition(acquisition(300.0))
+                of_particle(particle)
+
+            imported = import_set(self.proj, of_particle=one_microscope,
+                                  of_set=lambda particles: particles.getAcquisition().opticsGroupInfo.set(text))
+            return " ".join(warn_particles(of_import(imported), 1))
+
+        def by_number(particle):
+            particle._rlnOpticsGroup = Integer(1 + particle.getObjId() % 2)
+
+        def by_own_values(particle):
+            particle.setAcquisition(acquisition(300.0 if particle.getObjId() % 2 else 200.0))
+
+        said = "do not say which of their optics groups they are of"
+        self.assertIn(said, notes(TEXT + second.format(200.0)))
+        self.assertIn("(300 kV, 2.7 mm, 0.1; 200 kV, 2.7 mm, 0.1): the first is",
+                      notes(TEXT + second.format(200.0)))
+        for told in (notes(TEXT), notes(TEXT + second.format(300.0)), notes(TEXT + second.format(200.0), by_number),
+                     notes(TEXT + second.format(200.0), by_own_values)):
+            self.assertNotIn(said, told)

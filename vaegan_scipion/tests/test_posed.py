@@ -107,6 +107,26 @@ class TestPosed(ProjectTest):
         """Particle ids of a star file."""
         return sorted(row.vaeParticleId for row in Table(fileName=str(star), tableName="particles"))
 
+    def test_label_and_membership_are_of_the_groups_that_were_asked_for(self):
+        """The fake's memberships are 0.75 in states and in classes of the plane and 0.5 in clusters."""
+        particles = (self.states, "outputParticles")
+        clustering = self.make(VaeganProtCluster, inputTraining=self.make(VaeganProtTrain3D, inputStates=self.states),
+                               nNeighbors=5)
+        flexible = (clustering, "outputParticles")
+        selected = self.make(VaeganProtSelect, inputClusters=clustering, clusterNumbers="1-3").outputParticles
+        again = self.make(VaeganProtStates, boxPx=16, inputParticles=flexible)
+        classes = self.make(VaeganProtClasses2D, boxPx=16, inputParticles=particles)
+        of_classes = self.make(VaeganProtSelect, inputClusters=classes, clusterNumbers="1-2").outputParticles
+        for made, of_id, membership in ((self.states.outputParticles, lambda i: i % 2, 0.75),
+                                        (selected, label_of, 0.5), (again.outputParticles, lambda i: i % 2, 0.75),
+                                        (of_classes, lambda i: i % 3, 0.75)):
+            found = {item.getObjId(): (item._vaeganLabel.get(), item._vaeganProbability.get()) for item in made}
+            self.assertEqual(found, {i: (of_id(i), membership) for i in made.getIdSet()})
+        for members in clustering.outputClasses:
+            for item in members:
+                self.assertEqual((item._vaeganLabel.get(), item._vaeganProbability.get()),
+                                 (label_of(item.getObjId()), 0.5))
+
     def test_the_form_s_own_box_wins(self):
         protocol = self.filled(VaeganProtTrain3D, inputStates=self.states, boxPx=24)
         self.assertEqual(protocol._getSettings().data.box_px, 24)
@@ -196,6 +216,10 @@ class TestPosed(ProjectTest):
         self.assertIn("have no projection alignment",
                       text(posesFrom=OF_PARTICLES, boxPx=16, inputParticles=(self.imported, "outputParticles")))
         self.assertEqual(text(inputStates=self.states), "")
+        of_group = self.make(VaeganProtStates, boxPx=16, inputParticles=(self.imported, "outputParticles"))
+        table = os.path.join(of_group.getStatesDir(), result_files.STATES_JSON)
+        result_files.write_json(table, {**result_files.read_json(table), "symmetry": "D7"})
+        self.assertRegex(text(inputStates=of_group), r"held to symmetry D7: .*'Symmetry to relax' D7, and give that")
         training = self.make(VaeganProtTrain3D, inputStates=self.states)
         clustering = self.filled(VaeganProtCluster, inputTraining=training, nNeighbors=5,
                                  inputParticles=(self.imported, "outputParticles"))

@@ -1,5 +1,8 @@
 """What there is to see after a training at the poses of states: answer, colours of the UMAP, saved pictures."""
 import os
+import sqlite3
+import subprocess
+from contextlib import closing
 from unittest.mock import patch
 
 import numpy as np
@@ -10,8 +13,9 @@ from vaegan_scipion.convert.columns import ColumnError, read_column
 from vaegan_scipion.convert.from_engine import read_clusters
 from vaegan_scipion.engine.vaegan_engine.contract.errors import DataError
 from vaegan_scipion.protocols import VaeganProtCluster, VaeganProtStates, VaeganProtTrain3D
-from vaegan_scipion.tests.phantom import ENABLED_IDS, ProjectTest, label_of
+from vaegan_scipion.tests.phantom import ENABLED_IDS, ProjectTest, import_phantom, label_of
 from vaegan_scipion.viewers import VaeganClusterViewer, VaeganStatesViewer
+from vaegan_scipion.viewers.engine_views import make_counterpart
 from vaegan_scipion.viewers.viewer_cluster import COLOURS
 
 
@@ -74,7 +78,36 @@ class TestPosedViewers(ProjectTest):
             read_column(particles, "defocusU")
         with self.assertRaisesRegex(ColumnError, "no column ''. They have"):
             read_column(particles, "")
+        with self.assertRaisesRegex(ColumnError, "'_ctfModel._fitQuality' holds nothing"):
+            read_column(particles, "_ctfModel._fitQuality")
         self.assertEqual(read_column(particles, "_ctfModel._defocusU")[ENABLED_IDS[0]], 10000 + ENABLED_IDS[0])
+
+    def test_two_windows_ask_for_counterparts_at_once(self):
+        """Each gets that of its own particle: the first engine is still at work when the second is asked."""
+        second = []
+        run = subprocess.run
+
+        def slow(command, **words):
+            if not second:
+                second.append(None)
+                second[0] = make_counterpart(self.clustering, ENABLED_IDS[1])
+            return run(command, **words)
+
+        with patch("vaegan_scipion.viewers.engine_views.subprocess.run", side_effect=slow):
+            first = make_counterpart(self.clustering, ENABLED_IDS[2])
+        self.assertEqual((int(first.image[0, 0]), int(second[0].image[0, 0])), (ENABLED_IDS[2] + 1, ENABLED_IDS[1] + 1))
+        self.assertEqual(os.listdir(self.clustering._getTmpPath()), [])
+
+    def test_zeros_are_values(self):
+        """No phase plate: a phase shift of 0 degrees of all particles can be shown and selected by."""
+        particles = import_phantom(self.proj).outputParticles
+        particles.close()
+        with closing(sqlite3.connect(particles.getFileName())) as table:
+            column, = table.execute("SELECT column_name FROM Classes WHERE label_property = '_ctfModel._phaseShift'"
+                                    ).fetchone()
+            table.execute(f"UPDATE Objects SET {column} = 0")
+            table.commit()
+        self.assertEqual(set(read_column(particles, "_ctfModel._phaseShift").values()), {0})
 
     def test_results_of_another_release_are_told(self):
         viewer = VaeganStatesViewer(project=self.proj, protocol=self.states)

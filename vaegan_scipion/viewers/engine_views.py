@@ -1,7 +1,9 @@
 """What viewers ask the engine for: the report and the counterpart of a particle. Runs outside of a protocol."""
+import os
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import mrcfile
@@ -48,16 +50,21 @@ def call_engine(settings: Any, request: str, out_dir: str) -> Status:
 
 
 def make_counterpart(clustering: Any, particle_id: int) -> Counterpart:
-    """What the generator makes at a particle's z, for a finished run of embed and cluster."""
-    folder = clustering._getTmpPath(COUNTERPART_DIR)
+    """What the generator makes at a particle's z, for a finished run of embed and cluster.
+
+    In a folder of its own: two windows of one run may ask at once, each for its particle.
+    """
     settings = CounterpartRun(
         run_dir=str(Path(clustering.inputTraining.get().getRunDir()).absolute()),
         embedding_dir=str(Path(clustering._getExtraPath(EMBEDDING_DIR)).absolute()), particle_id=particle_id,
         compute=ComputeConfig(device="cpu", threads=clustering.numberOfThreads.get()))
-    call_engine(settings, folder + ".json", folder)
-    with mrcfile.open(result_file(folder, result_files.COUNTERPART_MRCS), permissive=True) as mrc:
-        image = np.array(mrc.data[GENERATED], np.float32)
-    numbers = read_record(CounterpartNumbers, result_file(folder, result_files.COUNTERPART_JSON), "counterpart")
+    os.makedirs(clustering._getTmpPath(), exist_ok=True)
+    with TemporaryDirectory(prefix=COUNTERPART_DIR, dir=clustering._getTmpPath()) as parent:
+        folder = os.path.join(parent, COUNTERPART_DIR)
+        call_engine(settings, folder + ".json", folder)
+        with mrcfile.open(result_file(folder, result_files.COUNTERPART_MRCS), permissive=True) as mrc:
+            image = np.array(mrc.data[GENERATED], np.float32)
+        numbers = read_record(CounterpartNumbers, result_file(folder, result_files.COUNTERPART_JSON), "counterpart")
     return Counterpart(image, numbers.correlation)
 
 

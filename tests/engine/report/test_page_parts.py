@@ -3,13 +3,13 @@ from __future__ import annotations
 
 import numpy as np
 from made_records import comparison, proof, state_row, states_summary
-from vaegan_engine.contract import result_files, run_json
+from vaegan_engine.contract import presets, result_files, run_json
 from vaegan_engine.contract.record import write_record, write_records
 from vaegan_engine.contract.result_files import read_picture
 from vaegan_engine.contract.settings import StatesRun
 from vaegan_engine.contract.status import update_status
 from vaegan_engine.data.mrc_files import write_stack
-from vaegan_engine.report import methods_section, states_section
+from vaegan_engine.report import methods_section, page, states_section
 
 
 def test_a_stack_of_one_image(tmp_path):
@@ -45,6 +45,26 @@ def test_the_methods_of_states_of_a_training_name_its_box_and_its_clusters(tmp_p
             "scipion-em-vaegan (vaegan_engine 7.1), starting" in text)
     assert "starting from random maps and those of clusters, seed" in text
     assert "Half maps of the state agree to" in text
+
+
+def test_the_methods_name_the_networks_that_were_trained(tmp_path):
+    """With a critic or without, and with what the latent vector is made of."""
+    for command, changes, words in (
+            ("train3d", {}, "A 3D VAE-GAN ("),
+            ("train2d", {"model": {"n_categories": 0, "n_normal": 5}}, "5 latent coordinates) was trained without"),
+            ("train3d", {"data": {"poses_dir": "states"}}, "At the poses of the states a variational autoencoder ("),
+            ("train3d", {"data": {"poses_dir": "states"}, "training": {"adversarial_weight": 0.5}},
+             "At the poses of the states a VAE-GAN (")):
+        preset = "posed" if "data" in changes else "fast"
+        run_json.write_run(presets.build_run(command, preset, changes), tmp_path / result_files.RUN_JSON)
+        assert words in methods_section.training_text(str(tmp_path))
+
+
+def test_losses_of_a_critic_are_not_said_to_fall(tmp_path):
+    for row, words in (({"kimg": 1.0, "critic_loss": 0.5}, "Adversarial losses do not fall"),
+                       ({"kimg": 1.0, "likelihood": 0.5}, "<p class=\"note\">The losses should fall")):
+        result_files.write_jsonl(tmp_path / result_files.LOG_JSONL, [row])
+        assert words in page.training_section(str(tmp_path)).body
 
 
 def test_junk_has_no_view(tmp_path):

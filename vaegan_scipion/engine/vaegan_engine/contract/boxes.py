@@ -5,8 +5,11 @@ LEAST_PX = 16  # the smallest that a setting may be
 
 
 def cropped_box_px(box_px: int, crop_frac: float) -> int:
-    """Side of the central part that is kept: all for 1, else the nearest even number of pixels."""
-    return box_px if crop_frac == 1 else 2 * round(crop_frac * box_px / 2)
+    """Side of the central part that is kept: all for 1, else the nearest even number of pixels.
+
+    All too for what is no part, such as 2 or NaN: its check says what is wrong.
+    """
+    return 2 * round(crop_frac * box_px / 2) if 0 < crop_frac < 1 else box_px
 
 
 def fitting_box_px(image_px: int, crop_frac: float, default_px: int) -> int:

@@ -97,12 +97,15 @@ def training_text(folder: str) -> str:
     if run.data.posed:
         poses = ("With the in-plane alignment of class averages" if run.command == "train2d"
                  else "At the poses of the states" if run.data.poses_dir else "At the poses that the particles carried")
-        return (f"{poses} a variational autoencoder ({cited('Kingma & Welling 2014')}, "
+        kind = "VAE-GAN" if run.training.adversarial_weight > 0 else "variational autoencoder"
+        return (f"{poses} a {kind} ({cited('Kingma & Welling 2014')}, "
                 f"{cited('Larsen et al. 2016')}; preset {html.escape(run.preset)}, {run.model.n_normal} latent "
                 f"coordinates, Fourier shells up to {run.training.band_shells:g}) was trained{length}.")
-    kind = "3D" if run.command == "train3d" else "2D"
+    kind, model = "3D" if run.command == "train3d" else "2D", run.model
+    parts = (f"{model.n_categories} components" if model.n_categories else "one structure" if model.homogeneous
+             else f"{model.n_normal} latent coordinates")
     return (f"A {kind} VAE-GAN ({cited('Larsen et al. 2016')}; preset {html.escape(run.preset)}, "
-            f"{run.model.n_categories} components) was trained without poses{length}.")
+            f"{parts}) was trained without poses{length}.")
 
 
 def clusters_text(folder: str) -> str:

@@ -315,9 +315,10 @@ def training_section(folder: str) -> Section:
     rows = result_files.read_jsonl(Path(folder) / result_files.LOG_JSONL)
     if not rows:
         return Section("training", "Training", '<p class="note">The training logged nothing.</p>')
+    note = ("Adversarial losses do not fall to a minimum; watch for curves that run away. The encoder loss should fall "
+            "and level off." if any("critic_loss" in row for row in rows) else "The losses should fall and level off.")
     return Section("training", "Training", (
-        '<p class="note">Adversarial losses do not fall to a minimum; watch for curves that run away. The encoder loss '
-        f'should fall and level off.</p><img src="{pictures.curves_uri(rows)}" alt="training curves">'))
+        f'<p class="note">{note}</p><img src="{pictures.curves_uri(rows)}" alt="training curves">'))
 
 
 def settings_section(run: ReportRun, status: Status) -> Section:
