@@ -73,7 +73,9 @@ def test_states_are_told_in_plain_words():
     """What is proven, what is not, what moves, what was set aside."""
     def row(label, resolution_ang, **figures):
         proven = proof(proven_0143=figures.pop("proven", True))
-        return state_row(label, 100, 0.5, comparison(resolution_0143_ang=resolution_ang, **figures), proven)
+        motion_files = figures.pop("motion_files", [])
+        return state_row(label, 100, 0.5, comparison(resolution_0143_ang=resolution_ang, **figures), proven,
+                         motion_files=motion_files)
 
     two = states_answer(states_summary(junk=junk_numbers(10, 0.05)), [row(0, 12.0), row(1, 14.26)])
     assert two == (
@@ -84,6 +86,10 @@ def test_states_are_told_in_plain_words():
     assert one == (
         "One structure: no group of its images differs from the others by more than noise does. Half maps agree to "
         "12.0 Å, the finest that this box can show.")
+    lost = junk_numbers(10, 0.05, n_outliers=8)
+    moves = states_answer(states_summary(junk=lost), [row(0, 12.0), row(1, 12.0, motion_files=["a.mrc"])])
+    assert moves.endswith("8 of them lie beside what varies, and may be an end of the motion that few images show.")
+    assert "may be an end" not in states_answer(states_summary(junk=lost), [row(0, 12.0), row(1, 12.0)])
     unproven = row(1, 9.0, proven=False)
     assert "of state 2 no resolution is proven" in states_answer(states_summary(), [row(0, 12.0), unproven])
     assert "No resolution is proven: the half maps" in states_answer(states_summary(), [unproven])

@@ -208,6 +208,12 @@ def test_verdict_names_what_speaks_for_it():
     assert verdict([still], Evidence(50.0, 3.0, junk=some)).text == (
         "one state; 30 images (10.0 %) fit no state and are set aside")
     assert verdict([still], Evidence(50.0, 3.0, junk=most)).text.startswith("mostly junk: one state; 200 images")
+    beside, few = replace(some, n_outliers=20), replace(some, n_outliers=2)
+    assert verdict([moving], Evidence(50.0, 3.0, junk=beside)).text == (
+        "one state, which varies continuously; 30 images (10.0 %) fit no state and are set aside; 20 of them lie "
+        "beside what varies, and may be an end of the motion that few images show")
+    for row, junk in ((still, beside), (moving, few)):  # nothing varies; too few to say
+        assert "may be an end" not in verdict([row], Evidence(50.0, 3.0, junk=junk)).text
     assert verdict([still], Evidence(1.0, 3.0)).text.startswith("no structure found")
 
 

@@ -17,6 +17,7 @@ from .labels import GROUPS, state_name
 from .records import MOSTLY_JUNK, Clustering, ClusterRow, Evaluation, LabelScores, StatesSummary
 from .status import Status
 from .symmetry import is_symmetric
+from .wording import lost_end_text
 
 SAME_NMI = 0.9  # from which two divisions count as the same
 MOST_NAMED = 6  # groups, in a sentence
@@ -130,6 +131,8 @@ def states_answer(details: StatesSummary, rows: Sequence[ClusterRow]) -> str:
     parts.append(_resolutions(rows))
     if details.junk is not None and details.junk.n_junk:
         parts.append(f"{100 * details.junk.fraction:.0f} % of the images fit no state and are set aside")
+        if moving and (lost := lost_end_text(details.junk)):
+            parts.append(lost)
     return ". ".join(f"{part[0].upper()}{part[1:]}" for part in parts) + "."
 
 

@@ -6,9 +6,10 @@ from math import log
 from typing import Dict, NamedTuple, Optional, Sequence, Tuple
 
 from .map_records import HalvesProof, MapComparison
-from .records import Forecast, LandscapeNumbers, MaskRow, RestartRow, Separation, StartRow
+from .records import Forecast, JunkNumbers, LandscapeNumbers, MaskRow, RestartRow, Separation, StartRow
 from .status import StageCost
 
+LEAST_END_FRAC = 0.01  # of all images, set aside as outliers: fewer are no end of a motion worth a word
 _ANGSTROM = re.compile(r"(?:(?<=\d )|(?<=\b[Ii]n )|(?<=\bper )|(?<=[\d/])|(?<=\()(?=A(?:\^2)?[);,/]))A(\^2)?"
                        r"(?=$|[\s).,;:/\]])")
 
@@ -105,6 +106,16 @@ def landscape_text(row: LandscapeNumbers) -> str:
         text = (f"{row.n_states} states of {', '.join(str(size) for size in row.sizes)} "
                 f"(log likelihood of the least valley {least:.0f})")
     return text + (f", {row.n_outliers} outside" if row.n_outliers else "")
+
+
+def lost_end_text(junk: JunkNumbers) -> str:
+    """What images set aside as outliers may be where a state varies; "" where they are few.
+
+    Of adenylate kinase's opening half of the closed end was set aside so: its images were in wrong poses.
+    """
+    if not junk.n_junk or junk.fraction * junk.n_outliers / junk.n_junk < LEAST_END_FRAC:
+        return ""
+    return f"{junk.n_outliers} of them lie beside what varies, and may be an end of the motion that few images show"
 
 
 def halves_text(halves: MapComparison, proof: Optional[HalvesProof] = None) -> str:

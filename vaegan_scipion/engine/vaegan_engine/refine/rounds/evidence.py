@@ -18,6 +18,7 @@ from ...contract.records import (
     Separation,
     StartRow,
 )
+from ...contract.wording import lost_end_text
 from ..start.ball_null import BallNull
 from ..tuning import TUNING, RefineTuning
 
@@ -104,6 +105,8 @@ def states_text(rows: list[ClusterRow], evidence: Evidence) -> str:
     if junk:
         text += (f"; {junk} image ({100 * share:.1f} %) fits no state and is set aside" if junk == 1
                  else f"; {junk} images ({100 * share:.1f} %) fit no state and are set aside")
+    if moving and evidence.junk is not None and (lost := lost_end_text(evidence.junk)):
+        text += f"; {lost}"
     if mirrored := [state_name(row.label) for row in rows if row.of_state.hand_open]:
         text += f"; {', '.join(mirrored)}: both hands fit the other states alike, so this may be the mirror image"
     return text
