@@ -61,6 +61,10 @@ class OddBox:
     def isPhaseFlipped():
         return False
 
+    @staticmethod
+    def hasCTF():
+        return False
+
 
 class TestProtocols(ProjectTest):
     """Workflows that end well, and runs that must not start or must fail with a sentence."""

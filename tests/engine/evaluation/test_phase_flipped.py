@@ -151,13 +151,14 @@ def test_counterpart_and_embedding_use_the_table(tmp_path, monkeypatch):
 
     star = star_of(tmp_path)
     data = DataConfig(particles=str(star), box_px=D, phase_flipped=True)
-    run_json.write_run(EmbedRun(run_dir=str(tmp_path / "run")), tmp_path / "emb" / "run.json")
+    embedded = EmbedRun(run_dir=str(tmp_path / "run"))
+    run_json.write_run(embedded, tmp_path / "emb" / "run.json")
 
     class Trained:
         run, box_px, pixel_size_ang = TrainRun(data=data), D, 4.0
 
     run = CounterpartRun(run_dir=str(tmp_path / "run"), embedding_dir=str(tmp_path / "emb"), particle_id=3)
-    _, ctf = particle_of(run, Trained())
+    _, ctf = particle_of(run, embedded, Trained())
     assert ctf.min() >= 0
 
 

@@ -2,11 +2,11 @@
 
 A round is: a map of each half from its own images at their poses; the FSC of the two inside a mask of their mean,
 corrected for it (``masked_fsc``; in a sphere, noise around the particle hides what the halves share, and the band stays
-where it is); each half's most probable map inside that mask, the signal's power being what the FSC says of it (Wiener
-filter, Scheres 2012); the poses of each half's images refined in its own map, within the band that the FSC reaches; the
-noise spectrum of every group of images from what the map leaves of them. So detail comes in as fast as both halves
-agree on it, and nothing goes from one half to the other but the band, the filter, the mask and the noise spectra, which
-are means of all. What the halves share is what the ``states`` that they come from say (``HalvesProof.shared_ang``).
+where it is); each half's most probable map inside a mask of its own, the signal's power being what the FSC says of it
+(Wiener filter, Scheres 2012); the poses of each half's images refined in its own map, within the band that the FSC
+reaches; the noise spectrum of every group of images from what the map leaves of them. So detail comes in as fast as both
+halves agree on it, and nothing goes from one half to the other but the band, the filter and the noise spectra, which are
+means of all. What the halves share is what the ``states`` that they come from say (``HalvesProof.shared_ang``).
 
 Images are read from disk in chunks, as often as they are needed; maps are held in the working box of the band.
 """
@@ -135,16 +135,17 @@ def refine_round(state: StateImages, before: Refinement) -> Refinement:
     halves = [half_of(state, before, half, wide, tuning.max_held) for half in HALF_SETS]
     sums = [sums_of(half.images, half.precision(wide), state.group) for half in halves]
     map_px = map_box_px(wide.radius, state.box_px)
-    half_maps = np.stack([solved(*own, map_px, wide.radius).cpu().numpy() for own in sums])
-    mask_array = particle_mask(half_maps, mask_in_box(state.mask, map_px).cpu().numpy(), state.mask_is_given)
-    fsc, mask = masked_fsc(half_maps, mask_array, draws=1).corrected, torch.from_numpy(mask_array).to(state.mask)
+    half_maps = np.stack([solved(*own_sums, map_px, wide.radius).cpu().numpy() for own_sums in sums])
+    own = mask_in_box(state.mask, map_px).cpu().numpy()
+    masks = [particle_mask(map_, half_maps, own, state.mask_is_given) for map_ in (half_maps.mean(0), *half_maps)]
+    fsc = masked_fsc(half_maps, masks[0], draws=1).corrected
     reached = reached_shell(fsc, wide.radius, tuning.min_fsc)
     shells = float(min(max(reached + tuning.next_shells, tuning.min_shells), wide.radius))
     band = make_band(state.box_px, shells, state.images.device)
-    prior, powers = noise_over_signal(fsc, reached).to(mask), torch.zeros_like(before.noise)
+    prior, powers = noise_over_signal(fsc, reached).to(state.mask), torch.zeros_like(before.noise)
     rotations, shifts_px = before.rotations.clone(), before.shifts_px.clone()
-    for half, own in zip(halves, sums, strict=True):
-        map_ = solved(*own, map_px, wide.radius, prior) * mask
+    for half, own_sums, mask in zip(halves, sums, masks[1:], strict=True):
+        map_ = solved(*own_sums, map_px, wide.radius, prior) * torch.from_numpy(mask).to(state.mask)
         narrow = PosedImages(half.images.source.within(band), half.images.rotations, half.images.shifts_px)
         refined, _ = narrow.refined(map_, half.precision(band), tuning.pose_iterations)
         at = torch.from_numpy(half.at).to(rotations.device)

@@ -3,8 +3,8 @@
 The poses that the rounds end with were found in maps of all images, so halves at these poses agree on the noise of
 those maps too. So each half begins anew: with the joint map, cut at part of the shells of the pose search.
 From there on it searches its poses over all rotations and refines them in its own maps alone, at last inside a mask
-that is made of both: noise around the particle is the images' own, and draws their poses to it. What is common to both
-is the cut map, the mask's shape, which image is of which state, contrasts, and the noise spectrum at the first search.
+that is made of its own map: noise around the particle is the images' own, and draws their poses to it. What is common
+to both is the cut map, which image is of which state, contrasts, and the noise spectrum at the first search.
 Up to ``shared_shell`` the FSC of the halves says nothing of the particle; it is drawn, and called unproven.
 
 The poses of a state that moves were searched along its motion, and poses that are given were found elsewhere. These are
@@ -137,24 +137,27 @@ def refine_apart(problem: Problem, assignment: Assignment, state: int, maps: lis
     """Poses of one state, each half refined in its own map of ``maps`` from ``max_shell`` on.
 
     The band of the next round reaches some shells past the FSC's fall below ``HalfMapTuning.min_fsc``, at most Nyquist.
-    No round follows one at Nyquist, nor two of the same band. FSC and maps are those inside ``particle_mask``.
+    No round follows one at Nyquist, nor two of the same band. Poses are refined in a half's map inside its own
+    ``particle_mask``; the FSC is that inside the mask of both.
     """
     tuning, nyquist, before = problem.tuning.half_maps, problem.box_px / 2, 0.0
     whole = replace(problem, mask=torch.ones_like(problem.mask)).constraint
-    mask = mask_of_both(problem, maps)
+    masked = in_own_masks(problem, maps)
     for _ in range(tuning.rounds):
         band = make_band(problem.box_px, max_shell, problem.device)
         wide = make_band(problem.box_px, min(nyquist, max_shell + tuning.wider_shells), problem.device)
         made = []
-        for half, map_ in zip(HALF_SETS, maps, strict=True):
+        for half, map_ in zip(HALF_SETS, masked, strict=True):
             rows = rows_of_half(problem, assignment, state, half)
             images = PosedImages(Coefficients(problem.images, rows, band), *assignment.poses(rows))
-            precision = band.weight / residual_noise(images, map_ * mask)[band.shell]
-            refined, _ = images.refined(map_ * mask, precision, tuning.pose_iterations)
+            precision = band.weight / residual_noise(images, map_)[band.shell]
+            refined, _ = images.refined(map_, precision, tuning.pose_iterations)
             assignment = assignment.with_state_poses(state, refined.rotations, refined.shifts_px, rows)
             made.append(reconstruction(at_poses(problem, assignment, rows, wide), torch.ones_like(wide.weight), whole))
-        maps, mask = made, mask_of_both(problem, made)
-        fsc = masked_fsc(torch.stack(maps).cpu().numpy(), mask.cpu().numpy(), draws=1).corrected
+        masked, half_maps = in_own_masks(problem, made), torch.stack(made).cpu().numpy()
+        own = mask_in_box(problem.mask, len(made[0])).cpu().numpy()
+        both = particle_mask(half_maps.mean(0), half_maps, own, bool(problem.settings.mask))
+        fsc = masked_fsc(half_maps, both, draws=1).corrected
         reached = reached_shell(fsc, wide.radius, tuning.min_fsc)
         is_last = max_shell in (before, nyquist)
         before, max_shell = max_shell, float(min(nyquist, max(max_shell, reached + tuning.next_shells)))
@@ -163,18 +166,22 @@ def refine_apart(problem: Problem, assignment: Assignment, state: int, maps: lis
     return assignment
 
 
-def mask_of_both(problem: Problem, maps: list[Tensor]) -> Tensor:
-    """``particle_mask`` of the maps of two halves, which are of one box."""
+def in_own_masks(problem: Problem, maps: list[Tensor]) -> list[Tensor]:
+    """The maps of two halves, each inside the ``particle_mask`` of itself."""
     own = mask_in_box(problem.mask, len(maps[0])).cpu().numpy()
-    mask = particle_mask(torch.stack(maps).cpu().numpy(), own, bool(problem.settings.mask))
-    return torch.from_numpy(mask).to(maps[0])
+    half_maps = torch.stack(maps).cpu().numpy()
+    return [map_ * torch.from_numpy(particle_mask(array, half_maps, own, bool(problem.settings.mask))).to(map_)
+            for map_, array in zip(maps, half_maps, strict=True)]
 
 
-def particle_mask(half_maps: np.ndarray, own: np.ndarray, is_given: bool) -> np.ndarray:
-    """Mask ``(d, d, d)`` about the particle of half maps ``(2, d, d, d)``, within another one; that itself if given."""
+def particle_mask(map_: np.ndarray, half_maps: np.ndarray, own: np.ndarray, is_given: bool) -> np.ndarray:
+    """Mask ``(d, d, d)`` about the particle of a map, within another one; that itself if given.
+
+    Of the half maps ``(2, d, d, d)`` only their FSC counts: how far the map is low-passed before its mask is made.
+    """
     if is_given:
         return own
-    return own * mask_of_map(half_maps.mean(0) * own, fourier_shell_correlation(*half_maps))
+    return own * mask_of_map(map_ * own, fourier_shell_correlation(*half_maps))
 
 
 def reached_shell(fsc: np.ndarray, radius: float, min_fsc: float) -> int:
