@@ -4,9 +4,10 @@ A round is: a map of each half from its own images at their poses; the FSC of th
 corrected for it (``masked_fsc``; in a sphere, noise around the particle hides what the halves share, and the band stays
 where it is); each half's most probable map inside a mask of its own, the signal's power being what the FSC says of it
 (Wiener filter, Scheres 2012); the poses of each half's images refined in its own map, within the band that the FSC
-reaches; the noise spectrum of every group of images from what the map leaves of them. So detail comes in as fast as both
-halves agree on it, and nothing goes from one half to the other but the band, the filter and the noise spectra, which are
-means of all. What the halves share is what the ``states`` that they come from say (``HalvesProof.shared_ang``).
+reaches; the noise spectrum of every group of images from what the map leaves of them. So detail comes in as fast as
+both halves agree on it, and nothing goes from one half to the other but the band, the filter and the noise spectra,
+which are means of all. What the halves share is what the ``states`` that they come from say
+(``HalvesProof.shared_ang``).
 
 Images are read from disk in chunks, as often as they are needed; maps are held in the working box of the band.
 """
