@@ -37,7 +37,7 @@ def work(first, end, how=""):
 def made(how=""):
     """What all processes get."""
     parts = shards.shared_parts(lambda first, end: work(first, end, how), 11, 2)
-    few = shards.shared_parts(lambda first, end: torch.full((1,), float(first)), 3, 2)
+    few = shards.shared_parts(lambda first, end: torch.full((2, 3), float(first))[:1, 0], 3, 2)  # of stride 3
     one_by_one = shards.shared_parts(lambda first, end: torch.arange(first, end).sum()[None], 9, 2, threads=False)
     own = torch.full((3,), 1.0 + place().number), torch.tensor(5 + place().number)  # other values in every process
     shards.take_of_first(own)
