@@ -188,7 +188,7 @@ def _leaves(value: Any) -> Iterator[Tensor | np.ndarray]:
 def _as_bytes(leaf: Tensor | np.ndarray) -> Tensor:
     """The values as bytes (m,), and as many more as make them begin well in memory one after the other."""
     values = torch.as_tensor(leaf).resolve_conj().contiguous()
-    flat = values.as_strided((values.numel(),), (1,)).view(torch.uint8)  # one value keeps its stride, which view refuses
+    flat = values.as_strided((values.numel(),), (1,)).view(torch.uint8)  # one value keeps another stride
     return torch.nn.functional.pad(flat, (0, -len(flat) % _ALIGNED))
 
 
