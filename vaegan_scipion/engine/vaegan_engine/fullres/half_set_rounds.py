@@ -32,7 +32,7 @@ from ..physics.symmetry import group_of
 from ..reconstruction.images import Images, spread_rows
 from ..reconstruction.least_squares import residual_power_sums, solved, sums_of
 from ..reconstruction.posed_images import Coefficients, PosedImages, in_chunks
-from ..refine.detail.half_maps import HALF_SETS, particle_mask, reached_shell
+from ..refine.detail.half_maps import HALF_SETS, particle_masks, reached_shell
 from ..runtime.step_store import stored
 from .tuning import FullresTuning
 
@@ -138,7 +138,7 @@ def refine_round(state: StateImages, before: Refinement) -> Refinement:
     map_px = map_box_px(wide.radius, state.box_px)
     half_maps = np.stack([solved(*own_sums, map_px, wide.radius).cpu().numpy() for own_sums in sums])
     own = mask_in_box(state.mask, map_px).cpu().numpy()
-    masks = [particle_mask(map_, half_maps, own, state.mask_is_given) for map_ in (half_maps.mean(0), *half_maps)]
+    masks = particle_masks(half_maps, own, state.mask_is_given)
     fsc = masked_fsc(half_maps, masks[0], draws=1).corrected
     reached = reached_shell(fsc, wide.radius, tuning.min_fsc)
     shells = float(min(max(reached + tuning.next_shells, tuning.min_shells), wide.radius))

@@ -138,26 +138,25 @@ def refine_apart(problem: Problem, assignment: Assignment, state: int, maps: lis
 
     The band of the next round reaches some shells past the FSC's fall below ``HalfMapTuning.min_fsc``, at most Nyquist.
     No round follows one at Nyquist, nor two of the same band. Poses are refined in a half's map inside its own
-    ``particle_mask``; the FSC is that inside the mask of both.
+    mask (``particle_masks``); the FSC is that inside the mask of both.
     """
     tuning, nyquist, before = problem.tuning.half_maps, problem.box_px / 2, 0.0
     whole = replace(problem, mask=torch.ones_like(problem.mask)).constraint
-    masked = in_own_masks(problem, maps)
+    masks = masks_of(problem, maps)
     for _ in range(tuning.rounds):
         band = make_band(problem.box_px, max_shell, problem.device)
         wide = make_band(problem.box_px, min(nyquist, max_shell + tuning.wider_shells), problem.device)
         made = []
-        for half, map_ in zip(HALF_SETS, masked, strict=True):
+        for half, map_, mask in zip(HALF_SETS, maps, masks[1:], strict=True):
+            map_ = map_ * mask
             rows = rows_of_half(problem, assignment, state, half)
             images = PosedImages(Coefficients(problem.images, rows, band), *assignment.poses(rows))
             precision = band.weight / residual_noise(images, map_)[band.shell]
             refined, _ = images.refined(map_, precision, tuning.pose_iterations)
             assignment = assignment.with_state_poses(state, refined.rotations, refined.shifts_px, rows)
             made.append(reconstruction(at_poses(problem, assignment, rows, wide), torch.ones_like(wide.weight), whole))
-        masked, half_maps = in_own_masks(problem, made), torch.stack(made).cpu().numpy()
-        own = mask_in_box(problem.mask, len(made[0])).cpu().numpy()
-        both = particle_mask(half_maps.mean(0), half_maps, own, bool(problem.settings.mask))
-        fsc = masked_fsc(half_maps, both, draws=1).corrected
+        maps, masks = made, masks_of(problem, made)
+        fsc = masked_fsc(torch.stack(maps).cpu().numpy(), masks[0].cpu().numpy(), draws=1).corrected
         reached = reached_shell(fsc, wide.radius, tuning.min_fsc)
         is_last = max_shell in (before, nyquist)
         before, max_shell = max_shell, float(min(nyquist, max(max_shell, reached + tuning.next_shells)))
@@ -166,22 +165,23 @@ def refine_apart(problem: Problem, assignment: Assignment, state: int, maps: lis
     return assignment
 
 
-def in_own_masks(problem: Problem, maps: list[Tensor]) -> list[Tensor]:
-    """The maps of two halves, each inside the ``particle_mask`` of itself."""
+def masks_of(problem: Problem, maps: list[Tensor]) -> list[Tensor]:
+    """``particle_masks`` of the maps of two halves, in the problem's mask."""
     own = mask_in_box(problem.mask, len(maps[0])).cpu().numpy()
-    half_maps = torch.stack(maps).cpu().numpy()
-    return [map_ * torch.from_numpy(particle_mask(array, half_maps, own, bool(problem.settings.mask))).to(map_)
-            for map_, array in zip(maps, half_maps, strict=True)]
+    masks = particle_masks(torch.stack(maps).cpu().numpy(), own, bool(problem.settings.mask))
+    return [torch.from_numpy(mask).to(maps[0]) for mask in masks]
 
 
-def particle_mask(map_: np.ndarray, half_maps: np.ndarray, own: np.ndarray, is_given: bool) -> np.ndarray:
-    """Mask ``(d, d, d)`` about the particle of a map, within another one; that itself if given.
+def particle_masks(half_maps: np.ndarray, own: np.ndarray, is_given: bool) -> list[np.ndarray]:
+    """Masks ``(d, d, d)`` about the particle of half maps ``(2, d, d, d)``: of their mean, and of each.
 
-    Of the half maps ``(2, d, d, d)`` only their FSC counts: how far the map is low-passed before its mask is made.
+    They lie within ``own``, which they are where it is given. Of the other half map only the FSC counts in a half's
+    mask: how far the map is low-passed before its mask is made.
     """
     if is_given:
-        return own
-    return own * mask_of_map(map_ * own, fourier_shell_correlation(*half_maps))
+        return [own] * 3
+    fsc = fourier_shell_correlation(*half_maps)
+    return [own * mask_of_map(map_ * own, fsc) for map_ in (half_maps.mean(0), *half_maps)]
 
 
 def reached_shell(fsc: np.ndarray, radius: float, min_fsc: float) -> int:
