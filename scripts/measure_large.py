@@ -114,7 +114,8 @@ def of_latents(out: Path, n: int, threads: int) -> dict[str, float]:
         minutes, held_gb = engine(["cluster", "--embedding", of_all, "--run", run, "--threads", threads,
                                    "--out", folder])
         rows = result_files.read_json(folder / result_files.CLUSTERS_JSON)
-        return {"clusters": sum(row["label"] >= 0 for row in rows), "cluster_minutes": minutes, "cluster_memory_gb": held_gb}
+        found = sum(row["label"] >= 0 for row in rows)
+        return {"clusters": found, "cluster_minutes": minutes, "cluster_memory_gb": held_gb}
 
     return once(out, f"cluster_{n}", clustered)
 
